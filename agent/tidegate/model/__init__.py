@@ -1,0 +1,1 @@
+"""Nouns of the mesh: frozen values, standard library only, no I/O."""

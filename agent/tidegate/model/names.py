@@ -1,0 +1,45 @@
+"""Names, parsed once; afterwards the type is the proof."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tidegate.errors import Rejected
+
+CLUSTER_DOMAIN = "cluster.local"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class WorkloadId:
+    """A pod by its namespace and name."""
+
+    namespace: str
+    name: str
+
+    @classmethod
+    def parse(cls, text: str, default_namespace: str = "default") -> WorkloadId:
+        """Read ``ns/name`` or ``name``. Raises Rejected if either part is empty or there is more than one slash."""
+        namespace, slash, name = text.rpartition("/")
+        if not slash:
+            namespace = default_namespace
+        if not name or not namespace or "/" in namespace:
+            raise Rejected(f"pod {text!r}", "is not NAMESPACE/NAME", "write for example default/productpage")
+        return cls(namespace, name)
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class ServiceName:
+    """A Kubernetes Service; str() is its FQDN, which is also its host in the Istio API."""
+
+    namespace: str
+    name: str
+
+    @property
+    def fqdn(self) -> str:
+        return f"{self.name}.{self.namespace}.svc.{CLUSTER_DOMAIN}"
+
+    def __str__(self) -> str:
+        return self.fqdn

@@ -1,0 +1,31 @@
+"""A pod of this node as enrolment knows it: what the runtime told us (Sandbox) and what we gave it (Capture)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tidegate.model.names import WorkloadId
+from tidegate.model.net import IPAddress
+
+
+@dataclass(frozen=True, slots=True)
+class Capture:
+    """Ports of the listeners inside one pod's netns. 0 = no such listener. Addresses: bpf/include/tg_capture.h."""
+
+    fastpath4: int = 0
+    fastpath6: int = 0
+    envoy4: int = 0
+    envoy6: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Sandbox:
+    """One pod sandbox attached to this node by CNI ADD (or found at start)."""
+
+    id: WorkloadId
+    container_id: str
+    netns_path: str  # as the runtime named it, e.g. /run/netns/...; openable by agent and Envoy
+    netns_cookie: int  # SO_NETNS_COOKIE of a socket inside; the pod's identity in every kernel table
+    ips: tuple[IPAddress, ...]
+    capture: Capture = Capture()
+    v6_capture: bool = False  # IPv6 works inside and the v6 capture addresses are on lo

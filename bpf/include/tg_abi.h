@@ -1,0 +1,101 @@
+/* Layouts shared by BPF programs, the C fast path and Python (through cffi): declared here and nowhere else.
+ *
+ * Subset that clang -target bpf, gcc and cffi all read: fixed-width integers, arrays, nested structs, enums and
+ * explicit pads. No attributes, bit-fields, pointers, implicit padding or #define numbers.
+ * Every address is 16 bytes in network order, IPv4 as v4-mapped (::ffff:a.b.c.d, RFC 4291 2.5.5.2).
+ * The suffix _be means network byte order. Map keys have named pads, so an initializer zeroes them. */
+#ifndef TG_ABI_H
+#define TG_ABI_H
+#ifndef TG_ABI_CDEF
+#include "tg_abi_prelude.h"
+#endif
+
+enum tg_abi {
+	TG_ABI_VERSION = 1,
+	TG_MAX_PODS = 4096,     /* enrolled pods of one node */
+	TG_MAX_DESTS = 131072,  /* (address, port) rows */
+	TG_MAX_FLOWS = 131072   /* captured connections whose listener may still ask for the destination */
+};
+
+/* What serves a destination: value of tg_dest.tier. */
+enum tg_tier {
+	TG_TIER_DIRECT = 1,   /* leave the connection alone */
+	TG_TIER_FASTPATH = 2, /* C fast path: L4 */
+	TG_TIER_ENVOY = 3     /* Envoy: L7 */
+};
+
+enum tg_pod_flag {
+	TG_POD_V6_CAPTURE = 1 /* the v6 capture address is on the pod's lo */
+};
+
+struct tg_addr {
+	uint8_t ip[16];
+};
+
+/* Map tg_pods (hash): netns cookie -> enrolled pod. Written by the agent, read by every hook. */
+struct tg_pod_key {
+	uint64_t netns_cookie;
+};
+
+struct tg_pod {
+	struct tg_addr ip4;       /* the pod's own IPv4 address, v4-mapped; all zero if it has none */
+	struct tg_addr ip6;       /* the pod's own IPv6 address; all zero if it has none */
+	uint16_t fastpath4_be;    /* listener ports inside the pod's netns; 0 = no listener */
+	uint16_t fastpath6_be;
+	uint16_t envoy4_be;
+	uint16_t envoy6_be;
+	uint32_t flags;           /* enum tg_pod_flag */
+	uint32_t pad;
+};
+
+/* Map tg_dests (hash): destination -> tier. port 0 is the row for any port of an address. Written by the agent. */
+struct tg_dest_key {
+	struct tg_addr addr;
+	uint16_t port_be;
+	uint16_t pad;
+};
+
+struct tg_dest {
+	uint32_t tier;    /* enum tg_tier */
+	uint32_t service; /* the compiler's number for the service; for events and `tidegate services` */
+};
+
+/* Map tg_flows (LRU hash): (netns, local address, local port) of a captured client socket -> what it dialled.
+ * Written by sockops when the source port is known and before the SYN leaves; removed when that socket closes. */
+struct tg_flow_key {
+	uint64_t netns_cookie;
+	struct tg_addr src;   /* as the listener sees it, e.g. 127.0.0.1 */
+	uint16_t src_port_be;
+	uint16_t pad;
+	uint32_t pad2;
+};
+
+struct tg_flow {
+	struct tg_addr dst;   /* original destination */
+	struct tg_addr client; /* address to show as the client's: what the application bound, else the pod's own */
+	uint16_t dst_port_be;
+	uint16_t pad;
+	uint32_t tier;        /* enum tg_tier */
+	uint32_t service;
+	uint32_t pad2;
+};
+
+/* Map tg_socks (socket storage of a captured client socket): survives as long as the socket. */
+struct tg_sock {
+	struct tg_addr dst;
+	uint16_t dst_port_be;
+	uint16_t pad;
+	uint32_t tier;
+	uint32_t service;
+	uint32_t pad2;
+};
+
+/* Map tg_settings (array of 1). Written by the agent at start, before links are attached or adopted. */
+struct tg_settings {
+	uint64_t agent_cgroup;    /* cgroup ids (inode of the cgroup v2 directory) that hooks leave alone */
+	uint64_t envoy_cgroup;
+	uint64_t heartbeat_ns;    /* CLOCK_MONOTONIC of the agent's last beat */
+	uint32_t abi_version;
+	uint32_t pad;
+};
+#endif

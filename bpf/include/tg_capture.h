@@ -1,0 +1,16 @@
+/* Capture addresses: where captured connections are sent inside the pod's own netns. An enum cannot hold 128 bits,
+ * so both are spelled as text, for Python and docs, and as network-order bytes, for C and BPF; test_abi compares them. */
+#ifndef TG_CAPTURE_H
+#define TG_CAPTURE_H
+/* 127.77.0.0/24 and fd74:6964:6567:6174::/64 ("tidegat" in ASCII): .1/::1 fast path, .2/::2 Envoy. */
+#define TG_CAPTURE4_PREFIX "127.77.0.0/24"
+#define TG_CAPTURE6_PREFIX "fd74:6964:6567:6174::/64"
+#define TG_CAPTURE4_FASTPATH_IP "127.77.0.1"
+#define TG_CAPTURE4_ENVOY_IP "127.77.0.2"
+#define TG_CAPTURE6_FASTPATH_IP "fd74:6964:6567:6174::1"
+#define TG_CAPTURE6_ENVOY_IP "fd74:6964:6567:6174::2"
+#define TG_CAPTURE4_FASTPATH { { 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 127, 77, 0, 1 } }
+#define TG_CAPTURE4_ENVOY { { 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 127, 77, 0, 2 } }
+#define TG_CAPTURE6_FASTPATH { { 0xfd, 0x74, 0x69, 0x64, 0x65, 0x67, 0x61, 0x74, 0, 0, 0, 0, 0, 0, 0, 1 } }
+#define TG_CAPTURE6_ENVOY { { 0xfd, 0x74, 0x69, 0x64, 0x65, 0x67, 0x61, 0x74, 0, 0, 0, 0, 0, 0, 0, 2 } }
+#endif
