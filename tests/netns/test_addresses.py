@@ -62,8 +62,16 @@ def test_every_form_of_a_service_name_resolves(probe_lab: Lab, name: str) -> Non
     assert probe_lab.probe("client", "dial", name, "7000")["server"]["port"] == 7001
 
 
-@pytest.mark.parametrize(("host", "family"), [("127.77.0.1", "4"), ("127.77.0.2", "4"), ("127.77.0.1", "mapped"),
-                                              ("fd74:6964:6567:6174::1", "6"), ("fd74:6964:6567:6174::2", "v6only")])  # fmt: skip
+CAPTURE = [
+    ("127.77.0.1", "4"),
+    ("127.77.0.2", "4"),
+    ("127.77.0.1", "mapped"),
+    ("fd74:6964:6567:6174::1", "6"),
+    ("fd74:6964:6567:6174::2", "v6only"),
+]
+
+
+@pytest.mark.parametrize(("host", "family"), CAPTURE)
 def test_a_capture_address_cannot_be_dialled(probe_lab: Lab, host: str, family: str) -> None:
     before = probe_lab.metric("tidegate_verdicts_total", reason="deny_capture_address")
     seen = probe_lab.probe("client", "dial", host, "15001", "--family", family)

@@ -80,7 +80,7 @@ def plain(address: str) -> str:
 
 
 def connect(host: str, port: int, family: str, timeout: float = 5.0) -> socket.socket:
-    """Connect as an application of that kind would: 4, 6 (dual-stack socket), mapped (v4 over an AF_INET6 socket), v6only."""
+    """Connect as an application would: 4, 6 (dual-stack socket), mapped (v4 over an AF_INET6 socket) or v6only."""
     kind = socket.AF_INET if family in ("4", "mapped") else socket.AF_INET6
     address = socket.getaddrinfo(host, port, kind, socket.SOCK_STREAM)[0][4]
     if family == "mapped":
