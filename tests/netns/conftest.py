@@ -19,3 +19,12 @@ def probe_lab() -> Iterator[Lab]:
     lab.up(MANIFESTS / "probe.yaml")
     yield lab
     lab.down()
+
+
+@pytest.fixture(scope="session")
+def web_lab() -> Iterator[Lab]:
+    """One node with two versions of an HTTP service, shared; stories clean up the rules that they apply."""
+    lab = Lab("web")
+    lab.up(MANIFESTS / "web.yaml")
+    yield lab
+    lab.down()

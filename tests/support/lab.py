@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 TIDEGATE = Path(sys.executable).parent / "tidegate"
 MANIFESTS = ROOT / "tests" / "support" / "manifests"
 PROBE = ROOT / "tests" / "support" / "probe.py"
+ASK = ROOT / "tests" / "support" / "ask.py"
 
 
 class Lab:
@@ -66,6 +67,22 @@ class Lab:
         done = self.exec(pod, "/usr/bin/python3", PROBE, *command, namespace=namespace)
         value: dict[str, Any] = json.loads(done.stdout)
         return value
+
+    def ask(self, pod: str, url: str, *options: str, namespace: str = "default") -> dict[str, Any]:
+        """Run tests/support/ask.py in a pod and read its JSON."""
+        done = self.exec(pod, "/usr/bin/python3", ASK, url, *options, namespace=namespace)
+        value: dict[str, Any] = json.loads(done.stdout)
+        return value
+
+    def start(self, pod: str, *command: str | Path, namespace: str = "default") -> subprocess.Popen[str]:
+        """Start a command in a pod and go on; the caller reads its output with communicate()."""
+        return subprocess.Popen(
+            [TIDEGATE, "lab", "exec", "-n", namespace, pod, "--", *command],
+            env=self.env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
 
     def pods(self) -> dict[str, dict[str, Any]]:
         """lab pods by namespace/name."""
