@@ -59,6 +59,12 @@ async def until(condition: Callable[[], T], what: str, timeout: float = 5.0) -> 
     return value
 
 
+def reset(sock: socket.socket) -> None:
+    """Close with RST."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+    sock.close()
+
+
 async def expect_reset(sock: socket.socket) -> None:
     """The socket dies without having sent anything: RST arrived (after a FIN alone it would be in CLOSE_WAIT)."""
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 import pytest
-from tests.fastpath.conftest import Mesh, service, until
+from tests.fastpath.conftest import Mesh, reset, service, until
 from tests.fastpath.pods import SERVER4
 
 from tidegate.errors import Rejected
@@ -141,19 +141,48 @@ async def test_refused(mesh: Mesh) -> None:
     assert (str(event.endpoint), event.endpoint_port, event.bytes_to_server) == (SERVER4, 1, 0)
 
 
+@contextmanager
+def silent_endpoint(mesh: Mesh) -> Iterator[tuple[str, int]]:
+    """A listener whose queue is full: it answers no SYN."""
+    with mesh.server.listen(SERVER4, backlog=0) as full:
+        for _ in range(4):
+            mesh.server.socket().connect_ex(full.getsockname())
+        yield full.getsockname()
+
+
 @pytest.mark.parametrize("mesh", [{"connect_timeout": 0.2}], indirect=True)
 async def test_timeout(mesh: Mesh) -> None:
-    # A listener with a full queue answers no SYN; one address with nobody behind it gives EHOSTUNREACH only later.
-    with mesh.server.listen(SERVER4, backlog=0) as full:
-        fillers = [mesh.server.socket() for _ in range(4)]
-        for filler in fillers:
-            filler.connect_ex(full.getsockname())
-        mesh.publish(service(full.getsockname(), (UNREACHABLE, 80)))
+    with silent_endpoint(mesh) as silent:
+        mesh.publish(service(silent, (UNREACHABLE, 80)))
         await mesh.dial_in_vain()
         [event] = await mesh.closed(CloseReason.CONNECT_TIMEOUT)
         assert 0.35e9 < event.duration_ns < 2e9  # two attempts of 0.2 s
-        for filler in fillers:
-            filler.close()
+
+
+@pytest.mark.parametrize("mesh", [{"connect_timeout": 0.2}], indirect=True)
+async def test_bytes_and_fin_wait_for_the_endpoint_that_answers(mesh: Mesh) -> None:
+    """Both are there before the first read of the client's socket, which must not stop at the bytes."""
+    with silent_endpoint(mesh) as silent, mesh.server.listen(SERVER4) as listener:
+        mesh.publish(service(silent, listener.getsockname(), balancing=LoadBalancing.ROUND_ROBIN))
+        client = await mesh.dial()
+        client.send(b"fire and forget")
+        client.close()
+        loop = asyncio.get_running_loop()
+        server, _ = await asyncio.wait_for(loop.sock_accept(listener), 5)
+        with server:
+            assert await loop.sock_recv(server, 64) == b"fire and forget"
+            assert await asyncio.wait_for(loop.sock_recv(server, 64), 5) == b""
+        [event] = await mesh.closed(CloseReason.OK)
+        assert event.duration_ns > 0.2e9
+
+
+async def test_client_that_gives_up_while_the_endpoint_is_silent(mesh: Mesh) -> None:
+    with silent_endpoint(mesh) as silent:
+        mesh.publish(service(silent))
+        client = await mesh.dial()
+        await until(lambda: mesh.engine.stats().active == 1, "the engine to dial")
+        reset(client)
+        await mesh.closed(CloseReason.CLIENT_RESET)  # long before the 10 s that an attempt may take
 
 
 async def test_endpoint_of_the_other_family_that_cannot_be_reached(mesh: Mesh) -> None:

@@ -6,19 +6,13 @@ import asyncio
 import socket
 
 import pytest
-from tests.fastpath.conftest import VIP4, VIP6, Mesh, expect_reset, service, until
+from tests.fastpath.conftest import VIP4, VIP6, Mesh, expect_reset, reset, service, until
 from tests.fastpath.pods import CLIENT4, CLIENT4_SECOND, CLIENT6, SERVER4, SERVER6
 from tests.fastpath.traffic import exchange, receive_stream, send_stream
 
 from tidegate.fastpath import CloseReason
 
 KIB, MIB = 1 << 10, 1 << 20
-
-
-def reset(sock: socket.socket) -> None:
-    """Close with RST."""
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-    sock.close()
 
 
 @pytest.mark.parametrize(
@@ -141,18 +135,6 @@ async def receive_checksum(data: bytes) -> tuple[int, int]:
         await asyncio.get_running_loop().sock_sendall(left, data)
         left.close()
         return await receive_stream(right)
-
-
-async def test_fin_before_the_server_has_answered_the_handshake(mesh: Mesh) -> None:
-    """Fire and forget: connect, write, close, all before the engine has run."""
-    with mesh.server.listen(SERVER4) as listener:
-        mesh.publish(service(listener.getsockname()))
-        client, server = await mesh.pair(listener)
-        client.send(b"log line\n")
-        client.close()
-        with server:
-            assert await receive_stream(server) == await receive_checksum(b"log line\n")
-    await mesh.closed(CloseReason.OK)
 
 
 @pytest.mark.parametrize("who", ["client", "server"])
