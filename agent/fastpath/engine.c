@@ -42,7 +42,7 @@ static void fill_defaults(struct fp_config *config)
 	if (!config->max_connections)
 		config->max_connections = 65536;
 	if (!config->buffer_bytes)
-		config->buffer_bytes = 65536;
+		config->buffer_bytes = 262144;
 	if (!config->connect_timeout_ms)
 		config->connect_timeout_ms = 10000;
 	if (!config->pool_mib)

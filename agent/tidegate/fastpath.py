@@ -135,7 +135,7 @@ class FastPath:
         :param flows_fd: map tg_flows; borrowed, keep it open until stop()
         :param workers: threads, 0 = one per usable CPU
         :param max_connections: of all workers together, 0 = 65536; more are reset
-        :param buffer_bytes: waiting bytes per direction and connection, 0 = 65536
+        :param buffer_bytes: of one read, and waiting per direction and connection at most, 0 = 262144
         :param connect_timeout: seconds per attempt, 0 = 10
         :param pool_mib: bound of all buffers together in MiB, 0 = 256
         :raises OSError: what the kernel refused
