@@ -105,6 +105,7 @@ class PodPlan:
     enrolled: bool
     reason: str  # why (not), one phrase for `tidegate status`
     needs_envoy: bool  # a listener resource for it is in the snapshot
+    listener: str = ""  # name of that resource
 
 
 @dataclass(frozen=True, slots=True)

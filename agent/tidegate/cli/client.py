@@ -1,0 +1,77 @@
+"""Find running agents and ask them over their unix sockets."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from tidegate.errors import Rejected, Unreachable
+from tidegate.settings import DEFAULT_RUN_DIR
+
+LAB_RUN_DIR = Path("/run/tidegate-lab")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """JSON that one agent gave; node is its name as it says itself or, failing that, its directory."""
+
+    socket: Path
+    value: Any
+
+
+def agent_sockets(run_dir: Path | None = None) -> list[Path]:
+    """Sockets of the agents on this machine: the node's own, else those of running labs. Raises Unreachable."""
+    if run_dir is not None:
+        candidates = [run_dir / "agent.sock"]
+    else:
+        candidates = [DEFAULT_RUN_DIR / "agent.sock", *sorted(LAB_RUN_DIR.glob("**/agent.sock"))]
+    found = [path for path in candidates if path.exists()]
+    if not found:
+        raise Unreachable(
+            "tidegate agent", f"no socket at {candidates[0]}", "start `tidegate agent` or `tidegate lab up`"
+        )
+    return found
+
+
+def ask(path: str, query: Mapping[str, str] | None = None, run_dir: Path | None = None) -> list[Answer]:
+    """GET path from every agent found; unreachable ones are left out unless none answers."""
+    sockets = agent_sockets(run_dir)
+    answers = asyncio.run(_ask_all(sockets, path, query or {}))
+    if not answers:
+        raise Unreachable("tidegate agent", f"{sockets[0]} does not answer", "is the agent running?")
+    return answers
+
+
+def ask_text(path: str, run_dir: Path | None = None) -> list[str]:
+    """As ask(), for endpoints that serve text."""
+    return [str(a.value) for a in ask(path, run_dir=run_dir)]
+
+
+async def _ask_all(sockets: Sequence[Path], path: str, query: Mapping[str, str]) -> list[Answer]:
+    results = await asyncio.gather(*(_ask(s, path, query) for s in sockets), return_exceptions=True)
+    answers = []
+    for socket, result in zip(sockets, results, strict=True):
+        if isinstance(result, Rejected):
+            raise result
+        if not isinstance(result, BaseException):
+            answers.append(Answer(socket, result))
+    return answers
+
+
+async def _ask(socket: Path, path: str, query: Mapping[str, str]) -> Any:
+    timeout = aiohttp.ClientTimeout(total=10)
+    async with (
+        aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(socket)), timeout=timeout) as session,
+        session.get(f"http://agent/{path}", params=query) as response,
+    ):
+        if response.content_type != "application/json":
+            return await response.text()
+        value = await response.json()
+        if response.status == 400:
+            raise Rejected("request", str(value["error"]))
+        return value

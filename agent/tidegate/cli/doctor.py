@@ -1,0 +1,37 @@
+"""`tidegate doctor`: what this kernel offers, who else sits on our hooks, whether capture is in place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tidegate.bpf.cgroup import cgroup2_mount
+from tidegate.bpf.probe import foreign_programs, probe
+from tidegate.cli.output import Format, OutputOption, structured, table
+
+
+def register(app: typer.Typer) -> None:
+    app.command("doctor")(doctor)
+
+
+def doctor(
+    cgroup: Annotated[Path | None, typer.Option(help="cgroup v2 directory to look at; default: the root")] = None,
+    output: OutputOption = Format.TABLE,
+) -> None:
+    """Kernel features and foreign programs. Exit 1 if something needed is missing, 4 if it could not look."""
+    features = probe()
+    foreign = foreign_programs(cgroup or cgroup2_mount())
+    value = {
+        "features": [{"feature": f.name, "ok": f.ok, "needed": f.needed, "detail": f.detail} for f in features],
+        "foreign_programs": [{"hook": p.hook, "name": p.name, "id": p.id} for p in foreign],
+    }
+    if not structured(value, output):
+        table(
+            ("FEATURE", "VERDICT", "DETAIL"),
+            [(f.name, "ok" if f.ok else "MISSING" if f.needed else "missing, optional", f.detail) for f in features],
+        )
+        for program in foreign:
+            print(f"foreign program on {program.hook}: {program.name} (id {program.id})")
+    raise typer.Exit(1 if any(f.needed and not f.ok for f in features) else 0)

@@ -1,0 +1,49 @@
+"""One way to print what a read command found: a table for people, JSON or YAML for programs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import Annotated, Any
+
+import typer
+import yaml
+from rich.console import Console
+from rich.table import Table
+
+
+class Format(StrEnum):
+    TABLE = "table"
+    JSON = "json"
+    YAML = "yaml"
+
+
+OutputOption = Annotated[Format, typer.Option("-o", "--output", help="table, json or yaml")]
+
+
+def structured(value: Any, output: Format) -> bool:
+    """Print value as JSON or YAML if that was asked for; False means the caller prints its table."""
+    if output is Format.JSON:
+        print(json.dumps(value, indent=2, ensure_ascii=False))
+    elif output is Format.YAML:
+        print(yaml.safe_dump(value, sort_keys=False, allow_unicode=True), end="")
+    else:
+        return False
+    return True
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Print rows under columns, never cut when the output is a pipe."""
+    out = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        out.add_column(column, overflow="fold")
+    for row in rows:
+        out.add_row(*(str(cell) for cell in row))
+    console().print(out)
+
+
+def console() -> Console:
+    """A console as wide as the terminal, or wide enough for any line when there is none."""
+    return Console() if sys.stdout.isatty() else Console(width=220)

@@ -1,0 +1,67 @@
+"""`tidegate status` and `tidegate metrics`: is this node well, and if not, why."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from tidegate.cli.client import ask, ask_text
+from tidegate.cli.output import Format, OutputOption, structured, table
+
+RunDirOption = Annotated[Path | None, typer.Option("--run-dir", help="ask the agent of this run directory only")]
+
+
+def register(app: typer.Typer) -> None:
+    app.command("status")(status)
+    app.command("metrics")(metrics)
+
+
+def status(output: OutputOption = Format.TABLE, run_dir: RunDirOption = None) -> None:
+    """Agent, Envoy, sources, generation of each applier, enrolment of each pod. Exit 1 when unhealthy."""
+    nodes = [answer.value for answer in ask("status", run_dir=run_dir)]
+    healthy = all(node["healthy"] for node in nodes)
+    if not structured({"healthy": healthy, "nodes": nodes}, output):
+        for node in nodes:
+            _print(node)
+    raise typer.Exit(0 if healthy else 1)
+
+
+def metrics(run_dir: RunDirOption = None) -> None:
+    """The Prometheus text that /metrics serves."""
+    for text in ask_text("metrics", run_dir):
+        print(text, end="")
+
+
+def _print(node: dict[str, Any]) -> None:
+    agent, envoy, kernel, config = node["agent"], node["envoy"], node["kernel"], node["config"]
+    verdict = "healthy" if node["healthy"] else "UNHEALTHY: " + "; ".join(node["unhealthy"])
+    print(f"{node['node']}: {verdict}")
+    print(f"  agent   pid {agent['pid']}, start {agent['starts']} here, the one before {agent['previous']}")
+    print(
+        f"  kernel  {'adopted from the agent before' if kernel['adopted'] else 'loaded'}, {kernel['pods']} pods, "
+        f"{kernel['destinations']} destinations, {kernel['flows']} captured connections"
+    )
+    print(
+        f"  envoy   {envoy['state']}, pid {envoy['pid']}, restarts {envoy['restarts']}"
+        + (f", last exit {envoy['last_exit']}" if envoy["last_exit"] else "")
+    )
+    print(
+        f"  config  revision {node['applied']['revision']}, generation {node['applied']['generation']}, "
+        f"{len(config['problems'])} problems"
+    )
+    for problem in config["problems"]:
+        print(
+            f"    {problem['file']}:{problem['line']}: {problem['severity']} {problem['kind']} "
+            f"{problem['namespace']}/{problem['name']} {problem['path']}: {problem['message']}"
+        )
+    for name, applier in node["appliers"].items():
+        for failure in applier["failures"]:
+            origins = f" (from {', '.join(failure['origins'])})" if failure["origins"] else ""
+            print(f"  {name}: {failure['item']}: {failure['reason']}{origins}")
+    if node["pods"]:
+        table(
+            ("  NAMESPACE", "POD", "STATE", "WHY", "IPS"),
+            [("  " + p["namespace"], p["name"], p["state"], p["reason"], ", ".join(p["ips"])) for p in node["pods"]],
+        )

@@ -1,0 +1,82 @@
+"""Capture listeners of one pod: what must exist inside its netns before the kernel may send connections there."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable
+from dataclasses import replace
+from ipaddress import ip_address
+from typing import Protocol, TypeVar
+
+from tidegate import netlink
+from tidegate.model.workload import Capture, Sandbox
+
+T = TypeVar("T")
+
+# Spelled as in bpf/include/tg_capture.h; tests/bpf compares the two.
+ENVOY4 = ip_address("127.77.0.2")
+FASTPATH6 = ip_address("fd74:6964:6567:6174::1")
+ENVOY6 = ip_address("fd74:6964:6567:6174::2")
+CAPTURE6 = (FASTPATH6, ENVOY6)
+
+
+class Relay(Protocol):
+    """The part of fastpath.FastPath that opens listeners."""
+
+    def add_pod(self, cookie: int, netns_fd: int, v6: bool) -> tuple[int, int]: ...
+
+    def remove_pod(self, cookie: int) -> None: ...
+
+
+class InNetns(Protocol):
+    """bpf.netns.in_netns: run a function on a thread that is inside the netns."""
+
+    def __call__(self, fd: int, fn: Callable[[], T]) -> T: ...
+
+
+def open_capture(sandbox: Sandbox, relay: Relay, in_netns: InNetns) -> Sandbox:
+    """Open the fast path's listeners in the pod and set ports aside for Envoy's; returns the sandbox with both.
+
+    Envoy's ports of an earlier life of the agent are kept, since Envoy may have outlived it and still listen there.
+    Raises OSError if the netns is gone or the pod has no room for a listener.
+    """
+    fd = os.open(sandbox.netns_path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        v6 = in_netns(fd, _prepare_loopback)
+        fastpath4, fastpath6 = relay.add_pod(sandbox.netns_cookie, fd, v6)
+        envoy4, envoy6 = sandbox.capture.envoy4, sandbox.capture.envoy6
+        if not envoy4:
+            envoy4, envoy6 = in_netns(
+                fd, lambda: (_free_port(socket.AF_INET), _free_port(socket.AF_INET6) if v6 else 0)
+            )
+        return replace(sandbox, capture=Capture(fastpath4, fastpath6, envoy4, envoy6), v6_capture=v6)
+    finally:
+        os.close(fd)
+
+
+def close_capture(sandbox: Sandbox, relay: Relay, in_netns: InNetns) -> None:
+    """Undo open_capture; a netns that is already gone took its half with it."""
+    relay.remove_pod(sandbox.netns_cookie)
+    try:
+        fd = os.open(sandbox.netns_path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return
+    try:
+        in_netns(fd, lambda: netlink.remove_from_loopback(CAPTURE6))
+    finally:
+        os.close(fd)
+
+
+def _prepare_loopback() -> bool:
+    netlink.loopback_up()
+    return netlink.add_to_loopback(CAPTURE6)
+
+
+def _free_port(family: socket.AddressFamily) -> int:
+    with socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as probe:
+        if family == socket.AF_INET6:
+            probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        probe.bind((str(ENVOY6 if family == socket.AF_INET6 else ENVOY4), 0))
+        port: int = probe.getsockname()[1]
+        return port

@@ -1,0 +1,87 @@
+"""Kernel tables follow the snapshot: destinations first, a pod's row last, removal the other way round.
+
+The tables themselves are the memory: each pass reads what the kernel has and writes the difference, so an agent that
+was killed simply goes on.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from tidegate.bpf.records import PodRow
+from tidegate.dataplane.diff import diff
+from tidegate.model.net import IPAddress
+from tidegate.model.snapshot import Snapshot, Tier
+from tidegate.model.status import Failure
+from tidegate.model.workload import Sandbox
+
+DestinationKey = tuple[IPAddress, int]
+DestinationRow = tuple[Tier, int]
+
+
+class KernelTables(Protocol):
+    """The part of bpf.datapath.Datapath that changes with configuration and enrolment."""
+
+    def pods(self) -> dict[int, PodRow]: ...
+    def set_pod(self, cookie: int, row: PodRow) -> None: ...
+    def delete_pod(self, cookie: int) -> None: ...
+    def destinations(self) -> dict[DestinationKey, DestinationRow]: ...
+    def set_destination(self, address: IPAddress, port: int, tier: Tier, service: int) -> None: ...
+    def delete_destination(self, address: IPAddress, port: int) -> None: ...
+    def attach_lookup(self, cookie: int, netns_fd: int) -> None: ...
+    def detach_lookup(self, cookie: int) -> None: ...
+    def lookups(self) -> set[int]: ...
+
+
+def apply_destinations(tables: KernelTables, snapshot: Snapshot) -> list[Failure]:
+    """Make tg_dests equal the snapshot. One refused row (table full) leaves the others applied."""
+    want: Mapping[DestinationKey, DestinationRow] = {
+        (d.address, d.port): (d.tier, d.service) for d in snapshot.destinations
+    }
+    plan = diff(tables.destinations(), want)
+    failures: list[Failure] = []
+    for (address, port), (tier, service) in plan.put:
+        try:
+            tables.set_destination(address, port, tier, service)
+        except OSError as error:
+            failures.append(Failure(f"destination {address} port {port}", str(error)))
+    for address, port in plan.remove:
+        tables.delete_destination(address, port)
+    return failures
+
+
+def release_others(tables: KernelTables, keep: Sequence[int]) -> None:
+    """Stop capturing in every netns whose cookie is not in keep: row first, so no new connection is sent anywhere."""
+    known = set(keep)
+    for cookie in tables.pods().keys() - known:
+        tables.delete_pod(cookie)
+    for cookie in tables.lookups() - known:
+        tables.detach_lookup(cookie)
+
+
+def enrol(tables: KernelTables, sandbox: Sandbox) -> None:
+    """Guard the pod's capture addresses, then let the hooks send its connections there. Raises OSError."""
+    if sandbox.netns_cookie not in tables.lookups():
+        fd = os.open(sandbox.netns_path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            tables.attach_lookup(sandbox.netns_cookie, fd)
+        finally:
+            os.close(fd)
+    row = pod_row(sandbox)
+    if tables.pods().get(sandbox.netns_cookie) != row:
+        tables.set_pod(sandbox.netns_cookie, row)
+
+
+def pod_row(sandbox: Sandbox) -> PodRow:
+    """The row of tg_pods that says where this pod's connections go and which addresses are its own."""
+    return PodRow(
+        ip4=next((ip for ip in sandbox.ips if ip.version == 4), None),
+        ip6=next((ip for ip in sandbox.ips if ip.version == 6), None),
+        fastpath4=sandbox.capture.fastpath4,
+        fastpath6=sandbox.capture.fastpath6,
+        envoy4=sandbox.capture.envoy4,
+        envoy6=sandbox.capture.envoy6,
+        v6_capture=sandbox.v6_capture,
+    )

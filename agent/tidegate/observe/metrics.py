@@ -1,0 +1,94 @@
+"""Prometheus metrics of one agent. The only file that imports prometheus_client; the registry is passed in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Protocol
+
+from prometheus_client import CollectorRegistry, Counter
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.exposition import generate_latest
+from prometheus_client.registry import Collector
+
+from tidegate.model.net import IPAddress
+
+_TCP_LABELS = (
+    "reporter",
+    "source_workload",
+    "source_workload_namespace",
+    "destination_workload",
+    "destination_workload_namespace",
+    "destination_service",
+    "request_protocol",
+    "connection_security_policy",
+)
+
+
+class Flow(Protocol):
+    """What TcpMetrics reads of fastpath.FlowEvent."""
+
+    @property
+    def bytes_to_server(self) -> int: ...
+    @property
+    def bytes_to_client(self) -> int: ...
+    @property
+    def reason(self) -> str: ...
+    @property
+    def endpoint(self) -> IPAddress | None: ...
+
+
+class TcpMetrics:
+    """Istio's TCP metrics, fed by the fast path's events (a connection is told once, when it ends)."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        def counter(name: str, text: str) -> Counter:
+            return Counter(name, text, _TCP_LABELS, registry=registry)
+
+        self._opened = counter("istio_tcp_connections_opened", "TCP connections opened")
+        self._closed = counter("istio_tcp_connections_closed", "TCP connections closed")
+        self._sent = counter("istio_tcp_sent_bytes", "Bytes sent to the client as response")
+        self._received = counter("istio_tcp_received_bytes", "Bytes received from the client as request")
+
+    def observe(self, flow: Flow, source: tuple[str, str], destination: tuple[str, str], service: str) -> None:
+        """Count one ended connection. source and destination are (namespace, workload), empty when unknown."""
+        labels = ("source", source[1], source[0], destination[1], destination[0], service, "tcp", "none")
+        self._opened.labels(*labels).inc()
+        self._closed.labels(*labels).inc()
+        self._sent.labels(*labels).inc(flow.bytes_to_client)
+        self._received.labels(*labels).inc(flow.bytes_to_server)
+
+
+class AgentCollector(Collector):
+    """Counters that live elsewhere (kernel, C, supervisor), read when somebody scrapes."""
+
+    def __init__(
+        self,
+        verdicts: Callable[[], Mapping[str, int]],
+        closed: Callable[[], Mapping[str, int]],
+        gauges: Callable[[], Mapping[str, float]],
+    ) -> None:
+        self._verdicts = verdicts
+        self._closed = closed
+        self._gauges = gauges
+
+    def collect(self) -> Iterable[Metric]:
+        """Called by prometheus_client for each scrape."""
+        verdicts = CounterMetricFamily(
+            "tidegate_verdicts", "Verdicts of the kernel programs (bpf/include/tg_reason.h)", labels=["reason"]
+        )
+        for reason, value in self._verdicts().items():
+            verdicts.add_metric([reason], value)
+        yield verdicts
+        closed = CounterMetricFamily(
+            "tidegate_fastpath_closed", "Connections that the fast path ended, by reason", labels=["reason"]
+        )
+        for reason, value in self._closed().items():
+            closed.add_metric([reason], value)
+        yield closed
+        for name, number in self._gauges().items():
+            yield GaugeMetricFamily(f"tidegate_{name}", name.replace("_", " "), value=number)
+
+
+def exposition(registry: CollectorRegistry) -> bytes:
+    """The text that /metrics serves."""
+    return generate_latest(registry)
