@@ -30,7 +30,9 @@ def add_to_loopback(addresses: tuple[IPAddress, ...]) -> bool:
             try:
                 # nodad: an address on lo has no neighbour to collide with, and a tentative one cannot be listened on
                 flags = 0x02 if address.version == 6 else 0
-                netlink.addr("add", index=_LOOPBACK_INDEX, address=str(address), prefixlen=address.max_prefixlen, flags=flags)
+                netlink.addr(
+                    "add", index=_LOOPBACK_INDEX, address=str(address), prefixlen=address.max_prefixlen, flags=flags
+                )
             except NetlinkError as error:
                 if error.code != errno.EEXIST:
                     raise OSError(error.code, f"cannot put {address} on lo") from error

@@ -70,7 +70,7 @@ def from_environment(flags: Mapping[str, object], environ: Mapping[str, str] = o
     values: dict[str, object] = {}
     for f in fields(Settings):
         given = flags.get(f.name)
-        if given is None or given == [] or given == ():
+        if given is None or given in ([], ()):
             text = environ.get("TIDEGATE_" + f.name.upper())
             given = _parse(f.name, text) if text else None
         if given is not None:
@@ -96,7 +96,7 @@ def _parse(name: str, text: str) -> object:
 
 
 def _check_source(source: str) -> None:
-    scheme, colon, rest = source.partition(":")
+    scheme, _, rest = source.partition(":")
     if scheme == "file" and rest:
         return
     if source == "kube" or scheme == "xds":

@@ -14,7 +14,8 @@ enum tg_abi {
 	TG_ABI_VERSION = 1,
 	TG_MAX_PODS = 4096,     /* enrolled pods of one node */
 	TG_MAX_DESTS = 131072,  /* (address, port) rows */
-	TG_MAX_FLOWS = 131072   /* captured connections whose listener may still ask for the destination */
+	TG_MAX_FLOWS = 131072,  /* captured connections whose listener may still ask for the destination */
+	TG_MAX_REASONS = 64     /* slots of tg_counters: room for reasons that later versions append */
 };
 
 /* What serves a destination: value of tg_dest.tier. */
@@ -60,14 +61,16 @@ struct tg_dest {
 	uint32_t service; /* the compiler's number for the service; for events and `tidegate services` */
 };
 
-/* Map tg_flows (LRU hash): (netns, local address, local port) of a captured client socket -> what it dialled.
- * Written by sockops when the source port is known and before the SYN leaves; removed when that socket closes. */
+/* Map tg_flows (LRU hash): the 4-tuple of a captured connection -> what its client dialled. The kernel gives one source
+ * port to several connections when their destinations differ, so the listener is part of the key: its address by tier (and
+ * by the family of src), its port as it is. Written by sockops when the source port is known and before the SYN leaves;
+ * removed when the connection is gone on both sides. */
 struct tg_flow_key {
 	uint64_t netns_cookie;
 	struct tg_addr src;   /* as the listener sees it, e.g. 127.0.0.1 */
 	uint16_t src_port_be;
-	uint16_t pad;
-	uint32_t pad2;
+	uint16_t listener_port_be;
+	uint32_t tier;        /* enum tg_tier: which capture address was connected to */
 };
 
 struct tg_flow {
@@ -82,12 +85,8 @@ struct tg_flow {
 
 /* Map tg_socks (socket storage of a captured client socket): survives as long as the socket. */
 struct tg_sock {
-	struct tg_addr dst;
-	uint16_t dst_port_be;
-	uint16_t pad;
-	uint32_t tier;
-	uint32_t service;
-	uint32_t pad2;
+	struct tg_flow_key key; /* all zero until sockops recorded the flow */
+	struct tg_flow flow;
 };
 
 /* Map tg_settings (array of 1). Written by the agent at start, before links are attached or adopted. */

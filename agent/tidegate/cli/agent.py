@@ -20,7 +20,9 @@ def run(
     config: Annotated[list[str] | None, typer.Option(help="where configuration comes from, e.g. file:DIR")] = None,
     run_dir: Annotated[Path | None, typer.Option(help="sockets and state of this agent")] = None,
     bpffs: Annotated[Path | None, typer.Option(help="directory for pinned kernel objects")] = None,
-    cgroup: Annotated[Path | None, typer.Option(help="cgroup v2 directory that holds the pods; default: the root")] = None,
+    cgroup: Annotated[
+        Path | None, typer.Option(help="cgroup v2 directory that holds the pods; default: the root")
+    ] = None,
     workers: Annotated[int | None, typer.Option(help="fast path threads; 0 = one per CPU")] = None,
     envoy_concurrency: Annotated[int | None, typer.Option(help="Envoy's worker threads")] = None,
     admin_port: Annotated[int | None, typer.Option(help="localhost port, 0 = none")] = None,

@@ -32,7 +32,9 @@ def agent_sockets(run_dir: Path | None = None) -> list[Path]:
         candidates = [DEFAULT_RUN_DIR / "agent.sock", *sorted(LAB_RUN_DIR.glob("**/agent.sock"))]
     found = [path for path in candidates if path.exists()]
     if not found:
-        raise Unreachable("tidegate agent", f"no socket at {candidates[0]}", "start `tidegate agent` or `tidegate lab up`")
+        raise Unreachable(
+            "tidegate agent", f"no socket at {candidates[0]}", "start `tidegate agent` or `tidegate lab up`"
+        )
     return found
 
 

@@ -24,7 +24,8 @@ def pods(output: OutputOption = Format.TABLE, run_dir: RunDirOption = None) -> N
             ("NODE", "NAMESPACE", "POD", "NETNS COOKIE", "IPV4", "IPV6", "FAST PATH", "ENVOY", "GUARDED"),
             [
                 (r["node"], r["namespace"], r["name"], r["netns_cookie"], r["ip4"] or "-", r["ip6"] or "-",
-                 _ports(r["fastpath4"], r["fastpath6"]), _ports(r["envoy4"], r["envoy6"]), "yes" if r["guarded"] else "NO")
+                 _ports(r["fastpath4"], r["fastpath6"]), _ports(r["envoy4"], r["envoy6"]),
+                 "yes" if r["guarded"] else "NO")
                 for r in rows
             ],
         )  # fmt: skip
@@ -37,7 +38,14 @@ def services(output: OutputOption = Format.TABLE, run_dir: RunDirOption = None) 
         table(
             ("NODE", "ADDRESS", "PORT", "TIER", "SERVICE", "ENDPOINTS"),
             [
-                (r["node"], r["address"], r["port"] or "any", r["tier"], r["service"] or "-", ", ".join(r["endpoints"]) or "-")
+                (
+                    r["node"],
+                    r["address"],
+                    r["port"] or "any",
+                    r["tier"],
+                    r["service"] or "-",
+                    ", ".join(r["endpoints"]) or "-",
+                )
                 for r in rows
             ],
         )

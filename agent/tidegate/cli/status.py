@@ -39,15 +39,23 @@ def _print(node: dict[str, Any]) -> None:
     verdict = "healthy" if node["healthy"] else "UNHEALTHY: " + "; ".join(node["unhealthy"])
     print(f"{node['node']}: {verdict}")
     print(f"  agent   pid {agent['pid']}, start {agent['starts']} here, the one before {agent['previous']}")
-    print(f"  kernel  {'adopted from the agent before' if kernel['adopted'] else 'loaded'}, {kernel['pods']} pods, "
-          f"{kernel['destinations']} destinations, {kernel['flows']} captured connections")
-    print(f"  envoy   {envoy['state']}, pid {envoy['pid']}, restarts {envoy['restarts']}"
-          + (f", last exit {envoy['last_exit']}" if envoy["last_exit"] else ""))
-    print(f"  config  revision {node['applied']['revision']}, generation {node['applied']['generation']}, "
-          f"{len(config['problems'])} problems")
+    print(
+        f"  kernel  {'adopted from the agent before' if kernel['adopted'] else 'loaded'}, {kernel['pods']} pods, "
+        f"{kernel['destinations']} destinations, {kernel['flows']} captured connections"
+    )
+    print(
+        f"  envoy   {envoy['state']}, pid {envoy['pid']}, restarts {envoy['restarts']}"
+        + (f", last exit {envoy['last_exit']}" if envoy["last_exit"] else "")
+    )
+    print(
+        f"  config  revision {node['applied']['revision']}, generation {node['applied']['generation']}, "
+        f"{len(config['problems'])} problems"
+    )
     for problem in config["problems"]:
-        print(f"    {problem['file']}:{problem['line']}: {problem['severity']} {problem['kind']} "
-              f"{problem['namespace']}/{problem['name']} {problem['path']}: {problem['message']}")
+        print(
+            f"    {problem['file']}:{problem['line']}: {problem['severity']} {problem['kind']} "
+            f"{problem['namespace']}/{problem['name']} {problem['path']}: {problem['message']}"
+        )
     for name, applier in node["appliers"].items():
         for failure in applier["failures"]:
             origins = f" (from {', '.join(failure['origins'])})" if failure["origins"] else ""

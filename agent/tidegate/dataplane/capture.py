@@ -47,7 +47,9 @@ def open_capture(sandbox: Sandbox, relay: Relay, in_netns: InNetns) -> Sandbox:
         fastpath4, fastpath6 = relay.add_pod(sandbox.netns_cookie, fd, v6)
         envoy4, envoy6 = sandbox.capture.envoy4, sandbox.capture.envoy6
         if not envoy4:
-            envoy4, envoy6 = in_netns(fd, lambda: (_free_port(socket.AF_INET), _free_port(socket.AF_INET6) if v6 else 0))
+            envoy4, envoy6 = in_netns(
+                fd, lambda: (_free_port(socket.AF_INET), _free_port(socket.AF_INET6) if v6 else 0)
+            )
         return replace(sandbox, capture=Capture(fastpath4, fastpath6, envoy4, envoy6), v6_capture=v6)
     finally:
         os.close(fd)

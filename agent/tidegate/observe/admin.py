@@ -94,6 +94,8 @@ async def _logging(request: web.Request) -> web.Response:
     level = request.query.get("level", "").upper()
     if level:
         if level not in logging.getLevelNamesMapping():
-            return web.json_response({"error": f"level {level!r} is not one of debug, info, warning, error"}, status=400)
+            return web.json_response(
+                {"error": f"level {level!r} is not one of debug, info, warning, error"}, status=400
+            )
         logging.getLogger("tidegate").setLevel(level)
     return web.json_response({"level": logging.getLevelName(logging.getLogger("tidegate").getEffectiveLevel()).lower()})

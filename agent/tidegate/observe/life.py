@@ -24,7 +24,11 @@ def begin(run_dir: Path) -> Life:
     before = json.loads(path.read_text()) if path.exists() else {"starts": 0, "pid": 0, "ended": None}
     pid = int(before["pid"])
     if before["ended"] is False and pid != os.getpid() and _is_agent(pid):
-        raise Rejected(f"run directory {run_dir}", f"belongs to the running agent with pid {pid}", "stop it or use another --run-dir")
+        raise Rejected(
+            f"run directory {run_dir}",
+            f"belongs to the running agent with pid {pid}",
+            "stop it or use another --run-dir",
+        )
     previous = {None: "none", True: "stopped", False: "killed"}[before["ended"]]
     life = Life(int(before["starts"]) + 1, previous)
     _write(path, {"starts": life.starts, "pid": os.getpid(), "ended": False})

@@ -1,0 +1,194 @@
+"""What the admin API answers, computed from the live parts on request. Pure reading; nothing here changes anything."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from typing import Any
+
+from tidegate import __version__
+from tidegate.bpf.datapath import Datapath
+from tidegate.compile.explain import HttpRequest, explain
+from tidegate.dataplane.cycle import Cycle
+from tidegate.envoy.supervisor import EnvoySupervisor
+from tidegate.errors import Rejected
+from tidegate.model.mesh import MeshConfig
+from tidegate.model.names import WorkloadId
+from tidegate.model.workload import Sandbox
+from tidegate.observe.life import Life
+from tidegate.xds.server import AdsServer
+
+
+class Views:
+    """Providers for observe.admin; every method returns JSON-able values."""
+
+    def __init__(
+        self,
+        *,
+        node: str,
+        life: Life,
+        datapath: Datapath,
+        cycle: Cycle,
+        config: Callable[[], MeshConfig | None],
+        sandboxes: Callable[[], Mapping[int, Sandbox]],
+        ads: AdsServer,
+        envoy: EnvoySupervisor,
+    ) -> None:
+        self._node = node
+        self._life = life
+        self._datapath = datapath
+        self._cycle = cycle
+        self._config = config
+        self._sandboxes = sandboxes
+        self._ads = ads
+        self._envoy = envoy
+
+    def unhealthy(self) -> list[str]:
+        """Why this node is not well; empty when it is."""
+        reasons = []
+        status = self._cycle.status.value
+        if self._config() is None:
+            reasons.append("no configuration was delivered yet")
+        elif status.generation == 0:
+            reasons.append("the first configuration is not in force yet")
+        if self._envoy.status().state != "running":
+            reasons.append(f"envoy is {self._envoy.status().state}")
+        for name, applier in status.appliers.items():
+            if applier.failures:
+                reasons.append(f"{name}: {len(applier.failures)} items failed, first: {applier.failures[0].item}")
+        return reasons
+
+    async def status(self, _: Mapping[str, str]) -> dict[str, Any]:
+        status, config = self._cycle.status.value, self._config()
+        unhealthy = self.unhealthy()
+        envoy = self._envoy.status()
+        return {
+            "node": self._node,
+            "version": __version__,
+            "healthy": not unhealthy,
+            "unhealthy": unhealthy,
+            "agent": {"pid": os.getpid(), "starts": self._life.starts, "previous": self._life.previous},
+            "applied": {"generation": status.generation, "revision": status.revision},
+            "config": {"problems": [asdict(p) for p in config.problems] if config else []},
+            "appliers": {
+                name: {
+                    "generation": a.generation,
+                    "failures": [{"item": f.item, "reason": f.reason, "origins": list(f.origins)} for f in a.failures],
+                }
+                for name, a in status.appliers.items()
+            },
+            "envoy": {
+                "state": envoy.state,
+                "pid": envoy.pid,
+                "restarts": envoy.restarts,
+                "last_exit": envoy.last_exit,
+            },
+            "kernel": {
+                "adopted": self._datapath.adopted,
+                "pods": len(self._datapath.pods()),
+                "destinations": len(self._datapath.destinations()),
+                "flows": self._datapath.flow_count(),
+            },
+            "pods": [self._pod(p.id, p.state, p.reason, p.netns_cookie) for p in status.pods],
+        }
+
+    def _pod(self, pod: WorkloadId, state: str, reason: str, cookie: int) -> dict[str, Any]:
+        config = self._config()
+        known = config.pods.get(pod) if config else None
+        sandbox = self._sandboxes().get(cookie)
+        account = known.service_account if known else "default"
+        return {
+            "namespace": pod.namespace,
+            "name": pod.name,
+            "state": state,
+            "enrolled": state == "enrolled",
+            "reason": reason,
+            "identity": f"spiffe://cluster.local/ns/{pod.namespace}/sa/{account}",
+            "netns_cookie": cookie,
+            "container_id": sandbox.container_id if sandbox else "",
+            "ips": [str(ip) for ip in sandbox.ips] if sandbox else [],
+        }
+
+    async def pods(self, _: Mapping[str, str]) -> list[dict[str, Any]]:
+        """Rows of tg_pods joined with the sandbox that each cookie belongs to."""
+        guarded = self._datapath.lookups()
+        out = []
+        for cookie, row in sorted(self._datapath.pods().items()):
+            sandbox = self._sandboxes().get(cookie)
+            out.append(
+                {
+                    "node": self._node,
+                    "namespace": sandbox.id.namespace if sandbox else "",
+                    "name": sandbox.id.name if sandbox else "",
+                    "netns_cookie": cookie,
+                    "ip4": str(row.ip4 or ""),
+                    "ip6": str(row.ip6 or ""),
+                    "fastpath4": row.fastpath4,
+                    "fastpath6": row.fastpath6,
+                    "envoy4": row.envoy4,
+                    "envoy6": row.envoy6,
+                    "guarded": cookie in guarded,
+                }
+            )
+        return out
+
+    async def services(self, _: Mapping[str, str]) -> list[dict[str, Any]]:
+        """Rows of tg_dests with the name and endpoints that the compiler gave to their service number."""
+        snapshot = self._cycle.snapshot.value
+        endpoints = {s.number: [f"{e.address}:{e.port}" for e in s.endpoints] for s in snapshot.l4}
+        rows = sorted(self._datapath.destinations().items(), key=lambda item: (str(item[0][0]), item[0][1]))
+        return [
+            {
+                "node": self._node,
+                "address": str(address),
+                "port": port,
+                "tier": tier.name.lower(),
+                "service": snapshot.services.get(service, ""),
+                "endpoints": endpoints.get(service, []),
+            }
+            for (address, port), (tier, service) in rows
+        ]
+
+    async def explain(self, query: Mapping[str, str]) -> dict[str, Any] | None:
+        """None if the pod is not on this node."""
+        config = self._config()
+        source = WorkloadId.parse(query.get("pod", ""))
+        if config is None or source not in {s.id for s in self._sandboxes().values()}:
+            return None
+        host, port = split_destination(query.get("destination", ""))
+        headers = {key.split(".", 2)[2]: value for key, value in query.items() if key.startswith("header.")}
+        request = HttpRequest(method=query.get("method", "GET"), path=query.get("path", "/"), headers=headers)
+        return explain(config, source, host, port, request).as_json()
+
+    async def config_dump(self, _: Mapping[str, str]) -> dict[str, Any]:
+        """The snapshot in force: Envoy's resources and what the fast path serves."""
+        snapshot = self._cycle.snapshot.value
+        dump: dict[str, Any] = {
+            kind: [dict(r.body) for r in resources.values()] for kind, resources in snapshot.envoy.items()
+        }
+        dump["l4"] = [
+            {
+                "name": s.name,
+                "addresses": [f"{a} {p}" for a, p in s.addresses],
+                "balancing": s.balancing.name,
+                "endpoints": [{"address": str(e.address), "port": e.port, "weight": e.weight} for e in s.endpoints],
+            }
+            for s in snapshot.l4
+        ]
+        return dump
+
+
+def split_destination(text: str) -> tuple[str, int | None]:
+    """HOST, HOST:PORT, IPv4:PORT, [IPv6]:PORT or IPv6 -> (host, port or None). Raises Rejected."""
+    host, colon, port = text.rpartition(":")
+    if text.startswith("["):
+        host, _, rest = text[1:].partition("]")
+        port, colon = rest.removeprefix(":"), ":" if rest.startswith(":") else ""
+    elif text.count(":") != 1:
+        host, colon, port = text, "", ""
+    if not colon:
+        host, port = host or text, ""
+    if not host or (port and not (port.isdecimal() and 0 < int(port) < 65536)) or (colon and not port):
+        raise Rejected(f"destination {text!r}", "is not HOST, IP or HOST:PORT", "write for example reviews:9080")
+    return host, int(port) if port else None

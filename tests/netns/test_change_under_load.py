@@ -1,0 +1,72 @@
+"""Configuration changes while requests flow: in force within a second, no request lost, bad input changes nothing."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import pytest
+from tests.support.eventually import eventually
+from tests.support.lab import ASK, Lab
+
+RULE = """
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {{ name: web }}
+spec:
+  hosts: [web]
+  http:
+    - route: [{{ destination: {{ host: web, subset: {subset} }} }}]
+"""
+
+
+@pytest.mark.parametrize("mode", ["kept-alive", "fresh"])
+def test_a_change_is_in_force_within_a_second_and_nothing_fails(web_lab: Lab, mode: str) -> None:
+    web_lab.apply(RULE.format(subset="v1"))
+    options = ["--count", "2000", "--rate", "200", *(["--fresh"] if mode == "fresh" else [])]
+    load = web_lab.start("client", "/usr/bin/python3", ASK, "http://web/", *options)
+    written = []
+    for subset in ("v2", "v1", "v2", "v1"):
+        applied = web_lab.tidegate("lab", "pods", check=True)  # any call: the load is running by now
+        assert applied.returncode == 0
+        path = web_lab.run_dir / "applied-by-test.yaml"
+        path.write_text(RULE.format(subset=subset))
+        written.append((time.time(), subset))
+        web_lab.tidegate("lab", "apply", "-f", path)
+    out, err = load.communicate(timeout=60)
+    got = json.loads(out)
+    assert (got["failed"], set(got["statuses"])) == (0, {"200"}), (got["failures"], err)
+    seen = [tuple(change) for change in got["changes"]]
+    for when, subset in written:
+        after = next(at for at, version in seen if at >= when and version == subset)
+        assert after - when <= 1.0, f"{subset} took {after - when:.2f} s"
+    web_lab.delete(web_lab.run_dir / "applied-by-test.yaml")
+
+
+def test_broken_yaml_is_reported_with_its_line_and_changes_nothing(web_lab: Lab) -> None:
+    web_lab.apply(RULE.format(subset="v1"))
+    path = web_lab.run_dir / "broken.yaml"
+    path.write_text(RULE.format(subset="v2").replace("host: web,", "hoost: web,"))
+    refused = web_lab.tidegate("lab", "apply", "-f", path, check=False)
+    assert refused.returncode == 1
+    assert f"{path}:8" in refused.stdout + refused.stderr
+    assert web_lab.ask("client", "http://web/", "--count", "50")["versions"] == {"v1": 50}
+    web_lab.delete(web_lab.run_dir / "applied-by-test.yaml")
+
+
+def test_a_document_that_breaks_under_a_running_agent_keeps_its_last_good_version(web_lab: Lab) -> None:
+    """The agent itself reads the directory: what a person breaks there is reported by status, and keeps serving."""
+    web_lab.apply(RULE.format(subset="v1"))
+    copy = next(
+        p
+        for p in web_lab.run_dir.glob("cluster/**/*.yaml")
+        if "subset: v1" in p.read_text() and "hosts: [web]" in p.read_text()
+    )
+    good = copy.read_text()
+    copy.write_text(good.replace("route:", "rout:"))
+    problem = eventually(lambda: web_lab.status()["config"]["problems"], "the problem shows in status")[0]
+    assert (problem["kind"], problem["name"], problem["line"]) == ("VirtualService", "web", 8)
+    assert web_lab.ask("client", "http://web/", "--count", "50")["versions"] == {"v1": 50}
+    copy.write_text(good)
+    eventually(lambda: not web_lab.status()["config"]["problems"], "the problem is gone")
+    web_lab.delete(web_lab.run_dir / "applied-by-test.yaml")

@@ -1,0 +1,47 @@
+"""kill -9 of the agent and of Envoy under traffic: back in time, adopted, reported."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+from tests.support.eventually import eventually
+from tests.support.lab import Lab
+
+
+def test_killed_agent_comes_back_and_adopts(web_lab: Lab, probe_lab: Lab) -> None:
+    before = probe_lab.status()
+    cookies = {pod["name"]: pod["netns_cookie"] for pod in before["pods"]}
+    os.kill(before["agent"]["pid"], signal.SIGKILL)
+    killed = time.monotonic()
+    eventually(lambda: "error" not in probe_lab.probe("client", "dial", "talk", "7000"), "relayed again", timeout=3.0)
+    assert time.monotonic() - killed <= 3.0
+    after = eventually(lambda: (s := probe_lab.status())["healthy"] and s, "healthy again", timeout=10)
+    assert after["agent"]["previous"] == "killed"
+    assert after["agent"]["starts"] == before["agent"]["starts"] + 1
+    assert after["kernel"]["adopted"]
+    assert after["envoy"]["pid"] == before["envoy"]["pid"], "Envoy outlived the agent and was adopted"
+    assert {pod["name"]: pod["netns_cookie"] for pod in after["pods"]} == cookies, "no pod was made anew"
+
+
+def test_http_does_not_notice_a_killed_agent(web_lab: Lab) -> None:
+    from tests.support.lab import ASK
+
+    load = web_lab.start("client", "/usr/bin/python3", ASK, "http://web/", "--count", "800", "--rate", "200", "--fresh")
+    eventually(lambda: web_lab.metric("tidegate_verdicts_total", reason="redirect_envoy") > 0, "traffic flows")
+    os.kill(web_lab.status()["agent"]["pid"], signal.SIGKILL)
+    out, err = load.communicate(timeout=60)
+    assert '"failed": 0' in out, out + err
+    eventually(lambda: web_lab.status()["healthy"], "healthy again", timeout=10)
+
+
+def test_killed_envoy_is_back_within_two_seconds(web_lab: Lab) -> None:
+    before = web_lab.status()["envoy"]
+    os.kill(before["pid"], signal.SIGKILL)
+    killed = time.monotonic()
+    eventually(lambda: web_lab.ask("client", "http://web/")["status"] == 200, "served again", timeout=2.5)
+    assert time.monotonic() - killed <= 2.0 + 0.3, "0.3 s is what starting the client in the pod takes"
+    after = eventually(lambda: (s := web_lab.status()["envoy"])["state"] == "running" and s, "running", timeout=5)
+    assert after["restarts"] == before["restarts"] + 1
+    assert "9" in str(after["last_exit"]) or "KILL" in str(after["last_exit"])

@@ -1,0 +1,189 @@
+"""Istio's HTTP routing seen from an ordinary client: one rule each, observed on the wire."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+from tests.support.lab import Lab
+
+Route = Callable[[str], None]
+
+HEAD = """
+apiVersion: networking.istio.io/{version}
+kind: VirtualService
+metadata: {{ name: web }}
+spec:
+  hosts: [web]
+  http:
+"""
+
+
+@pytest.fixture
+def route(web_lab: Lab) -> Iterator[Route]:
+    """Apply a VirtualService for host web whose spec.http is the YAML given; removed afterwards."""
+
+    def apply(http: str, version: str = "v1") -> None:
+        web_lab.apply(HEAD.format(version=version) + http)
+
+    yield apply
+    web_lab.delete(web_lab.run_dir / "applied-by-test.yaml")
+
+
+def to(subset: str) -> str:
+    return f"route: [{{ destination: {{ host: web, subset: {subset} }} }}]"
+
+
+def test_http_reaches_the_service_and_names_the_client(web_lab: Lab) -> None:
+    before = web_lab.metric("tidegate_verdicts_total", reason="redirect_envoy")
+    for family, version in (("4", "ip"), ("mapped", "ip"), ("6", "ip6"), ("v6only", "ip6")):
+        got = web_lab.ask("client", "http://web/", "--family", family)
+        assert got["status"] == 200
+        assert got["body"]["headers"]["x-forwarded-for"] == web_lab.pods()["default/client"][version]
+    assert web_lab.metric("tidegate_verdicts_total", reason="redirect_envoy") == before + 4
+
+
+def test_without_a_rule_every_version_answers(web_lab: Lab) -> None:
+    assert set(web_lab.ask("client", "http://web/", "--count", "60", "--fresh")["versions"]) == {"v1", "v2"}
+
+
+@pytest.mark.parametrize("api_version", ["v1alpha3", "v1beta1", "v1"])
+def test_75_25_split_over_2000_requests(web_lab: Lab, route: Route, api_version: str) -> None:
+    route(
+        """
+    - route:
+        - { destination: { host: web, subset: v1 }, weight: 75 }
+        - { destination: { host: web, subset: v2 }, weight: 25 }
+""",
+        api_version,
+    )
+    got = web_lab.ask("client", "http://web/", "--count", "2000")
+    assert got["failed"] == 0
+    assert 0.72 <= got["versions"]["v1"] / 2000 <= 0.78
+
+
+def test_end_user_jason_gets_v2_and_nobody_else_does(web_lab: Lab, route: Route) -> None:
+    route(f"""
+    - match: [{{ headers: {{ end-user: {{ exact: jason }} }} }}]
+      {to("v2")}
+    - {to("v1")}
+""")
+    assert web_lab.ask("client", "http://web/", "--count", "100", "-H", "end-user: jason")["versions"] == {"v2": 100}
+    assert web_lab.ask("client", "http://web/", "--count", "100", "-H", "end-user: jaso")["versions"] == {"v1": 100}
+    assert web_lab.ask("client", "http://web/", "--count", "100")["versions"] == {"v1": 100}
+
+
+@pytest.mark.parametrize(
+    ("match", "hit", "miss"),
+    [
+        ("uri: { prefix: /api }", ["http://web/api/x"], ["http://web/other"]),
+        ("uri: { exact: /one }", ["http://web/one"], ["http://web/one/more"]),
+        ("uri: { regex: '/v[0-9]+/items' }", ["http://web/v12/items"], ["http://web/v12/items/3"]),
+        ("method: { exact: POST }", ["http://web/", "-X", "POST"], ["http://web/"]),
+        ("queryParams: { debug: { exact: 'on' } }", ["http://web/?debug=on"], ["http://web/?debug=off"]),
+        ("authority: { exact: web.default }", ["http://web.default/"], ["http://web/"]),
+        ("headers: { x-a: { regex: '[0-9]+' } }", ["http://web/", "-H", "x-a: 42"], ["http://web/", "-H", "x-a: 4b"]),
+        ("withoutHeaders: { x-a: {} }", ["http://web/"], ["http://web/", "-H", "x-a: 1"]),
+    ],
+)
+def test_each_kind_of_match(web_lab: Lab, route: Route, match: str, hit: list[str], miss: list[str]) -> None:
+    route(f"""
+    - match: [{{ {match} }}]
+      {to("v2")}
+    - {to("v1")}
+""")
+    assert web_lab.ask("client", *hit)["body"]["version"] == "v2"
+    assert web_lab.ask("client", *miss)["body"]["version"] == "v1"
+
+
+def test_redirect(web_lab: Lab, route: Route) -> None:
+    route("""
+    - match: [{ uri: { exact: /old } }]
+      redirect: { uri: /new, authority: elsewhere.example, redirectCode: 302 }
+""")
+    got = web_lab.ask("client", "http://web/old")
+    assert (got["status"], got["headers"]["location"]) == (302, "http://elsewhere.example/new")
+
+
+def test_rewrite(web_lab: Lab, route: Route) -> None:
+    route(f"""
+    - match: [{{ uri: {{ prefix: /ratings }} }}]
+      rewrite: {{ uri: /v1/bookRatings, authority: inner.example }}
+      {to("v1")}
+""")
+    body = web_lab.ask("client", "http://web/ratings/7")["body"]
+    assert (body["path"], body["headers"]["host"]) == ("/v1/bookRatings/7", "inner.example")
+
+
+def test_timeout(web_lab: Lab, route: Route) -> None:
+    route(f"""
+    - timeout: 0.5s
+      {to("v1")}
+""")
+    got = web_lab.ask("client", "http://web/?sleep=3")
+    assert got["status"] == 504
+    assert 0.4 < got["seconds"] < 1.5
+
+
+@pytest.mark.parametrize(("attempts", "status", "tries"), [(3, 200, 3), (1, 503, 2), (0, 503, 1)])
+def test_retries(web_lab: Lab, route: Route, attempts: int, status: int, tries: int) -> None:
+    route(f"""
+    - retries: {{ attempts: {attempts}{", retryOn: 5xx, perTryTimeout: 2s" if attempts else ""} }}
+      {to("v1")}
+""")
+    got = web_lab.ask("client", f"http://web/?fail=2&key=story-{attempts}")
+    assert (got["status"], got["body"]["tries"]) == (status, tries)
+
+
+def test_fault_delay(web_lab: Lab, route: Route) -> None:
+    route(f"""
+    - match: [{{ headers: {{ slow: {{ exact: 'yes' }} }} }}]
+      fault: {{ delay: {{ percentage: {{ value: 100 }}, fixedDelay: 1s }} }}
+      {to("v1")}
+    - {to("v1")}
+""")
+    assert web_lab.ask("client", "http://web/", "-H", "slow: yes")["seconds"] > 0.95
+    assert web_lab.ask("client", "http://web/")["seconds"] < 0.9
+
+
+def test_fault_abort(web_lab: Lab, route: Route) -> None:
+    route(f"""
+    - fault: {{ abort: {{ percentage: {{ value: 50 }}, httpStatus: 418 }} }}
+      {to("v1")}
+""")
+    statuses = web_lab.ask("client", "http://web/", "--count", "600")["statuses"]
+    assert set(statuses) == {"200", "418"}
+    assert 200 < statuses["418"] < 400
+
+
+def test_header_operations(web_lab: Lab, route: Route) -> None:
+    route(f"""
+    - headers:
+        request: {{ set: {{ x-set: new }}, add: {{ x-add: more }}, remove: [x-gone] }}
+        response: {{ set: {{ x-answer: "42" }}, remove: [content-type] }}
+      {to("v1")}
+""")
+    got = web_lab.ask("client", "http://web/", "-H", "x-set: old", "-H", "x-gone: here")
+    assert got["body"]["headers"]["x-set"] == "new"
+    assert got["body"]["headers"]["x-add"] == "more"
+    assert "x-gone" not in got["body"]["headers"]
+    assert got["headers"]["x-answer"] == "42"
+    assert "content-type" not in got["headers"]
+
+
+def test_headless_http_name_is_routed_too(web_lab: Lab) -> None:
+    web_lab.apply("""
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: { name: web-headless }
+spec:
+  hosts: [web-headless]
+  http:
+    - headers: { response: { set: { x-routed: "yes" } } }
+      route: [{ destination: { host: web-headless } }]
+""")
+    try:
+        got = web_lab.ask("client", "http://web-headless:8080/")
+        assert (got["status"], got["headers"].get("x-routed")) == (200, "yes")
+    finally:
+        web_lab.delete(web_lab.run_dir / "applied-by-test.yaml")

@@ -1,0 +1,109 @@
+"""A lab for stories: the real `tidegate lab` driven through its command line, as a user would."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+TIDEGATE = Path(sys.executable).parent / "tidegate"
+MANIFESTS = ROOT / "tests" / "support" / "manifests"
+PROBE = ROOT / "tests" / "support" / "probe.py"
+ASK = ROOT / "tests" / "support" / "ask.py"
+
+
+class Lab:
+    """One lab by name. up() returns when it is effective; down() leaves nothing."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.env = {**os.environ, "TIDEGATE_LAB": name}
+        self.run_dir = Path("/run/tidegate-lab") / name
+
+    def tidegate(
+        self, *args: str | Path, check: bool = True, stdin: str = "", timeout: float = 120
+    ) -> subprocess.CompletedProcess[str]:
+        """Run the CLI against this lab; check=True raises AssertionError with all output if it fails."""
+        done = subprocess.run(
+            [TIDEGATE, *args], env=self.env, input=stdin, capture_output=True, text=True, timeout=timeout, check=False
+        )
+        if check:
+            assert done.returncode == 0, (
+                f"tidegate {' '.join(map(str, args))}: {done.returncode}\n{done.stdout}{done.stderr}"
+            )
+        return done
+
+    def up(self, *manifests: Path, nodes: int = 1, mesh: bool = True) -> None:
+        files = [part for manifest in manifests for part in ("-f", manifest)]
+        self.tidegate("lab", "up", *files, "--nodes", str(nodes), "--mesh", "on" if mesh else "off")
+
+    def down(self) -> None:
+        self.tidegate("lab", "down")
+
+    def apply(self, manifest: Path | str) -> None:
+        """Apply a file, or YAML text."""
+        if isinstance(manifest, Path):
+            self.tidegate("lab", "apply", "-f", manifest)
+        else:
+            path = self.run_dir / "applied-by-test.yaml"
+            path.write_text(manifest)
+            self.tidegate("lab", "apply", "-f", path)
+
+    def delete(self, manifest: Path) -> None:
+        self.tidegate("lab", "delete", "-f", manifest)
+
+    def exec(
+        self, pod: str, *command: str | Path, namespace: str = "default", check: bool = True, stdin: str = ""
+    ) -> subprocess.CompletedProcess[str]:
+        return self.tidegate("lab", "exec", "-n", namespace, pod, "--", *command, check=check, stdin=stdin)
+
+    def probe(self, pod: str, *command: str, namespace: str = "default") -> dict[str, Any]:
+        """Run tests/support/probe.py in a pod and read its JSON."""
+        done = self.exec(pod, "/usr/bin/python3", PROBE, *command, namespace=namespace)
+        value: dict[str, Any] = json.loads(done.stdout)
+        return value
+
+    def ask(self, pod: str, url: str, *options: str, namespace: str = "default") -> dict[str, Any]:
+        """Run tests/support/ask.py in a pod and read its JSON."""
+        done = self.exec(pod, "/usr/bin/python3", ASK, url, *options, namespace=namespace)
+        value: dict[str, Any] = json.loads(done.stdout)
+        return value
+
+    def start(self, pod: str, *command: str | Path, namespace: str = "default") -> subprocess.Popen[str]:
+        """Start a command in a pod and go on; the caller reads its output with communicate()."""
+        return subprocess.Popen(
+            [TIDEGATE, "lab", "exec", "-n", namespace, pod, "--", *command],
+            env=self.env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def pods(self) -> dict[str, dict[str, Any]]:
+        """lab pods by namespace/name."""
+        rows: list[dict[str, Any]] = json.loads(self.tidegate("lab", "pods", "-o", "json").stdout)
+        return {f"{row['namespace']}/{row['name']}": row for row in rows}
+
+    def node_dirs(self) -> Sequence[Path]:
+        """Run directories of this lab's agents."""
+        return sorted(path.parent for path in self.run_dir.glob("**/agent.sock"))
+
+    def status(self, node: int = 0) -> dict[str, Any]:
+        done = self.tidegate("status", "-o", "json", "--run-dir", self.node_dirs()[node], check=False)
+        assert done.stdout, done.stderr
+        value: dict[str, Any] = json.loads(done.stdout)["nodes"][0]
+        return value
+
+    def metric(self, name: str, node: int = 0, **labels: str) -> float:
+        """Sum of the samples of one metric whose labels include those given."""
+        text = self.tidegate("metrics", "--run-dir", self.node_dirs()[node]).stdout
+        total = 0.0
+        for line in text.splitlines():
+            if line.startswith(name + "{") and all(f'{key}="{value}"' in line for key, value in labels.items()):
+                total += float(line.rpartition(" ")[2])
+        return total

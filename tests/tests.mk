@@ -1,0 +1,26 @@
+# Suites. A suite that needs root or a kernel feature fails with the reason; nothing skips silently.
+PYTEST := $(PY) -m pytest
+RESULTS := $(BUILD)/results
+SUITES := unit bpf fastpath netns e2e
+
+define suite
+test-$(1): setup ## run tests/$(1)
+	@mkdir -p $(RESULTS)
+	$(PYTEST) tests/$(1) --junit-xml=$(RESULTS)/$(1).xml
+endef
+$(foreach s,$(SUITES),$(eval $(call suite,$(s))))
+
+# Every suite runs even if one before it failed; the closing line counts all of them.
+test: setup ## every suite that this machine can run
+	@mkdir -p $(RESULTS); rm -f $(RESULTS)/*.xml; \
+	for suite in $(SUITES); do \
+	  echo "== tests/$$suite"; \
+	  $(PYTEST) -q tests/$$suite --junit-xml=$(RESULTS)/$$suite.xml || true; \
+	done; \
+	$(PY) tests/support/closing_line.py $(RESULTS) $(SUITES)
+
+C_SOURCES := $(wildcard agent/fastpath/*.[ch] bpf/*.[ch] bpf/*/*.[ch] cni/*.[ch] tests/bench/*.[ch])
+lint: setup ## ruff, mypy --strict, warnings of both C compilers are errors in build
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy

@@ -1,0 +1,29 @@
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tidegate.errors import Rejected
+from tidegate.observe.life import Life, begin, end
+
+
+def test_first_stopped_and_killed_lives_are_told_apart(tmp_path: Path) -> None:
+    assert begin(tmp_path) == Life(1, "none")
+    end(tmp_path)
+    assert begin(tmp_path) == Life(2, "stopped")
+    assert begin(tmp_path) == Life(3, "killed")
+
+
+@pytest.mark.parametrize(("argument", "owner"), [("tidegate", True), ("something-else", False)])
+def test_a_live_agent_keeps_its_run_directory(tmp_path: Path, argument: str, owner: bool) -> None:
+    with subprocess.Popen(["/bin/cat", "-", f"/dev/null/{argument}"], stdin=subprocess.PIPE) as process:
+        (tmp_path / "agent.json").write_text(json.dumps({"starts": 1, "pid": process.pid, "ended": False}))
+        if owner:
+            with pytest.raises(Rejected, match=f"running agent with pid {process.pid}"):
+                begin(tmp_path)
+        else:
+            assert begin(tmp_path).previous == "killed"
+        process.stdin.close() if process.stdin else None
