@@ -64,8 +64,10 @@ async def destroy(sandbox: Sandbox) -> None:
 async def _prepare(path: Path) -> None:
     """What a runtime's own `loopback` plugin does, and addresses that are usable at once."""
     inside = Netns(path)
-    await inside.run(lambda: netns.set_sysctls(NO_DAD))
-    inside.close()
+    try:
+        await inside.run(lambda: netns.set_sysctls(NO_DAD))
+    finally:
+        inside.close()
     await netns.ip(path, ["link set lo up"])
 
 
