@@ -87,6 +87,7 @@ class Pod:
         self.ip4 = f"10.77.0.{number}"
         self.ip6 = f"fd00:77::{number}"
         self.listeners: dict[tuple[Tier, int], socket.socket] = {}
+        self._sockets: list[socket.socket] = []  # closed when the test is over
         self.cgroup.mkdir()
         ip("netns", "add", name)
         self.netns_fd = os.open(f"/run/netns/{name}", os.O_RDONLY | os.O_CLOEXEC)
@@ -101,8 +102,8 @@ class Pod:
         self.cookie = netns_cookie(self.netns_fd)
 
     def remove(self) -> None:
-        for listener in self.listeners.values():
-            listener.close()
+        for sock in self._sockets:
+            sock.close()
         os.close(self.netns_fd)
         ip("netns", "delete", self.name)
 
@@ -139,11 +140,22 @@ class Pod:
 
     def run(self, fn: Callable[[], T], cgroup: Path | None = None) -> T:
         """Run fn in a process inside the pod's netns and cgroup; see run_in."""
-        return run_in(cgroup or self.cgroup, self.netns_fd, fn)
+        value = run_in(cgroup or self.cgroup, self.netns_fd, fn)
+        if isinstance(value, (Dialled, socket.socket)):
+            self._sockets.append(value.sock if isinstance(value, Dialled) else value)
+        return value
 
     def dial(self, address: str, port: int, *, cgroup: Path | None = None, **how: Any) -> Dialled:
         """Connect from inside the pod; `connect` says how."""
         return self.run(lambda: connect(address, port, **how), cgroup)
+
+    def accept(self, listener: socket.socket) -> tuple[socket.socket, tuple[str, int]]:
+        """The accepted connection, and the client as accept() told the listener's process."""
+        listener.settimeout(SECONDS)
+        sock, client = listener.accept()
+        sock.settimeout(SECONDS)
+        self._sockets.append(sock)
+        return sock, client[:2]
 
 
 def ip(*args: str) -> None:
@@ -181,14 +193,6 @@ def connect(
     except OSError as error:
         return Dialled(error.errno or errno.ETIMEDOUT, ("", 0), ("", 0), sock)
     return Dialled(0, sock.getpeername()[:2], sock.getsockname()[:2], sock)
-
-
-def accept(listener: socket.socket) -> tuple[socket.socket, tuple[str, int]]:
-    """The accepted connection, and the client as accept() told the listener's process."""
-    listener.settimeout(SECONDS)
-    sock, client = listener.accept()
-    sock.settimeout(SECONDS)
-    return sock, client[:2]
 
 
 def run_in(cgroup: Path, netns_fd: int, fn: Callable[[], T]) -> T:
