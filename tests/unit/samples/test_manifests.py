@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
-
-from .conftest import SAMPLES
+from tests.support.sample_service import SAMPLES
 
 MANIFESTS = sorted(SAMPLES.glob("*/*.yaml"))
 ROUTES = sorted(SAMPLES.glob("*/networking/*.yaml"))
