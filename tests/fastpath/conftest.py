@@ -7,10 +7,10 @@ import socket
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
-
 from tests.fastpath.pods import CAPTURE4, CAPTURE6, Pod, join
 from tests.support.eventually import eventually_async
 from tests.support.flows import Flows
+
 from tidegate.fastpath import CloseReason, FastPath, FlowEvent
 from tidegate.model.net import parse_ip
 from tidegate.model.snapshot import L4Endpoint, L4Service, LoadBalancing

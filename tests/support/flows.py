@@ -8,8 +8,8 @@ from socket import htons
 from typing import Any
 
 from cffi import FFI
-
 from tidegate._fastpath import ffi as abi
+
 from tidegate.model.net import to_wire
 
 _BPF_MAP_CREATE, _BPF_MAP_UPDATE = 0, 2
