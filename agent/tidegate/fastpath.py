@@ -209,7 +209,8 @@ class FastPath:
             code = code or self._build(image, service)
         if image is not None and code == 0:
             # The engine owns the image from here on, whatever it says.
-            code = _lib.fp_publish(self._live(), _ffi.gc(image, None))
+            _ffi.gc(image, None)
+            code = _lib.fp_publish(self._live(), image)
         if code:
             raise _error(f"fast path services of generation {generation}", code)
 

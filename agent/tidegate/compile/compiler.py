@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from tidegate.compile.clusters import PASSTHROUGH, passthrough_cluster, service_clusters
 from tidegate.compile.destinations import Claim, find_destinations
 from tidegate.compile.enrolment import enrolment
-from tidegate.compile.listeners import filter_chain, pod_listener
+from tidegate.compile.listeners import filter_chain, listener_name, pod_listener
 from tidegate.compile.protojson import Json
 from tidegate.compile.registry import Registry
 from tidegate.compile.routes import ClusterKey, RouteCompiler
@@ -67,7 +67,7 @@ def compile_snapshot(inputs: Inputs) -> Snapshot:
 
 def _plan(registry: Registry, sandbox: Sandbox, any_http: bool) -> PodPlan:
     enrolled, reason = enrolment(registry.pods.get(sandbox.id), registry.namespaces.get(sandbox.id.namespace))
-    return PodPlan(sandbox.id, enrolled, reason, needs_envoy=enrolled and any_http)
+    return PodPlan(sandbox.id, enrolled, reason, enrolled and any_http, listener_name(sandbox) if enrolled else "")
 
 
 def _envoy(inputs: Inputs, registry: Registry, rules: Rules, http: list[Claim], sandboxes: list[Sandbox]) -> Resources:
