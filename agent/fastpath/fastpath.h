@@ -40,8 +40,8 @@ struct fp_config {
 	int32_t flows_fd;            /* map tg_flows (borrowed) */
 	uint32_t max_connections;    /* per engine; 0 = 65536 */
 	uint32_t buffer_bytes;       /* per direction and connection while data waits; 0 = 65536 */
-	uint32_t connect_timeout_ms; /* 0 = 10000 */
-	uint32_t pad;
+	uint32_t connect_timeout_ms; /* of each attempt; 0 = 10000 */
+	uint32_t pool_mib;           /* bound of all buffers together, MiB; 0 = 256. Beyond it bytes wait in the sockets */
 };
 
 struct fp_pod {
@@ -83,8 +83,11 @@ struct fp_event {
 };
 
 int fp_engine_start(const struct fp_config *config, struct fp_engine **ret_engine);
-/* Stop accepting, give live connections drain_ms to end, reset the rest, join workers, free. */
+/* Stop accepting, give live connections drain_ms to end, reset the rest, join workers. Statistics and the last events
+ * can still be read; nothing else may be called but fp_engine_free. */
 void fp_engine_stop(struct fp_engine *engine, uint32_t drain_ms);
+/* After fp_engine_stop. */
+void fp_engine_free(struct fp_engine *engine);
 
 /* Open listeners inside the pod's netns. -EEXIST if the cookie is known. The kernel chooses ports. */
 int fp_pod_add(struct fp_engine *engine, const struct fp_pod *pod, struct fp_ports *ret_ports);
@@ -106,4 +109,6 @@ int fp_event_fd(const struct fp_engine *engine);
 /* Move up to max events out of the rings; returns how many. */
 int fp_events_drain(struct fp_engine *engine, struct fp_event *ret_events, uint32_t max);
 const char *fp_reason_name(uint32_t reason);
+/* Where pods' listeners are, as text (tg_capture.h). */
+const char *fp_capture_address(int v6);
 #endif

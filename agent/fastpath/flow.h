@@ -1,0 +1,10 @@
+/* What the client dialled: the record that sockops wrote into tg_flows before the SYN left. */
+#ifndef FP_FLOW_H
+#define FP_FLOW_H
+#include "../../bpf/include/tg_abi.h"
+#include "base.h"
+
+/* -ENOENT if nobody recorded this connection. */
+fp_must_check int fp_flow_find(int flows_fd, uint64_t netns_cookie, const struct tg_addr *src, uint16_t src_port_be,
+			       struct tg_flow *ret_flow);
+#endif
