@@ -196,8 +196,11 @@ class Watch:
     def push(self, nonce: str, generation: int, remove: Iterable[str]) -> Push | None:
         """Build the next response and wait for its answer; None if there is nothing to say."""
         assert self.unanswered is None, "one response of a type at a time"
-        put = self._next_group(self.pending())
         gone = tuple(dict.fromkeys([*remove, *self.unknown()]))
+        # Envoy hands the socket of a listener that goes to one with the same address that comes in the same response,
+        # also if the netns behind that path is another one by now.
+        alone = bool(gone) and self.kind == LISTENERS
+        put = [] if alone else self._next_group(self.pending())
         if not put and not gone and not self._greet:
             return None
         self._greet = False
