@@ -10,8 +10,6 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
 
-from tidegate.model.net import IPAddress
-
 _TCP_LABELS = (
     "reporter",
     "source_workload",
@@ -31,10 +29,6 @@ class Flow(Protocol):
     def bytes_to_server(self) -> int: ...
     @property
     def bytes_to_client(self) -> int: ...
-    @property
-    def reason(self) -> str: ...
-    @property
-    def endpoint(self) -> IPAddress | None: ...
 
 
 class TcpMetrics:
