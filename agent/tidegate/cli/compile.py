@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,7 +10,7 @@ import typer
 
 from tidegate.cli.output import Format, OutputOption, structured, table
 from tidegate.compile.compiler import Inputs, compile_snapshot
-from tidegate.compile.enrolment import decide
+from tidegate.compile.registry import Registry
 from tidegate.config.files import load_paths
 from tidegate.config.stand_ins import with_stand_ins
 from tidegate.config.store import load_once
@@ -46,7 +45,7 @@ def compile_files(
         raise typer.BadParameter("name at least one file or directory", param_hint="-f")
     if gateway:
         raise Rejected("--gateway", "gateways are not supported yet", "leave it out")
-    config = load_once(*load_paths(file))
+    config = load_once(load_paths(file))
     for problem in config.problems:
         print(problem, file=sys.stderr)
     complete = with_stand_ins(config)
@@ -83,18 +82,19 @@ def as_json(snapshot: Snapshot) -> dict[str, Any]:
 
 
 def _sandboxes(config: MeshConfig, only: str) -> tuple[Sandbox, ...]:
-    chosen: Sequence[WorkloadId] = [p for p in config.pods if decide(config, p).enrolled]
+    registry = Registry(config)
+    chosen = [p for p in registry.pods if registry.enrolment(p)[0]]
     if only:
         wanted = WorkloadId.parse(only)
-        if wanted not in config.pods:
-            near = sorted(str(p) for p in config.pods if p.name.startswith(wanted.name))
+        if wanted not in registry.pods:
+            near = sorted(str(p) for p in registry.pods if p.name.startswith(wanted.name))
             raise Rejected(f"pod {wanted}", "is not in these files", f"known: {', '.join(near)}" if near else "")
-        chosen = [p for p in chosen if p == wanted]
-        if not chosen:
-            raise Rejected(f"pod {wanted}", f"is not in the mesh: {decide(config, wanted).reason}")
+        enrolled, reason = registry.enrolment(wanted)
+        if not enrolled:
+            raise Rejected(f"pod {wanted}", f"is not in the mesh: {reason}")
+        chosen = [wanted]
     return tuple(
-        Sandbox(pod, "compile", "", number, config.pods[pod].ips, _CAPTURE)
-        for number, pod in enumerate(sorted(chosen), 1)
+        Sandbox(pod, "compile", "", number, registry.pods[pod].ips, _CAPTURE) for number, pod in enumerate(chosen, 1)
     )
 
 

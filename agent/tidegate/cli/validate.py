@@ -27,7 +27,7 @@ def validate(
     """Check Kubernetes and Istio documents. Needs no root and no agent."""
     if not file:
         raise typer.BadParameter("name at least one file or directory", param_hint="-f")
-    problems = load_once(*load_paths(file)).problems
+    problems = load_once(load_paths(file)).problems
     if not structured([asdict(p) for p in problems], output):
         for problem in problems:
             print(problem)

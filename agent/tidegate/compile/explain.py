@@ -11,7 +11,6 @@ from typing import Any
 
 from tidegate.compile.clusters import cluster_name, subset_endpoints
 from tidegate.compile.destinations import Claim, Destinations, find_destinations
-from tidegate.compile.enrolment import decide
 from tidegate.compile.oracle import Outcome, choose_host, choose_route
 from tidegate.compile.registry import Registry
 from tidegate.compile.render import render
@@ -84,7 +83,6 @@ def explain(
 
 class _Explainer:
     def __init__(self, config: MeshConfig, source: WorkloadId) -> None:
-        self._config = config
         self._registry = Registry(config)
         self._rules = Rules(config)
         self._found: Destinations = find_destinations(self._registry, self._rules)
@@ -97,12 +95,12 @@ class _Explainer:
         self._hops.append((step, result))
 
     def explain(self, host: str, port: int | None, request: HttpRequest) -> Explanation:
-        decision = decide(self._config, self._id)
-        self._hop("enrolment", f"{'in' if decision.enrolled else 'not in'} the mesh: {decision.reason}")
+        enrolled, why = self._registry.enrolment(self._id)
+        self._hop("enrolment", f"{'in' if enrolled else 'not in'} the mesh: {why}")
         service, address = self._resolve(host)
         number = port or _default_port(service)
         out = Explanation(self._id, host, number, str(address or ""), service.id.fqdn if service else "")
-        if not decision.enrolled:
+        if not enrolled:
             return self._end(out, reason="the pod is not in the mesh, its connections are untouched")
         if address is not None and any(address in net for net in _CAPTURE if net.version == address.version):
             self._hop("connect hook", "a capture address was dialled: refused")

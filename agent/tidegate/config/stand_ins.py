@@ -21,12 +21,12 @@ _PODS = IPv4Network("10.244.0.0/14")
 
 def with_stand_ins(config: MeshConfig) -> MeshConfig:
     """The config with what is missing for a compilation; what is there stays as it is."""
-    pods = dict(config.pods)
+    pods = {p.id: p for p in config.pods}
     for template in config.templates:
         for number in range(template.replicas):
             name = template.name if template.replicas == 1 else f"{template.name}-{number}"
             made = WorkloadId(template.namespace, name)
-            if not any(_belongs(p, made.namespace, template.pod) for p in config.pods.values()):
+            if not any(_belongs(p, made.namespace, template.pod) for p in config.pods):
                 pods.setdefault(made, replace(template.pod, id=made, ready=True))
     addresses = _free(_PODS, (a for p in pods.values() for a in p.ips))
     for key, pod in sorted(pods.items()):
@@ -37,12 +37,12 @@ def with_stand_ins(config: MeshConfig) -> MeshConfig:
     for service in sorted(config.services, key=lambda s: s.id):
         wanted = not (service.addresses or service.headless or service.external_name)
         services.append(replace(service, addresses=(next(virtual),)) if wanted else service)
-    namespaces = dict(config.namespaces)
+    namespaces = {n.name: n for n in config.namespaces}
     for pod in pods.values():
         # Manifests often leave the namespace to whoever applies them; a compilation is about the mesh.
         name = pod.id.namespace
         namespaces.setdefault(name, Namespace(name, {"istio-injection": "enabled"}, Origin("Namespace", "", name)))
-    return replace(config, pods=pods, services=tuple(services), namespaces=namespaces)
+    return replace(config, pods=tuple(pods.values()), services=tuple(services), namespaces=tuple(namespaces.values()))
 
 
 def _belongs(pod: Pod, namespace: str, template: Pod) -> bool:
