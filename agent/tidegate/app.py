@@ -20,7 +20,6 @@ from tidegate.bpf.cgroup import cgroup2_mount, own_cgroup
 from tidegate.bpf.datapath import Datapath
 from tidegate.bpf.netns import in_netns
 from tidegate.config.files import FileSource
-from tidegate.config.merge import follow
 from tidegate.config.store import Store
 from tidegate.dataplane.cycle import Cycle
 from tidegate.dataplane.enrolment import Enrolment
@@ -29,13 +28,11 @@ from tidegate.enroll.registry import Registry
 from tidegate.envoy.supervisor import EnvoySupervisor
 from tidegate.errors import Fatal, Rejected
 from tidegate.fastpath import FastPath
-from tidegate.model.mesh import MeshConfig
 from tidegate.observe.admin import Admin
 from tidegate.observe.flows import Workloads, follow_flows
 from tidegate.observe.life import begin, end
 from tidegate.observe.metrics import AgentCollector, TcpMetrics, exposition
 from tidegate.observe.views import Views
-from tidegate.runtime.latest import Latest
 from tidegate.settings import Settings, build_root, envoy_binary
 from tidegate.xds.server import AdsServer
 
@@ -75,11 +72,11 @@ async def serve(settings: Settings) -> None:
 
     # Facts in, data plane out
     sources = [FileSource(Path(source.removeprefix("file:"))) for source in settings.config]
-    config: Latest[MeshConfig | None] = Latest(None)
+    store = Store(sources)
     registry = Registry(settings.run_dir / "sandboxes")
     cycle = Cycle(
         node=settings.node,
-        config=config,
+        config=store.config,
         tables=datapath,
         relay=relay,
         envoy=ads,
@@ -95,7 +92,7 @@ async def serve(settings: Settings) -> None:
         life=life,
         datapath=datapath,
         cycle=cycle,
-        config=lambda: config.value,
+        config=lambda: store.config.value,
         sandboxes=registry.by_cookie,
         ads=ads,
         envoy=envoy,
@@ -104,14 +101,14 @@ async def serve(settings: Settings) -> None:
     metrics.register(
         AgentCollector(
             datapath.counters,
-            lambda: {reason.label: count for reason, count in relay.stats().closed.items()},
+            lambda: relay.stats().closed,
             lambda: {"fastpath_active_connections": relay.stats().active, "captured_flows": datapath.flow_count()},
         )
     )
     flows = follow_flows(
         relay.events(),
         TcpMetrics(metrics),
-        Workloads(lambda: config.value),
+        Workloads(lambda: store.config.value),
         lambda number: cycle.snapshot.value.services.get(number, ""),
     )
     admin = Admin(
@@ -134,7 +131,7 @@ async def serve(settings: Settings) -> None:
     tasks = {
         asyncio.create_task(work, name=name)
         for name, work in {
-            "config": follow(sources, Store(), config),
+            "config": store.run(),
             "cycle": cycle.run(),
             "envoy": envoy.run(),
             "flows": flows,
@@ -155,7 +152,7 @@ async def serve(settings: Settings) -> None:
             if task.get_name() in ("cycle", "config", "heartbeat", "stop"):
                 task.cancel()
         await envoy.stop(settings.drain_seconds)
-        await relay.stop(settings.drain_seconds)
+        await asyncio.to_thread(relay.stop, settings.drain_seconds)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

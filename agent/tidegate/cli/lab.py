@@ -140,6 +140,22 @@ def logs(
 
 
 @lab.command()
+def expose(
+    service: Annotated[str, typer.Argument(help="svc/NAME")],
+    port: Annotated[int, typer.Argument(help="port of the Service")],
+    namespace: NamespaceOption = "default",
+    local: Annotated[int, typer.Option("--port", help="port on 127.0.0.1; default: any that is free")] = 0,
+    name: NameOption = DEFAULT_LAB,
+) -> None:
+    """Make a Service reachable on this machine's loopback until `lab down`; prints the address."""
+    kind, slash, target = service.rpartition("/")
+    if slash and kind not in ("svc", "service", "services"):
+        raise Rejected(service, "is not a Service", "write svc/NAME")
+    chosen = _call(LabPaths.of(name), "expose", namespace=namespace, service=target, port=port, local=local)
+    print(f"http://127.0.0.1:{chosen}")
+
+
+@lab.command()
 def down(name: NameOption = DEFAULT_LAB) -> None:
     """Stop the lab and leave nothing of it; also when labd was killed, and when there is no lab."""
     _need_root()

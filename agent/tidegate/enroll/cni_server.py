@@ -11,8 +11,9 @@ import contextlib
 import logging
 import os
 import socket
+from collections.abc import Coroutine
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from tidegate.enroll import wire
 from tidegate.enroll.wire import CniRequest, Command
@@ -54,7 +55,7 @@ class CniServer:
         new = self._path.with_name(f"{self._path.name}.new")
         try:
             new.unlink(missing_ok=True)
-            # bind() gives the file the mode of the socket's own inode: there is no moment at which others could connect.
+            # bind() gives the file the mode of the socket's own inode, so at no moment could others connect.
             os.fchmod(listening.fileno(), 0o600)
             listening.bind(str(new))
             listening.listen(128)
@@ -76,8 +77,8 @@ class CniServer:
         self._socket.close()
         self._socket = None
 
-    def _spawn(self, work: object) -> None:
-        task = asyncio.ensure_future(work)  # type: ignore[call-overload]
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 

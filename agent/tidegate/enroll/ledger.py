@@ -32,7 +32,7 @@ class Ledger:
         return iter(self._by_pod.values())
 
     def add(self, sandbox: Sandbox) -> Added:
-        """Record a sandbox. The same one again keeps its capture ports; the same pod in a new netns replaces the old."""
+        """Record a sandbox. The same one again keeps its capture ports; a pod's new netns replaces its old one."""
         known = self._by_pod.get(sandbox.id)
         if known and (known.container_id, known.netns_cookie) == (sandbox.container_id, sandbox.netns_cookie):
             kept = replace(sandbox, capture=known.capture, v6_capture=known.v6_capture)

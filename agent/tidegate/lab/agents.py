@@ -7,6 +7,7 @@ not emptied; that is done when the lab ends.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
@@ -124,7 +125,8 @@ class Agents:
     """All agents of the lab; none with --mesh off."""
 
     agents: Sequence[NodeAgent] = ()
-    enrolments: dict[WorkloadId, Enrolment] = field(default_factory=dict)
+    enrolments: Mapping[WorkloadId, Enrolment] = field(default_factory=dict)
+    _said: dict[str, Mapping[WorkloadId, Enrolment]] = field(default_factory=dict)  # by node
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
     def start(self, changed: Callable[[], Awaitable[None]]) -> None:
@@ -150,19 +152,18 @@ class Agents:
         await self._wait(lambda status: _revision(status) >= revision, timeout, reason)
 
     async def refresh(self) -> bool:
-        """Ask every agent once; True if some enrolment differs from before."""
-        found: dict[WorkloadId, Enrolment] = {}
+        """Ask every agent once; True if some enrolment differs from before.
+
+        What an agent said stays true while it is away or has just begun: its pods are captured all the same.
+        """
+        before = self.enrolments
         for agent in self.agents:
-            try:
+            with contextlib.suppress(Transient):
                 status = await agent.status()
-            except Transient:
-                mine = {pod: e for pod, e in self.enrolments.items() if pod in self.enrolments}
-                found |= mine  # an agent that restarts does not change what its pods are
-                continue
-            found |= _enrolments(status)
-        differs = found != self.enrolments
-        self.enrolments = found
-        return differs
+                if _revision(status) > 0:
+                    self._said[agent.node.name] = _enrolments(status)
+        self.enrolments = {pod: said for one in self._said.values() for pod, said in one.items()}
+        return self.enrolments != before
 
     async def _follow(self, changed: Callable[[], Awaitable[None]]) -> None:
         while True:

@@ -14,15 +14,6 @@ from pathlib import Path
 from tidegate.errors import Fatal
 
 
-def cgroup2_mount(mountinfo: str = "/proc/self/mountinfo") -> Path:
-    """Where cgroup v2 is mounted here (also in hybrid set-ups). Raises Fatal if it is not."""
-    for line in Path(mountinfo).read_text().splitlines():
-        left, _, right = line.partition(" - ")
-        if right.split(" ", 1)[0] == "cgroup2":
-            return Path(left.split()[4].replace("\\040", " "))
-    raise Fatal("cgroup v2", "is not mounted", "mount -t cgroup2 none /sys/fs/cgroup/unified")
-
-
 def make(cgroup: Path) -> Path:
     """Create the cgroup (and its parents); an existing one is fine."""
     cgroup.mkdir(parents=True, exist_ok=True)

@@ -71,6 +71,9 @@ class Cluster:
             found.append(ServiceObject(name, service, self._addresses.get(name, ()), document))
         return found
 
+    def namespaces(self) -> frozenset[str]:
+        return GIVEN_NAMESPACES | {document.key.name for document in self.of(NAMESPACE)}
+
     def sources(self) -> dict[Source, list[Document]]:
         """Live documents by the file version that they came from."""
         found: dict[Source, list[Document]] = {}

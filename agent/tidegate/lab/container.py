@@ -145,7 +145,7 @@ class ContainerRunner:
 
     async def _watch(self, probe: spec.Probe, report: Callable[[Outcome, bool], None], start: bool | None) -> None:
         ip = str(self._sandbox.ips[0])
-        prober = Prober(ip, self._sandbox.node.thread, lambda port: port_number(self.container, port), self._execute)
+        prober = Prober(ip, self._sandbox.node.inside, lambda port: port_number(self.container, port), self._execute)
         await watch(probe, prober, Verdict(probe, start), report)
 
     def _on_readiness(self, outcome: Outcome, changed: bool) -> None:

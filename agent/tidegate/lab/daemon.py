@@ -26,6 +26,7 @@ from tidegate.lab.node import Node, make_nodes
 from tidegate.lab.paths import LabPaths
 from tidegate.lab.pod import PodRunner
 from tidegate.lab.validation import validate
+from tidegate.model.names import ServiceName
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +51,7 @@ class Requests:
             "enter": self.enter,
             "node": self.node,
             "logs": self.logs,
+            "expose": self.expose,
             "stop": self.stop,
         }
 
@@ -116,6 +118,11 @@ class Requests:
             raise TidegateError(f"pod {runner.pod.id}", f"has no log yet: {runner.reason}")
         return str(self._container(runner, request.get("container")).log)
 
+    async def expose(self, request: Mapping[str, Any], progress: Progress) -> Any:
+        """namespace, service, port, local (0 = any); the local port."""
+        name = ServiceName(request["namespace"], request["service"])
+        return (await self._lab.forwards.expose(name, request["port"], request["local"])).local
+
     async def stop(self, request: Mapping[str, Any], progress: Progress) -> Any:
         self.stopped.set()
         return None
@@ -137,9 +144,7 @@ async def run(paths: LabPaths, nodes: int, mesh: bool) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, requests.stopped.set)
-    controller = asyncio.create_task(lab.run())
-    lab.wake()  # writes the first revision of the cluster directory
-    await lab.passes.newer(0)
+    await lab.start()
 
     async def wake() -> None:
         lab.wake()
@@ -151,7 +156,6 @@ async def run(paths: LabPaths, nodes: int, mesh: bool) -> None:
         await requests.stopped.wait()
         server.close()
     finally:
-        controller.cancel()
         await lab.stop()
 
 

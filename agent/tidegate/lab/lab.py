@@ -18,12 +18,17 @@ from tidegate.lab import placement
 from tidegate.lab.agents import Agents, last_lines
 from tidegate.lab.cluster import Cluster
 from tidegate.lab.clusterdir import ClusterDir
+from tidegate.lab.dns_server import DnsServer
+from tidegate.lab.dns_zone import Zone
+from tidegate.lab.endpoints import address_of, zone_service
+from tidegate.lab.expose import Forwards
 from tidegate.lab.manifest import Document, Key
 from tidegate.lab.node import Node
 from tidegate.lab.paths import LabPaths
 from tidegate.lab.pod import PodRunner
 from tidegate.lab.workloads import Existing, Plan, PodObject, letters, plan
-from tidegate.model.names import WorkloadId
+from tidegate.model.names import ServiceName, WorkloadId
+from tidegate.model.net import IPAddress
 from tidegate.runtime.latest import Latest
 
 log = logging.getLogger(__name__)
@@ -44,12 +49,33 @@ class Lab:
         self.cluster = Cluster()
         self.pods: dict[WorkloadId, PodRunner] = {}
         self.passes = Latest(0)  # of the controller; others wait for the next to look again
+        self.zone = Zone()
+        self.forwards = Forwards(nodes[0], self.endpoints)
+        self._dns = DnsServer(lambda: self.zone, self._captured)
         self._directory = ClusterDir(paths.cluster)
         self._changed = asyncio.Event()
         self._limit = asyncio.Semaphore(4)
         self._scheduler = placement.Scheduler(nodes)
         self._serial = itertools.count()
+        self._controller: asyncio.Task[None] | None = None
         self._endings: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        """Begin to serve DNS and to reconcile; returns when the cluster directory is there. Raises OSError."""
+        for node in self.nodes:
+            await self._dns.start(node)
+        self._controller = asyncio.create_task(self._run(), name="controller")
+        self.wake()
+        await self.passes.newer(0)
+
+    async def stop(self) -> None:
+        """End everything at once: the lab is going away."""
+        if self._controller is not None:
+            self._controller.cancel()
+        self._dns.stop()
+        self.forwards.close()
+        await asyncio.gather(*(runner.stop(0) for runner in self.pods.values()), return_exceptions=True)
+        await self.agents.stop()
 
     # --- commands
 
@@ -91,11 +117,6 @@ class Lab:
                 progress(line)
         await self.agents.wait_applied(self._directory.revision, max(1.0, deadline - clock()))
 
-    async def stop(self) -> None:
-        """End everything at once: the lab is going away."""
-        await asyncio.gather(*(runner.stop(0) for runner in self.pods.values()), return_exceptions=True)
-        await self.agents.stop()
-
     # --- looking things up
 
     def find(self, namespace: str, target: str) -> PodRunner:
@@ -116,6 +137,21 @@ class Lab:
                 return max(mine, key=lambda runner: (runner.ready, not runner.ending))
         raise Rejected(f"{target} in namespace {namespace}", "no such pod", "see `tidegate lab pods`")
 
+    def endpoints(self, name: ServiceName, port: int) -> list[tuple[str, int]]:
+        """(address, port) of the pods behind a service port. Raises Rejected or, when none is ready, Transient."""
+        for service in self.cluster.services():
+            if service.name == name:
+                return address_of(service, port, self.pods.values())
+        raise Rejected(f"service {name}", "no such service")
+
+    def _captured(self, client: IPAddress) -> bool:
+        """Is that address a pod that Tidegate captures?"""
+        for id_, runner in self.pods.items():
+            if client in runner.ips:
+                enrolment = self.agents.enrolments.get(id_)
+                return enrolment is not None and enrolment.enrolled
+        return False
+
     def node(self, name: str) -> Node:
         """Raises Rejected if there is no such node."""
         return placement.named(name, self.nodes)
@@ -126,7 +162,7 @@ class Lab:
         """Something changed: reconcile soon."""
         self._changed.set()
 
-    async def run(self) -> None:
+    async def _run(self) -> None:
         """Reconcile for ever."""
         while True:
             await self._changed.wait()
@@ -147,6 +183,8 @@ class Lab:
         # Before CNI ADD and before SIGTERM: the agents have to know the pod when its ADD arrives, and to stop
         # choosing it before it goes.
         revision = self._directory.write(self.cluster, self.pods.values())
+        services = [zone_service(service, self.pods.values()) for service in self.cluster.services()]
+        self.zone = Zone.of(services, self.cluster.namespaces())
         for runner in created:
             runner.start(self._limit)
         for id_ in wanted.end:
@@ -159,7 +197,7 @@ class Lab:
         return plan(self.cluster, existing, lambda: letters(f"{self.paths.name}/{next(self._serial)}", 5))
 
     def _new_runner(self, pod: PodObject) -> PodRunner:
-        runner = PodRunner(pod, self._scheduler.place(pod), self.paths, self.wake)
+        runner = PodRunner(pod, self._scheduler.place(pod), self.paths, self.wake, self.agents.refresh)
         self.pods[pod.id] = runner
         return runner
 

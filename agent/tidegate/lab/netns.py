@@ -1,8 +1,4 @@
-"""Network namespaces: make, remove, list, and run code inside one.
-
-A thread belongs to a network namespace of its own, so code runs inside one on a thread that went there and never comes
-back. Only this file knows pyroute2.netns.
-"""
+"""Network namespaces: make, remove, list, and run code inside one."""
 
 from __future__ import annotations
 
@@ -11,12 +7,10 @@ import contextlib
 import os
 import socket
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
-from pyroute2 import netns as pyroute2_netns
-
+from tidegate.bpf.netns import in_netns
 from tidegate.errors import Fatal
 from tidegate.lab.launch import tool
 from tidegate.lab.paths import NETNS_ROOT
@@ -24,15 +18,15 @@ from tidegate.lab.paths import NETNS_ROOT
 T = TypeVar("T")
 
 
-class NetnsThread:
-    """One thread that lives in a network namespace. The sockets it opens belong there and may be used anywhere."""
+class Netns:
+    """An open network namespace. Sockets made inside belong there for good and may be used from anywhere."""
 
     def __init__(self, path: Path) -> None:
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix=path.name, initializer=_enter, initargs=(str(path),))
+        self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
 
     async def run(self, fn: Callable[[], T]) -> T:
-        """Call fn in the namespace."""
-        return await asyncio.get_running_loop().run_in_executor(self._pool, fn)
+        """Call fn in the namespace, on a thread."""
+        return await asyncio.to_thread(in_netns, self._fd, fn)
 
     async def connect(self, address: str, port: int) -> socket.socket:
         """A connected TCP socket (non-blocking). Raises OSError."""
@@ -46,21 +40,14 @@ class NetnsThread:
         return sock
 
     def close(self) -> None:
-        self._pool.shutdown(wait=False)
-
-
-def _enter(path: str) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        pyroute2_netns.setns(fd)
-    finally:
-        os.close(fd)
+        """Let go of it: an open namespace outlives its name."""
+        os.close(self._fd)
 
 
 def set_sysctls(values: Mapping[str, str]) -> None:
     """Write sysctls (``net/ipv4/ip_forward``) of the calling thread's namespace; absent ones are left alone.
 
-    /proc/sys/net is looked up by the namespace of the calling thread, so run this on a NetnsThread.
+    /proc/sys/net is looked up by the namespace of the calling thread, so call this through Netns.run.
     """
     for name, value in values.items():
         with contextlib.suppress(FileNotFoundError):  # IPv6 may be compiled out or disabled

@@ -14,7 +14,7 @@ from typing import Any
 
 from tidegate.lab import addresses, cgroups, netns
 from tidegate.lab.cni_runtime import PLUGIN_DIRECTORIES, Chain
-from tidegate.lab.netns import NetnsThread
+from tidegate.lab.netns import Netns
 from tidegate.lab.paths import LabPaths
 from tidegate.model.net import IPAddress
 from tidegate.settings import build_root
@@ -45,7 +45,7 @@ class Node:
     index: int  # 1-based
     netns: Path
     cgroup: Path
-    thread: NetnsThread
+    inside: Netns
     chain: Chain
 
     @property
@@ -64,8 +64,8 @@ async def _make_node(paths: LabPaths, index: int, count: int, mesh: bool) -> Nod
     name = f"node{index}"
     path = paths.node_netns(name)
     await netns.add(path)
-    thread = NetnsThread(path)
-    await thread.run(lambda: netns.set_sysctls(_ROUTER))
+    inside = Netns(path)
+    await inside.run(lambda: netns.set_sysctls(_ROUTER))
     await netns.ip(paths.fabric, [f"link add {name} type veth peer name eth0 netns {path.name}"])
     await netns.ip(paths.fabric, [f"link set {name} master br0 up"])
     await netns.ip(path, _node_links(index, count))
@@ -77,7 +77,7 @@ async def _make_node(paths: LabPaths, index: int, count: int, mesh: bool) -> Nod
     conflist = _conflist(run, index, mesh)
     (run / "net.d").mkdir()
     (run / "net.d" / "10-tidegate-lab.conflist").write_text(json.dumps(conflist, indent=2) + "\n")
-    return Node(name, index, path, cgroup, thread, Chain(conflist, path, plugin_directories()))
+    return Node(name, index, path, cgroup, inside, Chain(conflist, path, plugin_directories()))
 
 
 def _node_links(index: int, count: int) -> list[str]:

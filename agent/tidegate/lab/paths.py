@@ -10,8 +10,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from tidegate.bpf.cgroup import cgroup2_mount
 from tidegate.errors import Rejected
-from tidegate.lab.cgroups import cgroup2_mount
 from tidegate.model.names import WorkloadId
 
 RUN_ROOT = Path("/run/tidegate-lab")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from tidegate.errors import TidegateError
@@ -22,12 +22,13 @@ log = logging.getLogger(__name__)
 
 @dataclass(slots=True, eq=False)
 class PodRunner:
-    """A pod that exists. changed() is called after every change that others can see."""
+    """A pod that exists. changed() is called after every change that others can see, attached() after CNI ADD."""
 
     pod: PodObject
     node: Node
     paths: LabPaths
     changed: Callable[[], None]
+    attached: Callable[[], Awaitable[object]]
     phase: str = "Pending"  # Pending, Running, Succeeded, Failed
     ending: bool = False
     message: str = "waiting for its sandbox"
@@ -77,6 +78,7 @@ class PodRunner:
         try:
             async with limit:
                 self.sandbox = await self._create()
+            await self.attached()
             self.message = "starting"
             self.changed()
             self.phase = await self._run_containers(self.sandbox)

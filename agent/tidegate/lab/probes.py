@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from tidegate.lab import spec
-from tidegate.lab.netns import NetnsThread
+from tidegate.lab.netns import Netns
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class Prober:
     """How to reach one container. port resolves a port's name; execute runs a command in it."""
 
     ip: str
-    node: NetnsThread
+    node: Netns
     port: Callable[[int | str], int]
     execute: Callable[[tuple[str, ...]], Awaitable[Outcome]]
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from tidegate.errors import Fatal, TidegateError
 from tidegate.lab import addresses, cgroups, launch, netns
 from tidegate.lab.cni_runtime import Attachment
-from tidegate.lab.netns import NetnsThread
+from tidegate.lab.netns import Netns
 from tidegate.lab.node import NO_DAD, Node
 from tidegate.lab.paths import LabPaths
 from tidegate.lab.workloads import PodObject
@@ -63,9 +63,11 @@ async def destroy(sandbox: Sandbox) -> None:
 
 async def _prepare(path: Path) -> None:
     """What a runtime's own `loopback` plugin does, and addresses that are usable at once."""
-    thread = NetnsThread(path)
-    await thread.run(lambda: netns.set_sysctls(NO_DAD))
-    thread.close()
+    inside = Netns(path)
+    try:
+        await inside.run(lambda: netns.set_sysctls(NO_DAD))
+    finally:
+        inside.close()
     await netns.ip(path, ["link set lo up"])
 
 

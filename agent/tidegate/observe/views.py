@@ -94,7 +94,7 @@ class Views:
 
     def _pod(self, pod: WorkloadId, state: str, reason: str, cookie: int) -> dict[str, Any]:
         config = self._config()
-        known = next((p for p in config.pods if p.id == pod), None) if config else None
+        known = config.pods.get(pod) if config else None
         sandbox = self._sandboxes().get(cookie)
         account = known.service_account if known else "default"
         return {
