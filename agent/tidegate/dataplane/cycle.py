@@ -196,4 +196,3 @@ class Cycle:
             return await asyncio.wait_for(watch(), timeout)
         except TimeoutError:
             return last
-
