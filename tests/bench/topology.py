@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -118,20 +119,12 @@ class LabPods:
         self.mesh = self._service_address()
 
     def _service_address(self) -> str:
-        """The Service's address as a pod resolves it."""
-        asked = run(
-            self._tidegate,
-            "lab",
-            "exec",
-            "-n",
-            NAMESPACE,
-            "client",
-            "--",
-            "getent",
-            "ahostsv4",
-            f"{SERVICE}.{NAMESPACE}",
-        )
-        return asked.split()[0]
+        """The IPv4 address at which the data plane has the Service, with its endpoint."""
+        wanted = f"{SERVICE}.{NAMESPACE}.svc.cluster.local:{MESH_PORT}"
+        for row in self._json("services"):
+            if row["service"] == wanted and row["endpoints"] and ip_address(row["address"]).version == 4:
+                return str(row["address"])
+        raise BenchError(f"the data plane has no {wanted} with an endpoint: see `tidegate services`")
 
     def _json(self, *command: str) -> list[dict[str, Any]]:
         value: list[dict[str, Any]] = json.loads(run(self._tidegate, *command, "-o", "json"))
