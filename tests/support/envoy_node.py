@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from tests.support.envoy_resources import CAPTURE, CAPTURE_PORT
 from tests.support.eventually import eventually
 from tidegate.envoy.supervisor import EnvoySupervisor
 from tidegate.model.snapshot import EnvoyResource
@@ -22,8 +23,6 @@ from tidegate.xds.server import AdsServer
 ROOT = Path(__file__).resolve().parents[2]
 ENVOY = ROOT / ".venv/bin/envoy"
 SUPPORT = ROOT / "tests/support"
-CAPTURE = "127.77.0.2"
-CAPTURE_PORT = 15001
 
 
 def cgroup2_mount() -> Path:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tests.support.envoy_node import CAPTURE, CAPTURE_PORT
 from tidegate.model.snapshot import CLUSTERS, ENDPOINTS, LISTENERS, ROUTES, EnvoyResource, Origin
 
+CAPTURE = "127.77.0.2"
+CAPTURE_PORT = 15001
 ADS = {"ads": {}, "resource_api_version": "V3", "initial_fetch_timeout": "0s"}
 ROUTER = {
     "name": "envoy.filters.http.router",

@@ -42,6 +42,7 @@ class Push:
     put: tuple[Encoded, ...]
     remove: tuple[str, ...]
     world: tuple[Encoded, ...] = ()
+    repeated: frozenset[str] = frozenset()  # names that the client waits for, whether they changed or not
 
 
 @dataclass(slots=True, eq=False)
@@ -111,6 +112,7 @@ class Watch:
         push = self._answered(nonce)
         if push is None:
             return None
+        self._due |= {name for name in push.repeated if self.covers(name)}
         for encoded in push.put:
             held = self.held.get(encoded.name)
             if overtaken and held is not None and held.version == encoded.version:
@@ -204,10 +206,12 @@ class Watch:
         if not put and not gone and not self._greet:
             return None
         self._greet = False
-        self._due -= {encoded.name for encoded in put} | set(gone)
+        said = {encoded.name for encoded in put} | set(gone)
+        repeated = frozenset(self._due & said)
+        self._due -= said
         world = {name: held.encoded for name, held in self.held.items() if held.encoded and name not in gone}
         world |= {encoded.name: encoded for encoded in put}
-        self.unanswered = Push(self.kind, nonce, generation, tuple(put), gone, tuple(world.values()))
+        self.unanswered = Push(self.kind, nonce, generation, tuple(put), gone, tuple(world.values()), repeated)
         self.last_nonce = nonce
         return self.unanswered
 
@@ -280,7 +284,7 @@ def split(names: list[str], detail: str) -> list[set[str]]:
     The text is only a hint (it may name an innocent one, or nobody), so nothing is concluded from it; without a hint
     the names are halved.
     """
-    named = [name for name in names if re.search(rf"(?<![\w.|:@-]){re.escape(name)}(?![\w|@-])", detail)]
+    named = [name for name in names if re.search(rf"(?<![\w.|:@-]){re.escape(name)}(?![\w|@-]|\.\w)", detail)]
     others = [name for name in names if name not in named]
     if named and (others or len(named) > 1):
         return [group for group in [set(others), *({name} for name in named)] if group]
