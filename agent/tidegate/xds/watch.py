@@ -62,6 +62,7 @@ class Watch:
     rejected: dict[tuple[str, str], Rejection] = field(default_factory=dict)  # by (name, version)
     _due: set[str] = field(default_factory=set)  # to be answered although nothing changed
     _greet: bool = False
+    _undo: set[str] = field(default_factory=set)  # refused; to be overwritten with what was good before
     _suspects: list[set[str]] = field(default_factory=list)
 
     # --- what the client says -----------------------------------------------------------------------------------
@@ -121,6 +122,9 @@ class Watch:
             # A removal can only be refused by a client that is beyond help; asking again would go on for ever.
             self._hold(push)
             return None
+        if self.kind == CLUSTERS:
+            # Envoy may have begun to warm what it refused, and would then confirm no cluster any more.
+            self._undo |= {encoded.name for encoded in push.put}
         if len(push.put) == 1:
             guilty = push.put[0]
             rejection = Rejection(self.kind, guilty.name, guilty.version, readable(detail), guilty.origins)
@@ -203,6 +207,9 @@ class Watch:
         # also if the netns behind that path is another one by now.
         alone = bool(gone) and self.kind == LISTENERS
         put = [] if alone else self._next_group(self.pending())
+        if self._undo:
+            restored, gone = self._restore({encoded.name for encoded in put}, gone)
+            put += restored
         if not put and not gone and not self._greet:
             return None
         self._greet = False
@@ -241,6 +248,12 @@ class Watch:
         for name in push.remove:
             self.held.pop(name, None)
 
+    def _restore(self, sent: set[str], gone: tuple[str, ...]) -> tuple[list[Encoded], tuple[str, ...]]:
+        names, self._undo = sorted(self._undo - sent), set()
+        known = {name: self.held[name].encoded for name in names if name in self.held}
+        new = [name for name in names if name not in known and name not in gone]
+        return [encoded for encoded in known.values() if encoded is not None], (*gone, *new)
+
     def _next_group(self, pending: list[Encoded]) -> list[Encoded]:
         self._suspects = [group for group in self._suspects if group]
         suspects = set().union(*self._suspects)
@@ -275,7 +288,9 @@ def readable(detail: str) -> str:
     For a violated constraint Envoy prints the whole resource first, which may hold keys and is of no use to people.
     """
     _, constraint, after = detail.rpartition("Proto constraint validation failed")
-    return " ".join((constraint + after).split())[:400]
+    # Of a chain of causes only the last says something.
+    text = re.sub(r"[^(|]*: embedded message failed validation \| caused by ", "", constraint + after)
+    return " ".join(text.split())[:400]
 
 
 def split(names: list[str], detail: str) -> list[set[str]]:
