@@ -69,8 +69,15 @@ static int identify(struct fp_worker *w, struct fp_conn *conn)
 {
 	struct tg_flow flow;
 	const struct fp_sandbox *sandbox = conn->sandbox;
-	int rc = fp_flow_find(w->shared->config.flows_fd, sandbox->cookie, &conn->event.client,
-			      conn->event.client_port_be, &flow);
+	const struct fp_ports *ports = &sandbox->ports;
+	struct tg_flow_key key = {
+		.netns_cookie = sandbox->cookie,
+		.src = conn->event.client,
+		.src_port_be = conn->event.client_port_be,
+		.listener_port_be = fp_addr_is_v4(&conn->event.client) ? ports->port4_be : ports->port6_be,
+		.tier = TG_TIER_FASTPATH,
+	};
+	int rc = fp_flow_find(w->shared->config.flows_fd, &key, &flow);
 	if (rc)
 		return rc;
 	conn->event.dst = flow.dst;

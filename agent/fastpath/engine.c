@@ -1,7 +1,8 @@
-/* The control thread's side: start and stop, pods, images, counters. Slow and simple; workers never wait for it. */
+/* The callers' side: start and stop, pods, images, counters. Slow and simple; workers never wait for it. */
 #include "fastpath.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <sched.h>
 #include <semaphore.h>
 #include <stdlib.h>
@@ -18,10 +19,13 @@ enum { FP_WORKERS_MAX = 64 };
 
 struct fp_engine {
 	struct fp_shared shared;
+	pthread_mutex_t turn; /* of the callers of this file */
+	_Atomic uint64_t generation;
 	struct fp_sandbox *sandboxes;
 	struct fp_registry targets;
 	struct fp_image *retired; /* replaced, but perhaps in use by a worker */
 	bool stopped;
+	_Atomic bool joined; /* workers are gone: no event can come any more */
 };
 
 static uint32_t usable_cpus(void)
@@ -75,6 +79,7 @@ int fp_engine_start(const struct fp_config *config, struct fp_engine **ret_engin
 	if (!engine)
 		return -ENOMEM;
 	memset(engine, 0, sizeof(*engine));
+	pthread_mutex_init(&engine->turn, NULL);
 	struct fp_shared *shared = &engine->shared;
 	shared->config = *config;
 	fill_defaults(&shared->config);
@@ -97,11 +102,9 @@ int fp_engine_start(const struct fp_config *config, struct fp_engine **ret_engin
 	return 0;
 }
 
-void fp_engine_stop(struct fp_engine *engine, uint32_t drain_ms)
+static void stop(struct fp_engine *engine, uint32_t drain_ms)
 {
 	struct fp_shared *shared = &engine->shared;
-	if (engine->stopped)
-		return;
 	engine->stopped = true;
 	uint64_t deadline = fp_clock_ns() + (uint64_t)drain_ms * 1000000u;
 	for (struct fp_sandbox *sandbox = engine->sandboxes; sandbox; sandbox = sandbox->next)
@@ -117,6 +120,16 @@ void fp_engine_stop(struct fp_engine *engine, uint32_t drain_ms)
 		engine->sandboxes = sandbox->next;
 		fp_sandbox_free(sandbox);
 	}
+	atomic_store(&engine->joined, true);
+	fp_bell_ring(&shared->bell);
+}
+
+void fp_engine_stop(struct fp_engine *engine, uint32_t drain_ms)
+{
+	pthread_mutex_lock(&engine->turn);
+	if (!engine->stopped)
+		stop(engine, drain_ms);
+	pthread_mutex_unlock(&engine->turn);
 }
 
 static void free_retired(struct fp_engine *engine)
@@ -155,6 +168,7 @@ void fp_engine_free(struct fp_engine *engine)
 	if (shared->bell.fd >= 0)
 		fp_bell_close(&shared->bell);
 	free(shared->workers);
+	pthread_mutex_destroy(&engine->turn);
 	free(engine);
 }
 
@@ -175,7 +189,7 @@ static void forget_sandbox(struct fp_engine *engine, struct fp_sandbox *sandbox)
 	fp_sandbox_free(sandbox);
 }
 
-int fp_pod_add(struct fp_engine *engine, const struct fp_pod *pod, struct fp_ports *ret_ports)
+static int add_pod(struct fp_engine *engine, const struct fp_pod *pod, struct fp_ports *ret_ports)
 {
 	if (engine->stopped)
 		return -ESHUTDOWN;
@@ -196,7 +210,15 @@ int fp_pod_add(struct fp_engine *engine, const struct fp_pod *pod, struct fp_por
 	return 0;
 }
 
-int fp_pod_remove(struct fp_engine *engine, uint64_t netns_cookie)
+int fp_pod_add(struct fp_engine *engine, const struct fp_pod *pod, struct fp_ports *ret_ports)
+{
+	pthread_mutex_lock(&engine->turn);
+	int rc = add_pod(engine, pod, ret_ports);
+	pthread_mutex_unlock(&engine->turn);
+	return rc;
+}
+
+static int remove_pod(struct fp_engine *engine, uint64_t netns_cookie)
 {
 	if (engine->stopped)
 		return -ESHUTDOWN;
@@ -206,6 +228,14 @@ int fp_pod_remove(struct fp_engine *engine, uint64_t netns_cookie)
 	*link = sandbox->next;
 	forget_sandbox(engine, sandbox);
 	return 0;
+}
+
+int fp_pod_remove(struct fp_engine *engine, uint64_t netns_cookie)
+{
+	pthread_mutex_lock(&engine->turn);
+	int rc = remove_pod(engine, netns_cookie);
+	pthread_mutex_unlock(&engine->turn);
+	return rc;
 }
 
 /* Round robin goes on where the previous image stood, or frequent publishing would favour first endpoints. */
@@ -225,7 +255,7 @@ static void carry_cursors(const struct fp_image *from, struct fp_image *to)
 	}
 }
 
-int fp_publish(struct fp_engine *engine, struct fp_image *image)
+static int publish(struct fp_engine *engine, struct fp_image *image)
 {
 	int rc = engine->stopped ? -ESHUTDOWN : fp_image_seal(image);
 	if (!rc)
@@ -240,14 +270,22 @@ int fp_publish(struct fp_engine *engine, struct fp_image *image)
 		old->next_retired = engine->retired;
 		engine->retired = old;
 	}
+	atomic_store(&engine->generation, image->generation);
 	free_retired(engine);
 	return 0;
 }
 
+int fp_publish(struct fp_engine *engine, struct fp_image *image)
+{
+	pthread_mutex_lock(&engine->turn);
+	int rc = publish(engine, image);
+	pthread_mutex_unlock(&engine->turn);
+	return rc;
+}
+
 uint64_t fp_generation(const struct fp_engine *engine)
 {
-	const struct fp_image *image = atomic_load(&engine->shared.image);
-	return image ? image->generation : 0;
+	return atomic_load(&engine->generation);
 }
 
 void fp_stats_read(const struct fp_engine *engine, struct fp_stats *ret_stats)
@@ -274,8 +312,9 @@ int fp_event_fd(const struct fp_engine *engine)
 int fp_events_drain(struct fp_engine *engine, struct fp_event *ret_events, uint32_t max)
 {
 	uint32_t n = 0;
+	bool joined = atomic_load(&engine->joined); /* before draining: then nothing comes after */
 	fp_bell_silence(&engine->shared.bell);
 	for (uint32_t i = 0; i < engine->shared.config.workers && n < max; i++)
 		n += fp_ring_drain(&engine->shared.workers[i]->ring, ret_events + n, max - n);
-	return (int)n;
+	return joined && !n ? -ESHUTDOWN : (int)n;
 }

@@ -44,6 +44,11 @@ static void ring(struct fp_bell *bell, uint32_t level, long delay_ns)
 	timerfd_settime(bell->fd, 0, &soon, NULL);
 }
 
+void fp_bell_ring(struct fp_bell *bell)
+{
+	ring(bell, BELL_URGENT, 1);
+}
+
 int fp_ring_init(struct fp_ring *ring)
 {
 	memset(ring, 0, sizeof(*ring));

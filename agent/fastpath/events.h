@@ -22,6 +22,7 @@ struct fp_ring {
 	struct fp_event *events;
 };
 
+void fp_bell_ring(struct fp_bell *bell);
 fp_must_check int fp_bell_open(struct fp_bell *bell);
 void fp_bell_close(struct fp_bell *bell);
 /* Reader: silence before draining, so that an event pushed meanwhile rings again. */

@@ -5,6 +5,5 @@
 #include "base.h"
 
 /* -ENOENT if nobody recorded this connection. */
-fp_must_check int fp_flow_find(int flows_fd, uint64_t netns_cookie, const struct tg_addr *src, uint16_t src_port_be,
-			       struct tg_flow *ret_flow);
+fp_must_check int fp_flow_find(int flows_fd, const struct tg_flow_key *key, struct tg_flow *ret_flow);
 #endif

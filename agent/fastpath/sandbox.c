@@ -120,8 +120,3 @@ void fp_sandbox_free(struct fp_sandbox *sandbox)
 		close(sandbox->netns_fd);
 	free(sandbox);
 }
-
-const char *fp_capture_address(int v6)
-{
-	return v6 ? TG_CAPTURE6_FASTPATH_IP : TG_CAPTURE4_FASTPATH_IP;
-}

@@ -1,8 +1,8 @@
 """Composition root: the only place that constructs and wires. Reads top to bottom like the picture in README.
 
- file source -> Store ──┐
-                        ├─> Cycle (compile, then appliers) ─> kernel tables, fast path, Envoy
- CNI socket -> Registry ┘                                 └─> Status -> CNI reply, admin API, metrics
+file source -> Store ──┐
+                       ├─> Cycle (compile, then appliers) ─> kernel tables, fast path, Envoy
+CNI socket -> Registry ┘                                 └─> Status -> CNI reply, admin API, metrics
 """
 
 from __future__ import annotations
@@ -116,7 +116,6 @@ async def serve(settings: Settings) -> None:
             "status": views.status,
             "pods": views.pods,
             "services": views.services,
-            "explain": views.explain,
             "config_dump": views.config_dump,
         },
         metrics=lambda: exposition(metrics),

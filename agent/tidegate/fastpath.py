@@ -2,23 +2,23 @@
 
 The engine's threads never call Python. Down: small calls that swap pointers or wait some microseconds for workers to
 notice. Up: counters that are read, and a ring whose descriptor the event loop watches. Invariant: an object of this
-class owns one engine, and all calls come from one thread. The only file that imports the extension.
+class owns one engine until it is collected; calls may come from any thread. The only file that imports the extension.
 """
 
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import resource
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
-from enum import IntEnum
-from ipaddress import ip_address
+from enum import StrEnum
 from socket import htons, ntohs
 from typing import Any, Final
 
 from tidegate._fastpath import ffi, lib
-from tidegate.errors import Fatal, Rejected, TidegateError, Transient
+from tidegate.errors import Rejected
 from tidegate.model.net import IPAddress, from_wire, to_wire
 from tidegate.model.snapshot import L4Service
 
@@ -28,25 +28,23 @@ _lib: Final[Any] = lib
 _DRAIN_BATCH = 512
 
 
-class CloseReason(IntEnum):
-    """Why a connection ended: enum fp_reason without its prefix (a test compares them)."""
+class CloseReason(StrEnum):
+    """Why a connection ended, in the order of enum fp_reason (a test compares them); the value is the metric label."""
 
-    OK = 0
-    CLIENT_RESET = 1
-    SERVER_RESET = 2
-    CONNECT_REFUSED = 3
-    CONNECT_TIMEOUT = 4
-    CONNECT_FAILED = 5
-    NO_RECORD = 6
-    NO_SERVICE = 7
-    NO_ENDPOINT = 8
-    NO_MEMORY = 9
-    SHUTDOWN = 10
+    OK = "ok"
+    CLIENT_RESET = "client_reset"
+    SERVER_RESET = "server_reset"
+    CONNECT_REFUSED = "connect_refused"
+    CONNECT_TIMEOUT = "connect_timeout"
+    CONNECT_FAILED = "connect_failed"
+    NO_RECORD = "no_record"  # no original destination: somebody dialled the listener itself
+    NO_SERVICE = "no_service"
+    NO_ENDPOINT = "no_endpoint"
+    NO_MEMORY = "no_memory"  # a bound was reached: connections, buffers, descriptors
+    SHUTDOWN = "shutdown"  # engine stopped or pod removed
 
-    @property
-    def label(self) -> str:
-        """The metric label."""
-        return str(_ffi.string(_lib.fp_reason_name(self.value)).decode())
+
+_REASONS: Final = tuple(CloseReason)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +53,8 @@ class FlowEvent:
 
     client: IPAddress  # as the server saw it; the peer of the listener if the connection had no record
     client_port: int  # of the application's socket; the server saw another one
-    destination: IPAddress | None  # as dialled; None without a record
-    destination_port: int
+    dst: IPAddress | None  # as dialled; None without a record
+    dst_port: int
     endpoint: IPAddress | None  # as chosen, the last one tried; None if none was
     endpoint_port: int
     service: int  # L4Service.number, 0 = unknown
@@ -77,18 +75,13 @@ class FastPathStats:
     bytes_to_server: int
     bytes_to_client: int
     events_lost: int
-    closed: dict[CloseReason, int]
+    closed: Mapping[str, int]  # by CloseReason
 
 
-def _error(subject: str, code: int) -> TidegateError:
-    """What to raise for a negative errno of the engine."""
-    number = -code
-    reason = os.strerror(number)
-    if number in (1, 13):  # EPERM, EACCES
-        return Fatal(subject, reason, "run the agent with CAP_SYS_ADMIN, CAP_NET_ADMIN and CAP_BPF")
-    if number in (11, 12, 23, 24, 105):  # EAGAIN, ENOMEM, ENFILE, EMFILE, ENOBUFS
-        return Transient(subject, reason, "raise the limit on open files or memory, or try again")
-    return Rejected(subject, reason)
+def _check(code: int, subject: str) -> None:
+    """Raise OSError for a negative errno of the engine."""
+    if code < 0:
+        raise OSError(-code, f"{subject}: {os.strerror(-code)}")
 
 
 def _wire(address: IPAddress) -> Any:
@@ -104,12 +97,12 @@ def _event(raw: Any) -> FlowEvent:
     return FlowEvent(
         client=from_wire(bytes(raw.client.ip)),
         client_port=ntohs(raw.client_port_be),
-        destination=_optional(raw.dst),
-        destination_port=ntohs(raw.dst_port_be),
+        dst=_optional(raw.dst),
+        dst_port=ntohs(raw.dst_port_be),
         endpoint=_optional(raw.endpoint),
         endpoint_port=ntohs(raw.endpoint_port_be),
         service=raw.service,
-        reason=CloseReason(raw.reason),
+        reason=_REASONS[raw.reason],
         netns_cookie=raw.netns_cookie,
         started_ns=raw.started_ns,
         duration_ns=raw.duration_ns,
@@ -118,25 +111,13 @@ def _event(raw: Any) -> FlowEvent:
     )
 
 
-def raise_descriptor_limit() -> int:
-    """Raise this process's soft limit on open files to the hard one, and return it: a connection takes two."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    return hard
-
-
-def capture_address(v6: bool) -> IPAddress:
-    """The address inside every pod on which the fast path listens (bpf/include/tg_capture.h)."""
-    return ip_address(_ffi.string(_lib.fp_capture_address(v6)).decode())
-
-
 class FastPath:
     """One running engine. Make it with start()."""
 
     def __init__(self, engine: Any) -> None:
         self._engine = engine
         self._scratch = _ffi.new("struct fp_event[]", _DRAIN_BATCH)
-        self._stopped = asyncio.Event()
+        self._stopped = False
 
     @classmethod
     def start(
@@ -149,7 +130,7 @@ class FastPath:
         connect_timeout: float = 0,
         pool_mib: int = 0,
     ) -> FastPath:
-        """Start the worker threads.
+        """Start the worker threads, and raise this process's soft limit on open files: a connection takes two.
 
         :param flows_fd: map tg_flows; borrowed, keep it open until stop()
         :param workers: threads, 0 = one per usable CPU
@@ -157,8 +138,10 @@ class FastPath:
         :param buffer_bytes: waiting bytes per direction and connection, 0 = 65536
         :param connect_timeout: seconds per attempt, 0 = 10
         :param pool_mib: bound of all buffers together in MiB, 0 = 256
-        :raises TidegateError: by what the kernel refused
+        :raises OSError: what the kernel refused
         """
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
         config = _ffi.new("struct fp_config *")
         config.workers = workers
         config.flows_fd = flows_fd
@@ -167,9 +150,7 @@ class FastPath:
         config.connect_timeout_ms = round(connect_timeout * 1000)
         config.pool_mib = pool_mib
         engine = _ffi.new("struct fp_engine **")
-        code = _lib.fp_engine_start(config, engine)
-        if code:
-            raise _error("fast path", code)
+        _check(_lib.fp_engine_start(config, engine), "fast path")
         return cls(engine[0])
 
     def add_pod(self, cookie: int, netns_fd: int, v6: bool) -> tuple[int, int]:
@@ -179,28 +160,25 @@ class FastPath:
         :param netns_fd: borrowed for the call
         :param v6: the v6 capture address is on the pod's lo
         :return: host-order ports on the v4 and on the v6 capture address; the latter is 0 without v6
-        :raises Rejected: the pod is known already, or its netns cannot be entered or listened in
+        :raises OSError: EEXIST if the pod is known already, else why its netns cannot be entered or listened in
         """
         pod = _ffi.new("struct fp_pod *")
         pod.netns_cookie = cookie
         pod.netns_fd = netns_fd
         pod.flags = _lib.TG_POD_V6_CAPTURE if v6 else 0
         ports = _ffi.new("struct fp_ports *")
-        code = _lib.fp_pod_add(self._live(), pod, ports)
-        if code:
-            raise _error(f"fast path listener of netns {cookie}", code)
+        _check(_lib.fp_pod_add(self._engine, pod, ports), f"fast path listener in netns {cookie}")
         return ntohs(ports.port4_be), ntohs(ports.port6_be)
 
     def remove_pod(self, cookie: int) -> None:
-        """Close the pod's listeners and reset its connections. Raises Rejected if the pod is unknown."""
-        code = _lib.fp_pod_remove(self._live(), cookie)
-        if code:
-            raise _error(f"fast path listener of netns {cookie}", code)
+        """Close the pod's listeners and reset its connections. Raises OSError(ENOENT) if the pod is unknown."""
+        _check(_lib.fp_pod_remove(self._engine, cookie), f"fast path listener in netns {cookie}")
 
     def publish(self, generation: int, services: Sequence[L4Service]) -> None:
         """Replace all services. New connections see them at once, live ones keep their endpoint.
 
-        :raises Rejected: two services claim one address; the services in force stay as they are
+        :raises Rejected: two services claim one address
+        :raises OSError: no memory. After either the services in force stay as they are
         """
         handle = _ffi.new("struct fp_image **")
         code = _lib.fp_image_new(generation, handle)
@@ -208,10 +186,12 @@ class FastPath:
         for service in services:
             code = code or self._build(image, service)
         if image is not None and code == 0:
-            # The engine owns the image from here on, whatever it says.
-            code = _lib.fp_publish(self._live(), _ffi.gc(image, None))
-        if code:
-            raise _error(f"fast path services of generation {generation}", code)
+            _ffi.gc(image, None)  # the engine owns it from here on, whatever it says
+            code = _lib.fp_publish(self._engine, image)
+        subject = f"fast path services of generation {generation}"
+        if code == -errno.EEXIST:
+            raise Rejected(subject, "two services claim one address and port", "give each its own")
+        _check(code, subject)
 
     @staticmethod
     def _build(image: Any, service: L4Service) -> int:
@@ -225,59 +205,46 @@ class FastPath:
     @property
     def generation(self) -> int:
         """Of the services in force; 0 before the first publish()."""
-        return int(_lib.fp_generation(self._live()))
+        return int(_lib.fp_generation(self._engine))
 
     def stats(self) -> FastPathStats:
         raw = _ffi.new("struct fp_stats *")
-        _lib.fp_stats_read(self._live(), raw)
+        _lib.fp_stats_read(self._engine, raw)
         return FastPathStats(
             accepted=raw.accepted,
             active=raw.active,
             bytes_to_server=raw.bytes_to_server,
             bytes_to_client=raw.bytes_to_client,
             events_lost=raw.events_lost,
-            closed={reason: raw.closed[reason.value] for reason in CloseReason},
+            closed={reason: raw.closed[i] for i, reason in enumerate(_REASONS)},
         )
 
     async def events(self) -> AsyncIterator[FlowEvent]:
         """Ended connections as they come, in order per worker; ends after stop(). For one consumer."""
         loop = asyncio.get_running_loop()
         readable = asyncio.Event()
-        descriptor = _lib.fp_event_fd(self._live())
+        descriptor = _lib.fp_event_fd(self._engine)
         loop.add_reader(descriptor, readable.set)
-        stopped = asyncio.ensure_future(self._stopped.wait())
         try:
             while True:
-                last = self._stopped.is_set()
                 readable.clear()
-                batch = self._drain()
-                for event in batch:
-                    yield event
-                if len(batch) == _DRAIN_BATCH:
-                    continue
-                if last:
+                count = _lib.fp_events_drain(self._engine, self._scratch, _DRAIN_BATCH)
+                if count < 0:  # -ESHUTDOWN: stopped, and all is told
                     return
-                ready = asyncio.ensure_future(readable.wait())
-                await asyncio.wait({ready, stopped}, return_when=asyncio.FIRST_COMPLETED)
-                ready.cancel()
+                for raw in range(count):
+                    yield _event(self._scratch[raw])
+                if not count:
+                    await readable.wait()
         finally:
-            stopped.cancel()
             loop.remove_reader(descriptor)
 
-    def _drain(self) -> list[FlowEvent]:
-        count = _lib.fp_events_drain(self._live(), self._scratch, _DRAIN_BATCH)
-        return [_event(self._scratch[i]) for i in range(count)]
-
-    async def stop(self, drain: float) -> None:
+    def stop(self, drain: float) -> None:
         """Refuse new connections, give live ones `drain` seconds to end, reset the rest, end the threads.
 
-        Afterwards stats() still answers and events() delivers what is left; the engine's memory goes with this object.
+        Blocks for up to that long. Afterwards stats() still answers, and events() delivers what is left and ends.
         """
-        if self._stopped.is_set():
+        if self._stopped:
             return
-        await asyncio.to_thread(_lib.fp_engine_stop, self._live(), round(drain * 1000))
+        _lib.fp_engine_stop(self._engine, round(drain * 1000))
         self._engine = _ffi.gc(self._engine, _lib.fp_engine_free)
-        self._stopped.set()
-
-    def _live(self) -> Any:
-        return self._engine
+        self._stopped = True

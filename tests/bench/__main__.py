@@ -23,6 +23,7 @@ from tests.bench.topology import LabPods, OwnPods, Topology
 ROOT = Path(__file__).resolve().parents[2]
 TOOLS = ROOT / "build" / "bench"
 BIN = ROOT / ".venv" / "bin"
+PROBE_SECONDS = 0.05
 
 
 def main() -> int:
@@ -46,7 +47,7 @@ def main() -> int:
         print(f"bench: {error}", file=sys.stderr)
         return 1
     metrics = [metric for load in LOADS for metric in load.metrics]
-    bench = document(machine(rounds, seconds), metrics, runs)
+    bench = document(machine(rounds, seconds, options.quick), metrics, runs)
     options.output.parent.mkdir(parents=True, exist_ok=True)
     options.output.write_text(json.dumps(bench, indent=1) + "\n")
     print_table(bench)
@@ -98,7 +99,7 @@ def measured(topology: Topology, rounds: int, seconds: float) -> list[Run]:
 def probe(topology: Topology, contestant: Contestant, load: Load) -> None:
     """One very short run: does the path work?"""
     contestant.check()
-    once(topology, contestant, load, 0.02, os.sched_getaffinity(0))
+    once(topology, contestant, load, PROBE_SECONDS, os.sched_getaffinity(0))
 
 
 def once(topology: Topology, contestant: Contestant, load: Load, seconds: float, cpus: set[int]) -> dict[str, float]:
@@ -114,10 +115,13 @@ def once(topology: Topology, contestant: Contestant, load: Load, seconds: float,
         raise BenchError(f"{contestant.name} {load.name}: {error}") from error
     finally:
         contestant.deactivate()
-    return dict(figures(output))
+    try:
+        return dict(figures(output))
+    except ValueError as error:
+        raise BenchError(f"{contestant.name} {load.name}: {error}") from error
 
 
-def machine(rounds: int, seconds: float) -> dict[str, Any]:
+def machine(rounds: int, seconds: float, quick: bool) -> dict[str, Any]:
     """What the figures depend on."""
     facts = Path("/proc/cpuinfo").read_text().splitlines()
     cpu = next((line.split(":", 1)[1].strip() for line in facts if line.startswith("model name")), "unknown CPU")
@@ -130,6 +134,7 @@ def machine(rounds: int, seconds: float) -> dict[str, Any]:
         "proxy_threads": THREADS,
         "rounds": rounds,
         "seconds": seconds,
+        "quick": quick,
     }
 
 

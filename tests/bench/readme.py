@@ -51,8 +51,10 @@ def cell(result: dict[str, Any], column: str) -> str:
 
 
 def table(bench: dict[str, Any]) -> str:
-    """The Markdown between the markers."""
+    """The Markdown between the markers. Raises ValueError on figures that nobody should quote."""
     machine = bench["machine"]
+    if machine["quick"] or any(result["tidegate"] is None for result in bench["results"]):
+        raise ValueError("bench.json is of a smoke test or without tidegate: run `make bench` first")
     lines = [
         f"Linux {machine['kernel']}, {machine['cpu']}, {machine['cpus']} CPUs; medians of {machine['rounds']} "
         f"interleaved runs of {machine['seconds']:g} s; in brackets relative to no mesh. Written by `make bench "

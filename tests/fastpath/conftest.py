@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Iterator
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import TypeVar
 
 import pytest
-
 from tests.fastpath.pods import CAPTURE4, CAPTURE6, Pod, join
-from tests.support.eventually import eventually_async
 from tests.support.flows import Flows
+
 from tidegate.fastpath import CloseReason, FastPath, FlowEvent
 from tidegate.model.net import parse_ip
 from tidegate.model.snapshot import L4Endpoint, L4Service, LoadBalancing
+
+T = TypeVar("T")
 
 VIP4, VIP6 = "10.96.0.10", "fd00:96::10"
 PORT = 80
@@ -45,6 +48,15 @@ def service(
     )
 
 
+async def until(condition: Callable[[], T], what: str, timeout: float = 5.0) -> T:
+    """tests.support.eventually for conditions that come true by work of this event loop."""
+    deadline = time.monotonic() + timeout
+    while not (value := condition()):
+        assert time.monotonic() < deadline, f"not within {timeout} s: {what}"
+        await asyncio.sleep(0.01)  # the poll itself
+    return value
+
+
 class Mesh:
     """One engine with the client pod added, and what its connections reported."""
 
@@ -69,7 +81,8 @@ class Mesh:
         sock = self.client.socket(socket.AF_INET6 if v6 else socket.AF_INET)
         sock.bind((CAPTURE6 if v6 else "127.0.0.1", 0))
         if record:
-            self.flows.record(self.client.cookie, sock.getsockname()[:2], (vip, port), client)
+            listener = self.port6 if v6 else self.port4
+            self.flows.record(self.client.cookie, sock.getsockname()[:2], listener, (vip, port), client)
         return sock
 
     async def dial(self, vip: str = VIP4, port: int = PORT, client: str = "", record: bool = True) -> socket.socket:
@@ -93,10 +106,10 @@ class Mesh:
             events = [event for event in self.ended if event.reason is reason]
             return events if len(events) >= count and self.engine.stats().closed[reason] == len(events) else []
 
-        return await eventually_async(told, f"{count} x {reason.name}, seen {self.ended[-3:]} {self.engine.stats()}")
+        return await until(told, f"{count} x {reason.name}, seen {self.ended[-3:]} {self.engine.stats()}")
 
     async def stop(self, drain: float = 0) -> None:
-        await self.engine.stop(drain)
+        await asyncio.to_thread(self.engine.stop, drain)
         await asyncio.wait_for(self._collector, 5)
 
 

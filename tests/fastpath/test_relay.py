@@ -6,6 +6,7 @@ import asyncio
 
 from tests.fastpath.conftest import Mesh, service
 from tests.fastpath.pods import CLIENT4, SERVER4
+
 from tidegate.fastpath import CloseReason
 
 

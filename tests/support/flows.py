@@ -8,9 +8,10 @@ from socket import htons
 from typing import Any
 
 from cffi import FFI
-
 from tidegate._fastpath import ffi as abi
+
 from tidegate.model.net import to_wire
+from tidegate.model.snapshot import Tier
 
 _BPF_MAP_CREATE, _BPF_MAP_UPDATE = 0, 2
 _LRU_HASH = 9
@@ -45,11 +46,15 @@ class Flows:
         attr.max_entries = max_entries
         self.fd = _bpf(_BPF_MAP_CREATE, attr, _ffi.sizeof("struct create"))
 
-    def record(self, cookie: int, source: tuple[str, int], dialled: tuple[str, int], client: str = "") -> None:
+    def record(
+        self, cookie: int, source: tuple[str, int], listener_port: int, dialled: tuple[str, int], client: str = ""
+    ) -> None:
         """Say that the socket at `source` of netns `cookie` dialled `dialled`, bound to `client` if given."""
         key = abi.new("struct tg_flow_key *", {"netns_cookie": cookie, "src_port_be": htons(source[1])})
         key.src.ip = to_wire(ip_address(source[0]))
-        flow = abi.new("struct tg_flow *", {"dst_port_be": htons(dialled[1]), "tier": 2})
+        key.listener_port_be = htons(listener_port)
+        key.tier = Tier.FASTPATH
+        flow = abi.new("struct tg_flow *", {"dst_port_be": htons(dialled[1]), "tier": Tier.FASTPATH})
         flow.dst.ip = to_wire(ip_address(dialled[0]))
         if client:
             flow.client.ip = to_wire(ip_address(client))

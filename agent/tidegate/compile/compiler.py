@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from tidegate.compile.clusters import PASSTHROUGH, passthrough_cluster, service_clusters
 from tidegate.compile.destinations import Claim, find_destinations
-from tidegate.compile.enrolment import enrolment
-from tidegate.compile.listeners import filter_chain, pod_listener
+from tidegate.compile.enrolment import decide
+from tidegate.compile.listeners import filter_chain, listener_name, pod_listener
 from tidegate.compile.protojson import Json
 from tidegate.compile.registry import Registry
 from tidegate.compile.routes import ClusterKey, RouteCompiler
@@ -53,7 +53,7 @@ def compile_snapshot(inputs: Inputs) -> Snapshot:
     rules = Rules(inputs.config)
     found = find_destinations(registry, rules)
     http = [c for c in found.claims if c.tier is Tier.ENVOY]
-    plans = tuple(_plan(registry, s, bool(http)) for s in sandboxes)
+    plans = tuple(_plan(inputs.config, s, bool(http)) for s in sandboxes)
     envoy = _envoy(inputs, registry, rules, http, [s for s, p in zip(sandboxes, plans, strict=True) if p.needs_envoy])
     return Snapshot(
         generation=inputs.generation,
@@ -65,9 +65,10 @@ def compile_snapshot(inputs: Inputs) -> Snapshot:
     )
 
 
-def _plan(registry: Registry, sandbox: Sandbox, any_http: bool) -> PodPlan:
-    enrolled, reason = enrolment(registry.pods.get(sandbox.id), registry.namespaces.get(sandbox.id.namespace))
-    return PodPlan(sandbox.id, enrolled, reason, needs_envoy=enrolled and any_http)
+def _plan(config: MeshConfig, sandbox: Sandbox, any_http: bool) -> PodPlan:
+    decision = decide(config, sandbox.id)
+    wanted = decision.enrolled and any_http
+    return PodPlan(sandbox.id, decision.enrolled, decision.reason, wanted, listener_name(sandbox) if wanted else "")
 
 
 def _envoy(inputs: Inputs, registry: Registry, rules: Rules, http: list[Claim], sandboxes: list[Sandbox]) -> Resources:

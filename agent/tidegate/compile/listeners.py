@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv6Address
-
 from tidegate.compile.clusters import PASSTHROUGH
 from tidegate.compile.destinations import Claim
 from tidegate.compile.http_action import CORS_FILTER, FAULT_FILTER
 from tidegate.compile.protojson import ADS, Json, named
+from tidegate.model.capture import CAPTURE4_ENVOY, CAPTURE6_ENVOY
 from tidegate.model.net import IPAddress
 from tidegate.model.snapshot import EnvoyResource, Origin
 from tidegate.model.workload import Sandbox
 
-# bpf/include/tg_capture.h: TG_CAPTURE4_ENVOY_IP, TG_CAPTURE6_ENVOY_IP (a test compares them).
-CAPTURE4_ENVOY = IPv4Address("127.77.0.2")
-CAPTURE6_ENVOY = IPv6Address("fd74:6964:6567:6174::2")
 _HCM = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 
 

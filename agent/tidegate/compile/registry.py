@@ -34,8 +34,8 @@ class Registry:
         self.services: Mapping[str, Service] = {
             s.id.fqdn: s for s in sorted(config.services, key=lambda s: (s.age, s.id))
         }
-        self.namespaces: Mapping[str, Namespace] = {n.name: n for n in config.namespaces}
-        self.pods: Mapping[WorkloadId, Pod] = {p.id: p for p in sorted(config.pods, key=lambda p: p.id)}
+        self.namespaces: Mapping[str, Namespace] = config.namespaces
+        self.pods: Mapping[WorkloadId, Pod] = dict(sorted(config.pods.items()))
         self._local = local
         self._by_label: dict[tuple[str, str, str], list[Pod]] = defaultdict(list)
         for pod in self.pods.values():

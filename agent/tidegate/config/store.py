@@ -1,57 +1,43 @@
-"""Merges parsed files into one MeshConfig.
+"""Merges the readings of all sources into one MeshConfig.
 
 Invariant: a published config is complete and valid; a document with errors keeps its previous version in force and
-becomes a Problem. Fed by files.FileSource; read by the agent's compile loop through `latest`.
+becomes a Problem; nothing is published before every source delivered once. Read by the agent's cycle through `config`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+import asyncio
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import TypeVar
 
 from tidegate.config.documents import Document, Key, MeshObject, ParsedFile
 from tidegate.config.references import check_references
+from tidegate.config.source import Loaded, Source
 from tidegate.model.kube import Namespace, Pod, PodTemplate, Service
 from tidegate.model.mesh import MeshConfig, Problem, Severity
 from tidegate.model.routing import VirtualService
 from tidegate.model.traffic import DestinationRule
 from tidegate.runtime.latest import Latest
 
-
-@dataclass(frozen=True, slots=True)
-class Loaded:
-    """One complete reading of a source."""
-
-    files: tuple[ParsedFile, ...] = ()
-    revision: int = 0
-    problems: tuple[Problem, ...] = ()  # of the source itself, for example a file that cannot be read
+T = TypeVar("T", bound=MeshObject)
 
 
-class Store:
-    """Holds the last good version of every document. Use from one event loop."""
+class Merger:
+    """Remembers the last good version of every document. No I/O, no clock."""
 
     def __init__(self) -> None:
-        self.latest: Latest[MeshConfig] = Latest(MeshConfig())
         self._good: dict[Key, tuple[str, MeshObject]] = {}  # key -> file, value
-        self._generation = 0
+        self._config: MeshConfig | None = None
 
-    @property
-    def problems(self) -> tuple[Problem, ...]:
-        return self.latest.value.problems
-
-    async def apply(self, loaded: Loaded) -> MeshConfig:
-        """Take a reading in and publish the result if it differs from what is published."""
-        config = self.merge(loaded)
-        if config is not self.latest.value:
-            await self.latest.set(config)
-        return config
-
-    def merge(self, loaded: Loaded) -> MeshConfig:
-        """The config after this reading; the published one when nothing changed."""
-        problems = [*loaded.problems]
-        newest = _newest(loaded.files, problems)
+    def merge(self, readings: Iterable[Loaded]) -> MeshConfig:
+        """The config after these readings, one of each source; the same object as before when nothing changed."""
+        readings = list(readings)
+        files = [f for loaded in readings for f in loaded.files]
+        problems = [p for loaded in readings for p in loaded.problems]
+        unreadable = {f.path for f in files if f.unreadable} | {p.file for p in problems}
+        newest = _newest(files, problems)
         good: dict[Key, tuple[str, MeshObject]] = {}
-        unreadable = {f.path for f in loaded.files if f.unreadable} | {p.file for p in loaded.problems}
         for key, (path, document) in newest.items():
             if document.value is not None:
                 good[key] = (path, document.value)
@@ -61,48 +47,74 @@ class Store:
             if key not in newest and path in unreadable:
                 good[key] = (path, value)
         self._good = good
-        for parsed in loaded.files:
+        for parsed in files:
             problems.extend(parsed.problems)
-        config = assemble((value for _, value in good.values()), loaded.revision, problems)
-        current = self.latest.value
-        if config == replace(current, generation=0) and self._generation:
-            return current
-        self._generation += 1
-        return replace(config, generation=self._generation)
+        revision = max((loaded.revision for loaded in readings), default=0)
+        config = _assemble([value for _, value in good.values()], revision, problems)
+        if self._config is not None and config == replace(self._config, generation=0):
+            return self._config
+        generation = self._config.generation + 1 if self._config else 1
+        self._config = replace(config, generation=generation)
+        return self._config
 
 
-def load_once(loaded: Loaded) -> MeshConfig:
-    """The config that a single reading gives, for commands that look once."""
-    return Store().merge(loaded)
+class Store:
+    """Follows sources. Use from one event loop."""
+
+    def __init__(self, sources: Sequence[Source]) -> None:
+        self.config: Latest[MeshConfig | None] = Latest(None)
+        self._sources = sources
+        self._merger = Merger()
+        self._readings: dict[int, Loaded] = {}
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """Findings about what the sources say now."""
+        return self.config.value.problems if self.config.value else ()
+
+    async def run(self) -> None:
+        """Until cancelled; raises what a source raises."""
+        async with asyncio.TaskGroup() as group:
+            for number, source in enumerate(self._sources):
+                group.create_task(self._follow(number, source), name=f"config source {number}")
+
+    async def _follow(self, number: int, source: Source) -> None:
+        async for loaded in source.watch():
+            self._readings[number] = loaded
+            if len(self._readings) == len(self._sources):
+                config = self._merger.merge(reading for _, reading in sorted(self._readings.items()))
+                if config is not self.config.value:
+                    await self.config.set(config)
 
 
-def assemble(objects: Iterable[MeshObject], revision: int, problems: Iterable[Problem]) -> MeshConfig:
+def load_once(*readings: Loaded) -> MeshConfig:
+    """The config that single readings give, for commands that look once."""
+    return Merger().merge(readings)
+
+
+def _assemble(objects: Iterable[MeshObject], revision: int, problems: Iterable[Problem]) -> MeshConfig:
     """Sort objects into a MeshConfig; add what only shows when they are together."""
-    kinds: dict[type, list[MeshObject]] = {}
-    for value in objects:
-        kinds.setdefault(type(value), []).append(value)
-
+    ordered = sorted(objects, key=lambda o: (o.origin.namespace, o.origin.name))
     config = MeshConfig(
         revision=revision,
-        namespaces=_sorted(kinds, Namespace),
-        pods=_sorted(kinds, Pod),
-        services=_sorted(kinds, Service),
-        virtual_services=_sorted(kinds, VirtualService),
-        destination_rules=_sorted(kinds, DestinationRule),
-        templates=_sorted(kinds, PodTemplate),
+        namespaces={n.name: n for n in _only(ordered, Namespace)},
+        pods={p.id: p for p in _only(ordered, Pod)},
+        services=_only(ordered, Service),
+        virtual_services=_only(ordered, VirtualService),
+        destination_rules=_only(ordered, DestinationRule),
+        templates=_only(ordered, PodTemplate),
     )
     return replace(config, problems=tuple(sorted({*problems, *check_references(config)})))
 
 
-def _sorted(kinds: dict[type, list[MeshObject]], kind: type) -> tuple:  # type: ignore[type-arg]
-    found = kinds.get(kind, [])
-    return tuple(sorted(found, key=lambda o: (o.origin.namespace, o.origin.name)))
+def _only(objects: Iterable[MeshObject], kind: type[T]) -> tuple[T, ...]:
+    return tuple(o for o in objects if isinstance(o, kind))
 
 
 def _newest(files: Iterable[ParsedFile], problems: list[Problem]) -> dict[Key, tuple[str, Document]]:
     """Which document speaks for an object: the last one, as `kubectl apply` of the files in order would leave it."""
     newest: dict[Key, tuple[str, Document]] = {}
-    for parsed in sorted(files, key=lambda f: f.path):
+    for parsed in files:
         for document in parsed.documents:
             if document.key in newest:
                 path, other = newest[document.key]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import Enum
 
 from tidegate.model.kube import Namespace, Pod, PodTemplate, Service
+from tidegate.model.names import WorkloadId
 from tidegate.model.routing import VirtualService
 from tidegate.model.traffic import DestinationRule
 
@@ -41,12 +43,12 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class MeshConfig:
-    """Complete and valid. The order of the tuples carries no meaning: ages and names decide."""
+    """Complete and valid. Order carries no meaning: ages and names decide."""
 
     revision: int = 0  # what file REVISION of the source said; 0 = no such file
     generation: int = 0  # raised by the store each time this value changes
-    namespaces: tuple[Namespace, ...] = ()
-    pods: tuple[Pod, ...] = ()
+    namespaces: Mapping[str, Namespace] = field(default_factory=dict)
+    pods: Mapping[WorkloadId, Pod] = field(default_factory=dict)
     services: tuple[Service, ...] = ()
     virtual_services: tuple[VirtualService, ...] = ()
     destination_rules: tuple[DestinationRule, ...] = ()

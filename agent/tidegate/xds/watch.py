@@ -56,6 +56,7 @@ class Watch:
     names: set[str] = field(default_factory=set)
     held: dict[str, Held] = field(default_factory=dict)
     unanswered: Push | None = None
+    late: dict[str, Push] = field(default_factory=dict)  # by nonce: given up waiting for, may still be answered
     last_nonce: str = ""
     rejected: dict[tuple[str, str], Rejection] = field(default_factory=dict)  # by (name, version)
     _due: set[str] = field(default_factory=set)  # to be answered although nothing changed
@@ -92,33 +93,35 @@ class Watch:
         """Answer names again although nothing changed: whatever waits for them started anew in the client."""
         self._due |= self.names.intersection(names)
 
-    def accept(self) -> Push | None:
-        """The client confirmed the unanswered response; returns it."""
-        push, self.unanswered = self.unanswered, None
+    def accept(self, nonce: str) -> None:
+        """The client confirmed a response."""
+        overtaken = nonce in self.late
+        push = self._answered(nonce)
+        if push is None:
+            return
+        if not overtaken:
+            self._hold(push)
+        for encoded in push.put:
+            if encoded.version != EMPTY_VERSION:
+                self.good[self.kind, encoded.name] = encoded
+
+    def refuse(self, nonce: str, detail: str) -> Rejection | None:
+        """The client refused a response. Returns the rejection if that proves one resource guilty."""
+        overtaken = nonce in self.late
+        push = self._answered(nonce)
         if push is None:
             return None
         for encoded in push.put:
-            if self.covers(encoded.name):
-                self.held[encoded.name] = Held(encoded.version, encoded)
-            if encoded.version != EMPTY_VERSION:
-                self.good[self.kind, encoded.name] = encoded
-        for name in push.remove:
-            self.held.pop(name, None)
-        return push
-
-    def refuse(self, detail: str) -> Rejection | None:
-        """The client refused the unanswered response. Returns the rejection if that proves one resource guilty."""
-        push, self.unanswered = self.unanswered, None
-        if push is None:
-            return None
+            held = self.held.get(encoded.name)
+            if overtaken and held is not None and held.version == encoded.version:
+                self.held[encoded.name] = Held("", None)  # taken for granted, wrongly
         if not push.put:
             # A removal can only be refused by a client that is beyond help; asking again would go on for ever.
-            for name in push.remove:
-                self.held.pop(name, None)
+            self._hold(push)
             return None
         if len(push.put) == 1:
             guilty = push.put[0]
-            rejection = Rejection(self.kind, guilty.name, guilty.version, detail, guilty.origins)
+            rejection = Rejection(self.kind, guilty.name, guilty.version, readable(detail), guilty.origins)
             self.rejected[guilty.name, guilty.version] = rejection
             self._drop_suspect(guilty.name)
             return rejection
@@ -127,6 +130,16 @@ class Watch:
             self._drop_suspect(name)
         self._suspects[:0] = split(sorted(names), detail)
         return None
+
+    def overtake(self) -> None:
+        """Stop waiting for an answer and go on as if it had been a confirmation.
+
+        Envoy confirms clusters only once every cluster is warm, and one that never gets warm must not hold up others.
+        """
+        push, self.unanswered = self.unanswered, None
+        if push is not None:
+            self.late[push.nonce] = push
+            self._hold(push)
 
     # --- what it must be told -----------------------------------------------------------------------------------
     def retarget(self, target: Mapping[str, Encoded]) -> None:
@@ -183,8 +196,11 @@ class Watch:
     def push(self, nonce: str, generation: int, remove: Iterable[str]) -> Push | None:
         """Build the next response and wait for its answer; None if there is nothing to say."""
         assert self.unanswered is None, "one response of a type at a time"
-        put = self._next_group(self.pending())
         gone = tuple(dict.fromkeys([*remove, *self.unknown()]))
+        # Envoy hands the socket of a listener that goes to one with the same address that comes in the same response,
+        # also if the netns behind that path is another one by now.
+        alone = bool(gone) and self.kind == LISTENERS
+        put = [] if alone else self._next_group(self.pending())
         if not put and not gone and not self._greet:
             return None
         self._greet = False
@@ -195,9 +211,9 @@ class Watch:
         self.last_nonce = nonce
         return self.unanswered
 
-    def retry(self) -> None:
-        """Forget what was refused, so that it is tried again."""
-        self.rejected.clear()
+    def retry(self, name: str) -> None:
+        """Forget that content of this name was refused, so that it is tried again."""
+        self.rejected = {key: rejection for key, rejection in self.rejected.items() if key[0] != name}
 
     def withheld(self) -> list[Rejection]:
         """Rejections that keep published content from being in force."""
@@ -208,6 +224,19 @@ class Watch:
         ]
 
     # ------------------------------------------------------------------------------------------------------------
+    def _answered(self, nonce: str) -> Push | None:
+        if self.unanswered is not None and self.unanswered.nonce == nonce:
+            push, self.unanswered = self.unanswered, None
+            return push
+        return self.late.pop(nonce, None)
+
+    def _hold(self, push: Push) -> None:
+        for encoded in push.put:
+            if self.covers(encoded.name):
+                self.held[encoded.name] = Held(encoded.version, encoded)
+        for name in push.remove:
+            self.held.pop(name, None)
+
     def _next_group(self, pending: list[Encoded]) -> list[Encoded]:
         self._suspects = [group for group in self._suspects if group]
         suspects = set().union(*self._suspects)
@@ -234,6 +263,15 @@ class Watch:
             if candidate is not None and candidate.version == version:
                 return candidate
         return None
+
+
+def readable(detail: str) -> str:
+    """A refusal in one line of at most 400 characters.
+
+    For a violated constraint Envoy prints the whole resource first, which may hold keys and is of no use to people.
+    """
+    _, constraint, after = detail.rpartition("Proto constraint validation failed")
+    return " ".join((constraint + after).split())[:400]
 
 
 def split(names: list[str], detail: str) -> list[set[str]]:
