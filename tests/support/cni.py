@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -77,13 +78,12 @@ async def call(
         "CNI_PATH": "/opt/cni/bin",
         **environment,
     }
-    process = await asyncio.create_subprocess_exec(
-        PLUGIN,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
+    done = await asyncio.to_thread(
+        subprocess.run,
+        [PLUGIN],
+        input=json.dumps({**body, **(config or {})}).encode() if stdin is None else stdin,
         env={name: value for name, value in variables.items() if value is not None},
+        capture_output=True,
+        check=False,
     )
-    out, err = await process.communicate(json.dumps({**body, **(config or {})}).encode() if stdin is None else stdin)
-    assert process.returncode is not None
-    return Done(process.returncode, out.decode(), err.decode())
+    return Done(done.returncode, done.stdout.decode(), done.stderr.decode())
