@@ -13,7 +13,7 @@ BUILD := build
 ENVOY := $(VENV)/bin/envoy
 export PYTHONDONTWRITEBYTECODE := 1
 
-DEBIAN_PACKAGES := bpftool clang containernetworking-plugins gcc haproxy iproute2 iptables libbpf-dev libclang-rt-14-dev \
+DEBIAN_PACKAGES := bpftool clang containernetworking-plugins curl gcc haproxy iproute2 iptables libbpf-dev libclang-rt-14-dev \
 	libc6-dev libelf-dev libjansson-dev libnghttp2-dev libssl-dev llvm make nftables pkg-config procps \
 	python3-dev python3-venv util-linux zlib1g-dev
 

@@ -1,8 +1,9 @@
 /* Public face of the C fast path: the only header that Python (cffi) and tests include.
  *
- * Threads: one worker per configured CPU, each with its own epoll, connections and buffers. Calls below come from one
- * control thread (Python, GIL released by cffi). Nothing calls back into Python: counters are read, events are drained
- * from a ring after its eventfd became readable. Functions return 0 or a negative errno; outputs (ret_) are untouched
+ * Threads: one worker per configured CPU, each with its own epoll, connections and buffers. Calls below may come
+ * from any other thread (Python, GIL released by cffi); those that change something take turns on a mutex that workers
+ * never see. Nothing calls back into Python: counters are read, events are drained from rings after fp_event_fd became
+ * readable. Functions return 0 or a negative errno; outputs (ret_) are untouched
  * on failure. Addresses are struct tg_addr (16 bytes, network order, IPv4 v4-mapped). */
 #ifndef FASTPATH_H
 #define FASTPATH_H
@@ -40,8 +41,8 @@ struct fp_config {
 	int32_t flows_fd;            /* map tg_flows (borrowed) */
 	uint32_t max_connections;    /* per engine; 0 = 65536 */
 	uint32_t buffer_bytes;       /* per direction and connection while data waits; 0 = 65536 */
-	uint32_t connect_timeout_ms; /* 0 = 10000 */
-	uint32_t pad;
+	uint32_t connect_timeout_ms; /* of each attempt; 0 = 10000 */
+	uint32_t pool_mib;           /* bound of all buffers together, MiB; 0 = 256. Beyond it bytes wait in the sockets */
 };
 
 struct fp_pod {
@@ -83,8 +84,11 @@ struct fp_event {
 };
 
 int fp_engine_start(const struct fp_config *config, struct fp_engine **ret_engine);
-/* Stop accepting, give live connections drain_ms to end, reset the rest, join workers, free. */
+/* Stop accepting, give live connections drain_ms to end, reset the rest, join workers. Statistics and the last events
+ * can still be read; nothing else may be called but fp_engine_free. */
 void fp_engine_stop(struct fp_engine *engine, uint32_t drain_ms);
+/* After fp_engine_stop. */
+void fp_engine_free(struct fp_engine *engine);
 
 /* Open listeners inside the pod's netns. -EEXIST if the cookie is known. The kernel chooses ports. */
 int fp_pod_add(struct fp_engine *engine, const struct fp_pod *pod, struct fp_ports *ret_ports);
@@ -102,8 +106,10 @@ int fp_publish(struct fp_engine *engine, struct fp_image *image);
 uint64_t fp_generation(const struct fp_engine *engine);
 
 void fp_stats_read(const struct fp_engine *engine, struct fp_stats *ret_stats);
+/* Readable some 20 ms after an event came into empty rings, at once when one fills up, and after fp_engine_stop. */
 int fp_event_fd(const struct fp_engine *engine);
-/* Move up to max events out of the rings; returns how many. */
+/* Move up to max events out of the rings; returns how many. One reader. If it returns max, call again.
+ * -ESHUTDOWN once the engine has stopped and all events were moved. */
 int fp_events_drain(struct fp_engine *engine, struct fp_event *ret_events, uint32_t max);
 const char *fp_reason_name(uint32_t reason);
 #endif

@@ -7,8 +7,163 @@ CNI socket -> Registry ┘                                 └─> Status -> CNI
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import os
+import signal
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry
+
+from tidegate import __version__
+from tidegate.bpf.cgroup import cgroup2_mount, own_cgroup
+from tidegate.bpf.datapath import Datapath
+from tidegate.bpf.netns import in_netns
+from tidegate.config.files import FileSource
+from tidegate.config.store import Store
+from tidegate.dataplane.cycle import Cycle
+from tidegate.dataplane.enrolment import Enrolment
+from tidegate.enroll.cni_server import CniServer
+from tidegate.enroll.registry import Registry
+from tidegate.envoy.supervisor import EnvoySupervisor
+from tidegate.errors import Fatal, Rejected
+from tidegate.fastpath import FastPath
+from tidegate.observe.admin import Admin
+from tidegate.observe.flows import Workloads, follow_flows
+from tidegate.observe.life import begin, end
+from tidegate.observe.metrics import AgentCollector, TcpMetrics, exposition
+from tidegate.observe.views import Views
+from tidegate.settings import Settings, build_root, envoy_binary
+from tidegate.xds.server import AdsServer
 
 log = logging.getLogger(__name__)
 
 HEARTBEAT_SECONDS = 0.5
+
+
+async def serve(settings: Settings) -> None:
+    """Run one node agent until SIGTERM or SIGINT. Raises TidegateError if it cannot do its job here."""
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s %(message)s", level="WARNING")
+    logging.getLogger("tidegate").setLevel(settings.log_level.upper())
+    if not settings.config:
+        raise Rejected("--config", "is missing", "say where configuration comes from, e.g. --config file:DIR")
+    if os.geteuid() != 0:
+        raise Fatal("tidegate agent", "needs root (CAP_BPF, CAP_NET_ADMIN, CAP_SYS_ADMIN)", "run it as root")
+    settings.run_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    life = begin(settings.run_dir)
+    log.info("tidegate %s on %s, start %d, the one before %s", __version__, settings.node, life.starts, life.previous)
+
+    # Devices
+    own = own_cgroup()
+    envoy_cgroup = own / "envoy" if own != cgroup2_mount() else own / f"tidegate-envoy-{settings.node}"
+    envoy_cgroup.mkdir(exist_ok=True)
+    datapath = Datapath.open(
+        bpffs=settings.bpffs,
+        cgroup=settings.cgroup or cgroup2_mount(),
+        agent_cgroup=own,
+        envoy_cgroup=envoy_cgroup,
+        objects=build_root() / "bpf",
+    )
+    relay = FastPath.start(flows_fd=datapath.flows_fd, workers=settings.workers)
+    ads = AdsServer(settings.xds_socket)
+    envoy = EnvoySupervisor(
+        envoy_binary(), settings.run_dir, settings.node, settings.xds_socket, envoy_cgroup, settings.envoy_concurrency
+    )
+
+    # Facts in, data plane out
+    sources = [FileSource(Path(source.removeprefix("file:"))) for source in settings.config]
+    store = Store(sources)
+    registry = Registry(settings.run_dir / "sandboxes")
+    cycle = Cycle(
+        node=settings.node,
+        config=store.config,
+        tables=datapath,
+        relay=relay,
+        envoy=ads,
+        in_netns=in_netns,
+        captured=registry.remember,
+    )
+    cycle.set_sandboxes(registry.load())
+    cni = CniServer(settings.cni_socket, Enrolment(registry, cycle))
+
+    # What people and programs may know
+    views = Views(
+        node=settings.node,
+        life=life,
+        datapath=datapath,
+        cycle=cycle,
+        config=lambda: store.config.value,
+        sandboxes=registry.by_cookie,
+        ads=ads,
+        envoy=envoy,
+    )
+    metrics = CollectorRegistry()
+    metrics.register(
+        AgentCollector(
+            datapath.counters,
+            lambda: relay.stats().closed,
+            lambda: {"fastpath_active_connections": relay.stats().active, "captured_flows": datapath.flow_count()},
+        )
+    )
+    flows = follow_flows(
+        relay.events(),
+        TcpMetrics(metrics),
+        Workloads(lambda: store.config.value),
+        lambda number: cycle.snapshot.value.services.get(number, ""),
+    )
+    admin = Admin(
+        views={
+            "status": views.status,
+            "pods": views.pods,
+            "services": views.services,
+            "config_dump": views.config_dump,
+        },
+        metrics=lambda: exposition(metrics),
+        ready=views.unhealthy,
+    )
+
+    await ads.start()
+    await admin.start(settings.admin_socket, settings.admin_port, settings.metrics_port, settings.ready_port)
+    await cni.start()
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    tasks = {
+        asyncio.create_task(work, name=name)
+        for name, work in {
+            "config": store.run(),
+            "cycle": cycle.run(),
+            "envoy": envoy.run(),
+            "flows": flows,
+            "heartbeat": _beat(datapath),
+            "stop": stop.wait(),
+        }.items()
+    }
+    done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    try:
+        for task in done:
+            if task.get_name() != "stop":
+                log.error("task %s ended: the agent stops, so that its supervisor starts a whole one", task.get_name())
+                task.result()
+    finally:
+        log.info("stopping: pinned programs stay, live connections have %.0f s", settings.drain_seconds)
+        await cni.stop()
+        for task in tasks:
+            if task.get_name() in ("cycle", "config", "heartbeat", "stop"):
+                task.cancel()
+        await envoy.stop(settings.drain_seconds)
+        await asyncio.to_thread(relay.stop, settings.drain_seconds)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await admin.stop()
+        await ads.stop()
+        datapath.close()
+        end(settings.run_dir)
+
+
+async def _beat(datapath: Datapath) -> None:
+    """Tell the kernel programs that somebody is at home."""
+    while True:
+        datapath.beat()
+        await asyncio.sleep(HEARTBEAT_SECONDS)

@@ -1,4 +1,4 @@
-"""Configuration changes while requests flow: in force within a second, not one request lost, bad input changes nothing."""
+"""Configuration changes while requests flow: in force within a second, no request lost, bad input changes nothing."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 `ask.py URL [-X METHOD] [-H k:v]...` makes one request and prints status, headers, body and seconds.
 `ask.py URL --count N [--rate R] [--fresh]` makes N requests, at R per second if given, on one kept-alive connection or
-(--fresh) one connection each, and prints statuses, versions that answered, failures and the time of each version change.
+(--fresh) one connection each, and prints statuses, versions that answered, failures, the time of each version change.
 """
 
 from __future__ import annotations

@@ -1,0 +1,26 @@
+/* Buffers of one worker: taken while bytes wait for a slow reader, given back when they are gone. */
+#ifndef FP_BUF_H
+#define FP_BUF_H
+#include "base.h"
+
+struct fp_buf {
+	struct fp_buf *next; /* while free */
+	char data[];
+};
+
+struct fp_pool {
+	struct fp_buf *free;
+	uint32_t free_count;
+	uint32_t made;       /* free and in use */
+	uint32_t most;       /* bound of made */
+	uint32_t size;       /* bytes of data in each */
+	uint32_t spare;      /* fewest free buffers seen in the current window */
+	uint32_t window;     /* gives left in it */
+};
+
+void fp_pool_init(struct fp_pool *pool, uint32_t size, uint32_t most);
+/* The most recently given buffer, so it is still in the cache; NULL at the bound or without memory. */
+struct fp_buf *fp_pool_take(struct fp_pool *pool);
+void fp_pool_give(struct fp_pool *pool, struct fp_buf *buf);
+void fp_pool_clear(struct fp_pool *pool);
+#endif

@@ -1,0 +1,320 @@
+/* The callers' side: start and stop, pods, images, counters. Slow and simple; workers never wait for it. */
+#include "fastpath.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <sched.h>
+#include <semaphore.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "image.h"
+#include "sandbox.h"
+#include "shared.h"
+#include "target.h"
+#include "worker.h"
+
+enum { FP_WORKERS_MAX = 64 };
+
+struct fp_engine {
+	struct fp_shared shared;
+	pthread_mutex_t turn; /* of the callers of this file */
+	_Atomic uint64_t generation;
+	struct fp_sandbox *sandboxes;
+	struct fp_registry targets;
+	struct fp_image *retired; /* replaced, but perhaps in use by a worker */
+	bool stopped;
+	_Atomic bool joined; /* workers are gone: no event can come any more */
+};
+
+static uint32_t usable_cpus(void)
+{
+	cpu_set_t set;
+	int count = sched_getaffinity(0, sizeof(set), &set) ? 1 : CPU_COUNT(&set);
+	return (uint32_t)(count > FP_WORKERS_MAX ? FP_WORKERS_MAX : count);
+}
+
+static void fill_defaults(struct fp_config *config)
+{
+	if (!config->workers)
+		config->workers = usable_cpus();
+	if (!config->max_connections)
+		config->max_connections = 65536;
+	if (!config->buffer_bytes)
+		config->buffer_bytes = 65536;
+	if (!config->connect_timeout_ms)
+		config->connect_timeout_ms = 10000;
+	if (!config->pool_mib)
+		config->pool_mib = 256;
+}
+
+/* Send to every worker and wait until each has dealt with it. */
+static int tell_all(struct fp_engine *engine, struct fp_message message)
+{
+	int result = 0;
+	sem_t done;
+	sem_init(&done, 0, 0);
+	message.done = &done;
+	for (uint32_t i = 0; i < engine->shared.config.workers; i++) {
+		int one = 0;
+		message.ret_result = &one;
+		/* Full only while connections are being handed over faster than the worker takes them. */
+		while (!fp_inbox_post(&engine->shared.workers[i]->inbox, &message))
+			nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
+		while (sem_wait(&done) && errno == EINTR)
+			;
+		if (one && !result)
+			result = one;
+	}
+	sem_destroy(&done);
+	return result;
+}
+
+int fp_engine_start(const struct fp_config *config, struct fp_engine **ret_engine)
+{
+	if (config->workers > FP_WORKERS_MAX || config->buffer_bytes > 1u << 24)
+		return -EINVAL;
+	struct fp_engine *engine = aligned_alloc(_Alignof(struct fp_engine), sizeof(*engine));
+	if (!engine)
+		return -ENOMEM;
+	memset(engine, 0, sizeof(*engine));
+	pthread_mutex_init(&engine->turn, NULL);
+	struct fp_shared *shared = &engine->shared;
+	shared->config = *config;
+	fill_defaults(&shared->config);
+	uint32_t wanted = shared->config.workers;
+	shared->bell.fd = -1;
+	shared->workers = calloc(wanted, sizeof(struct fp_worker *));
+	int rc = shared->workers ? fp_bell_open(&shared->bell) : -ENOMEM;
+	uint32_t started = 0;
+	while (!rc && started < wanted) {
+		rc = fp_worker_start(shared, started, &shared->workers[started]);
+		started += rc == 0;
+	}
+	if (rc) {
+		shared->config.workers = started;
+		fp_engine_stop(engine, 0);
+		fp_engine_free(engine);
+		return rc;
+	}
+	*ret_engine = engine;
+	return 0;
+}
+
+static void stop(struct fp_engine *engine, uint32_t drain_ms)
+{
+	struct fp_shared *shared = &engine->shared;
+	engine->stopped = true;
+	uint64_t deadline = fp_clock_ns() + (uint64_t)drain_ms * 1000000u;
+	for (struct fp_sandbox *sandbox = engine->sandboxes; sandbox; sandbox = sandbox->next)
+		tell_all(engine, (struct fp_message){ .kind = FP_MSG_UNWATCH, .sandbox = sandbox });
+	for (struct fp_sandbox *sandbox = engine->sandboxes; sandbox; sandbox = sandbox->next)
+		fp_sandbox_hush(sandbox);
+	/* No worker accepts any more, so all handed-over connections are in the inboxes before this message. */
+	tell_all(engine, (struct fp_message){ .kind = FP_MSG_RETIRE, .deadline_ns = deadline });
+	for (uint32_t i = 0; i < shared->config.workers; i++)
+		fp_worker_join(shared->workers[i]);
+	while (engine->sandboxes) {
+		struct fp_sandbox *sandbox = engine->sandboxes;
+		engine->sandboxes = sandbox->next;
+		fp_sandbox_free(sandbox);
+	}
+	atomic_store(&engine->joined, true);
+	fp_bell_ring(&shared->bell);
+}
+
+void fp_engine_stop(struct fp_engine *engine, uint32_t drain_ms)
+{
+	pthread_mutex_lock(&engine->turn);
+	if (!engine->stopped)
+		stop(engine, drain_ms);
+	pthread_mutex_unlock(&engine->turn);
+}
+
+static void free_retired(struct fp_engine *engine)
+{
+	struct fp_image **link = &engine->retired;
+	while (*link) {
+		struct fp_image *image = *link;
+		bool held = false;
+		for (uint32_t i = 0; i < engine->shared.config.workers; i++)
+			held |= atomic_load(&engine->shared.workers[i]->held_image) == image;
+		if (held) {
+			link = &image->next_retired;
+			continue;
+		}
+		*link = image->next_retired;
+		fp_registry_unbind(&engine->targets, image);
+		fp_image_free(image);
+	}
+	fp_registry_sweep(&engine->targets);
+}
+
+void fp_engine_free(struct fp_engine *engine)
+{
+	struct fp_shared *shared = &engine->shared;
+	struct fp_image *image = atomic_load(&shared->image);
+	if (image) {
+		image->next_retired = engine->retired;
+		engine->retired = image;
+	}
+	free_retired(engine);
+	for (uint32_t i = 0; i < shared->config.workers && shared->workers; i++) {
+		if (shared->workers[i])
+			fp_worker_free(shared->workers[i]);
+	}
+	fp_registry_clear(&engine->targets);
+	if (shared->bell.fd >= 0)
+		fp_bell_close(&shared->bell);
+	free(shared->workers);
+	pthread_mutex_destroy(&engine->turn);
+	free(engine);
+}
+
+static struct fp_sandbox **find_sandbox(struct fp_engine *engine, uint64_t netns_cookie)
+{
+	struct fp_sandbox **link = &engine->sandboxes;
+	while (*link && (*link)->cookie != netns_cookie)
+		link = &(*link)->next;
+	return link;
+}
+
+static void forget_sandbox(struct fp_engine *engine, struct fp_sandbox *sandbox)
+{
+	tell_all(engine, (struct fp_message){ .kind = FP_MSG_UNWATCH, .sandbox = sandbox });
+	fp_sandbox_hush(sandbox);
+	/* A second round: connections handed over before the first one are in the inboxes ahead of this message. */
+	tell_all(engine, (struct fp_message){ .kind = FP_MSG_EVICT, .sandbox = sandbox });
+	fp_sandbox_free(sandbox);
+}
+
+static int add_pod(struct fp_engine *engine, const struct fp_pod *pod, struct fp_ports *ret_ports)
+{
+	if (engine->stopped)
+		return -ESHUTDOWN;
+	if (*find_sandbox(engine, pod->netns_cookie))
+		return -EEXIST;
+	struct fp_sandbox *sandbox;
+	int rc = fp_sandbox_open(pod, engine->shared.config.workers, &sandbox);
+	if (rc)
+		return rc;
+	rc = tell_all(engine, (struct fp_message){ .kind = FP_MSG_WATCH, .sandbox = sandbox });
+	if (rc) {
+		forget_sandbox(engine, sandbox);
+		return rc;
+	}
+	sandbox->next = engine->sandboxes;
+	engine->sandboxes = sandbox;
+	*ret_ports = sandbox->ports;
+	return 0;
+}
+
+int fp_pod_add(struct fp_engine *engine, const struct fp_pod *pod, struct fp_ports *ret_ports)
+{
+	pthread_mutex_lock(&engine->turn);
+	int rc = add_pod(engine, pod, ret_ports);
+	pthread_mutex_unlock(&engine->turn);
+	return rc;
+}
+
+static int remove_pod(struct fp_engine *engine, uint64_t netns_cookie)
+{
+	if (engine->stopped)
+		return -ESHUTDOWN;
+	struct fp_sandbox **link = find_sandbox(engine, netns_cookie), *sandbox = *link;
+	if (!sandbox)
+		return -ENOENT;
+	*link = sandbox->next;
+	forget_sandbox(engine, sandbox);
+	return 0;
+}
+
+int fp_pod_remove(struct fp_engine *engine, uint64_t netns_cookie)
+{
+	pthread_mutex_lock(&engine->turn);
+	int rc = remove_pod(engine, netns_cookie);
+	pthread_mutex_unlock(&engine->turn);
+	return rc;
+}
+
+/* Round robin goes on where the previous image stood, or frequent publishing would favour first endpoints. */
+static void carry_cursors(const struct fp_image *from, struct fp_image *to)
+{
+	for (uint32_t i = 0, j = 0; from && i < to->service_count; i++) {
+		/* Compilers keep the order of services, so the search nearly always ends at its first step. */
+		for (uint32_t k = 0; k < from->service_count; k++) {
+			uint32_t at = (j + k) % from->service_count;
+			if (from->services[at].number != to->services[i].number)
+				continue;
+			uint64_t cursor = atomic_load_explicit(&from->services[at].cursor, memory_order_relaxed);
+			atomic_store_explicit(&to->services[i].cursor, cursor, memory_order_relaxed);
+			j = at + 1;
+			break;
+		}
+	}
+}
+
+static int publish(struct fp_engine *engine, struct fp_image *image)
+{
+	int rc = engine->stopped ? -ESHUTDOWN : fp_image_seal(image);
+	if (!rc)
+		rc = fp_registry_bind(&engine->targets, image);
+	if (rc) {
+		fp_image_free(image);
+		return rc;
+	}
+	carry_cursors(atomic_load(&engine->shared.image), image);
+	struct fp_image *old = atomic_exchange(&engine->shared.image, image);
+	if (old) {
+		old->next_retired = engine->retired;
+		engine->retired = old;
+	}
+	atomic_store(&engine->generation, image->generation);
+	free_retired(engine);
+	return 0;
+}
+
+int fp_publish(struct fp_engine *engine, struct fp_image *image)
+{
+	pthread_mutex_lock(&engine->turn);
+	int rc = publish(engine, image);
+	pthread_mutex_unlock(&engine->turn);
+	return rc;
+}
+
+uint64_t fp_generation(const struct fp_engine *engine)
+{
+	return atomic_load(&engine->generation);
+}
+
+void fp_stats_read(const struct fp_engine *engine, struct fp_stats *ret_stats)
+{
+	struct fp_stats sum = { 0 };
+	for (uint32_t i = 0; i < engine->shared.config.workers; i++) {
+		const struct fp_worker *w = engine->shared.workers[i];
+		sum.accepted += fp_counted(&w->stats.accepted);
+		sum.active += atomic_load_explicit(&w->stats.active, memory_order_relaxed);
+		sum.bytes_to_server += fp_counted(&w->stats.bytes[FP_CLIENT]);
+		sum.bytes_to_client += fp_counted(&w->stats.bytes[FP_SERVER]);
+		sum.events_lost += fp_counted(&w->ring.lost);
+		for (int reason = 0; reason < FP_REASON_COUNT; reason++)
+			sum.closed[reason] += fp_counted(&w->stats.closed[reason]);
+	}
+	*ret_stats = sum;
+}
+
+int fp_event_fd(const struct fp_engine *engine)
+{
+	return engine->shared.bell.fd;
+}
+
+int fp_events_drain(struct fp_engine *engine, struct fp_event *ret_events, uint32_t max)
+{
+	uint32_t n = 0;
+	bool joined = atomic_load(&engine->joined); /* before draining: then nothing comes after */
+	fp_bell_silence(&engine->shared.bell);
+	for (uint32_t i = 0; i < engine->shared.config.workers && n < max; i++)
+		n += fp_ring_drain(&engine->shared.workers[i]->ring, ret_events + n, max - n);
+	return joined && !n ? -ESHUTDOWN : (int)n;
+}

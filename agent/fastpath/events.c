@@ -1,0 +1,90 @@
+#include "events.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+enum { FP_BELL_DELAY_NS = 20 * 1000 * 1000 };
+
+enum { BELL_SILENT, BELL_RUNG, BELL_URGENT };
+
+int fp_bell_open(struct fp_bell *bell)
+{
+	int fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	*bell = (struct fp_bell){ .fd = fd };
+	return 0;
+}
+
+void fp_bell_close(struct fp_bell *bell)
+{
+	close(bell->fd);
+	bell->fd = -1;
+}
+
+void fp_bell_silence(struct fp_bell *bell)
+{
+	uint64_t expirations;
+	/* Not readable when the reader comes unasked: nothing to consume then. */
+	ssize_t n = read(bell->fd, &expirations, sizeof(expirations));
+	(void)n;
+	/* Sequentially consistent, as is the exchange in ring(): either the worker sees silence and rings, or the drain
+	 * that follows here sees its event. */
+	atomic_store(&bell->rung, BELL_SILENT);
+}
+
+static void ring(struct fp_bell *bell, uint32_t level, long delay_ns)
+{
+	if (atomic_load(&bell->rung) >= level || atomic_exchange(&bell->rung, level) >= level)
+		return;
+	struct itimerspec soon = { .it_value.tv_nsec = delay_ns };
+	timerfd_settime(bell->fd, 0, &soon, NULL);
+}
+
+void fp_bell_ring(struct fp_bell *bell)
+{
+	ring(bell, BELL_URGENT, 1);
+}
+
+int fp_ring_init(struct fp_ring *ring)
+{
+	memset(ring, 0, sizeof(*ring));
+	ring->events = calloc(FP_RING_EVENTS, sizeof(*ring->events));
+	return ring->events ? 0 : -ENOMEM;
+}
+
+void fp_ring_free(struct fp_ring *ring)
+{
+	free(ring->events);
+	ring->events = NULL;
+}
+
+void fp_ring_push(struct fp_ring *r, struct fp_bell *bell, const struct fp_event *event)
+{
+	uint32_t head = atomic_load_explicit(&r->head, memory_order_relaxed);
+	if (head - r->seen_tail >= FP_RING_EVENTS / 2)
+		r->seen_tail = atomic_load_explicit(&r->tail, memory_order_acquire);
+	if (head - r->seen_tail == FP_RING_EVENTS) {
+		fp_count(&r->lost, 1);
+		return;
+	}
+	r->events[head % FP_RING_EVENTS] = *event;
+	atomic_store(&r->head, head + 1);
+	if (head - r->seen_tail >= FP_RING_EVENTS / 2)
+		ring(bell, BELL_URGENT, 1);
+	else
+		ring(bell, BELL_RUNG, FP_BELL_DELAY_NS);
+}
+
+uint32_t fp_ring_drain(struct fp_ring *ring, struct fp_event *ret_events, uint32_t max)
+{
+	uint32_t tail = atomic_load_explicit(&ring->tail, memory_order_relaxed);
+	uint32_t head = atomic_load(&ring->head), n = 0;
+	for (; n < max && tail != head; n++, tail++)
+		ret_events[n] = ring->events[tail % FP_RING_EVENTS];
+	atomic_store_explicit(&ring->tail, tail, memory_order_release);
+	return n;
+}

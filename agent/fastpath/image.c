@@ -1,0 +1,166 @@
+#include "image.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "addr.h"
+#include "lb.h"
+
+/* Doubles *items when it is full. */
+static int make_room(void **items, size_t size, uint32_t count, uint32_t *room)
+{
+	if (count < *room)
+		return 0;
+	uint32_t more = *room ? *room * 2 : 16;
+	void *wider = reallocarray(*items, more, size);
+	if (!wider)
+		return -ENOMEM;
+	*items = wider;
+	*room = more;
+	return 0;
+}
+
+int fp_image_new(uint64_t generation, struct fp_image **ret_image)
+{
+	struct fp_image *image = calloc(1, sizeof(*image));
+	if (!image)
+		return -ENOMEM;
+	image->generation = generation;
+	*ret_image = image;
+	return 0;
+}
+
+int fp_image_service(struct fp_image *image, uint32_t number, const char *name, uint32_t lb)
+{
+	if (image->table || lb > FP_LB_RANDOM)
+		return -EINVAL;
+	if (image->service_count == image->service_room) {
+		/* Services carry a cache line of their own each, so they need more alignment than realloc gives. */
+		uint32_t room = image->service_room ? image->service_room * 2 : 16;
+		struct fp_service *wider = aligned_alloc(_Alignof(struct fp_service), room * sizeof(*wider));
+		if (!wider)
+			return -ENOMEM;
+		if (image->service_count)
+			memcpy(wider, image->services, image->service_count * sizeof(*wider));
+		free(image->services);
+		image->services = wider;
+		image->service_room = room;
+	}
+	char *copy = strdup(name);
+	if (!copy)
+		return -ENOMEM;
+	struct fp_service *service = &image->services[image->service_count++];
+	memset(service, 0, sizeof(*service));
+	service->number = number;
+	service->name = copy;
+	service->lb = lb;
+	service->first_endpoint = image->endpoint_count;
+	return 0;
+}
+
+int fp_image_address(struct fp_image *image, const struct tg_addr *addr, uint16_t port_be)
+{
+	if (image->table || !image->service_count)
+		return -EINVAL;
+	void *items = image->addresses;
+	int rc = make_room(&items, sizeof(*image->addresses), image->address_count, &image->address_room);
+	if (rc)
+		return rc;
+	image->addresses = items;
+	image->addresses[image->address_count++] = (struct fp_address){
+		.addr = *addr, .port_be = port_be, .used = 1, .service = image->service_count - 1
+	};
+	return 0;
+}
+
+int fp_image_endpoint(struct fp_image *image, const struct tg_addr *addr, uint16_t port_be, uint32_t weight)
+{
+	if (image->table || !image->service_count)
+		return -EINVAL;
+	void *items = image->endpoints;
+	int rc = make_room(&items, sizeof(*image->endpoints), image->endpoint_count, &image->endpoint_room);
+	if (rc)
+		return rc;
+	image->endpoints = items;
+	image->endpoints[image->endpoint_count++] =
+		(struct fp_endpoint){ .addr = *addr, .port_be = port_be, .weight = weight };
+	image->services[image->service_count - 1].endpoint_count++;
+	return 0;
+}
+
+static int seal_turns(struct fp_image *image)
+{
+	size_t total = 0;
+	for (uint32_t i = 0; i < image->service_count; i++) {
+		struct fp_service *service = &image->services[i];
+		service->turn_count =
+			fp_turns_count(image->endpoints + service->first_endpoint, service->endpoint_count);
+		total += service->turn_count;
+	}
+	uint32_t *turns = image->turns = calloc(total ? total : 1, sizeof(*turns));
+	if (!turns)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < image->service_count; i++) {
+		struct fp_service *service = &image->services[i];
+		service->turns = turns;
+		int rc = fp_turns_fill(image->endpoints + service->first_endpoint, service->endpoint_count, turns,
+				       service->turn_count);
+		if (rc)
+			return rc;
+		turns += service->turn_count;
+	}
+	return 0;
+}
+
+static struct fp_address *find_slot(const struct fp_image *image, const struct tg_addr *addr, uint16_t port_be)
+{
+	uint64_t slot = fp_address_hash(addr, port_be);
+	for (;; slot++) {
+		struct fp_address *entry = &image->table[slot & image->table_mask];
+		if (!entry->used || (entry->port_be == port_be && fp_addr_equal(&entry->addr, addr)))
+			return entry;
+	}
+}
+
+int fp_image_seal(struct fp_image *image)
+{
+	if (image->table)
+		return -EINVAL;
+	uint32_t slots = 16;
+	while (slots < image->address_count * 2) /* at most half full: a probe ends soon, and always ends */
+		slots *= 2;
+	image->table = calloc(slots, sizeof(*image->table));
+	if (!image->table)
+		return -ENOMEM;
+	image->table_mask = slots - 1;
+	for (uint32_t i = 0; i < image->address_count; i++) {
+		struct fp_address *entry =
+			find_slot(image, &image->addresses[i].addr, image->addresses[i].port_be);
+		if (entry->used)
+			return -EEXIST;
+		*entry = image->addresses[i];
+	}
+	free(image->addresses);
+	image->addresses = NULL;
+	return seal_turns(image);
+}
+
+struct fp_service *fp_image_find(const struct fp_image *image, const struct tg_addr *addr, uint16_t port_be)
+{
+	const struct fp_address *entry = find_slot(image, addr, port_be);
+	return entry->used ? &image->services[entry->service] : NULL;
+}
+
+void fp_image_free(struct fp_image *image)
+{
+	if (!image)
+		return;
+	for (uint32_t i = 0; i < image->service_count; i++)
+		free(image->services[i].name);
+	free(image->services);
+	free(image->endpoints);
+	free(image->addresses);
+	free(image->table);
+	free(image->turns);
+	free(image);
+}

@@ -1,0 +1,56 @@
+/* What the mesh wants of L4, immutable once sealed: (address, port) -> service -> endpoints.
+ *
+ * A connection keeps no pointer into an image, only to its target, whose count of live connections outlives images
+ * (least request must not forget at every publish). Targets belong to the control thread's registry (target.h). */
+#ifndef FP_IMAGE_H
+#define FP_IMAGE_H
+#include "fastpath.h"
+
+#include "base.h"
+#include "target.h"
+
+struct fp_endpoint {
+	struct tg_addr addr;
+	uint16_t port_be;
+	uint16_t pad;
+	uint32_t weight;
+	struct fp_target *target; /* set by fp_image_bind */
+};
+
+struct fp_service {
+	uint32_t number;
+	uint32_t lb;                   /* enum fp_lb */
+	uint32_t first_endpoint;
+	uint32_t endpoint_count;
+	uint32_t turn_count;           /* length of turns; 0 = nothing can be chosen */
+	const uint32_t *turns;         /* endpoint numbers (relative), each as often as its weight says */
+	char *name;
+	_Alignas(FP_CACHELINE) _Atomic uint64_t cursor; /* round robin; the only word of an image that changes */
+};
+
+struct fp_address {
+	struct tg_addr addr;
+	uint16_t port_be;
+	uint16_t used;
+	uint32_t service; /* index into services */
+};
+
+struct fp_image {
+	uint64_t generation;
+	struct fp_image *next_retired;
+	struct fp_service *services;
+	uint32_t service_count, service_room;
+	struct fp_endpoint *endpoints;
+	uint32_t endpoint_count, endpoint_room;
+	struct fp_address *addresses;
+	uint32_t address_count, address_room;
+	struct fp_address *table; /* open addressing; made by fp_image_seal */
+	uint32_t table_mask;
+	uint32_t *turns;          /* one arena for all services */
+};
+
+/* Builds the hash table and the turns. -EEXIST if two services claim one address, -ENOMEM. */
+fp_must_check int fp_image_seal(struct fp_image *image);
+/* Read-only; NULL if no service has this address. */
+struct fp_service *fp_image_find(const struct fp_image *image, const struct tg_addr *addr, uint16_t port_be);
+#endif

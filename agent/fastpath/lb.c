@@ -1,0 +1,145 @@
+#include "lb.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+/* Unequal weights are approximated by at most this many turns (or four per endpoint, if that is more). */
+enum { FP_TURNS_MAX = 1024 };
+
+uint64_t fp_random_next(struct fp_random *random)
+{
+	uint64_t z = (random->state += 0x9e3779b97f4a7c15u); /* splitmix64 */
+	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+	z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+	return z ^ (z >> 31);
+}
+
+/* Uniform below n without a division (Lemire); the bias is n / 2^32. */
+static uint32_t below(struct fp_random *random, uint32_t n)
+{
+	return (uint32_t)(((fp_random_next(random) >> 32) * n) >> 32);
+}
+
+struct weights {
+	uint64_t sum;
+	uint64_t divisor; /* greatest common divisor */
+	uint32_t usable;  /* endpoints with a weight */
+};
+
+static struct weights weigh(const struct fp_endpoint *endpoints, uint32_t count)
+{
+	struct weights w = { 0 };
+	for (uint32_t i = 0; i < count; i++) {
+		uint64_t a = endpoints[i].weight, b = w.divisor;
+		if (!a)
+			continue;
+		w.sum += a;
+		w.usable++;
+		while (b) {
+			uint64_t rest = a % b;
+			a = b;
+			b = rest;
+		}
+		w.divisor = a;
+	}
+	return w;
+}
+
+static uint64_t most_turns(const struct weights *w)
+{
+	return w->usable > FP_TURNS_MAX / 4 ? (uint64_t)w->usable * 4 : FP_TURNS_MAX;
+}
+
+static uint32_t turns_of(const struct weights *w, uint32_t weight)
+{
+	uint64_t exact = w->sum / w->divisor, most = most_turns(w);
+	if (!weight)
+		return 0;
+	if (exact <= most)
+		return (uint32_t)(weight / w->divisor);
+	uint64_t scaled = (weight * most + w->sum / 2) / w->sum;
+	return scaled ? (uint32_t)scaled : 1;
+}
+
+uint32_t fp_turns_count(const struct fp_endpoint *endpoints, uint32_t count)
+{
+	struct weights w = weigh(endpoints, count);
+	uint32_t turns = 0;
+	for (uint32_t i = 0; i < count; i++)
+		turns += turns_of(&w, endpoints[i].weight);
+	return turns;
+}
+
+struct turn {
+	double place;
+	uint32_t endpoint;
+};
+
+static int earlier(const void *left, const void *right)
+{
+	const struct turn *a = left, *b = right;
+	if (a->place != b->place)
+		return a->place < b->place ? -1 : 1;
+	return a->endpoint < b->endpoint ? -1 : a->endpoint > b->endpoint;
+}
+
+int fp_turns_fill(const struct fp_endpoint *endpoints, uint32_t count, uint32_t *turns, uint32_t turn_count)
+{
+	struct weights w = weigh(endpoints, count);
+	struct turn *order = malloc(sizeof(*order) * (turn_count ? turn_count : 1));
+	if (!order)
+		return -ENOMEM;
+	uint32_t n = 0;
+	for (uint32_t i = 0; i < count; i++) {
+		uint32_t own = turns_of(&w, endpoints[i].weight);
+		/* An endpoint's turns lie at even distances in [0, 1): heavy ones do not come in bursts. */
+		for (uint32_t k = 0; k < own && n < turn_count; k++)
+			order[n++] = (struct turn){ .place = (k + 0.5) / own, .endpoint = i };
+	}
+	qsort(order, n, sizeof(*order), earlier);
+	for (uint32_t i = 0; i < n; i++)
+		turns[i] = order[i].endpoint;
+	free(order);
+	return 0;
+}
+
+static bool contains(struct fp_target *const *tried, uint32_t count, const struct fp_target *target)
+{
+	for (uint32_t i = 0; i < count; i++) {
+		if (tried[i] == target)
+			return true;
+	}
+	return false;
+}
+
+static bool lighter(const struct fp_endpoint *a, const struct fp_endpoint *b)
+{
+	uint64_t load_a = atomic_load_explicit(&a->target->live, memory_order_relaxed) + 1ull;
+	uint64_t load_b = atomic_load_explicit(&b->target->live, memory_order_relaxed) + 1ull;
+	return load_a * b->weight <= load_b * a->weight;
+}
+
+const struct fp_endpoint *fp_lb_pick(const struct fp_image *image, struct fp_service *service, struct fp_random *random,
+				     struct fp_target *const *tried, uint32_t tried_count)
+{
+	const struct fp_endpoint *endpoints = image->endpoints + service->first_endpoint;
+	const uint32_t turns = service->turn_count;
+	if (!turns)
+		return NULL;
+	uint32_t turn;
+	if (service->lb == FP_LB_ROUND_ROBIN)
+		turn = (uint32_t)(atomic_fetch_add_explicit(&service->cursor, 1, memory_order_relaxed) % turns);
+	else
+		turn = below(random, turns);
+	const struct fp_endpoint *choice = &endpoints[service->turns[turn]];
+	if (service->lb == FP_LB_LEAST_REQUEST && turns > 1) {
+		uint32_t second = turn + 1 + below(random, turns - 1);
+		const struct fp_endpoint *other = &endpoints[service->turns[second % turns]];
+		if (contains(tried, tried_count, choice->target) ||
+		    (!lighter(choice, other) && !contains(tried, tried_count, other->target)))
+			choice = other;
+	}
+	for (uint32_t i = 0; i < turns && contains(tried, tried_count, choice->target); i++)
+		choice = &endpoints[service->turns[(turn + 1 + i) % turns]];
+	return contains(tried, tried_count, choice->target) ? NULL : choice;
+}

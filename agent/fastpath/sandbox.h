@@ -1,0 +1,34 @@
+/* A pod's network namespace as the engine holds it: descriptor, listeners, and each worker's watch on them. */
+#ifndef FP_SANDBOX_H
+#define FP_SANDBOX_H
+#include "fastpath.h"
+
+#include "base.h"
+#include "list.h"
+
+enum { FP_LISTENER4, FP_LISTENER6, FP_LISTENERS };
+
+struct fp_sandbox;
+
+/* One worker's interest in one listener; only that worker touches it after FP_MSG_WATCH. */
+struct fp_watch {
+	_Alignas(8) struct fp_sandbox *sandbox; /* 8: epoll data keeps a tag in the low bits */
+	int fd;                                 /* -1: no such listener */
+	struct fp_node more;                    /* in fp_worker.backlogs while connections may wait in its queue */
+};
+
+struct fp_sandbox {
+	struct fp_sandbox *next;        /* control thread */
+	uint64_t cookie;
+	int netns_fd;
+	int listener[FP_LISTENERS];
+	struct fp_ports ports;
+	struct tg_addr usual[FP_LISTENERS]; /* source that the pod's routes choose; unset if there is no default route */
+	struct fp_watch watches[];      /* [worker][FP_LISTENERS] */
+};
+
+fp_must_check int fp_sandbox_open(const struct fp_pod *pod, uint32_t workers, struct fp_sandbox **ret_sandbox);
+/* Closes the listeners: the kernel refuses from now on. */
+void fp_sandbox_hush(struct fp_sandbox *sandbox);
+void fp_sandbox_free(struct fp_sandbox *sandbox);
+#endif

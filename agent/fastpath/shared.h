@@ -1,0 +1,26 @@
+/* Everything that more than one thread of the engine touches, in one place to audit. Fields without _Atomic are set
+ * before the workers start and never change. No locks: workers meet only in atomics and in each other's inboxes. */
+#ifndef FP_SHARED_H
+#define FP_SHARED_H
+#include "fastpath.h"
+
+#include "base.h"
+#include "events.h"
+
+struct fp_worker;
+
+struct fp_shared {
+	struct fp_config config;              /* defaults filled in */
+	struct fp_worker **workers;
+	struct fp_bell bell;
+	_Alignas(FP_CACHELINE) _Atomic(struct fp_image *) image; /* swapped by the control thread */
+};
+
+/* Written by one worker, read by all: counters of a worker. */
+struct fp_worker_stats {
+	_Alignas(FP_CACHELINE) _Atomic uint32_t active;
+	fp_counter accepted;
+	fp_counter bytes[2]; /* by the side that sent them (enum fp_side_index) */
+	fp_counter closed[FP_REASON_COUNT];
+};
+#endif

@@ -1,0 +1,115 @@
+#include "target.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "addr.h"
+#include "image.h"
+
+uint64_t fp_address_hash(const struct tg_addr *addr, uint16_t port_be)
+{
+	uint64_t high, low;
+	memcpy(&high, addr->ip, 8);
+	memcpy(&low, addr->ip + 8, 8);
+	/* Multiply and fold (the finalizer of splitmix64): addresses of one cluster differ in few low bits. */
+	uint64_t h = low ^ (high * 0x9e3779b97f4a7c15u) ^ ((uint64_t)port_be << 48);
+	h = (h ^ (h >> 30)) * 0xbf58476d1ce4e5b9u;
+	h = (h ^ (h >> 27)) * 0x94d049bb133111ebu;
+	return h ^ (h >> 31);
+}
+
+static int grow(struct fp_registry *registry)
+{
+	uint32_t slots = registry->slots ? (registry->mask + 1) * 2 : 256;
+	struct fp_target **wider = calloc(slots, sizeof(*wider));
+	if (!wider)
+		return -ENOMEM;
+	for (uint32_t i = 0; registry->slots && i <= registry->mask; i++) {
+		struct fp_target *target = registry->slots[i];
+		while (target) {
+			struct fp_target *next = target->next;
+			uint64_t slot = fp_address_hash(&target->addr, target->port_be) & (slots - 1);
+			target->next = wider[slot];
+			wider[slot] = target;
+			target = next;
+		}
+	}
+	free(registry->slots);
+	registry->slots = wider;
+	registry->mask = slots - 1;
+	return 0;
+}
+
+static struct fp_target *obtain(struct fp_registry *registry, const struct tg_addr *addr, uint16_t port_be)
+{
+	if ((!registry->slots || registry->count > registry->mask) && grow(registry) && !registry->slots)
+		return NULL;
+	struct fp_target **slot = &registry->slots[fp_address_hash(addr, port_be) & registry->mask];
+	for (struct fp_target *target = *slot; target; target = target->next) {
+		if (target->port_be == port_be && fp_addr_equal(&target->addr, addr))
+			return target;
+	}
+	struct fp_target *target = aligned_alloc(_Alignof(struct fp_target), sizeof(*target));
+	if (!target)
+		return NULL;
+	*target = (struct fp_target){ .addr = *addr, .port_be = port_be, .next = *slot };
+	*slot = target;
+	registry->count++;
+	return target;
+}
+
+int fp_registry_bind(struct fp_registry *registry, struct fp_image *image)
+{
+	for (uint32_t i = 0; i < image->endpoint_count; i++) {
+		struct fp_endpoint *endpoint = &image->endpoints[i];
+		endpoint->target = obtain(registry, &endpoint->addr, endpoint->port_be);
+		if (!endpoint->target) {
+			fp_registry_unbind(registry, image);
+			return -ENOMEM;
+		}
+		endpoint->target->images++;
+	}
+	return 0;
+}
+
+void fp_registry_unbind(struct fp_registry *registry, struct fp_image *image)
+{
+	(void)registry;
+	for (uint32_t i = 0; i < image->endpoint_count; i++) {
+		if (!image->endpoints[i].target)
+			continue;
+		image->endpoints[i].target->images--;
+		image->endpoints[i].target = NULL;
+	}
+}
+
+void fp_registry_sweep(struct fp_registry *registry)
+{
+	for (uint32_t i = 0; registry->slots && i <= registry->mask; i++) {
+		struct fp_target **link = &registry->slots[i];
+		while (*link) {
+			struct fp_target *target = *link;
+			/* Acquire pairs with the release of a worker's last decrement: its use of the target is over. */
+			if (target->images || atomic_load_explicit(&target->live, memory_order_acquire)) {
+				link = &target->next;
+				continue;
+			}
+			*link = target->next;
+			registry->count--;
+			free(target);
+		}
+	}
+}
+
+void fp_registry_clear(struct fp_registry *registry)
+{
+	for (uint32_t i = 0; registry->slots && i <= registry->mask; i++) {
+		while (registry->slots[i]) {
+			struct fp_target *target = registry->slots[i];
+			registry->slots[i] = target->next;
+			free(target);
+		}
+	}
+	free(registry->slots);
+	*registry = (struct fp_registry){ 0 };
+}

@@ -1,0 +1,35 @@
+/* One endpoint address with its live connections, shared by all images that name it and by all workers.
+ *
+ * Only the control thread adds and frees targets. Workers change `live` and nothing else: a worker that counts up holds
+ * the image (hazard pointer), and a count above zero keeps the target alive after that. */
+#ifndef FP_TARGET_H
+#define FP_TARGET_H
+#include "../../bpf/include/tg_abi.h"
+#include "base.h"
+
+struct fp_target {
+	_Alignas(FP_CACHELINE) _Atomic uint32_t live; /* connections being made or relayed */
+	_Alignas(FP_CACHELINE) struct fp_target *next;
+	struct tg_addr addr;
+	uint16_t port_be;
+	uint16_t pad;
+	uint32_t images;                              /* images that name it; control thread only */
+};
+
+struct fp_registry {
+	struct fp_target **slots;
+	uint32_t mask;
+	uint32_t count;
+};
+
+struct fp_image;
+
+/* Point every endpoint of the image to its target. -ENOMEM leaves the image unbound. */
+fp_must_check int fp_registry_bind(struct fp_registry *registry, struct fp_image *image);
+void fp_registry_unbind(struct fp_registry *registry, struct fp_image *image);
+/* Free targets that no image names and no connection uses. */
+void fp_registry_sweep(struct fp_registry *registry);
+void fp_registry_clear(struct fp_registry *registry);
+
+uint64_t fp_address_hash(const struct tg_addr *addr, uint16_t port_be);
+#endif

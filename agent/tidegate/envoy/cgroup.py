@@ -1,0 +1,56 @@
+"""The cgroup that holds Envoy and nothing else: kernel programs tell Envoy's sockets by it, and we its processes."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import signal
+from pathlib import Path
+
+from tidegate.errors import Fatal
+
+
+class Cgroup:
+    """A cgroup v2 directory of our own."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def create(self) -> None:
+        """Make it if it is not there. Raises Fatal if that is not a place in a cgroup v2 tree."""
+        try:
+            self.path.mkdir(mode=0o755, parents=True, exist_ok=True)
+        except OSError as error:
+            raise Fatal(
+                f"cgroup {self.path}", f"cannot be created: {error.strerror}", "is cgroup v2 mounted?"
+            ) from None
+        if not (self.path / "cgroup.procs").exists():
+            raise Fatal(f"cgroup {self.path}", "is not on a cgroup v2 file system")
+
+    def pids(self) -> list[int]:
+        """Processes in it now."""
+        try:
+            return [int(line) for line in (self.path / "cgroup.procs").read_text().split()]
+        except FileNotFoundError:
+            return []
+
+    def kill_others(self, keep: int = 0) -> list[int]:
+        """SIGKILL every process in it but one; returns whom."""
+        strays = [pid for pid in self.pids() if pid != keep]
+        for pid in strays:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        return strays
+
+    def remove(self) -> bool:
+        """Remove it; False while it still has processes (a killed one stays until it is reaped)."""
+        try:
+            self.path.rmdir()
+        except FileNotFoundError:
+            return True
+        except OSError as error:
+            if error.errno == errno.EBUSY:
+                return False
+            raise
+        return True

@@ -1,0 +1,127 @@
+"""A process that outlives us: started into a cgroup, known again by pid and start time, watched through a pidfd."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tidegate.errors import Transient
+
+# The shell enters the cgroup before exec, because a socket belongs to the cgroup in which it was created; code of ours
+# between fork and exec would run in a copy of a process with other threads, where any lock may be held for ever.
+_ENTER_AND_EXEC = 'echo 0 > "$1" && ulimit -n "$(ulimit -Hn)" && shift && exec "$@"'
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Which process: a pid alone may be somebody else's by now."""
+
+    pid: int
+    start_ticks: int  # since boot, from /proc/PID/stat field 22
+    digest: str  # of what it was launched with
+
+
+def start_ticks(pid: int) -> int:
+    """When the process started, in clock ticks since boot. Raises ProcessLookupError if there is none."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        raise ProcessLookupError(f"no process {pid}") from None
+    # Field 2 is the command in parentheses and may contain anything; field 22 counts from 1.
+    return int(stat.rpartition(")")[2].split()[22 - 3])
+
+
+def read_identity(path: Path) -> Identity | None:
+    """What an earlier agent wrote, or None if it is missing or damaged."""
+    try:
+        raw = json.loads(path.read_text())
+        return Identity(int(raw["pid"]), int(raw["start_ticks"]), str(raw["digest"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+class Process:
+    """A running process behind a pidfd; wait() works for children and for strangers."""
+
+    def __init__(self, identity: Identity, pidfd: int, child: subprocess.Popen[bytes] | None) -> None:
+        self.identity = identity
+        self.adopted = child is None
+        self._pidfd = pidfd
+        self._child = child
+        self._exit: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        # A pidfd becomes readable when its process is a zombie or gone.
+        asyncio.get_running_loop().add_reader(pidfd, self._ended)
+
+    @classmethod
+    def launch(cls, argv: Sequence[str], *, cgroup: Path, log: Path, digest: str) -> Process:
+        """Start argv in its own session and in the cgroup. Raises Transient if it cannot be started."""
+        shell = ["/bin/sh", "-c", _ENTER_AND_EXEC, "sh", str(cgroup / "cgroup.procs"), *argv]
+        try:
+            with log.open("ab") as out:
+                child = subprocess.Popen(
+                    shell, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True, close_fds=True
+                )
+        except OSError as error:
+            raise Transient(f"process {argv[0]}", f"cannot be started: {error}") from None
+        pidfd = os.pidfd_open(child.pid)
+        return cls(Identity(child.pid, start_ticks(child.pid), digest), pidfd, child)
+
+    @classmethod
+    def adopt(cls, identity: Identity) -> Process | None:
+        """Take over a process that somebody else started; None if it is gone or its pid belongs to another one."""
+        try:
+            pidfd = os.pidfd_open(identity.pid)
+        except OSError:
+            return None
+        # Checked after the pidfd is open: from here on the pid cannot change hands unnoticed.
+        with contextlib.suppress(ProcessLookupError):
+            if start_ticks(identity.pid) == identity.start_ticks:
+                return cls(identity, pidfd, None)
+        os.close(pidfd)
+        return None
+
+    @property
+    def pid(self) -> int:
+        return self.identity.pid
+
+    async def wait(self) -> str:
+        """Until it ended; says how: "exit code 1", "signal SIGKILL", or "gone" for a process that was not our child."""
+        return await asyncio.shield(self._exit)
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal; nothing happens if it already ended."""
+        if not self._exit.done():
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self._pidfd, number)
+
+    def abandon(self) -> None:
+        """Stop watching and leave it running."""
+        if not self._exit.done():
+            asyncio.get_running_loop().remove_reader(self._pidfd)
+            os.close(self._pidfd)
+            self._exit.set_result("abandoned")
+            if self._child is not None:
+                self._child.returncode = 0  # else its destructor complains that it still runs
+
+    def _ended(self) -> None:
+        asyncio.get_running_loop().remove_reader(self._pidfd)
+        os.close(self._pidfd)
+        how = "gone" if self._child is None else describe_exit(self._child.wait())
+        self._exit.set_result(how)
+
+
+def describe_exit(code: int) -> str:
+    """A Popen return code in words."""
+    if code >= 0:
+        return f"exit code {code}"
+    try:
+        return f"signal {signal.Signals(-code).name}"
+    except ValueError:
+        return f"signal {-code}"

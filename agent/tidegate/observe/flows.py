@@ -1,0 +1,55 @@
+"""Ended connections of the fast path, turned into metrics and one log line each."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Callable, Mapping
+
+from tidegate.fastpath import FlowEvent
+from tidegate.model.mesh import MeshConfig
+from tidegate.model.net import IPAddress
+from tidegate.observe.metrics import TcpMetrics
+
+log = logging.getLogger("tidegate.access")
+
+
+class Workloads:
+    """Address -> (namespace, workload) from the newest configuration; rebuilt when that changes."""
+
+    def __init__(self, config: Callable[[], MeshConfig | None]) -> None:
+        self._config = config
+        self._built_from: MeshConfig | None = None
+        self._by_address: Mapping[IPAddress, tuple[str, str]] = {}
+
+    def at(self, address: IPAddress | None) -> tuple[str, str]:
+        """(namespace, pod name); empty strings for an address that is no pod's."""
+        config = self._config()
+        if config is not self._built_from and config is not None:
+            self._built_from = config
+            self._by_address = {ip: (pod.id.namespace, pod.id.name) for pod in config.pods.values() for ip in pod.ips}
+        return self._by_address.get(address, ("", "")) if address is not None else ("", "")
+
+
+async def follow_flows(
+    events: AsyncIterator[FlowEvent],
+    metrics: TcpMetrics,
+    workloads: Workloads,
+    service_name: Callable[[int], str],
+) -> None:
+    """Until cancelled: count and log each connection that the fast path tells about."""
+    async for event in events:
+        source, destination = workloads.at(event.client), workloads.at(event.endpoint)
+        service = service_name(event.service)
+        metrics.observe(event, source, destination, service)
+        log.info(
+            'src=%s/%s dst=%s:%d service="%s" endpoint=%s reason=%s sent=%d received=%d duration=%.1fms',
+            *source,
+            event.dst or "-",
+            event.dst_port,
+            service,
+            event.endpoint or "-",
+            event.reason,
+            event.bytes_to_client,
+            event.bytes_to_server,
+            event.duration_ns / 1e6,
+        )

@@ -1,0 +1,63 @@
+"""The state-of-the-world dialect (StreamAggregatedResources). Pure: messages in, messages out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from envoy.service.discovery.v3 import discovery_pb2
+
+from tidegate.model.snapshot import CLUSTERS, LISTENERS, TYPE_URLS
+from tidegate.xds.delta import WILDCARD
+from tidegate.xds.encode import KIND_OF_URL, Rejection
+from tidegate.xds.session import Request, Session
+from tidegate.xds.watch import Push
+
+# Of these a response is everything that there is, and what is missing from it is deleted.
+WHOLE = frozenset({CLUSTERS, LISTENERS})
+
+
+class SotwStream:
+    """Translates one state-of-the-world stream to and from its session."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+
+    def receive(self, message: Any) -> Rejection | None:
+        """Take in a DiscoveryRequest; types that we do not serve are ignored."""
+        kind = KIND_OF_URL.get(message.type_url)
+        if kind is None:
+            return None
+        watch = self.session.watches[kind]
+        nonce = message.response_nonce
+        if nonce and nonce != watch.last_nonce:
+            return None  # answers an older response; the client repeats its names with the newest nonce
+        names = set(message.resource_names) - {WILDCARD}
+        everything = WILDCARD in message.resource_names
+        if kind in WHOLE and not watch.names and not names:
+            everything = True
+        added = names - watch.names if nonce else names
+        gone = watch.names - names if nonce else set()
+        return self.session.receive(
+            Request(
+                kind,
+                nonce=nonce,
+                error=message.error_detail.message if message.HasField("error_detail") else None,
+                subscribe=tuple(sorted(added)),
+                unsubscribe=tuple(sorted(gone)),
+                subscribe_all=everything and not watch.wildcard,
+                unsubscribe_all=watch.wildcard and not everything,
+            )
+        )
+
+    def responses(self) -> list[Any]:
+        """DiscoveryResponses to send now, in order."""
+        return [_render(push) for push in self.session.pushes()]
+
+
+def _render(push: Push) -> Any:
+    url = TYPE_URLS[push.kind]
+    message = discovery_pb2.DiscoveryResponse(type_url=url, nonce=push.nonce, version_info=str(push.generation))
+    for encoded in push.world if push.kind in WHOLE else push.put:
+        resource = message.resources.add(type_url=url)
+        resource.value = encoded.data
+    return message

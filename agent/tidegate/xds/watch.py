@@ -1,0 +1,288 @@
+"""What one client knows of one type of resource, and what it must be told next. Pure.
+
+Names of a refused response are tried again in ever smaller groups until the guilty resource stands alone; that version
+of it is then withheld and everything else is in force, since one odd pod must not hold up the others.
+Invariant: at most one response of a type is unanswered, so an answer always says which resources it is about.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, MutableMapping
+from dataclasses import dataclass, field
+
+from tidegate.model.snapshot import CLUSTERS, ENDPOINTS, LISTENERS, ROUTES
+from tidegate.xds.encode import EMPTY_VERSION, Encoded, Rejection, empty
+
+# A client waits for every route and endpoint name that it asked for; nothing else may be made up for it.
+ANSWERED_EMPTY = frozenset({ENDPOINTS, ROUTES})
+# Other types end when the client stops asking for them: absence is not deletion.
+REMOVED_BY_SERVER = frozenset({CLUSTERS, LISTENERS})
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Held:
+    """A resource that the client confirmed. encoded is None if it is from an earlier life of this agent."""
+
+    version: str
+    encoded: Encoded | None
+
+    def mentions(self, name: str) -> bool:
+        """Whether it may refer to name; unknown content may."""
+        return self.encoded is None or self.encoded.mentions(name)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Push:
+    """One response: what changes, and (for a client that wants the state of the world) all that there is then."""
+
+    kind: str
+    nonce: str
+    generation: int
+    put: tuple[Encoded, ...]
+    remove: tuple[str, ...]
+    world: tuple[Encoded, ...] = ()
+
+
+@dataclass(slots=True, eq=False)
+class Watch:
+    """State of one type on one stream."""
+
+    kind: str
+    good: MutableMapping[tuple[str, str], Encoded]  # last accepted content by (kind, name), outlives the stream
+    target: Mapping[str, Encoded] = field(default_factory=dict)
+    subscribed: bool = False
+    wildcard: bool = False
+    names: set[str] = field(default_factory=set)
+    held: dict[str, Held] = field(default_factory=dict)
+    unanswered: Push | None = None
+    late: dict[str, Push] = field(default_factory=dict)  # by nonce: given up waiting for, may still be answered
+    last_nonce: str = ""
+    rejected: dict[tuple[str, str], Rejection] = field(default_factory=dict)  # by (name, version)
+    _due: set[str] = field(default_factory=set)  # to be answered although nothing changed
+    _greet: bool = False
+    _suspects: list[set[str]] = field(default_factory=list)
+
+    # --- what the client says -----------------------------------------------------------------------------------
+    def subscribe(
+        self, names: Iterable[str], *, wildcard: bool = False, known: Mapping[str, str] | None = None
+    ) -> None:
+        """Add names (and all names, if wildcard). known: versions that the client brought along from before."""
+        self.subscribed = True
+        # A client that asked for everything waits for an answer, also when there is nothing.
+        self._greet |= wildcard and not self.wildcard and not known
+        self.wildcard |= wildcard
+        names = set(names)
+        self.names |= names
+        for name, version in (known or {}).items():
+            self.held[name] = Held(version, self._content(name, version))
+        self._due |= {name for name in names if name not in (known or {})}
+
+    def unsubscribe(self, names: Iterable[str], *, wildcard: bool = False) -> None:
+        """Forget names. A name that the wildcard still covers is sent again, since the client dropped it."""
+        if wildcard:
+            self.wildcard = False
+        for name in names:
+            self.names.discard(name)
+            self._due.discard(name)
+            self.held.pop(name, None)
+        if not self.wildcard:
+            self.held = {name: held for name, held in self.held.items() if name in self.names}
+
+    def repeat(self, names: Iterable[str]) -> None:
+        """Answer names again although nothing changed: whatever waits for them started anew in the client."""
+        self._due |= self.names.intersection(names)
+
+    def accept(self, nonce: str) -> None:
+        """The client confirmed a response."""
+        overtaken = nonce in self.late
+        push = self._answered(nonce)
+        if push is None:
+            return
+        if not overtaken:
+            self._hold(push)
+        for encoded in push.put:
+            if encoded.version != EMPTY_VERSION:
+                self.good[self.kind, encoded.name] = encoded
+
+    def refuse(self, nonce: str, detail: str) -> Rejection | None:
+        """The client refused a response. Returns the rejection if that proves one resource guilty."""
+        overtaken = nonce in self.late
+        push = self._answered(nonce)
+        if push is None:
+            return None
+        for encoded in push.put:
+            held = self.held.get(encoded.name)
+            if overtaken and held is not None and held.version == encoded.version:
+                self.held[encoded.name] = Held("", None)  # taken for granted, wrongly
+        if not push.put:
+            # A removal can only be refused by a client that is beyond help; asking again would go on for ever.
+            self._hold(push)
+            return None
+        if len(push.put) == 1:
+            guilty = push.put[0]
+            rejection = Rejection(self.kind, guilty.name, guilty.version, readable(detail), guilty.origins)
+            self.rejected[guilty.name, guilty.version] = rejection
+            self._drop_suspect(guilty.name)
+            return rejection
+        names = {encoded.name for encoded in push.put}
+        for name in names:
+            self._drop_suspect(name)
+        self._suspects[:0] = split(sorted(names), detail)
+        return None
+
+    def overtake(self) -> None:
+        """Stop waiting for an answer and go on as if it had been a confirmation.
+
+        Envoy confirms clusters only once every cluster is warm, and one that never gets warm must not hold up others.
+        """
+        push, self.unanswered = self.unanswered, None
+        if push is not None:
+            self.late[push.nonce] = push
+            self._hold(push)
+
+    # --- what it must be told -----------------------------------------------------------------------------------
+    def retarget(self, target: Mapping[str, Encoded]) -> None:
+        """Set what the client should have. Rejections of content that is no longer wanted are forgotten."""
+        self.target = target
+        self.rejected = {
+            (name, version): rejection
+            for (name, version), rejection in self.rejected.items()
+            if name in target and version in (target[name].version, self._good_version(name))
+        }
+
+    @property
+    def busy(self) -> bool:
+        """Whether the client does not have yet what it should have (refused content apart)."""
+        return self.unanswered is not None or bool(self.pending()) or self._greet
+
+    def settled(self, name: str) -> bool:
+        """Whether the client has name in its newest form, or refused it."""
+        return name in self.held or any(refused == name for refused, _ in self.rejected)
+
+    def covers(self, name: str) -> bool:
+        return self.wildcard or name in self.names
+
+    def desired(self, name: str) -> Encoded | None:
+        """The newest content of name that the client has not refused; None: leave it as it is."""
+        for candidate in (self.target.get(name), self.good.get((self.kind, name)) if name in self.target else None):
+            if candidate is not None and (name, candidate.version) not in self.rejected:
+                return candidate
+        held = self.held.get(name)
+        if held is not None:
+            return held.encoded
+        return empty(self.kind, name) if self.kind in ANSWERED_EMPTY and name in self.names else None
+
+    def pending(self) -> list[Encoded]:
+        """What has to be sent: new, changed, or asked for again."""
+        out: list[Encoded] = []
+        for name in [*self.target, *(n for n in self.names if n not in self.target)] if self.wildcard else self.names:
+            encoded = self.desired(name)
+            if encoded is None or (name, encoded.version) in self.rejected:
+                continue
+            held = self.held.get(name)
+            if held is None or held.version != encoded.version or name in self._due:
+                out.append(encoded)
+        return out
+
+    def unknown(self) -> list[str]:
+        """Names asked for that do not exist; the client is told so once."""
+        return sorted(n for n in self._due if n not in self.held and self.desired(n) is None)
+
+    def surplus(self) -> list[str]:
+        """Names that the client has and should not have."""
+        return sorted(self.held.keys() - self.target.keys()) if self.kind in REMOVED_BY_SERVER else []
+
+    def push(self, nonce: str, generation: int, remove: Iterable[str]) -> Push | None:
+        """Build the next response and wait for its answer; None if there is nothing to say."""
+        assert self.unanswered is None, "one response of a type at a time"
+        gone = tuple(dict.fromkeys([*remove, *self.unknown()]))
+        # Envoy hands the socket of a listener that goes to one with the same address that comes in the same response,
+        # also if the netns behind that path is another one by now.
+        alone = bool(gone) and self.kind == LISTENERS
+        put = [] if alone else self._next_group(self.pending())
+        if not put and not gone and not self._greet:
+            return None
+        self._greet = False
+        self._due -= {encoded.name for encoded in put} | set(gone)
+        world = {name: held.encoded for name, held in self.held.items() if held.encoded and name not in gone}
+        world |= {encoded.name: encoded for encoded in put}
+        self.unanswered = Push(self.kind, nonce, generation, tuple(put), gone, tuple(world.values()))
+        self.last_nonce = nonce
+        return self.unanswered
+
+    def retry(self, name: str) -> None:
+        """Forget that content of this name was refused, so that it is tried again."""
+        self.rejected = {key: rejection for key, rejection in self.rejected.items() if key[0] != name}
+
+    def withheld(self) -> list[Rejection]:
+        """Rejections that keep published content from being in force."""
+        return [
+            self.rejected[name, encoded.version]
+            for name, encoded in self.target.items()
+            if (name, encoded.version) in self.rejected
+        ]
+
+    # ------------------------------------------------------------------------------------------------------------
+    def _answered(self, nonce: str) -> Push | None:
+        if self.unanswered is not None and self.unanswered.nonce == nonce:
+            push, self.unanswered = self.unanswered, None
+            return push
+        return self.late.pop(nonce, None)
+
+    def _hold(self, push: Push) -> None:
+        for encoded in push.put:
+            if self.covers(encoded.name):
+                self.held[encoded.name] = Held(encoded.version, encoded)
+        for name in push.remove:
+            self.held.pop(name, None)
+
+    def _next_group(self, pending: list[Encoded]) -> list[Encoded]:
+        self._suspects = [group for group in self._suspects if group]
+        suspects = set().union(*self._suspects)
+        innocent = [encoded for encoded in pending if encoded.name not in suspects]
+        if innocent:
+            return innocent
+        while self._suspects:
+            group = self._suspects.pop(0)
+            chosen = [encoded for encoded in pending if encoded.name in group]
+            if chosen:
+                return chosen
+        return []
+
+    def _drop_suspect(self, name: str) -> None:
+        for group in self._suspects:
+            group.discard(name)
+
+    def _good_version(self, name: str) -> str:
+        good = self.good.get((self.kind, name))
+        return good.version if good else ""
+
+    def _content(self, name: str, version: str) -> Encoded | None:
+        for candidate in (self.target.get(name), self.good.get((self.kind, name))):
+            if candidate is not None and candidate.version == version:
+                return candidate
+        return None
+
+
+def readable(detail: str) -> str:
+    """A refusal in one line of at most 400 characters.
+
+    For a violated constraint Envoy prints the whole resource first, which may hold keys and is of no use to people.
+    """
+    _, constraint, after = detail.rpartition("Proto constraint validation failed")
+    return " ".join((constraint + after).split())[:400]
+
+
+def split(names: list[str], detail: str) -> list[set[str]]:
+    """Groups in which to try names again: those that the detail text names one by one, the others together.
+
+    The text is only a hint (it may name an innocent one, or nobody), so nothing is concluded from it; without a hint
+    the names are halved.
+    """
+    named = [name for name in names if re.search(rf"(?<![\w.|:@-]){re.escape(name)}(?![\w|@-])", detail)]
+    others = [name for name in names if name not in named]
+    if named and (others or len(named) > 1):
+        return [group for group in [set(others), *({name} for name in named)] if group]
+    half = len(names) // 2
+    return [set(names[:half]), set(names[half:])]

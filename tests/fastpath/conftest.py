@@ -1,0 +1,125 @@
+"""A running engine between two pods. Needs root: without it every test here fails with the kernel's answer."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import TypeVar
+
+import pytest
+from tests.fastpath.pods import CAPTURE4, CAPTURE6, Pod, join
+from tests.support.flows import Flows
+
+from tidegate.fastpath import CloseReason, FastPath, FlowEvent
+from tidegate.model.net import parse_ip
+from tidegate.model.snapshot import L4Endpoint, L4Service, LoadBalancing
+
+T = TypeVar("T")
+
+VIP4, VIP6 = "10.96.0.10", "fd00:96::10"
+PORT = 80
+
+
+@pytest.fixture(scope="session")
+def pods() -> Iterator[tuple[Pod, Pod]]:
+    client, server = Pod("client"), Pod("server")
+    join(client, server)
+    yield client, server
+    client.remove()
+    server.remove()
+
+
+def service(
+    *endpoints: tuple[str, int] | tuple[str, int, int],
+    vip: str = VIP4,
+    port: int = PORT,
+    balancing: LoadBalancing = LoadBalancing.LEAST_REQUEST,
+    number: int = 1,
+) -> L4Service:
+    """A service from (address, port[, weight]) endpoints."""
+    return L4Service(
+        number=number,
+        name=f"service-{number}:{port}",
+        addresses=((parse_ip(vip), port),),
+        balancing=balancing,
+        endpoints=tuple(L4Endpoint(parse_ip(address), number_, *rest) for address, number_, *rest in endpoints),
+    )
+
+
+async def until(condition: Callable[[], T], what: str, timeout: float = 5.0) -> T:
+    """tests.support.eventually for conditions that come true by work of this event loop."""
+    deadline = time.monotonic() + timeout
+    while not (value := condition()):
+        assert time.monotonic() < deadline, f"not within {timeout} s: {what}"
+        await asyncio.sleep(0.01)  # the poll itself
+    return value
+
+
+class Mesh:
+    """One engine with the client pod added, and what its connections reported."""
+
+    def __init__(self, client: Pod, server: Pod, flows: Flows, engine: FastPath) -> None:
+        self.client, self.server, self.flows, self.engine = client, server, flows, engine
+        self.ended: list[FlowEvent] = []
+        self.port4, self.port6 = engine.add_pod(client.cookie, client.fd, v6=True)
+        self._collector = asyncio.ensure_future(self._collect())
+        self._generation = 0
+
+    async def _collect(self) -> None:
+        async for event in self.engine.events():
+            self.ended.append(event)
+
+    def publish(self, *services: L4Service) -> None:
+        self._generation += 1
+        self.engine.publish(self._generation, services)
+
+    def prepare(self, vip: str = VIP4, port: int = PORT, client: str = "", record: bool = True) -> socket.socket:
+        """A client socket whose destination is on record."""
+        v6 = ":" in vip
+        sock = self.client.socket(socket.AF_INET6 if v6 else socket.AF_INET)
+        sock.bind((CAPTURE6 if v6 else "127.0.0.1", 0))
+        if record:
+            listener = self.port6 if v6 else self.port4
+            self.flows.record(self.client.cookie, sock.getsockname()[:2], listener, (vip, port), client)
+        return sock
+
+    async def dial(self, vip: str = VIP4, port: int = PORT, client: str = "", record: bool = True) -> socket.socket:
+        """What an application's connect() to vip:port comes to once the kernel programs are in."""
+        sock = self.prepare(vip, port, client, record)
+        await asyncio.get_running_loop().sock_connect(
+            sock, (CAPTURE6, self.port6) if ":" in vip else (CAPTURE4, self.port4)
+        )
+        return sock
+
+    async def pair(self, listener: socket.socket, **dial: str) -> tuple[socket.socket, socket.socket]:
+        """A relayed connection: the client's end and the server's."""
+        client = await self.dial(**dial)
+        server, _ = await asyncio.wait_for(asyncio.get_running_loop().sock_accept(listener), 5)
+        return client, server
+
+    async def closed(self, reason: CloseReason, count: int = 1) -> list[FlowEvent]:
+        """Wait until so many connections have ended for this reason, in counters and in events."""
+
+        def told() -> list[FlowEvent]:
+            events = [event for event in self.ended if event.reason is reason]
+            return events if len(events) >= count and self.engine.stats().closed[reason] == len(events) else []
+
+        return await until(told, f"{count} x {reason.name}, seen {self.ended[-3:]} {self.engine.stats()}")
+
+    async def stop(self, drain: float = 0) -> None:
+        await asyncio.to_thread(self.engine.stop, drain)
+        await asyncio.wait_for(self._collector, 5)
+
+
+@pytest.fixture
+async def mesh(pods: tuple[Pod, Pod], request: pytest.FixtureRequest) -> AsyncIterator[Mesh]:
+    """Options of FastPath.start() come by indirect parametrization."""
+    flows = Flows()
+    options = {"workers": 2} | getattr(request, "param", {})
+    engine = FastPath.start(flows_fd=flows.fd, **options)
+    mesh = Mesh(*pods, flows, engine)
+    yield mesh
+    await mesh.stop()
+    flows.close()

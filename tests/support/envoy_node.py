@@ -1,0 +1,152 @@
+"""A node reduced to its L7 half: the ADS server, a supervised real Envoy, pods that are bare network namespaces."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import secrets
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from tests.support.eventually import eventually
+from tidegate.envoy.supervisor import EnvoySupervisor
+from tidegate.model.snapshot import EnvoyResource
+from tidegate.xds.server import AdsServer
+
+ROOT = Path(__file__).resolve().parents[2]
+ENVOY = ROOT / ".venv/bin/envoy"
+SUPPORT = ROOT / "tests/support"
+CAPTURE = "127.77.0.2"
+CAPTURE_PORT = 15001
+
+
+def cgroup2_mount() -> Path:
+    """Where cgroup v2 is mounted on this machine."""
+    for line in Path("/proc/self/mountinfo").read_text().splitlines():
+        mount, _, kind = line.partition(" - ")
+        if kind.startswith("cgroup2 "):
+            return Path(mount.split()[4])
+    raise AssertionError("no cgroup2 mount: tests/netns need one")
+
+
+async def until(check: Callable[[], Any], what: str, timeout: float = 5.0) -> Any:
+    """eventually() that lets the event loop of the test go on."""
+    return await asyncio.to_thread(eventually, check, what, timeout)
+
+
+class Pod:
+    """A network namespace with nothing but its loopback."""
+
+    def __init__(self, name: str = "") -> None:
+        self.name = name or f"tg-{secrets.token_hex(4)}"
+        self.path = f"/run/netns/{self.name}"
+        subprocess.run(["ip", "netns", "add", self.name], check=True)
+        subprocess.run(["ip", "-n", self.name, "link", "set", "lo", "up"], check=True)
+
+    def ask(self, path: str = "/", host: str = "web", **headers: str) -> dict[str, Any]:
+        """One GET from inside the pod to Envoy's listener there."""
+        command = [sys.executable, str(SUPPORT / "ask.py"), f"http://{CAPTURE}:{CAPTURE_PORT}{path}"]
+        for key, value in {"Host": host, **headers}.items():
+            command += ["-H", f"{key}: {value}"]
+        done = subprocess.run(["ip", "netns", "exec", self.name, *command], check=True, capture_output=True, text=True)
+        answer: dict[str, Any] = json.loads(done.stdout)
+        return answer
+
+    def delete(self) -> None:
+        subprocess.run(["ip", "netns", "del", self.name], check=False, capture_output=True)
+
+
+class Steady:
+    """A steady stream of requests from a pod until stop(); see steady.py."""
+
+    def __init__(self, pod: Pod, path: str = "/", rate: int = 200) -> None:
+        self._process = subprocess.Popen(
+            [
+                *("ip", "netns", "exec", pod.name, sys.executable, str(SUPPORT / "steady.py")),
+                *(CAPTURE, str(CAPTURE_PORT), path, str(rate)),
+            ],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    async def started(self) -> None:
+        """Until the first answers came back."""
+        assert self._process.stdout is not None
+        line = await asyncio.to_thread(self._process.stdout.readline)
+        assert line.strip() == "started", f"the stream did not start: {line!r}"
+
+    async def stop(self) -> dict[str, Any]:
+        out, _ = await asyncio.to_thread(self._process.communicate, "stop\n")
+        result: dict[str, Any] = json.loads(out)
+        return result
+
+
+class Upstream:
+    """A web server on this machine's loopback that answers with its version."""
+
+    def __init__(self, version: str) -> None:
+        self.version = version
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            self.port = probe.getsockname()[1]
+        self._process = subprocess.Popen(
+            [sys.executable, str(SUPPORT / "web.py"), str(self.port)], env={**os.environ, "VERSION": version}
+        )
+        eventually(self._listens, f"upstream {version} listens")
+
+    def _listens(self) -> bool:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
+            return True
+        return False
+
+    def stop(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+
+class EnvoyNode:
+    """The agent's two halves in this process; cleans up after itself."""
+
+    def __init__(self, run_dir: Path, *, node_id: str = "node1") -> None:
+        self.run_dir = run_dir
+        self.cgroup = cgroup2_mount() / f"tg-envoy-{secrets.token_hex(4)}"
+        self.node_id = node_id
+        self.generation = 0
+        self.xds = AdsServer(run_dir / "xds.sock")
+        self.envoy = self.supervisor()
+        self.task: asyncio.Task[None] | None = None
+
+    def supervisor(self, **options: Any) -> EnvoySupervisor:
+        return EnvoySupervisor(ENVOY, self.run_dir, self.node_id, self.run_dir / "xds.sock", self.cgroup, 1, **options)
+
+    async def start(self) -> None:
+        await self.xds.start()
+        self.task = asyncio.create_task(self.envoy.run())
+
+    async def publish(self, resources: Mapping[str, Mapping[str, EnvoyResource]], timeout: float = 10.0) -> None:
+        """Publish the next generation and wait until Envoy answered all of it."""
+        self.generation += 1
+        await self.xds.publish(self.generation, resources)
+        assert await self.xds.wait_applied(self.generation, timeout), f"not applied: {self.xds.status()}"
+
+    async def stop(self) -> None:
+        await self.envoy.stop(0)
+        if self.task is not None:
+            await self.task
+        await self.xds.stop()
+
+    def stat(self, name: str) -> int:
+        """A counter or gauge of Envoy, read with curl so that it also works while the loop is busy."""
+        page = subprocess.run(
+            ["curl", "-sS", "--unix-socket", str(self.envoy.admin_socket), f"http://envoy/stats?filter=^{name}$"],
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
+        return int(page.rpartition(":")[2] or 0)

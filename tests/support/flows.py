@@ -1,0 +1,68 @@
+"""A real map with the layout of tg_flows, written by the test instead of by the kernel programs."""
+
+from __future__ import annotations
+
+import os
+from ipaddress import ip_address
+from socket import htons
+from typing import Any
+
+from cffi import FFI
+from tidegate._fastpath import ffi as abi
+
+from tidegate.model.net import to_wire
+from tidegate.model.snapshot import Tier
+
+_BPF_MAP_CREATE, _BPF_MAP_UPDATE = 0, 2
+_LRU_HASH = 9
+_SYS_BPF = {"x86_64": 321, "aarch64": 280}[os.uname().machine]
+
+_ffi = FFI()
+_ffi.cdef(
+    """
+    long syscall(long number, ...);
+    struct create { uint32_t map_type, key_size, value_size, max_entries, map_flags; };
+    struct update { uint32_t map_fd, pad; uint64_t key, value, flags; };
+    """
+)
+_libc = _ffi.dlopen(None)
+
+
+def _bpf(command: int, attr: Any, size: int) -> int:
+    result = _libc.syscall(_SYS_BPF, _ffi.cast("long", command), attr, _ffi.cast("long", size))
+    if result < 0:
+        raise OSError(_ffi.errno, os.strerror(_ffi.errno))
+    return int(result)
+
+
+class Flows:
+    """LRU hash of struct tg_flow_key -> struct tg_flow."""
+
+    def __init__(self, max_entries: int = 16384) -> None:
+        attr = _ffi.new("struct create *")
+        attr.map_type = _LRU_HASH
+        attr.key_size = abi.sizeof("struct tg_flow_key")
+        attr.value_size = abi.sizeof("struct tg_flow")
+        attr.max_entries = max_entries
+        self.fd = _bpf(_BPF_MAP_CREATE, attr, _ffi.sizeof("struct create"))
+
+    def record(
+        self, cookie: int, source: tuple[str, int], listener_port: int, dialled: tuple[str, int], client: str = ""
+    ) -> None:
+        """Say that the socket at `source` of netns `cookie` dialled `dialled`, bound to `client` if given."""
+        key = abi.new("struct tg_flow_key *", {"netns_cookie": cookie, "src_port_be": htons(source[1])})
+        key.src.ip = to_wire(ip_address(source[0]))
+        key.listener_port_be = htons(listener_port)
+        key.tier = Tier.FASTPATH
+        flow = abi.new("struct tg_flow *", {"dst_port_be": htons(dialled[1]), "tier": Tier.FASTPATH})
+        flow.dst.ip = to_wire(ip_address(dialled[0]))
+        if client:
+            flow.client.ip = to_wire(ip_address(client))
+        attr = _ffi.new("struct update *")
+        attr.map_fd = self.fd
+        attr.key = int(abi.cast("uintptr_t", key))
+        attr.value = int(abi.cast("uintptr_t", flow))
+        _bpf(_BPF_MAP_UPDATE, attr, _ffi.sizeof("struct update"))
+
+    def close(self) -> None:
+        os.close(self.fd)
