@@ -108,7 +108,7 @@ def narrow_ports(port: int) -> None:
 
 
 class TestLeftAlone:
-    """A server of the pod at its own address, listed as a destination of the fast path: an untouched dial gets there."""
+    """A server of the pod at its own address, listed for the fast path: an untouched dial gets there."""
 
     @pytest.fixture(autouse=True)
     def _server(self, datapath: Datapath, pod: Pod) -> None:

@@ -69,6 +69,8 @@ async def _ask(socket: Path, path: str, query: Mapping[str, str]) -> Any:
         aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(socket)), timeout=timeout) as session,
         session.get(f"http://agent/{path}", params=query) as response,
     ):
+        if response.status == 404:
+            raise Rejected(f"agent at {socket}", f"has no /{path}", "it may be older than this command: restart it")
         if response.content_type != "application/json":
             return await response.text()
         value = await response.json()

@@ -42,6 +42,7 @@ class Push:
     put: tuple[Encoded, ...]
     remove: tuple[str, ...]
     world: tuple[Encoded, ...] = ()
+    repeated: frozenset[str] = frozenset()  # names that the client waits for, whether they changed or not
 
 
 @dataclass(slots=True, eq=False)
@@ -61,6 +62,7 @@ class Watch:
     rejected: dict[tuple[str, str], Rejection] = field(default_factory=dict)  # by (name, version)
     _due: set[str] = field(default_factory=set)  # to be answered although nothing changed
     _greet: bool = False
+    _undo: set[str] = field(default_factory=set)  # refused; to be overwritten with what was good before
     _suspects: list[set[str]] = field(default_factory=list)
 
     # --- what the client says -----------------------------------------------------------------------------------
@@ -111,6 +113,7 @@ class Watch:
         push = self._answered(nonce)
         if push is None:
             return None
+        self._due |= {name for name in push.repeated if self.covers(name)}
         for encoded in push.put:
             held = self.held.get(encoded.name)
             if overtaken and held is not None and held.version == encoded.version:
@@ -119,6 +122,9 @@ class Watch:
             # A removal can only be refused by a client that is beyond help; asking again would go on for ever.
             self._hold(push)
             return None
+        if self.kind == CLUSTERS:
+            # Envoy may have begun to warm what it refused, and would then confirm no cluster any more.
+            self._undo |= {encoded.name for encoded in push.put}
         if len(push.put) == 1:
             guilty = push.put[0]
             rejection = Rejection(self.kind, guilty.name, guilty.version, readable(detail), guilty.origins)
@@ -201,13 +207,18 @@ class Watch:
         # also if the netns behind that path is another one by now.
         alone = bool(gone) and self.kind == LISTENERS
         put = [] if alone else self._next_group(self.pending())
+        if self._undo:
+            restored, gone = self._restore({encoded.name for encoded in put}, gone)
+            put += restored
         if not put and not gone and not self._greet:
             return None
         self._greet = False
-        self._due -= {encoded.name for encoded in put} | set(gone)
+        said = {encoded.name for encoded in put} | set(gone)
+        repeated = frozenset(self._due & said)
+        self._due -= said
         world = {name: held.encoded for name, held in self.held.items() if held.encoded and name not in gone}
         world |= {encoded.name: encoded for encoded in put}
-        self.unanswered = Push(self.kind, nonce, generation, tuple(put), gone, tuple(world.values()))
+        self.unanswered = Push(self.kind, nonce, generation, tuple(put), gone, tuple(world.values()), repeated)
         self.last_nonce = nonce
         return self.unanswered
 
@@ -236,6 +247,12 @@ class Watch:
                 self.held[encoded.name] = Held(encoded.version, encoded)
         for name in push.remove:
             self.held.pop(name, None)
+
+    def _restore(self, sent: set[str], gone: tuple[str, ...]) -> tuple[list[Encoded], tuple[str, ...]]:
+        names, self._undo = sorted(self._undo - sent), set()
+        known = {name: self.held[name].encoded for name in names if name in self.held}
+        new = [name for name in names if name not in known and name not in gone]
+        return [encoded for encoded in known.values() if encoded is not None], (*gone, *new)
 
     def _next_group(self, pending: list[Encoded]) -> list[Encoded]:
         self._suspects = [group for group in self._suspects if group]
@@ -271,7 +288,9 @@ def readable(detail: str) -> str:
     For a violated constraint Envoy prints the whole resource first, which may hold keys and is of no use to people.
     """
     _, constraint, after = detail.rpartition("Proto constraint validation failed")
-    return " ".join((constraint + after).split())[:400]
+    # Of a chain of causes only the last says something.
+    text = re.sub(r"[^(|]*: embedded message failed validation \| caused by ", "", constraint + after)
+    return " ".join(text.split())[:400]
 
 
 def split(names: list[str], detail: str) -> list[set[str]]:
@@ -280,7 +299,7 @@ def split(names: list[str], detail: str) -> list[set[str]]:
     The text is only a hint (it may name an innocent one, or nobody), so nothing is concluded from it; without a hint
     the names are halved.
     """
-    named = [name for name in names if re.search(rf"(?<![\w.|:@-]){re.escape(name)}(?![\w|@-])", detail)]
+    named = [name for name in names if re.search(rf"(?<![\w.|:@-]){re.escape(name)}(?![\w|@-]|\.\w)", detail)]
     others = [name for name in names if name not in named]
     if named and (others or len(named) > 1):
         return [group for group in [set(others), *({name} for name in named)] if group]
