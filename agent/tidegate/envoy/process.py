@@ -29,13 +29,16 @@ class Identity:
 
 
 def start_ticks(pid: int) -> int:
-    """When the process started, in clock ticks since boot. Raises ProcessLookupError if there is none."""
+    """When the process started, in clock ticks since boot. Raises ProcessLookupError if there is none, or a zombie."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
         raise ProcessLookupError(f"no process {pid}") from None
-    # Field 2 is the command in parentheses and may contain anything; field 22 counts from 1.
-    return int(stat.rpartition(")")[2].split()[22 - 3])
+    # Field 2 is the command in parentheses and may contain anything; fields 3 (state) and 22 count from 1.
+    fields = stat.rpartition(")")[2].split()
+    if fields[0] in "ZX":
+        raise ProcessLookupError(f"process {pid} has ended")
+    return int(fields[22 - 3])
 
 
 def read_identity(path: Path) -> Identity | None:

@@ -14,9 +14,8 @@ def validate(files: Sequence[Path]) -> None:
 
     Each document is judged by itself: what it refers to may have been applied before.
     """
-    readings = load_paths(list(files))
-    problems = [problem for reading in readings for problem in reading.problems]
-    problems += [problem for reading in readings for file in reading.files for problem in file.problems]
+    loaded = load_paths(list(files))
+    problems = [*loaded.problems, *(problem for file in loaded.files for problem in file.problems)]
     errors = sorted({str(problem) for problem in problems if problem.is_error})
     if errors:
         count = "1 error" if len(errors) == 1 else f"{len(errors)} errors"
