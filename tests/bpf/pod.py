@@ -20,11 +20,12 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, TypeVar
 
-from tidegate.bpf.abi import CAPTURE, checked, lib
+from tidegate.bpf.abi import checked, lib
 from tidegate.bpf.cgroup import cgroup2_mount
 from tidegate.bpf.datapath import Datapath
 from tidegate.bpf.netns import netns_cookie
 from tidegate.bpf.records import FlowKey, PodRow
+from tidegate.model.capture import CAPTURE4_ENVOY, CAPTURE4_FASTPATH, CAPTURE6_ENVOY, CAPTURE6_FASTPATH
 from tidegate.model.snapshot import Tier
 
 T = TypeVar("T")
@@ -97,7 +98,7 @@ class Pod:
         ip("-n", name, "link", "set", "wire", "up")
         ip("-n", name, "address", "add", f"{self.ip4}/24", "dev", "eth0")
         ip("-n", name, "address", "add", f"{self.ip6}/64", "dev", "eth0", "nodad")
-        for address in (CAPTURE.fastpath6, CAPTURE.envoy6):
+        for address in (CAPTURE6_FASTPATH, CAPTURE6_ENVOY):
             ip("-n", name, "address", "add", f"{address}/128", "dev", "lo", "nodad")
         self.cookie = netns_cookie(self.netns_fd)
 
@@ -110,8 +111,8 @@ class Pod:
     def listen(self) -> None:
         """Open the capture listeners of both tiers and families, each in the cgroup of its process."""
         for tier, cgroup, v4, v6 in (
-            (Tier.FASTPATH, self.tree.agent, CAPTURE.fastpath4, CAPTURE.fastpath6),
-            (Tier.ENVOY, self.tree.envoy, CAPTURE.envoy4, CAPTURE.envoy6),
+            (Tier.FASTPATH, self.tree.agent, CAPTURE4_FASTPATH, CAPTURE6_FASTPATH),
+            (Tier.ENVOY, self.tree.envoy, CAPTURE4_ENVOY, CAPTURE6_ENVOY),
         ):
             self.listeners[tier, 4] = self.server(str(v4), cgroup=cgroup)
             self.listeners[tier, 6] = self.server(str(v6), cgroup=cgroup)

@@ -6,41 +6,23 @@ Layouts and functions are declared in bpf/include, bpf/core/core_io.h and tgb.h;
 from __future__ import annotations
 
 import os
-from ipaddress import IPv4Address, IPv6Address
-from typing import Any, NamedTuple
+from typing import Any
 
 from tidegate._bpf import ffi, lib
 from tidegate.errors import Fatal
 from tidegate.model.net import IPAddress, from_wire, to_wire
 
-__all__ = ["CAPTURE", "REASONS", "CaptureAddresses", "address_of", "checked", "fatal", "ffi", "lib", "put_address"]
+__all__ = ["REASONS", "address_of", "checked", "fatal", "ffi", "lib", "put_address"]
 
 LOG_LINES = 40  # of libbpf's and the verifier's last words, in an error message
 
 lib.tgb_init()
 
 
-class CaptureAddresses(NamedTuple):
-    """Where captured connections go inside a pod (bpf/include/tg_capture.h)."""
-
-    fastpath4: IPv4Address
-    envoy4: IPv4Address
-    fastpath6: IPv6Address
-    envoy6: IPv6Address
-
-
 def _text(pointer: Any) -> str:
     value: bytes = ffi.string(pointer)
     return value.decode()
 
-
-_capture = lib.tgb_capture()
-CAPTURE = CaptureAddresses(
-    IPv4Address(_text(_capture.fastpath4)),
-    IPv4Address(_text(_capture.envoy4)),
-    IPv6Address(_text(_capture.fastpath6)),
-    IPv6Address(_text(_capture.envoy6)),
-)
 
 # Reason labels in the order of the counters (bpf/include/tg_reason.h).
 REASONS: tuple[str, ...] = tuple(_text(lib.tgb_reason_name(i)).lower() for i in range(lib.TG_REASON_COUNT))
