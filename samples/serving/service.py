@@ -214,7 +214,7 @@ class _Connection(BaseHTTPRequestHandler):
         extra = "".join(f" {name}={value}" for name in ("x-request-id", "end-user") if (value := request.header(name)))
         log(f"{self.server.name} {peer} {self.command} {self.path} {response.status} {took:.1f}ms{extra}")
 
-    do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = _answer  # noqa: N815
+    do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = _answer
 
     def _read_body(self) -> bytes:
         if "chunked" in self.headers.get("transfer-encoding", "").lower():

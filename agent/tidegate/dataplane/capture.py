@@ -6,19 +6,15 @@ import os
 import socket
 from collections.abc import Callable
 from dataclasses import replace
-from ipaddress import ip_address
 from typing import Protocol, TypeVar
 
 from tidegate import netlink
+from tidegate.model.capture import CAPTURE4_ENVOY, CAPTURE6_ENVOY, CAPTURE6_FASTPATH
 from tidegate.model.workload import Capture, Sandbox
 
 T = TypeVar("T")
 
-# Spelled as in bpf/include/tg_capture.h; tests/bpf compares the two.
-ENVOY4 = ip_address("127.77.0.2")
-FASTPATH6 = ip_address("fd74:6964:6567:6174::1")
-ENVOY6 = ip_address("fd74:6964:6567:6174::2")
-CAPTURE6 = (FASTPATH6, ENVOY6)
+CAPTURE6 = (CAPTURE6_FASTPATH, CAPTURE6_ENVOY)
 
 
 class Relay(Protocol):
@@ -77,6 +73,6 @@ def _free_port(family: socket.AddressFamily) -> int:
     with socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as probe:
         if family == socket.AF_INET6:
             probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        probe.bind((str(ENVOY6 if family == socket.AF_INET6 else ENVOY4), 0))
+        probe.bind((str(CAPTURE6_ENVOY if family == socket.AF_INET6 else CAPTURE4_ENVOY), 0))
         port: int = probe.getsockname()[1]
         return port

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import replace
 from typing import Protocol
 
 from tidegate.compile.compiler import Inputs, compile_snapshot
-from tidegate.compile.enrolment import decide
+from tidegate.compile.enrolment import enrolment
 from tidegate.dataplane import kernel
 from tidegate.dataplane.capture import InNetns, Relay, close_capture, open_capture
+from tidegate.errors import TidegateError
 from tidegate.model.mesh import MeshConfig
 from tidegate.model.names import WorkloadId
 from tidegate.model.snapshot import EnvoyResource, L4Service, Snapshot
@@ -100,8 +101,9 @@ class Cycle:
         self._generation += 1
         generation = self._generation
         sandboxes = dict(self._sandboxes)
-        kernel.release_others(self._tables, [c for c, s in sandboxes.items() if decide(config, s.id).enrolled])
-        failures = self._open_listeners(config, sandboxes)
+        wanted = _enrolled(config, sandboxes)
+        kernel.release_others(self._tables, sorted(wanted))
+        failures = self._open_listeners(wanted, sandboxes)
         current = tuple(self._open.get(cookie, s) for cookie, s in sandboxes.items())
         snapshot = await asyncio.to_thread(
             compile_snapshot, Inputs(config=config, sandboxes=current, node=self._node, generation=generation)
@@ -111,7 +113,8 @@ class Cycle:
         answered = await self._envoy.wait_applied(generation, ENVOY_ANSWER_SECONDS)
         rejected = tuple(self._envoy.rejected())
         kernel_failures = tuple(kernel.apply_destinations(self._tables, snapshot))
-        pods = self._enrol(snapshot, current, failures, answered, {f.item for f in rejected})
+        known = {pod.id for pod in config.pods}
+        pods = self._enrol(snapshot, current, known, failures, answered, {f.item for f in rejected})
         await self.snapshot.set(snapshot)
         silent = () if answered else (Failure("envoy", f"no answer within {ENVOY_ANSWER_SECONDS:.0f} s"),)
         return Status(
@@ -125,13 +128,12 @@ class Cycle:
             pods=pods,
         )
 
-    def _open_listeners(self, config: MeshConfig, sandboxes: Mapping[int, Sandbox]) -> dict[int, str]:
+    def _open_listeners(self, wanted: Set[int], sandboxes: Mapping[int, Sandbox]) -> dict[int, str]:
         failures: dict[int, str] = {}
-        for cookie in [c for c in self._open if c not in sandboxes or not decide(config, self._open[c].id).enrolled]:
+        for cookie in self._open.keys() - wanted:
             close_capture(self._open.pop(cookie), self._relay, self._in_netns)
-        for cookie, sandbox in sandboxes.items():
-            if not decide(config, sandbox.id).enrolled:
-                continue
+        for cookie in wanted:
+            sandbox = sandboxes[cookie]
             known = self._open.get(cookie)
             if known is not None:
                 self._open[cookie] = replace(known, ips=sandbox.ips, container_id=sandbox.container_id)
@@ -139,7 +141,7 @@ class Cycle:
             try:
                 self._open[cookie] = open_capture(sandbox, self._relay, self._in_netns)
                 self._captured(self._open[cookie])
-            except OSError as error:
+            except (OSError, TidegateError) as error:
                 log.warning("pod %s: capture listeners: %s", sandbox.id, error)
                 failures[cookie] = f"capture listeners: {error}"
         return failures
@@ -148,6 +150,7 @@ class Cycle:
         self,
         snapshot: Snapshot,
         sandboxes: Sequence[Sandbox],
+        known: Set[WorkloadId],
         failures: Mapping[int, str],
         envoy_answered: bool,
         rejected: set[str],
@@ -160,6 +163,8 @@ class Cycle:
             state, reason = "enrolled", plan.reason
             if cookie in failures:
                 state, reason = "failed", failures[cookie]
+            elif sandbox.id not in known:
+                state = "pending"
             elif not plan.enrolled:
                 state = "not-enrolled"
             elif plan.listener in rejected:
@@ -170,7 +175,7 @@ class Cycle:
             else:
                 try:
                     kernel.enrol(self._tables, sandbox)
-                except OSError as error:
+                except (OSError, TidegateError) as error:
                     state, reason = "failed", f"kernel: {error}"
             out.append(PodStatus(sandbox.id, state, reason, cookie))
         return tuple(out)
@@ -192,3 +197,14 @@ class Cycle:
             return await asyncio.wait_for(watch(), timeout)
         except TimeoutError:
             return last
+
+
+def _enrolled(config: MeshConfig, sandboxes: Mapping[int, Sandbox]) -> set[int]:
+    """Cookies of the sandboxes whose pods are in the mesh."""
+    pods = {pod.id: pod for pod in config.pods}
+    namespaces = {namespace.name: namespace for namespace in config.namespaces}
+    return {
+        cookie
+        for cookie, sandbox in sandboxes.items()
+        if enrolment(pods.get(sandbox.id), namespaces.get(sandbox.id.namespace))[0]
+    }

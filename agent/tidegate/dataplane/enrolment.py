@@ -36,7 +36,9 @@ class Enrolment:
         """Raises Transient unless the sandbox is as ADD left it."""
         sandbox = self._registry.find(request)
         if sandbox is None:
-            raise Transient(f"pod {request.pod}", "is not known to this node's agent", "delete and add the sandbox again")
+            raise Transient(
+                f"pod {request.pod}", "is not known to this node's agent", "delete and add the sandbox again"
+            )
         status = await self._cycle.settled(sandbox.id, sandbox.netns_cookie, 1.0)
         if status is None or status.state not in ("enrolled", "not-enrolled"):
             raise Transient(f"pod {sandbox.id}", status.reason if status else "is not enrolled yet", "try again")

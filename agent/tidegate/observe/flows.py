@@ -26,9 +26,7 @@ class Workloads:
         config = self._config()
         if config is not self._built_from and config is not None:
             self._built_from = config
-            self._by_address = {
-                ip: (pod.id.namespace, pod.id.name) for pod in config.pods.values() for ip in pod.ips
-            }
+            self._by_address = {ip: (pod.id.namespace, pod.id.name) for pod in config.pods for ip in pod.ips}
         return self._by_address.get(address, ("", "")) if address is not None else ("", "")
 
 
@@ -46,7 +44,7 @@ async def follow_flows(
         log.info(
             'src=%s/%s dst=%s:%d service="%s" endpoint=%s reason=%s sent=%d received=%d duration=%.1fms',
             *source,
-            event.dst,
+            event.dst or "-",
             event.dst_port,
             service,
             event.endpoint or "-",

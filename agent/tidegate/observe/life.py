@@ -6,6 +6,7 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tidegate.errors import Rejected
 
@@ -21,7 +22,7 @@ class Life:
 def begin(run_dir: Path) -> Life:
     """Record a start. Raises Rejected if another live agent owns the run directory."""
     path = run_dir / "agent.json"
-    before = json.loads(path.read_text()) if path.exists() else {"starts": 0, "pid": 0, "ended": None}
+    before: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {"starts": 0, "pid": 0, "ended": None}
     pid = int(before["pid"])
     if before["ended"] is False and pid != os.getpid() and _is_agent(pid):
         raise Rejected(

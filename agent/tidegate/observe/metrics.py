@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
-from prometheus_client import CollectorRegistry, Counter
+from prometheus_client import CollectorRegistry, Counter, disable_created_metrics
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
 
-from tidegate.model.net import IPAddress
+disable_created_metrics()  # type: ignore[no-untyped-call]  # the *_created series double what a scrape carries and nobody here reads them
 
 _TCP_LABELS = (
     "reporter",
@@ -31,10 +31,6 @@ class Flow(Protocol):
     def bytes_to_server(self) -> int: ...
     @property
     def bytes_to_client(self) -> int: ...
-    @property
-    def reason(self) -> str: ...
-    @property
-    def endpoint(self) -> IPAddress | None: ...
 
 
 class TcpMetrics:

@@ -9,10 +9,11 @@ from typing import Any
 
 from tidegate import __version__
 from tidegate.bpf.datapath import Datapath
-from tidegate.compile.explain import HttpRequest, explain
+from tidegate.compile.explain import explain
 from tidegate.dataplane.cycle import Cycle
 from tidegate.envoy.supervisor import EnvoySupervisor
 from tidegate.errors import Rejected
+from tidegate.model.http import HttpRequest
 from tidegate.model.mesh import MeshConfig
 from tidegate.model.names import WorkloadId
 from tidegate.model.workload import Sandbox
@@ -95,7 +96,7 @@ class Views:
 
     def _pod(self, pod: WorkloadId, state: str, reason: str, cookie: int) -> dict[str, Any]:
         config = self._config()
-        known = config.pods.get(pod) if config else None
+        known = next((p for p in config.pods if p.id == pod), None) if config else None
         sandbox = self._sandboxes().get(cookie)
         account = known.service_account if known else "default"
         return {

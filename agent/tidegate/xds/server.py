@@ -1,16 +1,17 @@
-"""ADS server for one node's Envoy on a unix socket: gRPC around the pure sessions.
+"""ADS server for one node's Envoy on a unix socket: gRPC around the pure streams.
 
-Every stream has a session; publish() hands each of them the new image and wakes it. The streams share the memory of
-what was last accepted, so that an Envoy that starts anew gets the last good content of a resource that was refused.
+publish() hands every stream the new image and wakes it. The streams share the memory of what was last accepted, so that
+an Envoy that starts anew gets the last good content of a resource that was refused.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import grpc
 import grpc.aio
@@ -19,11 +20,13 @@ from envoy.service.discovery.v3 import discovery_pb2
 from tidegate.errors import Fatal
 from tidegate.model.snapshot import EnvoyResource
 from tidegate.model.status import Failure
+from tidegate.runtime.clock import Clock, SystemClock
 from tidegate.xds.delta import DeltaStream
 from tidegate.xds.encode import Encoded, Encoder, Image, Rejection
 from tidegate.xds.session import Session
 from tidegate.xds.sotw import SotwStream
 from tidegate.xds.status import TypeStatus, XdsStatus
+from tidegate.xds.stream import PATIENCE_SECONDS, Stream
 
 log = logging.getLogger(__name__)
 
@@ -31,35 +34,18 @@ SERVICE = "envoy.service.discovery.v3.AggregatedDiscoveryService"
 UNIX_PATH_MAX = 107  # sun_path without its final NUL
 
 
-class Dialect(Protocol):
-    """DeltaStream or SotwStream."""
-
-    session: Session
-
-    def receive(self, message: Any) -> Rejection | None: ...
-
-    def responses(self) -> list[Any]: ...
-
-
-class _Client:
-    """One open stream."""
-
-    def __init__(self, dialect: Dialect) -> None:
-        self.dialect = dialect
-        self.node = ""
-        self.kick = asyncio.Event()
-
-
 class AdsServer:
     """Serves what publish() was given. Use from one event loop."""
 
-    def __init__(self, socket: Path) -> None:
+    def __init__(self, socket: Path, *, clock: Clock | None = None, patience: float = PATIENCE_SECONDS) -> None:
         self._socket = socket
+        self._clock = clock or SystemClock()
+        self._patience = patience
         self._encoder = Encoder()
         self._publishing = asyncio.Lock()
         self._image: Image | None = None
         self._good: dict[tuple[str, str], Encoded] = {}
-        self._clients: list[_Client] = []
+        self._streams: dict[Stream, asyncio.Event] = {}  # oldest first, each with what wakes it
         self._node = ""
         self._progress = asyncio.Condition()
         self._server: grpc.aio.Server | None = None
@@ -93,16 +79,19 @@ class AdsServer:
         async with self._publishing:
             image = await asyncio.to_thread(self._encoder.encode, generation, resources)
             for rejection in image.broken:
-                log.warning("resource %s %s %s", rejection.kind, rejection.name, rejection.detail)
+                log.warning("%s %s %s", rejection.kind, rejection.name, rejection.detail)
             self._image = image
             for kind, name in [key for key in self._good if key[1] not in image.of(key[0])]:
                 del self._good[kind, name]
-            for client in self._clients:
-                client.dialect.session.publish(image)
-                client.kick.set()
+            for stream, wake in self._streams.items():
+                stream.publish(image)
+                wake.set()
 
     async def wait_applied(self, generation: int, timeout: float) -> bool:
-        """Wait until a client answered every part of the generation or a later one; False after timeout seconds."""
+        """Wait until a client answered every part of the generation or a later one; False after timeout seconds.
+
+        An answer may be a refusal: see rejected().
+        """
         try:
             async with asyncio.timeout(timeout), self._progress:
                 await self._progress.wait_for(lambda: self._applied() >= generation)
@@ -111,28 +100,23 @@ class AdsServer:
         return True
 
     def status(self) -> XdsStatus:
-        """What is published, confirmed and refused now."""
-        newest = self._clients[-1] if self._clients else None
-        image = self._image
-        types = (
-            {}
-            if newest is None
-            else {
+        """What is published, confirmed and refused now, on the newest stream."""
+        newest = self._newest()
+        watches = newest.session.watches if newest else {}
+        return XdsStatus(
+            connected=newest is not None,
+            node=self._node,
+            published=self._image.generation if self._image else 0,
+            applied=self._applied(),
+            types={
                 kind: TypeStatus(
                     published=len(watch.target),
                     held=len(watch.held),
                     sent=watch.last_nonce,
-                    acked=watch.unanswered is None,
+                    acked=watch.unanswered is None and not watch.late,
                 )
-                for kind, watch in newest.dialect.session.watches.items()
-            }
-        )
-        return XdsStatus(
-            connected=newest is not None,
-            node=self._node,
-            published=image.generation if image else 0,
-            applied=self._applied(),
-            types=types,
+                for kind, watch in watches.items()
+            },
             nacks=self._nacks(),
         )
 
@@ -140,20 +124,17 @@ class AdsServer:
         """Resources that are not in force as published, for the status of the agent."""
         return [Failure(n.name, f"{n.by}: {n.detail}", tuple(str(o) for o in n.origins)) for n in self._nacks()]
 
-    async def retry(self) -> None:
-        """Try refused resources again."""
-        for client in self._clients:
-            client.dialect.session.retry()
-            client.kick.set()
+    def _newest(self) -> Stream | None:
+        return next(reversed(self._streams), None)
 
     def _applied(self) -> int:
-        return self._clients[-1].dialect.session.applied if self._clients else 0
+        newest = self._newest()
+        return newest.session.applied if newest else 0
 
     def _nacks(self) -> tuple[Rejection, ...]:
+        newest = self._newest()
         broken = self._image.broken if self._image else ()
-        if not self._clients:
-            return broken
-        watches = self._clients[-1].dialect.session.watches.values()
+        watches = newest.session.watches.values() if newest else ()
         return broken + tuple(rejection for watch in watches for rejection in watch.withheld())
 
     # --- streams ------------------------------------------------------------------------------------------------
@@ -166,39 +147,43 @@ class AdsServer:
         )
 
     async def _delta(self, _requests: Any, context: Any) -> None:
-        await self._serve(DeltaStream(Session(self._good)), context)
+        await self._serve(Stream(DeltaStream(Session(self._good)), self._patience), context)
 
     async def _sotw(self, _requests: Any, context: Any) -> None:
-        await self._serve(SotwStream(Session(self._good)), context)
+        await self._serve(Stream(SotwStream(Session(self._good)), self._patience), context)
 
-    async def _serve(self, dialect: Dialect, context: Any) -> None:
-        client = _Client(dialect)
+    async def _serve(self, stream: Stream, context: Any) -> None:
         if self._image is not None:
-            dialect.session.publish(self._image)
-        self._clients.append(client)
-        reader = asyncio.create_task(self._read(client, context))
+            stream.publish(self._image)
+        wake = self._streams[stream] = asyncio.Event()
+        reader = asyncio.create_task(self._read(stream, context, wake))
+        reader.add_done_callback(lambda _: wake.set())
         try:
             while not reader.done():
-                kicked = asyncio.create_task(client.kick.wait())
-                await asyncio.wait({reader, kicked}, return_when=asyncio.FIRST_COMPLETED)
-                kicked.cancel()
-                client.kick.clear()
-                for response in dialect.responses():
+                until = stream.idle_until()
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(wake.wait(), until and max(0.0, until - self._clock.monotonic()))
+                wake.clear()
+                responses, overtaken = stream.advance(self._clock.monotonic())
+                for push in overtaken:
+                    some = ", ".join(encoded.name for encoded in push.put[:5])
+                    log.warning("%s does not answer %s (%d: %s)", stream.node, push.kind, len(push.put), some)
+                for response in responses:
                     await context.write(response)
                 async with self._progress:
                     self._progress.notify_all()
             await reader
         finally:
+            del self._streams[stream]
             reader.cancel()
-            self._clients.remove(client)
+            await asyncio.gather(reader, return_exceptions=True)
 
-    async def _read(self, client: _Client, context: Any) -> None:
+    async def _read(self, stream: Stream, context: Any, wake: asyncio.Event) -> None:
         while (message := await context.read()) is not grpc.aio.EOF:
-            if message.node.id:
-                client.node = self._node = message.node.id
-            if not client.node:
+            rejection = stream.receive(message, self._clock.monotonic())
+            if not stream.node:
                 await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the first request must carry node.id")
-            if message.HasField("error_detail"):
-                log.warning("%s refused %s: %s", client.node, message.type_url, message.error_detail.message)
-            client.dialect.receive(message)
-            client.kick.set()
+            self._node = stream.node
+            if rejection is not None:
+                log.warning("%s refused %s %s: %s", stream.node, rejection.kind, rejection.name, rejection.detail)
+            wake.set()

@@ -10,7 +10,7 @@ from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass, field
 
 from tidegate.model.snapshot import CLUSTERS, ENDPOINTS, LISTENERS, ROUTES
-from tidegate.xds.encode import AWAITS, KINDS, Encoded, Image, Rejection
+from tidegate.xds.encode import KINDS, Encoded, Image, Rejection
 from tidegate.xds.watch import Push, Watch
 
 
@@ -67,6 +67,7 @@ class Session:
             if push is not None:
                 self._sent += 1
                 out.append(push)
+                self._repeat_awaited(push)
         return out
 
     @property
@@ -78,22 +79,18 @@ class Session:
         done = self.image is not None and self._upstreams_ready() and self._users_settled()
         return self.image.generation if done and self.image is not None else 0
 
-    def retry(self) -> None:
-        """Try refused content again, e.g. because the world outside the configuration changed."""
-        for watch in self.watches.values():
-            watch.retry()
-
     def _answer(self, watch: Watch, request: Request) -> Rejection | None:
-        if watch.unanswered is None or watch.unanswered.nonce != request.nonce:
-            return None  # about an older response: what is on its way supersedes it
+        # A nonce that is not open any more is about an older response: what was sent since supersedes it.
         if request.error is not None:
-            return watch.refuse(request.error)
-        push = watch.accept()
-        waiting = AWAITS.get(watch.kind)
-        if push is not None and waiting is not None:
-            # Envoy warms a changed cluster anew, but does not always ask for its endpoints again (envoy#13009).
-            self.watches[waiting].repeat(name for encoded in push.put for name in encoded.awaits)
+            return watch.refuse(request.nonce, request.error)
+        watch.accept(request.nonce)
         return None
+
+    def _repeat_awaited(self, push: Push) -> None:
+        # Envoy warms a changed cluster anew, does not ask for its endpoints again, and confirms the cluster only once
+        # it is warm: both would wait for each other for ever (envoy#13009).
+        if push.kind == CLUSTERS:
+            self.watches[ENDPOINTS].repeat(name for encoded in push.put for name in encoded.awaits)
 
     def _upstreams_ready(self) -> bool:
         clusters = self.watches[CLUSTERS]

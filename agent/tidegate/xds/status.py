@@ -15,7 +15,7 @@ class TypeStatus:
     published: int  # resources in the newest generation
     held: int  # resources that the client confirmed
     sent: str  # nonce of the newest response, "" = none yet
-    acked: bool  # that response was answered
+    acked: bool  # every response was answered
 
 
 @dataclass(frozen=True, slots=True)

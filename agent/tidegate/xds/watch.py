@@ -42,6 +42,7 @@ class Push:
     put: tuple[Encoded, ...]
     remove: tuple[str, ...]
     world: tuple[Encoded, ...] = ()
+    repeated: frozenset[str] = frozenset()  # names that the client waits for, whether they changed or not
 
 
 @dataclass(slots=True, eq=False)
@@ -56,10 +57,12 @@ class Watch:
     names: set[str] = field(default_factory=set)
     held: dict[str, Held] = field(default_factory=dict)
     unanswered: Push | None = None
+    late: dict[str, Push] = field(default_factory=dict)  # by nonce: given up waiting for, may still be answered
     last_nonce: str = ""
     rejected: dict[tuple[str, str], Rejection] = field(default_factory=dict)  # by (name, version)
     _due: set[str] = field(default_factory=set)  # to be answered although nothing changed
     _greet: bool = False
+    _undo: set[str] = field(default_factory=set)  # refused, to be overwritten with what was good
     _suspects: list[set[str]] = field(default_factory=list)
 
     # --- what the client says -----------------------------------------------------------------------------------
@@ -92,33 +95,40 @@ class Watch:
         """Answer names again although nothing changed: whatever waits for them started anew in the client."""
         self._due |= self.names.intersection(names)
 
-    def accept(self) -> Push | None:
-        """The client confirmed the unanswered response; returns it."""
-        push, self.unanswered = self.unanswered, None
+    def accept(self, nonce: str) -> None:
+        """The client confirmed a response."""
+        overtaken = nonce in self.late
+        push = self._answered(nonce)
         if push is None:
-            return None
+            return
+        if not overtaken:
+            self._hold(push)
         for encoded in push.put:
-            if self.covers(encoded.name):
-                self.held[encoded.name] = Held(encoded.version, encoded)
             if encoded.version != EMPTY_VERSION:
                 self.good[self.kind, encoded.name] = encoded
-        for name in push.remove:
-            self.held.pop(name, None)
-        return push
 
-    def refuse(self, detail: str) -> Rejection | None:
-        """The client refused the unanswered response. Returns the rejection if that proves one resource guilty."""
-        push, self.unanswered = self.unanswered, None
+    def refuse(self, nonce: str, detail: str) -> Rejection | None:
+        """The client refused a response. Returns the rejection if that proves one resource guilty."""
+        overtaken = nonce in self.late
+        push = self._answered(nonce)
         if push is None:
             return None
+        self._due |= {name for name in push.repeated if self.covers(name)}
+        for encoded in push.put:
+            held = self.held.get(encoded.name)
+            if overtaken and held is not None and held.version == encoded.version:
+                self.held[encoded.name] = Held("", None)  # taken for granted, wrongly
         if not push.put:
             # A removal can only be refused by a client that is beyond help; asking again would go on for ever.
-            for name in push.remove:
-                self.held.pop(name, None)
+            self._hold(push)
             return None
+        if self.kind == CLUSTERS:
+            # Envoy keeps a half-made cluster of what it refused, takes the same content for known when it comes again,
+            # and confirms no cluster while that one does not get warm. So the good content comes first.
+            self._undo |= {encoded.name for encoded in push.put}
         if len(push.put) == 1:
             guilty = push.put[0]
-            rejection = Rejection(self.kind, guilty.name, guilty.version, detail, guilty.origins)
+            rejection = Rejection(self.kind, guilty.name, guilty.version, readable(detail), guilty.origins)
             self.rejected[guilty.name, guilty.version] = rejection
             self._drop_suspect(guilty.name)
             return rejection
@@ -127,6 +137,16 @@ class Watch:
             self._drop_suspect(name)
         self._suspects[:0] = split(sorted(names), detail)
         return None
+
+    def overtake(self) -> None:
+        """Stop waiting for an answer and go on as if it had been a confirmation.
+
+        Envoy confirms clusters only once every cluster is warm, and one that never gets warm must not hold up others.
+        """
+        push, self.unanswered = self.unanswered, None
+        if push is not None:
+            self.late[push.nonce] = push
+            self._hold(push)
 
     # --- what it must be told -----------------------------------------------------------------------------------
     def retarget(self, target: Mapping[str, Encoded]) -> None:
@@ -141,7 +161,7 @@ class Watch:
     @property
     def busy(self) -> bool:
         """Whether the client does not have yet what it should have (refused content apart)."""
-        return self.unanswered is not None or bool(self.pending()) or self._greet
+        return self.unanswered is not None or bool(self.pending()) or self._greet or bool(self._undo)
 
     def settled(self, name: str) -> bool:
         """Whether the client has name in its newest form, or refused it."""
@@ -183,21 +203,30 @@ class Watch:
     def push(self, nonce: str, generation: int, remove: Iterable[str]) -> Push | None:
         """Build the next response and wait for its answer; None if there is nothing to say."""
         assert self.unanswered is None, "one response of a type at a time"
-        put = self._next_group(self.pending())
         gone = tuple(dict.fromkeys([*remove, *self.unknown()]))
+        # Envoy hands the socket of a listener that goes to one with the same address that comes in the same response,
+        # also if the netns behind that path is another one by now.
+        alone = bool(gone) and self.kind == LISTENERS
+        if self._undo:
+            put, new = self._undone()
+            gone = tuple(dict.fromkeys([*gone, *new]))
+        else:
+            put = [] if alone else self._next_group(self.pending())
         if not put and not gone and not self._greet:
             return None
         self._greet = False
-        self._due -= {encoded.name for encoded in put} | set(gone)
+        said = {encoded.name for encoded in put} | set(gone)
+        repeated = frozenset(self._due & said)
+        self._due -= said
         world = {name: held.encoded for name, held in self.held.items() if held.encoded and name not in gone}
         world |= {encoded.name: encoded for encoded in put}
-        self.unanswered = Push(self.kind, nonce, generation, tuple(put), gone, tuple(world.values()))
+        self.unanswered = Push(self.kind, nonce, generation, tuple(put), gone, tuple(world.values()), repeated)
         self.last_nonce = nonce
         return self.unanswered
 
-    def retry(self) -> None:
-        """Forget what was refused, so that it is tried again."""
-        self.rejected.clear()
+    def retry(self, name: str) -> None:
+        """Forget that content of this name was refused, so that it is tried again."""
+        self.rejected = {key: rejection for key, rejection in self.rejected.items() if key[0] != name}
 
     def withheld(self) -> list[Rejection]:
         """Rejections that keep published content from being in force."""
@@ -208,6 +237,25 @@ class Watch:
         ]
 
     # ------------------------------------------------------------------------------------------------------------
+    def _answered(self, nonce: str) -> Push | None:
+        if self.unanswered is not None and self.unanswered.nonce == nonce:
+            push, self.unanswered = self.unanswered, None
+            return push
+        return self.late.pop(nonce, None)
+
+    def _hold(self, push: Push) -> None:
+        for encoded in push.put:
+            if self.covers(encoded.name):
+                self.held[encoded.name] = Held(encoded.version, encoded)
+        for name in push.remove:
+            self.held.pop(name, None)
+
+    def _undone(self) -> tuple[list[Encoded], list[str]]:
+        """What was good of everything refused, and the names of which nothing was."""
+        names, self._undo = sorted(self._undo), set()
+        known = [self.held[name].encoded for name in names if name in self.held]
+        return [encoded for encoded in known if encoded is not None], [n for n in names if n not in self.held]
+
     def _next_group(self, pending: list[Encoded]) -> list[Encoded]:
         self._suspects = [group for group in self._suspects if group]
         suspects = set().union(*self._suspects)
@@ -236,13 +284,24 @@ class Watch:
         return None
 
 
+def readable(detail: str) -> str:
+    """A refusal in one line of at most 400 characters.
+
+    For a violated constraint Envoy prints the whole resource first, which may hold keys and is of no use to people.
+    """
+    _, constraint, after = detail.rpartition("Proto constraint validation failed")
+    # Of a chain of causes only the last says something.
+    text = re.sub(r"[^(|]*: embedded message failed validation \| caused by ", "", constraint + after)
+    return " ".join(text.split())[:400]
+
+
 def split(names: list[str], detail: str) -> list[set[str]]:
     """Groups in which to try names again: those that the detail text names one by one, the others together.
 
     The text is only a hint (it may name an innocent one, or nobody), so nothing is concluded from it; without a hint
     the names are halved.
     """
-    named = [name for name in names if re.search(rf"(?<![\w.|:@-]){re.escape(name)}(?![\w|@-])", detail)]
+    named = [name for name in names if re.search(rf"(?<![\w.|:@-]){re.escape(name)}(?![\w|@-]|\.\w)", detail)]
     others = [name for name in names if name not in named]
     if named and (others or len(named) > 1):
         return [group for group in [set(others), *({name} for name in named)] if group]

@@ -10,8 +10,7 @@ import threading
 from collections.abc import Callable
 
 import pytest
-
-from .conftest import Running, Start
+from tests.support.sample_service import Running, Start
 
 TRACE = {
     "x-request-id": "id-1",

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-
-from .conftest import Running, Start
+from tests.support.sample_service import Running, Start
 
 
 @pytest.fixture

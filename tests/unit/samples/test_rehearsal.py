@@ -5,8 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
-
-from .conftest import Start
+from tests.support.sample_service import Start
 
 SCRIPTS = [("bookinfo/src/ratings.py", "/ratings/0"), ("httpbin/src/httpbin.py", "/flaky")]
 

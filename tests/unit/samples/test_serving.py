@@ -7,7 +7,7 @@ import json
 import socket
 import threading
 
-from .conftest import Running, Start
+from tests.support.sample_service import Running, Start
 
 HTTPBIN = "httpbin/src/httpbin.py"
 

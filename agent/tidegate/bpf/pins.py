@@ -1,0 +1,89 @@
+"""What lives in bpffs: DIR/maps/<map>, DIR/links/<program>, DIR/lookup/<netns cookie>. A pin keeps its object alive
+without any process, which is how capture survives the agent; removing the last pin ends it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from tidegate.bpf.abi import checked, lib
+from tidegate.bpf.cgroup import MOUNTINFO, mounts
+from tidegate.errors import Fatal
+
+USUAL = Path("/sys/fs/bpf")  # the only place where the kernel provides an empty directory for it
+
+
+@dataclass(frozen=True, slots=True)
+class Pins:
+    """Directories of one datapath."""
+
+    root: Path
+
+    @property
+    def maps(self) -> Path:
+        return self.root / "maps"
+
+    @property
+    def links(self) -> Path:
+        return self.root / "links"
+
+    @property
+    def lookup(self) -> Path:
+        return self.root / "lookup"
+
+    def create(self) -> None:
+        """Make the directories, mounting bpffs at its usual place if need be. Raises Fatal if it cannot be there."""
+        mount_bpffs(self.root)
+        for directory in (self.maps, self.links, self.lookup):
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def remove(self) -> None:
+        """Unpin whatever is left and remove the directories; links are detached first, connect hooks foremost."""
+        links = names(self.links)
+        for name in [*(n for n in links if "connect" in n), *(n for n in links if "connect" not in n)]:
+            drop_link(self.links / name)
+        for name in names(self.lookup):
+            drop_link(self.lookup / name)
+        for name in names(self.maps):
+            (self.maps / name).unlink()
+        for directory in (self.maps, self.links, self.lookup, self.root):
+            if directory.is_dir():
+                directory.rmdir()
+
+
+def names(directory: Path) -> list[str]:
+    """Names of the pins in a directory, sorted; none if it does not exist."""
+    return sorted(os.listdir(directory)) if directory.is_dir() else []
+
+
+def drop_link(pin: Path) -> None:
+    """Detach a pinned link at once, whoever else holds it open, and remove the pin."""
+    fd = lib.tgb_get(str(pin).encode())
+    if fd >= 0:
+        lib.tgb_link_detach(fd)  # fails only for a link whose target is gone, which is as good
+        os.close(fd)
+    pin.unlink()
+
+
+def bpffs_mounted(path: Path) -> bool:
+    """Whether path is or will be inside a bpf file system."""
+    kind, best = "", -1
+    with MOUNTINFO.open() as lines:
+        for point, _, fs in mounts(lines):
+            # The later of two mounts at one place hides the earlier.
+            if path.is_relative_to(point) and len(point.parts) >= best:
+                kind, best = fs, len(point.parts)
+    return kind == "bpf"
+
+
+def mount_bpffs(path: Path) -> None:
+    """Make sure that path is in a bpffs. Raises Fatal if it is elsewhere or mounting is not allowed."""
+    if bpffs_mounted(path):
+        return
+    if not path.is_relative_to(USUAL):
+        raise Fatal(f"pin directory {path}", "is not in a bpf file system", f"use a directory under {USUAL}")
+    try:
+        checked(lib.tgb_mount_bpffs(str(USUAL).encode()), str(USUAL))
+    except OSError as error:
+        raise Fatal(f"bpf file system on {USUAL}", str(error), f"mount -t bpf bpf {USUAL}") from error

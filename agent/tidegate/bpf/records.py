@@ -1,0 +1,103 @@
+"""Rows of the kernel tables as frozen Python values. Ports are in host order here, in network order in the kernel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from socket import htons, ntohs
+from typing import Any
+
+from tidegate.bpf.abi import address_of, ffi, lib, put_address
+from tidegate.model.net import IPAddress
+from tidegate.model.snapshot import Tier
+
+DestinationKey = tuple[IPAddress, int]
+
+
+@dataclass(frozen=True, slots=True)
+class PodRow:
+    """A row of tg_pods: where an enrolled pod's connections go, and its own addresses. Port 0 = no such listener."""
+
+    ip4: IPAddress | None = None
+    ip6: IPAddress | None = None
+    fastpath4: int = 0
+    fastpath6: int = 0
+    envoy4: int = 0
+    envoy6: int = 0
+    v6_capture: bool = False  # the v6 capture addresses are on the pod's lo
+
+
+@dataclass(frozen=True, slots=True)
+class FlowKey:
+    """A captured connection as its listener sees it."""
+
+    netns_cookie: int
+    source: IPAddress
+    source_port: int
+    listener_port: int
+    tier: Tier
+
+
+@dataclass(frozen=True, slots=True)
+class FlowRow:
+    """A row of tg_flows: what the client dialled and who it is."""
+
+    destination: IPAddress
+    port: int
+    client: IPAddress | None
+    tier: Tier
+    service: int
+
+
+def pod_key(cookie: int) -> Any:
+    return ffi.new("struct tg_pod_key *", {"netns_cookie": cookie})
+
+
+def encode_pod(row: PodRow) -> Any:
+    out = ffi.new("struct tg_pod *")
+    put_address(out.ip4, row.ip4)
+    put_address(out.ip6, row.ip6)
+    out.fastpath4_be = htons(row.fastpath4)
+    out.fastpath6_be = htons(row.fastpath6)
+    out.envoy4_be = htons(row.envoy4)
+    out.envoy6_be = htons(row.envoy6)
+    out.flags = lib.TG_POD_V6_CAPTURE if row.v6_capture else 0
+    return out
+
+
+def decode_pod(raw: Any) -> PodRow:
+    return PodRow(
+        ip4=address_of(raw.ip4),
+        ip6=address_of(raw.ip6),
+        fastpath4=ntohs(raw.fastpath4_be),
+        fastpath6=ntohs(raw.fastpath6_be),
+        envoy4=ntohs(raw.envoy4_be),
+        envoy6=ntohs(raw.envoy6_be),
+        v6_capture=bool(raw.flags & lib.TG_POD_V6_CAPTURE),
+    )
+
+
+def put_destination_key(raw: Any, address: IPAddress, port: int) -> None:
+    put_address(raw.addr, address)
+    raw.port_be = htons(port)
+
+
+def decode_destination_key(raw: Any) -> DestinationKey:
+    address = address_of(raw.addr)
+    assert address is not None  # rows are only written by put_destination_key
+    return address, ntohs(raw.port_be)
+
+
+def flow_key(key: FlowKey) -> Any:
+    out = ffi.new("struct tg_flow_key *")
+    out.netns_cookie = key.netns_cookie
+    put_address(out.src, key.source)
+    out.src_port_be = htons(key.source_port)
+    out.listener_port_be = htons(key.listener_port)
+    out.tier = key.tier
+    return out
+
+
+def decode_flow(raw: Any) -> FlowRow:
+    destination = address_of(raw.dst)
+    assert destination is not None  # the connect hook always fills it
+    return FlowRow(destination, ntohs(raw.dst_port_be), address_of(raw.client), Tier(raw.tier), raw.service)

@@ -1,0 +1,140 @@
+"""Reading and writing the pinned maps. Methods raise OSError with the table's name when the kernel refuses."""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from tidegate.bpf import records
+from tidegate.bpf.abi import REASONS, checked, ffi, lib
+from tidegate.bpf.records import DestinationKey, FlowKey, FlowRow, PodRow
+from tidegate.model.net import IPAddress
+from tidegate.model.snapshot import Destination, Tier
+
+BATCH = 1024  # rows of one system call
+
+
+class Tables:
+    """Open descriptors of every map of one datapath. One instance, one thread at a time."""
+
+    def __init__(self, maps: Path) -> None:
+        """Open the pins in directory maps."""
+        self._fds: dict[str, int] = {}
+        try:
+            for name in ("tg_settings", "tg_pods", "tg_dests", "tg_flows", "tg_counters"):
+                self._fds[name] = checked(lib.tgb_get(str(maps / name).encode()), str(maps / name))
+        except OSError:
+            self.close()
+            raise
+
+    @property
+    def flows_fd(self) -> int:
+        """Descriptor of tg_flows, for the fast path; valid until close()."""
+        return self._fds["tg_flows"]
+
+    def close(self) -> None:
+        """Close the descriptors; the maps live on in their pins."""
+        while self._fds:
+            os.close(self._fds.popitem()[1])
+
+    # --- settings -----------------------------------------------------------------------------------------------
+    def write_settings(self, agent_cgroup: int, envoy_cgroup: int) -> None:
+        """Tell the programs whose connections to leave alone (cgroup ids)."""
+        self._settings = ffi.new(
+            "struct tg_settings *",
+            {"agent_cgroup": agent_cgroup, "envoy_cgroup": envoy_cgroup, "abi_version": lib.TG_ABI_VERSION},
+        )
+        self.beat()
+
+    def beat(self) -> None:
+        """Write the time of now (CLOCK_MONOTONIC, as bpf_ktime_get_ns reads it) as the agent's last sign of life."""
+        self._settings.heartbeat_ns = time.monotonic_ns()
+        self._set("tg_settings", ffi.new("uint32_t *", 0), self._settings)
+
+    # --- pods ---------------------------------------------------------------------------------------------------
+    def pods(self) -> dict[int, PodRow]:
+        """Enrolled pods by netns cookie."""
+        keys, values, count = self._dump("tg_pods", "struct tg_pod_key[]", "struct tg_pod[]", lib.TG_MAX_PODS)
+        return {keys[i].netns_cookie: records.decode_pod(values[i]) for i in range(count)}
+
+    def set_pod(self, cookie: int, row: PodRow) -> None:
+        self._set("tg_pods", records.pod_key(cookie), records.encode_pod(row))
+
+    def delete_pod(self, cookie: int) -> None:
+        """No error if there is no such row."""
+        self._delete("tg_pods", records.pod_key(cookie))
+
+    # --- destinations -------------------------------------------------------------------------------------------
+    def destinations(self) -> dict[DestinationKey, tuple[Tier, int]]:
+        """(address, port) -> (tier, service number); port 0 = any port of the address."""
+        keys, values, count = self._dump("tg_dests", "struct tg_dest_key[]", "struct tg_dest[]", lib.TG_MAX_DESTS)
+        return {
+            records.decode_destination_key(keys[i]): (Tier(values[i].tier), values[i].service) for i in range(count)
+        }
+
+    def set_destination(self, address: IPAddress, port: int, tier: Tier, service: int) -> None:
+        self.set_destinations([Destination(address, port, tier, service)])
+
+    def set_destinations(self, rows: Iterable[Destination]) -> None:
+        """Write rows in batches. On OSError (ENOSPC: the table is full) the rows before the refused one are written."""
+        rows = list(rows)
+        for start in range(0, len(rows), BATCH):
+            part = rows[start : start + BATCH]
+            keys = ffi.new("struct tg_dest_key[]", len(part))
+            values = ffi.new("struct tg_dest[]", len(part))
+            for i, row in enumerate(part):
+                records.put_destination_key(keys[i], row.address, row.port)
+                values[i].tier = row.tier
+                values[i].service = row.service
+            done = ffi.new("uint32_t *")
+            checked(lib.tgb_map_set_batch(self._fds["tg_dests"], keys, values, len(part), done), "tg_dests")
+
+    def delete_destination(self, address: IPAddress, port: int) -> None:
+        """No error if there is no such row."""
+        key = ffi.new("struct tg_dest_key *")
+        records.put_destination_key(key, address, port)
+        self._delete("tg_dests", key)
+
+    def delete_destinations(self, keys: Iterable[DestinationKey]) -> None:
+        for address, port in keys:
+            self.delete_destination(address, port)
+
+    # --- flows and counters -------------------------------------------------------------------------------------
+    def flow(self, key: FlowKey) -> FlowRow | None:
+        """The record of one captured connection; None if there is none."""
+        out = ffi.new("struct tg_flow *")
+        result = lib.tgb_map_get(self.flows_fd, records.flow_key(key), out)
+        if result == -errno.ENOENT:
+            return None
+        checked(result, "tg_flows")
+        return records.decode_flow(out)
+
+    def flow_count(self) -> int:
+        """Captured connections that the kernel has a record of. Walks the whole table: for status, not for loops."""
+        return checked(lib.tgb_map_dump(self.flows_fd, ffi.NULL, ffi.NULL, 2 * lib.TG_MAX_FLOWS), "tg_flows")
+
+    def counters(self) -> dict[str, int]:
+        """Verdicts by reason since the maps were made, summed over CPUs."""
+        counts = ffi.new("uint64_t[]", len(REASONS))
+        checked(lib.tgb_counters(self._fds["tg_counters"], counts, len(REASONS)), "tg_counters")
+        return dict(zip(REASONS, counts, strict=True))
+
+    # --- one row ------------------------------------------------------------------------------------------------
+    def _set(self, table: str, key: Any, value: Any) -> None:
+        checked(lib.tgb_map_set(self._fds[table], key, value), table)
+
+    def _delete(self, table: str, key: Any) -> None:
+        result = lib.tgb_map_delete(self._fds[table], key)
+        if result != -errno.ENOENT:
+            checked(result, table)
+
+    def _dump(self, table: str, key_type: str, value_type: str, limit: int) -> tuple[Sequence[Any], Sequence[Any], int]:
+        """All rows. Sized by counting first, since limits are large and tables usually small."""
+        fd = self._fds[table]
+        count = checked(lib.tgb_map_dump(fd, ffi.NULL, ffi.NULL, limit), table)
+        keys, values = ffi.new(key_type, count or 1), ffi.new(value_type, count or 1)
+        return keys, values, checked(lib.tgb_map_dump(fd, keys, values, count), table)

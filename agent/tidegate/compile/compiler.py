@@ -1,0 +1,113 @@
+"""compile_snapshot: facts -> everything that must be true on this node. Pure and deterministic.
+
+Order of the work is the table of contents of this room: index (registry, rules) -> destinations -> pods -> routes ->
+listeners -> clusters and endpoints.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tidegate.compile.clusters import PASSTHROUGH, passthrough_cluster, service_clusters
+from tidegate.compile.destinations import Claim, find_destinations
+from tidegate.compile.listeners import filter_chain, listener_name, pod_listener
+from tidegate.compile.protojson import Json
+from tidegate.compile.registry import Registry
+from tidegate.compile.routes import ClusterKey, RouteCompiler
+from tidegate.compile.rules import Rules, Source
+from tidegate.model.kube import Pod
+from tidegate.model.mesh import MeshConfig
+from tidegate.model.snapshot import (
+    CLUSTERS,
+    ENDPOINTS,
+    LISTENERS,
+    ROUTES,
+    SECRETS,
+    EnvoyResource,
+    Origin,
+    PodPlan,
+    Snapshot,
+    Tier,
+)
+from tidegate.model.workload import Sandbox
+
+Resources = dict[str, dict[str, EnvoyResource]]
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """Everything that a snapshot depends on."""
+
+    config: MeshConfig
+    sandboxes: tuple[Sandbox, ...] = ()  # of this node
+    node: str = ""
+    generation: int = 0
+    access_log: str = ""  # file for Envoy's access log; empty = none
+
+
+def compile_snapshot(inputs: Inputs) -> Snapshot:
+    """The snapshot of these inputs; their order does not matter."""
+    sandboxes = sorted(inputs.sandboxes, key=lambda s: (s.id, s.container_id))
+    registry = Registry(inputs.config, sandboxes)
+    rules = Rules(inputs.config)
+    found = find_destinations(registry, rules)
+    http = [c for c in found.claims if c.tier is Tier.ENVOY]
+    plans = tuple(_plan(registry, s, bool(http)) for s in sandboxes)
+    envoy = _envoy(inputs, registry, rules, http, [s for s, p in zip(sandboxes, plans, strict=True) if p.needs_envoy])
+    return Snapshot(
+        generation=inputs.generation,
+        pods=plans,
+        destinations=found.rows,
+        l4=found.l4,
+        services=dict(sorted(found.numbers.items())),
+        envoy=envoy,
+    )
+
+
+def _plan(registry: Registry, sandbox: Sandbox, any_http: bool) -> PodPlan:
+    enrolled, reason = registry.enrolment(sandbox.id)
+    wanted = enrolled and any_http
+    return PodPlan(sandbox.id, enrolled, reason, wanted, listener_name(sandbox) if wanted else "")
+
+
+def _envoy(inputs: Inputs, registry: Registry, rules: Rules, http: list[Claim], sandboxes: list[Sandbox]) -> Resources:
+    out: Resources = {LISTENERS: {}, ROUTES: {}, CLUSTERS: {}, ENDPOINTS: {}, SECRETS: {}}
+    if not sandboxes:
+        return out
+    routes = RouteCompiler(registry, rules)
+    chains: dict[tuple[str, str], Json] = {}
+    used: set[ClusterKey] = {ClusterKey(c.service.id.fqdn, c.port.port, "") for c in http}
+    for sandbox in sandboxes:
+        pod = registry.pods[sandbox.id]
+        listed = []
+        for claim in http:
+            compiled = routes.compile(claim.service, claim.port, Source(pod.id.namespace, pod.labels))
+            name = compiled.resource.name
+            out[ROUTES][name] = compiled.resource
+            used |= compiled.uses
+            key = (claim.name, name)
+            if key not in chains:
+                chains[key] = filter_chain(claim, name, inputs.access_log)
+            listed.append(chains[key])
+        if sandbox.capture.envoy4:
+            listener = pod_listener(sandbox, listed, _pod_origins(registry, pod))
+            out[LISTENERS][listener.name] = listener
+    _add_clusters(out, registry, rules, used)
+    return {kind: dict(sorted(resources.items())) for kind, resources in out.items()}
+
+
+def _add_clusters(out: Resources, registry: Registry, rules: Rules, used: set[ClusterKey]) -> None:
+    out[CLUSTERS][PASSTHROUGH] = passthrough_cluster()
+    for key in sorted(used, key=lambda k: (k.fqdn, k.port, k.scope)):
+        service = registry.services[key.fqdn]
+        port = service.port(key.port)
+        if port is None:
+            continue
+        clusters, endpoints = service_clusters(registry, rules, service, port, key.scope)
+        out[CLUSTERS].update(clusters)
+        out[ENDPOINTS].update(endpoints)
+
+
+def _pod_origins(registry: Registry, pod: Pod) -> tuple[Origin, ...]:
+    namespace = registry.namespaces.get(pod.id.namespace)
+    return (pod.origin, *((namespace.origin,) if namespace else ()))

@@ -1,0 +1,121 @@
+"""Enrolled pods -> Envoy listeners inside their netns: one filter chain per service port, then routes by RDS."""
+
+from __future__ import annotations
+
+from tidegate.compile.clusters import PASSTHROUGH
+from tidegate.compile.destinations import Claim
+from tidegate.compile.http_action import CORS_FILTER, FAULT_FILTER
+from tidegate.compile.protojson import ADS, Json, named
+from tidegate.model.capture import CAPTURE4_ENVOY, CAPTURE6_ENVOY
+from tidegate.model.net import IPAddress
+from tidegate.model.snapshot import EnvoyResource, Origin
+from tidegate.model.workload import Sandbox
+
+_HCM = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
+
+
+def listener_name(sandbox: Sandbox) -> str:
+    """The cookie is in the name: a pod's next sandbox has the same address in another netns, and Envoy would hand the
+    old socket over to a listener of the same name."""
+    return f"outbound|{sandbox.id}|{sandbox.netns_cookie}"
+
+
+def pod_listener(sandbox: Sandbox, chains: list[Json], origins: tuple[Origin, ...]) -> EnvoyResource:
+    """The listener of one pod. chains: of filter_chain(), shared between pods."""
+    name = listener_name(sandbox)
+    body: Json = {
+        "name": name,
+        "address": _address(CAPTURE4_ENVOY, sandbox.capture.envoy4, sandbox),
+        "traffic_direction": "OUTBOUND",
+        "listener_filters": [
+            named(
+                "envoy.filters.listener.original_dst", "envoy.extensions.filters.listener.original_dst.v3.OriginalDst"
+            )
+        ],
+        "filter_chains": chains,
+        "default_filter_chain": _passthrough_chain(),
+    }
+    if sandbox.v6_capture and sandbox.capture.envoy6:
+        body["additional_addresses"] = [{"address": _address(CAPTURE6_ENVOY, sandbox.capture.envoy6, sandbox)}]
+    return EnvoyResource(name, body, origins)
+
+
+def filter_chain(claim: Claim, route_config: str, access_log: str = "") -> Json:
+    """The chain of one HTTP service port."""
+    manager: Json = {
+        "stat_prefix": f"outbound|{claim.port.port}||{claim.service.id.fqdn}",
+        "codec_type": "AUTO",
+        "rds": {"config_source": ADS, "route_config_name": route_config},
+        "http_filters": [
+            named(FAULT_FILTER, "envoy.extensions.filters.http.fault.v3.HTTPFault"),
+            named(CORS_FILTER, "envoy.extensions.filters.http.cors.v3.Cors"),
+            named("envoy.filters.http.router", "envoy.extensions.filters.http.router.v3.Router"),
+        ],
+        # The peer address is the client pod's, so this puts it into X-Forwarded-For.
+        "use_remote_address": True,
+        "preserve_external_request_id": True,
+        "server_header_transformation": "PASS_THROUGH",
+        "normalize_path": True,
+        "upgrade_configs": [{"upgrade_type": "websocket"}],
+        "http_protocol_options": {
+            "accept_http_10": True,
+            "default_host_for_http_10": claim.service.id.fqdn,
+        },
+        # Applications keep idle streams (long polls, watches) open as long as they like.
+        "stream_idle_timeout": "0s",
+        "proxy_100_continue": True,
+    }
+    if access_log:
+        manager["access_log"] = [_access_log(access_log)]
+    return {
+        "name": claim.name,
+        "filter_chain_match": {
+            "destination_port": claim.port.port,
+            "prefix_ranges": [_host_prefix(a) for a in claim.addresses],
+        },
+        "filters": [named("envoy.filters.network.http_connection_manager", _HCM, **manager)],
+    }
+
+
+def _passthrough_chain() -> Json:
+    proxy = named(
+        "envoy.filters.network.tcp_proxy",
+        "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy",
+        stat_prefix=PASSTHROUGH,
+        cluster=PASSTHROUGH,
+    )
+    return {"name": "passthrough", "filters": [proxy]}
+
+
+def _address(address: IPAddress, port: int, sandbox: Sandbox) -> Json:
+    out: Json = {"address": str(address), "port_value": port}
+    if sandbox.netns_path:
+        out["network_namespace_filepath"] = sandbox.netns_path
+    return {"socket_address": out}
+
+
+def _host_prefix(address: IPAddress) -> Json:
+    return {"address_prefix": str(address), "prefix_len": address.max_prefixlen}
+
+
+def _access_log(path: str) -> Json:
+    fields = {
+        "start_time": "%START_TIME%",
+        "client": "%DOWNSTREAM_REMOTE_ADDRESS%",
+        "dialled": "%DOWNSTREAM_LOCAL_ADDRESS%",
+        "method": "%REQUEST_HEADER(:METHOD)%",
+        "authority": "%REQUEST_HEADER(:AUTHORITY)%",
+        "path": "%REQUEST_HEADER(X-ENVOY-ORIGINAL-PATH?:PATH)%",
+        "code": "%RESPONSE_CODE%",
+        "flags": "%RESPONSE_FLAGS%",
+        "route": "%ROUTE_NAME%",
+        "cluster": "%UPSTREAM_CLUSTER%",
+        "upstream": "%UPSTREAM_HOST%",
+        "duration_ms": "%DURATION%",
+    }
+    return named(
+        "envoy.access_loggers.file",
+        "envoy.extensions.access_loggers.file.v3.FileAccessLog",
+        path=path,
+        log_format={"json_format": fields},
+    )

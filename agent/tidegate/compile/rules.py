@@ -1,0 +1,166 @@
+"""Which VirtualService and DestinationRule apply, for whom. Shared by the emitter of Envoy routes and the oracle."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from tidegate.model.hosts import host_matches, specificity
+from tidegate.model.mesh import MeshConfig
+from tidegate.model.names import ServiceName
+from tidegate.model.routing import MESH, HttpMatch, HttpRoute, Match, VirtualService
+from tidegate.model.snapshot import Origin
+from tidegate.model.traffic import DestinationRule, Subset, TrafficPolicy
+
+ROOT_NAMESPACE = "istio-system"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Who asks: what rules may look at in a client pod."""
+
+    namespace: str
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One match block of one route that this client can reach; match None = everything."""
+
+    route_index: int
+    route: HttpRoute
+    match_index: int
+    match: HttpMatch | None
+
+
+@dataclass(frozen=True, slots=True)
+class DestinationPolicy:
+    """The DestinationRules of one host merged: subsets united, the oldest top-level policy."""
+
+    policy: TrafficPolicy = TrafficPolicy()
+    subsets: tuple[Subset, ...] = ()
+    origins: tuple[Origin, ...] = ()
+
+    def subset(self, name: str) -> Subset | None:
+        return next((s for s in self.subsets if s.name == name), None)
+
+    def for_port(self, port: int, subset: str = "") -> TrafficPolicy:
+        """The policy that holds for a port, with the subset's on top."""
+        base = self.policy.for_port(port)
+        found = self.subset(subset) if subset else None
+        return base.overlaid(found.policy, port) if found else base
+
+
+NO_POLICY = DestinationPolicy()
+
+
+class Rules:
+    """The rules of one config, indexed."""
+
+    def __init__(self, config: MeshConfig) -> None:
+        self._exact: dict[str, list[VirtualService]] = {}
+        self._wild: list[tuple[str, VirtualService]] = []
+        self.virtual_services = sorted(
+            (v for v in config.virtual_services if MESH in v.gateways), key=lambda v: (v.age, v.namespace, v.name)
+        )
+        for vs in self.virtual_services:
+            for host in vs.hosts:
+                if host.startswith("*"):
+                    self._wild.append((host, vs))
+                else:
+                    self._exact.setdefault(host, []).append(vs)
+        self._wild.sort(key=lambda item: specificity(item[0]))
+        self._destination: dict[str, dict[str, list[DestinationRule]]] = {}  # namespace -> host -> oldest first
+        for rule in sorted(config.destination_rules, key=lambda r: (r.age, r.namespace, r.name)):
+            self._destination.setdefault(rule.namespace, {}).setdefault(rule.host, []).append(rule)
+        self._policies: dict[tuple[ServiceName, str], DestinationPolicy] = {}
+
+    def owner(self, host: str, namespace: str) -> VirtualService | None:
+        """The one VirtualService that a client of that namespace sees for a host: exact name first, else the longest
+        wildcard; of equal hosts the oldest."""
+        for vs in self._exact.get(host, ()):
+            if vs.visible_from(namespace):
+                return vs
+        return next((vs for p, vs in self._wild if host_matches(p, host) and vs.visible_from(namespace)), None)
+
+    def owners(self, host: str) -> list[VirtualService]:
+        """Every VirtualService that some client may see for a host."""
+        return [*self._exact.get(host, ()), *(vs for p, vs in self._wild if host_matches(p, host))]
+
+    def policy(self, service: ServiceName, client: str) -> DestinationPolicy:
+        """What DestinationRules say for clients of namespace `client`: its own, else the service's, else the root's.
+
+        A rule in any other namespace is never used.
+        """
+        key = (service, client)
+        if key not in self._policies:
+            self._policies[key] = self._find_policy(service, client)
+        return self._policies[key]
+
+    def policy_scope(self, service: ServiceName, client: str) -> str:
+        """Name part of clusters whose policy is special to a client namespace; empty for the policy of everybody."""
+        same = self.policy(service, client) == self.policy(service, service.namespace)
+        return "" if same else client
+
+    def _find_policy(self, service: ServiceName, client: str) -> DestinationPolicy:
+        places = [] if client == ROOT_NAMESPACE else [client]
+        places += [service.namespace, ROOT_NAMESPACE]
+        for namespace in dict.fromkeys(places):
+            by_host = self._destination.get(namespace, {})
+            for host in sorted((h for h in by_host if host_matches(h, service.fqdn)), key=specificity):
+                rules = [r for r in by_host[host] if namespace == client or r.exported_to(client)]
+                if rules:
+                    return _merge(rules)
+        return NO_POLICY
+
+
+def _merge(rules: list[DestinationRule]) -> DestinationPolicy:
+    subsets: dict[str, Subset] = {}
+    for rule in rules:
+        for subset in rule.subsets:
+            subsets.setdefault(subset.name, subset)
+    policy = next((r.policy for r in rules if r.policy != TrafficPolicy()), TrafficPolicy())
+    return DestinationPolicy(policy, tuple(subsets.values()), tuple(r.origin for r in rules))
+
+
+def candidates(vs: VirtualService, source: Source, port: int) -> Iterator[Candidate]:
+    """The routes of a VirtualService that a client can reach through a port, in order, up to the first catch-all."""
+    for index, route in enumerate(vs.http):
+        if not route.matches:
+            yield Candidate(index, route, -1, None)
+            return
+        for match_index, match in enumerate(route.matches):
+            if not _reachable(match, source, port):
+                continue
+            yield Candidate(index, route, match_index, match)
+            if catches_all(match):
+                return
+
+
+def looks_at_source(vs: VirtualService) -> tuple[frozenset[str], bool]:
+    """Label keys that its routes compare, and whether anything depends on the client's namespace."""
+    matches = [m for r in vs.http for m in r.matches if not m.gateways]
+    by_namespace = vs.export_to != ("*",) or any(m.source_namespace for m in matches)
+    return frozenset(k for m in matches for k in m.source_labels), by_namespace
+
+
+def catches_all(match: HttpMatch) -> bool:
+    """Whether every request of a reachable client fits."""
+    uri = match.uri
+    any_path = (
+        uri is None
+        or (uri.how is Match.PREFIX and uri.value in ("", "/"))
+        or (uri.how is Match.REGEX and uri.value == ".*")
+    )
+    conditions = (match.scheme, match.method, match.authority, match.headers, match.without_headers, match.query_params)
+    return any_path and not any(conditions)
+
+
+def _reachable(match: HttpMatch, source: Source, port: int) -> bool:
+    if match.port and match.port != port:
+        return False
+    if match.gateways:
+        return MESH in match.gateways  # with gateways given, conditions on the source are not looked at
+    if match.source_namespace and match.source_namespace != source.namespace:
+        return False
+    return match.source_labels.items() <= source.labels.items()

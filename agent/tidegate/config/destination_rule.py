@@ -1,0 +1,262 @@
+"""DestinationRule (networking.istio.io v1alpha3, v1beta1 and v1 are one schema)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from tidegate.config.http_schema import PortSelector
+from tidegate.config.kube_schema import Metadata
+from tidegate.config.schema import LABEL, ApiModel, Duration, PositiveDuration, Report, listify
+from tidegate.config.virtual_service import export_to
+from tidegate.config.yaml_tree import YamlMap
+from tidegate.model.hosts import resolve_host
+from tidegate.model.kube import Age
+from tidegate.model.snapshot import Origin
+from tidegate.model.traffic import (
+    Balancing,
+    ConnectionPool,
+    ConsistentHash,
+    DestinationRule,
+    LoadBalancer,
+    Outlier,
+    Subset,
+    TrafficPolicy,
+)
+
+Count = Annotated[int, Field(ge=0, le=2**32 - 1)]
+Percent = Annotated[int, Field(ge=0, le=100)]
+
+
+class HttpCookie(ApiModel):
+    unsupported = frozenset({"attributes"})
+    name: str = Field(min_length=1)
+    path: str = ""
+    ttl: Duration | None = None
+
+
+class RingHash(ApiModel):
+    minimum_ring_size: Count = 1024
+
+
+class Maglev(ApiModel):
+    table_size: Count = 0
+
+
+class ConsistentHashDoc(ApiModel):
+    http_header_name: str = ""
+    http_cookie: HttpCookie | None = None
+    use_source_ip: bool = False
+    http_query_parameter_name: str = ""
+    ring_hash: RingHash | None = None
+    maglev: Maglev | None = None
+
+    @classmethod
+    def normalise(cls, data: YamlMap, report: Report) -> None:
+        if "minimumRingSize" in data:
+            if "ringHash" in data:
+                report.error(data, "minimumRingSize", "minimumRingSize and ringHash exclude each other")
+            line = data.lines["minimumRingSize"]
+            ring = YamlMap((*data.path, "ringHash"), line)
+            ring.put("minimumRingSize", data.pop("minimumRingSize"), line)
+            data.put("ringHash", ring, line)
+
+    def to_model(self, report: Report) -> ConsistentHash:
+        given = [self.http_header_name, self.http_cookie, self.use_source_ip, self.http_query_parameter_name]
+        if sum(bool(g) for g in given) != 1:
+            report.error(self, None, "needs one of httpHeaderName, httpCookie, useSourceIp, httpQueryParameterName")
+        cookie = self.http_cookie
+        return ConsistentHash(
+            self.http_header_name,
+            cookie.name if cookie else "",
+            cookie.path if cookie else "",
+            cookie.ttl if cookie else None,
+            self.use_source_ip,
+            self.http_query_parameter_name,
+            self.ring_hash.minimum_ring_size if self.ring_hash else 1024,
+            self.maglev.table_size if self.maglev else None,
+        )
+
+
+class LoadBalancerDoc(ApiModel):
+    unsupported = frozenset({"localityLbSetting", "zoneAwareLbSetting", "warmup", "warmupDurationSecs"})
+    simple: Literal["UNSPECIFIED", "LEAST_REQUEST", "LEAST_CONN", "ROUND_ROBIN", "RANDOM", "PASSTHROUGH"] | None = None
+    consistent_hash: ConsistentHashDoc | None = None
+
+    def to_model(self, report: Report) -> LoadBalancer:
+        if self.consistent_hash is not None:
+            if self.simple is not None:
+                report.error(self, "simple", "simple and consistentHash exclude each other")
+            return LoadBalancer(Balancing.CONSISTENT_HASH, self.consistent_hash.to_model(report))
+        if self.simple in (None, "UNSPECIFIED", "LEAST_CONN"):
+            return LoadBalancer()
+        return LoadBalancer(Balancing(self.simple))
+
+
+class TcpKeepalive(ApiModel):
+    probes: Count = 0
+    time: PositiveDuration | None = None
+    interval: PositiveDuration | None = None
+
+
+class TcpSettings(ApiModel):
+    unsupported = frozenset({"maxConnectionDuration"})
+    max_connections: Count = 0
+    connect_timeout: PositiveDuration | None = None
+    tcp_keepalive: TcpKeepalive | None = None
+    idle_timeout: Duration | None = None
+
+
+class HttpSettings(ApiModel):
+    unsupported = frozenset({"useClientProtocol", "maxConcurrentStreams", "http2KeepAlive", "http2Keepalive"})
+    http1_max_pending_requests: Count = Field(default=0, alias="http1MaxPendingRequests")
+    http2_max_requests: Count = Field(default=0, alias="http2MaxRequests")
+    max_requests_per_connection: Count = 0
+    max_retries: Count = 0
+    idle_timeout: Duration | None = None
+    h2_upgrade_policy: Literal["DEFAULT", "DO_NOT_UPGRADE", "UPGRADE"] = Field(
+        default="DEFAULT", alias="h2UpgradePolicy"
+    )
+
+
+class ConnectionPoolDoc(ApiModel):
+    tcp: TcpSettings = Field(default_factory=TcpSettings)
+    http: HttpSettings = Field(default_factory=HttpSettings)
+
+    def to_model(self, report: Report) -> ConnectionPool:
+        if not ({"tcp", "http"} & set(self.at)):
+            report.error(self, None, "needs tcp or http")
+        tcp, http = self.tcp, self.http
+        keepalive = tcp.tcp_keepalive
+        return ConnectionPool(
+            max_connections=tcp.max_connections,
+            connect_timeout_ms=tcp.connect_timeout or 0,
+            keepalive_probes=keepalive.probes if keepalive else 0,
+            keepalive_time_ms=(keepalive.time or 0) if keepalive else 0,
+            keepalive_interval_ms=(keepalive.interval or 0) if keepalive else 0,
+            max_pending=http.http1_max_pending_requests,
+            max_requests=http.http2_max_requests,
+            max_requests_per_connection=http.max_requests_per_connection,
+            max_retries=http.max_retries,
+            idle_timeout_ms=http.idle_timeout if http.idle_timeout is not None else tcp.idle_timeout,
+            h2_upgrade=None if http.h2_upgrade_policy == "DEFAULT" else http.h2_upgrade_policy == "UPGRADE",
+        )
+
+
+class OutlierDoc(ApiModel):
+    unsupported = frozenset(
+        {"splitExternalLocalOriginErrors", "consecutiveLocalOriginFailures", "outlierDetectionHttpErrorCodes"}
+    )
+    consecutive_5xx_errors: Count | None = Field(default=None, alias="consecutive5xxErrors")
+    consecutive_gateway_errors: Count | None = None
+    interval: PositiveDuration | None = None
+    base_ejection_time: PositiveDuration | None = None
+    max_ejection_percent: Percent = 0
+    min_health_percent: Percent = 0
+
+    @classmethod
+    def normalise(cls, data: YamlMap, report: Report) -> None:
+        if "consecutiveErrors" in data:
+            report.warning(data, "consecutiveErrors", 'read as "consecutive5xxErrors"')
+            if "consecutive5xxErrors" in data:
+                del data["consecutiveErrors"]
+            else:
+                data.rename("consecutiveErrors", "consecutive5xxErrors")
+
+    def to_model(self) -> Outlier:
+        return Outlier(
+            self.consecutive_5xx_errors,
+            self.consecutive_gateway_errors,
+            self.interval or 0,
+            self.base_ejection_time or 0,
+            self.max_ejection_percent,
+            self.min_health_percent,
+        )
+
+
+class PolicyBlocks(ApiModel):
+    """What a destination, a subset and a port can all say."""
+
+    unsupported = frozenset({"tls", "tunnel", "proxyProtocol", "retryBudget"})
+    load_balancer: LoadBalancerDoc | None = None
+    connection_pool: ConnectionPoolDoc | None = None
+    outlier_detection: OutlierDoc | None = None
+
+    @classmethod
+    def normalise(cls, data: YamlMap, report: Report) -> None:
+        # "no TLS" is what happens anyway; only another wish deserves a warning.
+        if isinstance(tls := data.get("tls"), YamlMap) and dict(tls) == {"mode": "DISABLE"}:
+            del data["tls"]
+
+    def blocks(self, report: Report) -> TrafficPolicy:
+        return TrafficPolicy(
+            self.load_balancer.to_model(report) if self.load_balancer else None,
+            self.connection_pool.to_model(report) if self.connection_pool else None,
+            self.outlier_detection.to_model() if self.outlier_detection else None,
+        )
+
+
+class PortPolicyDoc(PolicyBlocks):
+    port: PortSelector
+
+
+class TrafficPolicyDoc(PolicyBlocks):
+    port_level_settings: list[PortPolicyDoc] = Field(default=[], max_length=4096)
+
+    def to_model(self, report: Report) -> TrafficPolicy:
+        blocks = self.blocks(report)
+        ports: dict[int, TrafficPolicy] = {}
+        for entry in self.port_level_settings:
+            if entry.port.number in ports:
+                report.error(entry, "port", f"port {entry.port.number} appears twice")
+            ports[entry.port.number] = entry.blocks(report)
+        return TrafficPolicy(blocks.load_balancer, blocks.connection_pool, blocks.outlier, ports)
+
+
+class SubsetDoc(ApiModel):
+    name: str
+    labels: dict[str, str] = {}
+    traffic_policy: TrafficPolicyDoc | None = None
+
+    def to_model(self, report: Report) -> Subset:
+        if not LABEL.fullmatch(self.name):
+            report.error(self, "name", f"{self.name!r} is no subset name: lower-case letters, digits and '-'")
+        policy = self.traffic_policy.to_model(report) if self.traffic_policy else TrafficPolicy()
+        return Subset(self.name, self.labels, policy, self.line)
+
+
+class DestinationRuleSpec(ApiModel):
+    unsupported = frozenset({"workloadSelector"})
+    host: str = Field(min_length=1)
+    traffic_policy: TrafficPolicyDoc | None = None
+    subsets: list[SubsetDoc] = []
+    export_to: list[str] = []
+
+    @classmethod
+    def normalise(cls, data: YamlMap, report: Report) -> None:
+        listify(data, "subsets", "exportTo")
+
+
+class DestinationRuleDoc(ApiModel):
+    ignored = frozenset({"apiVersion", "kind", "status"})
+    metadata: Metadata
+    spec: DestinationRuleSpec
+
+    def to_model(self, origin: Origin, age: Age, report: Report) -> DestinationRule:
+        spec, namespace = self.spec, self.metadata.namespace
+        names: set[str] = set()
+        for subset in spec.subsets:
+            if subset.name in names:
+                report.error(subset, "name", f"subset {subset.name!r} appears twice")
+            names.add(subset.name)
+        return DestinationRule(
+            namespace=namespace,
+            name=self.metadata.name,
+            host=resolve_host(spec.host, namespace),
+            policy=spec.traffic_policy.to_model(report) if spec.traffic_policy else TrafficPolicy(),
+            subsets=tuple(s.to_model(report) for s in spec.subsets),
+            export_to=export_to(spec, spec.export_to, report),
+            age=age,
+            origin=origin,
+        )

@@ -1,0 +1,196 @@
+"""What every API model shares: findings with their lines, unknown fields with a suggestion, Go durations.
+
+Rules of the upstream decoder: camelCase and snake_case names are both accepted, null means unset, numbers are not
+text. A model says what it does with a field by declaring it, by naming it in `ignored` (no effect on a mesh) or in
+`unsupported` (an effect that we do not have yet: a warning).
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable
+from typing import Annotated, Any, ClassVar, Self, cast
+
+import re2
+from pydantic import BaseModel, BeforeValidator, ConfigDict, ModelWrapValidatorHandler, ValidationInfo, model_validator
+from pydantic.alias_generators import to_camel
+
+from tidegate.config.yaml_tree import Path, YamlList, YamlMap, format_path, line_of
+from tidegate.model.mesh import Severity
+
+_SNAKE = re.compile(r"_([a-z0-9])")
+_DURATION_PART = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|μs|ms|s|m|h|d)")
+_MILLISECONDS = {"ns": 1e-6, "us": 1e-3, "µs": 1e-3, "μs": 1e-3, "ms": 1.0, "s": 1e3, "m": 6e4, "h": 3.6e6, "d": 8.64e7}
+_MAX_REGEX = 1024
+LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")  # DNS-1123 label
+
+
+def words(text: str) -> frozenset[str]:
+    """The words of a text, for tables of names."""
+    return frozenset(text.split())
+
+
+class Report:
+    """Collects findings about one document."""
+
+    def __init__(self, root: Any) -> None:
+        self.root = root
+        self.findings: list[tuple[Severity, int, str, str]] = []  # severity, line, path, message
+        self.misspelt: set[Path] = set()  # fields that are there under a name that is nearly right
+
+    @property
+    def failed(self) -> bool:
+        return any(severity is Severity.ERROR for severity, *_ in self.findings)
+
+    def error(self, at: ApiModel | YamlMap | YamlList, key: str | int | Path | None, message: str) -> None:
+        """Say that a field (key of at; None = at itself) is wrong."""
+        self._add(Severity.ERROR, at, key, message)
+
+    def warning(self, at: ApiModel | YamlMap | YamlList, key: str | int | Path | None, message: str) -> None:
+        self._add(Severity.WARNING, at, key, message)
+
+    def at_path(self, path: Path, message: str) -> None:
+        """An error at a path from the root of the document."""
+        self.findings.append((Severity.ERROR, line_of(self.root, path), format_path(path), message))
+
+    def _add(
+        self, severity: Severity, at: ApiModel | YamlMap | YamlList, key: str | int | Path | None, message: str
+    ) -> None:
+        place = at.at if isinstance(at, ApiModel) else at
+        below: Path = () if key is None else key if isinstance(key, tuple) else (key,)
+        line = line_of(place, below) if below else place.line
+        self.findings.append((severity, line, format_path((*place.path, *below)), message))
+
+
+class ApiModel(BaseModel):
+    """Base of every message of the Kubernetes and Istio APIs that we read."""
+
+    model_config = ConfigDict(strict=True, extra="ignore", alias_generator=to_camel, validate_by_name=False)
+
+    ignored: ClassVar[frozenset[str]] = frozenset()
+    unsupported: ClassVar[frozenset[str]] = frozenset()
+    open_ended: ClassVar[bool] = False  # do not complain about unknown fields
+
+    _at: YamlMap
+
+    @property
+    def at(self) -> YamlMap:
+        """Where this message was written."""
+        return self._at
+
+    @property
+    def line(self) -> int:
+        return self._at.line
+
+    @classmethod
+    def normalise(cls, data: YamlMap, report: Report) -> None:
+        """Bring older spellings into today's form. Override; data is ours to change."""
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _locate(cls, data: Any, handler: ModelWrapValidatorHandler[Self], info: ValidationInfo) -> Self:
+        if isinstance(data, YamlMap):
+            cls._prepare(data, cast(Report, info.context))
+            made = handler(data)
+            made._at = data
+            return made
+        made = handler(data)  # raises unless data is a mapping
+        made._at = YamlMap()
+        return made
+
+    @classmethod
+    def _prepare(cls, data: YamlMap, report: Report) -> None:
+        known = {f.alias or name for name, f in cls.model_fields.items()}
+        known |= cls.ignored | cls.unsupported
+        for key in [k for k, v in data.items() if v is None]:
+            del data[key]
+        for key in [k for k in data if k not in known and "_" in k]:
+            camel = _SNAKE.sub(lambda m: m.group(1).upper(), key)
+            if camel not in data:
+                data.rename(key, camel)
+        cls.normalise(data, report)
+        for key in list(data):
+            if key in cls.unsupported:
+                report.warning(data, key, "is not supported yet, ignored")
+            elif key not in known and not cls.open_ended:
+                near = nearest(key, known)
+                report.error(data, key, f"unknown field{suggestion(key, known)}")
+                report.misspelt.add((*data.path, near))
+            else:
+                continue
+            del data[key]
+
+
+def suggestion(word: str, known: Iterable[str]) -> str:
+    """``; did you mean "x"?`` when something like the word is known, else nothing."""
+    near = nearest(word, known)
+    return f'; did you mean "{near}"?' if near else ""
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """The known word that looks most like the given one; empty if none does."""
+    by_lower = {name.lower(): name for name in sorted(known)}
+    near = difflib.get_close_matches(word.lower(), list(by_lower), n=1, cutoff=0.6)
+    return by_lower[near[0]] if near else ""
+
+
+def parse_duration(text: Any) -> int:
+    """Milliseconds of a Go duration such as 1m30s or 1.5s; also days. Raises ValueError."""
+    if text == 0 and not isinstance(text, bool):
+        return 0
+    if not isinstance(text, str):
+        raise ValueError('is no duration: write a number with a unit, for example "5s"')
+    if text == "0":
+        return 0
+    sum_ms, end = 0.0, 0
+    for part in _DURATION_PART.finditer(text):
+        if part.start() != end:
+            break
+        sum_ms += float(part[1]) * _MILLISECONDS[part[2]]
+        end = part.end()
+    if end != len(text) or not text:
+        raise ValueError(f'{text!r} is no duration: write a number with a unit (h, m, s, ms), for example "5s"')
+    if sum_ms > 0 and (sum_ms < 1 or abs(sum_ms - round(sum_ms)) > 1e-6):
+        raise ValueError(f"{text!r}: durations are whole milliseconds, at least 1ms")
+    return round(sum_ms)
+
+
+def positive_duration(text: Any) -> int:
+    """As parse_duration, but not zero."""
+    value = parse_duration(text)
+    if value < 1:
+        raise ValueError(f"{text!r}: must be at least 1ms")
+    return value
+
+
+def check_regex(text: str) -> str:
+    """Return the expression if Envoy can use it. Raises ValueError."""
+    if len(text) > _MAX_REGEX:
+        raise ValueError(f"expression longer than {_MAX_REGEX} characters")
+    options = re2.Options()
+    options.log_errors = False
+    try:
+        re2.compile(text, options)
+    except re2.error as e:
+        reason = e.args[0].decode() if isinstance(e.args[0], bytes) else str(e.args[0])
+        raise ValueError(
+            f"expression {text!r} is not RE2: {reason} (RE2 has no look-around and no back-references)"
+        ) from e
+    return text
+
+
+def listify(data: YamlMap, *keys: str) -> None:
+    """Make a list of a single value that stands where a list is meant."""
+    for key in keys:
+        value = data.get(key)
+        if value is None or isinstance(value, YamlList):
+            continue
+        line = data.lines.get(key, data.line)
+        items = YamlList((*data.path, key), line)
+        items.put(value, line)
+        data.put(key, items, line)
+
+
+Duration = Annotated[int, BeforeValidator(parse_duration)]
+PositiveDuration = Annotated[int, BeforeValidator(positive_duration)]

@@ -1,0 +1,99 @@
+"""Sandboxes on disk, one JSON file each, so that an agent that was killed finds its pods again.
+
+A record says which namespace it means by path, device and inode: paths are used again for other pods.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from tidegate.model.names import WorkloadId
+from tidegate.model.net import parse_ip
+from tidegate.model.workload import Capture, Sandbox
+
+log = logging.getLogger(__name__)
+
+FORMAT = 1
+
+
+class Records:
+    """A directory of records. Files have mode 0600 and are replaced by rename."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def write(self, sandbox: Sandbox) -> None:
+        """Write or replace the record of a sandbox. Raises OSError, also when its namespace is gone."""
+        self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        netns = os.stat(sandbox.netns_path)
+        body = {
+            "format": FORMAT,
+            "pod": {"namespace": sandbox.id.namespace, "name": sandbox.id.name},
+            "container_id": sandbox.container_id,
+            "netns": {"path": sandbox.netns_path, "device": netns.st_dev, "inode": netns.st_ino},
+            "netns_cookie": sandbox.netns_cookie,
+            "ips": [str(ip) for ip in sandbox.ips],
+            "capture": asdict(sandbox.capture),
+            "v6_capture": sandbox.v6_capture,
+        }
+        new = self._directory / f".{sandbox.container_id}.new"
+        fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with os.fdopen(fd, "w") as file:
+            json.dump(body, file, indent=1)
+        os.replace(new, self._file(sandbox.container_id))
+
+    def remove(self, container_id: str) -> None:
+        """Forget a record; one that is not there is fine."""
+        self._file(container_id).unlink(missing_ok=True)
+
+    def read(self) -> Iterator[Sandbox]:
+        """Sandboxes whose namespace still is the one that was recorded, oldest record first; others are removed."""
+        for file in sorted(self._directory.glob("*.json"), key=_written):
+            try:
+                sandbox, same = _parse(json.loads(file.read_text()))
+            except (OSError, ValueError, KeyError, TypeError) as error:
+                log.warning("sandbox record %s cannot be read and is removed: %s", file, error)
+                same = False
+            if same:
+                yield sandbox
+            else:
+                file.unlink(missing_ok=True)
+        for leftover in self._directory.glob(".*.new"):
+            leftover.unlink(missing_ok=True)
+
+    def _file(self, container_id: str) -> Path:
+        return self._directory / f"{container_id}.json"
+
+
+def _parse(body: dict[str, Any]) -> tuple[Sandbox, bool]:
+    """The sandbox of a record, and whether its path still names the same namespace."""
+    if body["format"] != FORMAT:
+        raise ValueError(f"format {body['format']} is not {FORMAT}")
+    netns = body["netns"]
+    sandbox = Sandbox(
+        id=WorkloadId(body["pod"]["namespace"], body["pod"]["name"]),
+        container_id=body["container_id"],
+        netns_path=netns["path"],
+        netns_cookie=int(body["netns_cookie"]),
+        ips=tuple(parse_ip(ip) for ip in body["ips"]),
+        capture=Capture(**body["capture"]),
+        v6_capture=bool(body["v6_capture"]),
+    )
+    try:
+        now = os.stat(sandbox.netns_path)
+    except OSError:
+        return sandbox, False
+    return sandbox, (now.st_dev, now.st_ino) == (netns["device"], netns["inode"])
+
+
+def _written(file: Path) -> int:
+    with contextlib.suppress(OSError):
+        return file.stat().st_mtime_ns
+    return 0

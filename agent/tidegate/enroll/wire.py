@@ -1,0 +1,115 @@
+"""What the CNI plugin and the agent say to each other: one line of JSON each way. The plugin's side is cni/wire.h.
+
+Pure. A request is untrusted only as far as a node's root is; it is checked so that a broken runtime gets a clear answer
+and a container id can be part of a file name.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from ipaddress import ip_interface
+from typing import Any
+
+from tidegate.errors import Rejected, TidegateError, Transient
+from tidegate.model.names import WorkloadId
+from tidegate.model.net import IPAddress, parse_ip
+
+PROTOCOL = 1
+MAX_BYTES = 1 << 20  # of a request
+
+# Error codes of the CNI specification; from 100 on they are a plugin's own.
+TRY_AGAIN = 11
+BAD_ENVIRONMENT = 4
+REFUSED = 100
+
+_CONTAINER_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,250}")
+
+
+class Command(StrEnum):
+    ADD = "ADD"
+    CHECK = "CHECK"
+    DEL = "DEL"
+    STATUS = "STATUS"
+    GC = "GC"
+
+
+@dataclass(frozen=True, slots=True)
+class CniRequest:
+    """One CNI call. netns_fd is open for the duration of the call only, -1 when the runtime lost the namespace."""
+
+    command: Command
+    container_id: str
+    netns_path: str
+    netns_fd: int
+    ifname: str
+    pod: WorkloadId  # empty when a DEL does not say
+    ips: tuple[IPAddress, ...]  # from prevResult
+    cni_version: str
+
+
+def parse(line: bytes, netns_fd: int) -> CniRequest:
+    """Read a request. Raises Rejected."""
+    try:
+        message = json.loads(line)
+    except ValueError as error:
+        raise Rejected("CNI request", f"is not JSON: {error}") from None
+    if not isinstance(message, dict) or message.get("protocol") != PROTOCOL:
+        raise Rejected("CNI request", "speaks another protocol", "install the plugin that belongs to this agent")
+    try:
+        command = Command(message["command"])
+    except (KeyError, ValueError):
+        raise Rejected("CNI request", f"unknown command {message.get('command')!r}") from None
+    config = message.get("config")
+    config = config if isinstance(config, dict) else {}
+    version = str(config.get("cniVersion") or "")
+    if command in (Command.STATUS, Command.GC):
+        return CniRequest(command, "", "", -1, "", WorkloadId("", ""), (), version)
+    container_id = message.get("containerId")
+    if not isinstance(container_id, str) or not _CONTAINER_ID.fullmatch(container_id):
+        raise Rejected("CNI_CONTAINERID", f"{container_id!r} is not a container id")
+    return CniRequest(
+        command=command,
+        container_id=container_id,
+        netns_path=str(message.get("netns") or ""),
+        netns_fd=netns_fd,
+        ifname=str(message.get("ifname") or ""),
+        pod=_pod(str(message.get("args") or ""), needed=command is not Command.DEL),
+        ips=_ips(config.get("prevResult")),
+        cni_version=version,
+    )
+
+
+def _pod(args: str, needed: bool) -> WorkloadId:
+    """CNI_ARGS as container runtimes fill it for Kubernetes: K8S_POD_NAMESPACE=...;K8S_POD_NAME=..."""
+    values = dict(part.split("=", 1) for part in args.split(";") if "=" in part)
+    namespace, name = values.get("K8S_POD_NAMESPACE", ""), values.get("K8S_POD_NAME", "")
+    if needed and not (namespace and name):
+        raise Rejected("CNI_ARGS", "has no K8S_POD_NAMESPACE and K8S_POD_NAME", "only Kubernetes pods can be enrolled")
+    return WorkloadId(namespace, name)
+
+
+def _ips(result: Any) -> tuple[IPAddress, ...]:
+    """Addresses of a CNI result; in every version since 0.3.0 they are ips[].address with a prefix length."""
+    entries = result.get("ips") if isinstance(result, dict) else None
+    try:
+        return tuple(parse_ip(str(ip_interface(entry["address"]).ip)) for entry in entries or ())
+    except (KeyError, TypeError, ValueError) as error:
+        raise Rejected("prevResult", f"has no usable ips: {error}") from None
+
+
+def success() -> bytes:
+    """The answer to a call that did what it should."""
+    return json.dumps({"protocol": PROTOCOL}).encode() + b"\n"
+
+
+def failure(error: TidegateError) -> bytes:
+    """The answer to a call that failed; Transient becomes CNI's "try again later"."""
+    code = TRY_AGAIN if isinstance(error, Transient) else REFUSED
+    details = f"{error.reason}; {error.remedy}" if error.remedy else error.reason
+    return (
+        json.dumps({"protocol": PROTOCOL, "error": {"code": code, "msg": error.subject, "details": details}}).encode()
+        + b"\n"
+    )

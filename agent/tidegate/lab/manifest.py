@@ -1,0 +1,160 @@
+"""Kubernetes YAML as documents that remember their file, their line and the lines that they cover.
+
+Fed with files of `lab apply`; read by lab.cluster (what should run) and lab.clusterdir (what the agents read).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tidegate.errors import Rejected
+
+try:
+    from yaml import CSafeLoader as _Loader
+except ImportError:  # PyYAML without libyaml
+    from yaml import SafeLoader as _Loader  # type: ignore[assignment]
+
+SUFFIXES = (".yaml", ".yml", ".json")
+CLUSTER_SCOPED = frozenset({"Namespace"})
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Key:
+    """Identity of an object; two documents with the same key are two versions of one object."""
+
+    group: str  # API group without version; "" = core
+    kind: str
+    namespace: str  # "" for cluster-scoped kinds
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.namespace + '/' if self.namespace else ''}{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One version of one file."""
+
+    path: Path
+    text: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Document:
+    """One object of one source. Lines are 1-based; the document covers first_line..last_line."""
+
+    key: Key
+    body: dict[str, Any]
+    source: Source
+    line: int  # where the object begins
+    first_line: int
+    last_line: int
+    node: yaml.Node = field(repr=False)
+
+    def line_of(self, location: Sequence[str | int]) -> int:
+        """Line of the value at that path inside the body, or of the nearest parent that exists."""
+        node = self.node
+        for step in location:
+            child = _child(node, step)
+            if child is None:
+                break
+            node = child
+        return int(node.start_mark.line) + 1
+
+    def rejected(self, reason: str, location: Sequence[str | int] = (), remedy: str = "") -> Rejected:
+        """An error about this document that names file and line."""
+        where = ".".join(str(step) for step in location)
+        subject = f"{self.source.path}:{self.line_of(location)}: {self.key}{' ' + where if where else ''}"
+        return Rejected(subject, reason, remedy)
+
+
+def files_of(paths: Sequence[Path]) -> list[Path]:
+    """The manifest files that the arguments of -f name; a directory stands for its files, sorted. Raises Rejected."""
+    files: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            found = sorted(entry for entry in path.iterdir() if entry.suffix in SUFFIXES and entry.is_file())
+            if not found:
+                raise Rejected(str(path), "holds no manifest", f"files must end in {', '.join(SUFFIXES)}")
+            files += found
+        elif path.is_file():
+            files.append(path)
+        else:
+            raise Rejected(str(path), "no such file or directory")
+    return [file.resolve() for file in files]
+
+
+def read(path: Path) -> list[Document]:
+    """Documents of one file, empty ones left out. Raises Rejected with file and line."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise Rejected(str(path), f"cannot be read: {error}") from None
+    return parse(Source(path, text))
+
+
+def parse(source: Source) -> list[Document]:
+    """Documents of one source. Raises Rejected with file and line."""
+    starts = _starts(source.text)
+    documents = []
+    try:
+        for node, value in _load(source.text):
+            if value is not None:
+                documents.append(_document(source, starts, node, value))
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise Rejected(f"{source.path}:{line}", f"is not YAML: {error.problem}") from None
+    except yaml.YAMLError as error:
+        raise Rejected(f"{source.path}:1", f"is not YAML: {error}") from None
+    return documents
+
+
+def _load(text: str) -> Iterator[tuple[yaml.Node, Any]]:
+    loader = _Loader(text)
+    try:
+        while loader.check_node():
+            node: yaml.Node = loader.get_node()  # type: ignore[assignment]  # check_node() said there is one
+            yield node, loader.construct_document(node)
+    finally:
+        loader.dispose()
+
+
+def _starts(text: str) -> list[int]:
+    """First lines (1-based) of the documents, and one line past the end. In YAML a line ``---`` always separates."""
+    lines = text.splitlines()
+    markers = [n for n, line in enumerate(lines, 1) if line == "---" or line.startswith(("--- ", "---\t"))]
+    return [1, *markers, len(lines) + 1]
+
+
+def _document(source: Source, starts: list[int], node: yaml.Node, value: Any) -> Document:
+    line = node.start_mark.line + 1
+    at = f"{source.path}:{line}"
+    if not isinstance(value, dict):
+        raise Rejected(at, "is not a Kubernetes object", "it needs apiVersion, kind and metadata.name")
+    version, kind, metadata = value.get("apiVersion"), value.get("kind"), value.get("metadata")
+    if not isinstance(version, str) or not isinstance(kind, str):
+        raise Rejected(at, "has no apiVersion and kind")
+    if kind.endswith("List"):
+        raise Rejected(at, f"{kind} is not supported", "write its items as documents of their own")
+    name = metadata.get("name") if isinstance(metadata, dict) else None
+    if not isinstance(metadata, dict) or not isinstance(name, str) or not name:
+        raise Rejected(at, f"{kind} has no metadata.name")
+    namespace = "" if kind in CLUSTER_SCOPED else str(metadata.get("namespace") or "default")
+    first = max(start for start in starts if start <= line)
+    last = min(start for start in starts if start > line) - 1
+    group = version.rpartition("/")[0]
+    return Document(Key(group, kind, namespace, name), value, source, line, first, last, node)
+
+
+def _child(node: yaml.Node, step: str | int) -> yaml.Node | None:
+    if isinstance(node, yaml.MappingNode):
+        return next((value for key, value in node.value if key.value == step), None)
+    if isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
+        item: yaml.Node = node.value[step]
+        return item
+    return None

@@ -1,0 +1,112 @@
+"""Pods, namespaces and services as the mesh sees them: what is left of a Kubernetes object after it was read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+from tidegate.model.names import ServiceName, WorkloadId
+from tidegate.model.net import IPAddress
+from tidegate.model.snapshot import Origin
+
+# Sort key that stands for "older first": creationTimestamp ("~" when there is none, so those come last), file, line.
+Age = tuple[str, str, int]
+NO_AGE: Age = ("~", "", 0)
+
+
+class Protocol(Enum):
+    """What a service port speaks, by its declaration."""
+
+    HTTP = "http"
+    HTTP2 = "http2"
+    GRPC = "grpc"
+    GRPC_WEB = "grpc-web"
+    TCP = "tcp"  # also everything undeclared or opaque (tls, https, mongo, ...)
+    UDP = "udp"  # never captured
+
+    @property
+    def is_http(self) -> bool:
+        """True when the port is served by an HTTP proxy."""
+        return self in _HTTP
+
+    @property
+    def is_http2(self) -> bool:
+        """True when the server is spoken to in HTTP/2 (prior knowledge)."""
+        return self in (Protocol.HTTP2, Protocol.GRPC)
+
+
+_HTTP = frozenset({Protocol.HTTP, Protocol.HTTP2, Protocol.GRPC, Protocol.GRPC_WEB})
+
+
+@dataclass(frozen=True, slots=True)
+class Namespace:
+    name: str
+    labels: Mapping[str, str] = field(default_factory=dict)
+    origin: Origin = Origin("Namespace", "", "")
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerPort:
+    port: int
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Pod:
+    """A pod of any node."""
+
+    id: WorkloadId
+    labels: Mapping[str, str] = field(default_factory=dict)
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    ips: tuple[IPAddress, ...] = ()  # first = primary
+    ready: bool = False
+    node: str = ""
+    service_account: str = "default"
+    ports: tuple[ContainerPort, ...] = ()
+    host_network: bool = False
+    origin: Origin = Origin("Pod", "", "")
+
+
+@dataclass(frozen=True, slots=True)
+class ServicePort:
+    port: int
+    name: str = ""
+    protocol: Protocol = Protocol.TCP
+    target: int | str = 0  # number, or name of a container port; 0 = the same number as port
+    node_port: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A Kubernetes Service."""
+
+    id: ServiceName
+    ports: tuple[ServicePort, ...] = ()
+    addresses: tuple[IPAddress, ...] = ()  # virtual addresses; empty for headless and ExternalName
+    headless: bool = False
+    external_name: str = ""
+    selector: Mapping[str, str] = field(default_factory=dict)
+    publish_not_ready: bool = False
+    age: Age = NO_AGE
+    origin: Origin = Origin("Service", "", "")
+
+    def port(self, number: int) -> ServicePort | None:
+        """The TCP port of that number, or None."""
+        return next((p for p in self.ports if p.port == number and p.protocol is not Protocol.UDP), None)
+
+    @property
+    def tcp_ports(self) -> tuple[ServicePort, ...]:
+        """Every port that the mesh can serve."""
+        return tuple(p for p in self.ports if p.protocol is not Protocol.UDP)
+
+
+@dataclass(frozen=True, slots=True)
+class PodTemplate:
+    """A Deployment: pods that somebody else (the lab, a cluster) will make."""
+
+    namespace: str
+    name: str
+    replicas: int
+    pod: Pod  # id.name is the workload's name
+    origin: Origin

@@ -1,0 +1,54 @@
+"""MeshConfig: everything valid that the sources said, and what was wrong with the rest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from tidegate.model.kube import Namespace, Pod, PodTemplate, Service
+from tidegate.model.routing import VirtualService
+from tidegate.model.traffic import DestinationRule
+
+
+class Severity(Enum):
+    ERROR = "error"
+    WARNING = "warning"
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Problem:
+    """One finding about one field of one document. line is 1-based."""
+
+    file: str
+    line: int
+    severity: str  # value of Severity
+    kind: str
+    namespace: str
+    name: str
+    path: str  # spec.http[0].route[1].weight; empty = the document
+    message: str
+
+    @property
+    def is_error(self) -> bool:
+        return self.severity == Severity.ERROR.value
+
+    def __str__(self) -> str:
+        """``FILE:LINE: severity Kind ns/name path: message``; parts that are not known are left out."""
+        name = f"{self.namespace}/{self.name}" if self.namespace else self.name
+        subject = " ".join(part for part in (self.severity, self.kind, name, self.path) if part)
+        return f"{self.file}:{self.line}: {subject}: {self.message}"
+
+
+@dataclass(frozen=True, slots=True)
+class MeshConfig:
+    """Complete and valid. Order carries no meaning: ages and names decide."""
+
+    revision: int = 0  # what file REVISION of the source said; 0 = no such file
+    generation: int = 0  # raised by the store each time this value changes
+    namespaces: tuple[Namespace, ...] = ()
+    pods: tuple[Pod, ...] = ()
+    services: tuple[Service, ...] = ()
+    virtual_services: tuple[VirtualService, ...] = ()
+    destination_rules: tuple[DestinationRule, ...] = ()
+    templates: tuple[PodTemplate, ...] = ()
+    problems: tuple[Problem, ...] = ()

@@ -1,0 +1,177 @@
+"""VirtualService after reading: hosts are full names, durations milliseconds, shares parts per million."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+from tidegate.model.kube import NO_AGE, Age
+from tidegate.model.snapshot import Origin
+
+MILLION = 1_000_000
+MESH = "mesh"  # the gateway name that stands for every pod of the mesh
+
+
+class Match(Enum):
+    """How a text is compared."""
+
+    EXACT = "exact"
+    PREFIX = "prefix"
+    REGEX = "regex"  # RE2, the whole text
+    PRESENT = "present"
+
+
+@dataclass(frozen=True, slots=True)
+class StringMatch:
+    how: Match
+    value: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class HttpMatch:
+    """One block of `match`: every condition must hold. Names of headers are lower-case."""
+
+    name: str = ""
+    uri: StringMatch | None = None
+    ignore_uri_case: bool = False
+    scheme: StringMatch | None = None
+    method: StringMatch | None = None
+    authority: StringMatch | None = None
+    headers: tuple[tuple[str, StringMatch], ...] = ()  # sorted by name
+    without_headers: tuple[tuple[str, StringMatch], ...] = ()
+    query_params: tuple[tuple[str, StringMatch], ...] = ()
+    port: int = 0  # 0 = any
+    source_labels: Mapping[str, str] = field(default_factory=dict)
+    source_namespace: str = ""
+    gateways: tuple[str, ...] = ()
+    stat_prefix: str = ""
+    line: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RouteTarget:
+    """Where to send: `destination` of the API."""
+
+    host: str
+    port: int = 0  # 0 = the service's only port, else the dialled port
+    subset: str = ""
+    line: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class HeaderOperations:
+    set: tuple[tuple[str, str], ...] = ()
+    add: tuple[tuple[str, str], ...] = ()
+    remove: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Headers:
+    request: HeaderOperations = HeaderOperations()
+    response: HeaderOperations = HeaderOperations()
+
+
+@dataclass(frozen=True, slots=True)
+class WeightedTarget:
+    target: RouteTarget
+    weight: int = 0
+    headers: Headers = Headers()
+
+
+@dataclass(frozen=True, slots=True)
+class Redirect:
+    uri: str | None = None
+    prefix: str | None = None
+    authority: str = ""
+    scheme: str = ""
+    port: int = 0
+    port_from_request: bool = False
+    code: int = 301
+
+
+@dataclass(frozen=True, slots=True)
+class DirectResponse:
+    status: int
+    body: str = ""
+    body_bytes: str = ""  # base64; used instead of body if set
+
+
+@dataclass(frozen=True, slots=True)
+class Rewrite:
+    uri: str | None = None
+    authority: str = ""
+    regex: tuple[str, str] | None = None  # pattern, substitution (\1)
+
+
+@dataclass(frozen=True, slots=True)
+class Retries:
+    attempts: int
+    per_try_timeout_ms: int = 0
+    retry_on: str = ""
+    backoff_ms: int = 0
+    previous_hosts: bool = True  # a retry avoids hosts that were tried
+    other_localities: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Shares are parts per million; 0 with a delay or status set means never."""
+
+    delay_ms: int = 0
+    delay_share: int = 0
+    abort_status: int = 0
+    abort_grpc: int | None = None
+    abort_share: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Mirror:
+    target: RouteTarget
+    share: int = MILLION
+
+
+@dataclass(frozen=True, slots=True)
+class Cors:
+    origins: tuple[StringMatch, ...] = ()
+    methods: tuple[str, ...] = ()
+    headers: tuple[str, ...] = ()
+    expose: tuple[str, ...] = ()
+    max_age_s: int | None = None
+    credentials: bool | None = None
+    forward_unmatched: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class HttpRoute:
+    """One entry of `http`: any of matches (none = everything), then what to do."""
+
+    name: str = ""
+    matches: tuple[HttpMatch, ...] = ()
+    targets: tuple[WeightedTarget, ...] = ()
+    redirect: Redirect | None = None
+    direct_response: DirectResponse | None = None
+    rewrite: Rewrite | None = None
+    timeout_ms: int = 0  # 0 = none
+    retries: Retries | None = None  # None = the mesh default
+    fault: Fault | None = None
+    mirrors: tuple[Mirror, ...] = ()
+    cors: Cors | None = None
+    headers: Headers = Headers()
+    line: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class VirtualService:
+    namespace: str
+    name: str
+    hosts: tuple[str, ...] = ()  # full names in lower case, may start with "*"
+    gateways: tuple[str, ...] = (MESH,)
+    http: tuple[HttpRoute, ...] = ()
+    export_to: tuple[str, ...] = ("*",)
+    age: Age = NO_AGE
+    origin: Origin = Origin("VirtualService", "", "")
+
+    def visible_from(self, namespace: str) -> bool:
+        """Whether exportTo lets clients of that namespace see it."""
+        return any(e in ("*", namespace) or (e == "." and namespace == self.namespace) for e in self.export_to)

@@ -1,0 +1,83 @@
+"""One client's stream with its sense of time, which comes in as an argument. Pure.
+
+Answers that never come and refusals that may pass are the two things that time decides.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from tidegate.model.snapshot import LISTENERS
+from tidegate.xds.encode import Image, Rejection
+from tidegate.xds.retries import Retries
+from tidegate.xds.session import Session
+from tidegate.xds.watch import Push, Watch
+
+# How long one response may stay unanswered before others of its type go on without it, and how long if an earlier one
+# still is: then some cluster does not get warm, and Envoy confirms none until it does.
+PATIENCE_SECONDS, SPENT_PATIENCE_SECONDS = 5.0, 0.2
+
+
+class Dialect(Protocol):
+    """DeltaStream or SotwStream."""
+
+    session: Session
+
+    def receive(self, message: Any) -> Rejection | None: ...
+
+    def responses(self) -> list[Any]: ...
+
+
+class Stream:
+    """A dialect and its session, with deadlines. Times are monotonic seconds."""
+
+    def __init__(self, dialect: Dialect, patience: float = PATIENCE_SECONDS) -> None:
+        self._dialect = dialect
+        self._patience = patience
+        self._sent_at: dict[str, float] = {}  # by nonce
+        self._retries = Retries()
+        self.node = ""
+
+    @property
+    def session(self) -> Session:
+        return self._dialect.session
+
+    def publish(self, image: Image) -> None:
+        """Replace what the client should have."""
+        self.session.publish(image)
+        self._retries.keep((e.name, e.version) for e in image.of(LISTENERS).values())
+
+    def receive(self, message: Any, now: float) -> Rejection | None:
+        """Take in one request; returns the rejection if it proves one resource guilty."""
+        self.node = message.node.id or self.node
+        rejection = self._dialect.receive(message)
+        if rejection is not None and rejection.kind == LISTENERS:
+            self._retries.refused(rejection, now)
+        return rejection
+
+    def advance(self, now: float) -> tuple[list[Any], list[Push]]:
+        """Responses to send now, and those that the client is not waited for any longer."""
+        overtaken: list[Push] = []
+        for watch in self._unanswered():
+            push = watch.unanswered
+            if push is not None and now >= self._deadline(watch):
+                watch.overtake()
+                overtaken.append(push)
+        for name in self._retries.take(now):
+            self.session.watches[LISTENERS].retry(name)
+        responses = self._dialect.responses()
+        self._sent_at = {w.last_nonce: self._sent_at.get(w.last_nonce, now) for w in self._unanswered()}
+        return responses, overtaken
+
+    def idle_until(self) -> float | None:
+        """When advance() is due although nothing arrived; None = not before something does."""
+        times = [self._deadline(watch) for watch in self._unanswered()]
+        retry = self._retries.next_due()
+        return min([*times, *([] if retry is None else [retry])], default=None)
+
+    def _unanswered(self) -> list[Watch]:
+        return [watch for watch in self.session.watches.values() if watch.unanswered is not None]
+
+    def _deadline(self, watch: Watch) -> float:
+        patience = min(self._patience, SPENT_PATIENCE_SECONDS) if watch.late else self._patience
+        return self._sent_at.get(watch.last_nonce, 0.0) + patience

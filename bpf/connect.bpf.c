@@ -1,0 +1,115 @@
+/* connect(): an enrolled pod's connection to a mesh destination goes to a listener inside the pod's own netns. */
+#include "include/tg_maps.h"
+#include "core/ctx.h"
+#include "core/connect_core.h"
+
+/* bpf_set_retval may be called from connect hooks (Linux 6.0; probed by the loader, which sets this before the
+ * verifier looks): refusals are ECONNREFUSED instead of EPERM. */
+const volatile uint32_t tg_has_set_retval = 0;
+
+#define TG_ECONNREFUSED 111
+#define TG_SOCK_STREAM 1
+
+static __always_inline const struct tg_dest *tg_find_dest(const struct tg_connect_in *in)
+{
+	struct tg_dest_key key = { .port_be = in->dst_port_be };
+	const struct tg_dest *dest;
+
+	tg_addr_copy(&key.addr, &in->dst);
+	dest = bpf_map_lookup_elem(&tg_dests, &key);
+	if (dest)
+		return dest;
+	key.port_be = 0;
+	return bpf_map_lookup_elem(&tg_dests, &key);
+}
+
+/* Keep what was dialled with the socket. Returns 0 if there is no memory for it. */
+static __always_inline int tg_remember(struct bpf_sock_addr *ctx, const struct tg_connect_out *out)
+{
+	struct tg_sock *sock = bpf_sk_storage_get(&tg_socks, ctx->sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+
+	if (!sock)
+		return 0;
+	__builtin_memset(&sock->key, 0, sizeof(sock->key));
+	sock->flow = out->flow;
+	return 1;
+}
+
+/* Decide, count and remember; the caller carries out->action out. */
+static __always_inline void tg_connect(struct bpf_sock_addr *ctx, struct tg_connect_in *in, struct tg_connect_out *out)
+{
+	const struct tg_settings *settings = tg_settings_row();
+	struct tg_pod_key key = { .netns_cookie = bpf_get_netns_cookie(ctx) };
+	const struct tg_pod *pod = bpf_map_lookup_elem(&tg_pods, &key);
+	uint32_t reason = TG_PASS_NOT_ENROLLED;
+
+	in->cgroup = bpf_get_current_cgroup_id();
+	in->protocol = ctx->type == TG_SOCK_STREAM ? ctx->protocol : 0;
+	in->dst_port_be = ctx->user_port;
+	if (ctx->sk)
+		in->bound_dev_if = ctx->sk->bound_dev_if;
+	if (settings)
+		reason = tg_connect_screen(in, settings, pod);
+	if (reason == TG_REASON_COUNT && pod)
+		tg_connect_route(out, in, pod, tg_find_dest(in));
+	else
+		tg_connect_verdict(out, reason);
+	if (out->action == TG_ACTION_REDIRECT) {
+		if (!tg_remember(ctx, out))
+			tg_connect_verdict(out, TG_DENY_STATE);
+	} else if (pod) {
+		/* The socket may have been captured in an earlier life (AF_UNSPEC, or a failed connect). */
+		bpf_sk_storage_delete(&tg_socks, ctx->sk);
+	}
+	tg_count(out->reason);
+}
+
+static __always_inline int tg_refuse(void)
+{
+	if (tg_has_set_retval)
+		bpf_set_retval(-TG_ECONNREFUSED);
+	return 0; /* EPERM unless a return value was set */
+}
+
+SEC("cgroup/connect4")
+int tg_connect4(struct bpf_sock_addr *ctx)
+{
+	struct tg_connect_in in = {};
+	struct tg_connect_out out;
+
+	tg_addr_set_v4(&in.dst, ctx->user_ip4);
+	if (ctx->sk)
+		tg_addr_set_v4(&in.bound, ctx->sk->src_ip4);
+	tg_connect(ctx, &in, &out);
+	if (out.action == TG_ACTION_DENY)
+		return tg_refuse();
+	if (out.action == TG_ACTION_REDIRECT) {
+		ctx->user_ip4 = tg_addr_word(&out.to, 3);
+		ctx->user_port = out.to_port_be;
+	}
+	return 1;
+}
+
+SEC("cgroup/connect6")
+int tg_connect6(struct bpf_sock_addr *ctx)
+{
+	struct tg_connect_in in = {};
+	struct tg_connect_out out;
+
+	TG_CTX_ADDR6(&in.dst, ctx->user_ip6);
+	if (ctx->sk)
+		TG_CTX_ADDR6(&in.bound, ctx->sk->src_ip6);
+	tg_connect(ctx, &in, &out);
+	if (out.action == TG_ACTION_DENY)
+		return tg_refuse();
+	if (out.action == TG_ACTION_REDIRECT) {
+		ctx->user_ip6[0] = tg_addr_word(&out.to, 0);
+		ctx->user_ip6[1] = tg_addr_word(&out.to, 1);
+		ctx->user_ip6[2] = tg_addr_word(&out.to, 2);
+		ctx->user_ip6[3] = tg_addr_word(&out.to, 3);
+		ctx->user_port = out.to_port_be;
+	}
+	return 1;
+}
+
+char LICENSE[] SEC("license") = "GPL";

@@ -1,0 +1,77 @@
+/* What becomes of a connect(): screen first (cheap, no table of destinations), then route.
+ * Pure: the hook brings rows in and carries the verdict out. Vectors: tests/vectors/connect. */
+#ifndef TG_CONNECT_CORE_H
+#define TG_CONNECT_CORE_H
+#include "../include/tg_reason.h"
+#include "addr_core.h"
+#include "core_io.h"
+
+/* The reason why this connect() is none of our business, or TG_REASON_COUNT to go on with tg_connect_route.
+ * pod is NULL when the socket's netns is no enrolled pod. */
+tg_inline uint32_t tg_connect_screen(const struct tg_connect_in *in, const struct tg_settings *settings,
+				     const struct tg_pod *pod)
+{
+	if (!pod)
+		return TG_PASS_NOT_ENROLLED;
+	if (in->cgroup == settings->agent_cgroup || in->cgroup == settings->envoy_cgroup)
+		return TG_PASS_EXEMPT_CGROUP;
+	if (in->protocol != 6 /* IPPROTO_TCP */)
+		return TG_PASS_NOT_TCP;
+	if (tg_addr_is_capture(&in->dst))
+		return TG_DENY_CAPTURE_ADDRESS;
+	if (tg_addr_is_loopback(&in->dst))
+		return TG_PASS_LOOPBACK;
+	if (in->bound_dev_if)
+		return TG_PASS_BOUND_DEVICE;
+	return TG_REASON_COUNT;
+}
+
+tg_inline void tg_connect_verdict(struct tg_connect_out *out, uint32_t reason)
+{
+	__builtin_memset(out, 0, sizeof(*out));
+	out->reason = reason;
+	out->action = reason == TG_DENY_CAPTURE_ADDRESS || reason == TG_DENY_STATE ? TG_ACTION_DENY : TG_ACTION_PASS;
+}
+
+/* The address that listeners and the application itself should see as the client's. Loopback is what the kernel would
+ * choose towards a capture address, never what reaches a peer. All zero when the pod has no address of that family. */
+tg_inline void tg_connect_client(struct tg_addr *client, const struct tg_connect_in *in, const struct tg_pod *pod)
+{
+	if (!tg_addr_is_any(&in->bound) && !tg_addr_is_loopback(&in->bound) && !tg_addr_is_capture(&in->bound))
+		tg_addr_copy(client, &in->bound);
+	else
+		tg_addr_copy(client, tg_addr_is_v4(&in->dst) ? &pod->ip4 : &pod->ip6);
+}
+
+/* For a connect() that passed the screen. dest is the most specific row for in->dst, NULL if there is none. */
+tg_inline void tg_connect_route(struct tg_connect_out *out, const struct tg_connect_in *in, const struct tg_pod *pod,
+				const struct tg_dest *dest)
+{
+	int v4 = tg_addr_is_v4(&in->dst);
+	uint16_t port_be;
+
+	if (!dest)
+		return tg_connect_verdict(out, TG_PASS_UNKNOWN);
+	if (dest->tier == TG_TIER_DIRECT)
+		return tg_connect_verdict(out, TG_PASS_WORKLOAD);
+	if (dest->tier != TG_TIER_FASTPATH && dest->tier != TG_TIER_ENVOY)
+		return tg_connect_verdict(out, TG_PASS_UNKNOWN);
+	if (!v4 && !(pod->flags & TG_POD_V6_CAPTURE))
+		return tg_connect_verdict(out, TG_PASS_NO_V6_CAPTURE);
+	if (dest->tier == TG_TIER_FASTPATH)
+		port_be = v4 ? pod->fastpath4_be : pod->fastpath6_be;
+	else
+		port_be = v4 ? pod->envoy4_be : pod->envoy6_be;
+	if (!port_be)
+		return tg_connect_verdict(out, TG_PASS_NO_LISTENER);
+	tg_connect_verdict(out, dest->tier == TG_TIER_FASTPATH ? TG_REDIRECT_FASTPATH : TG_REDIRECT_ENVOY);
+	out->action = TG_ACTION_REDIRECT;
+	tg_addr_of_tier(&out->to, dest->tier, v4);
+	out->to_port_be = port_be;
+	tg_addr_copy(&out->flow.dst, &in->dst);
+	tg_connect_client(&out->flow.client, in, pod);
+	out->flow.dst_port_be = in->dst_port_be;
+	out->flow.tier = dest->tier;
+	out->flow.service = dest->service;
+}
+#endif

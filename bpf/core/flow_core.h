@@ -1,0 +1,41 @@
+/* Records of captured connections: their keys, and when they go. */
+#ifndef TG_FLOW_CORE_H
+#define TG_FLOW_CORE_H
+#include "../include/tg_reason.h"
+#include "addr_core.h"
+#include "core_io.h"
+
+/* Key of the record of a connection. Returns 0 and leaves an all-zero key unless `listener` is a capture address. */
+tg_inline int tg_flow_key_of(struct tg_flow_key *key, uint64_t netns_cookie, const struct tg_addr *client,
+			     uint16_t client_port_be, const struct tg_addr *listener, uint16_t listener_port_be)
+{
+	uint32_t tier = tg_addr_tier(listener);
+
+	__builtin_memset(key, 0, sizeof(*key));
+	if (!tier)
+		return 0;
+	key->netns_cookie = netns_cookie;
+	tg_addr_copy(&key->src, client);
+	key->src_port_be = client_port_be;
+	key->listener_port_be = listener_port_be;
+	key->tier = tier;
+	return 1;
+}
+
+/* Whether the record must outlive the client's socket that goes from old_state (enum of tcp_states.h) to CLOSE.
+ * After close() a client's socket ends in FIN_WAIT2 as soon as its FIN is acknowledged (a stub stays), although the
+ * listener may not even have accepted the connection: then the accepted socket takes the record with it. Every other way means that the other
+ * side has finished, or that the connection was reset. */
+tg_inline int tg_flow_outlives_client(uint32_t old_state)
+{
+	return old_state == 5 /* BPF_TCP_FIN_WAIT2 */;
+}
+
+/* sk_lookup: whether a new connection to `local` may go on. Answers TG_REASON_COUNT for what is not ours. */
+tg_inline uint32_t tg_lookup_decide(const struct tg_addr *local, int recorded)
+{
+	if (!tg_addr_is_capture(local))
+		return TG_REASON_COUNT;
+	return recorded ? TG_LOOKUP_CAPTURED : TG_LOOKUP_DENY_UNRECORDED;
+}
+#endif

@@ -1,0 +1,48 @@
+/* What getpeername, getsockname and accept say about captured connections. */
+#ifndef TG_NAMES_CORE_H
+#define TG_NAMES_CORE_H
+#include "../include/tg_reason.h"
+#include "addr_core.h"
+#include "core_io.h"
+
+tg_inline void tg_name_show(struct tg_name_out *out, uint32_t reason, const struct tg_addr *addr, uint16_t port_be)
+{
+	out->reason = reason;
+	out->port_be = port_be;
+	out->pad = 0;
+	tg_addr_copy(&out->addr, addr);
+}
+
+tg_inline void tg_name_keep(struct tg_name_out *out)
+{
+	__builtin_memset(out, 0, sizeof(*out));
+	out->reason = TG_REASON_COUNT;
+}
+
+/* Application, getpeername: the dialled address. `kernel` is what the kernel would say; `sock` NULL = not captured.
+ * A socket may be disconnected (AF_UNSPEC) and used again, so only a capture address is ever replaced. */
+tg_inline void tg_name_peer(struct tg_name_out *out, const struct tg_addr *kernel, const struct tg_sock *sock)
+{
+	if (!sock || !tg_addr_is_capture(kernel))
+		return tg_name_keep(out);
+	tg_name_show(out, TG_NAME_PEER_RESTORED, &sock->flow.dst, sock->flow.dst_port_be);
+}
+
+/* Application, getsockname: the pod's address and the real port. */
+tg_inline void tg_name_own(struct tg_name_out *out, const struct tg_addr *kernel, const struct tg_sock *sock)
+{
+	if (!sock || tg_addr_is_any(kernel) || tg_addr_is_zero(&sock->flow.client))
+		return tg_name_keep(out);
+	if (!tg_addr_is_loopback(kernel) && !tg_addr_is_capture(kernel))
+		return tg_name_keep(out);
+	tg_name_show(out, TG_NAME_SOCK_RESTORED, &sock->flow.client, 0);
+}
+
+/* Envoy, accept and getpeername on what it accepted: the client pod's address and the client's real port. */
+tg_inline void tg_name_client(struct tg_name_out *out, const struct tg_flow *flow)
+{
+	if (!flow || tg_addr_is_zero(&flow->client))
+		return tg_name_keep(out);
+	tg_name_show(out, TG_NAME_CLIENT_SHOWN, &flow->client, 0);
+}
+#endif

@@ -1,0 +1,30 @@
+/* sk_lookup in a pod's netns: a SYN to a capture address that no connect hook recorded is reset. One instance per pod. */
+#include "include/tg_maps.h"
+#include "core/ctx.h"
+#include "core/flow_core.h"
+
+/* The netns that this instance is attached to; sk_lookup has no helper that tells it. Set by the loader. */
+const volatile uint64_t tg_netns_cookie = 0;
+
+SEC("sk_lookup")
+int tg_lookup(struct bpf_sk_lookup *ctx)
+{
+	struct tg_flow_key key;
+	struct tg_conn conn;
+	uint32_t reason;
+	int recorded;
+
+	if (ctx->protocol != 6 /* IPPROTO_TCP */)
+		return SK_PASS;
+	tg_conn_from_sk_lookup(&conn, ctx);
+	if (!tg_addr_is_capture(&conn.local))
+		return SK_PASS;
+	recorded = tg_flow_key_of(&key, tg_netns_cookie, &conn.remote, conn.remote_port_be, &conn.local,
+				  conn.local_port_be) &&
+		   bpf_map_lookup_elem(&tg_flows, &key);
+	reason = tg_lookup_decide(&conn.local, recorded);
+	tg_count(reason);
+	return reason == TG_LOOKUP_DENY_UNRECORDED ? SK_DROP : SK_PASS;
+}
+
+char LICENSE[] SEC("license") = "GPL";

@@ -1,0 +1,117 @@
+/* getpeername, getsockname and accept: what programs are told about captured connections. */
+#include "include/tg_maps.h"
+#include "core/ctx.h"
+#include "core/flow_core.h"
+#include "core/names_core.h"
+
+static __always_inline const struct tg_sock *tg_captured(struct bpf_sock_addr *ctx)
+{
+	return ctx->sk ? bpf_sk_storage_get(&tg_socks, ctx->sk, 0, 0) : 0;
+}
+
+/* The record of a connection that a listener on a capture address accepted. */
+static __always_inline const struct tg_flow *tg_accepted(struct bpf_sock_addr *ctx)
+{
+	struct tg_flow_key key;
+	struct tg_conn conn = {};
+
+	if (!ctx->sk)
+		return 0;
+	tg_conn_from_sock(&conn, ctx->sk);
+	if (!tg_addr_is_capture(&conn.local))
+		return 0;
+	if (!tg_flow_key_of(&key, bpf_get_netns_cookie(ctx), &conn.remote, conn.remote_port_be, &conn.local,
+			    conn.local_port_be))
+		return 0;
+	return bpf_map_lookup_elem(&tg_flows, &key);
+}
+
+static __always_inline int tg_show4(struct bpf_sock_addr *ctx, const struct tg_name_out *out)
+{
+	if (out->reason == TG_REASON_COUNT || !tg_addr_is_v4(&out->addr))
+		return 1;
+	ctx->user_ip4 = tg_addr_word(&out->addr, 3);
+	if (out->port_be)
+		ctx->user_port = out->port_be;
+	tg_count(out->reason);
+	return 1;
+}
+
+static __always_inline int tg_show6(struct bpf_sock_addr *ctx, const struct tg_name_out *out)
+{
+	if (out->reason == TG_REASON_COUNT)
+		return 1;
+	ctx->user_ip6[0] = tg_addr_word(&out->addr, 0);
+	ctx->user_ip6[1] = tg_addr_word(&out->addr, 1);
+	ctx->user_ip6[2] = tg_addr_word(&out->addr, 2);
+	ctx->user_ip6[3] = tg_addr_word(&out->addr, 3);
+	if (out->port_be)
+		ctx->user_port = out->port_be;
+	tg_count(out->reason);
+	return 1;
+}
+
+SEC("cgroup/getpeername4")
+int tg_getpeername4(struct bpf_sock_addr *ctx)
+{
+	struct tg_name_out out;
+	struct tg_addr kernel;
+
+	tg_addr_set_v4(&kernel, ctx->user_ip4);
+	tg_name_peer(&out, &kernel, tg_captured(ctx));
+	return tg_show4(ctx, &out);
+}
+
+SEC("cgroup/getpeername6")
+int tg_getpeername6(struct bpf_sock_addr *ctx)
+{
+	struct tg_name_out out;
+	struct tg_addr kernel;
+
+	TG_CTX_ADDR6(&kernel, ctx->user_ip6);
+	tg_name_peer(&out, &kernel, tg_captured(ctx));
+	return tg_show6(ctx, &out);
+}
+
+SEC("cgroup/getsockname4")
+int tg_getsockname4(struct bpf_sock_addr *ctx)
+{
+	struct tg_name_out out;
+	struct tg_addr kernel;
+
+	tg_addr_set_v4(&kernel, ctx->user_ip4);
+	tg_name_own(&out, &kernel, tg_captured(ctx));
+	return tg_show4(ctx, &out);
+}
+
+SEC("cgroup/getsockname6")
+int tg_getsockname6(struct bpf_sock_addr *ctx)
+{
+	struct tg_name_out out;
+	struct tg_addr kernel;
+
+	TG_CTX_ADDR6(&kernel, ctx->user_ip6);
+	tg_name_own(&out, &kernel, tg_captured(ctx));
+	return tg_show6(ctx, &out);
+}
+
+/* Envoy's cgroup only. The kernel asks the same hook for what accept() returns. */
+SEC("cgroup/getpeername4")
+int tg_client4(struct bpf_sock_addr *ctx)
+{
+	struct tg_name_out out;
+
+	tg_name_client(&out, tg_accepted(ctx));
+	return tg_show4(ctx, &out);
+}
+
+SEC("cgroup/getpeername6")
+int tg_client6(struct bpf_sock_addr *ctx)
+{
+	struct tg_name_out out;
+
+	tg_name_client(&out, tg_accepted(ctx));
+	return tg_show6(ctx, &out);
+}
+
+char LICENSE[] SEC("license") = "GPL";

@@ -1,0 +1,75 @@
+/* Records of captured connections: written when the client's source port is known and before its SYN leaves,
+ * removed when both ends are gone. Runs for the clients' sockets and for those that the listeners accepted. */
+#include "include/tg_maps.h"
+#include "core/ctx.h"
+#include "core/flow_core.h"
+
+#define TG_TCP_CLOSE 7
+
+/* The client's socket, about to send its SYN. */
+static __always_inline void tg_record(struct bpf_sock_ops *ops, struct tg_sock *sock)
+{
+	struct tg_flow_key key;
+	struct tg_conn conn;
+	struct tg_flow flow;
+
+	tg_conn_from_sock_ops(&conn, ops);
+	if (!tg_flow_key_of(&key, bpf_get_netns_cookie(ops), &conn.local, conn.local_port_be, &conn.remote,
+			    conn.remote_port_be))
+		return;
+	/* Close of this socket must be seen, or the record would stay. */
+	bpf_sock_ops_cb_flags_set(ops, ops->bpf_sock_ops_cb_flags | BPF_SOCK_OPS_STATE_CB_FLAG);
+	flow = sock->flow;
+	if (bpf_map_update_elem(&tg_flows, &key, &flow, BPF_ANY))
+		return tg_count(TG_SOCKOPS_RECORD_FAILED); /* sk_lookup resets the connection */
+	sock->key = key;
+	tg_count(TG_SOCKOPS_RECORDED);
+}
+
+/* The key of the connection that this accepted socket is the listener's end of. */
+static __always_inline int tg_accepted_key(struct bpf_sock_ops *ops, struct tg_flow_key *key)
+{
+	struct tg_conn conn;
+
+	tg_conn_from_sock_ops(&conn, ops);
+	return tg_flow_key_of(key, bpf_get_netns_cookie(ops), &conn.remote, conn.remote_port_be, &conn.local,
+			      conn.local_port_be);
+}
+
+SEC("sockops")
+int tg_sockops(struct bpf_sock_ops *ops)
+{
+	struct bpf_sock *sk = ops->sk;
+	struct tg_flow_key key;
+	struct tg_sock *sock;
+
+	if (!sk || (ops->family != TG_AF_INET && ops->family != TG_AF_INET6))
+		return 1;
+	switch (ops->op) {
+	case BPF_SOCK_OPS_TCP_CONNECT_CB:
+		sock = bpf_sk_storage_get(&tg_socks, sk, 0, 0);
+		if (sock)
+			tg_record(ops, sock);
+		break;
+	case BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB:
+		if (tg_accepted_key(ops, &key))
+			bpf_sock_ops_cb_flags_set(ops, ops->bpf_sock_ops_cb_flags | BPF_SOCK_OPS_STATE_CB_FLAG);
+		break;
+	case BPF_SOCK_OPS_STATE_CB:
+		if (ops->args[1] != TG_TCP_CLOSE)
+			break;
+		sock = bpf_sk_storage_get(&tg_socks, sk, 0, 0);
+		if (sock) {
+			key = sock->key;
+			if (!key.tier || tg_flow_outlives_client(ops->args[0]))
+				break;
+		} else if (!tg_accepted_key(ops, &key)) {
+			break;
+		}
+		bpf_map_delete_elem(&tg_flows, &key);
+		break;
+	}
+	return 1;
+}
+
+char LICENSE[] SEC("license") = "GPL";

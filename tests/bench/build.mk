@@ -1,0 +1,16 @@
+# The load tools of `make bench`: build/bench/{l4server,l4load,httpserver,httpload}.
+BENCH_TOOLS := $(patsubst %,$(BUILD)/bench/%,l4server l4load httpserver httpload)
+BENCH_CFLAGS := -std=gnu11 -D_GNU_SOURCE -O2 -g -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes
+BUILD_TARGETS += $(BENCH_TOOLS)
+
+$(BENCH_TOOLS): $(BUILD)/bench/%: tests/bench/%.c tests/bench/net.c tests/bench/net.h tests/bench/build.mk
+	@mkdir -p $(@D)
+	$(CC) $(BENCH_CFLAGS) -o $@ $< tests/bench/net.c -pthread
+
+.PHONY: bench-readme
+# QUICK=1: two very short rounds, to see that everything runs. PODS=own: without Tidegate, on two bare pods.
+bench: setup ## measure every path on the same two pods, write build/bench.json (QUICK=1 for a smoke test)
+	$(PY) -m tests.bench $(if $(QUICK),--quick) $(if $(PODS),--pods $(PODS)) -o $(BUILD)/bench.json
+
+bench-readme: ## write the benchmark table of README.md from build/bench.json
+	$(PY) -m tests.bench.readme --bench $(BUILD)/bench.json

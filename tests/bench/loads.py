@@ -1,0 +1,65 @@
+"""What is measured: loads (a program and its arguments) and the metrics that each of them yields. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One figure of a run: its name in bench.json (without placement), unit, and key in the tool's output."""
+
+    name: str
+    unit: str
+    key: str
+    higher_is_better: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """One program run. `port` is the offset of the server's port from the base port of its room."""
+
+    name: str
+    tool: str
+    port: int
+    mode: str
+    argument: str
+    metrics: tuple[Metric, ...]
+
+    def command(self, tools: Path, host: str, port: int, seconds: float) -> list[str]:
+        """The command line that loads host:port for that many seconds."""
+        if self.tool == "httpload":
+            return [str(tools / self.tool), host, str(port), f"{seconds:g}", self.argument, "server.bench:7010"]
+        extra = [self.argument] if self.argument else []
+        return [str(tools / self.tool), self.mode, host, str(port), f"{seconds:g}", *extra]
+
+
+ECHO, SINK, ONCE, HTTP = 0, 1, 2, 9
+
+LOADS = (
+    Load("rr64", "l4load", ECHO, "rr", "64", (Metric("l4.samenode.rr64", "us", "mean_us", False),)),
+    Load("rr16k", "l4load", ECHO, "rr", "16384", (Metric("l4.samenode.rr16k", "us", "mean_us", False),)),
+    Load("bulk", "l4load", SINK, "bulk", "", (Metric("l4.samenode.bulk", "Gbit/s", "gbit_s", True),)),
+    Load("conn", "l4load", ONCE, "conn", "", (Metric("l4.samenode.conn", "1/s", "per_second", True),)),
+    Load(
+        "http1",
+        "httpload",
+        HTTP,
+        "",
+        "1",
+        (Metric("l7.p50", "us", "p50_us", False), Metric("l7.p99", "us", "p99_us", False)),
+    ),
+    Load("http32", "httpload", HTTP, "", "32", (Metric("l7.rps", "1/s", "per_second", True),)),
+)
+
+
+def figures(output: str) -> Mapping[str, float]:
+    """The numbers in a tool's one JSON line. Raises ValueError if there is none or nothing was counted."""
+    value = json.loads(output)
+    numbers = {key: float(number) for key, number in value.items() if isinstance(number, (int, float))}
+    if not numbers.get("count", numbers.get("bytes", 0)):
+        raise ValueError(f"nothing was counted: {output.strip()}")
+    return numbers

@@ -1,0 +1,98 @@
+"""Writes the benchmark table of README.md from build/bench.json: `python -m tests.bench.readme [--check]`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+BEGIN, END = "<!-- bench:begin -->", "<!-- bench:end -->"
+COLUMNS = {
+    "direct": "no mesh",
+    "tidegate": "**Tidegate**",
+    "envoy2_iptables": "two Envoys + iptables",
+    "haproxy": "HAProxy (no interception)",
+}
+WORDS = {
+    "l4.samenode.rr64": "round trip, 64 B",
+    "l4.samenode.rr16k": "round trip, 16 KiB",
+    "l4.samenode.bulk": "one bulk stream",
+    "l4.samenode.conn": "new connections",
+    "l7.p50": "HTTP 1 KiB, 1 connection, median",
+    "l7.p99": "HTTP 1 KiB, 1 connection, p99",
+    "l7.rps": "HTTP 1 KiB, 32 connections",
+}
+PLACES = {"1core": "Everything on one CPU (the CPU cost)", "free": "Wherever the scheduler likes"}
+
+
+def figure(value: float | None, unit: str) -> str:
+    """A number with as many digits as mean something."""
+    if value is None:
+        return "–"
+    if unit == "1/s":
+        return f"{value:,.0f}/s".replace(",", " ")
+    return f"{value:.1f} {unit.replace('us', 'µs')}"
+
+
+def value_of(result: dict[str, Any], column: str) -> float | None:
+    """A contestant's median."""
+    value = result[column] if column in result else result["peers"].get(column)
+    return None if value is None else float(value)
+
+
+def cell(result: dict[str, Any], column: str) -> str:
+    """A median, and how it compares with no mesh."""
+    value, direct = value_of(result, column), value_of(result, "direct")
+    text = figure(value, result["unit"])
+    return text if column == "direct" or not value or not direct else f"{text} ({value / direct:.2f}×)"
+
+
+def table(bench: dict[str, Any]) -> str:
+    """The Markdown between the markers. Raises ValueError on figures that nobody should quote."""
+    machine = bench["machine"]
+    if machine["quick"] or any(result["tidegate"] is None for result in bench["results"]):
+        raise ValueError("bench.json is of a smoke test or without tidegate: run `make bench` first")
+    lines = [
+        f"Linux {machine['kernel']}, {machine['cpu']}, {machine['cpus']} CPUs; medians of {machine['rounds']} "
+        f"interleaved runs of {machine['seconds']:g} s; in brackets relative to no mesh. Written by `make bench "
+        "bench-readme`.",
+    ]
+    for placement, title in PLACES.items():
+        lines += ["", f"| {title} | {' | '.join(COLUMNS.values())} |", "|---|" + "---:|" * len(COLUMNS)]
+        for result in bench["results"]:
+            name, _, where = result["name"].rpartition(".")
+            if where == placement:
+                row = " | ".join(cell(result, column) for column in COLUMNS)
+                lines.append(f"| {WORDS.get(name, name)} (`{result['name']}`) | {row} |")
+    return "\n".join(lines)
+
+
+def replaced(text: str, body: str) -> str:
+    """The text with `body` between the markers. Raises ValueError unless both are there once, in order."""
+    head, begin, rest = text.partition(BEGIN)
+    _, end, tail = rest.partition(END)
+    if not begin or not end or BEGIN in rest or END in tail:
+        raise ValueError(f"README.md needs one {BEGIN} and after it one {END}")
+    return f"{head}{BEGIN}\n{body}\n{END}{tail}"
+
+
+def main() -> int:
+    """Exit 0, or 1 with --check when the table is not the one of bench.json."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="change nothing, say whether README.md is up to date")
+    parser.add_argument("--bench", type=Path, default=ROOT / "build" / "bench.json")
+    parser.add_argument("--readme", type=Path, default=ROOT / "README.md")
+    options = parser.parse_args()
+    old = options.readme.read_text(encoding="utf-8")
+    new = replaced(old, table(json.loads(options.bench.read_text(encoding="utf-8"))))
+    if options.check:
+        return 0 if new == old else 1
+    options.readme.write_text(new, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

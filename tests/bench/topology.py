@@ -1,0 +1,151 @@
+"""The two pods on which everything is measured: those of a lab, or two that the benchmark makes itself."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any, Protocol
+
+from tests.bench.loads import ECHO, HTTP, ONCE, SINK
+from tests.bench.processes import BenchError, run
+
+LAB = "bench"
+NAMESPACE = "bench"
+SERVICE = "server"
+MESH_PORT = 7001  # of the containers in pods.yaml and of their Service
+NETNS = "tgbench"
+
+
+@dataclass(frozen=True, slots=True)
+class Pod:
+    """A network namespace with an address, and the cgroup that makes a process in it one of the pod's own."""
+
+    netns: Path
+    ip: str
+    cgroup: Path | None = None
+
+    def command(self, command: Sequence[str], *, in_cgroup: bool = False) -> list[str]:
+        """The command line that runs `command` here; every launcher execs, so its pid is the program's.
+
+        Without in_cgroup the process is in the pod's network only: no cgroup program of the mesh sees its sockets.
+        """
+        entered = ["nsenter", f"--net={self.netns}", "--", *command]
+        if not in_cgroup:
+            return entered
+        if self.cgroup is None:
+            raise BenchError(f"{self.netns.name} has no cgroup")
+        # A socket belongs to the cgroup in which it was created: enter first.
+        return ["sh", "-c", 'echo $$ > "$0/cgroup.procs" && exec "$@"', str(self.cgroup), *entered]
+
+
+class Topology(Protocol):
+    """Where the pods come from. up() once, down() leaves nothing."""
+
+    client: Pod
+    server: Pod
+    mesh: str  # the address of the server's Service, "" if there is no mesh here
+
+    def up(self) -> None:
+        """Make the pods; raises BenchError."""
+
+    def down(self) -> None:
+        """Remove what up() made, also after a failure half-way."""
+
+    def pids(self) -> set[int]:
+        """Processes of the path that belong to the topology: agents, their Envoys, the pods' containers."""
+
+
+class OwnPods:
+    """Two network namespaces on a bridge that has a namespace of its own. No mesh."""
+
+    mesh = ""
+
+    def __init__(self) -> None:
+        root = Path("/run/netns")
+        self.client = Pod(root / f"{NETNS}-client", "10.98.7.2")
+        self.server = Pod(root / f"{NETNS}-server", "10.98.7.3")
+        self._fabric = f"{NETNS}-fabric"
+
+    def up(self) -> None:
+        self.down()  # what a killed run left
+        run("ip", "netns", "add", self._fabric)
+        run("ip", "-n", self._fabric, "link", "add", "bridge", "type", "bridge")
+        run("ip", "-n", self._fabric, "link", "set", "bridge", "up")
+        for port, pod in (("client", self.client), ("server", self.server)):
+            name = pod.netns.name
+            run("ip", "netns", "add", name)
+            run("ip", "-n", self._fabric, "link", "add", port, "type", "veth", "peer", "name", "eth0", "netns", name)
+            run("ip", "-n", self._fabric, "link", "set", port, "master", "bridge", "up")
+            run("ip", "-n", name, "link", "set", "lo", "up")
+            run("ip", "-n", name, "address", "add", f"{pod.ip}/24", "dev", "eth0")
+            run("ip", "-n", name, "link", "set", "eth0", "up")
+
+    def down(self) -> None:
+        for name in (self._fabric, self.client.netns.name, self.server.netns.name):
+            if (self.client.netns.parent / name).exists():
+                run("ip", "netns", "delete", name)
+
+    def pids(self) -> set[int]:
+        return set()
+
+
+class LabPods:
+    """The pods of pods.yaml in a lab of their own, reached by the Service's address through Tidegate."""
+
+    mesh = ""
+
+    def __init__(self, tidegate: Path, manifest: Path) -> None:
+        self._tidegate, self._manifest = tidegate, manifest
+
+    def up(self) -> None:
+        # Imported here: the rest of the benchmark also runs where the agent is not built.
+        from tidegate.lab.paths import LabPaths
+
+        os.environ["TIDEGATE_LAB"] = LAB
+        self.down()  # what a killed run left
+        run(self._tidegate, "lab", "up", "-f", self._manifest)
+        paths = LabPaths.of(LAB)
+        self._cgroup = paths.cgroup
+        found = {row["name"]: row for row in self._json("lab", "pods") if row["namespace"] == NAMESPACE}
+        for name in ("client", "server"):
+            row = found.get(name)
+            if row is None or not row["enrolled"]:
+                raise BenchError(f"pod {NAMESPACE}/{name} is not enrolled: {row}")
+            (netns,) = paths.fabric.parent.glob(f"{paths.netns_prefix}{NAMESPACE}_{name}-*")
+            cgroup = paths.node_cgroup(row["node"]) / "pods" / f"{NAMESPACE}_{name}"
+            setattr(self, name, Pod(netns, row["ip"], cgroup))
+        self.mesh = self._service_address()
+
+    def _service_address(self) -> str:
+        """The IPv4 address of the Service in the data plane. Raises BenchError unless L4 and L7 take their tiers."""
+        tiers: dict[str, dict[int, str]] = {}
+        for row in self._json("services"):
+            if row["service"].startswith(f"{SERVICE}.{NAMESPACE}.svc.") and ip_address(row["address"]).version == 4:
+                tiers.setdefault(row["address"], {})[row["port"]] = row["tier"]
+        wanted = {MESH_PORT + ECHO: "fastpath", MESH_PORT + SINK: "fastpath", MESH_PORT + ONCE: "fastpath"}
+        wanted[MESH_PORT + HTTP] = "envoy"
+        if list(tiers.values()) != [wanted]:
+            raise BenchError(f"the data plane has {tiers} for the Service, not {wanted}")
+        return next(iter(tiers))
+
+    def _json(self, *command: str) -> list[dict[str, Any]]:
+        value: list[dict[str, Any]] = json.loads(run(self._tidegate, *command, "-o", "json"))
+        return value
+
+    def down(self) -> None:
+        run(self._tidegate, "lab", "down")
+
+    def pids(self) -> set[int]:
+        pids: set[int] = set()
+        for procs in self._cgroup.rglob("cgroup.procs"):
+            with contextlib.suppress(OSError):
+                pids |= {int(pid) for pid in procs.read_text().split()}
+        return pids
+
+    client: Pod
+    server: Pod

@@ -1,0 +1,127 @@
+"""Runs the decision functions in the kernel (BPF_PROG_TEST_RUN of build/bpf/test/decisions.t.bpf.o) on JSON cases."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+from pathlib import Path
+from socket import htons, ntohs
+from typing import Any
+
+from cffi import FFI
+from tests.bpf.pod import OBJECTS
+
+from tidegate.bpf.abi import REASONS, checked, lib
+from tidegate.bpf.abi import ffi as native
+from tidegate.bpf.ffi_build import declarations
+from tidegate.bpf.objects import BpfObject
+from tidegate.model.net import from_wire, to_wire
+
+ROOT = Path(__file__).resolve().parents[2]
+HEADERS = ("bpf/include/tg_abi.h", "bpf/include/tg_reason.h", "bpf/core/core_io.h", "tests/bpf/case.h")
+XDP_PASS = 2
+NO_REASON = len(REASONS)
+ACTIONS = {1: "pass", 2: "redirect", 3: "deny"}
+
+ffi = FFI()
+ffi.cdef(declarations(tuple(ROOT / header for header in HEADERS)))
+
+
+class Decisions:
+    """The loaded test programs; a context manager."""
+
+    def __init__(self) -> None:
+        self._object = BpfObject(OBJECTS / "test" / "decisions.t.bpf.o")
+        self._object.load()
+
+    def close(self) -> None:
+        self._object.close()
+
+    def connect(self, case: dict[str, Any]) -> dict[str, Any]:
+        """The answer to a case of tests/vectors/connect, in the form of its `expect`."""
+        c = ffi.new("struct tg_connect_case *")
+        _put(c.settings, agent_cgroup=11, envoy_cgroup=12)
+        _put(getattr(c, "in"), dst=case["dst"], bound=case["bound"], dst_port_be=case["port"])
+        _put(getattr(c, "in"), cgroup=case["cgroup"], protocol=case["protocol"], bound_dev_if=case["device"])
+        if case["pod"] is not None:
+            c.has_pod = 1
+            pod = case["pod"]
+            _put(c.pod, ip4=pod["ip4"], ip6=pod["ip6"], flags=int(pod["v6_capture"]))
+            for name in ("fastpath4", "fastpath6", "envoy4", "envoy6"):
+                _put(c.pod, **{f"{name}_be": pod[name]})
+        if case["dest"] is not None:
+            c.has_dest = 1
+            _put(c.dest, **case["dest"])
+        self._run("test_connect", c)
+        out = c.out
+        answer: dict[str, Any] = {"action": ACTIONS[out.action], "reason": reason(out.reason)}
+        if out.action == 2:
+            answer |= {"to": _address(out.to), "to_port": ntohs(out.to_port_be), "flow": _flow(out.flow)}
+        else:
+            assert not any(ffi.buffer(ffi.addressof(c, "out"))[8:]), "nothing but a redirection says where to"
+        return answer
+
+    def names(self, case: dict[str, Any]) -> dict[str, Any]:
+        c = ffi.new("struct tg_name_case *")
+        _put(c, kernel=case["kernel"])
+        for name in ("sock", "flow"):
+            if case[name] is not None:
+                row = case[name]
+                _put(c, **{f"has_{name}": 1})
+                target = c.sock.flow if name == "sock" else c.flow
+                _put(target, dst=row["dst"], dst_port_be=row["port"], client=row["client"])
+        self._run("test_names", c)
+        return {name: _name(getattr(c, name)) for name in ("peer", "own", "client")}
+
+    def flow(self, case: dict[str, Any]) -> dict[str, Any]:
+        c = ffi.new("struct tg_flow_case *", {"netns_cookie": 99})
+        (local, local_port), (remote, remote_port) = case["local"], case["remote"]
+        _put(c.conn, local=local, local_port_be=local_port, remote=remote, remote_port_be=remote_port)
+        _put(c, recorded=int(case["recorded"]), old_state=case["old_state"])
+        self._run("test_flow", c)
+        if c.has_key:
+            key = c.key
+            assert (key.netns_cookie, _address(key.src), ntohs(key.src_port_be), ntohs(key.listener_port_be)) == (
+                99,
+                local,
+                local_port,
+                remote_port,
+            )
+        return {"tier": c.key.tier, "lookup": reason(c.lookup), "outlives": bool(c.outlives)}
+
+    def _run(self, program: str, case: Any) -> None:
+        packet = ffi.buffer(case)
+        data = native.from_buffer("char[]", packet, require_writable=True)
+        assert checked(lib.tgb_prog_run(self._object.program(program).fd, data, len(packet)), program) == XDP_PASS
+
+
+def reason(number: int) -> str | None:
+    return None if number == NO_REASON else REASONS[number]
+
+
+def _put(target: Any, **values: Any) -> None:
+    for name, value in values.items():
+        if name.endswith("_be"):
+            setattr(target, name, htons(value))
+        elif isinstance(value, int):
+            setattr(target, name, value)
+        else:
+            getattr(target, name).ip = to_wire(ip_address(value)) if value is not None else bytes(16)
+
+
+def _address(raw: Any) -> str | None:
+    data = bytes(ffi.buffer(raw.ip))
+    return str(from_wire(data)) if any(data) else None
+
+
+def _flow(raw: Any) -> dict[str, Any]:
+    return {
+        "dst": _address(raw.dst),
+        "port": ntohs(raw.dst_port_be),
+        "client": _address(raw.client),
+        "tier": raw.tier,
+        "service": raw.service,
+    }
+
+
+def _name(raw: Any) -> list[Any] | None:
+    return None if raw.reason == NO_REASON else [_address(raw.addr), ntohs(raw.port_be)]

@@ -1,0 +1,237 @@
+"""connect(): what is captured reaches a listener inside the pod and nobody notices; the rest is left alone."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from dataclasses import replace
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.bpf.pod import Dialled, Pod, ip
+from tests.support.eventually import eventually
+
+from tidegate.bpf.abi import lib
+from tidegate.bpf.datapath import Datapath
+from tidegate.model.snapshot import Tier
+
+VIP4, VIP6, PORT = "10.96.0.10", "fd00:96::10", 9080
+V6 = socket.AF_INET6
+
+
+def offer(datapath: Datapath, tier: Tier, port: int = PORT) -> None:
+    datapath.set_destination(ip_address(VIP4), port, tier, 7)
+    datapath.set_destination(ip_address(VIP6), port, tier, 8)
+
+
+@pytest.mark.parametrize("tier", [Tier.FASTPATH, Tier.ENVOY])
+@pytest.mark.parametrize(
+    ("vip", "how", "version"),
+    [(VIP4, {}, 4), (VIP6, {}, 6), (f"::ffff:{VIP4}", {"family": V6}, 4), (VIP6, {"v6only": True}, 6)],
+    ids=["v4", "v6", "v4-mapped", "v6only"],
+)
+def test_dial_reaches_the_listener_and_names_are_kept(
+    datapath: Datapath, pod: Pod, tier: Tier, vip: str, how: dict[str, object], version: int
+) -> None:
+    offer(datapath, tier)
+    client = pod.dial(vip, PORT, **how)
+    assert not client.failed
+    server, shown_client = pod.accept(pod.listeners[tier, version])
+
+    own = {4: pod.ip4, 6: pod.ip6}[version]
+    source_port = client.own[1]
+    assert client.peer == (vip, PORT)
+    assert client.own[0] == (f"::ffff:{own}" if "family" in how else own)
+
+    source = {4: "127.0.0.1", 6: str(pod.listeners[tier, 6].getsockname()[0])}[version]
+    record = datapath.flow(pod.flow_key(tier, version, (source, source_port)))
+    assert record is not None
+    assert (record.destination, record.port) == (ip_address(vip.removeprefix("::ffff:")), PORT)
+    assert record.client == ip_address(own)
+    assert (record.tier, record.service) == (tier, 7 if version == 4 else 8)
+    # Envoy is told the pod's address; the fast path needs the one that the kernel has, for its key.
+    assert shown_client == (own if tier is Tier.ENVOY else source, source_port)
+
+    client.sock.sendall(b"ping")
+    assert server.recv(16) == b"ping"
+    server.sendall(b"pong")
+    assert client.sock.recv(16) == b"pong"
+
+    client.close()
+    server.close()
+    eventually(lambda: datapath.flow_count() == 0, "the record goes with the connection")
+
+
+def counted(datapath: Datapath, reason: str) -> int:
+    return datapath.counters()[reason]
+
+
+def test_any_port_row_and_more_specific_row(datapath: Datapath, pod: Pod) -> None:
+    datapath.set_destination(ip_address(VIP4), 0, Tier.FASTPATH, 1)
+    datapath.set_destination(ip_address(VIP4), 80, Tier.ENVOY, 2)
+    pod.dial(VIP4, 12345)
+    pod.accept(pod.listeners[Tier.FASTPATH, 4])
+    pod.dial(VIP4, 80)
+    pod.accept(pod.listeners[Tier.ENVOY, 4])
+
+
+def test_bound_address_is_the_clients_address(datapath: Datapath, pod: Pod) -> None:
+    offer(datapath, Tier.ENVOY)
+    ip("-n", pod.name, "address", "add", "10.77.0.200/24", "dev", "eth0")
+    client = pod.dial(VIP4, PORT, bind="10.77.0.200")
+    _, shown = pod.accept(pod.listeners[Tier.ENVOY, 4])
+    assert shown == client.own == ("10.77.0.200", client.own[1])
+    record = datapath.flow(pod.flow_key(Tier.ENVOY, 4, client.own))
+    assert record is not None
+    assert record.client == ip_address("10.77.0.200")
+
+
+def test_one_source_port_may_serve_two_destinations(datapath: Datapath, pod: Pod) -> None:
+    datapath.set_destination(ip_address(VIP4), 1, Tier.FASTPATH, 1)
+    datapath.set_destination(ip_address(VIP4), 2, Tier.ENVOY, 2)
+    pod.run(lambda: narrow_ports(41000))
+    first = pod.dial(VIP4, 1)
+    second = pod.dial(VIP4, 2)
+    assert (first.failed, second.failed) == ("", "")
+    assert first.own[1] == second.own[1] == 41000
+    for tier, port in ((Tier.FASTPATH, 1), (Tier.ENVOY, 2)):
+        record = datapath.flow(pod.flow_key(tier, 4, ("127.0.0.1", 41000)))
+        assert record is not None
+        assert (record.tier, record.port) == (tier, port)
+
+
+def narrow_ports(port: int) -> None:
+    """Leave the netns of the calling process one source port. /proc/sys/net follows the reader's netns."""
+    Path("/proc/sys/net/ipv4/ip_local_port_range").write_text(f"{port} {port}")
+
+
+class TestLeftAlone:
+    """A server of the pod at its own address, listed for the fast path: an untouched dial gets there."""
+
+    @pytest.fixture(autouse=True)
+    def _server(self, datapath: Datapath, pod: Pod) -> None:
+        self.datapath, self.pod = datapath, pod
+        self.server = pod.server(pod.ip4)
+        self.at = self.server.getsockname()
+        datapath.set_destination(ip_address(self.at[0]), self.at[1], Tier.FASTPATH, 1)
+
+    def untouched(self, client: Dialled) -> None:
+        assert not client.failed
+        assert client.peer == self.at
+        _, source = self.pod.accept(self.server)
+        assert source == client.own
+        assert self.datapath.flow_count() == 0
+
+    def test_unenrolled_netns(self) -> None:
+        self.datapath.delete_pod(self.pod.cookie)
+        before = counted(self.datapath, "pass_not_enrolled")
+        self.untouched(self.pod.dial(*self.at))
+        assert counted(self.datapath, "pass_not_enrolled") == before + 1
+
+    def test_agents_and_envoys_cgroups(self) -> None:
+        for cgroup in (self.pod.tree.agent, self.pod.tree.envoy):
+            self.untouched(self.pod.dial(*self.at, cgroup=cgroup))
+        assert counted(self.datapath, "pass_exempt_cgroup") == 2
+
+    def test_process_outside_of_the_nodes_cgroup(self) -> None:
+        self.untouched(self.pod.dial(*self.at, cgroup=self.pod.tree.outside))
+
+    def test_socket_bound_to_a_device(self) -> None:
+        self.untouched(self.pod.dial(*self.at, device="eth0"))
+        assert counted(self.datapath, "pass_bound_device") == 1
+
+    def test_direct_tier(self) -> None:
+        self.datapath.set_destination(ip_address(self.at[0]), self.at[1], Tier.DIRECT, 0)
+        self.untouched(self.pod.dial(*self.at))
+        assert counted(self.datapath, "pass_workload") == 1
+
+    def test_unknown_destination(self) -> None:
+        self.datapath.delete_destination(ip_address(self.at[0]), self.at[1])
+        self.untouched(self.pod.dial(*self.at))
+        assert counted(self.datapath, "pass_unknown") == 1
+
+    def test_tier_without_a_listener(self) -> None:
+        self.datapath.set_pod(self.pod.cookie, replace(self.pod.row(), fastpath4=0))
+        self.untouched(self.pod.dial(*self.at))
+        assert counted(self.datapath, "pass_no_listener") == 1
+
+    def test_enrolled_they_would_all_have_been_captured(self) -> None:
+        assert self.pod.dial(*self.at).peer == self.at
+        self.pod.accept(self.pod.listeners[Tier.FASTPATH, 4])
+        assert counted(self.datapath, "redirect_fastpath") == 1
+
+
+def test_localhost_of_the_pod_is_its_own(datapath: Datapath, pod: Pod) -> None:
+    for address in ("127.0.0.1", "::1"):
+        server = pod.server(address)
+        port = server.getsockname()[1]
+        datapath.set_destination(ip_address(address), port, Tier.FASTPATH, 1)
+        client = pod.dial(address, port)
+        assert (client.peer, client.own[0]) == ((address, port), address)
+        pod.accept(server)
+    assert counted(datapath, "pass_loopback") == 2
+
+
+def test_udp_is_untouched(datapath: Datapath, pod: Pod) -> None:
+    server = pod.run(lambda: udp_socket(pod.ip4))
+    at = server.getsockname()
+    datapath.set_destination(ip_address(at[0]), at[1], Tier.FASTPATH, 1)
+    peer = pod.run(lambda: udp_exchange(at))
+    assert peer == at
+    assert server.recv(16) == b"hello"
+    assert counted(datapath, "pass_not_tcp") == 1
+
+
+def udp_socket(address: str) -> socket.socket:
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.bind((address, 0))
+    return sock
+
+
+def udp_exchange(at: tuple[str, int]) -> tuple[str, int]:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.connect(at)
+        sock.send(b"hello")
+        peer: tuple[str, int] = sock.getpeername()
+        return peer
+
+
+def test_v6_without_capture_address_is_left_alone(datapath: Datapath, pod: Pod) -> None:
+    offer(datapath, Tier.FASTPATH)
+    datapath.set_pod(pod.cookie, pod.row(v6_capture=False))
+    assert pod.dial(VIP6, PORT).failed == "ENETUNREACH"  # what the pod's routes say about it
+    assert counted(datapath, "pass_no_v6_capture") == 1
+    assert not pod.dial(VIP4, PORT).failed
+
+
+@pytest.mark.parametrize("tier", [Tier.FASTPATH, Tier.ENVOY])
+@pytest.mark.parametrize("version", [4, 6])
+def test_dialling_a_capture_address_is_refused(datapath: Datapath, pod: Pod, tier: Tier, version: int) -> None:
+    address, port = pod.listeners[tier, version].getsockname()[:2]
+    refusal = "ECONNREFUSED" if lib.tgb_has_set_retval() else "EPERM"
+    assert pod.dial(address, port).failed == refusal
+    if version == 4:
+        assert pod.dial(f"::ffff:{address}", port, family=V6).failed == refusal
+    assert counted(datapath, "deny_capture_address") == (2 if version == 4 else 1)
+
+
+@pytest.mark.parametrize("where", ["pod", "localhost"])
+def test_socket_that_was_captured_and_connects_elsewhere(datapath: Datapath, pod: Pod, where: str) -> None:
+    offer(datapath, Tier.FASTPATH)
+    server = pod.server(pod.ip4 if where == "pod" else "127.0.0.1")
+    at = server.getsockname()
+    pod.listeners[Tier.FASTPATH, 4].close()
+    failed, peer, own = pod.run(lambda: connect_twice((VIP4, PORT), at))
+    assert failed == "ECONNREFUSED"
+    _, source = pod.accept(server)
+    assert (peer, own) == (at, source)
+    assert datapath.flow_count() == 0, "the refused connection left no record"
+
+
+def connect_twice(first: tuple[str, int], second: tuple[str, int]) -> tuple[str, Any, Any]:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as sock:
+        failed = errno.errorcode.get(sock.connect_ex(first), "")
+        sock.connect(second)
+        return failed, sock.getpeername(), sock.getsockname()

@@ -1,0 +1,81 @@
+"""The decision functions, run by the kernel on packets, give what the vectors and the oracle say."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.bpf.decisions import Decisions
+from tests.support import connect_oracle
+
+VECTORS = Path(__file__).resolve().parents[1] / "vectors"
+ADDRESSES = [
+    *("10.96.0.10", "10.77.0.1", "127.0.0.1", "127.77.0.1", "127.77.0.2", "127.77.1.0", "0.0.0.0"),
+    *("fd00:96::10", "fd00:77::1", "::1", "::", "fd74:6964:6567:6174::1", "fd74:6964:6567:6174::2", "fe80::1"),
+]
+
+
+def load(folder: str) -> list[Any]:
+    cases = [case for path in sorted((VECTORS / folder).glob("*.json")) for case in json.loads(path.read_text())]
+    assert cases, f"no vectors in {folder}"
+    return cases
+
+
+@pytest.fixture(scope="module")
+def kernel() -> Iterator[Decisions]:
+    decisions = Decisions()
+    yield decisions
+    decisions.close()
+
+
+@pytest.mark.parametrize("case", load("connect"), ids=lambda case: str(case["name"]))
+def test_connect(kernel: Decisions, case: dict[str, Any]) -> None:
+    assert kernel.connect(case) == case["expect"]
+
+
+@pytest.mark.parametrize("case", load("names"), ids=lambda case: str(case["name"]))
+def test_names(kernel: Decisions, case: dict[str, Any]) -> None:
+    assert kernel.names(case) == case["expect"]
+
+
+@pytest.mark.parametrize("case", load("flows"), ids=lambda case: str(case["name"]))
+def test_flows(kernel: Decisions, case: dict[str, Any]) -> None:
+    assert kernel.flow(case) == case["expect"]
+
+
+def test_kernel_and_oracle_agree_on_random_calls(kernel: Decisions) -> None:
+    luck = random.Random(20260719)
+    seen: set[str] = set()
+    for _ in range(3000):
+        case = random_case(luck)
+        expect = connect_oracle.decide(case)
+        assert kernel.connect(case) == expect, case
+        seen.add(expect["reason"])
+    assert len(seen) == 12, "every verdict of the connect hook but those about memory comes up"
+
+
+def random_case(luck: random.Random) -> dict[str, Any]:
+    family = luck.choice([4, 6])
+    own = [a for a in ADDRESSES if (":" in a) == (family == 6)]
+    port = lambda: luck.choice([0, 1, 80, 40000, 65535])  # noqa: E731
+    pod = {
+        "ip4": luck.choice(["10.77.0.1", None]),
+        "ip6": luck.choice(["fd00:77::1", None]),
+        "v6_capture": luck.random() < 0.7,
+    } | {name: port() for name in ("fastpath4", "fastpath6", "envoy4", "envoy6")}
+    return {
+        "dst": luck.choice(own),
+        "port": port(),
+        "pod": pod if luck.random() < 0.95 else None,
+        "dest": {"tier": luck.choice([0, 1, 2, 3, 4]), "service": luck.getrandbits(32)}
+        if luck.random() < 0.9
+        else None,
+        "bound": luck.choice([None, *own]),
+        "cgroup": luck.choice([0, 11, 12, *([100] * 20)]),
+        "protocol": luck.choice([0, 17, *([6] * 20)]),
+        "device": luck.choice([3, *([0] * 10)]),
+    }

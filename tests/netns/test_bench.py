@@ -1,0 +1,92 @@
+"""The benchmark on two bare pods: every contestant gives every figure, takes its own path, and nothing is left."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from tests.bench.__main__ import BIN, ROOT, TOOLS, probe
+from tests.bench.contestants import Contestant, Direct, HAProxy
+from tests.bench.loads import LOADS
+from tests.bench.processes import BenchError, run, until
+from tests.bench.sidecars import Sidecars
+from tests.bench.topology import NETNS, OwnPods
+
+
+@pytest.fixture
+def pods() -> Iterator[OwnPods]:
+    topology = OwnPods()
+    try:
+        topology.up()
+        yield topology
+    finally:
+        topology.down()
+
+
+def leftovers() -> str:
+    netns = [line for line in run("ip", "netns", "list").splitlines() if line.startswith(NETNS)]
+    return " ".join([*netns, *(str(path) for path in Path(tempfile.gettempdir()).glob("tidegate-bench-*"))])
+
+
+def test_a_whole_run_gives_every_figure_and_leaves_nothing(tmp_path: Path) -> None:
+    output = tmp_path / "bench.json"
+    words = ["--pods", "own", "--rounds", "1", "--seconds", "0.05", "-o", str(output)]
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.bench", *words],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    for result in json.loads(output.read_text())["results"]:
+        figures = [result["direct"], *result["peers"].values()]
+        assert all(figure > 0 for figure in figures), result["name"]
+        assert result["tidegate"] is None
+    assert leftovers() == ""
+
+
+def test_the_sidecar_model_goes_through_both_envoys_and_only_while_it_is_measured(
+    pods: OwnPods, tmp_path: Path
+) -> None:
+    with ExitStack() as cleanup:
+        direct, sidecars = Direct(pods, TOOLS), Sidecars(pods, BIN / "envoy")
+        for contestant in (direct, sidecars):
+            cleanup.callback(contestant.stop)
+            contestant.start(tmp_path)
+            for load in LOADS:
+                until(lambda c=contestant, one=load: probe(pods, c, one), load.name)  # type: ignore[misc]
+        assert nat(pods) == 0, "rules stay behind when it is not measured"
+        inbound = next(program for program in sidecars.programs if program.name == "envoy inbound")
+        inbound.stop()
+        sidecars.programs.remove(inbound)
+        for load in LOADS:
+            with pytest.raises(BenchError):
+                probe(pods, sidecars, load)
+            probe(pods, direct, load)
+        assert nat(pods) == 0, "a failed run leaves its rules behind"
+
+
+def test_haproxy_is_in_the_path(pods: OwnPods, tmp_path: Path) -> None:
+    with ExitStack() as cleanup:
+        contestants: list[Contestant] = [Direct(pods, TOOLS), HAProxy(pods)]
+        for contestant in contestants:
+            cleanup.callback(contestant.stop)
+            contestant.start(tmp_path)
+            until(lambda c=contestant: probe(pods, c, LOADS[-1]), contestant.name)  # type: ignore[misc]
+        contestants[0].stop()
+        for load in LOADS:
+            with pytest.raises(BenchError):
+                probe(pods, contestants[1], load)
+
+
+def nat(pods: OwnPods) -> int:
+    """How many nat tables there are in the two pods."""
+    return sum(run(*pod.command(["nft", "list", "tables"])).count("table ip nat") for pod in (pods.client, pods.server))

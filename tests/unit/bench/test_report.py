@@ -1,0 +1,90 @@
+"""From raw runs to bench.json, and from there to the table of the README."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.bench import readme
+from tests.bench.loads import LOADS
+from tests.bench.report import Run, document
+
+METRICS = [metric for load in LOADS for metric in load.metrics]
+MACHINE = {"kernel": "6.1", "cpu": "CPU", "cpus": 2, "rounds": 3, "seconds": 0.5, "quick": False}
+
+
+def runs(contestants: dict[str, list[float]]) -> list[Run]:
+    return [
+        Run(name, placement, metric.name, number, value)
+        for metric in METRICS
+        for placement in ("1core", "free")
+        for name, values in contestants.items()
+        for number, value in enumerate(values)
+    ]
+
+
+def bench(**contestants: list[float]) -> dict[str, Any]:
+    return document(MACHINE, METRICS, runs(contestants))
+
+
+FULL = {"direct": [10.0, 30.0, 20.0], "tidegate": [25.0, 24.0, 90.0], "envoy2_iptables": [80.0], "haproxy": [50.0]}
+
+
+def test_every_name_of_the_interface_is_there_in_both_placements() -> None:
+    names = {result["name"] for result in bench(**FULL)["results"]}
+    wanted = [*(f"l4.samenode.{kind}" for kind in ("rr64", "rr16k", "bulk", "conn")), "l7.rps", "l7.p50", "l7.p99"]
+    assert names == {f"{name}.{placement}" for name in wanted for placement in ("1core", "free")}
+
+
+def test_figures_are_medians_and_raw_runs_are_kept() -> None:
+    result = bench(**FULL)["results"][0]
+    assert (result["direct"], result["tidegate"]) == (20.0, 25.0)
+    assert result["peers"] == {"envoy2_iptables": 80.0, "haproxy": 50.0}
+    assert result["ratio_to_direct"] == 1.25
+    assert result["spread"]["direct"] == 1.0
+    assert [run["value"] for run in result["runs"] if run["contestant"] == "tidegate"] == FULL["tidegate"]
+
+
+def test_placements_and_metrics_do_not_mix() -> None:
+    mixed = [*runs(FULL), Run("direct", "free", "l7.rps", 9, 1e9)]
+    results = {result["name"]: result for result in document(MACHINE, METRICS, mixed)["results"]}
+    assert results["l7.rps.1core"]["spread"]["direct"] == results["l7.p50.free"]["spread"]["direct"] == 1.0
+    assert results["l7.rps.free"]["spread"]["direct"] > 1.0
+
+
+def test_the_table_shows_every_figure_and_its_ratio() -> None:
+    text = readme.table(bench(**FULL))
+    assert "| 20.0 µs | 25.0 µs (1.25×) | 80.0 µs (4.00×) | 50.0 µs (2.50×) |" in text
+    assert text.count("`l4.samenode.rr64.1core`") == text.count("`l7.rps.free`") == 1
+    assert "25/s" in text
+
+
+def test_only_what_is_between_the_markers_changes() -> None:
+    text = f"above\n{readme.BEGIN}\nold\n{readme.END}\nbelow\n"
+    once = readme.replaced(text, "new")
+    assert once == f"above\n{readme.BEGIN}\nnew\n{readme.END}\nbelow\n"
+    assert readme.replaced(once, "new") == once
+
+
+@pytest.mark.parametrize("text", ["", readme.BEGIN, readme.END + readme.BEGIN, (readme.BEGIN + readme.END) * 2])
+def test_without_one_pair_of_markers_nothing_is_written(text: str) -> None:
+    with pytest.raises(ValueError, match="bench:begin"):
+        readme.replaced(text, "new")
+
+
+@pytest.mark.parametrize(
+    ("machine", "contestants"),
+    [({**MACHINE, "quick": True}, FULL), (MACHINE, {name: v for name, v in FULL.items() if name != "tidegate"})],
+    ids=["quick", "without tidegate"],
+)
+def test_a_smoke_test_does_not_become_the_readme(
+    machine: dict[str, Any], contestants: dict[str, list[float]], tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match="make bench"):
+        readme.table(document(machine, METRICS, runs(contestants)))
+
+
+def test_the_document_is_plain_json() -> None:
+    assert json.loads(json.dumps(bench(**FULL)))["machine"] == MACHINE
