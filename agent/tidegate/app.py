@@ -104,7 +104,7 @@ async def serve(settings: Settings) -> None:
     metrics.register(
         AgentCollector(
             datapath.counters,
-            lambda: {reason.label: count for reason, count in relay.stats().closed.items()},
+            lambda: relay.stats().closed,
             lambda: {"fastpath_active_connections": relay.stats().active, "captured_flows": datapath.flow_count()},
         )
     )
@@ -119,6 +119,7 @@ async def serve(settings: Settings) -> None:
             "status": views.status,
             "pods": views.pods,
             "services": views.services,
+            "explain": views.explain,
             "config_dump": views.config_dump,
         },
         metrics=lambda: exposition(metrics),
@@ -155,7 +156,7 @@ async def serve(settings: Settings) -> None:
             if task.get_name() in ("cycle", "config", "heartbeat", "stop"):
                 task.cancel()
         await envoy.stop(settings.drain_seconds)
-        await relay.stop(settings.drain_seconds)
+        await asyncio.to_thread(relay.stop, settings.drain_seconds)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

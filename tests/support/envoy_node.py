@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from tests.support.envoy_resources import CAPTURE, CAPTURE_PORT
 from tests.support.eventually import eventually
 from tidegate.envoy.supervisor import EnvoySupervisor
 from tidegate.model.snapshot import EnvoyResource
@@ -22,8 +23,6 @@ from tidegate.xds.server import AdsServer
 ROOT = Path(__file__).resolve().parents[2]
 ENVOY = ROOT / ".venv/bin/envoy"
 SUPPORT = ROOT / "tests/support"
-CAPTURE = "127.77.0.2"
-CAPTURE_PORT = 15001
 
 
 def cgroup2_mount() -> Path:
@@ -110,12 +109,36 @@ class Upstream:
         self._process.wait()
 
 
+class KillableAgent:
+    """The same two halves in another process; see envoy_agent.py."""
+
+    def __init__(self, run_dir: Path, cgroup: Path, netns: str, ports: Mapping[str, int], weights: Mapping[str, int]):
+        site = json.dumps({"ports": dict(ports), "weights": dict(weights)})
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.support.envoy_agent", str(run_dir), str(cgroup), netns, site],
+            stdout=subprocess.PIPE,
+            cwd=ROOT,
+            text=True,
+        )
+
+    def applied(self) -> None:
+        """Wait until its Envoy has the configuration."""
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        assert line.strip() == "applied", f"the agent did not start: {line!r}"
+
+    def kill(self) -> None:
+        """SIGKILL, as the kernel does to a process that needs too much memory."""
+        self._process.kill()
+        self._process.communicate()
+
+
 class EnvoyNode:
     """The agent's two halves in this process; cleans up after itself."""
 
-    def __init__(self, run_dir: Path, *, node_id: str = "node1") -> None:
+    def __init__(self, run_dir: Path, *, cgroup: Path | None = None, node_id: str = "node1") -> None:
         self.run_dir = run_dir
-        self.cgroup = cgroup2_mount() / f"tg-envoy-{secrets.token_hex(4)}"
+        self.cgroup = cgroup or cgroup2_mount() / f"tg-envoy-{secrets.token_hex(4)}"
         self.node_id = node_id
         self.generation = 0
         self.xds = AdsServer(run_dir / "xds.sock")
@@ -140,6 +163,22 @@ class EnvoyNode:
         if self.task is not None:
             await self.task
         await self.xds.stop()
+
+    def config(self, member: str) -> list[dict[str, Any]]:
+        """Entries of one member of Envoy's config dump, e.g. dynamic_listeners."""
+        url = f"http://envoy/config_dump?resource={member}"
+        done = subprocess.run(
+            ["curl", "-sS", "--unix-socket", str(self.envoy.admin_socket), url],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        found: list[dict[str, Any]] = json.loads(done.stdout).get("configs", [])
+        return found
+
+    def clusters(self) -> set[str]:
+        """Names of the clusters that Envoy has from us."""
+        return {entry["cluster"]["name"] for entry in self.config("dynamic_active_clusters")}
 
     def stat(self, name: str) -> int:
         """A counter or gauge of Envoy, read with curl so that it also works while the loop is busy."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tests.support.envoy_node import CAPTURE, CAPTURE_PORT
 from tidegate.model.snapshot import CLUSTERS, ENDPOINTS, LISTENERS, ROUTES, EnvoyResource, Origin
 
+CAPTURE = "127.77.0.2"
+CAPTURE_PORT = 15001
 ADS = {"ads": {}, "resource_api_version": "V3", "initial_fetch_timeout": "0s"}
 ROUTER = {
     "name": "envoy.filters.http.router",
@@ -77,10 +78,10 @@ def resources(*items: tuple[str, EnvoyResource]) -> Resources:
     return out
 
 
-def website(netns: str, ports: Mapping[str, int], weights: Mapping[str, int]) -> Resources:
+def website(netns: str, ports: Mapping[str, int], weights: Mapping[str, int], **more: Any) -> Resources:
     """One pod listener, one route, one cluster per version: ports and weights are by version."""
     return resources(
-        *((CLUSTERS, cluster(f"web-{version}")) for version in ports),
+        *((CLUSTERS, cluster(f"web-{version}", **more)) for version in ports),
         *((ENDPOINTS, endpoints(f"web-{version}", port)) for version, port in ports.items()),
         (LISTENERS, listener("pod", netns, "web")),
         (ROUTES, route("web", {f"web-{version}": weight for version, weight in weights.items()})),

@@ -31,9 +31,11 @@ class Cgroup:
     def pids(self) -> list[int]:
         """Processes in it now."""
         try:
-            return [int(line) for line in (self.path / "cgroup.procs").read_text().split()]
+            pids = [int(line) for line in (self.path / "cgroup.procs").read_text().split()]
         except FileNotFoundError:
             return []
+        # The kernel writes 0 for a process outside our pid namespace; to kill(2), 0 means our own process group.
+        return [pid for pid in pids if pid > 0]
 
     def kill_others(self, keep: int = 0) -> list[int]:
         """SIGKILL every process in it but one; returns whom."""

@@ -42,6 +42,7 @@ class Push:
     put: tuple[Encoded, ...]
     remove: tuple[str, ...]
     world: tuple[Encoded, ...] = ()
+    repeated: frozenset[str] = frozenset()  # names that the client waits for, whether they changed or not
 
 
 @dataclass(slots=True, eq=False)
@@ -61,6 +62,7 @@ class Watch:
     rejected: dict[tuple[str, str], Rejection] = field(default_factory=dict)  # by (name, version)
     _due: set[str] = field(default_factory=set)  # to be answered although nothing changed
     _greet: bool = False
+    _undo: set[str] = field(default_factory=set)  # refused, to be overwritten with what was good
     _suspects: list[set[str]] = field(default_factory=list)
 
     # --- what the client says -----------------------------------------------------------------------------------
@@ -111,6 +113,7 @@ class Watch:
         push = self._answered(nonce)
         if push is None:
             return None
+        self._due |= {name for name in push.repeated if self.covers(name)}
         for encoded in push.put:
             held = self.held.get(encoded.name)
             if overtaken and held is not None and held.version == encoded.version:
@@ -119,6 +122,10 @@ class Watch:
             # A removal can only be refused by a client that is beyond help; asking again would go on for ever.
             self._hold(push)
             return None
+        if self.kind == CLUSTERS:
+            # Envoy keeps a half-made cluster of what it refused, takes the same content for known when it comes again,
+            # and confirms no cluster while that one does not get warm. So the good content comes first.
+            self._undo |= {encoded.name for encoded in push.put}
         if len(push.put) == 1:
             guilty = push.put[0]
             rejection = Rejection(self.kind, guilty.name, guilty.version, readable(detail), guilty.origins)
@@ -154,7 +161,7 @@ class Watch:
     @property
     def busy(self) -> bool:
         """Whether the client does not have yet what it should have (refused content apart)."""
-        return self.unanswered is not None or bool(self.pending()) or self._greet
+        return self.unanswered is not None or bool(self.pending()) or self._greet or bool(self._undo)
 
     def settled(self, name: str) -> bool:
         """Whether the client has name in its newest form, or refused it."""
@@ -200,14 +207,20 @@ class Watch:
         # Envoy hands the socket of a listener that goes to one with the same address that comes in the same response,
         # also if the netns behind that path is another one by now.
         alone = bool(gone) and self.kind == LISTENERS
-        put = [] if alone else self._next_group(self.pending())
+        if self._undo:
+            put, new = self._undone()
+            gone = tuple(dict.fromkeys([*gone, *new]))
+        else:
+            put = [] if alone else self._next_group(self.pending())
         if not put and not gone and not self._greet:
             return None
         self._greet = False
-        self._due -= {encoded.name for encoded in put} | set(gone)
+        said = {encoded.name for encoded in put} | set(gone)
+        repeated = frozenset(self._due & said)
+        self._due -= said
         world = {name: held.encoded for name, held in self.held.items() if held.encoded and name not in gone}
         world |= {encoded.name: encoded for encoded in put}
-        self.unanswered = Push(self.kind, nonce, generation, tuple(put), gone, tuple(world.values()))
+        self.unanswered = Push(self.kind, nonce, generation, tuple(put), gone, tuple(world.values()), repeated)
         self.last_nonce = nonce
         return self.unanswered
 
@@ -236,6 +249,12 @@ class Watch:
                 self.held[encoded.name] = Held(encoded.version, encoded)
         for name in push.remove:
             self.held.pop(name, None)
+
+    def _undone(self) -> tuple[list[Encoded], list[str]]:
+        """What was good of everything refused, and the names of which nothing was."""
+        names, self._undo = sorted(self._undo), set()
+        known = [self.held[name].encoded for name in names if name in self.held]
+        return [encoded for encoded in known if encoded is not None], [n for n in names if n not in self.held]
 
     def _next_group(self, pending: list[Encoded]) -> list[Encoded]:
         self._suspects = [group for group in self._suspects if group]
@@ -271,7 +290,9 @@ def readable(detail: str) -> str:
     For a violated constraint Envoy prints the whole resource first, which may hold keys and is of no use to people.
     """
     _, constraint, after = detail.rpartition("Proto constraint validation failed")
-    return " ".join((constraint + after).split())[:400]
+    # Of a chain of causes only the last says something.
+    text = re.sub(r"[^(|]*: embedded message failed validation \| caused by ", "", constraint + after)
+    return " ".join(text.split())[:400]
 
 
 def split(names: list[str], detail: str) -> list[set[str]]:
@@ -280,7 +301,7 @@ def split(names: list[str], detail: str) -> list[set[str]]:
     The text is only a hint (it may name an innocent one, or nobody), so nothing is concluded from it; without a hint
     the names are halved.
     """
-    named = [name for name in names if re.search(rf"(?<![\w.|:@-]){re.escape(name)}(?![\w|@-])", detail)]
+    named = [name for name in names if re.search(rf"(?<![\w.|:@-]){re.escape(name)}(?![\w|@-]|\.\w)", detail)]
     others = [name for name in names if name not in named]
     if named and (others or len(named) > 1):
         return [group for group in [set(others), *({name} for name in named)] if group]

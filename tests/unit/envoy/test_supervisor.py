@@ -1,0 +1,155 @@
+"""The supervisor's decisions, with small programs in Envoy's place and a clock that the test turns."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import stat
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+from tests.support.clock import ManualClock
+
+from tidegate.envoy.cgroup import Cgroup
+from tidegate.envoy.supervisor import HUNG_SECONDS, TERM_SECONDS, EnvoySupervisor, State, rotate
+from tidegate.errors import Fatal
+
+
+class Bench:
+    """A supervisor over a program written by the test."""
+
+    def __init__(self, tmp: Path, program: str) -> None:
+        self.clock = ManualClock()
+        self.tmp = tmp
+        self.binary = tmp / "program"
+        self.binary.write_text(f"#!/bin/sh\n{program}\n")
+        self.binary.chmod(0o755)
+        self.cgroup = tmp / "cgroup"
+        self.cgroup.mkdir()
+        (self.cgroup / "cgroup.procs").touch()
+        self.supervisor = EnvoySupervisor(
+            self.binary, tmp, "node1", tmp / "xds.sock", self.cgroup, 1, self.clock, jitter=lambda: 0.0
+        )
+        self.task: asyncio.Task[None] | None = None
+
+    async def until(self, check: Callable[[], bool], turn: float = 0.0) -> None:
+        """Let the loop run, turning the clock a little each time, until check()."""
+        async with asyncio.timeout(10):
+            while not check():
+                await asyncio.sleep(0.001)
+                self.clock.advance(turn)
+
+    def runs(self) -> int:
+        """How often the program was started."""
+        return len((self.tmp / "runs").read_text().split()) if (self.tmp / "runs").exists() else 0
+
+
+@pytest.fixture
+async def bench(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[Bench]:
+    made = Bench(tmp_path, request.param)
+    made.task = asyncio.create_task(made.supervisor.run())
+    yield made
+    pid = made.supervisor.status().pid
+    if pid:
+        os.kill(pid, signal.SIGKILL)
+    made.task.cancel()
+    await asyncio.gather(made.task, return_exceptions=True)
+
+
+FAILS = 'echo x >> "$(dirname "$0")/runs"; exit 3'
+HANGS = 'echo x >> "$(dirname "$0")/runs"; exec sleep 1000'
+DEAF = 'trap \'\' TERM; echo x >> "$(dirname "$0")/runs"; while :; do sleep 1000 & wait; done'
+
+
+@pytest.mark.parametrize("bench", [FAILS], indirect=True)
+async def test_a_program_that_ends_is_started_again_at_ever_longer_intervals(bench: Bench) -> None:
+    status = bench.supervisor.status
+    for attempt, delay in enumerate([0.1, 0.2, 0.4], start=1):
+        await bench.until(lambda attempt=attempt: status().restarts == attempt and status().state == State.WAITING)
+        assert (bench.runs(), status().last_exit, status().pid) == (attempt, "exit code 3", 0)
+        bench.clock.advance(delay - 0.01)
+        await asyncio.sleep(0)
+        assert status().state == State.WAITING
+        bench.clock.advance(0.011)
+
+
+@pytest.mark.parametrize("bench", [HANGS], indirect=True)
+async def test_a_silent_program_is_killed_and_replaced(bench: Bench) -> None:
+    status = bench.supervisor.status
+    await bench.until(lambda: bench.runs() == 1)
+    began = bench.clock.monotonic()
+    await bench.until(lambda: status().restarts == 1, turn=0.5)
+    assert status().last_exit == "signal SIGKILL"
+    assert HUNG_SECONDS <= bench.clock.monotonic() - began < HUNG_SECONDS * 3
+
+
+@pytest.mark.parametrize("bench", [HANGS], indirect=True)
+async def test_a_cancelled_supervisor_leaves_the_program_alone(bench: Bench) -> None:
+    await bench.until(lambda: bench.runs() == 1)
+    pid = bench.supervisor.status().pid
+    assert bench.task is not None
+    bench.task.cancel()
+    await asyncio.gather(bench.task, return_exceptions=True)
+    os.kill(pid, 0)
+
+
+@pytest.mark.parametrize("bench", [DEAF], indirect=True)
+async def test_a_program_that_ignores_sigterm_is_killed_at_the_deadline(bench: Bench) -> None:
+    await bench.until(lambda: bench.runs() == 1)
+    pid = bench.supervisor.status().pid
+    stopping = asyncio.create_task(bench.supervisor.stop(0))
+    await bench.until(lambda: bench.supervisor.status().state == State.STOPPING)
+    bench.clock.advance(TERM_SECONDS - 0.01)
+    await asyncio.sleep(0.01)
+    os.kill(pid, 0)
+    bench.clock.advance(0.02)
+    (bench.cgroup / "cgroup.procs").unlink()  # a real cgroup directory has no files to remove
+    await asyncio.wait_for(stopping, 5)
+    assert bench.supervisor.status().state == State.STOPPED
+    assert not (bench.tmp / "envoy/pid").exists()
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+@pytest.mark.parametrize("bench", [HANGS], indirect=True)
+async def test_what_it_writes_is_private(bench: Bench) -> None:
+    await bench.until(lambda: bench.runs() == 1)
+    directory = bench.tmp / "envoy"
+    assert stat.S_IMODE(directory.stat().st_mode) == 0o700
+    assert {stat.S_IMODE((directory / name).stat().st_mode) for name in ("bootstrap.json", "pid")} == {0o600}
+
+
+async def test_a_missing_binary_is_fatal_with_a_remedy(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, "exit 0")
+    bench.binary.chmod(0o644)
+    with pytest.raises(Fatal, match="make setup"):
+        await bench.supervisor.run()
+
+
+async def test_stopping_what_never_ran_returns(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, "exit 0")
+    (bench.cgroup / "cgroup.procs").unlink()
+    await asyncio.wait_for(bench.supervisor.stop(0), 5)
+
+
+def test_a_directory_that_is_no_cgroup_is_fatal(tmp_path: Path) -> None:
+    with pytest.raises(Fatal, match="not on a cgroup v2"):
+        Cgroup(tmp_path / "plain").create()
+
+
+def test_a_process_outside_our_pid_namespace_is_never_killed(tmp_path: Path) -> None:
+    (tmp_path / "cgroup.procs").write_text("0\n")
+    assert Cgroup(tmp_path).kill_others() == []
+
+
+def test_logs_move_up_and_the_oldest_goes(tmp_path: Path) -> None:
+    log = tmp_path / "envoy.log"
+    for life in range(6):
+        rotate(log, 3)
+        log.write_text(str(life))
+    assert [
+        (tmp_path / name).read_text() for name in ("envoy.log", "envoy.log.1", "envoy.log.2", "envoy.log.3")
+    ] == list("5432")
+    assert len(list(tmp_path.iterdir())) == 4

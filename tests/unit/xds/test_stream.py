@@ -1,0 +1,89 @@
+"""Deadlines of a stream: answers that never come, refusals that may pass."""
+
+from __future__ import annotations
+
+from envoy.service.discovery.v3 import discovery_pb2
+from tests.support.envoy_resources import cluster
+from tests.support.transcript import Delta, Publisher
+from tests.unit.xds.test_delta import site
+
+from tidegate.model.snapshot import CLUSTERS, LISTENERS
+from tidegate.xds.encode import Rejection
+from tidegate.xds.retries import Retries
+from tidegate.xds.stream import PATIENCE_SECONDS, SPENT_PATIENCE_SECONDS, Stream
+
+
+def booted(publisher: Publisher) -> tuple[Delta, Stream]:
+    client = Delta()
+    client.session.publish(publisher.image(*site()))
+    client.boot()
+    client.settle()
+    return client, Stream(client.stream)
+
+
+def test_a_stream_at_rest_has_no_deadline() -> None:
+    _, stream = booted(Publisher())
+    assert stream.advance(0.0) == ([], [])
+    assert stream.idle_until() is None
+
+
+def test_patience_counts_from_sending_and_is_shorter_once_it_was_spent() -> None:
+    publisher = Publisher()
+    _, stream = booted(publisher)
+    stream.publish(publisher.image(*site(), cluster("slow", type="STATIC")))
+    assert len(stream.advance(100.0)[0]) == 1
+    assert stream.idle_until() == 100.0 + PATIENCE_SECONDS
+    assert stream.advance(104.9) == ([], [])
+    [overtaken] = stream.advance(105.0)[1]
+    assert [encoded.name for encoded in overtaken.put] == ["slow"]
+    assert stream.session.applied == 2
+    stream.publish(publisher.image(*site(), cluster("slow", type="STATIC"), cluster("next", type="STATIC")))
+    stream.advance(200.0)
+    assert stream.idle_until() == 200.0 + SPENT_PATIENCE_SECONDS
+
+
+def test_an_answer_ends_the_wait() -> None:
+    publisher = Publisher()
+    client, stream = booted(publisher)
+    stream.publish(publisher.image(*site(), cluster("x", type="STATIC")))
+    stream.advance(100.0)
+    client.say(CLUSTERS, nonce=client.session.watches[CLUSTERS].last_nonce)
+    assert stream.advance(200.0) == ([], [])
+    assert stream.idle_until() is None
+
+
+def test_a_refused_listener_is_offered_again_later_and_later() -> None:
+    rejection = Rejection(LISTENERS, "pod", "v1", "port taken")
+    retries = Retries()
+    now, delays = 0.0, []
+    for _ in range(8):
+        retries.refused(rejection, now)
+        due = retries.next_due()
+        assert due is not None
+        assert retries.take(due - 0.01) == []
+        assert retries.take(due) == ["pod"]
+        assert retries.next_due() is None
+        delays.append(due - now)
+        now = due
+    assert delays == [1, 2, 4, 8, 16, 32, 60, 60]
+
+
+def test_content_that_is_not_published_any_more_is_not_offered_again() -> None:
+    retries = Retries()
+    retries.refused(Rejection(LISTENERS, "pod", "v1", "x"), 0.0)
+    retries.keep([("pod", "v2")])
+    assert retries.take(1e9) == []
+
+
+def test_a_stream_offers_a_refused_listener_again_by_itself() -> None:
+    publisher = Publisher()
+    _, stream = booted(publisher)
+    stream.publish(publisher.image(*site(listeners=("pod", "new"))))
+    [offer] = stream.advance(10.0)[0]
+    message = discovery_pb2.DeltaDiscoveryRequest(type_url=offer.type_url, response_nonce=offer.nonce)
+    message.error_detail.message = "port taken"
+    assert stream.receive(message, 10.0) is not None
+    assert stream.advance(10.5)[0] == []
+    assert stream.idle_until() == 11.0
+    [again] = stream.advance(11.0)[0]
+    assert [r.name for r in again.resources] == ["new"]
