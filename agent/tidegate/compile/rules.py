@@ -73,6 +73,10 @@ class Rules:
         self._destination: dict[str, dict[str, list[DestinationRule]]] = {}  # namespace -> host -> oldest first
         for rule in sorted(config.destination_rules, key=lambda r: (r.age, r.namespace, r.name)):
             self._destination.setdefault(rule.namespace, {}).setdefault(rule.host, []).append(rule)
+        self._wild_destinations = {
+            namespace: sorted((h for h in by_host if h.startswith("*")), key=specificity)
+            for namespace, by_host in self._destination.items()
+        }
         self._policies: dict[tuple[ServiceName, str], DestinationPolicy] = {}
 
     def owner(self, host: str, namespace: str) -> VirtualService | None:
@@ -107,7 +111,9 @@ class Rules:
         places += [service.namespace, ROOT_NAMESPACE]
         for namespace in dict.fromkeys(places):
             by_host = self._destination.get(namespace, {})
-            for host in sorted((h for h in by_host if host_matches(h, service.fqdn)), key=specificity):
+            fqdn = service.fqdn
+            wildcards = (h for h in self._wild_destinations.get(namespace, ()) if host_matches(h, fqdn))
+            for host in ([fqdn] if fqdn in by_host else []) + list(wildcards):
                 rules = [r for r in by_host[host] if namespace == client or r.exported_to(client)]
                 if rules:
                     return _merge(rules)

@@ -227,7 +227,7 @@ class SubsetDoc(ApiModel):
 
 
 class DestinationRuleSpec(ApiModel):
-    unsupported = frozenset({"workloadSelector"})
+    ignored = frozenset({"workloadSelector"})
     host: str = Field(min_length=1)
     traffic_policy: TrafficPolicyDoc | None = None
     subsets: list[SubsetDoc] = []
@@ -243,7 +243,11 @@ class DestinationRuleDoc(ApiModel):
     metadata: Metadata
     spec: DestinationRuleSpec
 
-    def to_model(self, origin: Origin, age: Age, report: Report) -> DestinationRule:
+    def to_model(self, origin: Origin, age: Age, report: Report) -> DestinationRule | None:
+        """The rule, or None for one that is meant for some clients only."""
+        if "workloadSelector" in self.spec.at:
+            report.warning(self.spec, "workloadSelector", "is not supported yet, so the whole rule is ignored")
+            return None
         spec, namespace = self.spec, self.metadata.namespace
         names: set[str] = set()
         for subset in spec.subsets:

@@ -230,7 +230,7 @@ class ServiceDoc(ApiModel):
         if spec.type == "ExternalName":
             if not spec.external_name:
                 report.error(spec, None, "ExternalName needs externalName")
-        elif not spec.ports and not headless:
+        elif not spec.ports and not headless and (*spec.at.path, "ports") not in report.misspelt:
             report.error(spec, None, "ports are missing")
         self._check_ports(report)
         addresses = () if headless or spec.type == "ExternalName" else _addresses(spec, written, report)

@@ -1,0 +1,134 @@
+"""Clusters and endpoints."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from tests.support.configs import config_of, destination_rule, pod, service
+
+from tidegate.compile.clusters import service_clusters
+from tidegate.compile.registry import Registry
+from tidegate.compile.rules import Rules
+
+OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+NAME = "outbound|80|{}|web.default.svc.cluster.local"
+
+
+def made(*texts: str, port: int = 80, scope: str = "") -> tuple[dict[str, Any], dict[str, Any]]:
+    config = config_of(*texts)
+    registry, rules = Registry(config), Rules(config)
+    web = registry.services["web.default.svc.cluster.local"]
+    found = web.port(port)
+    assert found is not None
+    clusters, endpoints = service_clusters(registry, rules, web, found, scope)
+    return {n: r.body for n, r in clusters.items()}, {n: r.body for n, r in endpoints.items()}
+
+
+def rule(spec: str) -> str:
+    return destination_rule("d", "web", spec)
+
+
+WEB = service("web", "http:80", ips="10.96.0.1")
+
+
+def test_defaults() -> None:
+    clusters, endpoints = made(WEB)
+    cluster = clusters[NAME.format("")]
+    assert cluster["type"] == "EDS"
+    assert cluster["lb_policy"] == "LEAST_REQUEST"
+    assert cluster["connect_timeout"] == "10s"
+    assert cluster["circuit_breakers"]["thresholds"][0]["max_connections"] == 2**32 - 1
+    assert "typed_extension_protocol_options" not in cluster
+    assert cluster["eds_cluster_config"]["eds_config"] == {
+        "ads": {},
+        "resource_api_version": "V3",
+        "initial_fetch_timeout": "0s",
+    }
+    assert endpoints[NAME.format("")] == {"cluster_name": NAME.format(""), "endpoints": []}
+
+
+@pytest.mark.parametrize(("name", "http2"), [("http", False), ("http2", True), ("grpc", True), ("grpc-web", False)])
+def test_http2_by_port_name(name: str, http2: bool) -> None:
+    clusters, _ = made(service("web", f"{name}:80", ips="10.96.0.1"))
+    options = clusters[NAME.format("")].get("typed_extension_protocol_options", {})
+    assert ("http2_protocol_options" in options.get(OPTIONS, {}).get("explicit_http_config", {})) is http2
+
+
+def test_subsets_choose_endpoints_by_labels() -> None:
+    clusters, endpoints = made(
+        WEB,
+        pod("a", "app: web, version: v1", "10.244.0.1", "fd01::1"),
+        pod("b", "app: web, version: v2", "10.244.0.2"),
+        rule("subsets: [{name: v1, labels: {version: v1}}, {name: v9, labels: {version: v9}}]"),
+    )
+    assert set(clusters) == {NAME.format(s) for s in ("", "v1", "v9")}
+
+    def addresses(subset: str) -> list[str]:
+        parts = endpoints[NAME.format(subset)]["endpoints"]
+        hosts = [h for p in parts for h in p["lb_endpoints"]]
+        return [h["endpoint"]["address"]["socket_address"]["address"] for h in hosts]
+
+    assert addresses("") == ["10.244.0.1", "10.244.0.2"], "one address per pod"
+    assert addresses("v1") == ["10.244.0.1"]
+    assert addresses("v9") == []
+
+
+def test_ipv6_endpoints_for_a_service_that_is_ipv6_first() -> None:
+    _, endpoints = made(
+        service("web", "http:80", ips="fd00::1,10.96.0.1"), pod("a", "app: web", "10.244.0.1", "fd01::1")
+    )
+    host = endpoints[NAME.format("")]["endpoints"][0]["lb_endpoints"][0]
+    assert host["endpoint"]["address"]["socket_address"] == {"address": "fd01::1", "port_value": 80}
+
+
+def test_policies() -> None:
+    clusters, _ = made(
+        WEB,
+        rule(
+            """
+            trafficPolicy:
+              loadBalancer: {simple: ROUND_ROBIN}
+              connectionPool:
+                tcp: {maxConnections: 5, connectTimeout: 30ms}
+                http: {maxRequestsPerConnection: 10}
+              outlierDetection: {consecutive5xxErrors: 7, interval: 5m, baseEjectionTime: 15m}
+            """
+        ),
+    )
+    cluster = clusters[NAME.format("")]
+    assert cluster["lb_policy"] == "ROUND_ROBIN"
+    assert cluster["connect_timeout"] == "0.030s"
+    assert cluster["circuit_breakers"]["thresholds"][0]["max_connections"] == 5
+    common = cluster["typed_extension_protocol_options"][OPTIONS]["common_http_protocol_options"]
+    assert common == {"max_requests_per_connection": 10}
+    assert cluster["outlier_detection"] == {
+        "enforcing_success_rate": 0,
+        "consecutive_5xx": 7,
+        "enforcing_consecutive_5xx": 100,
+        "interval": "300s",
+        "base_ejection_time": "900s",
+        "max_ejection_time": "900s",
+    }
+    assert cluster["common_lb_config"] == {"healthy_panic_threshold": {"value": 0}}
+
+
+def test_headless_goes_where_the_client_dialled_and_its_subsets_choose() -> None:
+    clusters, endpoints = made(
+        service("web", "http:80", ips="None"),
+        pod("a", "app: web, version: v1", "10.244.0.1"),
+        rule("subsets: [{name: v1, labels: {version: v1}}]"),
+    )
+    assert clusters[NAME.format("")]["type"] == "ORIGINAL_DST"
+    assert clusters[NAME.format("v1")]["type"] == "EDS"
+    assert set(endpoints) == {NAME.format("v1")}
+
+
+def test_rules_of_the_clients_namespace_give_clusters_of_their_own() -> None:
+    own = destination_rule(
+        "d", "web.default.svc.cluster.local", "trafficPolicy: {loadBalancer: {simple: RANDOM}}", namespace="shop"
+    )
+    everybody, _ = made(WEB, own)
+    shops, _ = made(WEB, own, scope="shop")
+    assert everybody[NAME.format("")]["lb_policy"] == "LEAST_REQUEST"
+    assert shops[NAME.format("") + "@shop"]["lb_policy"] == "RANDOM"

@@ -1,0 +1,114 @@
+"""Rows of the kernel's table and services of the fast path."""
+
+from __future__ import annotations
+
+from tests.support.configs import ENROLLED, config_of, destination_rule, pod, service
+
+from tidegate.compile.destinations import Destinations, find_destinations
+from tidegate.compile.registry import Registry, service_numbers
+from tidegate.compile.rules import Rules
+from tidegate.model.mesh import MeshConfig
+from tidegate.model.snapshot import LoadBalancing, Tier
+
+
+def found(config: MeshConfig) -> Destinations:
+    return find_destinations(Registry(config), Rules(config))
+
+
+def rows(config: MeshConfig) -> dict[str, str]:
+    return {f"{r.address} {r.port}": r.tier.name for r in found(config).rows}
+
+
+def test_tiers() -> None:
+    config = config_of(
+        ENROLLED,
+        service("web", "http:80", "tcp:81", ips="10.96.0.1,fd00::1"),
+        service("heads", "http:8000", "tcp:8001", ips="None", selector="app: web"),
+        pod("w", "app: web", "10.244.0.1", "fd01::1"),
+        "apiVersion: v1\nkind: Service\nmetadata: {name: dns}\n"
+        "spec: {clusterIP: 10.96.0.9, ports: [{port: 53, protocol: UDP}]}",
+    )
+    assert rows(config) == {
+        "10.96.0.1 80": "ENVOY",
+        "10.96.0.1 81": "FASTPATH",
+        "fd00::1 80": "ENVOY",
+        "fd00::1 81": "FASTPATH",
+        "10.244.0.1 0": "DIRECT",
+        "fd01::1 0": "DIRECT",
+        "10.244.0.1 8000": "ENVOY",
+        "fd01::1 8000": "ENVOY",
+    }
+
+
+def test_endpoints_have_the_family_that_was_dialled() -> None:
+    config = config_of(
+        service("db", "tcp:3306:sql", ips="10.96.0.1,fd00::1"),
+        pod("a", "app: db", "10.244.0.1", "fd01::1", ports="{containerPort: 1, name: sql}"),
+        pod("b", "app: db", "10.244.0.2", ports="{containerPort: 2, name: sql}"),
+        pod("portless", "app: db", "10.244.0.3"),
+        pod("unready", "app: db", "10.244.0.4", ready=False, ports="{containerPort: 1, name: sql}"),
+        pod("elsewhere", "app: db", "10.244.0.5", namespace="other", ports="{containerPort: 1, name: sql}"),
+    )
+    services = found(config).l4
+    assert {(str(s.addresses[0][0]), *(f"{e.address} {e.port}" for e in s.endpoints)) for s in services} == {
+        ("10.96.0.1", "10.244.0.1 1", "10.244.0.2 2"),
+        ("fd00::1", "fd01::1 1"),
+    }
+    assert len({s.number for s in services}) == 2
+    assert {s.name for s in services} == {"db.default.svc.cluster.local:3306"}
+
+
+def test_unready_pods_when_the_service_publishes_them() -> None:
+    text = service("db", "tcp:1", ips="10.96.0.1", spec="publishNotReadyAddresses: true")
+    config = config_of(text, pod("a", "app: db", "10.244.0.1", ready=False))
+    assert len(found(config).l4[0].endpoints) == 1
+
+
+def test_a_service_without_selector_has_no_endpoints() -> None:
+    text = service("db", "tcp:1", ips="10.96.0.1").replace("selector: {app: db}", "")
+    assert found(config_of(text, pod("a", "app: db", "10.244.0.1"))).l4[0].endpoints == ()
+
+
+def test_load_balancing_of_a_destination_rule() -> None:
+    base = (service("db", "tcp:1", "tcp2:2", ips="10.96.0.1"), pod("a", "app: db", "10.244.0.1"))
+    assert {s.balancing for s in found(config_of(*base)).l4} == {LoadBalancing.LEAST_REQUEST}
+    rule = destination_rule(
+        "d",
+        "db",
+        """
+        trafficPolicy:
+          loadBalancer: {simple: ROUND_ROBIN}
+          portLevelSettings: [{port: {number: 2}, loadBalancer: {simple: RANDOM}}]
+        """,
+    )
+    by_port = {s.addresses[0][1]: s.balancing for s in found(config_of(*base, rule)).l4}
+    assert by_port == {1: LoadBalancing.ROUND_ROBIN, 2: LoadBalancing.RANDOM}
+
+
+def test_an_address_belongs_to_the_older_of_two_services() -> None:
+    config = config_of(
+        service("b", "tcp:80", ips="10.96.0.1"),
+        service("a", "http:80", ips="10.96.0.1"),
+        pod("p", "app: b", "10.1.0.1"),
+    )
+    assert rows(config)["10.96.0.1 80"] == "FASTPATH"
+    (claim,) = found(config).claims
+    assert claim.service.id.name == "b"
+
+
+def test_host_network_pods_have_no_row() -> None:
+    text = pod("p", "a: b", "10.0.0.1").replace("spec: {", "spec: {hostNetwork: true, ")
+    assert rows(config_of(text)) == {}
+
+
+def test_numbers_depend_on_the_name_alone() -> None:
+    few, many = service_numbers(["a", "b"]), service_numbers(["c", "b", "a", "d"])
+    assert few.items() <= many.items()
+    assert len(set(many.values())) == 4
+    assert all(0 < n < 2**32 for n in many.values())
+
+
+def test_every_row_has_a_named_service() -> None:
+    config = config_of(service("a", "http:80", "tcp:81", ips="10.96.0.1,fd00::1"), pod("p", "app: a", "10.244.0.1"))
+    result = found(config)
+    assert {r.service for r in result.rows if r.tier is not Tier.DIRECT} == set(result.numbers)

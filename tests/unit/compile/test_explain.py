@@ -1,0 +1,127 @@
+"""explain names the tier, the rule with file and line, and the endpoints; render says it in words."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from tests.support.configs import ENROLLED, config_of, destination_rule, pod, service, virtual_service
+
+from tidegate.compile.explain import HttpRequest, explain, render
+from tidegate.model.names import WorkloadId
+
+CLIENT = WorkloadId("default", "client")
+CONFIG = config_of(
+    ENROLLED,
+    service("reviews", "http:9080", "tcp:3306", ips="10.96.0.1"),
+    service("heads", "tcp:6379", ips="None", selector="app: reviews"),
+    pod("client", "app: client", "10.244.0.9"),
+    pod("reviews-1", "app: reviews, version: v1", "10.244.0.1"),
+    pod("reviews-2", "app: reviews, version: v2", "10.244.0.2"),
+    pod("outsider", "app: x", "10.244.0.8", namespace="other"),
+    virtual_service(
+        "reviews",
+        "reviews, reviews.example",
+        """
+        - match: [{headers: {end-user: {exact: jason}}}]
+          timeout: 1s
+          route: [{destination: {host: reviews, subset: v2}}]
+        - match: [{uri: {prefix: /old}}]
+          redirect: {uri: /new}
+        - match: [{uri: {prefix: /split}}]
+          route:
+          - {destination: {host: reviews, subset: v1}, weight: 75}
+          - {destination: {host: reviews, subset: v2}, weight: 25}
+        - match: [{uri: {prefix: /gone}}]
+          route: [{destination: {host: reviews, subset: v9}}]
+        """,
+    ),
+    destination_rule(
+        "reviews", "reviews", "subsets: [{name: v1, labels: {version: v1}}, {name: v2, labels: {version: v2}}]"
+    ),
+)
+
+
+def ask(host: str, port: int | None = None, source: WorkloadId = CLIENT, **request: Any) -> dict[str, Any]:
+    answer = explain(CONFIG, source, host, port, HttpRequest(**request)).as_json()
+    json.dumps(answer)
+    assert render(answer)
+    return answer
+
+
+def test_the_rule_with_file_and_line() -> None:
+    answer = ask("reviews", 9080, headers={"End-User": "jason"})
+    assert (answer["tier"], answer["verdict"]) == ("envoy", "allow")
+    rule = answer["rule"]
+    assert (rule["kind"], rule["namespace"], rule["name"]) == ("VirtualService", "default", "reviews")
+    assert (rule["file"], rule["line"], rule["index"]) == ("7.yaml", 9, 0)
+    assert answer["destination"]["cluster"] == "outbound|9080|v2|reviews.default.svc.cluster.local"
+    assert [e["pod"] for e in answer["endpoints"]] == ["default/reviews-2"]
+    assert answer["action"] == {"timeout": "1s"}
+    assert answer["tls"] == "none"
+    text = render(answer)
+    assert "VirtualService default/reviews, http[0]" in text
+    assert "7.yaml:9" in text
+
+
+def test_every_block_that_was_tried_is_told() -> None:
+    hops = [h["result"] for h in ask("reviews", path="/old/x")["hops"] if h["step"] == "route"]
+    assert hops == [
+        "7.yaml:9 default/reviews[0]: header end-user is absent",
+        "7.yaml:12 default/reviews[1]: fits",
+    ]
+
+
+def test_weights_and_the_likeliest_destination() -> None:
+    answer = ask("reviews", 9080, path="/split")
+    assert [(d["subset"], d["percent"]) for d in answer["destinations"]] == [("v1", 75.0), ("v2", 25.0)]
+    assert answer["destination"]["subset"] == "v1"
+    assert {e["subset"] for e in answer["endpoints"]} == {"v1", "v2"}
+
+
+def test_redirect_404_and_503() -> None:
+    assert ask("reviews", path="/old")["action"] == {"redirect": {"code": 301, "uri": "/new"}}
+    nothing = ask("reviews", path="/none")
+    assert nothing["reason"] == "no route fits: Envoy answers 404"
+    assert nothing["rule"]["name"] == "reviews"
+    gone = ask("reviews", path="/gone")
+    assert "no DestinationRule defines the subset" in gone["hops"][-1]["result"]
+
+
+def test_names_as_in_the_pod() -> None:
+    for name in ("reviews", "reviews.default", "reviews.default.svc", "reviews.default.svc.cluster.local."):
+        assert ask(name)["service"] == "reviews.default.svc.cluster.local", name
+    assert ask("10.96.0.1", 9080)["service"] == "reviews.default.svc.cluster.local"
+    assert ask("nobody")["tier"] == "none"
+
+
+def test_tcp_goes_to_the_fast_path() -> None:
+    answer = ask("reviews", 3306)
+    assert (answer["tier"], answer["rule"]) == ("fastpath", None)
+    assert [e["address"] for e in answer["endpoints"]] == ["10.244.0.1", "10.244.0.2"]
+    assert answer["policies"][0]["name"] == "reviews"
+
+
+def test_pods_headless_names_and_strangers() -> None:
+    assert ask("10.244.0.1", 80)["tier"] == "direct"
+    heads = ask("heads", 6379)
+    assert (heads["tier"], heads["address"]) == ("direct", "10.244.0.1")
+    unknown = ask("192.0.2.1", 80)
+    assert (unknown["tier"], unknown["verdict"]) == ("none", "pass")
+
+
+def test_a_pod_outside_the_mesh_passes() -> None:
+    answer = ask("reviews.default", source=WorkloadId("other", "outsider"))
+    assert (answer["tier"], answer["verdict"]) == ("none", "pass")
+    assert "not in the mesh" in answer["reason"]
+
+
+def test_capture_addresses_are_denied() -> None:
+    for address in ("127.77.0.2", "fd74:6964:6567:6174::1"):
+        assert ask(address, 80)["verdict"] == "deny"
+
+
+def test_the_authority_can_name_a_host_that_is_no_service() -> None:
+    answer = ask("reviews", 9080, authority="reviews.example", path="/split")
+    assert answer["rule"]["index"] == 2
+    assert any(h["step"] == "virtual host" for h in answer["hops"])
