@@ -205,6 +205,19 @@ def test_remove_leaves_nothing(tree: Tree, pod: Pod, datapath: Datapath) -> None
     datapath.remove()  # twice is once
 
 
+def test_remove_detaches_links_that_somebody_holds_open(tree: Tree, pod: Pod, datapath: Datapath) -> None:
+    """bpftool or a monitor may: capture must end all the same, since nobody listens any more."""
+    held = [lib.tgb_get(str(tree.pins / "links" / name).encode()) for name in names(tree.pins / "links")]
+    assert min(held) >= 0
+    server = pod.server(pod.ip4)
+    datapath.set_destination(ip_address(pod.ip4), 0, Tier.FASTPATH, 7)
+    datapath.remove()
+    assert not pod.dial(*server.getsockname()).failed
+    pod.accept(server)
+    for fd in held:
+        os.close(fd)
+
+
 def ids(tree: Tree) -> dict[str, set[int]]:
     """Kernel ids of everything that is pinned, and of the programs that the links run."""
     found: dict[str, set[int]] = {"links": set(), "programs": set(), "maps": set()}

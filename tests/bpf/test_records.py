@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from ipaddress import ip_address
+from pathlib import Path
 
 import pytest
 from tests.bpf.pod import SECONDS, Pod, connect
@@ -13,6 +14,7 @@ from tidegate.bpf.datapath import Datapath
 from tidegate.model.snapshot import Tier
 
 VIP, PORT = "10.96.0.10", 9080
+FIN_WAIT2 = 5
 ABORT = b"\1\0\0\0\0\0\0\0"  # struct linger { 1, 0 }: close() resets
 
 
@@ -27,8 +29,9 @@ def gone(datapath: Datapath) -> None:
 
 
 def test_client_that_sends_and_closes_before_it_is_accepted(datapath: Datapath, pod: Pod, tier: Tier) -> None:
-    """Its socket is gone at once (FIN_WAIT2 becomes a time-wait stub), but the listener still has to find out."""
+    """Once its FIN is acknowledged its socket is a mere stub, but the listener has yet to ask."""
     source = pod.run(send_and_close)
+    eventually(lambda: pod.run(lambda: tcp_state(source)) == FIN_WAIT2, "the listener's kernel has taken the FIN")
     record = datapath.flow(pod.flow_key(tier, 4, ("127.0.0.1", source)))
     assert record is not None
     assert record.destination == ip_address(VIP)
@@ -45,6 +48,15 @@ def send_and_close() -> int:
     source = client.own[1]
     client.close()
     return source
+
+
+def tcp_state(port: int) -> int:
+    """State (tcp_states.h) of the v4 socket with this local port in the caller's netns; 0 = none."""
+    for line in Path("/proc/self/net/tcp").read_text().splitlines()[1:]:
+        fields = line.split()
+        if int(fields[1].rpartition(":")[2], 16) == port:
+            return int(fields[3], 16)
+    return 0
 
 
 def test_server_closes_first(datapath: Datapath, pod: Pod, tier: Tier) -> None:

@@ -8,18 +8,19 @@ from pathlib import Path
 import pytest
 from tests.netns.envoy_fixtures import node, pod, upstreams
 from tests.support.envoy_node import EnvoyNode, Pod, until
-from tests.support.envoy_resources import ADS, Resources, cluster, endpoints, listener, resources, route, website
+from tests.support.envoy_resources import Resources, cluster, endpoints, listener, resources, route, website
 
 from tidegate.model.snapshot import CLUSTERS, ENDPOINTS, LISTENERS, ROUTES, EnvoyResource
 
 __all__ = ["node", "pod", "upstreams"]
 
-TLS_WITH_A_SECRET_THAT_NEVER_COMES = {
-    "name": "tls",
-    "typed_config": {
-        "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext",
-        "common_tls_context": {"tls_certificate_sds_secret_configs": [{"name": "absent", "sds_config": ADS}]},
-    },
+# The upstream answers it after half a minute, and a cluster is not warm before the first answer.
+SLOW_HEALTH_CHECK = {
+    "timeout": "60s",
+    "interval": "60s",
+    "unhealthy_threshold": 1,
+    "healthy_threshold": 1,
+    "http_health_check": {"path": "/?sleep=30"},
 }
 
 
@@ -168,7 +169,8 @@ async def test_a_cluster_that_never_gets_warm_does_not_hold_up_later_changes(
 ) -> None:
     await node.publish(website(pod.path, upstreams, {"v1": 1}))
     waiting = website(pod.path, upstreams, {"v1": 1})
-    waiting[CLUSTERS]["cold"] = cluster("cold", transport_socket=TLS_WITH_A_SECRET_THAT_NEVER_COMES)
+    waiting[CLUSTERS]["cold"] = cluster("cold", health_checks=[SLOW_HEALTH_CHECK])
+    waiting[ENDPOINTS]["cold"] = endpoints("cold", upstreams["v1"])
     node.generation += 1
     await node.xds.publish(node.generation, waiting)
     await until(lambda: node.stat("cluster_manager.warming_clusters") == 1, "Envoy warms the cluster")

@@ -6,6 +6,7 @@ real Envoy (tests/vectors/http_match).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -15,6 +16,8 @@ import re2
 from tidegate.compile.rules import Candidate, Source, candidates
 from tidegate.model.http import HttpRequest
 from tidegate.model.routing import HttpMatch, Match, StringMatch, VirtualService
+
+_ESCAPE = re.compile(r"%([0-9A-Fa-f]{2})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,23 +119,28 @@ def fits(condition: StringMatch, value: str) -> bool:
 
 
 def normal_path(path: str) -> str:
-    """Dot segments removed, as normalize_path of the connection manager does (RFC 3986 5.2.4)."""
+    """As normalize_path of the connection manager leaves it: escapes of unreserved characters undone, backslashes
+    turned, dot segments removed (RFC 3986 5.2.4)."""
     if path.startswith(("http://", "https://")):
         path = urlsplit(path).path or "/"
+    path = _ESCAPE.sub(_unescape, path).replace("\\", "/")
     if "/." not in path:
         return path
-    out: list[str] = []
     segments = path.split("/")[1:]
-    for index, segment in enumerate(segments):
-        last = index == len(segments) - 1
-        if segment in (".", "..", "%2e", "%2E"):
-            if segment == ".." and out:
-                out.pop()
-            if last:
-                out.append("")
-        else:
+    out: list[str] = []
+    for segment in segments:
+        if segment == "..":
+            del out[-1:]
+        elif segment != ".":
             out.append(segment)
+    if segments[-1] in (".", ".."):
+        out.append("")
     return "/" + "/".join(out)
+
+
+def _unescape(escape: re.Match[str]) -> str:
+    character = chr(int(escape[1], 16))
+    return character if character.isascii() and (character.isalnum() or character in "-._~") else escape[0]
 
 
 def _path_fits(condition: StringMatch, path: str, ignore_case: bool) -> bool:

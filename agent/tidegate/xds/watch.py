@@ -62,7 +62,7 @@ class Watch:
     rejected: dict[tuple[str, str], Rejection] = field(default_factory=dict)  # by (name, version)
     _due: set[str] = field(default_factory=set)  # to be answered although nothing changed
     _greet: bool = False
-    _undo: set[str] = field(default_factory=set)  # refused; to be overwritten with what was good before
+    _undo: set[str] = field(default_factory=set)  # refused, to be overwritten with what was good
     _suspects: list[set[str]] = field(default_factory=list)
 
     # --- what the client says -----------------------------------------------------------------------------------
@@ -123,7 +123,8 @@ class Watch:
             self._hold(push)
             return None
         if self.kind == CLUSTERS:
-            # Envoy may have begun to warm what it refused, and would then confirm no cluster any more.
+            # Envoy keeps a half-made cluster of what it refused, takes the same content for known when it comes again,
+            # and confirms no cluster while that one does not get warm. So the good content comes first.
             self._undo |= {encoded.name for encoded in push.put}
         if len(push.put) == 1:
             guilty = push.put[0]
@@ -160,7 +161,7 @@ class Watch:
     @property
     def busy(self) -> bool:
         """Whether the client does not have yet what it should have (refused content apart)."""
-        return self.unanswered is not None or bool(self.pending()) or self._greet
+        return self.unanswered is not None or bool(self.pending()) or self._greet or bool(self._undo)
 
     def settled(self, name: str) -> bool:
         """Whether the client has name in its newest form, or refused it."""
@@ -206,10 +207,11 @@ class Watch:
         # Envoy hands the socket of a listener that goes to one with the same address that comes in the same response,
         # also if the netns behind that path is another one by now.
         alone = bool(gone) and self.kind == LISTENERS
-        put = [] if alone else self._next_group(self.pending())
         if self._undo:
-            restored, gone = self._restore({encoded.name for encoded in put}, gone)
-            put += restored
+            put, new = self._undone()
+            gone = tuple(dict.fromkeys([*gone, *new]))
+        else:
+            put = [] if alone else self._next_group(self.pending())
         if not put and not gone and not self._greet:
             return None
         self._greet = False
@@ -248,11 +250,11 @@ class Watch:
         for name in push.remove:
             self.held.pop(name, None)
 
-    def _restore(self, sent: set[str], gone: tuple[str, ...]) -> tuple[list[Encoded], tuple[str, ...]]:
-        names, self._undo = sorted(self._undo - sent), set()
-        known = {name: self.held[name].encoded for name in names if name in self.held}
-        new = [name for name in names if name not in known and name not in gone]
-        return [encoded for encoded in known.values() if encoded is not None], (*gone, *new)
+    def _undone(self) -> tuple[list[Encoded], list[str]]:
+        """What was good of everything refused, and the names of which nothing was."""
+        names, self._undo = sorted(self._undo), set()
+        known = [self.held[name].encoded for name in names if name in self.held]
+        return [encoded for encoded in known if encoded is not None], [n for n in names if n not in self.held]
 
     def _next_group(self, pending: list[Encoded]) -> list[Encoded]:
         self._suspects = [group for group in self._suspects if group]
