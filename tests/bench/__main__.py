@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 from tests.bench.contestants import THREADS, Contestant, Direct, HAProxy, Tidegate
 from tests.bench.loads import LOADS, Load, figures
-from tests.bench.processes import BenchError, pin, run, until
+from tests.bench.processes import BenchError, alone, pin, run, until
 from tests.bench.report import PLACEMENTS, Run, document
 from tests.bench.sidecars import Sidecars
 from tests.bench.topology import LabPods, OwnPods, Topology
@@ -64,6 +64,7 @@ def measured(topology: Topology, rounds: int, seconds: float) -> list[Run]:
     runs: list[Run] = []
     everywhere = os.sched_getaffinity(0)
     with ExitStack() as cleanup:
+        cleanup.enter_context(alone())
         cleanup.callback(topology.down)
         topology.up()
         work = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="tidegate-bench-")))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import tempfile
 import time
@@ -54,6 +55,23 @@ class Program:
             self._process.kill()
             self._process.wait(timeout=5)
         self._output.close()
+
+
+def alone(seconds: float = 600.0) -> socket.socket:
+    """Wait until no other benchmark runs on this machine and hold its place until the returned socket is closed.
+
+    An abstract unix socket is the lock: it leaves no file and ends with its process.
+    """
+    lock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+
+    def take() -> None:
+        try:
+            lock.bind("\0tidegate-bench")
+        except OSError as error:
+            raise BenchError("another benchmark is running") from error
+
+    until(take, "two at a time would measure each other", seconds)
+    return lock
 
 
 def until(condition: Callable[[], None], what: str, seconds: float = 20.0) -> None:
