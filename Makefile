@@ -70,3 +70,6 @@ clean: ## remove what was built (keeps .venv)
 	rm -rf $(BUILD) agent/tidegate/*.so
 
 -include tests/tests.mk
+
+run: setup ## the lab with bookinfo: prove the points, serve productpage until Ctrl-C (ONCE=1: take down, exit 0/1)
+	@ONCE=$(ONCE) $(PY) samples/tour.py

@@ -18,6 +18,9 @@ $(BPF_OUT)/test/%.bpf.o: tests/bpf/%.bpf.c bpf/build.mk
 	@mkdir -p $(@D)
 	clang $(BPF_CFLAGS) -c $< -o $@
 
+.PHONY: bpf-objects
+bpf-objects: $(BPF_OBJECTS)
+
 -include $(BPF_OBJECTS:.o=.d)
 
 BPF_HEADERS := $(wildcard bpf/include/*.h bpf/core/*.h) agent/tidegate/bpf/tgb.h

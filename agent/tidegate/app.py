@@ -20,6 +20,7 @@ from tidegate.bpf.cgroup import cgroup2_mount, own_cgroup
 from tidegate.bpf.datapath import Datapath
 from tidegate.bpf.netns import in_netns
 from tidegate.config.files import FileSource
+from tidegate.config.merge import follow
 from tidegate.config.store import Store
 from tidegate.dataplane.cycle import Cycle
 from tidegate.dataplane.enrolment import Enrolment
@@ -28,11 +29,13 @@ from tidegate.enroll.registry import Registry
 from tidegate.envoy.supervisor import EnvoySupervisor
 from tidegate.errors import Fatal, Rejected
 from tidegate.fastpath import FastPath
+from tidegate.model.mesh import MeshConfig
 from tidegate.observe.admin import Admin
 from tidegate.observe.flows import Workloads, follow_flows
 from tidegate.observe.life import begin, end
 from tidegate.observe.metrics import AgentCollector, TcpMetrics, exposition
 from tidegate.observe.views import Views
+from tidegate.runtime.latest import Latest
 from tidegate.settings import Settings, build_root, envoy_binary
 from tidegate.xds.server import AdsServer
 
@@ -72,11 +75,11 @@ async def serve(settings: Settings) -> None:
 
     # Facts in, data plane out
     sources = [FileSource(Path(source.removeprefix("file:"))) for source in settings.config]
-    store = Store(sources)
+    config: Latest[MeshConfig | None] = Latest(None)
     registry = Registry(settings.run_dir / "sandboxes")
     cycle = Cycle(
         node=settings.node,
-        config=store.config,
+        config=config,
         tables=datapath,
         relay=relay,
         envoy=ads,
@@ -92,7 +95,7 @@ async def serve(settings: Settings) -> None:
         life=life,
         datapath=datapath,
         cycle=cycle,
-        config=lambda: store.config.value,
+        config=lambda: config.value,
         sandboxes=registry.by_cookie,
         ads=ads,
         envoy=envoy,
@@ -108,7 +111,7 @@ async def serve(settings: Settings) -> None:
     flows = follow_flows(
         relay.events(),
         TcpMetrics(metrics),
-        Workloads(lambda: store.config.value),
+        Workloads(lambda: config.value),
         lambda number: cycle.snapshot.value.services.get(number, ""),
     )
     admin = Admin(
@@ -116,6 +119,7 @@ async def serve(settings: Settings) -> None:
             "status": views.status,
             "pods": views.pods,
             "services": views.services,
+            "explain": views.explain,
             "config_dump": views.config_dump,
         },
         metrics=lambda: exposition(metrics),
@@ -131,7 +135,7 @@ async def serve(settings: Settings) -> None:
     tasks = {
         asyncio.create_task(work, name=name)
         for name, work in {
-            "config": store.run(),
+            "config": follow(sources, Store(), config),
             "cycle": cycle.run(),
             "envoy": envoy.run(),
             "flows": flows,

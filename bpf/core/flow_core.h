@@ -23,8 +23,8 @@ tg_inline int tg_flow_key_of(struct tg_flow_key *key, uint64_t netns_cookie, con
 }
 
 /* Whether the record must outlive the client's socket that goes from old_state (enum of tcp_states.h) to CLOSE.
- * close() with everything acknowledged ends a client's socket in FIN_WAIT2 at once, although the listener may not even
- * have accepted the connection: then the accepted socket takes the record with it. Every other way means that the other
+ * After close() a client's socket ends in FIN_WAIT2 as soon as its FIN is acknowledged (a stub stays), although the
+ * listener may not even have accepted the connection: then the accepted socket takes the record with it. Every other way means that the other
  * side has finished, or that the connection was reset. */
 tg_inline int tg_flow_outlives_client(uint32_t old_state)
 {

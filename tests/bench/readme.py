@@ -14,7 +14,7 @@ COLUMNS = {
     "direct": "no mesh",
     "tidegate": "**Tidegate**",
     "envoy2_iptables": "two Envoys + iptables",
-    "haproxy": "HAProxy",
+    "haproxy": "HAProxy (no interception)",
 }
 WORDS = {
     "l4.samenode.rr64": "round trip, 64 B",

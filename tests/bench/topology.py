@@ -7,9 +7,11 @@ import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Protocol
 
+from tests.bench.loads import ECHO, HTTP, ONCE, SINK
 from tests.bench.processes import BenchError, run
 
 LAB = "bench"
@@ -70,6 +72,7 @@ class OwnPods:
         self._fabric = f"{NETNS}-fabric"
 
     def up(self) -> None:
+        self.down()  # what a killed run left
         run("ip", "netns", "add", self._fabric)
         run("ip", "-n", self._fabric, "link", "add", "bridge", "type", "bridge")
         run("ip", "-n", self._fabric, "link", "set", "bridge", "up")
@@ -104,6 +107,7 @@ class LabPods:
         from tidegate.lab.paths import LabPaths
 
         os.environ["TIDEGATE_LAB"] = LAB
+        self.down()  # what a killed run left
         run(self._tidegate, "lab", "up", "-f", self._manifest)
         paths = LabPaths.of(LAB)
         self._cgroup = paths.cgroup
@@ -118,20 +122,16 @@ class LabPods:
         self.mesh = self._service_address()
 
     def _service_address(self) -> str:
-        """The Service's address as a pod resolves it."""
-        asked = run(
-            self._tidegate,
-            "lab",
-            "exec",
-            "-n",
-            NAMESPACE,
-            "client",
-            "--",
-            "getent",
-            "ahostsv4",
-            f"{SERVICE}.{NAMESPACE}",
-        )
-        return asked.split()[0]
+        """The IPv4 address of the Service in the data plane. Raises BenchError unless L4 and L7 take their tiers."""
+        tiers: dict[str, dict[int, str]] = {}
+        for row in self._json("services"):
+            if row["service"].startswith(f"{SERVICE}.{NAMESPACE}.svc.") and ip_address(row["address"]).version == 4:
+                tiers.setdefault(row["address"], {})[row["port"]] = row["tier"]
+        wanted = {MESH_PORT + ECHO: "fastpath", MESH_PORT + SINK: "fastpath", MESH_PORT + ONCE: "fastpath"}
+        wanted[MESH_PORT + HTTP] = "envoy"
+        if list(tiers.values()) != [wanted]:
+            raise BenchError(f"the data plane has {tiers} for the Service, not {wanted}")
+        return next(iter(tiers))
 
     def _json(self, *command: str) -> list[dict[str, Any]]:
         value: list[dict[str, Any]] = json.loads(run(self._tidegate, *command, "-o", "json"))

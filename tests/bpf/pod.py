@@ -177,6 +177,7 @@ def connect(
     family: socket.AddressFamily | None = None,
     v6only: bool = False,
     bind: str = "",
+    bind_port: int = 0,
     device: str = "",
 ) -> Dialled:
     """A TCP connect as an ordinary program makes it, and what the program is told about it."""
@@ -184,8 +185,8 @@ def connect(
     sock.settimeout(SECONDS)
     if v6only:
         sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-    if bind:
-        sock.bind((bind, 0))
+    if bind or bind_port:
+        sock.bind((bind, bind_port))
     if device:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device.encode())
     try:

@@ -108,7 +108,7 @@ def narrow_ports(port: int) -> None:
 
 
 class TestLeftAlone:
-    """A server of the pod at its own address, listed as a destination of the fast path: an untouched dial gets there."""
+    """A server of the pod at its own address, listed for the fast path: an untouched dial gets there."""
 
     @pytest.fixture(autouse=True)
     def _server(self, datapath: Datapath, pod: Pod) -> None:
@@ -217,9 +217,10 @@ def test_dialling_a_capture_address_is_refused(datapath: Datapath, pod: Pod, tie
     assert counted(datapath, "deny_capture_address") == (2 if version == 4 else 1)
 
 
-def test_socket_that_was_captured_and_connects_elsewhere(datapath: Datapath, pod: Pod) -> None:
+@pytest.mark.parametrize("where", ["pod", "localhost"])
+def test_socket_that_was_captured_and_connects_elsewhere(datapath: Datapath, pod: Pod, where: str) -> None:
     offer(datapath, Tier.FASTPATH)
-    server = pod.server(pod.ip4)
+    server = pod.server(pod.ip4 if where == "pod" else "127.0.0.1")
     at = server.getsockname()
     pod.listeners[Tier.FASTPATH, 4].close()
     failed, peer, own = pod.run(lambda: connect_twice((VIP4, PORT), at))

@@ -28,3 +28,12 @@ def web_lab() -> Iterator[Lab]:
     lab.up(MANIFESTS / "web.yaml")
     yield lab
     lab.down()
+
+
+@pytest.fixture(scope="session")
+def plain_lab() -> Iterator[Lab]:
+    """Two nodes without the mesh and the pods of manifests/plain.yaml; stories remove what they add."""
+    lab = Lab("plain")
+    lab.up(MANIFESTS / "plain.yaml", nodes=2, mesh=False)
+    yield lab
+    lab.down()

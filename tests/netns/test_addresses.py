@@ -8,20 +8,14 @@ from tests.support.lab import Lab
 FAMILIES = ["4", "mapped", "6", "v6only"]
 
 
-def own_address(lab: Lab, pod: str, family: str) -> str:
-    """The pod's address that belongs to this kind of socket."""
-    version = "ip" if family in ("4", "mapped") else "ip6"
-    return str(lab.pods()[pod][version])
-
-
 @pytest.mark.parametrize("family", FAMILIES)
 def test_service_vip_is_relayed_and_nobody_notices(probe_lab: Lab, family: str) -> None:
     before = probe_lab.metric("tidegate_verdicts_total", reason="redirect_fastpath")
     seen = probe_lab.probe("client", "dial", "talk", "7000", "--family", family)
     assert "error" not in seen
-    own = own_address(probe_lab, "default/client", family)
+    own = probe_lab.address("default/client", family)
     assert seen["server"]["client"] == own, "the server sees the client pod"
-    assert seen["server"]["local"] == own_address(probe_lab, "default/server", family), "an endpoint got it"
+    assert seen["server"]["local"] == probe_lab.address("default/server", family), "an endpoint got it"
     assert seen["server"]["port"] == 7001
     assert seen["sock"] == own, "getsockname is the pod's address"
     assert seen["peer_port"] == 7000
@@ -31,29 +25,29 @@ def test_service_vip_is_relayed_and_nobody_notices(probe_lab: Lab, family: str) 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_headless_name_and_pod_address_go_straight(probe_lab: Lab, family: str) -> None:
-    address = own_address(probe_lab, "default/server", family)
+    address = probe_lab.address("default/server", family)
     before = probe_lab.metric("tidegate_verdicts_total", reason="pass_workload")
     for host in ("talk-headless", address):
         seen = probe_lab.probe("client", "dial", host, "7001", "--family", family)
         assert seen["peer"] == address
-        assert seen["sock"] == seen["server"]["client"] == own_address(probe_lab, "default/client", family)
+        assert seen["sock"] == seen["server"]["client"] == probe_lab.address("default/client", family)
     assert probe_lab.metric("tidegate_verdicts_total", reason="pass_workload") == before + 2
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_pod_reaches_itself_through_its_own_vip(probe_lab: Lab, family: str) -> None:
     seen = probe_lab.probe("server", "dial", "talk", "7000", "--family", family)
-    own = own_address(probe_lab, "default/server", family)
+    own = probe_lab.address("default/server", family)
     assert seen["server"]["client"] == seen["server"]["local"] == seen["sock"] == own
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_unknown_address_passes_untouched(probe_lab: Lab, family: str) -> None:
-    outsider = own_address(probe_lab, "plain/outsider", family)
+    outsider = probe_lab.address("plain/outsider", family)
     before = probe_lab.metric("tidegate_verdicts_total", reason="redirect_fastpath")
     seen = probe_lab.probe("client", "dial", outsider, "7001", "--family", family)
     assert seen["peer"] == outsider
-    assert seen["server"]["client"] == own_address(probe_lab, "default/client", family)
+    assert seen["server"]["client"] == probe_lab.address("default/client", family)
     assert probe_lab.metric("tidegate_verdicts_total", reason="redirect_fastpath") == before
 
 
@@ -85,10 +79,10 @@ def test_pods_without_the_mesh_are_untouched(probe_lab: Lab, pod: str, namespace
         reason: probe_lab.metric("tidegate_verdicts_total", reason=reason)
         for reason in ("redirect_fastpath", "redirect_envoy", "pass_workload", "pass_unknown")
     }
-    server = own_address(probe_lab, "default/server", "4")
+    server = probe_lab.address("default/server", "4")
     seen = probe_lab.probe(pod, "dial", server, "7001", namespace=namespace)
     assert seen["peer"] == server
-    assert seen["sock"] == own_address(probe_lab, f"{namespace}/{pod}", "4")
+    assert seen["sock"] == probe_lab.address(f"{namespace}/{pod}", "4")
     assert before == {reason: probe_lab.metric("tidegate_verdicts_total", reason=reason) for reason in before}
     assert not probe_lab.pods()[f"{namespace}/{pod}"]["enrolled"]
 

@@ -44,4 +44,5 @@ def test_killed_envoy_is_back_within_two_seconds(web_lab: Lab) -> None:
     assert time.monotonic() - killed <= 2.0 + 0.3, "0.3 s is what starting the client in the pod takes"
     after = eventually(lambda: (s := web_lab.status()["envoy"])["state"] == "running" and s, "running", timeout=5)
     assert after["restarts"] == before["restarts"] + 1
-    assert "9" in str(after["last_exit"]) or "KILL" in str(after["last_exit"])
+    # Only a parent learns an exit status: an Envoy that was adopted from a killed agent is just gone.
+    assert after["last_exit"] in ("gone", "signal SIGKILL")

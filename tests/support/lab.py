@@ -89,6 +89,11 @@ class Lab:
         rows: list[dict[str, Any]] = json.loads(self.tidegate("lab", "pods", "-o", "json").stdout)
         return {f"{row['namespace']}/{row['name']}": row for row in rows}
 
+    def address(self, pod: str, family: str) -> str:
+        """The address of pod NAMESPACE/NAME that a socket of this family (see probe.py) uses."""
+        ips: list[str] = self.pods()[pod]["ips"]
+        return next(ip for ip in ips if (":" in ip) == (family in ("6", "v6only")))
+
     def node_dirs(self) -> Sequence[Path]:
         """Run directories of this lab's agents."""
         return sorted(path.parent for path in self.run_dir.glob("**/agent.sock"))

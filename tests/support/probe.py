@@ -54,6 +54,8 @@ class Talk(socketserver.StreamRequestHandler):
 
     def do_reset(self, _: str) -> None:
         self.request.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_ABORT)
+        # socketserver would shut the socket down in order first, and rfile keeps it open: close the descriptor itself.
+        socket.close(self.request.detach())
 
     def do_hold(self, _: str) -> None:
         self._answer({"held": True})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from tidegate.errors import Rejected, Unreachable
 from tidegate.settings import DEFAULT_RUN_DIR
 
 LAB_RUN_DIR = Path("/run/tidegate-lab")
+DEFAULT_LAB = "lab"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,16 +27,22 @@ class Answer:
 
 
 def agent_sockets(run_dir: Path | None = None) -> list[Path]:
-    """Sockets of the agents on this machine: the node's own, else those of running labs. Raises Unreachable."""
+    """Sockets of the agents that are meant. Raises Unreachable.
+
+    Those of one run directory; else of the lab named by TIDEGATE_LAB (default `lab`, as for `tidegate lab`) if it
+    runs; else the node's own.
+    """
+    lab = os.environ.get("TIDEGATE_LAB")
     if run_dir is not None:
         candidates = [run_dir / "agent.sock"]
     else:
-        candidates = [DEFAULT_RUN_DIR / "agent.sock", *sorted(LAB_RUN_DIR.glob("**/agent.sock"))]
+        candidates = sorted((LAB_RUN_DIR / (lab or DEFAULT_LAB)).glob("nodes/*/agent.sock"))
+        if not candidates and lab is None:
+            candidates = [DEFAULT_RUN_DIR / "agent.sock"]
     found = [path for path in candidates if path.exists()]
     if not found:
-        raise Unreachable(
-            "tidegate agent", f"no socket at {candidates[0]}", "start `tidegate agent` or `tidegate lab up`"
-        )
+        where = run_dir or (f"lab {lab}" if lab else DEFAULT_RUN_DIR)
+        raise Unreachable("tidegate agent", f"none runs in {where}", "start `tidegate agent` or `tidegate lab up`")
     return found
 
 
@@ -69,6 +77,8 @@ async def _ask(socket: Path, path: str, query: Mapping[str, str]) -> Any:
         aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(socket)), timeout=timeout) as session,
         session.get(f"http://agent/{path}", params=query) as response,
     ):
+        if response.status == 404:
+            raise Rejected(f"agent at {socket}", f"has no /{path}", "it may be older than this command: restart it")
         if response.content_type != "application/json":
             return await response.text()
         value = await response.json()

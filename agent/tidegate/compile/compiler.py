@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 from tidegate.compile.clusters import PASSTHROUGH, passthrough_cluster, service_clusters
 from tidegate.compile.destinations import Claim, find_destinations
-from tidegate.compile.enrolment import decide
 from tidegate.compile.listeners import filter_chain, listener_name, pod_listener
 from tidegate.compile.protojson import Json
 from tidegate.compile.registry import Registry
@@ -53,7 +52,7 @@ def compile_snapshot(inputs: Inputs) -> Snapshot:
     rules = Rules(inputs.config)
     found = find_destinations(registry, rules)
     http = [c for c in found.claims if c.tier is Tier.ENVOY]
-    plans = tuple(_plan(inputs.config, s, bool(http)) for s in sandboxes)
+    plans = tuple(_plan(registry, s, bool(http)) for s in sandboxes)
     envoy = _envoy(inputs, registry, rules, http, [s for s, p in zip(sandboxes, plans, strict=True) if p.needs_envoy])
     return Snapshot(
         generation=inputs.generation,
@@ -65,10 +64,10 @@ def compile_snapshot(inputs: Inputs) -> Snapshot:
     )
 
 
-def _plan(config: MeshConfig, sandbox: Sandbox, any_http: bool) -> PodPlan:
-    decision = decide(config, sandbox.id)
-    wanted = decision.enrolled and any_http
-    return PodPlan(sandbox.id, decision.enrolled, decision.reason, wanted, listener_name(sandbox) if wanted else "")
+def _plan(registry: Registry, sandbox: Sandbox, any_http: bool) -> PodPlan:
+    enrolled, reason = registry.enrolment(sandbox.id)
+    wanted = enrolled and any_http
+    return PodPlan(sandbox.id, enrolled, reason, wanted, listener_name(sandbox) if wanted else "")
 
 
 def _envoy(inputs: Inputs, registry: Registry, rules: Rules, http: list[Claim], sandboxes: list[Sandbox]) -> Resources:

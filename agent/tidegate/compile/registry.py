@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from hashlib import blake2s
 
+from tidegate.compile.enrolment import enrolment
 from tidegate.model.kube import Namespace, Pod, Service, ServicePort
 from tidegate.model.mesh import MeshConfig
 from tidegate.model.names import WorkloadId
@@ -34,8 +35,8 @@ class Registry:
         self.services: Mapping[str, Service] = {
             s.id.fqdn: s for s in sorted(config.services, key=lambda s: (s.age, s.id))
         }
-        self.namespaces: Mapping[str, Namespace] = config.namespaces
-        self.pods: Mapping[WorkloadId, Pod] = dict(sorted(config.pods.items()))
+        self.namespaces: Mapping[str, Namespace] = {n.name: n for n in config.namespaces}
+        self.pods: Mapping[WorkloadId, Pod] = {p.id: p for p in sorted(config.pods, key=lambda p: p.id)}
         self._local = local
         self._by_label: dict[tuple[str, str, str], list[Pod]] = defaultdict(list)
         for pod in self.pods.values():
@@ -43,6 +44,10 @@ class Registry:
                 self._by_label[(pod.id.namespace, key, value)].append(pod)
         self._selected: dict[str, tuple[Pod, ...]] = {}
         self._endpoints: dict[tuple[str, int], tuple[Endpoint, ...]] = {}
+
+    def enrolment(self, pod: WorkloadId) -> tuple[bool, str]:
+        """Whether the pod is in the mesh, and why (not)."""
+        return enrolment(self.pods.get(pod), self.namespaces.get(pod.namespace))
 
     def addresses(self, pod: Pod) -> tuple[IPAddress, ...]:
         """The pod's addresses, primary first."""

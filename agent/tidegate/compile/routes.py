@@ -15,6 +15,7 @@ from tidegate.compile.http_match import route_match
 from tidegate.compile.protojson import Json
 from tidegate.compile.registry import Registry
 from tidegate.compile.rules import Candidate, Rules, Source, candidates, looks_at_source
+from tidegate.model.hosts import host_matches
 from tidegate.model.kube import Service, ServicePort
 from tidegate.model.names import ServiceName
 from tidegate.model.routing import RouteTarget, VirtualService
@@ -55,7 +56,7 @@ class RouteCompiler:
     def __init__(self, registry: Registry, rules: Rules) -> None:
         self._registry = registry
         self._rules = rules
-        self._foreign = self._foreign_hosts()
+        self._foreign = foreign_hosts(registry, rules)
         self._made: dict[tuple[str, int, str, tuple[tuple[str, str], ...]], Compiled] = {}
         self._neutral: dict[tuple[str, int], Compiled] = {}
         self._label_keys = frozenset(k for vs in rules.virtual_services for k in looks_at_source(vs)[0])
@@ -99,15 +100,6 @@ class RouteCompiler:
                     found = self._registry.services.get(target.host)
                     if found is not None:
                         out.append(found.id)
-        return out
-
-    def _foreign_hosts(self) -> dict[str, VirtualService]:
-        """Hosts of VirtualServices that no service of the registry has, each with the oldest one."""
-        out: dict[str, VirtualService] = {}
-        for vs in self._rules.virtual_services:
-            for host in vs.hosts:
-                if host not in self._registry.services and host != "*":
-                    out.setdefault(host, vs)
         return out
 
     def _compile(self, name: str, service: Service, port: ServicePort, source: Source) -> Compiled:
@@ -181,6 +173,23 @@ class RouteCompiler:
         number = target_number(self._registry, target, view.port.port)
         policy = self._rules.policy(found.id, view.source.namespace).for_port(number, target.subset)
         return policy.load_balancer.hash if policy.load_balancer else None
+
+
+def foreign_hosts(registry: Registry, rules: Rules) -> dict[str, VirtualService]:
+    """Hosts of VirtualServices that no service of the registry has, each with the oldest one.
+
+    A wildcard that covers a service is none of them: the dialled address says which service is meant.
+    """
+    out: dict[str, VirtualService] = {}
+    for vs in rules.virtual_services:
+        for host in vs.hosts:
+            if host.startswith("*"):
+                foreign = not any(host_matches(host, fqdn) for fqdn in registry.services)
+            else:
+                foreign = host not in registry.services
+            if foreign:
+                out.setdefault(host, vs)
+    return out
 
 
 def target_number(registry: Registry, target: RouteTarget, dialled: int) -> int:

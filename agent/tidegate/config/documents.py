@@ -154,7 +154,8 @@ def _build(value: YamlMap, how: _Kind, place: _Place) -> MeshObject | None:
         doc = how.model.model_validate(value, context=report)
     except ValidationError as e:
         for details in e.errors(include_url=False):
-            report.at_path(*_explain(details))
+            if details["type"] != "missing" or details["loc"] not in report.misspelt:
+                report.at_path(*_explain(details))
         return None
     metadata = getattr(doc, "metadata", None)
     if isinstance(metadata, Metadata) and metadata.name.lower() != metadata.name:

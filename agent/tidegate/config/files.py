@@ -19,7 +19,7 @@ from watchfiles import awatch
 from watchfiles.main import FileChange
 
 from tidegate.config.documents import ParsedFile, parse_text
-from tidegate.config.source import Loaded
+from tidegate.config.source import Loaded, combine
 from tidegate.model.mesh import Problem, Severity
 
 REVISION = "REVISION"
@@ -186,9 +186,9 @@ class FileSource:
         return {k: v for k, v in table.items() if isinstance(v, str)} if isinstance(table, dict) else {}
 
 
-def load_paths(paths: list[Path]) -> list[Loaded]:
+def load_paths(paths: list[Path]) -> Loaded:
     """Read several files or directories once, in the order given."""
-    return [FileSource(path).load() for path in paths]
+    return combine([FileSource(path).load() for path in paths])
 
 
 def _identity(path: Path) -> tuple[str, int] | None:

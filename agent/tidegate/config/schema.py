@@ -37,6 +37,7 @@ class Report:
     def __init__(self, root: Any) -> None:
         self.root = root
         self.findings: list[tuple[Severity, int, str, str]] = []  # severity, line, path, message
+        self.misspelt: set[Path] = set()  # fields that are there under a name that is nearly right
 
     @property
     def failed(self) -> bool:
@@ -113,7 +114,9 @@ class ApiModel(BaseModel):
             if key in cls.unsupported:
                 report.warning(data, key, "is not supported yet, ignored")
             elif key not in known and not cls.open_ended:
+                near = nearest(key, known)
                 report.error(data, key, f"unknown field{suggestion(key, known)}")
+                report.misspelt.add((*data.path, near))
             else:
                 continue
             del data[key]
@@ -121,10 +124,15 @@ class ApiModel(BaseModel):
 
 def suggestion(word: str, known: Iterable[str]) -> str:
     """``; did you mean "x"?`` when something like the word is known, else nothing."""
-    names = sorted(known)
-    by_lower = {name.lower(): name for name in names}
+    near = nearest(word, known)
+    return f'; did you mean "{near}"?' if near else ""
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """The known word that looks most like the given one; empty if none does."""
+    by_lower = {name.lower(): name for name in sorted(known)}
     near = difflib.get_close_matches(word.lower(), list(by_lower), n=1, cutoff=0.6)
-    return f'; did you mean "{by_lower[near[0]]}"?' if near else ""
+    return by_lower[near[0]] if near else ""
 
 
 def parse_duration(text: Any) -> int:

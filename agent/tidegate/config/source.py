@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -23,3 +23,12 @@ class Source(Protocol):
     """Never ends by itself; the first value comes when the content is complete."""
 
     def watch(self) -> AsyncIterator[Loaded]: ...
+
+
+def combine(readings: Sequence[Loaded]) -> Loaded:
+    """Readings of several sources as one."""
+    return Loaded(
+        files=tuple(f for one in readings for f in one.files),
+        revision=max((one.revision for one in readings), default=0),
+        problems=tuple(p for one in readings for p in one.problems),
+    )

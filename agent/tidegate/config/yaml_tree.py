@@ -125,8 +125,12 @@ def _read(first: int, chunk: str) -> Tree | None:
         return Tree(line, _Builder(first).build(node, (), 0))
     except yaml.MarkedYAMLError as e:
         mark = e.problem_mark or e.context_mark
+        if e.problem and "expected ':'" in e.problem:
+            mark = e.context_mark or mark  # the parser notices only in the next line
+        last = len(chunk.rstrip().splitlines()) - 1
+        line = min(mark.line, max(last, 0)) if mark else 0
         text = " ".join(part for part in (e.problem, e.context) if part)
-        return Tree(first, None, SyntaxProblem(first + (mark.line if mark else 0), f"is not YAML: {text}"))
+        return Tree(first, None, SyntaxProblem(first + line, f"is not YAML: {text}"))
     except yaml.reader.ReaderError as e:
         line = first + chunk.count("\n", 0, e.position)
         return Tree(first, None, SyntaxProblem(line, f"is not YAML: {e.reason}"))

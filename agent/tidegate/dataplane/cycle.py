@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from tidegate.compile.compiler import Inputs, compile_snapshot
-from tidegate.compile.enrolment import decide
+from tidegate.compile.enrolment import enrolment
 from tidegate.dataplane import kernel
 from tidegate.dataplane.capture import InNetns, Relay, close_capture, open_capture
 from tidegate.errors import TidegateError
@@ -101,7 +101,7 @@ class Cycle:
         self._generation += 1
         generation = self._generation
         sandboxes = dict(self._sandboxes)
-        wanted = {cookie for cookie, sandbox in sandboxes.items() if decide(config, sandbox.id).enrolled}
+        wanted = _enrolled(config, sandboxes)
         kernel.release_others(self._tables, sorted(wanted))
         failures = self._open_listeners(wanted, sandboxes)
         current = tuple(self._open.get(cookie, s) for cookie, s in sandboxes.items())
@@ -113,7 +113,8 @@ class Cycle:
         answered = await self._envoy.wait_applied(generation, ENVOY_ANSWER_SECONDS)
         rejected = tuple(self._envoy.rejected())
         kernel_failures = tuple(kernel.apply_destinations(self._tables, snapshot))
-        pods = self._enrol(snapshot, current, config.pods.keys(), failures, answered, {f.item for f in rejected})
+        known = {pod.id for pod in config.pods}
+        pods = self._enrol(snapshot, current, known, failures, answered, {f.item for f in rejected})
         await self.snapshot.set(snapshot)
         silent = () if answered else (Failure("envoy", f"no answer within {ENVOY_ANSWER_SECONDS:.0f} s"),)
         return Status(
@@ -197,3 +198,13 @@ class Cycle:
         except TimeoutError:
             return last
 
+
+def _enrolled(config: MeshConfig, sandboxes: Mapping[int, Sandbox]) -> set[int]:
+    """Cookies of the sandboxes whose pods are in the mesh."""
+    pods = {pod.id: pod for pod in config.pods}
+    namespaces = {namespace.name: namespace for namespace in config.namespaces}
+    return {
+        cookie
+        for cookie, sandbox in sandboxes.items()
+        if enrolment(pods.get(sandbox.id), namespaces.get(sandbox.id.namespace))[0]
+    }

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import cast
 
 import dns.exception
@@ -30,8 +29,6 @@ TTL = 5  # seconds: pods come and go
 _UDP_BYTES = 512  # without EDNS (RFC 1035 4.2.1)
 _UDP_BYTES_MOST = 1232  # with it: what passes every path unfragmented
 _TCP_IDLE = 10.0  # seconds
-
-_turn = itertools.count()
 
 
 class DnsServer:
@@ -138,7 +135,7 @@ def _sockets(address: IPAddress) -> tuple[socket.socket, socket.socket]:
 
 
 def _fill(response: dns.message.Message, name: dns.name.Name, answer: Answer) -> None:
-    """Put the records into the answer section; each question starts at another one of several addresses."""
+    """Put the records into the answer section; dnspython shuffles those of one name when it writes them."""
     response.flags |= dns.flags.AA
     response.set_rcode(dns.rcode.Rcode(int(answer.code)))
     groups: dict[tuple[str, str], list[Record]] = {}
@@ -146,10 +143,5 @@ def _fill(response: dns.message.Message, name: dns.name.Name, answer: Answer) ->
         groups.setdefault((record.name, record.type), []).append(record)
     for (owner, kind), records in groups.items():
         shown = name if owner == answer.records[0].name else dns.name.from_text(owner)
-        values = [f"{r.value}." if kind in ("CNAME", "PTR") else r.value for r in _rotated(records)]
+        values = [f"{r.value}." if kind in ("CNAME", "PTR") else r.value for r in records]
         response.answer.append(dns.rrset.from_text_list(shown, TTL, "IN", kind, values))
-
-
-def _rotated(records: Sequence[Record]) -> list[Record]:
-    first = next(_turn) % len(records)
-    return [*records[first:], *records[:first]]

@@ -108,7 +108,7 @@ class Lab:
             except TimeoutError:
                 raise self._stuck(f"not ready within {timeout:g} s") from None
             waiting = [runner for runner in self.pods.values() if runner.ending or not (runner.ready or runner.done)]
-            if any(r.phase == "Failed" or (r.restarts >= CRASHES and not r.ready) for r in self.pods.values()):
+            if any(_has_failed(runner) for runner in self.pods.values()):
                 raise self._stuck("failed")
             if not waiting and not self._plan():
                 break
@@ -225,3 +225,9 @@ class Lab:
                 if not container.ready:
                     lines.append(last_lines(container.log, 8))
         return Transient("pods", f"{what}:\n" + "\n".join(lines))
+
+
+def _has_failed(runner: PodRunner) -> bool:
+    """Is it pointless to wait for that pod? One that was told to end may do so with any exit code."""
+    crashing = runner.restarts >= CRASHES and not runner.ready
+    return not runner.ending and (runner.phase == "Failed" or crashing)

@@ -5,6 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from tidegate.config.files import load_paths
+from tidegate.errors import Rejected
+
 
 def validate(files: Sequence[Path]) -> None:
-    """Raises Rejected naming file and line of every error."""
+    """Raises Rejected with one line ``FILE:LINE: error ...`` for each error.
+
+    Each document is judged by itself: what it refers to may have been applied before.
+    """
+    loaded = load_paths(list(files))
+    problems = [*loaded.problems, *(problem for file in loaded.files for problem in file.problems)]
+    errors = sorted({str(problem) for problem in problems if problem.is_error})
+    if errors:
+        count = "1 error" if len(errors) == 1 else f"{len(errors)} errors"
+        raise Rejected("manifests", f"{count}, so nothing was applied:\n" + "\n".join(errors))

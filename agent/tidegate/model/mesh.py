@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 
 from tidegate.model.kube import Namespace, Pod, PodTemplate, Service
-from tidegate.model.names import WorkloadId
 from tidegate.model.routing import VirtualService
 from tidegate.model.traffic import DestinationRule
 
@@ -47,8 +45,8 @@ class MeshConfig:
 
     revision: int = 0  # what file REVISION of the source said; 0 = no such file
     generation: int = 0  # raised by the store each time this value changes
-    namespaces: Mapping[str, Namespace] = field(default_factory=dict)
-    pods: Mapping[WorkloadId, Pod] = field(default_factory=dict)
+    namespaces: tuple[Namespace, ...] = ()
+    pods: tuple[Pod, ...] = ()
     services: tuple[Service, ...] = ()
     virtual_services: tuple[VirtualService, ...] = ()
     destination_rules: tuple[DestinationRule, ...] = ()

@@ -26,7 +26,7 @@ class Workloads:
         config = self._config()
         if config is not self._built_from and config is not None:
             self._built_from = config
-            self._by_address = {ip: (pod.id.namespace, pod.id.name) for pod in config.pods.values() for ip in pod.ips}
+            self._by_address = {ip: (pod.id.namespace, pod.id.name) for pod in config.pods for ip in pod.ips}
         return self._by_address.get(address, ("", "")) if address is not None else ("", "")
 
 

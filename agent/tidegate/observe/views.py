@@ -9,9 +9,11 @@ from typing import Any
 
 from tidegate import __version__
 from tidegate.bpf.datapath import Datapath
+from tidegate.compile.explain import explain
 from tidegate.dataplane.cycle import Cycle
 from tidegate.envoy.supervisor import EnvoySupervisor
 from tidegate.errors import Rejected
+from tidegate.model.http import HttpRequest
 from tidegate.model.mesh import MeshConfig
 from tidegate.model.names import WorkloadId
 from tidegate.model.workload import Sandbox
@@ -94,7 +96,7 @@ class Views:
 
     def _pod(self, pod: WorkloadId, state: str, reason: str, cookie: int) -> dict[str, Any]:
         config = self._config()
-        known = config.pods.get(pod) if config else None
+        known = next((p for p in config.pods if p.id == pod), None) if config else None
         sandbox = self._sandboxes().get(cookie)
         account = known.service_account if known else "default"
         return {
@@ -148,6 +150,17 @@ class Views:
             }
             for (address, port), (tier, service) in rows
         ]
+
+    async def explain(self, query: Mapping[str, str]) -> dict[str, Any] | None:
+        """None if the pod is not on this node."""
+        config = self._config()
+        source = WorkloadId.parse(query.get("pod", ""))
+        if config is None or source not in {s.id for s in self._sandboxes().values()}:
+            return None
+        host, port = split_destination(query.get("destination", ""))
+        headers = {key.split(".", 2)[2]: value for key, value in query.items() if key.startswith("header.")}
+        request = HttpRequest(method=query.get("method", "GET"), path=query.get("path", "/"), headers=headers)
+        return explain(config, source, host, port, request).as_json()
 
     async def config_dump(self, _: Mapping[str, str]) -> dict[str, Any]:
         """The snapshot in force: Envoy's resources and what the fast path serves."""

@@ -69,10 +69,9 @@ async def test_a_program_that_ends_is_started_again_at_ever_longer_intervals(ben
     for attempt, delay in enumerate([0.1, 0.2, 0.4], start=1):
         await bench.until(lambda attempt=attempt: status().restarts == attempt and status().state == State.WAITING)
         assert (bench.runs(), status().last_exit, status().pid) == (attempt, "exit code 3", 0)
-        bench.clock.advance(delay - 0.01)
-        await asyncio.sleep(0)
-        assert status().state == State.WAITING
-        bench.clock.advance(0.011)
+        await bench.until(lambda: len(bench.clock.waiting()) == 1)
+        assert bench.clock.waiting() == [pytest.approx(delay)]
+        bench.clock.advance(delay)
 
 
 @pytest.mark.parametrize("bench", [HANGS], indirect=True)

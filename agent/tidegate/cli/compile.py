@@ -1,0 +1,110 @@
+"""`tidegate compile`: what the data plane would get for these files. Needs no root and no agent."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from tidegate.cli.output import Format, OutputOption, structured, table
+from tidegate.compile.compiler import Inputs, compile_snapshot
+from tidegate.compile.registry import Registry
+from tidegate.config.files import load_paths
+from tidegate.config.stand_ins import with_stand_ins
+from tidegate.config.store import load_once
+from tidegate.errors import Rejected
+from tidegate.model.mesh import MeshConfig
+from tidegate.model.names import WorkloadId
+from tidegate.model.snapshot import CLUSTERS, ENDPOINTS, LISTENERS, ROUTES, SECRETS, Snapshot
+from tidegate.model.workload import Capture, Sandbox
+
+_KINDS = (LISTENERS, ROUTES, CLUSTERS, ENDPOINTS, SECRETS)
+# Ports that a pod's listeners might get; the agent lets the kernel choose.
+_CAPTURE = Capture(fastpath4=15001, envoy4=15002)
+
+
+def register(app: typer.Typer) -> None:
+    app.command("compile")(compile_files)
+
+
+def compile_files(
+    file: Annotated[
+        list[Path] | None, typer.Option("-f", "--file", help="file or directory, repeatable", exists=True)
+    ] = None,
+    pod: Annotated[str, typer.Option(help="NAMESPACE/NAME: only what this pod's node needs for it")] = "",
+    gateway: Annotated[str, typer.Option(help="label selector of a gateway", metavar="K=V")] = "",
+    output: OutputOption = Format.TABLE,
+) -> None:
+    """Show Envoy's resources and the fast path's services that these files compile to.
+
+    Pods of Deployments and addresses that a cluster would give out are made up for it.
+    """
+    if not file:
+        raise typer.BadParameter("name at least one file or directory", param_hint="-f")
+    if gateway:
+        raise Rejected("--gateway", "gateways are not supported yet", "leave it out")
+    config = load_once(load_paths(file))
+    for problem in config.problems:
+        print(problem, file=sys.stderr)
+    complete = with_stand_ins(config)
+    snapshot = compile_snapshot(Inputs(complete, sandboxes=_sandboxes(complete, pod), node="compile", generation=1))
+    if not structured(as_json(snapshot), output):
+        _print_tables(snapshot)
+    raise typer.Exit(1 if any(p.is_error for p in config.problems) else 0)
+
+
+def as_json(snapshot: Snapshot) -> dict[str, Any]:
+    """Envoy's resources in proto-JSON, and what the kernel and the fast path get as `l4`."""
+    out: dict[str, Any] = {kind: [dict(r.body) for r in snapshot.envoy.get(kind, {}).values()] for kind in _KINDS}
+    out["l4"] = {
+        "destinations": [
+            {
+                "address": str(d.address),
+                "port": d.port,
+                "tier": d.tier.name.lower(),
+                "service": snapshot.services.get(d.service, ""),
+            }
+            for d in snapshot.destinations
+        ],
+        "services": [
+            {
+                "name": s.name,
+                "addresses": [{"address": str(a), "port": p} for a, p in s.addresses],
+                "balancing": s.balancing.name,
+                "endpoints": [{"address": str(e.address), "port": e.port, "weight": e.weight} for e in s.endpoints],
+            }
+            for s in snapshot.l4
+        ],
+    }
+    return out
+
+
+def _sandboxes(config: MeshConfig, only: str) -> tuple[Sandbox, ...]:
+    registry = Registry(config)
+    chosen = [p for p in registry.pods if registry.enrolment(p)[0]]
+    if only:
+        wanted = WorkloadId.parse(only)
+        if wanted not in registry.pods:
+            near = sorted(str(p) for p in registry.pods if p.name.startswith(wanted.name))
+            raise Rejected(f"pod {wanted}", "is not in these files", f"known: {', '.join(near)}" if near else "")
+        enrolled, reason = registry.enrolment(wanted)
+        if not enrolled:
+            raise Rejected(f"pod {wanted}", f"is not in the mesh: {reason}")
+        chosen = [wanted]
+    return tuple(
+        Sandbox(pod, "compile", "", number, registry.pods[pod].ips, _CAPTURE) for number, pod in enumerate(chosen, 1)
+    )
+
+
+def _print_tables(snapshot: Snapshot) -> None:
+    table(
+        ("ADDRESS", "PORT", "TIER", "SERVICE"),
+        [
+            (d.address, d.port or "any", d.tier.name.lower(), snapshot.services.get(d.service, "-"))
+            for d in snapshot.destinations
+        ],
+    )
+    print()
+    table(("KIND", "NAME"), [(kind, name) for kind in _KINDS for name in snapshot.envoy.get(kind, {})])

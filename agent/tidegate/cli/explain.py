@@ -1,0 +1,43 @@
+"""`tidegate explain`: hook by hook and rule by rule, what happens to one connection or request, and why."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from tidegate.cli.client import ask
+from tidegate.cli.output import Format, OutputOption, structured
+from tidegate.cli.status import RunDirOption
+from tidegate.compile.render import render
+from tidegate.errors import Rejected
+from tidegate.model.names import WorkloadId
+
+
+def register(app: typer.Typer) -> None:
+    app.command("explain")(explain)
+
+
+def explain(
+    pod: Annotated[str, typer.Argument(help="NAMESPACE/POD that connects")],
+    destination: Annotated[str, typer.Argument(help="HOST or IP, with :PORT if the service has several")],
+    method: Annotated[str, typer.Option(help="HTTP method")] = "GET",
+    path: Annotated[str, typer.Option(help="HTTP path with query")] = "/",
+    header: Annotated[list[str] | None, typer.Option(help="k:v, repeatable")] = None,
+    output: OutputOption = Format.TABLE,
+    run_dir: RunDirOption = None,
+) -> None:
+    """Tier, matched rule with file and line, subset, endpoints. Exit 1 when the connection would be refused."""
+    source = WorkloadId.parse(pod)
+    query = {"pod": str(source), "destination": destination, "method": method, "path": path}
+    for index, text in enumerate(header or []):
+        name, colon, value = text.partition(":")
+        if not colon:
+            raise typer.BadParameter(f"{text!r} is not NAME:VALUE", param_hint="--header")
+        query[f"header.{index}.{name.strip().lower()}"] = value.strip()
+    answers = [a.value for a in ask("explain", query, run_dir) if a.value is not None]
+    if not answers:
+        raise Rejected(f"pod {source}", "runs on none of the nodes that answered", "see `tidegate status`")
+    if not structured(answers[0], output):
+        print(render(answers[0]))
+    raise typer.Exit(0 if answers[0]["verdict"] != "deny" else 1)

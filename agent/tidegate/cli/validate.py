@@ -1,0 +1,36 @@
+"""`tidegate validate`: one line per finding, exit 1 if any is an error."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tidegate.cli.output import Format, OutputOption, structured
+from tidegate.config.files import load_paths
+from tidegate.config.store import load_once
+
+
+def register(app: typer.Typer) -> None:
+    app.command("validate")(validate)
+
+
+def validate(
+    file: Annotated[
+        list[Path] | None, typer.Option("-f", "--file", help="file or directory, repeatable", exists=True)
+    ] = None,
+    output: OutputOption = Format.TABLE,
+) -> None:
+    """Check Kubernetes and Istio documents. Needs no root and no agent."""
+    if not file:
+        raise typer.BadParameter("name at least one file or directory", param_hint="-f")
+    problems = load_once(load_paths(file)).problems
+    if not structured([asdict(p) for p in problems], output):
+        for problem in problems:
+            print(problem)
+        if not problems:
+            print("no findings", file=sys.stderr)
+    raise typer.Exit(1 if any(p.is_error for p in problems) else 0)

@@ -1,0 +1,230 @@
+"""`make run`: start the lab with bookinfo, drive traffic, print what that proves, keep it up for a look.
+
+Uses the same commands that a user would type and prints each of them, so that any line can be repeated by hand.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+SAMPLES = Path(__file__).resolve().parent
+NETWORKING = SAMPLES / "bookinfo" / "networking"
+TIDEGATE = str(Path(sys.executable).parent / "tidegate")
+RATINGS = "http://ratings:9080/ratings/0"
+REVIEWS = "http://reviews:9080/reviews/0"
+PORT = 9080
+
+
+class Tour:
+    """Runs checks one after the other and remembers how many did not hold."""
+
+    def __init__(self) -> None:
+        self.failed = 0
+
+    def check(self, claim: str, look: Callable[[], tuple[bool, str]]) -> None:
+        """Print one line: whether the claim holds, and the evidence."""
+        try:
+            holds, evidence = look()
+        except (AssertionError, subprocess.SubprocessError, KeyError, ValueError, StopIteration) as error:
+            holds, evidence = False, repr(error)
+        self.failed += not holds
+        print(f"  {'ok  ' if holds else 'FAIL'} {claim}: {evidence}", flush=True)
+
+
+def tidegate(*args: str | Path, check: bool = True) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run([TIDEGATE, *map(str, args)], capture_output=True, text=True, check=False, timeout=300)
+    if check and done.returncode:
+        raise AssertionError(
+            f"tidegate {shlex.join(map(str, args))} ended with {done.returncode}: {done.stderr.strip()}"
+        )
+    return done
+
+
+def curl(*args: str) -> str:
+    """curl in the sleep pod: an ordinary program that knows nothing of a mesh."""
+    return tidegate("lab", "exec", "deploy/sleep", "--", "curl", "-s", "--max-time", "20", *args).stdout
+
+
+def status() -> dict[str, Any]:
+    done = tidegate("status", "-o", "json", check=False)
+    value: dict[str, Any] = json.loads(done.stdout)
+    return value
+
+
+def apply(name: str) -> None:
+    tidegate("lab", "apply", "-f", NETWORKING / f"{name}.yaml")
+
+
+def versions(url: str, count: int, *args: str) -> dict[str, int]:
+    """How often each version answered count requests on one kept-alive connection."""
+    found = re.findall(r'"version": "(v\d)"', curl(*args, f"{url}?n=[1-{count}]"))
+    return {version: found.count(version) for version in sorted(set(found))}
+
+
+def client_address() -> tuple[bool, str]:
+    pods = json.loads(tidegate("lab", "pods", "-o", "json").stdout)
+    own = next(p["ips"] for p in pods if p["name"].startswith("sleep"))
+    seen = json.loads(curl("http://httpbin:8000/headers"))["headers"]
+    forwarded = {key.lower(): value for key, value in seen.items()}.get("x-forwarded-for")
+    return forwarded in own, f"X-Forwarded-For {forwarded}, the pod has {' and '.join(own)}"
+
+
+def split() -> tuple[bool, str]:
+    apply("reviews-75-25")
+    got = versions(REVIEWS, 2000)
+    return 1440 <= got.get("v1", 0) <= 1560 and sum(got.values()) == 2000, f"{got} of 2000"
+
+
+def jason() -> tuple[bool, str]:
+    apply("reviews-jason")
+    his, others = versions(REVIEWS, 100, "-H", "end-user: jason"), versions(REVIEWS, 100)
+    return his == {"v2": 100} and others == {"v1": 100}, f"jason {his}, others {others}"
+
+
+def answer(rule: str, expect: Callable[[int, float, str], bool], url: str, *args: str) -> tuple[bool, str]:
+    """Apply a rule, make one request, look at status, seconds and headers with body."""
+    apply(rule)
+    text = curl("-i", *args, "-w", "\n%{http_code} %{time_total}", url)
+    body, _, line = text.rpartition("\n")
+    code, seconds = line.split()
+    return expect(int(code), float(seconds), body), f"status {code} after {float(seconds):.2f} s"
+
+
+def explained() -> tuple[bool, str]:
+    apply("reviews-75-25")
+    pod = next(
+        p["name"] for p in json.loads(tidegate("lab", "pods", "-o", "json").stdout) if p["name"].startswith("sleep")
+    )
+    told = json.loads(tidegate("explain", f"default/{pod}", "reviews:9080", "-o", "json").stdout)
+    rule = told["rule"]
+    return str(rule["file"]).endswith(
+        "reviews-75-25.yaml"
+    ), f"{Path(rule['file']).name}:{rule['line']}, tier {told['tier']}"
+
+
+def broken() -> tuple[bool, str]:
+    with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
+        file.write((NETWORKING / "reviews-75-25.yaml").read_text().replace("subset:", "subsett:", 1))
+        file.flush()
+        done = tidegate("lab", "apply", "-f", file.name, check=False)
+    told = next(line for line in done.stderr.splitlines() if file.name in line and ":1" in line)
+    unchanged = set(versions(REVIEWS, 100)) == {"v1", "v2"}
+    return done.returncode == 1 and unchanged, told.replace(file.name, "broken.yaml").strip()[:100]
+
+
+def killed(what: str, deadline: float) -> tuple[bool, str]:
+    """kill -9 agent or Envoy of node1 while asking again and again; how long nobody answered, what status says."""
+    pid = status()["nodes"][0][what]["pid"]
+    os.kill(pid, signal.SIGKILL)
+    start = time.monotonic()
+    while time.monotonic() - start < deadline + 5:
+        node = status()["nodes"][:1]
+        if node and node[0]["healthy"] and node[0][what]["pid"] != pid and '"id"' in curl(RATINGS):
+            break
+    took = time.monotonic() - start
+    now = status()["nodes"][0]
+    note = f"agent start {now['agent']['starts']}, kernel objects adopted: {now['kernel']['adopted']}"
+    return took <= deadline, f"whole again after {took:.1f} s; " + (
+        note if what == "agent" else f"restarts {now['envoy']['restarts']}"
+    )
+
+
+def no_packet_filter() -> tuple[bool, str]:
+    rules = 0
+    for namespace in sorted(Path("/run/netns").iterdir()):
+        for command in ("iptables-save", "ip6tables-save"):
+            listed = subprocess.run(
+                ["ip", "netns", "exec", namespace.name, command], capture_output=True, text=True, check=True
+            )
+            rules += sum(line.startswith("-A") for line in listed.stdout.splitlines())
+    return rules == 0, f"{rules} iptables rules in {len(list(Path('/run/netns').iterdir()))} network namespaces"
+
+
+def drive(tour: Tour) -> None:
+    tour.check("HTTP reaches the service and carries the client pod's address", client_address)
+    tour.check("75/25 split between reviews v1 and v2", split)
+    tour.check("header end-user: jason goes to v2, nobody else does", jason)
+    tour.check("redirect", lambda: answer("ratings-redirect", lambda s, _, b: s == 301 and "/v1/bookRatings" in b,
+                                          "http://ratings:9080/v1/getProductRatings"))  # fmt: skip
+    tour.check(
+        "rewrite", lambda: answer("ratings-rewrite", lambda s, _, b: '"path": "/v1/bookRatings/0"' in b, RATINGS)
+    )
+    tour.check(
+        "timeout of 0.5 s",
+        lambda: answer("ratings-timeout", lambda s, t, _: s == 504 and t < 1.5, RATINGS + "?delay=2"),
+    )
+    tour.check(
+        "retries",
+        lambda: answer("ratings-retries", lambda s, _, b: s == 200 and '"attempt": 3' in b, RATINGS + "?fail=2"),
+    )
+    tour.check(
+        "fault: delay of 4 s",
+        lambda: answer("ratings-delay", lambda s, t, _: s == 200 and t > 3.9, RATINGS, "-H", "end-user: jason"),
+    )
+    tour.check(
+        "fault: abort", lambda: answer("ratings-abort", lambda s, *_: s == 500, RATINGS, "-H", "end-user: jason")
+    )
+    tidegate("lab", "delete", "-f", NETWORKING / "ratings-abort.yaml")
+    tour.check("explain names file and line of the rule", explained)
+    tour.check("broken YAML is refused with file and line, and changes nothing", broken)
+    tour.check("kill -9 of Envoy", lambda: killed("envoy", 4.0))
+    tour.check("kill -9 of the agent", lambda: killed("agent", 6.0))
+    tour.check("no packet filter was used", no_packet_filter)
+
+
+def main() -> int:
+    once = os.environ.get("ONCE") == "1"
+    start = time.monotonic()
+    print(
+        "tidegate lab up: one node, bookinfo, httpbin and a client, every pod attached by real CNI plugins", flush=True
+    )
+    manifests = ["bookinfo/namespace.yaml", "bookinfo/bookinfo.yaml", "bookinfo/networking/destination-rules.yaml",
+                 "httpbin/httpbin.yaml", "sleep/sleep.yaml"]  # fmt: skip
+    done = subprocess.run(
+        [TIDEGATE, "lab", "up", *(part for m in manifests for part in ("-f", SAMPLES / m))], check=False
+    )
+    if done.returncode:
+        tidegate("lab", "down", check=False)
+        return 1
+    print(f"  up after {time.monotonic() - start:.1f} s\n\nwhat the traffic of ordinary pods shows:", flush=True)
+    tour = Tour()
+    try:
+        drive(tour)
+        exposed = tidegate(
+            "lab", "expose", "svc/productpage", str(PORT), *(() if once else ("--port", str(PORT)))
+        ).stdout.strip()
+        page = subprocess.run(
+            ["curl", "-s", "--max-time", "20", f"{exposed}/productpage"], capture_output=True, text=True, check=False
+        )
+        tour.check(
+            "productpage for this machine's browser", lambda: ("reviews-v" in page.stdout, f"{exposed}/productpage")
+        )
+        if not once:
+            print(
+                "\nlook around: tidegate status | services | pods | explain; samples/bookinfo/networking has more rules"
+            )
+            print("Ctrl-C takes everything down", flush=True)
+            signal.pause()
+    except KeyboardInterrupt:
+        print()
+    finally:
+        tidegate("lab", "down")
+        print(
+            f"lab down; {tour.failed} of the points above did not hold" if tour.failed else "lab down; every point held"
+        )
+    return 1 if tour.failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

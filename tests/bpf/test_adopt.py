@@ -1,0 +1,265 @@
+"""Restart and upgrade: what is pinned works without any process, is taken over, exchanged, and removed completely."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.bpf.pod import OBJECTS, Pod, Tree
+from tests.support.eventually import eventually
+
+from tidegate.bpf.abi import ffi, lib
+from tidegate.bpf.attach import Attached
+from tidegate.bpf.datapath import Datapath
+from tidegate.bpf.pins import names
+from tidegate.model.snapshot import Tier
+
+ROOT = Path(__file__).resolve().parents[2]
+VIP, PORT = "10.96.0.10", 9080
+
+# An agent that puts everything in place, says so and then waits to be killed.
+LOADER = """
+import sys, os, signal
+from ipaddress import ip_address
+from pathlib import Path
+from tests.bpf.pod import OBJECTS, Tree
+from tidegate.model.snapshot import Tier
+tree = Tree(sys.argv[1])
+datapath = tree.open_datapath(OBJECTS)
+assert not datapath.adopted
+datapath.set_destination(ip_address("10.96.0.10"), 9080, Tier.FASTPATH, 7)
+datapath.attach_lookup(int(sys.argv[2]), os.open(sys.argv[3], os.O_RDONLY))
+print("ready", flush=True)
+signal.pause()
+"""
+
+
+def test_killed_loader_leaves_capture_working_and_is_adopted(
+    tree: Tree, make_pod: Callable[[], Pod], open_datapath: Callable[[], Datapath]
+) -> None:
+    pod = make_pod()
+    pod.listen()
+    loader = subprocess.Popen(
+        [sys.executable, "-c", LOADER, tree.name, str(pod.cookie), f"/run/netns/{pod.name}"],
+        stdout=subprocess.PIPE,
+        cwd=ROOT,
+    )
+    assert loader.stdout is not None
+    with loader.stdout:
+        assert loader.stdout.readline() == b"ready\n"
+    before = ids(tree)
+    loader.send_signal(signal.SIGKILL)
+    loader.wait()
+
+    datapath = open_datapath()
+    assert datapath.adopted
+    assert set(datapath.hooks.values()) == {Attached.ADOPTED}
+    assert ids(tree) == before, "not a single program, map or link was exchanged"
+    assert datapath.lookups() == {pod.cookie}
+    assert datapath.destinations() == {(ip_address(VIP), PORT): (Tier.FASTPATH, 7)}
+
+    datapath.set_pod(pod.cookie, pod.row())
+    client = pod.dial(VIP, PORT)
+    assert client.peer == (VIP, PORT)
+    datapath.close()
+    # Nobody has anything open now; the pins alone keep capture going.
+    assert pod.dial(VIP, PORT).peer == (VIP, PORT)
+    again = open_datapath()
+    assert again.pods() == {pod.cookie: pod.row()}
+    assert again.flow_count() == 2
+    assert again.counters()["redirect_fastpath"] == 2
+
+
+def test_other_programs_are_exchanged_and_tables_kept(tree: Tree, pod: Pod, datapath: Datapath, tmp_path: Path) -> None:
+    datapath.set_destination(ip_address(VIP), PORT, Tier.FASTPATH, 7)
+    client = pod.dial(VIP, PORT)
+    before = ids(tree)
+    other = ("(out, TG_PASS_WORKLOAD)", "(out, TG_PASS_UNKNOWN)")
+    upgraded = tree.open_datapath(build(tmp_path, {"bpf/core/connect_core.h": other}))
+    try:
+        assert upgraded.adopted
+        changed = {name for name, how in upgraded.hooks.items() if how is Attached.UPDATED}
+        assert changed == {"tg_connect4", "tg_connect6"}
+        assert ids(tree)["links"] == before["links"], "the links stay, so there is no moment without a hook"
+        assert ids(tree)["maps"] == before["maps"]
+        assert upgraded.pods() == {pod.cookie: pod.row()}
+        _, source = pod.accept(pod.listeners[Tier.FASTPATH, 4])
+        assert upgraded.flow(pod.flow_key(Tier.FASTPATH, 4, source)) is not None
+        assert client.sock.getpeername() == (VIP, PORT)
+        upgraded.set_destination(ip_address(pod.ip4), 0, Tier.DIRECT, 0)
+        pod.dial(pod.ip4, 1)
+        assert upgraded.counters()["pass_unknown"] == 1, "it is the new program that runs"
+    finally:
+        upgraded.close()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [("TG_MAX_PODS = 4096", "TG_MAX_PODS = 2048"), ("TG_ABI_VERSION = 1", "TG_ABI_VERSION = 2")],
+    ids=["layout", "version"],
+)
+def test_other_layouts_start_with_empty_tables_under_the_same_links(
+    tree: Tree, pod: Pod, datapath: Datapath, tmp_path: Path, change: tuple[str, str]
+) -> None:
+    """Written by another ABI: here the other one comes first, and the agent under test second."""
+    datapath.remove()
+    old = tree.open_datapath(build(tmp_path, {"bpf/include/tg_abi.h": change}))
+    if "VERSION" in change[0]:
+        write_abi_version(tree, 2)
+    old.set_pod(pod.cookie, pod.row())
+    old.attach_lookup(pod.cookie, pod.netns_fd)
+    old.close()
+    before = ids(tree)
+
+    new = tree.open_datapath(OBJECTS)
+    try:
+        assert not new.adopted
+        assert new.pods() == {}
+        assert Attached.CREATED not in new.hooks.values()
+        assert ids(tree)["links"] == before["links"]
+        assert not ids(tree)["maps"] & before["maps"]
+        assert new.lookups() == {pod.cookie}
+        new.set_pod(pod.cookie, pod.row())
+        new.set_destination(ip_address(VIP), PORT, Tier.FASTPATH, 7)
+        assert pod.dial(VIP, PORT).peer == (VIP, PORT)
+        assert new.counters()["lookup_captured"] >= 1, "the guard reads the new tables as well"
+    finally:
+        new.close()
+
+
+def test_start_that_was_killed_half_way_is_completed(open_datapath: Callable[[], Datapath], tree: Tree) -> None:
+    first = open_datapath()
+    first.close()
+    (tree.pins / "links" / "tg_connect6").unlink()
+    second = open_datapath()
+    assert not second.adopted
+    assert second.hooks["tg_connect6"] is Attached.CREATED
+    assert second.hooks["tg_connect4"] is Attached.ADOPTED
+    second.close()
+    (tree.pins / "maps" / "tg_pods").unlink()
+    third = open_datapath()
+    assert not third.adopted
+    assert set(third.hooks.values()) == {Attached.UPDATED}, "no hook may go on with the map that is lost"
+
+
+def test_cgroup_that_was_made_anew(tree: Tree, open_datapath: Callable[[], Datapath]) -> None:
+    """Same path, other cgroup: the old links are dead."""
+    open_datapath().close()
+    tree.envoy.rmdir()
+    again = open_datapath()
+    assert again.hooks["tg_getsockopt"] is again.hooks["tg_client4"] is Attached.CREATED
+    assert again.hooks["tg_connect4"] is Attached.ADOPTED
+
+
+def test_pins_of_unknown_hooks_go(tree: Tree, open_datapath: Callable[[], Datapath]) -> None:
+    open_datapath().close()
+    (tree.pins / "links" / "tg_connect4").rename(tree.pins / "links" / "tg_old")
+    again = open_datapath()
+    assert "tg_old" not in names(tree.pins / "links")
+    assert again.hooks["tg_connect4"] is Attached.CREATED
+
+
+def test_guard_of_a_netns_that_is_gone_is_dropped(
+    open_datapath: Callable[[], Datapath], make_pod: Callable[[], Pod], tree: Tree
+) -> None:
+    first = open_datapath()
+    passing = Pod(tree, f"{tree.name}-passing", 99)
+    first.attach_lookup(passing.cookie, passing.netns_fd)
+    staying = make_pod()
+    first.attach_lookup(staying.cookie, staying.netns_fd)
+    first.close()
+    passing.remove()
+
+    def swept() -> bool:
+        again = open_datapath()
+        known = again.lookups()
+        again.close()
+        return known == {staying.cookie}
+
+    eventually(swept, "only the living netns is guarded")
+
+
+def test_remove_leaves_nothing(tree: Tree, pod: Pod, datapath: Datapath) -> None:
+    datapath.set_destination(ip_address(VIP), PORT, Tier.FASTPATH, 7)
+    pod.dial(VIP, PORT)
+    ours = ids(tree)
+    assert ours["links"] <= listed("link")
+    assert ours["programs"] <= listed("prog")
+    assert ours["maps"] <= listed("map")
+    datapath.remove()
+    assert not tree.pins.exists()
+    assert not ours["links"] & listed("link")
+    # Programs and maps are freed after a grace period.
+    eventually(lambda: not ours["programs"] & listed("prog"), "no program is left")
+    eventually(lambda: not ours["maps"] & listed("map"), "no map is left")
+    assert pod.dial("127.77.0.1", pod.port(Tier.FASTPATH)).failed == "", "no hook runs any more"
+    datapath.remove()  # twice is once
+
+
+def test_remove_detaches_links_that_somebody_holds_open(tree: Tree, pod: Pod, datapath: Datapath) -> None:
+    """bpftool or a monitor may: capture must end all the same, since nobody listens any more."""
+    held = [lib.tgb_get(str(tree.pins / "links" / name).encode()) for name in names(tree.pins / "links")]
+    assert min(held) >= 0
+    server = pod.server(pod.ip4)
+    datapath.set_destination(ip_address(pod.ip4), 0, Tier.FASTPATH, 7)
+    datapath.remove()
+    assert not pod.dial(*server.getsockname()).failed
+    pod.accept(server)
+    for fd in held:
+        os.close(fd)
+
+
+def ids(tree: Tree) -> dict[str, set[int]]:
+    """Kernel ids of everything that is pinned, and of the programs that the links run."""
+    found: dict[str, set[int]] = {"links": set(), "programs": set(), "maps": set()}
+    for folder in ("links", "lookup", "maps"):
+        for name in names(tree.pins / folder):
+            fd = lib.tgb_get(str(tree.pins / folder / name).encode())
+            assert fd >= 0
+            if folder == "maps":
+                info = ffi.new("struct tgb_map *")
+                assert lib.tgb_map_info(fd, info) == 0
+                found["maps"].add(info.id)
+            else:
+                link = ffi.new("struct tgb_link *")
+                assert lib.tgb_link_info(fd, link) == 0
+                found["links"].add(link.id)
+                found["programs"].add(link.prog_id)
+            os.close(fd)
+    return found
+
+
+def listed(what: str) -> set[int]:
+    out = subprocess.run(["bpftool", "-j", what, "list"], check=True, capture_output=True, text=True).stdout
+    rows: list[dict[str, Any]] = json.loads(out)
+    return {row["id"] for row in rows}
+
+
+def build(directory: Path, changes: dict[str, tuple[str, str]]) -> Path:
+    """Objects compiled from our sources with some text replaced."""
+    shutil.copytree(ROOT / "bpf", directory / "bpf")
+    for name, (old, new) in changes.items():
+        path = directory / name
+        text = path.read_text()
+        assert old in text
+        path.write_text(text.replace(old, new))
+    subprocess.run(["make", "-s", "-f", "bpf/build.mk", "bpf-objects", "BUILD=build"], cwd=directory, check=True)
+    return directory / "build" / "bpf"
+
+
+def write_abi_version(tree: Tree, version: int) -> None:
+    fd = lib.tgb_get(str(tree.pins / "maps" / "tg_settings").encode())
+    settings = ffi.new("struct tg_settings *")
+    assert lib.tgb_map_get(fd, ffi.new("uint32_t *", 0), settings) == 0
+    settings.abi_version = version
+    assert lib.tgb_map_set(fd, ffi.new("uint32_t *", 0), settings) == 0
+    os.close(fd)

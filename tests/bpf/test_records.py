@@ -1,0 +1,115 @@
+"""sockops: the record of a connection is there as long as anybody may ask for it, and not longer."""
+
+from __future__ import annotations
+
+import socket
+from ipaddress import ip_address
+from pathlib import Path
+
+import pytest
+from tests.bpf.pod import SECONDS, Pod, connect
+from tests.support.eventually import eventually
+
+from tidegate.bpf.datapath import Datapath
+from tidegate.model.snapshot import Tier
+
+VIP, PORT = "10.96.0.10", 9080
+FIN_WAIT2 = 5
+ABORT = b"\1\0\0\0\0\0\0\0"  # struct linger { 1, 0 }: close() resets
+
+
+@pytest.fixture(autouse=True, params=[Tier.FASTPATH, Tier.ENVOY])
+def tier(request: pytest.FixtureRequest, datapath: Datapath) -> Tier:
+    datapath.set_destination(ip_address(VIP), PORT, request.param, 1)
+    return Tier(request.param)
+
+
+def gone(datapath: Datapath) -> None:
+    eventually(lambda: datapath.flow_count() == 0, "no record is left")
+
+
+def test_client_that_sends_and_closes_before_it_is_accepted(datapath: Datapath, pod: Pod, tier: Tier) -> None:
+    """Once its FIN is acknowledged its socket is a mere stub, but the listener has yet to ask."""
+    source = pod.run(send_and_close)
+    eventually(lambda: pod.run(lambda: tcp_state(source)) == FIN_WAIT2, "the listener's kernel has taken the FIN")
+    record = datapath.flow(pod.flow_key(tier, 4, ("127.0.0.1", source)))
+    assert record is not None
+    assert record.destination == ip_address(VIP)
+    server, _ = pod.accept(pod.listeners[tier, 4])
+    assert server.recv(64) == b"fire and forget"
+    assert server.recv(64) == b""
+    server.close()
+    gone(datapath)
+
+
+def send_and_close() -> int:
+    client = connect(VIP, PORT)
+    client.sock.sendall(b"fire and forget")
+    source = client.own[1]
+    client.close()
+    return source
+
+
+def tcp_state(port: int) -> int:
+    """State (tcp_states.h) of the v4 socket with this local port in the caller's netns; 0 = none."""
+    for line in Path("/proc/self/net/tcp").read_text().splitlines()[1:]:
+        fields = line.split()
+        if int(fields[1].rpartition(":")[2], 16) == port:
+            return int(fields[3], 16)
+    return 0
+
+
+def test_server_closes_first(datapath: Datapath, pod: Pod, tier: Tier) -> None:
+    client = pod.dial(VIP, PORT)
+    server, _ = pod.accept(pod.listeners[tier, 4])
+    server.close()
+    client.sock.settimeout(SECONDS)
+    assert client.sock.recv(1) == b""
+    client.close()
+    gone(datapath)
+
+
+@pytest.mark.parametrize("who", ["client", "server"])
+def test_reset(datapath: Datapath, pod: Pod, tier: Tier, who: str) -> None:
+    client = pod.dial(VIP, PORT)
+    server, _ = pod.accept(pod.listeners[tier, 4])
+    assert datapath.flow_count() == 1
+    aborted, other = (client.sock, server) if who == "client" else (server, client.sock)
+    aborted.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, ABORT)
+    aborted.close()
+    gone(datapath)
+    with pytest.raises(ConnectionResetError):
+        other.recv(1)
+
+
+def test_refused_by_the_listener(datapath: Datapath, pod: Pod, tier: Tier) -> None:
+    pod.listeners[tier, 4].close()
+    assert pod.dial(VIP, PORT).failed == "ECONNREFUSED"
+    assert datapath.counters()["sockops_recorded"] == 1
+    gone(datapath)
+
+
+def test_listener_dies_with_connections_waiting(datapath: Datapath, pod: Pod, tier: Tier) -> None:
+    clients = [pod.dial(VIP, PORT) for _ in range(3)]
+    assert datapath.flow_count() == 3
+    pod.listeners[tier, 4].close()
+    gone(datapath)
+    for client in clients:
+        client.sock.settimeout(SECONDS)
+        with pytest.raises(ConnectionResetError):
+            client.sock.recv(1)
+
+
+def test_many_connections_one_after_the_other(datapath: Datapath, pod: Pod, tier: Tier) -> None:
+    seen = set()
+    for _ in range(50):
+        client = pod.dial(VIP, PORT)
+        assert not client.failed
+        server, _ = pod.accept(pod.listeners[tier, 4])
+        seen.add(client.own[1])
+        record = datapath.flow(pod.flow_key(tier, 4, ("127.0.0.1", client.own[1])))
+        assert record is not None
+        client.close()
+        server.close()
+    assert len(seen) == 50
+    gone(datapath)

@@ -1,0 +1,104 @@
+"""Configurations out of YAML text, and sandboxes to compile them for."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+from textwrap import dedent
+
+from tidegate.config.documents import parse_text
+from tidegate.config.source import Loaded
+from tidegate.config.store import load_once
+from tidegate.model.mesh import MeshConfig
+from tidegate.model.names import WorkloadId
+from tidegate.model.workload import Capture, Sandbox
+
+ENROLLED = """
+apiVersion: v1
+kind: Namespace
+metadata: {name: default, labels: {istio-injection: enabled}}
+"""
+
+
+def config_of(*texts: str, errors: bool = False) -> MeshConfig:
+    """The configuration of these files. Fails on errors in them unless those are wanted."""
+    files = tuple(parse_text(dedent(text), f"{number}.yaml") for number, text in enumerate(texts))
+    config = load_once(Loaded(files))
+    if not errors:
+        assert not [p for p in config.problems if p.is_error], "\n".join(map(str, config.problems))
+    return config
+
+
+def service(
+    name: str, *ports: str, ips: str = "", namespace: str = "default", selector: str = "", spec: str = ""
+) -> str:
+    """A Service. ports: ``name:number`` or ``name:number:target``; ips: cluster IPs, comma-separated, or None."""
+    lines = []
+    for port in ports:
+        parts = port.split(":")
+        target = f", targetPort: {parts[2]}" if len(parts) > 2 else ""
+        lines.append(f"{{name: {parts[0]}, port: {parts[1]}{target}}}")
+    addresses = f"clusterIPs: [{', '.join(repr(i) for i in ips.split(','))}]" if ips else ""
+    return f"""
+apiVersion: v1
+kind: Service
+metadata: {{name: {name}, namespace: {namespace}}}
+spec:
+  selector: {{{selector or f"app: {name}"}}}
+  ports: [{", ".join(lines)}]
+  {addresses}
+  {spec}
+"""
+
+
+def pod(name: str, labels: str, *ips: str, namespace: str = "default", ready: bool = True, ports: str = "") -> str:
+    """A Pod. labels and ports in flow style without the outer brackets."""
+    addresses = ", ".join(f"{{ip: '{ip}'}}" for ip in ips)
+    return f"""
+apiVersion: v1
+kind: Pod
+metadata: {{name: {name}, namespace: {namespace}, labels: {{{labels}}}}}
+spec: {{containers: [{{name: c, ports: [{ports}]}}]}}
+status: {{podIPs: [{addresses}], conditions: [{{type: Ready, status: "{ready}"}}]}}
+"""
+
+
+def virtual_service(name: str, hosts: str, http: str, *, namespace: str = "default", more: str = "") -> str:
+    """A VirtualService; http: its list in YAML, starting in column 0."""
+    routes = "\n".join("  " + line for line in dedent(http).strip().splitlines())
+    return f"""
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {{name: {name}, namespace: {namespace}}}
+spec:
+  hosts: [{hosts}]
+  {more}
+  http:
+{routes}
+"""
+
+
+def destination_rule(name: str, host: str, spec: str, *, namespace: str = "default", more: str = "") -> str:
+    """A DestinationRule; spec: what follows host in YAML, starting in column 0."""
+    rest = "\n".join("  " + line for line in dedent(spec).strip().splitlines())
+    return f"""
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {{name: {name}, namespace: {namespace}}}
+spec:
+  host: "{host}"
+  {more}
+{rest}
+"""
+
+
+def sandbox(name: str, *ips: str, namespace: str = "default", cookie: int = 1, v6: bool = False) -> Sandbox:
+    """An attached pod whose Envoy listener has ports 15002 (v4) and 15004 (v6)."""
+    return Sandbox(
+        WorkloadId(namespace, name),
+        f"container-{name}",
+        f"/run/netns/{name}",
+        cookie,
+        tuple(ip_address(ip) for ip in ips),
+        Capture(15001, 15003 if v6 else 0, 15002, 15004 if v6 else 0),
+        v6_capture=v6,
+    )

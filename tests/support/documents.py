@@ -1,0 +1,21 @@
+"""Manifests as tests write them: YAML text to documents, without a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from textwrap import dedent
+
+from tidegate.lab.cluster import Cluster
+from tidegate.lab.manifest import Document, Source, parse
+
+
+def documents(text: str, path: str = "/m/app.yaml") -> list[Document]:
+    """Documents of a source with that text."""
+    return parse(Source(Path(path), dedent(text)))
+
+
+def cluster(text: str) -> Cluster:
+    """A cluster in which that text has been applied."""
+    made = Cluster()
+    made.apply(documents(text))
+    return made
