@@ -23,6 +23,10 @@ class ManualClock:
         self._sleepers.append((self._time + seconds, waiting))
         await waiting
 
+    def waiting(self) -> list[float]:
+        """Seconds that each sleeper still has to wait, shortest first."""
+        return sorted(due - self._time for due, waiting in self._sleepers if not waiting.done())
+
     def advance(self, seconds: float) -> None:
         """Turn the clock and wake whoever is due."""
         self._time += seconds

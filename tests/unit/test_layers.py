@@ -37,7 +37,18 @@ DOORS = {
     "tidegate._bpf": {"bpf"},
     "tidegate._fastpath": {"fastpath"},
 }
-PURE = ["model", "compile", "dataplane.diff", "xds.delta"]
+PURE = [
+    "model",
+    "compile",
+    "dataplane.diff",
+    "xds.delta",
+    "xds.sotw",
+    "xds.session",
+    "xds.watch",
+    "xds.stream",
+    "xds.retries",
+    "xds.encode",
+]
 IMPURE_MODULES = {"asyncio", "os", "socket", "time", "logging", "random", "subprocess", "threading"}
 
 

@@ -66,6 +66,19 @@ async def test_a_cgroup_that_cannot_be_entered_stops_the_start(tmp_path: Path) -
     assert "cgroup.procs" in (tmp_path / "log").read_text()
 
 
+async def test_one_that_ended_before_we_looked_is_told_as_any_other(
+    cgroup: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def open_late(pid: int) -> int:
+        eventually(lambda: Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z", "it ended")
+        return pidfd_open(pid)
+
+    pidfd_open = os.pidfd_open
+    monkeypatch.setattr(os, "pidfd_open", open_late)
+    ended = Process.launch(["/bin/sh", "-c", "exit 3"], cgroup=cgroup, log=tmp_path / "log", digest="d")
+    assert await ended.wait() == "exit code 3"
+
+
 async def test_a_log_that_cannot_be_opened_is_told(cgroup: Path, tmp_path: Path) -> None:
     with pytest.raises(Transient):
         Process.launch(["/bin/true"], cgroup=cgroup, log=tmp_path / "absent" / "log", digest="d")

@@ -69,10 +69,9 @@ async def test_a_program_that_ends_is_started_again_at_ever_longer_intervals(ben
     for attempt, delay in enumerate([0.1, 0.2, 0.4], start=1):
         await bench.until(lambda attempt=attempt: status().restarts == attempt and status().state == State.WAITING)
         assert (bench.runs(), status().last_exit, status().pid) == (attempt, "exit code 3", 0)
-        bench.clock.advance(delay - 0.01)
-        await asyncio.sleep(0)
-        assert status().state == State.WAITING
-        bench.clock.advance(0.011)
+        await bench.until(lambda: len(bench.clock.waiting()) == 1)
+        assert bench.clock.waiting() == [pytest.approx(delay)]
+        bench.clock.advance(delay)
 
 
 @pytest.mark.parametrize("bench", [HANGS], indirect=True)
@@ -101,10 +100,9 @@ async def test_a_program_that_ignores_sigterm_is_killed_at_the_deadline(bench: B
     pid = bench.supervisor.status().pid
     stopping = asyncio.create_task(bench.supervisor.stop(0))
     await bench.until(lambda: bench.supervisor.status().state == State.STOPPING)
-    bench.clock.advance(TERM_SECONDS - 0.01)
-    await asyncio.sleep(0.01)
+    await bench.until(lambda: pytest.approx(TERM_SECONDS) in bench.clock.waiting())
     os.kill(pid, 0)
-    bench.clock.advance(0.02)
+    bench.clock.advance(TERM_SECONDS)
     (bench.cgroup / "cgroup.procs").unlink()  # a real cgroup directory has no files to remove
     await asyncio.wait_for(stopping, 5)
     assert bench.supervisor.status().state == State.STOPPED

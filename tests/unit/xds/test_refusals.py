@@ -159,6 +159,39 @@ def test_refused_endpoints_keep_the_last_good_ones_when_their_cluster_changes() 
     assert client.hear() == [(ENDPOINTS, ["v1"], [])], "the cluster waits for endpoints to get warm"
 
 
+def test_a_refused_cluster_is_overwritten_with_the_good_one_before_it_is_tried_again() -> None:
+    publisher = Publisher()
+    client = booted(publisher, *site(), cluster("other"), endpoints("other", 1))
+    changed = {"connect_timeout": "9s"}
+    client.session.publish(
+        publisher.image(
+            cluster("v1", **changed), *site()[1:], cluster("other", **changed), endpoints("other", 1), cluster("new")
+        )
+    )
+    assert client.hear()[0] == (CLUSTERS, ["new", "other", "v1"], [])
+    client.ack(ENDPOINTS)
+    client.nack(CLUSTERS, "Error adding/updating cluster(s) v1: odd, new: odd")
+    assert client.hear() == [(CLUSTERS, ["other", "v1"], ["new"]), (ENDPOINTS, ["other", "v1"], [])]
+    client.ack(ENDPOINTS)
+    client.ack(CLUSTERS)
+    assert client.hear() == [(CLUSTERS, ["other"], []), (ENDPOINTS, ["other"], [])]
+    client.ack(ENDPOINTS)
+    client.ack(CLUSTERS)
+    assert client.hear() == [(CLUSTERS, ["new"], [])]
+    client.nack(CLUSTERS, "odd")
+    assert client.hear() == [(CLUSTERS, [], ["new"])]
+    client.ack(CLUSTERS)
+    assert client.hear() == [(CLUSTERS, ["v1"], []), (ENDPOINTS, ["v1"], [])]
+    client.ack(ENDPOINTS)
+    client.nack(CLUSTERS, "odd")
+    assert client.hear() == [(CLUSTERS, ["v1"], []), (ENDPOINTS, ["v1"], [])]
+    client.ack(ENDPOINTS)
+    client.ack(CLUSTERS)
+    assert client.hear() == []
+    assert [name for name, _ in withheld(client, CLUSTERS)] == ["v1", "new"]
+    assert client.session.applied == 2
+
+
 def test_a_response_that_is_never_answered_is_overtaken() -> None:
     publisher = Publisher()
     client = booted(publisher, *site("v1"))
