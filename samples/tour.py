@@ -57,8 +57,9 @@ def curl(*args: str) -> str:
 
 
 def status() -> dict[str, Any]:
+    """What `tidegate status` says; no nodes while no agent answers."""
     done = tidegate("status", "-o", "json", check=False)
-    value: dict[str, Any] = json.loads(done.stdout)
+    value: dict[str, Any] = json.loads(done.stdout or '{"nodes": []}')
     return value
 
 

@@ -52,10 +52,10 @@ static uint64_t most_turns(const struct weights *w)
 
 static uint32_t turns_of(const struct weights *w, uint32_t weight)
 {
-	uint64_t exact = w->sum / w->divisor, most = most_turns(w);
 	if (!weight)
 		return 0;
-	if (exact <= most)
+	uint64_t most = most_turns(w);
+	if (w->sum / w->divisor <= most)
 		return (uint32_t)(weight / w->divisor);
 	uint64_t scaled = (weight * most + w->sum / 2) / w->sum;
 	return scaled ? (uint32_t)scaled : 1;

@@ -15,7 +15,7 @@ from tests.bpf.pod import OBJECTS
 
 from tidegate.bpf import abi
 from tidegate.bpf.abi import REASONS, ffi, lib
-from tidegate.dataplane import capture
+from tidegate.model import capture
 from tidegate.model.net import to_wire
 from tidegate.model.snapshot import Tier
 
@@ -85,8 +85,8 @@ def test_capture_addresses_as_text_and_as_bytes_agree(name: str) -> None:
 
 
 def test_capture_addresses_of_the_dataplane_agree() -> None:
-    assert abi.CAPTURE.envoy4 == capture.ENVOY4
-    assert (abi.CAPTURE.fastpath6, abi.CAPTURE.envoy6) == capture.CAPTURE6
+    assert (abi.CAPTURE.fastpath4, abi.CAPTURE.envoy4) == (capture.CAPTURE4_FASTPATH, capture.CAPTURE4_ENVOY)
+    assert (abi.CAPTURE.fastpath6, abi.CAPTURE.envoy6) == (capture.CAPTURE6_FASTPATH, capture.CAPTURE6_ENVOY)
 
 
 def test_abi_header_keeps_to_its_subset() -> None:

@@ -6,6 +6,7 @@ import asyncio
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
 from typing import TypeVar
 
 import pytest
@@ -20,6 +21,7 @@ T = TypeVar("T")
 
 VIP4, VIP6 = "10.96.0.10", "fd00:96::10"
 PORT = 80
+TCP_CLOSE = 7  # tcpi_state, include/net/tcp_states.h
 
 
 @pytest.fixture(scope="session")
@@ -57,6 +59,15 @@ async def until(condition: Callable[[], T], what: str, timeout: float = 5.0) -> 
     return value
 
 
+async def expect_reset(sock: socket.socket) -> None:
+    """The socket dies without having sent anything: RST arrived (after a FIN alone it would be in CLOSE_WAIT)."""
+
+    def dead() -> bool:
+        return sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == TCP_CLOSE
+
+    await until(dead, "reset")
+
+
 class Mesh:
     """One engine with the client pod added, and what its connections reported."""
 
@@ -66,6 +77,7 @@ class Mesh:
         self.port4, self.port6 = engine.add_pod(client.cookie, client.fd, v6=True)
         self._collector = asyncio.ensure_future(self._collect())
         self._generation = 0
+        self._accepted: list[socket.socket] = []
 
     async def _collect(self) -> None:
         async for event in self.engine.events():
@@ -88,15 +100,28 @@ class Mesh:
     async def dial(self, vip: str = VIP4, port: int = PORT, client: str = "", record: bool = True) -> socket.socket:
         """What an application's connect() to vip:port comes to once the kernel programs are in."""
         sock = self.prepare(vip, port, client, record)
-        await asyncio.get_running_loop().sock_connect(
-            sock, (CAPTURE6, self.port6) if ":" in vip else (CAPTURE4, self.port4)
-        )
+        await self.connect(sock)
         return sock
+
+    async def connect(self, sock: socket.socket) -> None:
+        """To the listener of the socket's family."""
+        listener = (CAPTURE6, self.port6) if sock.family == socket.AF_INET6 else (CAPTURE4, self.port4)
+        await asyncio.get_running_loop().sock_connect(sock, listener)
+
+    async def dial_in_vain(self, vip: str = VIP4, record: bool = True) -> int:
+        """Dial and see the connection reset, which may overtake what connect() reports. Returns the source port."""
+        sock = self.prepare(vip, record=record)
+        port = int(sock.getsockname()[1])
+        with sock, suppress(ConnectionResetError):
+            await self.connect(sock)
+            await expect_reset(sock)
+        return port
 
     async def pair(self, listener: socket.socket, **dial: str) -> tuple[socket.socket, socket.socket]:
         """A relayed connection: the client's end and the server's."""
         client = await self.dial(**dial)
         server, _ = await asyncio.wait_for(asyncio.get_running_loop().sock_accept(listener), 5)
+        self._accepted.append(server)
         return client, server
 
     async def closed(self, reason: CloseReason, count: int = 1) -> list[FlowEvent]:
@@ -112,6 +137,10 @@ class Mesh:
         await asyncio.to_thread(self.engine.stop, drain)
         await asyncio.wait_for(self._collector, 5)
 
+    def close_sockets(self) -> None:
+        while self._accepted:
+            self._accepted.pop().close()
+
 
 @pytest.fixture
 async def mesh(pods: tuple[Pod, Pod], request: pytest.FixtureRequest) -> AsyncIterator[Mesh]:
@@ -123,3 +152,5 @@ async def mesh(pods: tuple[Pod, Pod], request: pytest.FixtureRequest) -> AsyncIt
     yield mesh
     await mesh.stop()
     flows.close()
+    for pod in (mesh, *pods):
+        pod.close_sockets()

@@ -35,6 +35,7 @@ class Pod:
         ip("-n", self.name, "link", "set", "lo", "up")
         ip("-n", self.name, "addr", "add", f"{CAPTURE6}/128", "dev", "lo", "nodad")
         self.fd = os.open(f"/run/netns/{self.name}", os.O_RDONLY | os.O_CLOEXEC)
+        self._opened: list[socket.socket] = []
         self._inside = ThreadPoolExecutor(1, initializer=self._enter)
         with self.socket() as probe:
             self.cookie = int.from_bytes(probe.getsockopt(socket.SOL_SOCKET, SO_NETNS_COOKIE, 8), "little")
@@ -55,7 +56,13 @@ class Pod:
             sock.setblocking(False)
             return sock
 
-        return self.run(make)
+        self._opened.append(sock := self.run(make))
+        return sock
+
+    def close_sockets(self) -> None:
+        """Those that a test left open."""
+        while self._opened:
+            self._opened.pop().close()
 
     def listen(self, address: str, port: int = 0, backlog: int = 4096) -> socket.socket:
         sock = self.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)

@@ -28,15 +28,18 @@ class Identity:
     digest: str  # of what it was launched with
 
 
-def start_ticks(pid: int) -> int:
-    """When the process started, in clock ticks since boot. Raises ProcessLookupError if there is none, or a zombie."""
+def start_ticks(pid: int, *, of_zombie: bool = False) -> int:
+    """When the process started, in clock ticks since boot.
+
+    Raises ProcessLookupError if there is none, or only a zombie unless of_zombie.
+    """
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
         raise ProcessLookupError(f"no process {pid}") from None
     # Field 2 is the command in parentheses and may contain anything; fields 3 (state) and 22 count from 1.
     fields = stat.rpartition(")")[2].split()
-    if fields[0] in "ZX":
+    if fields[0] in "ZX" and not of_zombie:
         raise ProcessLookupError(f"process {pid} has ended")
     return int(fields[22 - 3])
 
@@ -74,7 +77,8 @@ class Process:
         except OSError as error:
             raise Transient(f"process {argv[0]}", f"cannot be started: {error}") from None
         pidfd = os.pidfd_open(child.pid)
-        return cls(Identity(child.pid, start_ticks(child.pid), digest), pidfd, child)
+        # It may have ended already; as our child it then waits as a zombie, and wait() tells how it ended.
+        return cls(Identity(child.pid, start_ticks(child.pid, of_zombie=True), digest), pidfd, child)
 
     @classmethod
     def adopt(cls, identity: Identity) -> Process | None:

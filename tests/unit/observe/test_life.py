@@ -5,6 +5,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from tests.support.eventually import eventually
 
 from tidegate.errors import Rejected
 from tidegate.observe.life import Life, begin, end
@@ -20,6 +21,8 @@ def test_first_stopped_and_killed_lives_are_told_apart(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("argument", "owner"), [("tidegate", True), ("something-else", False)])
 def test_a_live_agent_keeps_its_run_directory(tmp_path: Path, argument: str, owner: bool) -> None:
     with subprocess.Popen(["/bin/cat", "-", f"/dev/null/{argument}"], stdin=subprocess.PIPE) as process:
+        cmdline = Path(f"/proc/{process.pid}/cmdline")
+        eventually(lambda: argument.encode() in cmdline.read_bytes(), "the kernel shows the new command line")
         (tmp_path / "agent.json").write_text(json.dumps({"starts": 1, "pid": process.pid, "ended": False}))
         if owner:
             with pytest.raises(Rejected, match=f"running agent with pid {process.pid}"):

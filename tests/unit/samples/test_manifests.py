@@ -117,6 +117,6 @@ def test_all_three_api_versions_are_in_use() -> None:
 def test_our_own_validator_has_nothing_to_say(file: Path | None) -> None:
     rules = SAMPLES / "bookinfo/networking/destination-rules.yaml"
     files = [*MANIFESTS, rules, *([file] if file and file != rules else [])]
-    config = load_once(*load_paths(files))
+    config = load_once(load_paths(files))
     assert [f"{p.file}:{p.line} {p.message}" for p in config.problems] == []
     assert len(config.virtual_services) == len([f for f in files if f in ROUTES and f != rules])

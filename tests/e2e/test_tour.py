@@ -1,0 +1,40 @@
+"""`make run`: what a new user sees first, point by point, on a lab of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TOUR = Path(__file__).resolve().parents[2] / "samples" / "tour.py"
+CLAIMS = [
+    "X-Forwarded-For",
+    "75/25 split",
+    "end-user: jason",
+    "redirect",
+    "rewrite",
+    "timeout",
+    "retries",
+    "fault: delay",
+    "fault: abort",
+    "explain names file and line",
+    "broken YAML is refused",
+    "kill -9 of Envoy",
+    "kill -9 of the agent",
+    "no packet filter",
+    "/productpage",
+]
+
+
+@pytest.mark.timeout(300)
+def test_every_point_of_the_tour_holds() -> None:
+    environ = {**os.environ, "ONCE": "1", "TIDEGATE_LAB": "tour"}
+    done = subprocess.run([sys.executable, TOUR], env=environ, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    held = [line for line in done.stdout.splitlines() if line.startswith("  ok ")]
+    missing = [claim for claim in CLAIMS if not any(claim in line for line in held)]
+    assert not missing, done.stdout
+    assert not Path("/run/tidegate-lab/tour").exists()
