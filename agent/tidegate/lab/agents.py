@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -47,7 +46,6 @@ class NodeAgent:
 
     node: Node
     paths: LabPaths
-    environment: Mapping[str, str]
     restarts: int = 0
     pid: int | None = None
     _process: asyncio.subprocess.Process | None = None
@@ -75,7 +73,6 @@ class NodeAgent:
                     stdin=asyncio.subprocess.DEVNULL,
                     stdout=out,
                     stderr=out,
-                    env={**os.environ, **self.environment},
                     start_new_session=True,
                 )
             self.pid = self._process.pid

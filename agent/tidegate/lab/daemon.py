@@ -22,7 +22,7 @@ from tidegate.lab import control, manifest
 from tidegate.lab.agents import Agents, NodeAgent
 from tidegate.lab.control import Progress
 from tidegate.lab.lab import Lab
-from tidegate.lab.node import Node, make_nodes
+from tidegate.lab.node import make_nodes
 from tidegate.lab.paths import LabPaths
 from tidegate.lab.pod import PodRunner
 from tidegate.lab.validation import validate
@@ -139,7 +139,7 @@ class Requests:
 async def run(paths: LabPaths, nodes: int, mesh: bool) -> None:
     """Make the nodes, serve until stopped by request or signal. Raises TidegateError when the lab cannot be made."""
     made = await make_nodes(paths, nodes, mesh)
-    lab = Lab(paths, made, _agents(paths, made) if mesh else Agents())
+    lab = Lab(paths, made, Agents([NodeAgent(node, paths) for node in made] if mesh else []))
     requests = Requests(lab, mesh)
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -157,11 +157,6 @@ async def run(paths: LabPaths, nodes: int, mesh: bool) -> None:
         server.close()
     finally:
         await lab.stop()
-
-
-def _agents(paths: LabPaths, nodes: list[Node]) -> Agents:
-    environment = {name: value for name, value in os.environ.items() if name.startswith("TIDEGATE_")}
-    return Agents([NodeAgent(node, paths, environment) for node in nodes])
 
 
 def main() -> None:
