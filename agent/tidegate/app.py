@@ -41,8 +41,6 @@ from tidegate.xds.server import AdsServer
 
 log = logging.getLogger(__name__)
 
-HEARTBEAT_SECONDS = 0.5
-
 
 async def serve(settings: Settings) -> None:
     """Run one node agent until SIGTERM or SIGINT. Raises TidegateError if it cannot do its job here."""
@@ -139,7 +137,6 @@ async def serve(settings: Settings) -> None:
             "cycle": cycle.run(),
             "envoy": envoy.run(),
             "flows": flows,
-            "heartbeat": _beat(datapath),
             "stop": stop.wait(),
         }.items()
     }
@@ -153,7 +150,7 @@ async def serve(settings: Settings) -> None:
         log.info("stopping: pinned programs stay, live connections have %.0f s", settings.drain_seconds)
         await cni.stop()
         for task in tasks:
-            if task.get_name() in ("cycle", "config", "heartbeat", "stop"):
+            if task.get_name() in ("cycle", "config", "stop"):
                 task.cancel()
         await envoy.stop(settings.drain_seconds)
         await asyncio.to_thread(relay.stop, settings.drain_seconds)
@@ -164,10 +161,3 @@ async def serve(settings: Settings) -> None:
         await ads.stop()
         datapath.close()
         end(settings.run_dir)
-
-
-async def _beat(datapath: Datapath) -> None:
-    """Tell the kernel programs that somebody is at home."""
-    while True:
-        datapath.beat()
-        await asyncio.sleep(HEARTBEAT_SECONDS)
