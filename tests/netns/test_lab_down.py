@@ -88,7 +88,7 @@ def test_up_replaces_what_a_killed_lab_left(lab: Lab) -> None:
 def test_a_lab_that_cannot_start_says_why_and_leaves_nothing(lab: Lab) -> None:
     done = lab.tidegate("lab", "up", "-f", PLAIN.with_name("absent.yaml"), "--mesh", "off", check=False)
     assert (done.returncode, "no such file" in done.stderr) == (1, True)
-    assert traces(lab) == []
+    assert gone(lab)
 
 
 def test_up_again_applies_to_the_running_lab(lab: Lab) -> None:
