@@ -46,6 +46,7 @@ async def serve(settings: Settings) -> None:
     """Run one node agent until SIGTERM or SIGINT. Raises TidegateError if it cannot do its job here."""
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s %(message)s", level="WARNING")
     logging.getLogger("tidegate").setLevel(settings.log_level.upper())
+    logging.getLogger("tidegate.access").setLevel("INFO" if settings.access_log else "WARNING")
     if not settings.config:
         raise Rejected("--config", "is missing", "say where configuration comes from, e.g. --config file:DIR")
     if os.geteuid() != 0:
