@@ -108,3 +108,10 @@ def test_two_labs_do_not_know_each_other(lab: Lab, plain_lab: Lab) -> None:
         assert answer["server"]["client"] == "10.77.2.2"
     lab.down()
     assert plain_lab.probe("two", "dial", "talk.default", "7001", namespace="shop")["server"]["client"] == "10.77.2.2"
+
+
+@pytest.mark.parametrize("option", [("--acceleration", "on"), ("--capture", "tc")])
+def test_what_is_not_built_is_refused_before_anything_starts(lab: Lab, option: tuple[str, str]) -> None:
+    done = lab.tidegate("lab", "up", *option, check=False)
+    assert (done.returncode, "built yet" in done.stderr) == (4, True)
+    assert gone(lab)
