@@ -56,6 +56,8 @@ def parse(line: bytes, netns_fd: int) -> CniRequest:
         message = json.loads(line)
     except ValueError as error:
         raise Rejected("CNI request", f"is not JSON: {error}") from None
+    except RecursionError:
+        raise Rejected("CNI request", "is nested too deeply") from None
     if not isinstance(message, dict) or message.get("protocol") != PROTOCOL:
         raise Rejected("CNI request", "speaks another protocol", "install the plugin that belongs to this agent")
     try:
