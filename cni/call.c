@@ -2,9 +2,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "wire.h"
@@ -139,13 +141,14 @@ static json_t *make_request(const struct call *call)
 static int answer(const struct call *call, const json_t *said, json_t *previous)
 {
 	json_t *error = json_object_get(said, "error");
-	json_t *code = json_object_get(error, "code");
+	json_int_t code = json_integer_value(json_object_get(error, "code"));
 	const char *message = json_string_value(json_object_get(error, "msg"));
 	const char *details = json_string_value(json_object_get(error, "details"));
 
-	if (json_is_object(error))
-		return fail(call, json_is_integer(code) ? (int)json_integer_value(code) : CNI_TRY_AGAIN,
-			    message ? message : "the agent refused", details ? details : "");
+	/* Whatever it looks like, an error is no success, and to the runtime code 0 would be one. */
+	if (error)
+		return fail(call, code > 0 && code <= INT_MAX ? (int)code : CNI_TRY_AGAIN,
+			    message && *message ? message : "the agent refused", details ? details : "");
 	return strcmp(call->command, "ADD") == 0 ? print(call, json_incref(previous)) : 0;
 }
 
@@ -161,6 +164,15 @@ static int agent_away(const struct call *call, const char *why)
 	return fail(call, CNI_TRY_AGAIN, "the tidegate agent of this node is away", why);
 }
 
+/* A longer path could not be connected to, and what follows a NUL would be lost. */
+static int is_socket_path(const json_t *value)
+{
+	const char *path = json_string_value(value);
+
+	return path && *path && strlen(path) == json_string_length(value) &&
+	       strlen(path) < sizeof(((struct sockaddr_un *)NULL)->sun_path);
+}
+
 static int forward(const struct call *call)
 {
 	json_t *path = json_object_get(call->config, "agentSocket");
@@ -174,9 +186,9 @@ static int forward(const struct call *call)
 
 	if (problem)
 		return fail(call, CNI_BAD_ENVIRONMENT, problem, "");
-	if ((path && !json_is_string(path)) || (seconds && !json_is_number(seconds)) || limit <= 0 ||
+	if ((path && !is_socket_path(path)) || (seconds && !json_is_number(seconds)) || limit <= 0 ||
 	    limit > MAX_SECONDS)
-		return fail(call, CNI_BAD_CONFIG, "agentSocket must be a path and timeoutSeconds between 0 and 600", "");
+		return fail(call, CNI_BAD_CONFIG, "agentSocket must be a path of at most 107 bytes and timeoutSeconds between 0 and 600", "");
 	if (strcmp(call->command, "ADD") == 0 && !json_is_object(previous))
 		return fail(call, CNI_BAD_CONFIG, "no prevResult",
 			    "tidegate is a chained plugin: put it behind the one that makes the interface");

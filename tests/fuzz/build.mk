@@ -17,6 +17,7 @@ FUZZ_SOURCES_cni_wire := tests/fuzz/cni_world.c cni/wire.c
 FUZZ_LIBS_cni_wire := $(FUZZ_CNI_WORLD) -ljansson
 FUZZ_SOURCES_image := $(addprefix agent/fastpath/,image.c lb.c target.c)
 FUZZ_SOURCES_relay := $(sort $(wildcard agent/fastpath/*.c))
+FUZZ_LIBS_relay := -Wl,--wrap=recv
 
 define fuzzer
 $(FUZZ_OUT)/$(1): tests/fuzz/$(1).c $(FUZZ_SOURCES_$(1)) $(FUZZ_HEADERS) tests/fuzz/build.mk

@@ -86,6 +86,8 @@ static void check_add(const struct section *sections, const char *output, size_t
 	MUST(json_is_object(said) && !json_object_get(said, "error"));
 	MUST(json_integer_value(json_object_get(said, "protocol")) == CNI_PROTOCOL);
 	MUST(json_equal(printed, json_object_get(config, "prevResult")));
+	json_t *path = json_object_get(config, "agentSocket");
+	MUST(!path || strlen(json_string_value(path)) == json_string_length(path));
 	json_decref(said);
 	json_decref(config);
 	json_decref(printed);
