@@ -42,6 +42,6 @@ fuzz: $(FUZZERS:%=$(FUZZ_OUT)/%) ## libFuzzer for SECONDS (30) on each of FUZZER
 	  nice -n 10 $(FUZZ_OUT)/$$name -max_total_time=$(SECONDS) -timeout=10 -rss_limit_mb=2048 -max_len=4096 -verbosity=0 \
 	    -print_final_stats=1 -close_fd_mask=1 -artifact_prefix=$(FUZZ_OUT)/$$name. $$dictionary \
 	    $(FUZZ_OUT)/$$name.corpus tests/fuzz/corpus/$$name 2>&1 | tee $(FUZZ_OUT)/$$name.log | \
-	    grep -vE 'stat::(average|new_units|slowest)' || failed="$$failed $$name"; \
+	    grep -vE '# Uses|ecommended dictionary|NEW_FUNC|^INFO|stat::(average|new_units|slowest)' || failed="$$failed $$name"; \
 	done; \
 	[ -z "$$failed" ] || { echo "fuzz: findings in$$failed; see $(FUZZ_OUT)/*.log" >&2; exit 1; }

@@ -24,7 +24,9 @@ static void divide(const uint8_t *data, size_t size, struct section *sections)
 {
 	static const char divider[] = "\n%%\n";
 
-	for (int n = 0; n < SECTIONS; n++) {
+	for (int n = 0; n < SECTIONS; n++)
+		sections[n] = (struct section){ (const uint8_t *)"", 0, false };
+	for (int n = 0; n < SECTIONS && data; n++) {
 		const uint8_t *end = n < ANSWER ? memmem(data, size, divider, 4) : NULL;
 		size_t length = end ? (size_t)(end - data) : size;
 
@@ -96,7 +98,7 @@ static void check_add(const struct section *sections, const char *output, size_t
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static FILE *notes;
-	struct section sections[SECTIONS] = { 0 };
+	struct section sections[SECTIONS];
 	char *output = NULL;
 	size_t output_size = 0;
 

@@ -80,7 +80,7 @@ static void drop(struct model *m)
 /* Each endpoint has its turns, in proportion to its weight as far as their number allows. */
 static void check_turns(const struct fp_image *image, const struct fp_service *service)
 {
-	const struct fp_endpoint *endpoints = image->endpoints + service->first_endpoint;
+	const struct fp_endpoint *endpoints = service->endpoint_count ? image->endpoints + service->first_endpoint : NULL;
 	uint64_t sum = 0, positive = 0;
 
 	MUST(service->first_endpoint + service->endpoint_count <= image->endpoint_count);
@@ -162,7 +162,9 @@ static void dial(struct model *m, struct input *in)
 	MUST(!service == !claimed(m, &addr, port_be));
 	if (!service || !m->bound)
 		return;
-	const struct fp_endpoint *endpoints = m->image->endpoints + service->first_endpoint, *chosen;
+	const struct fp_endpoint *endpoints =
+		service->endpoint_count ? m->image->endpoints + service->first_endpoint : NULL;
+	const struct fp_endpoint *chosen;
 	while (count < PICKS && (chosen = fp_lb_pick(m->image, service, &chance, tried, count))) {
 		MUST(chosen >= endpoints && chosen < endpoints + service->endpoint_count && chosen->weight);
 		MUST(!was_tried(tried, count, chosen->target));
