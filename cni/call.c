@@ -44,11 +44,22 @@ static int print(const struct call *call, json_t *value)
 	return failed ? 1 : 0;
 }
 
+/* Messages of libraries may quote half a character, of which JSON takes what comes before. NULL without memory. */
+static json_t *as_json(const char *text)
+{
+	size_t size = strlen(text);
+	json_t *value = json_stringn(text, size);
+
+	while (!value && size)
+		value = json_stringn(text, --size);
+	return value;
+}
+
 /* Prints a CNI error object; the result is the exit code. */
 static int fail(const struct call *call, int code, const char *message, const char *details)
 {
-	print(call, json_pack("{s:s, s:i, s:s, s:s}", "cniVersion", call->version, "code", code, "msg", message,
-			      "details", details));
+	print(call, json_pack("{s:s, s:i, s:s, s:o}", "cniVersion", call->version, "code", code, "msg", message,
+			      "details", as_json(details)));
 	return 1;
 }
 
@@ -188,7 +199,8 @@ static int forward(const struct call *call)
 		return fail(call, CNI_BAD_ENVIRONMENT, problem, "");
 	if ((path && !is_socket_path(path)) || (seconds && !json_is_number(seconds)) || limit <= 0 ||
 	    limit > MAX_SECONDS)
-		return fail(call, CNI_BAD_CONFIG, "agentSocket must be a path of at most 107 bytes and timeoutSeconds between 0 and 600", "");
+		return fail(call, CNI_BAD_CONFIG,
+			    "agentSocket must be a path of at most 107 bytes, timeoutSeconds between 0 and 600", "");
 	if (strcmp(call->command, "ADD") == 0 && !json_is_object(previous))
 		return fail(call, CNI_BAD_CONFIG, "no prevResult",
 			    "tidegate is a chained plugin: put it behind the one that makes the interface");
