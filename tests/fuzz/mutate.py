@@ -1,4 +1,4 @@
-"""Seeded mutations of a few good inputs, for parsers written in Python. The same seed gives the same inputs for ever."""
+"""Seeded mutations of a few good inputs, for parsers written in Python: the same seed gives the same inputs."""
 
 from __future__ import annotations
 

@@ -157,7 +157,7 @@ def _check_depth(first: int, chunk: str) -> None:
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
             if depth > _MAX_DEPTH + 1:
-                raise _NotJsonError(first + int(event.start_mark.line), _TOO_BIG)
+                raise _NotJsonError(first + (event.start_mark.line if event.start_mark else 0), _TOO_BIG)
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
 

@@ -13,10 +13,44 @@ from tidegate.config.documents import parse_text
 SEEDS = seeds("documents")
 WORDS = [
     *(b"---\n", b"...\n", b"\n", b"  ", b"\t", b": ", b"- ", b"? ", b"&a ", b"*a", b"<<: *a\n", b"!!int ", b"!!float "),
-    *(b"!!str ", b"!!bool ", b'""', b"null", b"~", b"{}", b"[]", b"[" * 300, b"{a: " * 300, b"- " * 300, b"|\n", b">-\n"),
+    *(
+        b"!!str ",
+        b"!!bool ",
+        b'""',
+        b"null",
+        b"~",
+        b"{}",
+        b"[]",
+        b"[" * 300,
+        b"{a: " * 300,
+        b"- " * 300,
+        b"|\n",
+        b">-\n",
+    ),
     *(b"0x" + b"f" * 5000, b"9" * 5000, b"1:" * 300 + b"1.0", b".nan", b"-.inf", b"1e400", b"-1", b"65536", b"0o7"),
-    *(b"true", b"!!binary x", b"2001-01-01", b"\xe2\x80\xa8", b"\xc2\x85", b"\x00", b"\xef\xbf\xbe", b"\xf0\x9f\x8c\x8a"),
-    *(b"*", b"(", b"[a-", b"%", b"kind: List\nitems:\n", b"http:", b"match:", b"regex: ", b"weight: ", b"port: ", b"10s"),
+    *(
+        b"true",
+        b"!!binary x",
+        b"2001-01-01",
+        b"\xe2\x80\xa8",
+        b"\xc2\x85",
+        b"\x00",
+        b"\xef\xbf\xbe",
+        b"\xf0\x9f\x8c\x8a",
+    ),
+    *(
+        b"*",
+        b"(",
+        b"[a-",
+        b"%",
+        b"kind: List\nitems:\n",
+        b"http:",
+        b"match:",
+        b"regex: ",
+        b"weight: ",
+        b"port: ",
+        b"10s",
+    ),
 ]
 
 
