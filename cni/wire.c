@@ -104,14 +104,14 @@ static int send_all(int fd, const char *data, size_t size, int passed, long long
 	return 0;
 }
 
-/* Reads up to a newline into a new buffer. errno 0 means that the agent closed the connection before it. */
-static char *receive_line(int fd, long long deadline)
+/* Reads up to a newline into a new buffer, without it. errno 0 means that the agent closed the connection before it. */
+static char *receive_line(int fd, long long deadline, size_t *ret_size)
 {
 	size_t have = 0, room = 4096;
 	char *line = malloc(room);
 
 	while (line) {
-		ssize_t got = recv(fd, line + have, room - have - 1, 0);
+		ssize_t got = recv(fd, line + have, room - have, 0);
 		char *end;
 
 		if (got < 0 && errno == EINTR)
@@ -126,10 +126,10 @@ static char *receive_line(int fd, long long deadline)
 		end = memchr(line + have, '\n', (size_t)got);
 		have += (size_t)got;
 		if (end) {
-			*end = '\0';
+			*ret_size = (size_t)(end - line);
 			return line;
 		}
-		if (have + 1 == room) {
+		if (have == room) {
 			char *bigger;
 
 			if (room >= CNI_MAX_BYTES) {
@@ -166,14 +166,14 @@ int cni_exchange(const char *socket_path, const json_t *request, int netns_fd, l
 	} else if (send_all(fd, out, size, netns_fd, deadline) < 0) {
 		snprintf(why, why_size, "the agent does not take the request: %s", strerror(errno));
 	} else {
-		line = receive_line(fd, deadline);
+		line = receive_line(fd, deadline, &size);
 		if (!line)
 			snprintf(why, why_size, "no answer from the agent: %s",
 				 errno ? strerror(errno) : "it closed the connection");
 		else
-			answer = json_loads(line, JSON_REJECT_DUPLICATES, NULL);
-		if (line && !json_is_object(answer)) {
-			snprintf(why, why_size, "the agent's answer is not a JSON object");
+			answer = json_loadb(line, size, JSON_REJECT_DUPLICATES, NULL);
+		if (line && json_integer_value(json_object_get(answer, "protocol")) != CNI_PROTOCOL) {
+			snprintf(why, why_size, "the agent's answer is not a JSON object of protocol %d", CNI_PROTOCOL);
 			json_decref(answer);
 			answer = NULL;
 		}

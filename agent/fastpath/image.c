@@ -88,13 +88,18 @@ int fp_image_endpoint(struct fp_image *image, const struct tg_addr *addr, uint16
 	return 0;
 }
 
+/* NULL if there are none: an image without endpoints has no array to point into. */
+static const struct fp_endpoint *endpoints_of(const struct fp_image *image, const struct fp_service *service)
+{
+	return service->endpoint_count ? image->endpoints + service->first_endpoint : NULL;
+}
+
 static int seal_turns(struct fp_image *image)
 {
 	size_t total = 0;
 	for (uint32_t i = 0; i < image->service_count; i++) {
 		struct fp_service *service = &image->services[i];
-		service->turn_count =
-			fp_turns_count(image->endpoints + service->first_endpoint, service->endpoint_count);
+		service->turn_count = fp_turns_count(endpoints_of(image, service), service->endpoint_count);
 		total += service->turn_count;
 	}
 	uint32_t *turns = image->turns = calloc(total ? total : 1, sizeof(*turns));
@@ -103,8 +108,7 @@ static int seal_turns(struct fp_image *image)
 	for (uint32_t i = 0; i < image->service_count; i++) {
 		struct fp_service *service = &image->services[i];
 		service->turns = turns;
-		int rc = fp_turns_fill(image->endpoints + service->first_endpoint, service->endpoint_count, turns,
-				       service->turn_count);
+		int rc = fp_turns_fill(endpoints_of(image, service), service->endpoint_count, turns, service->turn_count);
 		if (rc)
 			return rc;
 		turns += service->turn_count;

@@ -122,10 +122,10 @@ static bool lighter(const struct fp_endpoint *a, const struct fp_endpoint *b)
 const struct fp_endpoint *fp_lb_pick(const struct fp_image *image, struct fp_service *service, struct fp_random *random,
 				     struct fp_target *const *tried, uint32_t tried_count)
 {
-	const struct fp_endpoint *endpoints = image->endpoints + service->first_endpoint;
 	const uint32_t turns = service->turn_count;
 	if (!turns)
 		return NULL;
+	const struct fp_endpoint *endpoints = image->endpoints + service->first_endpoint;
 	uint32_t turn;
 	if (service->lb == FP_LB_ROUND_ROBIN)
 		turn = (uint32_t)(atomic_fetch_add_explicit(&service->cursor, 1, memory_order_relaxed) % turns);

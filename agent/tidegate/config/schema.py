@@ -20,6 +20,7 @@ from tidegate.config.yaml_tree import Path, YamlList, YamlMap, format_path, line
 from tidegate.model.mesh import Severity
 
 _SNAKE = re.compile(r"_([a-z0-9])")
+_LONGEST_MS = 315_576_000_000_000  # google.protobuf.Duration: 10 000 years
 _DURATION_PART = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|μs|ms|s|m|h|d)")
 _MILLISECONDS = {"ns": 1e-6, "us": 1e-3, "µs": 1e-3, "μs": 1e-3, "ms": 1.0, "s": 1e3, "m": 6e4, "h": 3.6e6, "d": 8.64e7}
 _MAX_REGEX = 1024
@@ -151,6 +152,8 @@ def parse_duration(text: Any) -> int:
         end = part.end()
     if end != len(text) or not text:
         raise ValueError(f'{text!r} is no duration: write a number with a unit (h, m, s, ms), for example "5s"')
+    if sum_ms > _LONGEST_MS:
+        raise ValueError(f"{text[:20]!r}... is too long" if len(text) > 20 else f"{text!r} is too long")
     if sum_ms > 0 and (sum_ms < 1 or abs(sum_ms - round(sum_ms)) > 1e-6):
         raise ValueError(f"{text!r}: durations are whole milliseconds, at least 1ms")
     return round(sum_ms)

@@ -20,6 +20,10 @@ _BOUNDARY = re.compile(r"^(?:---|\.\.\.)(?=[ \t\r\n]|$)")
 # Aliases are expanded, so a few lines could describe a huge tree.
 _MAX_NODES = 500_000
 _MAX_DEPTH = 100
+# The C composer recurses without looking at its stack; so many levels are safe on every thread.
+_COMPOSER_DEPTH = 2000
+_MAX_NUMBER = 400  # characters; longer ones cost quadratic time and do not print
+_TOO_BIG = "is too large or too deep once its aliases are expanded"
 _CONSTRUCT = yaml.constructor.SafeConstructor()
 
 
@@ -118,6 +122,7 @@ def _documents(text: str) -> Iterator[tuple[int, str]]:
 
 def _read(first: int, chunk: str) -> Tree | None:
     try:
+        _check_depth(first, chunk)
         node = yaml.compose(chunk, Loader=yaml.CSafeLoader)
         if node is None or (node.tag == "tag:yaml.org,2002:null" and not node.value):
             return None
@@ -134,8 +139,27 @@ def _read(first: int, chunk: str) -> Tree | None:
     except yaml.reader.ReaderError as e:
         line = first + chunk.count("\n", 0, e.position)
         return Tree(first, None, SyntaxProblem(line, f"is not YAML: {e.reason}"))
+    except UnicodeEncodeError as e:
+        line = first + chunk.count("\n", 0, e.start)
+        return Tree(first, None, SyntaxProblem(line, f"is not YAML: {e.reason}"))
     except _NotJsonError as e:
         return Tree(first, None, SyntaxProblem(e.line, str(e)))
+
+
+def _check_depth(first: int, chunk: str) -> None:
+    """Raises _NotJsonError for what could exhaust the composer's stack, before it gets to see it."""
+    # Flow levels cost a bracket each; block levels begin in ever higher columns, at most two in one.
+    columns = max(map(len, chunk.split("\n")))
+    if chunk.count("[") + chunk.count("{") + 2 * columns < _COMPOSER_DEPTH:
+        return
+    depth = 0
+    for event in yaml.parse(chunk, Loader=yaml.CSafeLoader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+            if depth > _MAX_DEPTH + 1:
+                raise _NotJsonError(first + (event.start_mark.line if event.start_mark else 0), _TOO_BIG)
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
 
 
 class _NotJsonError(Exception):
@@ -154,7 +178,7 @@ class _Builder:
     def build(self, node: yaml.Node, path: Path, depth: int) -> Any:
         self._count += 1
         if self._count > _MAX_NODES or depth > _MAX_DEPTH:
-            raise _NotJsonError(self._line(node), "is too large or too deep once its aliases are expanded")
+            raise _NotJsonError(self._line(node), _TOO_BIG)
         if isinstance(node, yaml.MappingNode):
             out = YamlMap(path, self._line(node))
             self._fill(out, node, path, depth)
@@ -190,6 +214,8 @@ class _Builder:
 
     def _scalar(self, node: yaml.ScalarNode) -> Any:
         kind = node.tag.removeprefix("tag:yaml.org,2002:")
+        if kind in ("int", "float") and len(node.value) > _MAX_NUMBER:
+            raise _NotJsonError(self._line(node), f"{node.value[:20]!r}... is too long for a number")
         try:
             if kind == "null":
                 return None
@@ -199,7 +225,7 @@ class _Builder:
                 return _CONSTRUCT.construct_yaml_int(node)
             if kind == "float":
                 return _CONSTRUCT.construct_yaml_float(node)
-        except (ValueError, KeyError) as e:
+        except (ValueError, KeyError, IndexError, OverflowError) as e:
             raise _NotJsonError(self._line(node), f"{node.value!r} is no {kind}") from e
         return node.value
 

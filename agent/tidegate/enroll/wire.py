@@ -56,6 +56,8 @@ def parse(line: bytes, netns_fd: int) -> CniRequest:
         message = json.loads(line)
     except ValueError as error:
         raise Rejected("CNI request", f"is not JSON: {error}") from None
+    except RecursionError:
+        raise Rejected("CNI request", "is nested too deeply") from None
     if not isinstance(message, dict) or message.get("protocol") != PROTOCOL:
         raise Rejected("CNI request", "speaks another protocol", "install the plugin that belongs to this agent")
     try:
@@ -64,7 +66,7 @@ def parse(line: bytes, netns_fd: int) -> CniRequest:
         raise Rejected("CNI request", f"unknown command {message.get('command')!r}") from None
     config = message.get("config")
     config = config if isinstance(config, dict) else {}
-    version = str(config.get("cniVersion") or "")
+    version = _text(config, "cniVersion")
     if command in (Command.STATUS, Command.GC):
         return CniRequest(command, "", "", -1, "", WorkloadId("", ""), (), version)
     container_id = message.get("containerId")
@@ -73,13 +75,23 @@ def parse(line: bytes, netns_fd: int) -> CniRequest:
     return CniRequest(
         command=command,
         container_id=container_id,
-        netns_path=str(message.get("netns") or ""),
+        netns_path=_text(message, "netns"),
         netns_fd=netns_fd,
-        ifname=str(message.get("ifname") or ""),
-        pod=_pod(str(message.get("args") or ""), needed=command is not Command.DEL),
+        ifname=_text(message, "ifname"),
+        pod=_pod(_text(message, "args"), needed=command is not Command.DEL),
         ips=_ips(config.get("prevResult")),
         cni_version=version,
     )
+
+
+def _text(values: dict[str, Any], key: str) -> str:
+    """A member as text, empty when it is not there. JSON can name half a character, which nothing else can hold."""
+    text = str(values.get(key) or "")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise Rejected("CNI request", f"{key} is no text: {error}") from None
+    return text
 
 
 def _pod(args: str, needed: bool) -> WorkloadId:
