@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import signal
 import sys
 import tomllib
 from pathlib import Path
@@ -17,7 +18,7 @@ ROOT = HERE.parents[1]
 BUILD = ROOT / "build" / "kernels"
 RESULTS = ROOT / "build" / "results"
 # Emulated, everything takes about twenty times as long: pytest-timeout's limit for one test grows with it.
-COMMAND = ".venv/bin/python -m pytest tests/bpf -o timeout=600 --junit-xml=/run/results/junit.xml"
+COMMAND = ".venv/bin/python -m pytest tests/bpf -o timeout=600 --color=no --junit-xml=/run/results/junit.xml"
 
 
 def kernels(names: list[str]) -> list[Kernel]:
@@ -50,6 +51,8 @@ def run(kernel: Kernel, timeout: float) -> str:
             shutil.copyfile(guest.junit, result)
         if status not in ("0", "1"):
             raise KernelError(f"{kernel.name}: pytest ended with status {status}")
+        if guest.answer("tainted") != "0":
+            raise KernelError(f"{kernel.name}: the kernel warned of itself; its log is above")
         return version
     finally:
         shutil.rmtree(work, ignore_errors=True)
@@ -60,13 +63,14 @@ def main() -> int:
     parser.add_argument("names", nargs="*", metavar="KERNEL", help="names in kernels.toml; default: all")
     parser.add_argument("--timeout", type=float, default=1200, help="seconds for one kernel (default: %(default)s)")
     args = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # as Ctrl-C: the guest ends, files go
     RESULTS.mkdir(parents=True, exist_ok=True)
-    complete = True
     try:
         chosen = kernels(args.names)
     except KernelError as error:
         print(f"test-kernels: {error}", file=sys.stderr)
         return 1
+    complete = True
     versions: list[str] = []
     for kernel in chosen:
         try:

@@ -23,5 +23,8 @@ busybox mount -t 9p -o ro,trans=virtio,version=9p2000.L,cache=loose,msize=512000
 	busybox chroot /host /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/run/tmp TMPDIR=/run/tmp \
 		PYTHONDONTWRITEBYTECODE=1 LANG=C.UTF-8 /bin/sh -c "cd '$(busybox cat /ROOT)' && $(busybox cat /COMMAND)"
 echo $? >/host/run/results/status
+# Zero unless a WARN, an oops or the like was seen: then the kernel's log is worth more than the tests.
+busybox cat /host/proc/sys/kernel/tainted >/host/run/results/tainted
+busybox grep -q '^0$' /host/run/results/tainted || busybox dmesg
 busybox sync
 exec busybox poweroff -f
