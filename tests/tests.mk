@@ -13,11 +13,13 @@ $(foreach s,$(SUITES),$(eval $(call suite,$(s))))
 # Every suite runs even if one before it failed; the closing line counts all of them.
 test: setup ## every suite that this machine can run
 	@mkdir -p $(RESULTS); rm -f $(RESULTS)/*.xml; \
-	for suite in $(SUITES); do \
+	mountpoint -q /sys/fs/bpf || mount -t bpf bpf /sys/fs/bpf; \
+	$(PY) -m tests.support.footprint > $(RESULTS)/footprint.json; \
+	for suite in $(SUITES) after; do \
 	  echo "== tests/$$suite"; \
-	  $(PYTEST) -q tests/$$suite --junit-xml=$(RESULTS)/$$suite.xml || true; \
+	  TIDEGATE_FOOTPRINT=$(RESULTS)/footprint.json $(PYTEST) -q tests/$$suite --junit-xml=$(RESULTS)/$$suite.xml || true; \
 	done; \
-	$(PY) tests/support/closing_line.py $(RESULTS) $(SUITES)
+	$(PY) tests/support/closing_line.py $(RESULTS) $(SUITES) after
 
 C_SOURCES := $(wildcard agent/fastpath/*.[ch] bpf/*.[ch] bpf/*/*.[ch] cni/*.[ch] tests/bench/*.[ch])
 lint: setup ## ruff, mypy --strict, warnings of both C compilers are errors in build

@@ -25,13 +25,12 @@ static void refuse(struct fp_worker *w, int fd)
 /* Descriptors have run out. Left in the queue, clients would wait for nothing; with the spare one they are told. */
 static bool shed_one(struct fp_worker *w, struct fp_watch *watch)
 {
-	if (w->spare_fd < 0)
-		return false;
-	close(w->spare_fd);
+	if (w->spare_fd >= 0)
+		close(w->spare_fd);
 	int fd = accept4(watch->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 	if (fd >= 0)
 		refuse(w, fd);
-	w->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	w->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC); /* may fail now; the next shortage tries again */
 	return fd >= 0;
 }
 
@@ -77,11 +76,12 @@ void fp_accept(struct fp_worker *w, struct fp_watch *watch)
 			admit(w, watch, fd, &name);
 			continue;
 		}
-		if (errno == EAGAIN)
+		int error = errno;
+		if (error == EAGAIN)
 			return;
-		if ((errno == EMFILE || errno == ENFILE) && shed_one(w, watch))
+		if ((error == EMFILE || error == ENFILE) && shed_one(w, watch))
 			continue;
-		if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) {
+		if (error == EMFILE || error == ENFILE || error == ENOMEM || error == ENOBUFS) {
 			w->accept_after_ns = fp_clock_ns() + FP_ACCEPT_PAUSE_NS;
 			break;
 		}

@@ -20,6 +20,7 @@ from tidegate.bpf.cgroup import cgroup2_mount, own_cgroup
 from tidegate.bpf.datapath import Datapath
 from tidegate.bpf.netns import in_netns
 from tidegate.config.files import FileSource
+from tidegate.config.last_good import LastGood
 from tidegate.config.merge import follow
 from tidegate.config.store import Store
 from tidegate.dataplane.cycle import Cycle
@@ -41,13 +42,12 @@ from tidegate.xds.server import AdsServer
 
 log = logging.getLogger(__name__)
 
-HEARTBEAT_SECONDS = 0.5
-
 
 async def serve(settings: Settings) -> None:
     """Run one node agent until SIGTERM or SIGINT. Raises TidegateError if it cannot do its job here."""
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s %(message)s", level="WARNING")
     logging.getLogger("tidegate").setLevel(settings.log_level.upper())
+    logging.getLogger("tidegate.access").setLevel("INFO" if settings.access_log else "WARNING")
     if not settings.config:
         raise Rejected("--config", "is missing", "say where configuration comes from, e.g. --config file:DIR")
     if os.geteuid() != 0:
@@ -135,11 +135,10 @@ async def serve(settings: Settings) -> None:
     tasks = {
         asyncio.create_task(work, name=name)
         for name, work in {
-            "config": follow(sources, Store(), config),
+            "config": follow(sources, Store(), config, LastGood(settings.run_dir / "last-good")),
             "cycle": cycle.run(),
             "envoy": envoy.run(),
             "flows": flows,
-            "heartbeat": _beat(datapath),
             "stop": stop.wait(),
         }.items()
     }
@@ -153,7 +152,7 @@ async def serve(settings: Settings) -> None:
         log.info("stopping: pinned programs stay, live connections have %.0f s", settings.drain_seconds)
         await cni.stop()
         for task in tasks:
-            if task.get_name() in ("cycle", "config", "heartbeat", "stop"):
+            if task.get_name() in ("cycle", "config", "stop"):
                 task.cancel()
         await envoy.stop(settings.drain_seconds)
         await asyncio.to_thread(relay.stop, settings.drain_seconds)
@@ -164,10 +163,3 @@ async def serve(settings: Settings) -> None:
         await ads.stop()
         datapath.close()
         end(settings.run_dir)
-
-
-async def _beat(datapath: Datapath) -> None:
-    """Tell the kernel programs that somebody is at home."""
-    while True:
-        datapath.beat()
-        await asyncio.sleep(HEARTBEAT_SECONDS)

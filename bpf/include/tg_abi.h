@@ -93,7 +93,6 @@ struct tg_sock {
 struct tg_settings {
 	uint64_t agent_cgroup;    /* cgroup ids (inode of the cgroup v2 directory) that hooks leave alone */
 	uint64_t envoy_cgroup;
-	uint64_t heartbeat_ns;    /* CLOCK_MONOTONIC of the agent's last beat */
 	uint32_t abi_version;
 	uint32_t pad;
 };

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import time
 from ipaddress import ip_address
 
 import pytest
-from tests.bpf.pod import Tree
 
-from tidegate.bpf.abi import ffi, lib
+from tidegate.bpf.abi import lib
 from tidegate.bpf.datapath import Datapath
 from tidegate.bpf.records import PodRow
 from tidegate.model.snapshot import Destination, Tier
@@ -57,16 +54,3 @@ def test_full_table_says_so_and_keeps_what_fits(datapath: Datapath) -> None:
     with pytest.raises(OSError, match="tg_pods"):
         datapath.set_pod(lib.TG_MAX_PODS + 1, PodRow())
     assert len(datapath.pods()) == lib.TG_MAX_PODS
-
-
-def test_heartbeat_is_the_kernels_clock(tree: Tree, datapath: Datapath) -> None:
-    def written() -> int:
-        fd = lib.tgb_get(str(tree.pins / "maps" / "tg_settings").encode())
-        row = ffi.new("struct tg_settings *")
-        assert lib.tgb_map_get(fd, ffi.new("uint32_t *", 0), row) == 0
-        os.close(fd)
-        return int(row.heartbeat_ns)
-
-    first = written()
-    datapath.beat()
-    assert first < written() <= time.monotonic_ns()

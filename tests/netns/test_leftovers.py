@@ -6,57 +6,22 @@ import contextlib
 import os
 import signal
 import subprocess
-from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 from tests.support.eventually import eventually
+from tests.support.footprint import footprint, left
 from tests.support.lab import MANIFESTS, Lab
 
 NAME = "leave"
 
 
-def footprint() -> dict[str, set[str]]:
-    """Everything of the kernel and the file system that lab NAME could leave behind; other labs may be running."""
-
-    def lines(*command: str) -> set[str]:
-        return set(subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines())
-
-    def named(paths: Iterable[Path]) -> set[str]:
-        return {str(path) for path in paths if NAME in str(path)}
-
-    mounts = Path("/proc/self/mountinfo").read_text().splitlines()
-    cgroup2 = next(line.split()[4] for line in mounts if " - cgroup2 " in line)
-    return {
-        "netns": named(Path("/run/netns").glob("*")),
-        "mounts": {line.split()[4] for line in mounts if NAME in line},
-        "links": {line.split(":")[1].strip() for line in lines("ip", "-o", "link")},
-        "rules": lines("ip", "rule") | lines("ip", "-6", "rule"),
-        "cgroups": named(p for p in Path(cgroup2).rglob("*") if p.is_dir()),
-        "pins": named(Path("/sys/fs/bpf").rglob("*")),
-        "run": named(Path("/run").glob("tidegate*/*")),
-        "processes": {p.parent.name for p in Path("/proc").glob("[0-9]*/cmdline") if _is_of_the_lab(p)},
-    }
-
-
-def _is_of_the_lab(cmdline: Path) -> bool:
-    text = _read(cmdline) + _read(cmdline.with_name("cgroup")) + _read(cmdline.with_name("environ"))
-    return f"tidegate-lab/{NAME}".encode() in text or f"tidegate/{NAME}/".encode() in text
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError:
-        return b""
-
-
 @pytest.mark.parametrize("end", ["down", "down after kill -9 of everything"])
 def test_down_leaves_nothing(end: str) -> None:
-    before = footprint()
+    before = footprint(NAME)
     lab = Lab(NAME)
     lab.up(MANIFESTS / "probe.yaml", nodes=2)
-    up = footprint()
+    up = footprint(NAME)
     assert all(up[kind] > before[kind] for kind in ("netns", "cgroups", "pins", "run", "processes"))
     if end != "down":
         for pid in up["processes"] - before["processes"]:
@@ -64,10 +29,7 @@ def test_down_leaves_nothing(end: str) -> None:
                 os.kill(int(pid), signal.SIGKILL)
     lab.down()
 
-    def left() -> dict[str, set[str]]:
-        return {kind: found - before[kind] for kind, found in footprint().items() if found - before[kind]}
-
-    eventually(lambda: not left(), "nothing is left")
+    eventually(lambda: not left(before, footprint(NAME)), "nothing is left")
 
 
 def test_no_packet_filter_rule_exists_anywhere(probe_lab: Lab) -> None:

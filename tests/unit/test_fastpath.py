@@ -6,8 +6,8 @@ import errno
 import os
 
 import pytest
-
 from tidegate._fastpath import ffi, lib
+
 from tidegate.fastpath import CloseReason, FastPath
 from tidegate.model.snapshot import LoadBalancing, Tier
 

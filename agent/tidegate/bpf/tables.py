@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -44,16 +43,11 @@ class Tables:
     # --- settings -----------------------------------------------------------------------------------------------
     def write_settings(self, agent_cgroup: int, envoy_cgroup: int) -> None:
         """Tell the programs whose connections to leave alone (cgroup ids)."""
-        self._settings = ffi.new(
+        settings = ffi.new(
             "struct tg_settings *",
             {"agent_cgroup": agent_cgroup, "envoy_cgroup": envoy_cgroup, "abi_version": lib.TG_ABI_VERSION},
         )
-        self.beat()
-
-    def beat(self) -> None:
-        """Write the time of now (CLOCK_MONOTONIC, as bpf_ktime_get_ns reads it) as the agent's last sign of life."""
-        self._settings.heartbeat_ns = time.monotonic_ns()
-        self._set("tg_settings", ffi.new("uint32_t *", 0), self._settings)
+        self._set("tg_settings", ffi.new("uint32_t *", 0), settings)
 
     # --- pods ---------------------------------------------------------------------------------------------------
     def pods(self) -> dict[int, PodRow]:

@@ -11,9 +11,6 @@ import typer
 from tidegate.cli.output import Format, OutputOption, structured, table
 from tidegate.compile.compiler import Inputs, compile_snapshot
 from tidegate.compile.registry import Registry
-from tidegate.config.files import load_paths
-from tidegate.config.stand_ins import with_stand_ins
-from tidegate.config.store import load_once
 from tidegate.errors import Rejected
 from tidegate.model.mesh import MeshConfig
 from tidegate.model.names import WorkloadId
@@ -41,6 +38,11 @@ def compile_files(
 
     Pods of Deployments and addresses that a cluster would give out are made up for it.
     """
+    # Documents need pydantic, a third of the time that any command would take to start.
+    from tidegate.config.files import load_paths
+    from tidegate.config.stand_ins import with_stand_ins
+    from tidegate.config.store import load_once
+
     if not file:
         raise typer.BadParameter("name at least one file or directory", param_hint="-f")
     if gateway:

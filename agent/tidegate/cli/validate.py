@@ -10,8 +10,6 @@ from typing import Annotated
 import typer
 
 from tidegate.cli.output import Format, OutputOption, structured
-from tidegate.config.files import load_paths
-from tidegate.config.store import load_once
 
 
 def register(app: typer.Typer) -> None:
@@ -25,6 +23,9 @@ def validate(
     output: OutputOption = Format.TABLE,
 ) -> None:
     """Check Kubernetes and Istio documents. Needs no root and no agent."""
+    from tidegate.config.files import load_paths
+    from tidegate.config.store import load_once
+
     if not file:
         raise typer.BadParameter("name at least one file or directory", param_hint="-f")
     problems = load_once(load_paths(file)).problems

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import closing
@@ -23,18 +22,11 @@ from tidegate.compile.rules import Rules
 from tidegate.model.http import HttpRequest
 
 ALL = tuple(vectors())
+ANY_PORT = {"socket_address": {"address": "127.0.0.1", "port_value": 0}}
 
 
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [s.getsockname()[1] for s in sockets]
-    for s in sockets:
-        s.close()
-    return ports
-
-
-def listener(vector: Vector, port: int) -> dict[str, object]:
-    """The service's own filter chain, on a port of its own and with the routes inside."""
+def listener(vector: Vector) -> dict[str, object]:
+    """The service's own filter chain, on a port that the kernel chooses and with the routes inside."""
     registry, rules = Registry(vector.config), Rules(vector.config)
     (claim,) = find_destinations(registry, rules).claims
     compiled = RouteCompiler(registry, rules).compile(claim.service, claim.port, vector.source)
@@ -43,32 +35,45 @@ def listener(vector: Vector, port: int) -> dict[str, object]:
     manager = chain["filters"][0]["typed_config"]
     del manager["rds"]
     manager["route_config"] = dict(compiled.resource.body)
-    address = {"socket_address": {"address": "127.0.0.1", "port_value": port}}
-    return {"name": vector.name, "address": address, "filter_chains": [chain]}
+    return {"name": vector.name, "address": ANY_PORT, "filter_chains": [chain]}
 
 
 @pytest.fixture(scope="module")
 def ports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, int]]:
-    chosen = dict(zip((v.name for v in ALL), free_ports(len(ALL)), strict=True))
     directory: Path = tmp_path_factory.mktemp("envoy")
-    config = directory / "bootstrap.json"
-    # A rule whose routes are all for others leaves the default route, which needs the cluster.
-    static = {"listeners": [listener(v, chosen[v.name]) for v in ALL]}
-    config.write_text(json.dumps({"static_resources": static}))
-    command = [str(ENVOY), "-c", str(config), "--use-dynamic-base-id", "--concurrency", "1", "--log-level", "warn"]
-    with (directory / "log").open("w") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log)
+    config, log, admin = directory / "bootstrap.json", directory / "log", directory / "admin"
+    static = {"listeners": [listener(v) for v in ALL]}
+    config.write_text(json.dumps({"admin": {"address": ANY_PORT}, "static_resources": static}))
+    command = [str(ENVOY), "-c", str(config), "--admin-address-path", str(admin), "--use-dynamic-base-id"]
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            [*command, "--concurrency", "1", "--log-level", "warn"], stdout=output, stderr=output
+        )
+
+    def listening() -> dict[str, int]:
+        if process.poll() is not None:
+            raise RuntimeError(f"Envoy ended with {process.returncode}:\n{log.read_text()}")
+        address = admin.read_text() if admin.exists() else ""
+        return _ports(address) if address else {}
+
     try:
-        eventually(lambda: all(_open(p) for p in chosen.values()), f"Envoy listens, see {log.name}", timeout=20)
-        yield chosen
+        yield eventually(listening, "Envoy listens", timeout=30)
     finally:
         process.terminate()
         process.wait(10)
 
 
-def _open(port: int) -> bool:
-    with closing(socket.socket()) as s:
-        return s.connect_ex(("127.0.0.1", port)) == 0
+def _ports(admin: str) -> dict[str, int]:
+    """Port of each listener by its name; empty until all are there."""
+    host, _, port = admin.rpartition(":")
+    with closing(http.client.HTTPConnection(host, int(port), timeout=5)) as connection:
+        try:
+            connection.request("GET", "/listeners?format=json")
+            found = json.loads(connection.getresponse().read()).get("listener_statuses", [])
+        except OSError:
+            return {}
+    chosen = {f["name"]: f["local_address"]["socket_address"]["port_value"] for f in found}
+    return chosen if len(chosen) == len(ALL) else {}
 
 
 def ask(port: int, request: HttpRequest) -> str | None:

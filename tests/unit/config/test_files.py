@@ -123,7 +123,7 @@ async def test_a_file_that_is_truncated_and_then_written_is_seen_whole(watch: Wa
         for part in service("b", "http:80").splitlines(keepends=True):
             file.write(part)
             file.flush()
-            await asyncio.sleep(0.015)
+            await asyncio.sleep(0.015)  # a slow writer
     assert names(await waiting) == ["b"]
 
 

@@ -1,0 +1,63 @@
+"""What tests could leave behind in kernel and file system. `python -m tests.support.footprint` prints it as JSON."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterable
+from pathlib import Path
+
+Footprint = dict[str, set[str]]
+
+
+def footprint(only: str = "") -> Footprint:
+    """What exists now, by kind; with only, the named things whose name contains it (several labs may run)."""
+    mounts = Path("/proc/self/mountinfo").read_text().splitlines()
+    cgroup2 = next(line.split()[4] for line in mounts if " - cgroup2 " in line)
+    return {
+        "netns": _named(Path("/run/netns").glob("*"), only),
+        "mounts": {line.split()[4] for line in mounts if only in line and " - cgroup" not in line},
+        "links": {line.split(":")[1].strip() for line in _lines("ip", "-o", "link")},
+        "rules": _lines("ip", "rule") | _lines("ip", "-6", "rule"),
+        "cgroups": _named((p for p in Path(cgroup2).rglob("*") if p.is_dir()), only),
+        "pins": _named(Path("/sys/fs/bpf").rglob("*"), only),
+        "run": _named(Path("/run").glob("tidegate*/*"), only),
+        "processes": {p.parent.name for p in Path("/proc").glob("[0-9]*/cmdline") if _ours(p, only)},
+    }
+
+
+def bpf_objects() -> Footprint:
+    """Ids of programs, maps and links in the kernel; ours have names that begin with tg_."""
+    out: Footprint = {}
+    for kind in ("prog", "map"):
+        listed = json.loads("".join(_lines("bpftool", "-j", kind, "list")) or "[]")
+        out[kind] = {f"{o['id']} {o['name']}" for o in listed if str(o.get("name", "")).startswith("tg")}
+    return out
+
+
+def left(before: Footprint, after: Footprint) -> Footprint:
+    """What is in after and was not in before."""
+    return {kind: found - before.get(kind, set()) for kind, found in after.items() if found - before.get(kind, set())}
+
+
+def _lines(*command: str) -> set[str]:
+    return set(subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines())
+
+
+def _named(paths: Iterable[Path], only: str) -> set[str]:
+    return {str(path) for path in paths if only in str(path)}
+
+
+def _ours(cmdline: Path, only: str) -> bool:
+    """Whether a process belongs to a lab (its files or its cgroup say so)."""
+    text = b""
+    for file in (cmdline, cmdline.with_name("cgroup"), cmdline.with_name("environ")):
+        try:
+            text += file.read_bytes()
+        except OSError:
+            continue
+    return f"tidegate-lab/{only}".encode() in text or f"/tidegate/{only}".encode() in text
+
+
+if __name__ == "__main__":
+    print(json.dumps({kind: sorted(found) for kind, found in {**footprint(), **bpf_objects()}.items()}))
