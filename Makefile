@@ -67,6 +67,7 @@ lock: ## rewrite requirements.lock and envoy.lock from pyproject.toml (maintaine
 -include cni/build.mk
 -include tests/bench/build.mk
 -include tests/fuzz/build.mk
+-include tests/kernels/build.mk
 build: $(BUILD_TARGETS) ## compile BPF objects, C extensions, the CNI plugin
 
 clean: ## remove what was built (keeps .venv)
