@@ -23,6 +23,7 @@ DEBIAN_PACKAGES := bpftool clang containernetworking-plugins curl gcc haproxy ip
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+	@echo "  make test-SUITE     one suite: $(SUITES)"
 
 # --- set-up -------------------------------------------------------------------------------------------------------
 setup: $(BUILD)/.debian $(VENV)/.python $(ENVOY) build ## install what is missing, build everything
