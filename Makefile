@@ -1,6 +1,8 @@
 # Every target that a user, CI or a maintainer needs; `make help` lists them. Second runs reuse what is there.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
+# Packages come before what is compiled with them.
+.NOTPARALLEL:
 MAKEFLAGS += --no-builtin-rules
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c

@@ -7,7 +7,8 @@ BPF_EXTENSION := agent/tidegate/_bpf.abi3.so
 BUILD_TARGETS += $(BPF_OBJECTS) $(BPF_EXTENSION)
 
 # -mcpu=v3 needs Linux 5.12 (32-bit jumps, atomics). The multiarch directory holds asm/types.h for linux/bpf.h.
-BPF_CFLAGS := -target bpf -mcpu=v3 -O2 -g -std=gnu11 -Wall -Wextra -Werror -MMD -MP \
+# Expanded when it is used: on a bare machine the compiler comes with `make setup` itself.
+BPF_CFLAGS = -target bpf -mcpu=v3 -O2 -g -std=gnu11 -Wall -Wextra -Werror -MMD -MP \
 	-I/usr/include/$(shell $(CC) -print-multiarch)
 
 $(BPF_OUT)/%.bpf.o: bpf/%.bpf.c bpf/build.mk

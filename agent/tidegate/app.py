@@ -20,6 +20,7 @@ from tidegate.bpf.cgroup import cgroup2_mount, own_cgroup
 from tidegate.bpf.datapath import Datapath
 from tidegate.bpf.netns import in_netns
 from tidegate.config.files import FileSource
+from tidegate.config.last_good import LastGood
 from tidegate.config.merge import follow
 from tidegate.config.store import Store
 from tidegate.dataplane.cycle import Cycle
@@ -46,6 +47,7 @@ async def serve(settings: Settings) -> None:
     """Run one node agent until SIGTERM or SIGINT. Raises TidegateError if it cannot do its job here."""
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s %(message)s", level="WARNING")
     logging.getLogger("tidegate").setLevel(settings.log_level.upper())
+    logging.getLogger("tidegate.access").setLevel("INFO" if settings.access_log else "WARNING")
     if not settings.config:
         raise Rejected("--config", "is missing", "say where configuration comes from, e.g. --config file:DIR")
     if os.geteuid() != 0:
@@ -133,7 +135,7 @@ async def serve(settings: Settings) -> None:
     tasks = {
         asyncio.create_task(work, name=name)
         for name, work in {
-            "config": follow(sources, Store(), config),
+            "config": follow(sources, Store(), config, LastGood(settings.run_dir / "last-good")),
             "cycle": cycle.run(),
             "envoy": envoy.run(),
             "flows": flows,

@@ -48,6 +48,7 @@ class Settings:
     ready_port: int = READY_PORT
     drain_seconds: float = 5.0
     log_level: str = "info"
+    access_log: bool = False  # one line per connection of the fast path, in the agent's log
 
     @property
     def admin_socket(self) -> Path:
@@ -89,6 +90,8 @@ def _parse(name: str, text: str) -> object:
         return Path(text)
     if name in ("node", "log_level"):
         return text
+    if name == "access_log":
+        return text.lower() in ("1", "true", "yes", "on")
     try:
         return float(text) if name == "drain_seconds" else int(text)
     except ValueError:

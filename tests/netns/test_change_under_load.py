@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import time
 
 import pytest
@@ -66,6 +68,10 @@ def test_a_document_that_breaks_under_a_running_agent_keeps_its_last_good_versio
     copy.write_text(good.replace("route:", "rout:"))
     problem = eventually(lambda: web_lab.status()["config"]["problems"], "the problem shows in status")[0]
     assert (problem["kind"], problem["name"], problem["line"]) == ("VirtualService", "web", 8)
+    assert web_lab.ask("client", "http://web/", "--count", "50")["versions"] == {"v1": 50}
+    os.kill(web_lab.status()["agent"]["pid"], signal.SIGKILL)
+    eventually(lambda: web_lab.status()["agent"]["previous"] == "killed", "the next agent is there", timeout=10)
+    eventually(lambda: web_lab.status()["config"]["problems"], "it reports the problem too", timeout=10)
     assert web_lab.ask("client", "http://web/", "--count", "50")["versions"] == {"v1": 50}
     copy.write_text(good)
     eventually(lambda: not web_lab.status()["config"]["problems"], "the problem is gone")

@@ -88,7 +88,7 @@ def test_up_replaces_what_a_killed_lab_left(lab: Lab) -> None:
 def test_a_lab_that_cannot_start_says_why_and_leaves_nothing(lab: Lab) -> None:
     done = lab.tidegate("lab", "up", "-f", PLAIN.with_name("absent.yaml"), "--mesh", "off", check=False)
     assert (done.returncode, "no such file" in done.stderr) == (1, True)
-    assert traces(lab) == []
+    assert gone(lab)
 
 
 def test_up_again_applies_to_the_running_lab(lab: Lab) -> None:
@@ -108,3 +108,10 @@ def test_two_labs_do_not_know_each_other(lab: Lab, plain_lab: Lab) -> None:
         assert answer["server"]["client"] == "10.77.2.2"
     lab.down()
     assert plain_lab.probe("two", "dial", "talk.default", "7001", namespace="shop")["server"]["client"] == "10.77.2.2"
+
+
+@pytest.mark.parametrize("option", [("--acceleration", "on"), ("--capture", "tc")])
+def test_what_is_not_built_is_refused_before_anything_starts(lab: Lab, option: tuple[str, str]) -> None:
+    done = lab.tidegate("lab", "up", *option, check=False)
+    assert (done.returncode, "built yet" in done.stderr) == (4, True)
+    assert gone(lab)

@@ -29,6 +29,7 @@ def run(
     metrics_port: Annotated[int | None, typer.Option(help="localhost port, 0 = none")] = None,
     ready_port: Annotated[int | None, typer.Option(help="localhost port, 0 = none")] = None,
     drain_seconds: Annotated[float | None, typer.Option(help="time for live connections at a stop")] = None,
+    access_log: Annotated[bool | None, typer.Option(help="log one line per connection of the fast path")] = None,
     log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error")] = None,
 ) -> None:
     """Run the node agent until SIGTERM. Every option can also be given as TIDEGATE_<NAME>."""

@@ -61,6 +61,10 @@ def up(
 ) -> None:
     """Start the lab; returns when every pod is ready and the mesh is effective. On a running lab it is `apply`."""
     _need_root()
+    if acceleration is Acceleration.ON:
+        raise Fatal("--acceleration on", "the kernel tier is not built yet", "use auto, which leaves it out, or off")
+    if capture is CaptureMode.TC:
+        raise Fatal("--capture tc", "only socket hooks are built yet", "use --capture socket")
     paths = LabPaths.of(name)
     files = manifest.files_of(filename or [])
     running = _info(paths)
@@ -68,7 +72,7 @@ def up(
         if janitor.exists(paths):
             _progress("removing what an earlier lab left")
             janitor.clean(paths)
-        _start(paths, nodes, mesh, {"TIDEGATE_ACCELERATION": acceleration.value, "TIDEGATE_CAPTURE": capture.value})
+        _start(paths, nodes, mesh)
     elif (running["nodes"], running["mesh"]) != (nodes, mesh is Switch.ON):
         have = f"{running['nodes']} nodes, mesh {'on' if running['mesh'] else 'off'}"
         raise Rejected(f"lab {name}", f"is running with {have}", "tidegate lab down, or another --name")
@@ -167,7 +171,7 @@ def down(name: NameOption = DEFAULT_LAB) -> None:
     janitor.clean(paths)
 
 
-def _start(paths: LabPaths, nodes: int, mesh: Switch, settings: dict[str, str]) -> None:
+def _start(paths: LabPaths, nodes: int, mesh: Switch) -> None:
     """Start labd in the background and wait for its socket. Cleans up and raises Fatal when it cannot start."""
     paths.run.mkdir(parents=True, mode=0o700)
     _progress(f"starting lab {paths.name}: {nodes} node{'s' if nodes > 1 else ''}, mesh {mesh.value}")
@@ -180,7 +184,6 @@ def _start(paths: LabPaths, nodes: int, mesh: Switch, settings: dict[str, str]) 
             stdout=log,
             stderr=log,
             cwd="/",
-            env={**os.environ, **settings},
             start_new_session=True,
         )
     while not paths.socket.exists():

@@ -6,7 +6,7 @@ Neighbours: yaml_tree cuts and parses, the *_schema modules know the messages, f
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import ValidationError
@@ -45,6 +45,12 @@ class ParsedFile:
     documents: tuple[Document, ...]
     problems: tuple[Problem, ...]
     unreadable: bool = False
+    text: str = field(default="", repr=False, compare=False)  # as read; kept over a restart if good
+
+    @property
+    def is_good(self) -> bool:
+        """Whether nothing in it is an error."""
+        return not self.unreadable and not any(problem.is_error for problem in self.problems)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +112,7 @@ def parse_text(text: str, path: str, created: str = "") -> ParsedFile:
                 unreadable = True
             else:
                 documents.append(document)
-    return ParsedFile(path, tuple(documents), tuple(problems), unreadable)
+    return ParsedFile(path, tuple(documents), tuple(problems), unreadable, text)
 
 
 def _items(tree: Tree) -> Iterator[Tree]:

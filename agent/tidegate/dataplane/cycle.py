@@ -84,7 +84,13 @@ class Cycle:
                 config = self._config.value
                 if config is None:
                     continue
-                status = await self._pass(config)
+                try:
+                    status = await self._pass(config)
+                except Exception as error:  # whatever it is, what is in force keeps serving and status says so
+                    log.exception("generation %d was not applied", self._generation)
+                    failure = Failure(f"generation {self._generation}", f"{type(error).__name__}: {error}")
+                    appliers = {**self.status.value.appliers, "cycle": ApplierStatus(0, (failure,))}
+                    status = replace(self.status.value, appliers=appliers)
                 await self.status.set(status)
                 if any(a.failures for a in status.appliers.values()) or any(p.state == "failed" for p in status.pods):
                     asyncio.get_running_loop().call_later(RETRY_SECONDS, self._wake.set)
@@ -108,7 +114,11 @@ class Cycle:
         snapshot = await asyncio.to_thread(
             compile_snapshot, Inputs(config=config, sandboxes=current, node=self._node, generation=generation)
         )
-        await asyncio.to_thread(self._relay.publish, generation, snapshot.l4)
+        relay_failures: tuple[Failure, ...] = ()
+        try:
+            await asyncio.to_thread(self._relay.publish, generation, snapshot.l4)
+        except (OSError, TidegateError) as error:
+            relay_failures = (Failure("services of the fast path", str(error)),)
         await self._envoy.publish(generation, snapshot.envoy)
         answered = await self._envoy.wait_applied(generation, ENVOY_ANSWER_SECONDS)
         rejected = tuple(self._envoy.rejected())
@@ -121,7 +131,7 @@ class Cycle:
             generation=generation,
             revision=config.revision,
             appliers={
-                "fastpath": ApplierStatus(generation),
+                "fastpath": ApplierStatus(0 if relay_failures else generation, relay_failures),
                 "envoy": ApplierStatus(generation if answered else self.status.value.generation, rejected + silent),
                 "kernel": ApplierStatus(generation, kernel_failures),
             },

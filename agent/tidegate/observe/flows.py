@@ -1,4 +1,4 @@
-"""Ended connections of the fast path, turned into metrics and one log line each."""
+"""Ended connections of the fast path, turned into metrics and, if the access log is on, one line each."""
 
 from __future__ import annotations
 
@@ -6,11 +6,21 @@ import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 
 from tidegate.fastpath import FlowEvent
+from tidegate.model.kube import Pod
 from tidegate.model.mesh import MeshConfig
 from tidegate.model.net import IPAddress
 from tidegate.observe.metrics import TcpMetrics
 
 log = logging.getLogger("tidegate.access")
+
+
+def workload_name(pod: Pod) -> str:
+    """The Deployment of a pod, else the pod: Istio's `workload`, which outlives a single pod.
+
+    A Deployment's pods are called NAME-HASH-RANDOM and carry HASH as label pod-template-hash.
+    """
+    template = pod.labels.get("pod-template-hash")
+    return pod.id.name.rpartition(f"-{template}-")[0] or pod.id.name if template else pod.id.name
 
 
 class Workloads:
@@ -22,11 +32,11 @@ class Workloads:
         self._by_address: Mapping[IPAddress, tuple[str, str]] = {}
 
     def at(self, address: IPAddress | None) -> tuple[str, str]:
-        """(namespace, pod name); empty strings for an address that is no pod's."""
+        """(namespace, workload); empty strings for an address that is no pod's."""
         config = self._config()
         if config is not self._built_from and config is not None:
             self._built_from = config
-            self._by_address = {ip: (pod.id.namespace, pod.id.name) for pod in config.pods for ip in pod.ips}
+            self._by_address = {ip: (pod.id.namespace, workload_name(pod)) for pod in config.pods for ip in pod.ips}
         return self._by_address.get(address, ("", "")) if address is not None else ("", "")
 
 
@@ -41,6 +51,8 @@ async def follow_flows(
         source, destination = workloads.at(event.client), workloads.at(event.endpoint)
         service = service_name(event.service)
         metrics.observe(event, source, destination, service)
+        if not log.isEnabledFor(logging.INFO):
+            continue
         log.info(
             'src=%s/%s dst=%s:%d service="%s" endpoint=%s reason=%s sent=%d received=%d duration=%.1fms',
             *source,

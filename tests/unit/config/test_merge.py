@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 from tests.support.configs import service
 
 from tidegate.config.documents import parse_text
+from tidegate.config.last_good import LastGood
 from tidegate.config.merge import follow
 from tidegate.config.source import Loaded
 from tidegate.config.store import Store
@@ -31,10 +33,10 @@ def reading(name: str) -> Loaded:
     return Loaded((parse_text(service(name, "http:80"), f"{name}.yaml"),))
 
 
-async def test_follow() -> None:
+async def test_follow(tmp_path: Path) -> None:
     one, two = Told(), Told()
     out: Latest[MeshConfig | None] = Latest(None)
-    task = asyncio.create_task(follow([one, two], Store(), out))
+    task = asyncio.create_task(follow([one, two], Store(), out, LastGood(tmp_path)))
     one.readings.put_nowait(reading("a"))
     await asyncio.wait_for(one.readings.join(), 5)
     assert out.value is None

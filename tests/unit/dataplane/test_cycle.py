@@ -1,0 +1,191 @@
+"""The cycle with devices in memory: what it reports and in which order it acts when something refuses."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from ipaddress import ip_address
+from typing import TypeVar
+
+import pytest
+from tests.support.configs import ENROLLED, config_of, pod, service
+
+from tidegate.bpf.records import PodRow
+from tidegate.dataplane.cycle import Cycle
+from tidegate.errors import Rejected
+from tidegate.model.mesh import MeshConfig
+from tidegate.model.names import WorkloadId
+from tidegate.model.net import IPAddress
+from tidegate.model.snapshot import EnvoyResource, L4Service, Tier
+from tidegate.model.status import Failure, Status
+from tidegate.model.workload import Sandbox
+from tidegate.runtime.latest import Latest
+
+T = TypeVar("T")
+CONFIG = config_of(
+    ENROLLED,
+    service("db", "tcp:5432", ips="10.96.0.5"),
+    pod("db", "app: db", "10.0.0.2"),
+    pod("client", "app: client", "10.0.0.1"),
+)
+# A path that is no network namespace: opening listeners there fails, as for a pod that died between ADD and now.
+GONE = Sandbox(WorkloadId("default", "client"), "c1", "/nonexistent/netns", 42, (ip_address("10.0.0.1"),))
+
+
+class Tables:
+    """tg_pods and tg_dests with a bound, as the kernel has one."""
+
+    def __init__(self, room: int = 100) -> None:
+        self.room = room
+        self.rows: dict[int, PodRow] = {}
+        self.dests: dict[tuple[IPAddress, int], tuple[Tier, int]] = {}
+
+    def pods(self) -> dict[int, PodRow]:
+        return dict(self.rows)
+
+    def set_pod(self, cookie: int, row: PodRow) -> None:
+        self.rows[cookie] = row
+
+    def delete_pod(self, cookie: int) -> None:
+        del self.rows[cookie]
+
+    def destinations(self) -> dict[tuple[IPAddress, int], tuple[Tier, int]]:
+        return dict(self.dests)
+
+    def set_destination(self, address: IPAddress, port: int, tier: Tier, service: int) -> None:
+        if len(self.dests) >= self.room and (address, port) not in self.dests:
+            raise OSError(7, "Argument list too long")
+        self.dests[address, port] = (tier, service)
+
+    def delete_destination(self, address: IPAddress, port: int) -> None:
+        del self.dests[address, port]
+
+    def attach_lookup(self, cookie: int, netns_fd: int) -> None:
+        raise AssertionError("no netns to attach to")
+
+    def detach_lookup(self, cookie: int) -> None:
+        pass
+
+    def lookups(self) -> set[int]:
+        return set()
+
+
+class Relay:
+    def __init__(self, refusal: Exception | None = None) -> None:
+        self.refusal = refusal
+        self.published: list[int] = []
+
+    def add_pod(self, cookie: int, netns_fd: int, v6: bool) -> tuple[int, int]:
+        return 1, 2
+
+    def remove_pod(self, cookie: int) -> None:
+        pass
+
+    def publish(self, generation: int, services: Sequence[L4Service]) -> None:
+        if self.refusal:
+            raise self.refusal
+        self.published.append(len(services))
+
+
+class Envoy:
+    def __init__(self, answers: bool = True) -> None:
+        self.answers = answers
+
+    async def publish(self, generation: int, resources: Mapping[str, Mapping[str, EnvoyResource]]) -> None:
+        pass
+
+    async def wait_applied(self, generation: int, timeout: float) -> bool:
+        return self.answers
+
+    def rejected(self) -> Sequence[Failure]:
+        return ()
+
+
+def in_netns(_fd: int, fn: Callable[[], T]) -> T:
+    return fn()
+
+
+async def one_pass(tables: Tables, relay: Relay, envoy: Envoy, config: MeshConfig, *sandboxes: Sandbox) -> Status:
+    latest: Latest[MeshConfig | None] = Latest(None)
+    cycle = Cycle(
+        node="n",
+        config=latest,
+        tables=tables,
+        relay=relay,
+        envoy=envoy,
+        in_netns=in_netns,
+        captured=lambda _: None,
+    )
+    cycle.set_sandboxes(sandboxes)
+    running = asyncio.create_task(cycle.run())
+    try:
+        await latest.set(config)
+        async with asyncio.timeout(5):
+            _, status = await cycle.status.newer(0)
+        return status
+    finally:
+        running.cancel()
+
+
+async def test_nothing_is_touched_before_the_first_configuration() -> None:
+    tables = Tables()
+    tables.rows[7] = PodRow()
+    cycle = Cycle(
+        node="n",
+        config=Latest(None),
+        tables=tables,
+        relay=Relay(),
+        envoy=Envoy(),
+        in_netns=in_netns,
+        captured=lambda _: None,
+    )
+    cycle.set_sandboxes(())
+    running = asyncio.create_task(cycle.run())
+    for _ in range(10):
+        await asyncio.sleep(0)
+    running.cancel()
+    assert tables.rows == {7: PodRow()}
+
+
+async def test_destinations_reach_the_kernel_and_strangers_leave_it() -> None:
+    tables = Tables()
+    tables.rows[7] = PodRow()
+    tables.dests[ip_address("10.96.9.9"), 1] = (Tier.FASTPATH, 9)
+    status = await one_pass(tables, Relay(), Envoy(), CONFIG)
+    assert tables.rows == {}
+    assert tables.dests[ip_address("10.96.0.5"), 5432][0] is Tier.FASTPATH
+    assert (ip_address("10.96.9.9"), 1) not in tables.dests
+    assert not any(a.failures for a in status.appliers.values())
+
+
+async def test_a_full_table_is_reported_and_the_other_rows_are_in_force() -> None:
+    tables = Tables(room=2)
+    status = await one_pass(tables, Relay(), Envoy(), CONFIG)
+    assert len(tables.dests) == 2
+    assert [f.item.startswith("destination") for f in status.appliers["kernel"].failures] == [True]
+
+
+@pytest.mark.parametrize("refusal", [Rejected("services", "two claim one address"), OSError(12, "no memory")])
+async def test_a_refusing_fast_path_does_not_hold_up_the_rest(refusal: Exception) -> None:
+    tables = Tables()
+    status = await one_pass(tables, Relay(refusal), Envoy(), CONFIG)
+    assert str(refusal) in status.appliers["fastpath"].failures[0].reason
+    assert (ip_address("10.96.0.5"), 5432) in tables.dests
+
+
+async def test_a_silent_envoy_is_reported() -> None:
+    status = await one_pass(Tables(), Relay(), Envoy(answers=False), CONFIG)
+    assert "no answer" in status.appliers["envoy"].failures[0].reason
+
+
+async def test_an_error_nobody_thought_of_does_not_end_the_agent() -> None:
+    status = await one_pass(Tables(), Relay(ZeroDivisionError("oops")), Envoy(), CONFIG)
+    assert status.appliers["cycle"].failures[0].reason == "ZeroDivisionError: oops"
+
+
+async def test_a_pod_whose_netns_is_gone_fails_alone() -> None:
+    unknown = Sandbox(WorkloadId("default", "new"), "c2", "/nonexistent/other", 43, ())
+    status = await one_pass(Tables(), Relay(), Envoy(), CONFIG, GONE, unknown)
+    states = {p.id.name: p.state for p in status.pods}
+    assert states == {"client": "failed", "new": "pending"}
+    assert status.appliers["kernel"].generation == 1

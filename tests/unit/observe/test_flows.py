@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from ipaddress import ip_address
+
+from prometheus_client import CollectorRegistry
+from tests.support.configs import config_of, pod
+
+from tidegate.fastpath import CloseReason, FlowEvent
+from tidegate.observe.flows import Workloads, follow_flows
+from tidegate.observe.metrics import TcpMetrics
+
+CONFIG = config_of(
+    pod("client", "app: client", "10.0.0.1"),
+    pod("web-6f9c-x2v8q", "app: web, pod-template-hash: 6f9c", "10.0.0.2"),
+)
+
+
+def flow(endpoint: str | None) -> FlowEvent:
+    return FlowEvent(
+        client=ip_address("10.0.0.1"),
+        client_port=40000,
+        dst=ip_address("10.96.0.1"),
+        dst_port=80,
+        endpoint=ip_address(endpoint) if endpoint else None,
+        endpoint_port=8080,
+        service=7,
+        reason=CloseReason.OK,
+        netns_cookie=1,
+        started_ns=0,
+        duration_ns=1000,
+        bytes_to_server=10,
+        bytes_to_client=300,
+    )
+
+
+async def told(*flows: FlowEvent) -> CollectorRegistry:
+    async def events() -> AsyncIterator[FlowEvent]:
+        for one in flows:
+            yield one
+
+    registry = CollectorRegistry()
+    await follow_flows(events(), TcpMetrics(registry), Workloads(lambda: CONFIG), {7: "web.default:80"}.__getitem__)
+    return registry
+
+
+def sample(registry: CollectorRegistry, name: str, destination: str) -> float | None:
+    labels = {
+        "reporter": "source",
+        "source_workload": "client",
+        "source_workload_namespace": "default",
+        "destination_workload": destination,
+        "destination_workload_namespace": "default" if destination else "",
+        "destination_service": "web.default:80",
+        "request_protocol": "tcp",
+        "connection_security_policy": "none",
+    }
+    return registry.get_sample_value(name, labels)
+
+
+async def test_connections_are_counted_under_the_deployment_not_the_pod() -> None:
+    registry = await told(flow("10.0.0.2"), flow("10.0.0.2"))
+    assert sample(registry, "istio_tcp_connections_closed_total", "web") == 2
+    assert sample(registry, "istio_tcp_received_bytes_total", "web") == 20
+    assert sample(registry, "istio_tcp_sent_bytes_total", "web") == 600
+
+
+async def test_a_connection_without_an_endpoint_is_counted_too() -> None:
+    assert sample(await told(flow(None)), "istio_tcp_connections_opened_total", "") == 1
