@@ -1,0 +1,37 @@
+"""Client and server on different nodes, each with an agent of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from tests.support.lab import MANIFESTS, Lab
+
+FAMILIES = ["4", "mapped", "6", "v6only"]
+
+
+@pytest.fixture(scope="module")
+def lab() -> Iterator[Lab]:
+    lab = Lab("two")
+    lab.up(MANIFESTS / "two-nodes.yaml", nodes=2)
+    yield lab
+    lab.down()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_tcp_to_the_other_node(lab: Lab, family: str) -> None:
+    seen = lab.probe("client", "dial", "far", "7000", "--family", family)
+    assert seen["server"]["client"] == seen["sock"] == lab.address("default/client", family)
+    assert seen["server"]["local"] == lab.address("default/far", family)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_http_to_the_other_node(lab: Lab, family: str) -> None:
+    got = lab.ask("client", "http://far/", "--family", family)
+    assert (got["status"], got["body"]["pod"]) == (200, "far")
+    assert got["body"]["headers"]["x-forwarded-for"] == lab.address("default/client", family)
+
+
+def test_each_node_captures_its_own_pods_only(lab: Lab) -> None:
+    assert [[pod["name"] for pod in lab.status(node)["pods"]] for node in (0, 1)] == [["client"], ["far"]]
+    assert lab.metric("tidegate_verdicts_total", node=1, reason="redirect_fastpath") == 0
