@@ -16,7 +16,7 @@ def footprint(only: str = "") -> Footprint:
     cgroup2 = next(line.split()[4] for line in mounts if " - cgroup2 " in line)
     return {
         "netns": _named(Path("/run/netns").glob("*"), only),
-        # /run/netns itself becomes a mount when somebody first names a netns there, and stays one: iproute2's convention.
+        # ip-netns(8) makes /run/netns a mount when the first netns is named, and leaves it so.
         "mounts": {m for line in mounts if only in line and (m := line.split()[4]) != "/run/netns"},
         "links": {line.split(":")[1].strip() for line in _lines("ip", "-o", "link")},
         "rules": _lines("ip", "rule") | _lines("ip", "-6", "rule"),
