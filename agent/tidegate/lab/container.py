@@ -32,6 +32,7 @@ class ContainerRunner:
         self.ready = False
         self.exit_code: int | None = None  # of the last run
         self.message = "not started"
+        self._ended = ""  # how the run before ended
         self._sandbox = sandbox
         self._changed = changed
         self._process: asyncio.subprocess.Process | None = None
@@ -79,7 +80,8 @@ class ContainerRunner:
     async def _run_once(self) -> int:
         with self.log.open("ab") as log:
             self._process = await self._start(command_line(self.container, self.env), log.fileno(), log.fileno())
-        self.running, self.message = True, "running"
+        self.running = True
+        self.message = f"running again after {self._ended}" if self._ended else "running"
         self._set_ready(False)
         probes = asyncio.create_task(self._probe())
         try:
@@ -90,8 +92,8 @@ class ContainerRunner:
             cgroups.kill(self._cgroup)  # what the main process left behind dies with it, as in a pid namespace
             self.running = False
         self.exit_code = code
-        how = f"exit code {code}" if code >= 0 else f"killed by {signal.Signals(-code).name}"
-        self.message = how if self.message == "running" else f"{self.message}; {how}"
+        self._ended = f"exit code {code}" if code >= 0 else f"killed by {signal.Signals(-code).name}"
+        self.message = self._ended if self.message.startswith("running") else f"{self.message}; {self._ended}"
         self._set_ready(False)
         return code
 
