@@ -31,7 +31,8 @@ class Talk(socketserver.StreamRequestHandler):
         self._answer({"client": plain(peer[0]), "client_port": peer[1], "local": plain(own[0]), "port": own[1]})
 
     def do_echo(self, _: str) -> None:
-        while data := self.request.recv(65536):
+        # From rfile, not from the socket: what came together with the command is in its buffer.
+        while data := self.rfile.read1(65536):
             self.request.sendall(data)
 
     def do_sink(self, argument: str) -> None:
