@@ -29,12 +29,10 @@ class Admin:
         views: Mapping[str, Callable[[Query], Awaitable[Any]]],
         metrics: Callable[[], bytes],
         ready: Callable[[], list[str]],
-        page: str = "",
     ) -> None:
         self._views = views
         self._metrics = metrics
         self._ready = ready
-        self._page = page
         self._runners: list[web.AppRunner] = []
 
     async def start(self, unix_socket: Path, admin_port: int, metrics_port: int, ready_port: int) -> None:
@@ -43,7 +41,7 @@ class Admin:
         full = [web.get(f"/{name}", self._view(provider)) for name, provider in self._views.items()]
         metrics = [web.get("/metrics", self._serve_metrics)]
         ready = [web.get("/healthz/ready", self._serve_ready)]
-        everything = [*full, *metrics, *ready, web.get("/logging", _logging), web.get("/", self._serve_page)]
+        everything = [*full, *metrics, *ready, web.get("/logging", _logging)]
         runner = await self._runner(everything)
         old = os.umask(0o177)
         try:
@@ -85,9 +83,6 @@ class Admin:
     async def _serve_ready(self, _: web.Request) -> web.Response:
         missing = self._ready()
         return web.Response(text="\n".join(missing) + "\n" if missing else "ready\n", status=503 if missing else 200)
-
-    async def _serve_page(self, _: web.Request) -> web.Response:
-        return web.Response(text=self._page, content_type="text/html")
 
 
 async def _logging(request: web.Request) -> web.Response:
