@@ -12,8 +12,9 @@ import json
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Literal
 
 from tests.mutants import cell
@@ -52,20 +53,20 @@ def judge(mutant: Mutant, ran: cell.Ran) -> tuple[Verdict, str, str]:
     return "SURVIVED", ", ".join(mutant.tests), ""
 
 
-def try_one(promise: str, mutant: Mutant) -> Result:
+def try_one(copy: Path, promise: str, mutant: Mutant) -> Result:
     start = time.monotonic()
-    ran = cell.run(mutant.mutated(), mutant.targets(), ["-x", *mutant.tests], SECONDS)
+    ran = cell.run(copy, mutant.mutated(copy), mutant.targets(), ["-x", *mutant.tests], SECONDS)
     verdict, by, saw = judge(mutant, ran)
     return Result(promise, mutant.name, mutant.says, verdict, by, saw, round(time.monotonic() - start, 1))
 
 
-def green(mutants: Sequence[Mutant]) -> bool:
+def green(copy: Path, mutants: Sequence[Mutant]) -> bool:
     """Run every named test once on the unbroken product."""
     tests = sorted({test for mutant in mutants for test in mutant.tests})
     tests = [t for t in tests if t.partition("::")[0] == t or t.partition("::")[0] not in tests]
     print(f"unbroken: {len(tests)} tests and files", flush=True)
     start = time.monotonic()
-    ran = cell.run({}, (), tests, ALL_SECONDS)
+    ran = cell.run(copy, {}, (), tests, ALL_SECONDS)
     print(f"unbroken: {'green' if ran.code == 0 else 'RED'} in {time.monotonic() - start:.0f} s", flush=True)
     if ran.code:
         print(ran.log[-20000:], file=sys.stderr)
@@ -89,23 +90,31 @@ def main() -> int:
     if not chosen:
         print(f"test-mutants: no mutant is called {' '.join(options.only)}", file=sys.stderr)
         return 2
-    if not options.no_baseline and not green([mutant for _, mutant in chosen]):
-        print("0 passed, 1 failed")
-        return 1
-    results: list[Result] = []
-    output = ROOT / "build" / "mutants.json"
-    for number, (promise, mutant) in enumerate(chosen, 1):
-        if number == 1 or promise != chosen[number - 2][0]:
-            print(f"== {promise}")
-        result = try_one(promise, mutant)
-        results.append(result)
-        print(f"[{number}/{len(chosen)}] {result.name}: {result.verdict} by {result.by} ({result.seconds} s)", flush=True)
-        if result.verdict != "caught":
-            print(f"    {mutant.says}\n    {result.saw}", flush=True)
-        output.write_text(json.dumps([asdict(each) for each in results], indent=1))
+    with cell.copy_of_checkout() as copy:
+        if not options.no_baseline and not green(copy, [mutant for _, mutant in chosen]):
+            print("0 passed, 1 failed")
+            return 1
+        results = list(try_all(copy, chosen))
     caught = sum(result.verdict == "caught" for result in results)
     print(f"{caught} passed, {len(results) - caught} failed")
     return 0 if caught == len(results) else 1
+
+
+def try_all(copy: Path, chosen: Sequence[tuple[str, Mutant]]) -> Iterator[Result]:
+    """One after the other, since tests measure time; build/mutants.json grows with each."""
+    results: list[Result] = []
+    for number, (promise, mutant) in enumerate(chosen, 1):
+        if number == 1 or promise != chosen[number - 2][0]:
+            print(f"== {promise}")
+        result = try_one(copy, promise, mutant)
+        results.append(result)
+        print(
+            f"[{number}/{len(chosen)}] {result.name}: {result.verdict} by {result.by} ({result.seconds} s)", flush=True
+        )
+        if result.verdict != "caught":
+            print(f"    {mutant.says}\n    {result.saw}", flush=True)
+        (ROOT / "build" / "mutants.json").write_text(json.dumps([asdict(each) for each in results], indent=1))
+        yield result
 
 
 if __name__ == "__main__":

@@ -59,11 +59,11 @@ class Mutant:
                 found += (target for test in self.tests for target in TEST_TARGETS.get(test.partition("::")[0], ()))
         return list(dict.fromkeys(found))
 
-    def mutated(self) -> dict[str, str]:
-        """The changed files, whole. Raises AssertionError if an old text does not occur exactly once."""
+    def mutated(self, root: Path = ROOT) -> dict[str, str]:
+        """The changed files of the tree at root. Raises AssertionError unless each old text occurs exactly once."""
         out: dict[str, str] = {}
         for file, old, new in self.edits():
-            text = out.get(file) or (ROOT / file).read_text()
+            text = out.get(file) or (root / file).read_text()
             count = text.count(old)
             assert count == 1, f"mutant {self.name}: the old text occurs {count} times in {file}"
             assert old != new, f"mutant {self.name} changes nothing in {file}"

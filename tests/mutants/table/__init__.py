@@ -3,6 +3,13 @@
 from __future__ import annotations
 
 from tests.mutants.mutant import Group
-from tests.mutants.table import interception
+from tests.mutants.table import change, interception, node, observing, relay, routing
 
-GROUPS: tuple[Group, ...] = (*interception.GROUPS,)
+GROUPS: tuple[Group, ...] = (
+    *interception.GROUPS,
+    *routing.GROUPS,
+    *change.GROUPS,
+    *relay.GROUPS,
+    *node.GROUPS,
+    *observing.GROUPS,
+)
