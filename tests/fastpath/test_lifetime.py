@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from tests.fastpath.conftest import VIP6, Mesh, expect_reset, service, until
 from tests.fastpath.pods import CAPTURE4, SERVER4, Pod
+from tests.fastpath.traffic import resident
 from tests.support.flows import Flows
 
 from tidegate.fastpath import CloseReason, FastPath
@@ -28,11 +29,6 @@ def descriptors() -> int:
 
 def threads() -> int:
     return len(os.listdir("/proc/self/task"))
-
-
-def resident() -> int:
-    """Bytes of this process in memory."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
 def test_engines_leave_no_descriptor_and_no_thread(pods: tuple[Pod, Pod]) -> None:

@@ -108,6 +108,7 @@ async def test_what_the_agent_refuses_is_refused_with_its_reason(sock: Path, age
 async def test_an_agent_that_does_not_answer_is_given_up(sock: Path, agent: Recorder) -> None:
     agent.delay = 60
     done = await call("ADD", sock, config={"timeoutSeconds": 0.2})
+    assert done.code == 1, done
     assert done.json["code"] == 11
     assert "timed out" in done.json["details"]
     assert (await call("DEL", sock, config={"timeoutSeconds": 0.2})).code == 0

@@ -104,7 +104,9 @@ def test_a_pod_gets_a_warning_and_time_before_it_ends(plain_lab: Lab, manifest: 
     manifest.write_text(pod("polite", script, "readinessProbe: {exec: {command: [test, -e, up]}, periodSeconds: 0.1}"))
     plain_lab.apply(manifest)
     plain_lab.delete(manifest)
-    assert (manifest.parent / "farewell").read_text() == "bye\n"
+    farewell = manifest.parent / "farewell"
+    assert farewell.exists(), "it had no time to say goodbye"
+    assert farewell.read_text() == "bye\n"
     assert "default/polite" not in plain_lab.pods()
 
 

@@ -28,7 +28,8 @@ def test_tcp_to_the_other_node(lab: Lab, family: str) -> None:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_http_to_the_other_node(lab: Lab, family: str) -> None:
     got = lab.ask("client", "http://far/", "--family", family)
-    assert (got["status"], got["body"]["pod"]) == (200, "far")
+    assert got["status"] == 200, got
+    assert got["body"]["pod"] == "far"
     assert got["body"]["headers"].get("x-forwarded-for") == lab.address("default/client", family)
 
 

@@ -21,7 +21,7 @@ _CNI = Group(
             "agent/tidegate/dataplane/enrolment.py",
             "        status = await self._cycle.settled(sandbox.id, sandbox.netns_cookie, self._timeout)\n",
             "        return\n",
-            ("tests/netns/test_first_connection.py", "tests/unit/dataplane"),
+            ("tests/netns/test_first_connection.py",),
         ),
         Mutant(
             "add-answered-at-once",
@@ -45,7 +45,7 @@ _CNI = Group(
             "agent/tidegate/dataplane/enrolment.py",
             "        if sandbox is None:\n",
             "        if sandbox is None:\n            return\n        if sandbox is None:\n",
-            ("tests/netns/test_first_connection.py", "tests/unit/dataplane"),
+            ("tests/netns/test_first_connection.py",),
         ),
         Mutant(
             "del-needs-the-agent",
@@ -112,7 +112,7 @@ _CNI = Group(
             "agent/tidegate/dataplane/enrolment.py",
             "            self._cycle.set_sandboxes(self._registry.all())\n\n    async def check",
             "            pass\n\n    async def check",
-            ("tests/netns/test_first_connection.py", "tests/unit/dataplane"),
+            ("tests/netns/test_first_connection.py",),
         ),
     ),
 )
@@ -177,7 +177,7 @@ _DOWN = Group(
             "a link of the lab stays on the machine",
             JANITOR,
             "    shutil.rmtree(paths.run, ignore_errors=True)\n",
-            '    subprocess.run([tool("ip"), "link", "add", "mutant0", "type", "dummy"], check=False)\n'
+            '    subprocess.run([tool("ip"), "link", "add", "mutant0", "type", "bridge"], check=False)\n'
             "    shutil.rmtree(paths.run, ignore_errors=True)\n",
             (LEFT,),
         ),
@@ -271,8 +271,8 @@ _LAB = Group(
             ("tests/netns/test_lab_pods.py::test_a_pod_gets_a_warning_and_time_before_it_ends",),
         ),
         Mutant(
-            "nodes-share-their-pods",
-            "every node's agent is asked about all pods",
+            "agent-outside-of-its-node",
+            "an agent runs on the machine instead of on its node: what it connects to is out of reach",
             "agent/tidegate/lab/agents.py",
             'return in_cgroup(self.node.cgroup / "agent", in_netns(self.node.netns, [*agent, "--workers", "1"]))',
             'return in_cgroup(self.node.cgroup / "agent", [*agent, "--workers", "1"])',

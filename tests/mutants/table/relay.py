@@ -141,7 +141,7 @@ _MEMORY = Group(
             RELAY,
             "\tif (stream->buf)\n\t\tfp_pool_give(&w->pool, stream->buf);\n",
             "\t(void)w;\n",
-            (f"{TRANSFERS}::test_a_slow_reader_holds_the_sender_not_our_memory", f"{RELAY_TEST}", LIFETIME),
+            (f"{RELAY_TEST}::test_kept_bytes_that_go_out_in_pieces",),
         ),
         Mutant(
             "pool-without-a-bound",
@@ -275,7 +275,7 @@ _BALANCE = Group(
             "a connection fails with the first endpoint that refuses it although others would answer",
             LB,
             "\tfor (uint32_t i = 0; i < turns && contains(tried, tried_count, choice->target); i++)\n",
-            "\tfor (uint32_t i = 0; i < 0 && contains(tried, tried_count, choice->target); i++)\n",
+            "\tfor (uint32_t i = turns; i < turns && contains(tried, tried_count, choice->target); i++)\n",
             (
                 f"{BALANCING}::test_another_endpoint_is_tried_before_any_byte_moved",
                 BALANCING,
