@@ -157,6 +157,12 @@ static void expire_attempts(struct fp_worker *w)
 	}
 }
 
+static void tell_tally(struct fp_worker *w)
+{
+	if (w->tally.count && (w->retiring || fp_clock_ns() >= w->tally.due_ns))
+		fp_tally_tell(&w->tally, &w->ring, &w->shared->bell);
+}
+
 static void bury_dead(struct fp_worker *w)
 {
 	while (!fp_list_empty(&w->dead)) {
@@ -185,6 +191,8 @@ static int patience(const struct fp_worker *w)
 	}
 	if (!fp_list_empty(&w->dialling))
 		sooner(&due, fp_container(w->dialling.next, struct fp_conn, dialling)->deadline_ns);
+	if (w->tally.count)
+		sooner(&due, w->tally.due_ns);
 	if (w->retiring)
 		sooner(&due, w->retire_at_ns);
 	if (due == UINT64_MAX)
@@ -217,11 +225,13 @@ static void *loop(void *arg)
 		expire_attempts(w);
 		if (w->inbox_ready)
 			read_inbox(w);
+		tell_tally(w);
 		fp_netns_leave(&w->visit);
 		if (atomic_load_explicit(&w->held_image, memory_order_relaxed))
 			atomic_store_explicit(&w->held_image, NULL, memory_order_release);
 		bury_dead(w);
 	} while (!retired(w));
+	tell_tally(w);
 	bury_dead(w);
 	return NULL;
 }

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from ipaddress import ip_address
 
 from prometheus_client import CollectorRegistry
@@ -63,6 +64,13 @@ async def test_connections_are_counted_under_the_deployment_not_the_pod() -> Non
     assert sample(registry, "istio_tcp_connections_closed_total", "web") == 2
     assert sample(registry, "istio_tcp_received_bytes_total", "web") == 20
     assert sample(registry, "istio_tcp_sent_bytes_total", "web") == 600
+
+
+async def test_a_sum_of_connections_counts_as_many() -> None:
+    registry = await told(replace(flow("10.0.0.2"), connections=5), flow("10.0.0.2"))
+    assert sample(registry, "istio_tcp_connections_opened_total", "web") == 6
+    assert sample(registry, "istio_tcp_connections_closed_total", "web") == 6
+    assert sample(registry, "istio_tcp_received_bytes_total", "web") == 20
 
 
 async def test_a_connection_without_an_endpoint_is_counted_too() -> None:
