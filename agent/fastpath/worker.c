@@ -88,6 +88,8 @@ static void read_inbox(struct fp_worker *w)
 			break;
 		case FP_MSG_EVICT:
 			evict(w, message.sandbox);
+			/* Its descriptor is about to be closed, and the number may soon be another pod's. */
+			fp_netns_leave(&w->visit);
 			break;
 		case FP_MSG_ADOPT:
 			fp_conn_open(w, message.sandbox, message.fd, &message.peer, message.peer_port_be);
@@ -226,7 +228,6 @@ static void *loop(void *arg)
 		if (w->inbox_ready)
 			read_inbox(w);
 		tell_tally(w);
-		fp_netns_leave(&w->visit);
 		if (atomic_load_explicit(&w->held_image, memory_order_relaxed))
 			atomic_store_explicit(&w->held_image, NULL, memory_order_release);
 		bury_dead(w);

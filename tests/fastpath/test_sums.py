@@ -1,9 +1,11 @@
-"""Ended connections that are alike reach Python as sums."""
+"""Ended connections that are alike reach Python as sums, and the namespaces that workers stay in."""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
+from pathlib import Path
 
 import pytest
 from tests.fastpath.conftest import Mesh, service, until
@@ -52,3 +54,19 @@ async def test_the_engine_tells_its_sums_before_it_ends(mesh: Mesh) -> None:
         assert [(event.connections, event.reason) for event in mesh.ended] == [(7, CloseReason.SHUTDOWN)]
         for client, _ in pairs:
             client.close()
+
+
+def namespaces_of_workers() -> set[int]:
+    tasks = [task for task in Path("/proc/self/task").iterdir() if (task / "comm").read_text() == "tg-fastpath\n"]
+    assert tasks
+    return {os.stat(task / "ns/net").st_ino for task in tasks}
+
+
+async def test_workers_leave_a_pod_that_is_removed(mesh: Mesh) -> None:
+    inside = os.fstat(mesh.client.fd).st_ino
+    with mesh.server.listen(SERVER4) as listener:
+        mesh.publish(service(listener.getsockname()))
+        await ended_well(mesh, listener, 1)
+    assert inside in namespaces_of_workers()  # a worker stays where it opened its last socket
+    mesh.engine.remove_pod(mesh.client.cookie)
+    assert inside not in namespaces_of_workers()
