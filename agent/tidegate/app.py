@@ -67,9 +67,7 @@ async def serve(settings: Settings) -> None:
         envoy_cgroup=envoy_cgroup,
         objects=build_root() / "bpf",
     )
-    relay = FastPath.start(
-        flows_fd=datapath.flows_fd, workers=settings.workers, each_event=settings.access_log
-    )
+    relay = FastPath.start(flows_fd=datapath.flows_fd, workers=settings.workers, each_event=settings.access_log)
     ads = AdsServer(settings.xds_socket)
     envoy = EnvoySupervisor(
         envoy_binary(), settings.run_dir, settings.node, settings.xds_socket, envoy_cgroup, settings.envoy_concurrency
