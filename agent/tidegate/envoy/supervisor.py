@@ -22,7 +22,7 @@ from pathlib import Path
 from tidegate.envoy.admin import Admin
 from tidegate.envoy.bootstrap import bootstrap, write_private
 from tidegate.envoy.cgroup import Cgroup
-from tidegate.envoy.process import Process, read_identity
+from tidegate.envoy.process import CONFINED, Process, read_identity
 from tidegate.errors import Fatal, Transient
 from tidegate.runtime.backoff import Backoff
 from tidegate.runtime.clock import Clock, SystemClock
@@ -172,7 +172,7 @@ class EnvoySupervisor:
         )
         binary = self._binary.resolve().stat()
         image = (binary.st_dev, binary.st_ino, binary.st_size, binary.st_mtime_ns)
-        return hashlib.sha256(repr((text, self._argv(), image)).encode()).hexdigest()
+        return hashlib.sha256(repr((text, CONFINED, self._argv(), image)).encode()).hexdigest()
 
     def _argv(self) -> list[str]:
         return [
