@@ -32,9 +32,16 @@ NEEDED: tuple[Capability, ...] = (
 _NAMES = {c.number: c.name for c in NEEDED}
 
 
-def missing(permitted: int) -> list[Capability]:
+def permitted() -> int:
+    """Mask of the capabilities that this thread may use."""
+    mask = ffi.new("uint64_t *")
+    checked(lib.tgb_caps_permitted(mask), "capabilities")
+    return int(mask[0])
+
+
+def missing(mask: int) -> list[Capability]:
     """The needed capabilities that a mask of permitted ones lacks."""
-    return [c for c in NEEDED if not permitted >> c.number & 1]
+    return [c for c in NEEDED if not mask >> c.number & 1]
 
 
 def keep_needed_only() -> None:
@@ -42,9 +49,7 @@ def keep_needed_only() -> None:
 
     Raises Fatal naming a capability that is missing, or if threads run already.
     """
-    permitted = ffi.new("uint64_t *")
-    checked(lib.tgb_caps_permitted(permitted), "capabilities")
-    for capability in missing(permitted[0]):
+    for capability in missing(permitted()):
         raise Fatal(
             capability.name, f"is missing; it is needed to {capability.why}", "add it to the unit or the container"
         )

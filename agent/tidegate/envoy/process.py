@@ -73,7 +73,7 @@ class Process:
 
     @classmethod
     def launch(cls, argv: Sequence[str], *, cgroup: Path, log: Path, digest: str) -> Process:
-        """Start argv in its own session, in the cgroup and with CAP_SYS_ADMIN only. Raises Transient if it cannot be started."""
+        """Start argv in its own session and cgroup with CAP_SYS_ADMIN only. Raises Transient if it cannot be started."""
         shell = ["/bin/sh", "-c", _ENTER_AND_EXEC, "sh", str(cgroup / "cgroup.procs"), *CONFINED, *argv]
         try:
             with log.open("ab") as out:
