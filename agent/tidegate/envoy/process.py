@@ -72,9 +72,11 @@ class Process:
         asyncio.get_running_loop().add_reader(pidfd, self._ended)
 
     @classmethod
-    def launch(cls, argv: Sequence[str], *, cgroup: Path, log: Path, digest: str) -> Process:
-        """Start argv in its own session and cgroup with CAP_SYS_ADMIN only. Raises Transient if it cannot be started."""
-        shell = ["/bin/sh", "-c", _ENTER_AND_EXEC, "sh", str(cgroup / "cgroup.procs"), *CONFINED, *argv]
+    def launch(
+        cls, argv: Sequence[str], *, cgroup: Path, log: Path, digest: str, through: Sequence[str] = ()
+    ) -> Process:
+        """Start argv in its own session and cgroup, through a command that execs it. Raises Transient if it cannot."""
+        shell = ["/bin/sh", "-c", _ENTER_AND_EXEC, "sh", str(cgroup / "cgroup.procs"), *through, *argv]
         try:
             with log.open("ab") as out:
                 child = subprocess.Popen(

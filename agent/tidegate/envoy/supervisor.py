@@ -202,7 +202,7 @@ class EnvoySupervisor:
     def _launch(self, digest: str) -> Process:
         log_file = self._dir / "envoy.log"
         rotate(log_file, KEPT_LOGS)
-        process = Process.launch(self._argv(), cgroup=self._cgroup.path, log=log_file, digest=digest)
+        process = Process.launch(self._argv(), cgroup=self._cgroup.path, log=log_file, digest=digest, through=CONFINED)
         write_private(self._pid_file, asdict(process.identity))
         log.info("started envoy %d", process.pid)
         return process
