@@ -89,13 +89,20 @@ def test_little_is_held_and_everything_works(lab: Lab) -> None:
     eventually(lambda: "late" not in {p["name"] for p in lab.status()["pods"]}, "the pod is released", timeout=10)
 
 
+def harmless_agent(directory: Path) -> list[str | Path]:
+    """An agent that cannot attach anything should the guard under test let it through: its pods' cgroup is none."""
+    places = ["--run-dir", directory / "run", "--cgroup", directory, "--bpffs", "/sys/fs/bpf/tidegate/least-no-agent"]
+    return [TIDEGATE, "agent", "--config", f"file:{directory}", *places]
+
+
 @pytest.mark.parametrize(
     ("capability", "purpose"), [("net_admin", "hooks"), ("sys_admin", "namespaces"), ("setpcap", "Envoy")]
 )
 def test_a_missing_capability_is_named(tmp_path: Path, capability: str, purpose: str) -> None:
     limited = ["setpriv", f"--bounding-set=-{capability}", "--inh-caps=-all"]
-    command = [TIDEGATE, "agent", "--config", f"file:{tmp_path}", "--run-dir", tmp_path / "run"]
-    done = subprocess.run([*limited, *command], capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(
+        [*limited, *harmless_agent(tmp_path)], capture_output=True, text=True, timeout=30, check=False
+    )
     assert done.returncode == 4
     assert f"CAP_{capability.upper()}" in done.stderr
     assert purpose in done.stderr
@@ -104,7 +111,6 @@ def test_a_missing_capability_is_named(tmp_path: Path, capability: str, purpose:
 def test_a_run_directory_of_everybody_is_refused(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run").chmod(0o777)
-    command = [TIDEGATE, "agent", "--config", f"file:{tmp_path}", "--run-dir", tmp_path / "run"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(harmless_agent(tmp_path), capture_output=True, text=True, timeout=30, check=False)
     assert done.returncode == 1
     assert "others may write into it" in done.stderr
