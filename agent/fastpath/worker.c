@@ -10,6 +10,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "privilege.h"
+
 enum { FP_BATCH = 128 };
 
 uint64_t fp_clock_ns(void)
@@ -219,6 +221,7 @@ static void *loop(void *arg)
 {
 	struct fp_worker *w = arg;
 	struct epoll_event events[FP_BATCH];
+	fp_keep_setns_only();
 	do {
 		int n = epoll_wait(w->epoll_fd, events, FP_BATCH, patience(w));
 		for (int i = 0; i < n; i++)

@@ -16,6 +16,7 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry
 
 from tidegate import __version__
+from tidegate.bpf.capabilities import keep_needed_only
 from tidegate.bpf.cgroup import cgroup2_mount, own_cgroup
 from tidegate.bpf.datapath import Datapath
 from tidegate.bpf.netns import in_netns
@@ -33,7 +34,7 @@ from tidegate.fastpath import FastPath
 from tidegate.model.mesh import MeshConfig
 from tidegate.observe.admin import Admin
 from tidegate.observe.flows import Workloads, follow_flows
-from tidegate.observe.life import begin, end
+from tidegate.observe.life import begin, end, require_private
 from tidegate.observe.metrics import AgentCollector, TcpMetrics, exposition
 from tidegate.observe.views import Views
 from tidegate.runtime.latest import Latest
@@ -51,8 +52,10 @@ async def serve(settings: Settings) -> None:
     if not settings.config:
         raise Rejected("--config", "is missing", "say where configuration comes from, e.g. --config file:DIR")
     if os.geteuid() != 0:
-        raise Fatal("tidegate agent", "needs root (CAP_BPF, CAP_NET_ADMIN, CAP_SYS_ADMIN)", "run it as root")
+        raise Fatal("tidegate agent", "needs root: what it reads and writes belongs to root", "run it as root")
+    keep_needed_only()
     settings.run_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    require_private(settings.run_dir)
     life = begin(settings.run_dir)
     log.info("tidegate %s on %s, start %d, the one before %s", __version__, settings.node, life.starts, life.previous)
 

@@ -27,6 +27,9 @@ def pod_listener(sandbox: Sandbox, chains: list[Json], origins: tuple[Origin, ..
         "name": name,
         "address": _address(CAPTURE4_ENVOY, sandbox.capture.envoy4, sandbox),
         "traffic_direction": "OUTBOUND",
+        # Envoy's default is a SO_REUSEPORT group, which any process of our uid in the pod's netns may join and so take
+        # a share of the connections. One socket, shared by Envoy's workers, cannot be joined.
+        "enable_reuse_port": False,
         "listener_filters": [
             named(
                 "envoy.filters.listener.original_dst", "envoy.extensions.filters.listener.original_dst.v3.OriginalDst"

@@ -41,14 +41,16 @@ class Admin:
         full = [web.get(f"/{name}", self._view(provider)) for name, provider in self._views.items()]
         metrics = [web.get("/metrics", self._serve_metrics)]
         ready = [web.get("/healthz/ready", self._serve_ready)]
-        everything = [*full, *metrics, *ready, web.get("/logging", _logging)]
-        runner = await self._runner(everything)
+        everything = [*full, *metrics, *ready]
+        runner = await self._runner([*everything, web.get("/logging", _logging)])
+        # Every user of the node and every hostNetwork pod reaches localhost: what is served there changes nothing.
+        readable = [*everything, web.get("/logging", _logging_of_strangers)]
         old = os.umask(0o177)
         try:
             await web.UnixSite(runner, str(unix_socket)).start()
         finally:
             os.umask(old)
-        for port, routes in ((admin_port, everything), (metrics_port, metrics), (ready_port, ready)):
+        for port, routes in ((admin_port, readable), (metrics_port, metrics), (ready_port, ready)):
             if port:
                 try:
                     await web.TCPSite(await self._runner(routes), "127.0.0.1", port).start()
@@ -94,3 +96,9 @@ async def _logging(request: web.Request) -> web.Response:
             )
         logging.getLogger("tidegate").setLevel(level)
     return web.json_response({"level": logging.getLevelName(logging.getLogger("tidegate").getEffectiveLevel()).lower()})
+
+
+async def _logging_of_strangers(request: web.Request) -> web.Response:
+    if "level" in request.query:
+        return web.json_response({"error": "the level is changed over the unix socket only: agent.sock"}, status=403)
+    return await _logging(request)

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from tidegate import __version__
+from tidegate.bpf.capabilities import held, why
 from tidegate.bpf.datapath import Datapath
 from tidegate.compile.explain import explain
 from tidegate.dataplane.cycle import Cycle
@@ -69,7 +70,12 @@ class Views:
             "version": __version__,
             "healthy": not unhealthy,
             "unhealthy": unhealthy,
-            "agent": {"pid": os.getpid(), "starts": self._life.starts, "previous": self._life.previous},
+            "agent": {
+                "pid": os.getpid(),
+                "starts": self._life.starts,
+                "previous": self._life.previous,
+                "capabilities": {name: why(name) for name in held(os.getpid())},
+            },
             "applied": {"generation": status.generation, "revision": status.revision},
             "config": {"problems": [asdict(p) for p in config.problems] if config else []},
             "appliers": {
@@ -84,6 +90,7 @@ class Views:
                 "pid": envoy.pid,
                 "restarts": envoy.restarts,
                 "last_exit": envoy.last_exit,
+                "capabilities": held(envoy.pid) if envoy.pid else [],
             },
             "kernel": {
                 "adopted": self._datapath.adopted,

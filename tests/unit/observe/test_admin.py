@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import logging
+import socket
 import stat
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
@@ -55,3 +57,20 @@ async def test_a_level_that_is_none_is_refused(ask: Any) -> None:
     get, _ = ask
     assert (await get("logging?level=loud"))[0] == 400
     assert (await get("logging"))[0] == 200
+
+
+async def test_localhost_reads_but_changes_nothing(tmp_path: Path) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    admin = Admin(views={"status": echo}, metrics=lambda: b"", ready=list)
+    await admin.start(tmp_path / "agent.sock", port, 0, 0)
+    level = logging.getLogger("tidegate").level
+    try:
+        async with aiohttp.ClientSession() as session:
+            for path, code in (("status", 200), ("logging", 200), ("logging?level=debug", 403)):
+                async with session.get(f"http://127.0.0.1:{port}/{path}") as response:
+                    assert response.status == code
+        assert logging.getLogger("tidegate").level == level
+    finally:
+        await admin.stop()
