@@ -76,7 +76,13 @@ def up(
     elif (running["nodes"], running["mesh"]) != (nodes, mesh is Switch.ON):
         have = f"{running['nodes']} nodes, mesh {'on' if running['mesh'] else 'off'}"
         raise Rejected(f"lab {name}", f"is running with {have}", "tidegate lab down, or another --name")
-    _apply(paths, files, timeout)
+    try:
+        _apply(paths, files, timeout)
+    except Rejected:
+        if running is None:  # nobody asked for a lab without these manifests
+            _progress(f"lab {name} is taken down again")
+            _stop(paths)
+        raise
 
 
 @lab.command()
@@ -166,9 +172,7 @@ def down(name: NameOption = DEFAULT_LAB) -> None:
     paths = LabPaths.of(name)
     if _info(paths) is not None:
         _progress(f"stopping lab {name}")
-        _call(paths, "stop")
-        _wait_gone(paths, 15.0)
-    janitor.clean(paths)
+    _stop(paths)
 
 
 def _start(paths: LabPaths, nodes: int, mesh: Switch) -> None:
@@ -192,6 +196,13 @@ def _start(paths: LabPaths, nodes: int, mesh: Switch) -> None:
             janitor.clean(paths)
             raise Fatal(f"lab {paths.name}", "could not be started", "labd said:\n" + "\n".join(lines[-20:]))
         time.sleep(0.02)
+
+
+def _stop(paths: LabPaths) -> None:
+    if _info(paths) is not None:
+        _call(paths, "stop")
+        _wait_gone(paths, 15.0)
+    janitor.clean(paths)
 
 
 def _apply(paths: LabPaths, files: list[Path], timeout: float) -> None:

@@ -13,10 +13,10 @@ from tidegate.bpf.datapath import Datapath
 from tidegate.compile.explain import explain
 from tidegate.dataplane.cycle import Cycle
 from tidegate.envoy.supervisor import EnvoySupervisor
-from tidegate.errors import Rejected
 from tidegate.model.http import HttpRequest
 from tidegate.model.mesh import MeshConfig
 from tidegate.model.names import WorkloadId
+from tidegate.model.net import host_port, split_destination
 from tidegate.model.workload import Sandbox
 from tidegate.observe.life import Life
 from tidegate.xds.server import AdsServer
@@ -144,7 +144,7 @@ class Views:
     async def services(self, _: Mapping[str, str]) -> list[dict[str, Any]]:
         """Rows of tg_dests with the name and endpoints that the compiler gave to their service number."""
         snapshot = self._cycle.snapshot.value
-        endpoints = {s.number: [f"{e.address}:{e.port}" for e in s.endpoints] for s in snapshot.l4}
+        endpoints = {s.number: [host_port(str(e.address), e.port) for e in s.endpoints] for s in snapshot.l4}
         rows = sorted(self._datapath.destinations().items(), key=lambda item: (str(item[0][0]), item[0][1]))
         return [
             {
@@ -185,18 +185,3 @@ class Views:
             for s in snapshot.l4
         ]
         return dump
-
-
-def split_destination(text: str) -> tuple[str, int | None]:
-    """HOST, HOST:PORT, IPv4:PORT, [IPv6]:PORT or IPv6 -> (host, port or None). Raises Rejected."""
-    host, colon, port = text.rpartition(":")
-    if text.startswith("["):
-        host, _, rest = text[1:].partition("]")
-        port, colon = rest.removeprefix(":"), ":" if rest.startswith(":") else ""
-    elif text.count(":") != 1:
-        host, colon, port = text, "", ""
-    if not colon:
-        host, port = host or text, ""
-    if not host or (port and not (port.isdecimal() and 0 < int(port) < 65536)) or (colon and not port):
-        raise Rejected(f"destination {text!r}", "is not HOST, IP or HOST:PORT", "write for example reviews:9080")
-    return host, int(port) if port else None
