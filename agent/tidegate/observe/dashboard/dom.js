@@ -13,7 +13,7 @@ export function el(kind, attributes = {}, ...children) {
 
 function fill(node, attributes, children) {
   for (const [name, value] of Object.entries(attributes)) if (value !== undefined) node.setAttribute(name, String(value));
-  for (const child of children.flat()) {
+  for (const child of children.flat(Infinity)) {
     if (child === null || child === undefined || child === false) continue;
     node.append(child instanceof Node ? child : String(child));
   }
@@ -69,11 +69,12 @@ function setCell(cell, value) {
 /** A line over the last `span` seconds; points are [seconds before now, value or null]. */
 export function sparkline(points, { width = 120, height = 24, span = 180, label = "" } = {}) {
   const known = points.filter(([, value]) => value !== null);
-  const top = Math.max(...known.map(([, value]) => value), 0);
+  const top = 1.15 * Math.max(...known.map(([, value]) => value), 0);
   const x = (at) => Math.round((width * (span + at)) / span * 10) / 10;
   const y = (value) => Math.round((height - 2 - (top ? value / top : 0) * (height - 4)) * 10) / 10;
   const picture = svg("svg", { viewBox: `0 0 ${width} ${height}`, class: "spark", preserveAspectRatio: "none",
-    role: "img", "aria-label": label || `at most ${number(top)}` });
+    role: "img", "aria-label": label || "" },
+    svg("path", { d: `M0,${height - 2} H${width}`, class: "base" }));
   const parts = [];
   let part = [];
   for (const [at, value] of points) {

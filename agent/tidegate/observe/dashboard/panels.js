@@ -76,29 +76,29 @@ export function attention({ status, verdicts, envoy_silent: silent }) {
 
 export function tiles({ totals, series, envoy_silent: silent, status }) {
   const tile = (title, value, unit, points, note, kind) =>
-    el(`div.tile${kind ? `.${kind}` : ""}`, {},
+    el(kind ? `div.tile.${kind}` : "div.tile", {},
       el("h3", {}, title),
       el("p", {}, el("b", {}, value), ` ${unit}`),
       sparkline(points, { width: 200, height: 36, label: `${title}, the last three minutes` }),
       muted(note));
   const failing = totals.requests.rate ? (100 * totals.errors.rate) / totals.requests.rate : 0;
-  const http = silent ? `Envoy is ${status.envoy.state}` : `${number(totals.requests.total)} so far`;
+  const http = silent ? `Envoy is ${status.envoy.state}` : `${number(totals.requests.total)} since Envoy started`;
   show(by("tiles"),
     tile("Live connections", number(totals.live), "captured", series.live, "rows of the kernel’s flow table"),
     tile("New connections", number(totals.connections.rate), "/s", series.connections,
-      `${number(totals.connections.total)} redirected so far`),
+      `${number(totals.connections.total)} redirected by the kernel`),
     tile("HTTP requests", number(totals.requests.rate), "/s", series.requests, http),
     tile("Server errors", number(totals.errors.rate), "5xx /s", series.errors,
-      failing ? `${number(failing)} % of answers` : silent ? http : `${number(totals.errors.total)} so far`,
+      failing ? `${number(failing)} % of answers` : silent ? http : `${number(totals.errors.total)} since Envoy started`,
       totals.errors.rate ? "bad" : ""),
-    tile("Fast path", bytes(totals.bytes.rate), "/s", series.bytes, `${bytes(totals.bytes.total)} so far`));
+    tile("Fast path", bytes(totals.bytes.rate), "/s", series.bytes, `${bytes(totals.bytes.total)} relayed by this agent`));
 }
 
 const answers = (classes) => {
   const parts = Object.entries(classes).filter(([, c]) => c.total);
   if (!parts.length) return "–";
   const text = parts.map(([name, c]) => el(`span.t${name}`, { title: `${number(c.total)} so far` }, `${name} ${number(c.rate)}`));
-  return [classBar(classes, (c) => c.rate || 0), el("span.codes", {}, text)];
+  return el("span.answers", {}, classBar(classes, (c) => c.rate || 0), el("span.codes", {}, text));
 };
 
 export function traffic({ traffic: pairs }, filter) {
@@ -118,6 +118,12 @@ export function traffic({ traffic: pairs }, filter) {
   cut(rows, by("traffic-table"), columns, filter, "No captured connection yet.");
 }
 
+function notes(cluster) {
+  const { healthy, endpoints, retries, timeouts } = cluster;
+  return [healthy === endpoints ? `${endpoints} endpoint${endpoints === 1 ? "" : "s"}` : `${healthy} of ${endpoints} endpoints healthy`,
+    retries ? `${number(retries)} retries` : "", timeouts ? `${number(timeouts)} timeouts` : ""].filter(Boolean).join(", ");
+}
+
 export function http({ http: services, envoy_silent: silent }, filter) {
   const columns = [["Service or cluster"], ["Now", "num"], ["Answers per second", "wide"], ["Active", "num"],
     ["p50 ms", "num"], ["p95 ms", "num"], ["p99 ms", "num"], ["Total", "num"], ["Notes"]];
@@ -125,20 +131,21 @@ export function http({ http: services, envoy_silent: silent }, filter) {
   const rows = [];
   for (const s of services) {
     const latency = (l) => [milliseconds(l.p50), milliseconds(l.p95), milliseconds(l.p99)];
+    const whole = s.clusters.length === 1 && !s.clusters[0].subset;
+    const flow = s.bytes.rate === null ? "" : `${bytes(s.bytes.rate)}/s`;
     rows.push({
       key: s.service, text: s.service, kind: "group",
       cells: () => [service(s.service), rate(s, " /s"), answers(s.classes), number(s.active), ...latency(s.latency_ms),
-        number(s.total), `${bytes(s.bytes.rate)}${s.bytes.rate === null ? "" : "/s"}`],
+        number(s.total), [flow, whole ? notes(s.clusters[0]) : ""].filter(Boolean).join(", ")],
     });
+    if (whole) continue;
+    const sum = s.clusters.reduce((all, one) => all + (one.rate ?? 0), 0);
     for (const c of s.clusters) {
-      const share = s.rate && c.rate !== null && s.clusters.length > 1
-        ? `${Math.round((100 * c.rate) / s.clusters.reduce((sum, one) => sum + (one.rate ?? 0), 0) || 0)} %` : "";
-      const notes = [share, `${c.healthy}/${c.endpoints} endpoints`, c.retries ? `${number(c.retries)} retries` : "",
-        c.timeouts ? `${number(c.timeouts)} timeouts` : ""].filter(Boolean).join(", ");
+      const share = sum && s.clusters.length > 1 ? `${Math.round((100 * c.rate) / sum)} %` : "";
       rows.push({
         key: `${s.service} ${c.subset}`, text: `${s.service} ${c.subset}`, kind: "sub",
         cells: () => [c.subset ? `subset ${c.subset}` : "all endpoints", rate(c, " /s"), answers(c.classes),
-          number(c.active), ...latency(c.latency_ms), number(c.total), notes],
+          number(c.active), ...latency(c.latency_ms), number(c.total), [share, notes(c)].filter(Boolean).join(", ")],
       });
     }
   }
@@ -149,7 +156,7 @@ export function pods({ pods: list }, filter) {
   const columns = [["Pod"], ["State"], ["Why"], ["Addresses", "mono"], ["Fast path", "num"], ["Envoy", "num"], ["Guard"],
     ["Netns cookie", "num"]];
   const ports = (a, b) => [a || "–", b || "–"].join(" / ");
-  const rows = list.map((p) => ({
+  const rows = [...list].sort((a, b) => `${a.namespace}/${a.name}`.localeCompare(`${b.namespace}/${b.name}`)).map((p) => ({
     key: `${p.namespace}/${p.name} ${p.netns_cookie}`,
     text: `${p.namespace}/${p.name} ${p.state} ${p.reason} ${p.ips.join(" ")}`,
     cells: () => [
@@ -165,7 +172,7 @@ export function pods({ pods: list }, filter) {
 export function services(list, filter) {
   const groups = new Map();
   for (const row of list) {
-    const key = `${row.service || row.address} ${row.port} ${row.tier}`;
+    const key = `${row.service} ${row.port} ${row.tier}`;
     if (!groups.has(key)) groups.set(key, { ...row, key, addresses: [] });
     groups.get(key).addresses.push(row.address);
   }
@@ -175,19 +182,19 @@ export function services(list, filter) {
     .map((s) => ({
       key: s.key,
       text: `${s.service} ${s.tier} ${s.port} ${s.addresses.join(" ")}`,
-      cells: () => [s.service ? service(s.service) : muted("pod address"), tier(s.tier), s.port || "any",
-        s.addresses.join(" "), s.endpoints.length ? s.endpoints.join(" ") : muted(s.tier === "envoy" ? "chosen by Envoy" : "–")],
+      cells: () => [s.service ? service(s.service) : muted(`${number(s.addresses.length)} pod addresses`), tier(s.tier), s.port || "any",
+        s.addresses.slice(0, 40).join(" ") + (s.addresses.length > 40 ? ` and ${number(s.addresses.length - 40)} more` : ""), s.endpoints.length ? s.endpoints.join(" ") : muted(s.tier === "envoy" ? "chosen by Envoy" : "the pod itself")],
     }));
   cut(rows, by("services-table"), columns, filter, "The kernel has no destination.");
 }
 
 export function verdicts({ verdicts: list }, filter) {
   const seen = list.filter((v) => v.total).sort((a, b) => b.total - a.total);
-  const columns = [["Reason", "mono"], ["Now", "num"], ["Last three minutes", "chart"], ["Total", "num"]];
+  const columns = [["Reason", "mono"], ["Last three minutes", "chart"], ["Now", "num"], ["Total", "num"]];
   const rows = seen.map((v) => ({
     key: v.reason, text: v.reason, kind: v.trouble ? "trouble" : "",
-    cells: () => [v.reason, rate(v, " /s"), sparkline(v.series, { width: 160, height: 20, label: `${v.reason}, the last three minutes` }),
-      number(v.total)],
+    cells: () => [v.reason, sparkline(v.series, { width: 160, height: 20, label: `${v.reason}, the last three minutes` }),
+      rate(v, " /s"), number(v.total)],
   }));
   cut(rows, by("verdicts-table"), columns, filter, "No verdict yet.");
   const never = list.filter((v) => !v.total).map((v) => v.reason);
@@ -211,7 +218,7 @@ export function node({ status, envoy, fastpath, totals }) {
     list("Envoy", ["state", `${status.envoy.state} since ${clock(status.envoy.since)}`], ["pid", status.envoy.pid || "–"],
       ["process", status.envoy.adopted ? "adopted from the agent before" : "started by this agent"],
       ["restarts", status.envoy.restarts + (status.envoy.last_exit ? `, last exit ${status.envoy.last_exit}` : "")],
-      ["up for", envoy ? duration(envoy.uptime_seconds) : "–"], ["memory", envoy ? bytes(envoy.memory_bytes) : "–"],
+      ["up for", envoy ? duration(envoy.uptime_seconds) : "–"], ["heap", envoy ? bytes(envoy.memory_bytes) : "–"],
       ["configuration", status.envoy.xds.connected
         ? `generation ${status.envoy.xds.applied} of ${status.envoy.xds.published} answered, ${status.envoy.xds.nacks.length} refused` : "not connected"]),
     list("Fast path", ["accepted", number(fastpath.accepted)], ["active", number(fastpath.active)],
