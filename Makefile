@@ -77,5 +77,5 @@ clean: ## remove what was built (keeps .venv)
 
 -include tests/tests.mk
 
-run: setup ## the lab with bookinfo: prove the points, serve productpage until Ctrl-C (ONCE=1: take down, exit 0/1)
+run: setup ## the lab with bookinfo: prove the points, serve dashboard and productpage until Ctrl-C (ONCE=1: take down, exit 0/1)
 	@ONCE=$(ONCE) $(PY) samples/tour.py

@@ -33,9 +33,12 @@ from tidegate.errors import Fatal, Rejected
 from tidegate.fastpath import FastPath
 from tidegate.model.mesh import MeshConfig
 from tidegate.observe.admin import Admin
+from tidegate.observe.dashboard.assets import assets
+from tidegate.observe.dashboard.sampling import Dashboard
 from tidegate.observe.flows import Workloads, follow_flows
 from tidegate.observe.life import begin, end, require_private
 from tidegate.observe.metrics import AgentCollector, TcpMetrics, exposition
+from tidegate.observe.pairs import Pairs
 from tidegate.observe.views import Views
 from tidegate.runtime.latest import Latest
 from tidegate.settings import Settings, build_root, envoy_binary
@@ -102,6 +105,7 @@ async def serve(settings: Settings) -> None:
         sandboxes=registry.by_cookie,
         ads=ads,
         envoy=envoy,
+        sources=settings.config,
     )
     metrics = CollectorRegistry()
     metrics.register(
@@ -111,11 +115,24 @@ async def serve(settings: Settings) -> None:
             lambda: {"fastpath_active_connections": relay.stats().active, "captured_flows": datapath.flow_count()},
         )
     )
+    pairs = Pairs()
+    dashboard = Dashboard(
+        status=views.status,
+        rows=views.pods,
+        verdicts=datapath.counters,
+        live=datapath.live_flows,
+        fastpath=relay.stats,
+        pairs=pairs,
+        envoy=envoy.admin.get,
+        services=lambda: cycle.snapshot.value.services,
+        sandboxes=registry.by_cookie,
+    )
     flows = follow_flows(
         relay.events(),
         TcpMetrics(metrics),
         Workloads(lambda: config.value),
         lambda number: cycle.snapshot.value.services.get(number, ""),
+        pairs,
     )
     admin = Admin(
         views={
@@ -124,9 +141,11 @@ async def serve(settings: Settings) -> None:
             "services": views.services,
             "explain": views.explain,
             "config_dump": views.config_dump,
+            "figures": dashboard.figures,
         },
         metrics=lambda: exposition(metrics),
         ready=views.unhealthy,
+        assets=assets(),
     )
 
     await ads.start()

@@ -25,7 +25,9 @@ CLAIMS = [
     "kill -9 of Envoy",
     "kill -9 of the agent",
     "no packet filter",
+    "plain TCP",
     "/productpage",
+    "counted 10 of 10 requests",
 ]
 
 

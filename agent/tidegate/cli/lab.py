@@ -166,6 +166,16 @@ def expose(
 
 
 @lab.command()
+def dashboard(
+    node: Annotated[str, typer.Argument(help="node1, node2, ...")] = "node1",
+    local: Annotated[int, typer.Option("--port", help="port on 127.0.0.1; default: any that is free")] = 0,
+    name: NameOption = DEFAULT_LAB,
+) -> None:
+    """Make a node's dashboard reachable on this machine's loopback until `lab down`; prints its address."""
+    print(f"http://127.0.0.1:{_call(LabPaths.of(name), 'dashboard', node=node, local=local)}/")
+
+
+@lab.command()
 def down(name: NameOption = DEFAULT_LAB) -> None:
     """Stop the lab and leave nothing of it; also when labd was killed, and when there is no lab."""
     _need_root()

@@ -26,6 +26,8 @@ def pod_listener(sandbox: Sandbox, chains: list[Json], origins: tuple[Origin, ..
     body: Json = {
         "name": name,
         "address": _address(CAPTURE4_ENVOY, sandbox.capture.envoy4, sandbox),
+        # Envoy would count by address, and pods may have equal addresses and ports, each in its own netns.
+        "stat_prefix": name,
         "traffic_direction": "OUTBOUND",
         # Envoy's default is a SO_REUSEPORT group, which any process of our uid in the pod's netns may join and so take
         # a share of the connections. One socket, shared by Envoy's workers, cannot be joined.

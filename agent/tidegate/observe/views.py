@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -19,6 +19,7 @@ from tidegate.model.names import WorkloadId
 from tidegate.model.net import host_port, split_destination
 from tidegate.model.workload import Sandbox
 from tidegate.observe.life import Life
+from tidegate.runtime.clock import Clock, SystemClock
 from tidegate.xds.server import AdsServer
 
 
@@ -36,6 +37,8 @@ class Views:
         sandboxes: Callable[[], Mapping[int, Sandbox]],
         ads: AdsServer,
         envoy: EnvoySupervisor,
+        sources: Sequence[str] = (),
+        clock: Clock | None = None,
     ) -> None:
         self._node = node
         self._life = life
@@ -45,6 +48,9 @@ class Views:
         self._sandboxes = sandboxes
         self._ads = ads
         self._envoy = envoy
+        self._sources = sources
+        self._clock = clock or SystemClock()
+        self._began = self._clock.monotonic()
 
     def unhealthy(self) -> list[str]:
         """Why this node is not well; empty when it is."""
@@ -75,7 +81,9 @@ class Views:
                 "starts": self._life.starts,
                 "previous": self._life.previous,
                 "capabilities": {name: why(name) for name in held(os.getpid())},
+                "uptime_seconds": round(self._clock.monotonic() - self._began, 1),
             },
+            "sources": list(self._sources),
             "applied": {"generation": status.generation, "revision": status.revision},
             "config": {"problems": [asdict(p) for p in config.problems] if config else []},
             "appliers": {
@@ -91,6 +99,9 @@ class Views:
                 "restarts": envoy.restarts,
                 "last_exit": envoy.last_exit,
                 "capabilities": held(envoy.pid) if envoy.pid else [],
+                "since": round(envoy.since, 3),
+                "adopted": envoy.adopted,
+                "xds": self._xds(),
             },
             "kernel": {
                 "adopted": self._datapath.adopted,
@@ -99,6 +110,25 @@ class Views:
                 "flows": self._datapath.flow_count(),
             },
             "pods": [self._pod(p.id, p.state, p.reason, p.netns_cookie) for p in status.pods],
+        }
+
+    def _xds(self) -> dict[str, Any]:
+        """What Envoy was told and what it said to that; a refusal names the objects it was made from."""
+        told = self._ads.status()
+        return {
+            "connected": told.connected,
+            "published": told.published,
+            "applied": told.applied,
+            "nacks": [
+                {
+                    "kind": n.kind,
+                    "name": n.name,
+                    "by": n.by,
+                    "detail": n.detail,
+                    "origins": [asdict(origin) for origin in n.origins],
+                }
+                for n in told.nacks
+            ],
         }
 
     def _pod(self, pod: WorkloadId, state: str, reason: str, cookie: int) -> dict[str, Any]:
