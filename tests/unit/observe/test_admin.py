@@ -23,7 +23,7 @@ async def echo(query: Mapping[str, str]) -> Any:
 @pytest.fixture
 async def ask(tmp_path: Path) -> AsyncIterator[Any]:
     missing: list[str] = []
-    admin = Admin(views={"status": echo}, metrics=lambda: b"one 1\n", ready=lambda: missing)
+    admin = Admin(views={"status": echo}, metrics=lambda: b"one 1\n", ready=lambda: missing, assets={})
     socket = tmp_path / "agent.sock"
     await admin.start(socket, 0, 0, 0)
     assert stat.S_IMODE(socket.stat().st_mode) == 0o600
@@ -75,4 +75,3 @@ async def test_the_level_changes_on_localhost_too(tmp_path: Path) -> None:
     finally:
         logging.getLogger("tidegate").setLevel(level)
         await admin.stop()
-
