@@ -58,6 +58,9 @@ def filter_chain(claim: Claim, route_config: str, access_log: str = "") -> Json:
         ],
         # The peer address is the client pod's, so this puts it into X-Forwarded-For.
         "use_remote_address": True,
+        # The pod may itself be a proxy (an ingress that ended TLS): its X-Forwarded-Proto stays. Without a trusted hop
+        # Envoy says "http", and applications behind it redirect to https for ever.
+        "xff_num_trusted_hops": 1,
         "preserve_external_request_id": True,
         "server_header_transformation": "PASS_THROUGH",
         "normalize_path": True,
