@@ -93,7 +93,8 @@ static uint32_t slot_of(const struct fp_event *event)
 {
 	uint64_t h = fp_address_hash(&event->endpoint, event->endpoint_port_be) ^ event->netns_cookie;
 	h = fp_address_hash(&event->client, (uint16_t)event->reason) + h * 0x9e3779b97f4a7c15u;
-	return (uint32_t)((h + event->service) >> 32) % FP_TALLY_SLOTS;
+	h += event->service * 0x9e3779b97f4a7c15u;
+	return (uint32_t)(h >> 32) % FP_TALLY_SLOTS;
 }
 
 void fp_tally_add(struct fp_tally *tally, struct fp_ring *ring, struct fp_bell *bell, const struct fp_event *event,
