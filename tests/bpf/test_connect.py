@@ -15,6 +15,7 @@ from tests.support.eventually import eventually
 
 from tidegate.bpf.abi import lib
 from tidegate.bpf.datapath import Datapath
+from tidegate.bpf.records import FlowGroup
 from tidegate.model.snapshot import Tier
 
 VIP4, VIP6, PORT = "10.96.0.10", "fd00:96::10", 9080
@@ -51,6 +52,7 @@ def test_dial_reaches_the_listener_and_names_are_kept(
     assert (record.destination, record.port) == (ip_address(vip.removeprefix("::ffff:")), PORT)
     assert record.client == ip_address(own)
     assert (record.tier, record.service) == (tier, 7 if version == 4 else 8)
+    assert datapath.live_flows() == {FlowGroup(pod.cookie, tier, record.service): 1}
     # Envoy is told the pod's address; the fast path needs the one that the kernel has, for its key.
     assert shown_client == (own if tier is Tier.ENVOY else source, source_port)
 

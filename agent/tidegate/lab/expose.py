@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
 import logging
 import socket
@@ -84,17 +83,21 @@ async def _session(target: str, dial: Dial, reader: asyncio.StreamReader, writer
         log.warning("forward to %s: %s", target, error)
         writer.close()
         return
+    pumps = [asyncio.create_task(_pump(reader, far_writer)), asyncio.create_task(_pump(far_reader, writer))]
     try:
-        await asyncio.gather(_pump(reader, far_writer), _pump(far_reader, writer))
+        # A reset of one side ends both: the other direction may have nothing to say and would wait for ever.
+        await asyncio.wait(pumps, return_when=asyncio.FIRST_EXCEPTION)
     finally:
+        for pump in pumps:
+            pump.cancel()
+        await asyncio.gather(*pumps, return_exceptions=True)
         writer.close()
         far_writer.close()
 
 
 async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Bytes one way; the end of one stream becomes the end of the other."""
-    with contextlib.suppress(OSError):
-        while data := await reader.read(_BLOCK):
-            writer.write(data)
-            await writer.drain()
-        writer.write_eof()
+    """Bytes one way; the end of one stream becomes the end of the other. Raises OSError when either is reset."""
+    while data := await reader.read(_BLOCK):
+        writer.write(data)
+        await writer.drain()
+    writer.write_eof()

@@ -12,7 +12,7 @@ const form = by("explain-form");
 const state = { figures: null, services: [], servicesOf: "", servicesAt: 0, heard: 0, timer: 0, first: "" };
 
 async function ask(path) {
-  const response = await fetch(path, { cache: "no-store", signal: AbortSignal.timeout(10000) });
+  const response = await fetch(path, { cache: "no-store", signal: AbortSignal.timeout(4000) });
   const value = await response.json();
   if (!response.ok) throw new Error(value.error ?? `${path} answered ${response.status}`);
   return value;

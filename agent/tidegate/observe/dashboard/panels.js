@@ -50,7 +50,8 @@ export function attention({ status, verdicts, envoy_silent: silent }) {
   const items = [];
   const add = (kind, what, text, where) =>
     items.push(el(`li.${kind}`, {}, el("b", {}, what), el("span", {}, text), where ? el("code", {}, where) : null));
-  for (const reason of status.unhealthy) add("error", "unhealthy", reason);
+  const exit = status.envoy.last_exit ? `; ${number(status.envoy.restarts)} restarts, last exit ${status.envoy.last_exit}` : "";
+  for (const reason of status.unhealthy) add("error", "unhealthy", reason + (reason.startsWith("envoy is") ? exit : ""));
   for (const p of status.config.problems) {
     const subject = `${p.kind} ${p.namespace ? `${p.namespace}/` : ""}${p.name} ${p.path}`.trim();
     add(p.severity, p.severity, `${subject}: ${p.message}`, `${p.file}:${p.line}`);
@@ -127,7 +128,7 @@ function notes(cluster) {
 export function http({ http: services, envoy_silent: silent }, filter) {
   const columns = [["Service or cluster"], ["Now", "num"], ["Answers per second", "wide"], ["Active", "num"],
     ["p50 ms", "num"], ["p95 ms", "num"], ["p99 ms", "num"], ["Total", "num"], ["Notes"]];
-  if (!services) return show(by("http-table"), el("p.empty", {}, `Envoy does not tell: ${silent}`));
+  if (!services) return show(by("http-table"), el("p.empty", {}, `Envoy’s counters are not to be had: ${silent}.`));
   const rows = [];
   for (const s of services) {
     const latency = (l) => [milliseconds(l.p50), milliseconds(l.p95), milliseconds(l.p99)];

@@ -94,7 +94,9 @@ class Dashboard:
     async def _ask_envoy(self) -> tuple[EnvoyStats | None, str]:
         try:
             return parse(await self._envoy(PATH)), ""
-        except (Transient, ValueError) as error:
+        except Transient as error:
+            return None, error.reason
+        except ValueError as error:
             return None, str(error)
 
     async def _walk_flows(self) -> Mapping[FlowGroup, int]:
