@@ -47,6 +47,9 @@ def _print(node: dict[str, Any]) -> None:
         f"  envoy   {envoy['state']}, pid {envoy['pid']}, restarts {envoy['restarts']}"
         + (f", last exit {envoy['last_exit']}" if envoy["last_exit"] else "")
     )
+    cni = node.get("cni")
+    if cni:
+        print(f"  cni     {cni['problem'] or 'chained in ' + cni['conflist']}, repaired {cni['repairs']} times")
     print(
         f"  config  revision {node['applied']['revision']}, generation {node['applied']['generation']}, "
         f"{len(config['problems'])} problems"

@@ -11,6 +11,7 @@ from tidegate import __version__
 from tidegate.bpf.datapath import Datapath
 from tidegate.compile.explain import explain
 from tidegate.dataplane.cycle import Cycle
+from tidegate.enroll.keeper import Kept
 from tidegate.envoy.supervisor import EnvoySupervisor
 from tidegate.errors import Rejected
 from tidegate.model.http import HttpRequest
@@ -35,6 +36,7 @@ class Views:
         sandboxes: Callable[[], Mapping[int, Sandbox]],
         ads: AdsServer,
         envoy: EnvoySupervisor,
+        cni: Callable[[], Kept] | None = None,
     ) -> None:
         self._node = node
         self._life = life
@@ -44,6 +46,7 @@ class Views:
         self._sandboxes = sandboxes
         self._ads = ads
         self._envoy = envoy
+        self._cni = cni
 
     def unhealthy(self) -> list[str]:
         """Why this node is not well; empty when it is."""
@@ -55,6 +58,8 @@ class Views:
             reasons.append("the first configuration is not in force yet")
         if self._envoy.status().state != "running":
             reasons.append(f"envoy is {self._envoy.status().state}")
+        if self._cni is not None and self._cni().problem:
+            reasons.append(f"cni: {self._cni().problem}")
         for name, applier in status.appliers.items():
             if applier.failures:
                 reasons.append(f"{name}: {len(applier.failures)} items failed, first: {applier.failures[0].item}")
@@ -85,6 +90,7 @@ class Views:
                 "restarts": envoy.restarts,
                 "last_exit": envoy.last_exit,
             },
+            "cni": asdict(self._cni()) if self._cni else None,
             "kernel": {
                 "adopted": self._datapath.adopted,
                 "pods": len(self._datapath.pods()),
