@@ -16,8 +16,8 @@ ENVOY := $(VENV)/bin/envoy
 export PYTHONDONTWRITEBYTECODE := 1
 
 DEBIAN_PACKAGES := bpftool clang containernetworking-plugins curl gcc haproxy iproute2 iptables libbpf-dev libclang-rt-14-dev \
-	libc6-dev libelf-dev libjansson-dev libnghttp2-dev libssl-dev llvm make nftables pkg-config procps \
-	python3-dev python3-venv util-linux zlib1g-dev
+	libc6-dev libelf-dev libjansson-dev libnghttp2-dev libssl-dev llvm make nftables pkg-config podman procps \
+	python3-dev python3-venv runc util-linux zlib1g-dev
 
 .PHONY: help setup build lint test test-unit test-bpf test-fastpath test-netns test-e2e test-kernels run bench fuzz lock clean
 
