@@ -27,6 +27,14 @@ _HOLD = "mount --make-rprivate / && umount -R /sys/fs/cgroup && mount -t cgroup2
 mount -t tmpfs tmpfs /run/netns && echo ready && exec sleep infinity"
 
 
+def confined() -> list[str]:
+    """The part of a command line that leaves a program no more capabilities than our systemd unit does."""
+    unit = (REPOSITORY / "deploy" / "systemd" / "tidegate.service").read_text()
+    line = next(line for line in unit.splitlines() if line.startswith("CapabilityBoundingSet="))
+    kept = [f"+{name.removeprefix('CAP_').lower()}" for name in line.partition("=")[2].split()]
+    return ["setpriv", "--no-new-privs", f"--bounding-set={','.join(['-all', *kept])}", "--"]
+
+
 class ContainerNode:
     """One node without Kubernetes. name: short, it is part of the names of links, cgroup and pins."""
 
@@ -136,7 +144,7 @@ events_logger = "none"
         return done
 
     def start_agent(self, *flags: str) -> None:
-        """As a supervisor would, in a cgroup of its own; returns when it is well."""
+        """As the unit would, in a cgroup of its own and with the unit's capabilities; returns when it is well."""
         command = [sys.executable, "-m", "tidegate", "agent", "--node", self.name, "--config", f"file:{self.config}"]
         command += ["--run-dir", str(self.run_dir), "--bpffs", str(self.pins.root), "--workers", "1"]
         command += ["--cgroup", f"/sys/fs/cgroup/{self.cgroup.name}", "--drain-seconds", "0.5"]
@@ -145,7 +153,7 @@ events_logger = "none"
         enter = f"echo 0 > /sys/fs/cgroup/{self.cgroup.name}/agent/cgroup.procs"
         with (self.directory / "agent.log").open("ab") as out:
             self.agent = subprocess.Popen(
-                self.inside("sh", "-c", enter + ' && exec "$@"', "sh", *command, *flags),
+                self.inside("sh", "-c", enter + ' && exec "$@"', "sh", *confined(), *command, *flags),
                 stdout=out,
                 stderr=out,
                 stdin=subprocess.DEVNULL,
