@@ -27,6 +27,8 @@ from tidegate.config.store import Store
 from tidegate.dataplane.cycle import Cycle
 from tidegate.dataplane.enrolment import Enrolment
 from tidegate.enroll.cni_server import CniServer
+from tidegate.enroll.keeper import Keeper
+from tidegate.enroll.node_cni import NodeCni
 from tidegate.enroll.registry import Registry
 from tidegate.envoy.supervisor import EnvoySupervisor
 from tidegate.errors import Fatal, Rejected
@@ -94,6 +96,11 @@ async def serve(settings: Settings) -> None:
     )
     cycle.set_sandboxes(registry.load())
     cni = CniServer(settings.cni_socket, Enrolment(registry, cycle))
+    keeper = None
+    if settings.cni_conf_dir is not None:
+        plugin = build_root() / "cni" / "tidegate"
+        where = (settings.cni_conf_dir, settings.cni_bin_dir, settings.cni_socket, plugin, settings.cni_conflist)
+        keeper = Keeper(NodeCni(*where))
 
     # What people and programs may know
     views = Views(
@@ -106,6 +113,7 @@ async def serve(settings: Settings) -> None:
         ads=ads,
         envoy=envoy,
         sources=settings.config,
+        cni=keeper.kept if keeper else None,
     )
     metrics = CollectorRegistry()
     metrics.register(
@@ -161,6 +169,7 @@ async def serve(settings: Settings) -> None:
             "cycle": cycle.run(),
             "envoy": envoy.run(),
             "flows": flows,
+            **({"cni": keeper.run()} if keeper else {}),
             "stop": stop.wait(),
         }.items()
     }
@@ -174,7 +183,7 @@ async def serve(settings: Settings) -> None:
         log.info("stopping: pinned programs stay, live connections have %.0f s", settings.drain_seconds)
         await cni.stop()
         for task in tasks:
-            if task.get_name() in ("cycle", "config", "stop"):
+            if task.get_name() in ("cycle", "config", "cni", "stop"):
                 task.cancel()
         await envoy.stop(settings.drain_seconds)
         await asyncio.to_thread(relay.stop, settings.drain_seconds)

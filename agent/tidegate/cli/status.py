@@ -50,6 +50,9 @@ def _print(node: dict[str, Any]) -> None:
         + (f", last exit {envoy['last_exit']}" if envoy["last_exit"] else "")
         + f", holds {', '.join(envoy['capabilities']) or 'no capability'}"
     )
+    cni = node.get("cni")
+    if cni:
+        print(f"  cni     {cni['problem'] or 'chained in ' + cni['conflist']}, repaired {cni['repairs']} times")
     print(
         f"  config  revision {node['applied']['revision']}, generation {node['applied']['generation']}, "
         f"{len(config['problems'])} problems"

@@ -134,7 +134,11 @@ class _Explainer:
             if service is not None:
                 addresses = service.addresses
                 if service.headless:
-                    ready = [p for p in self._registry.selected(service) if p.ready or service.publish_not_ready]
+                    ready = [
+                        p
+                        for p in self._registry.selected(service)
+                        if self._registry.ready(p) or service.publish_not_ready
+                    ]
                     addresses = tuple(a for p in ready for a in self._registry.addresses(p))
                 return service, (addresses[0] if addresses else None)
         return None, None

@@ -12,6 +12,7 @@ from tidegate.bpf.capabilities import held, why
 from tidegate.bpf.datapath import Datapath
 from tidegate.compile.explain import explain
 from tidegate.dataplane.cycle import Cycle
+from tidegate.enroll.keeper import Kept
 from tidegate.envoy.supervisor import EnvoySupervisor
 from tidegate.model.http import HttpRequest
 from tidegate.model.mesh import MeshConfig
@@ -39,6 +40,7 @@ class Views:
         envoy: EnvoySupervisor,
         sources: Sequence[str] = (),
         clock: Clock | None = None,
+        cni: Callable[[], Kept] | None = None,
     ) -> None:
         self._node = node
         self._life = life
@@ -51,6 +53,7 @@ class Views:
         self._sources = sources
         self._clock = clock or SystemClock()
         self._began = self._clock.monotonic()
+        self._cni = cni
 
     def unhealthy(self) -> list[str]:
         """Why this node is not well; empty when it is."""
@@ -62,6 +65,8 @@ class Views:
             reasons.append("the first configuration is not in force yet")
         if self._envoy.status().state != "running":
             reasons.append(f"envoy is {self._envoy.status().state}")
+        if self._cni is not None and self._cni().problem:
+            reasons.append(f"cni: {self._cni().problem}")
         for name, applier in status.appliers.items():
             if applier.failures:
                 reasons.append(f"{name}: {len(applier.failures)} items failed, first: {applier.failures[0].item}")
@@ -103,6 +108,7 @@ class Views:
                 "adopted": envoy.adopted,
                 "xds": self._xds(),
             },
+            "cni": asdict(self._cni()) if self._cni else None,
             "kernel": {
                 "adopted": self._datapath.adopted,
                 "pods": len(self._datapath.pods()),
