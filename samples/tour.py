@@ -5,6 +5,7 @@ Uses the same commands that a user would type and prints each of them, so that a
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import re
@@ -202,7 +203,7 @@ def no_packet_filter() -> tuple[bool, str]:
     return rules == 0, f"{rules} iptables rules in {len(list(Path('/run/netns').iterdir()))} network namespaces"
 
 
-def drive(tour: Tour) -> None:
+def drive(tour: Tour, patience: float) -> None:
     tour.check("HTTP reaches the service and carries the client pod's address", client_address)
     tour.check("plain TCP keeps the client pod's address", plain_tcp)
     tour.check("75/25 split between reviews v1 and v2", split)
@@ -230,12 +231,15 @@ def drive(tour: Tour) -> None:
     tidegate("lab", "delete", "-f", NETWORKING / "ratings-abort.yaml")
     tour.check("explain names file and line of the rule", explained)
     tour.check("broken YAML is refused with file and line, and changes nothing", broken)
-    tour.check("kill -9 of Envoy", lambda: killed("envoy", 4.0))
-    tour.check("kill -9 of the agent", lambda: killed("agent", 6.0))
+    tour.check("kill -9 of Envoy", lambda: killed("envoy", 4.0 * patience))
+    tour.check("kill -9 of the agent", lambda: killed("agent", 6.0 * patience))
     tour.check("no packet filter was used", no_packet_filter)
 
 
 def main() -> int:
+    parser = argparse.ArgumentParser(description="Start the lab with bookinfo and show what it does.")
+    parser.add_argument("--patience", type=float, default=1.0, help="multiplies the limits for recovery")
+    patience: float = parser.parse_args().patience
     once = os.environ.get("ONCE") == "1"
     start = time.monotonic()
     print(
@@ -252,7 +256,7 @@ def main() -> int:
     print(f"  up after {time.monotonic() - start:.1f} s\n\nwhat the traffic of ordinary pods shows:", flush=True)
     tour = Tour()
     try:
-        drive(tour)
+        drive(tour, patience)
         exposed = tidegate(
             "lab", "expose", "svc/productpage", str(PORT), *(() if once else ("--port", str(PORT)))
         ).stdout.strip()
