@@ -24,7 +24,7 @@ IMAGE = "localhost/host:1"
 REPOSITORY = Path(__file__).resolve().parents[2]
 PLUGINS = Path("/usr/lib/cni")
 _HOLD = "mount --make-rprivate / && umount -R /sys/fs/cgroup && mount -t cgroup2 cgroup2 /sys/fs/cgroup && \
-mount -t tmpfs tmpfs /run/netns && echo ready && exec sleep infinity"
+mount -t tmpfs tmpfs /var/lib && mount -t tmpfs tmpfs /run && mkdir /run/netns && echo ready && exec sleep infinity"
 
 
 def confined() -> list[str]:
@@ -52,7 +52,6 @@ class ContainerNode:
             path.mkdir()
         self._write_configuration(subnet)
         hold = ["unshare", "--mount", "--", "sh", "-ec", _HOLD]
-        Path("/run/netns").mkdir(exist_ok=True)
         self._holder = subprocess.Popen(hold, stdout=subprocess.PIPE)
         assert self._holder.stdout is not None
         assert self._holder.stdout.readline() == b"ready\n"
