@@ -21,6 +21,12 @@ test: setup ## every suite that this machine can run
 	done; \
 	$(PY) tests/support/closing_line.py $(RESULTS) $(SUITES) after
 
+# Breaks the product on purpose, one mutant at a time (tests/mutants), and sees its tests fail: no part of `make test`,
+# which only checks that the table fits the tree (tests/unit/test_mutants.py).
+ONLY ?=
+test-mutants: setup ## each deliberate breakage turns its tests red (ONLY="name other-*"; half an hour)
+	$(PY) -m tests.mutants $(foreach name,$(ONLY),'$(name)')
+
 C_SOURCES := $(wildcard agent/fastpath/*.[ch] bpf/*.[ch] bpf/*/*.[ch] cni/*.[ch] tests/bench/*.[ch])
 lint: setup ## ruff, mypy --strict, warnings of both C compilers are errors in build
 	$(VENV)/bin/ruff check .

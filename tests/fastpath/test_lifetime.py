@@ -130,6 +130,29 @@ async def test_many_connections_at_once_in_bounded_memory(mesh: Mesh) -> None:
     await mesh.closed(CloseReason.OK, count)
 
 
+async def test_a_connection_that_ended_costs_nothing(mesh: Mesh) -> None:
+    """No descriptor, and less memory than its record: 500 at a time, so that all but the first reuse what was there."""
+    batch, batches = 500, 8
+    with mesh.server.listen(SERVER4) as listener:
+        mesh.publish(service(listener.getsockname()))
+        seen = []
+        for _ in range(batches):
+            for _ in range(batch):
+                client, server = await mesh.pair(listener)
+                client.close()
+                assert await asyncio.get_running_loop().sock_recv(server, 1) == b""
+                server.close()
+            await mesh.closed(CloseReason.OK, batch)
+            await until(lambda: mesh.engine.stats().active == 0, "connections to end")
+            for each in (mesh, mesh.client):
+                each.close_sockets()
+            mesh.forget()
+            seen.append((resident(), descriptors()))
+    grown, opened = (last - first for first, last in zip(seen[1], seen[-1], strict=True))
+    assert opened == 0
+    assert grown < batch * (batches - 2) * 128, seen
+
+
 @pytest.mark.parametrize("mesh", [{"workers": 4}], indirect=True)
 async def test_long_lived_connections_spread_over_workers(mesh: Mesh) -> None:
     """One at a time, so that the first worker in the kernel's order is always idle and takes each of them."""

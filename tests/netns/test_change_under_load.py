@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import time
 
 import pytest
@@ -40,8 +41,27 @@ def test_a_change_is_in_force_within_a_second_and_nothing_fails(web_lab: Lab, mo
     assert (got["failed"], set(got["statuses"])) == (0, {"200"}), (got["failures"], err)
     seen = [tuple(change) for change in got["changes"]]
     for when, subset in written:
-        after = next(at for at, version in seen if at >= when and version == subset)
+        after = next((at for at, version in seen if at >= when and version == subset), None)
+        assert after is not None, f"{subset} was never seen"
         assert after - when <= 1.0, f"{subset} took {after - when:.2f} s"
+    web_lab.delete(web_lab.run_dir / "applied-by-test.yaml")
+
+
+def test_apply_returns_when_the_change_is_in_force(web_lab: Lab) -> None:
+    """Whoever asks after `lab apply` gets the new rule, however busy the agent was meanwhile."""
+    agent = web_lab.status()["agent"]["pid"]
+    for subset in ("v2", "v1", "v2", "v1"):
+        os.kill(agent, signal.SIGSTOP)  # a slow agent: it goes on only when apply has been waiting for a moment
+        path = web_lab.run_dir / "applied-by-test.yaml"
+        path.write_text(RULE.format(subset=subset))
+        applying = web_lab.start_command("lab", "apply", "-f", path)
+        try:
+            with pytest.raises(subprocess.TimeoutExpired):
+                applying.wait(1.0)
+        finally:
+            os.kill(agent, signal.SIGCONT)
+        assert applying.wait(20) == 0
+        assert web_lab.ask("client", "http://web/", "--count", "5")["versions"] == {subset: 5}
     web_lab.delete(web_lab.run_dir / "applied-by-test.yaml")
 
 

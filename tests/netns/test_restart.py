@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import time
 
 from tests.support.eventually import SLOWDOWN, eventually
@@ -46,3 +47,23 @@ def test_killed_envoy_is_back_within_two_seconds(web_lab: Lab) -> None:
     assert after["restarts"] == before["restarts"] + 1
     # Only a parent learns an exit status: an Envoy that was adopted from a killed agent is just gone.
     assert after["last_exit"] in ("gone", "signal SIGKILL")
+
+
+def test_status_is_unhealthy_while_envoy_is_silent(web_lab: Lab) -> None:
+    """Exit code and words; a stopped process is silent for as long as the test likes."""
+    status = ["status", "--run-dir", web_lab.node_dirs()[0]]
+    assert web_lab.tidegate(*status, check=False).returncode == 0
+    pid = web_lab.status()["envoy"]["pid"]
+    os.kill(pid, signal.SIGSTOP)
+    try:
+
+        def unhealthy() -> subprocess.CompletedProcess[str] | None:
+            told = web_lab.tidegate(*status, check=False)
+            return told if told.returncode else None
+
+        told = eventually(unhealthy, "unhealthy", timeout=15)
+        assert told is not None
+        assert (told.returncode, "UNHEALTHY: envoy is unresponsive" in told.stdout) == (1, True), told.stdout
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    eventually(lambda: web_lab.tidegate(*status, check=False).returncode == 0, "healthy again", timeout=10)

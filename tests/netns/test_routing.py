@@ -39,7 +39,7 @@ def test_http_reaches_the_service_and_names_the_client(web_lab: Lab) -> None:
     for family in ("4", "mapped", "6", "v6only"):
         got = web_lab.ask("client", "http://web/", "--family", family)
         assert got["status"] == 200
-        assert got["body"]["headers"]["x-forwarded-for"] == web_lab.address("default/client", family)
+        assert got["body"]["headers"].get("x-forwarded-for") == web_lab.address("default/client", family)
     assert web_lab.metric("tidegate_verdicts_total", reason="redirect_envoy") == before + 4
 
 
@@ -78,7 +78,9 @@ def test_end_user_jason_gets_v2_and_nobody_else_does(web_lab: Lab, route: Route)
     - {to("v1")}
 """)
     assert web_lab.ask("client", "http://web/", "--count", "100", "-H", "end-user: jason")["versions"] == {"v2": 100}
-    assert web_lab.ask("client", "http://web/", "--count", "100", "-H", "end-user: jaso")["versions"] == {"v1": 100}
+    for other in ("jaso", "jasonx", "xjason"):
+        got = web_lab.ask("client", "http://web/", "--count", "100", "-H", f"end-user: {other}")
+        assert got["versions"] == {"v1": 100}, other
     assert web_lab.ask("client", "http://web/", "--count", "100")["versions"] == {"v1": 100}
 
 
@@ -111,7 +113,7 @@ def test_redirect(web_lab: Lab, route: Route) -> None:
       redirect: { uri: /new, authority: elsewhere.example, redirectCode: 302 }
 """)
     got = web_lab.ask("client", "http://web/old")
-    assert (got["status"], got["headers"]["location"]) == (302, "http://elsewhere.example/new")
+    assert (got["status"], got["headers"].get("location")) == (302, "http://elsewhere.example/new")
 
 
 def test_rewrite(web_lab: Lab, route: Route) -> None:
@@ -174,9 +176,9 @@ def test_header_operations(web_lab: Lab, route: Route) -> None:
 """)
     got = web_lab.ask("client", "http://web/", "-H", "x-set: old", "-H", "x-gone: here")
     assert got["body"]["headers"]["x-set"] == "new"
-    assert got["body"]["headers"]["x-add"] == "more"
+    assert got["body"]["headers"].get("x-add") == "more"
     assert "x-gone" not in got["body"]["headers"]
-    assert got["headers"]["x-answer"] == "42"
+    assert got["headers"].get("x-answer") == "42"
     assert "content-type" not in got["headers"]
 
 
@@ -196,3 +198,12 @@ spec:
         assert (got["status"], got["headers"].get("x-routed")) == (200, "yes")
     finally:
         web_lab.delete(web_lab.run_dir / "applied-by-test.yaml")
+
+
+def test_the_pod_that_a_client_chose_behind_a_headless_name_answers(web_lab: Lab) -> None:
+    """What a headless name stands for are pods, and who resolves it has chosen one of them."""
+    pods = {name: pod["ip"] for name, pod in web_lab.pods().items() if "/web-v" in name}
+    assert len(pods) == 2
+    for name, address in pods.items():
+        got = web_lab.ask("client", f"http://{address}:8080/", "--count", "20", "--fresh")
+        assert got["versions"] == {name.partition("/web-")[2][:2]: 20}, got

@@ -68,6 +68,12 @@ class Lab:
         value: dict[str, Any] = json.loads(done.stdout)
         return value
 
+    def dial(self, pod: str, host: str, port: int, family: str = "4", namespace: str = "default") -> dict[str, Any]:
+        """Connect and ask the server what it sees (probe.py dial). Raises AssertionError if that does not work."""
+        seen = self.probe(pod, "dial", host, str(port), "--family", family, namespace=namespace)
+        assert "error" not in seen, f"{pod} to {host} port {port} ({family}): {seen}"
+        return seen
+
     def ask(self, pod: str, url: str, *options: str, namespace: str = "default") -> dict[str, Any]:
         """Run tests/support/ask.py in a pod and read its JSON."""
         done = self.exec(pod, "/usr/bin/python3", ASK, url, *options, namespace=namespace)
@@ -83,6 +89,15 @@ class Lab:
             stderr=subprocess.PIPE,
             text=True,
         )
+
+    def start_command(self, *args: str | Path) -> subprocess.Popen[str]:
+        """Start the CLI and go on."""
+        quiet = subprocess.DEVNULL
+        return subprocess.Popen([TIDEGATE, *args], env=self.env, stdout=quiet, stderr=quiet, text=True)
+
+    def start_on_node(self, node: str, *command: str | Path) -> subprocess.Popen[str]:
+        """Start a command on a node, outside of any pod, and go on."""
+        return self.start_command("lab", "node-exec", node, "--", *command)
 
     def pods(self) -> dict[str, dict[str, Any]]:
         """lab pods by namespace/name."""

@@ -82,12 +82,17 @@ def plain(address: str) -> str:
     return address.removeprefix("::ffff:")
 
 
+def resolved(host: str, port: int, family: str) -> str:
+    """The address that a socket of this family dials for a name."""
+    kind = socket.AF_INET if family in ("4", "mapped") else socket.AF_INET6
+    return str(socket.getaddrinfo(host, port, kind, socket.SOCK_STREAM)[0][4][0])
+
+
 def connect(host: str, port: int, family: str, timeout: float = 5.0) -> socket.socket:
     """Connect as an application would: 4, 6 (dual-stack socket), mapped (v4 over an AF_INET6 socket) or v6only."""
-    kind = socket.AF_INET if family in ("4", "mapped") else socket.AF_INET6
-    address = socket.getaddrinfo(host, port, kind, socket.SOCK_STREAM)[0][4]
+    address: tuple[str, int] | tuple[str, int, int, int] = (resolved(host, port, family), port)
     if family == "mapped":
-        address = ("::ffff:" + str(address[0]), port, 0, 0)
+        address = ("::ffff:" + address[0], port, 0, 0)
     sock = socket.socket(socket.AF_INET if family == "4" else socket.AF_INET6, socket.SOCK_STREAM)
     sock.settimeout(timeout)
     if family == "v6only":
@@ -101,6 +106,7 @@ def dial(host: str, port: int, family: str) -> dict[str, object]:
     try:
         with connect(host, port, family) as sock:
             seen = {"peer": plain(sock.getpeername()[0]), "peer_port": sock.getpeername()[1]}
+            seen["dialled"] = resolved(host, port, family)
             seen["sock"] = plain(sock.getsockname()[0])
             sock.sendall(b"who\n")
             return {**seen, "server": json.loads(sock.makefile().readline())}

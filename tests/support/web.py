@@ -38,7 +38,7 @@ class Handler(BaseHTTPRequestHandler):
                 "pod": socket.gethostname(),
                 "method": self.command,
                 "path": self.path,
-                "headers": {key.lower(): value for key, value in self.headers.items()},
+                "headers": {key.lower(): ",".join(self.headers.get_all(key, [])) for key in self.headers},
                 "peer": self.client_address[0].removeprefix("::ffff:"),
                 "tries": seen[query.get("key", "")],
             }

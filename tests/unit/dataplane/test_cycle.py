@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from ipaddress import ip_address
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 from tests.support.configs import ENROLLED, config_of, pod, service
 
 from tidegate.bpf.records import PodRow
+from tidegate.compile.listeners import listener_name
 from tidegate.dataplane.cycle import Cycle
 from tidegate.errors import Rejected
 from tidegate.model.mesh import MeshConfig
@@ -18,7 +19,7 @@ from tidegate.model.names import WorkloadId
 from tidegate.model.net import IPAddress
 from tidegate.model.snapshot import EnvoyResource, L4Service, Tier
 from tidegate.model.status import Failure, Status
-from tidegate.model.workload import Sandbox
+from tidegate.model.workload import Capture, Sandbox
 from tidegate.runtime.latest import Latest
 
 T = TypeVar("T")
@@ -27,6 +28,12 @@ CONFIG = config_of(
     service("db", "tcp:5432", ips="10.96.0.5"),
     pod("db", "app: db", "10.0.0.2"),
     pod("client", "app: client", "10.0.0.1"),
+)
+WITH_HTTP = config_of(
+    ENROLLED,
+    service("web", "http:80", ips="10.96.0.6"),
+    pod("web", "app: web", "10.0.0.3"),
+    pod("client", "app: client"),
 )
 # A path that is no network namespace: opening listeners there fails, as for a pod that died between ADD and now.
 GONE = Sandbox(WorkloadId("default", "client"), "c1", "/nonexistent/netns", 42, (ip_address("10.0.0.1"),))
@@ -88,8 +95,9 @@ class Relay:
 
 
 class Envoy:
-    def __init__(self, answers: bool = True) -> None:
+    def __init__(self, answers: bool = True, rejected: Sequence[Failure] = ()) -> None:
         self.answers = answers
+        self._rejected = rejected
 
     async def publish(self, generation: int, resources: Mapping[str, Mapping[str, EnvoyResource]]) -> None:
         pass
@@ -98,14 +106,21 @@ class Envoy:
         return self.answers
 
     def rejected(self) -> Sequence[Failure]:
-        return ()
+        return self._rejected
 
 
 def in_netns(_fd: int, fn: Callable[[], T]) -> T:
     return fn()
 
 
-async def one_pass(tables: Tables, relay: Relay, envoy: Envoy, config: MeshConfig, *sandboxes: Sandbox) -> Status:
+async def one_pass(
+    tables: Tables,
+    relay: Relay,
+    envoy: Envoy,
+    config: MeshConfig,
+    *sandboxes: Sandbox,
+    inside: Callable[[int, Callable[[], Any]], Any] = in_netns,
+) -> Status:
     latest: Latest[MeshConfig | None] = Latest(None)
     cycle = Cycle(
         node="n",
@@ -113,7 +128,7 @@ async def one_pass(tables: Tables, relay: Relay, envoy: Envoy, config: MeshConfi
         tables=tables,
         relay=relay,
         envoy=envoy,
-        in_netns=in_netns,
+        in_netns=inside,
         captured=lambda _: None,
     )
     cycle.set_sandboxes(sandboxes)
@@ -176,6 +191,26 @@ async def test_a_refusing_fast_path_does_not_hold_up_the_rest(refusal: Exception
 async def test_a_silent_envoy_is_reported() -> None:
     status = await one_pass(Tables(), Relay(), Envoy(answers=False), CONFIG)
     assert "no answer" in status.appliers["envoy"].failures[0].reason
+
+
+async def test_what_envoy_refuses_is_reported_with_its_source() -> None:
+    failure = Failure("web.default.svc.cluster.local:80", "envoy: no such thing", ("VirtualService default/web",))
+    status = await one_pass(Tables(), Relay(), Envoy(rejected=[failure]), CONFIG)
+    assert status.appliers["envoy"].failures == (failure,)
+
+
+async def test_a_pod_whose_listener_envoy_refuses_is_not_captured() -> None:
+    """It would lose its HTTP: nobody listens where its connections are sent."""
+    # With Envoy's ports of an earlier life nothing has to be done inside of the namespace but to prepare its lo.
+    ports = Capture(envoy4=5, envoy6=6)
+    here = Sandbox(WorkloadId("default", "client"), "c1", "/proc/self/ns/net", 42, (ip_address("10.0.0.1"),), ports)
+    listener = listener_name(here)
+    tables = Tables()
+    refusing = Envoy(rejected=[Failure(listener, "envoy: cannot bind")])
+    status = await one_pass(tables, Relay(), refusing, WITH_HTTP, here, inside=lambda _fd, _fn: True)
+    expected = (here.id, "failed", f"Envoy rejected {listener}, see status of envoy")
+    assert [(p.id, p.state, p.reason) for p in status.pods] == [expected]
+    assert tables.rows == {}
 
 
 async def test_an_error_nobody_thought_of_does_not_end_the_agent() -> None:

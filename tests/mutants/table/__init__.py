@@ -1,0 +1,15 @@
+"""The table of mutants, one module per group of promises."""
+
+from __future__ import annotations
+
+from tests.mutants.mutant import Group
+from tests.mutants.table import change, interception, node, observing, relay, routing
+
+GROUPS: tuple[Group, ...] = (
+    *interception.GROUPS,
+    *routing.GROUPS,
+    *change.GROUPS,
+    *relay.GROUPS,
+    *node.GROUPS,
+    *observing.GROUPS,
+)

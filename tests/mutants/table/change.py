@@ -1,0 +1,366 @@
+"""A change of configuration, a broken document, the death of the agent or of Envoy."""
+
+from __future__ import annotations
+
+from tests.mutants.mutant import Group, Mutant
+
+UNDER_LOAD = "tests/netns/test_change_under_load.py"
+IN_FORCE = f"{UNDER_LOAD}::test_a_change_is_in_force_within_a_second_and_nothing_fails"
+REFUSED = f"{UNDER_LOAD}::test_broken_yaml_is_reported_with_its_line_and_changes_nothing"
+LAST_GOOD = f"{UNDER_LOAD}::test_a_document_that_breaks_under_a_running_agent_keeps_its_last_good_version"
+RESTART = "tests/netns/test_restart.py"
+ADOPTS = f"{RESTART}::test_killed_agent_comes_back_and_adopts"
+UNNOTICED = f"{RESTART}::test_http_does_not_notice_a_killed_agent"
+ENVOY_BACK = f"{RESTART}::test_killed_envoy_is_back_within_two_seconds"
+CYCLE = "agent/tidegate/dataplane/cycle.py"
+SUPERVISOR = "agent/tidegate/envoy/supervisor.py"
+SESSION = "agent/tidegate/xds/session.py"
+
+_CHANGE = Group(
+    "a YAML change is in force within 1 s, with zero failed requests under a steady 200 rps",
+    (
+        Mutant(
+            "change-applied-late",
+            "a change is in force only after a second and a half",
+            CYCLE,
+            "                self._wake.clear()\n                config = self._config.value\n",
+            "                await asyncio.sleep(1.5)\n                self._wake.clear()\n"
+            "                config = self._config.value\n",
+            (f"{IN_FORCE}[kept-alive]",),
+        ),
+        Mutant(
+            "changes-seen-late",
+            "the file source looks at the directory only every two seconds",
+            "agent/tidegate/config/files.py",
+            "_SETTLE_S = 0.04",
+            "_SETTLE_S = 1.2",
+            (f"{IN_FORCE}[kept-alive]",),
+        ),
+        Mutant(
+            "listeners-replaced-not-updated",
+            "each change takes every listener away before the new one is there",
+            CYCLE,
+            "        await self._envoy.publish(generation, snapshot.envoy)\n",
+            "        await self._envoy.publish(generation, {kind: {} for kind in snapshot.envoy})\n"
+            "        await asyncio.sleep(0.3)\n"
+            "        await self._envoy.publish(generation, snapshot.envoy)\n",
+            (f"{IN_FORCE}[fresh]",),
+        ),
+        Mutant(
+            "clusters-removed-before-their-routes",
+            "a cluster goes while routes in force still lead to it: requests fail with 503",
+            SESSION,
+            "remove = self._unused_clusters() if kind == CLUSTERS else watch.surplus()",
+            "remove = watch.surplus()",
+            ("tests/netns/test_envoy_serves.py::test_replacing_clusters_under_traffic_fails_no_request",),
+        ),
+        Mutant(
+            "routes-before-their-clusters",
+            "a route moves before the cluster that it leads to is there: requests fail with 503",
+            SESSION,
+            "            if kind in (LISTENERS, ROUTES) and not self._upstreams_ready():\n",
+            "            if False:\n",
+            (
+                "tests/netns/test_envoy_serves.py::test_replacing_clusters_under_traffic_fails_no_request",
+                "tests/unit/xds/test_order.py",
+            ),
+        ),
+        Mutant(
+            "endpoints-not-repeated",
+            "a changed cluster waits for endpoints that nobody sends again, and changes hang",
+            SESSION,
+            "                self._repeat_awaited(push)\n",
+            "",
+            ("tests/netns/test_envoy_serves.py",),
+        ),
+        Mutant(
+            "apply-does-not-wait-for-the-agents",
+            "`lab apply` returns before the change is in force on every node",
+            "agent/tidegate/lab/lab.py",
+            "        await self.agents.wait_applied(self._directory.revision, max(1.0, deadline - clock()))\n",
+            "",
+            (f"{UNDER_LOAD}::test_apply_returns_when_the_change_is_in_force",),
+        ),
+        Mutant(
+            "generation-told-before-envoy-answers",
+            "status calls a generation applied before Envoy has it",
+            CYCLE,
+            "        answered = await self._envoy.wait_applied(generation, ENVOY_ANSWER_SECONDS)\n",
+            "        answered = True\n",
+            (
+                f"{UNDER_LOAD}::test_apply_returns_when_the_change_is_in_force",
+                "tests/unit/dataplane/test_cycle.py::test_a_silent_envoy_is_reported",
+            ),
+        ),
+        Mutant(
+            "old-destinations-stay",
+            "a Service that is gone is captured for ever",
+            "agent/tidegate/dataplane/kernel.py",
+            "    for address, port in plan.remove:\n",
+            "    for address, port in ():\n",
+            ("tests/unit/dataplane/test_cycle.py::test_destinations_reach_the_kernel_and_strangers_leave_it",),
+        ),
+    ),
+)
+
+_BROKEN = Group(
+    "a broken YAML is reported with file and line and changes nothing",
+    (
+        Mutant(
+            "broken-document-replaces-the-good-one",
+            "a document that breaks takes its rule out of force",
+            "agent/tidegate/config/store.py",
+            "            elif document.failed and key in self._good:\n",
+            "            elif False:\n",
+            (LAST_GOOD,),
+        ),
+        Mutant(
+            "last-good-forgotten-over-a-restart",
+            "after a restart of the agent a broken document's last good version is not in force any more",
+            "agent/tidegate/config/merge.py",
+            "    store.merge(last_good.seed())\n",
+            "    last_good.seed()\n",
+            (LAST_GOOD,),
+        ),
+        Mutant(
+            "problems-missing-in-status",
+            "status does not show what is wrong with the configuration",
+            "agent/tidegate/observe/views.py",
+            '{"problems": [asdict(p) for p in config.problems] if config else []}',
+            '{"problems": []}',
+            (LAST_GOOD,),
+        ),
+        Mutant(
+            "broken-line-lost",
+            "an error names the first line of the document instead of its own",
+            "agent/tidegate/config/schema.py",
+            "        line = line_of(place, below) if below else place.line\n",
+            "        line = 1\n",
+            (REFUSED,),
+        ),
+        Mutant(
+            "unknown-fields-accepted",
+            "a misspelt field is taken for nothing",
+            "agent/tidegate/config/schema.py",
+            '                report.error(data, key, f"unknown field{suggestion(key, known)}")\n',
+            '                report.warning(data, key, f"unknown field{suggestion(key, known)}")\n',
+            (REFUSED,),
+        ),
+        Mutant(
+            "apply-does-not-validate",
+            "`lab apply` puts a broken document into force",
+            "agent/tidegate/lab/daemon.py",
+            "            validate(files)\n",
+            "",
+            (REFUSED,),
+        ),
+        Mutant(
+            "a-broken-document-hides-the-others",
+            "one broken document takes the rest of its file with it",
+            "agent/tidegate/config/store.py",
+            "            if document.value is not None:\n",
+            "            bad = {file.path for file in loaded.files if file.problems}\n"
+            "            if document.value is not None and path not in bad:\n",
+            ("tests/unit/config/test_store.py", "tests/unit/config/test_files.py"),
+        ),
+    ),
+)
+
+_AGENT = Group(
+    "kill -9 of the agent: comes back, adopts, pods work again within 3 s without re-creation; reported in status",
+    (
+        Mutant(
+            "agent-not-restarted",
+            "nobody starts a killed agent again",
+            "agent/tidegate/lab/agents.py",
+            "            self.pid = None\n            if self._stopping:\n",
+            "            self.pid = None\n            if True:\n",
+            (ADOPTS,),
+        ),
+        Mutant(
+            "agent-restarted-late",
+            "a killed agent is started again only after five seconds",
+            "agent/tidegate/lab/agents.py",
+            "backoff = Backoff(0.2, 5.0)",
+            "backoff = Backoff(5.0, 5.0)",
+            (ADOPTS,),
+        ),
+        Mutant(
+            "pinned-state-thrown-away",
+            "a new agent starts with empty kernel tables",
+            "agent/tidegate/bpf/datapath.py",
+            "kept = bool(names(pins.maps)) and maps_fit(pins, objects)",
+            "kept = False",
+            (ADOPTS,),
+        ),
+        Mutant(
+            "hooks-not-adopted",
+            "a new agent detaches the hooks and attaches new ones: for a moment nothing is captured",
+            "agent/tidegate/bpf/attach.py",
+            "        if adopted is not None:\n            return adopted\n",
+            "",
+            (ADOPTS,),
+        ),
+        Mutant(
+            "hooks-exchanged-for-nothing",
+            "a new agent replaces programs that are the same as its own",
+            "agent/tidegate/bpf/attach.py",
+            "if tag == program.tag and map_ids & shared == program.map_ids & shared:",
+            "if False:",
+            ("tests/bpf/test_adopt.py::test_killed_loader_leaves_capture_working_and_is_adopted",),
+        ),
+        Mutant(
+            "registry-forgets",
+            "a new agent does not know the pods that it had: they are captured no more",
+            "agent/tidegate/app.py",
+            "    cycle.set_sandboxes(registry.load())\n",
+            "    cycle.set_sandboxes(())\n",
+            (ADOPTS,),
+        ),
+        Mutant(
+            "records-not-written",
+            "what the CNI plugin told the agent is not kept on disk",
+            "agent/tidegate/enroll/registry.py",
+            "            self._records.write(added.sandbox)\n",
+            "",
+            ("tests/unit/enroll/test_registry.py",),
+        ),
+        Mutant(
+            "envoys-ports-change",
+            "a new agent gives every pod's Envoy listener another port: HTTP stops for a moment",
+            "agent/tidegate/dataplane/capture.py",
+            "        if not envoy4:\n",
+            "        if True:\n",
+            (UNNOTICED,),
+        ),
+        Mutant(
+            "envoy-dies-with-the-agent",
+            "Envoy is not adopted but replaced",
+            SUPERVISOR,
+            "self._process = await self._adopt(digest)",
+            'self._process = await self._adopt("")',
+            (ADOPTS, UNNOTICED),
+        ),
+        Mutant(
+            "nothing-known-is-taken-for-empty",
+            "an agent without a first configuration takes all pods out of the mesh",
+            CYCLE,
+            "                if config is None:\n                    continue\n",
+            "                if config is None:\n                    config = MeshConfig()\n",
+            ("tests/unit/dataplane/test_cycle.py::test_nothing_is_touched_before_the_first_configuration",),
+        ),
+        Mutant(
+            "agent-restarts-not-counted",
+            "status does not say how often the agent was started",
+            "agent/tidegate/observe/life.py",
+            'life = Life(int(before["starts"]) + 1, previous)',
+            'life = Life(int(before["starts"]) or 1, previous)',
+            (ADOPTS,),
+        ),
+        Mutant(
+            "kill-reported-as-stop",
+            "status calls a killed agent stopped",
+            "agent/tidegate/observe/life.py",
+            'False: "killed"',
+            'False: "stopped"',
+            (ADOPTS,),
+        ),
+        Mutant(
+            "adoption-not-reported",
+            "status says that kernel programs were loaded anew when they were adopted",
+            "agent/tidegate/observe/views.py",
+            '"adopted": self._datapath.adopted,',
+            '"adopted": False,',
+            (ADOPTS,),
+        ),
+    ),
+)
+
+_ENVOY = Group(
+    "kill -9 of Envoy: back within 2 s, reported in status",
+    (
+        Mutant(
+            "envoy-not-restarted",
+            "nobody starts a killed Envoy again",
+            SUPERVISOR,
+            "                await self._pause(delay)\n",
+            "                await self._wake.wait()\n",
+            (ENVOY_BACK,),
+        ),
+        Mutant(
+            "envoy-restarted-late",
+            "a killed Envoy is started again only after three seconds",
+            SUPERVISOR,
+            "                await self._pause(delay)\n",
+            "                await self._pause(delay + 3)\n",
+            (ENVOY_BACK,),
+        ),
+        Mutant(
+            "envoy-restarts-not-counted",
+            "status does not say that Envoy was restarted",
+            SUPERVISOR,
+            "                self._restarts += 1\n",
+            "",
+            (ENVOY_BACK,),
+        ),
+        Mutant(
+            "envoys-end-not-reported",
+            "status does not say how Envoy ended",
+            "agent/tidegate/observe/views.py",
+            '"last_exit": envoy.last_exit,',
+            '"last_exit": "",',
+            (ENVOY_BACK,),
+        ),
+        Mutant(
+            "restarted-envoy-gets-nothing",
+            "an Envoy that starts anew gets no configuration until something changes",
+            "agent/tidegate/xds/server.py",
+            "        if self._image is not None:\n            stream.publish(self._image)\n",
+            "",
+            (ENVOY_BACK, "tests/netns/test_envoy_lives.py::test_a_killed_envoy_serves_again_within_two_seconds"),
+        ),
+    ),
+)
+
+_NACK = Group(
+    "what Envoy refuses shows in status with its source object",
+    (
+        Mutant(
+            "nack-not-in-status",
+            "status is healthy although Envoy refused a resource",
+            "agent/tidegate/xds/server.py",
+            "        return broken + tuple(rejection for watch in watches for rejection in watch.withheld())\n",
+            "        return broken\n",
+            ("tests/netns/test_envoy_refusals.py::test_the_guilty_one_is_named_and_its_last_good_content_serves",),
+        ),
+        Mutant(
+            "nack-without-its-source",
+            "status does not say which document a refused resource comes from",
+            "agent/tidegate/xds/server.py",
+            'f"{n.by}: {n.detail}", tuple(str(o) for o in n.origins))',
+            'f"{n.by}: {n.detail}", ())',
+            (
+                "tests/netns/test_envoy_refusals.py::test_the_guilty_one_is_named_and_its_last_good_content_serves",
+                "tests/unit/xds/test_server.py::test_a_refusal_shows_with_its_origin",
+            ),
+        ),
+        Mutant(
+            "nack-does-not-reach-the-agents-status",
+            "the agent's status leaves out what its xDS server knows to be refused",
+            CYCLE,
+            "rejected + silent)",
+            "silent)",
+            ("tests/unit/dataplane/test_cycle.py",),
+        ),
+        Mutant(
+            "refused-listener-counts-as-enrolled",
+            "a pod whose listener Envoy refused is captured all the same and loses its HTTP",
+            CYCLE,
+            "            elif plan.listener in rejected:\n",
+            "            elif False:\n",
+            ("tests/unit/dataplane/test_cycle.py",),
+        ),
+    ),
+)
+
+GROUPS = (_CHANGE, _BROKEN, _AGENT, _ENVOY, _NACK)

@@ -1,0 +1,287 @@
+"""CNI, the lab and its leftovers."""
+
+from __future__ import annotations
+
+from tests.mutants.mutant import Group, Mutant
+
+PLUGIN = "tests/netns/test_cni_plugin.py"
+CHAIN = "tests/netns/test_cni_chain.py"
+LEFT = "tests/netns/test_leftovers.py::test_down_leaves_nothing"
+DOWN = "tests/netns/test_lab_down.py"
+CALL = "cni/call.c"
+JANITOR = "agent/tidegate/lab/janitor.py"
+CLI = "agent/tidegate/cli/lab.py"
+
+_CNI = Group(
+    "CNI: ADD blocks until enrolled; agent away: error 11, DEL succeeds; ADD, DEL, CHECK, VERSION",
+    (
+        Mutant(
+            "add-returns-before-enrolment",
+            "a pod's containers start before its connections are captured",
+            "agent/tidegate/dataplane/enrolment.py",
+            "        status = await self._cycle.settled(sandbox.id, sandbox.netns_cookie, self._timeout)\n",
+            "        return\n",
+            ("tests/netns/test_first_connection.py", "tests/unit/dataplane"),
+        ),
+        Mutant(
+            "add-answered-at-once",
+            "the agent answers ADD before it has done anything",
+            "agent/tidegate/enroll/cni_server.py",
+            "            await self._handler.add(request)\n",
+            "            self._spawn(self._handler.add(request))\n",
+            (f"{PLUGIN}::test_add_returns_when_the_agent_is_done",),
+        ),
+        Mutant(
+            "check-always-fine",
+            "CHECK says yes without asking anybody",
+            "agent/tidegate/enroll/cni_server.py",
+            "            await self._handler.check(request)\n",
+            "            pass\n",
+            (CHAIN,),
+        ),
+        Mutant(
+            "check-does-not-miss-a-pod",
+            "CHECK says yes to a pod that the agent does not know",
+            "agent/tidegate/dataplane/enrolment.py",
+            "        if sandbox is None:\n",
+            "        if sandbox is None:\n            return\n        if sandbox is None:\n",
+            ("tests/netns/test_first_connection.py", "tests/unit/dataplane"),
+        ),
+        Mutant(
+            "del-needs-the-agent",
+            "no pod can go while the agent is away",
+            CALL,
+            '\tif (strcmp(call->command, "DEL") == 0 || strcmp(call->command, "GC") == 0) {',
+            '\tif (strcmp(call->command, "GC") == 0) {',
+            (f"{PLUGIN}::test_without_an_agent_a_pod_can_still_go", CHAIN),
+        ),
+        Mutant(
+            "del-needs-the-netns",
+            "a pod whose namespace is lost cannot go",
+            CALL,
+            'if (netns < 0 && strcmp(call->command, "DEL") != 0)',
+            "if (netns < 0)",
+            (f"{PLUGIN}::test_del_works_when_the_namespace_is_gone",),
+        ),
+        Mutant(
+            "try-again-is-another-error",
+            "while the agent is away the runtime gives a pod up instead of trying again",
+            CALL,
+            "CNI_TRY_AGAIN = 11,",
+            "CNI_TRY_AGAIN = 5,",
+            (f"{PLUGIN}::test_without_an_agent_the_runtime_has_to_try_again",),
+            more=((CALL, "CNI_IO_FAILURE = 5,", "CNI_IO_FAILURE = 55,"),),
+        ),
+        Mutant(
+            "agents-try-again-is-another-error",
+            "a pod that cannot be enrolled yet is given up instead of tried again",
+            "agent/tidegate/enroll/wire.py",
+            "TRY_AGAIN = 11",
+            "TRY_AGAIN = 7",
+            (f"{PLUGIN}::test_what_the_agent_refuses_is_refused_with_its_reason",),
+        ),
+        Mutant(
+            "previous-result-lost",
+            "ADD does not hand on the result of the plugin before: the runtime knows no address of the pod",
+            CALL,
+            'return strcmp(call->command, "ADD") == 0 ? print(call, json_incref(previous)) : 0;',
+            "(void)previous;\n\treturn 0;",
+            (f"{PLUGIN}::test_add_prints_the_previous_result_as_it_came",),
+            raises=("JSONDecodeError",),
+        ),
+        Mutant(
+            "version-0.4.0-refused",
+            "a runtime that speaks CNI 0.4.0 cannot use the plugin",
+            CALL,
+            '"0.3.1", "0.4.0", "1.0.0"',
+            '"0.3.1", "1.0.0"',
+            (PLUGIN, f"{CHAIN}::test_a_pod_is_attached_checked_and_detached[0.4.0]"),
+        ),
+        Mutant(
+            "plugin-waits-for-ever",
+            "an agent that hangs makes the runtime hang",
+            "cni/wire.c",
+            "\t\tif (left <= 0) {",
+            "\t\tif (0) {",
+            (f"{PLUGIN}::test_an_agent_that_does_not_answer_is_given_up",),
+            raises=("TimeoutError", "TimeoutExpired"),
+        ),
+        Mutant(
+            "deleted-pod-stays",
+            "a pod that is gone stays in the agent's tables",
+            "agent/tidegate/dataplane/enrolment.py",
+            "            self._cycle.set_sandboxes(self._registry.all())\n\n    async def check",
+            "            pass\n\n    async def check",
+            ("tests/netns/test_first_connection.py", "tests/unit/dataplane"),
+        ),
+    ),
+)
+
+_DOWN = Group(
+    "lab down leaves no netns, link, cgroup, pinned object, rule, file or process",
+    (
+        Mutant(
+            "down-leaves-netns",
+            "network namespaces stay",
+            JANITOR,
+            "    for name in netns.names(paths.netns_prefix):\n",
+            "    for name in netns.names(paths.netns_prefix)[:0]:\n",
+            (LEFT,),
+        ),
+        Mutant(
+            "down-leaves-cgroups",
+            "cgroups stay",
+            JANITOR,
+            "    cgroups.remove(paths.cgroup)\n",
+            "    cgroups.kill(paths.cgroup)\n",
+            (LEFT,),
+        ),
+        Mutant(
+            "down-leaves-pins",
+            "pinned programs and maps stay",
+            JANITOR,
+            '    for directory in BPFFS_ROOT.glob(f"{paths.name}-*"):\n',
+            "    for directory in ():\n",
+            (LEFT,),
+        ),
+        Mutant(
+            "down-leaves-files",
+            "the run directory stays",
+            JANITOR,
+            "    shutil.rmtree(paths.run, ignore_errors=True)\n    if paths.run.exists():\n",
+            "    if False:\n",
+            (LEFT,),
+        ),
+        Mutant(
+            "down-leaves-the-pods-processes",
+            "programs of pods go on when labd was killed",
+            "agent/tidegate/lab/cgroups.py",
+            '        (cgroup / "cgroup.kill").write_text("1")\n        return\n',
+            "        return\n",
+            (f"{DOWN}::test_down_leaves_nothing_of_a_lab_whose_labd_was_killed",),
+        ),
+        Mutant(
+            "down-leaves-labd",
+            "labd goes on after `lab down`",
+            "agent/tidegate/lab/daemon.py",
+            "        server.close()\n",
+            "        server.close()\n        await asyncio.sleep(600)\n",
+            (LEFT, DOWN),
+            more=(
+                (JANITOR, "    if (pid := labd_pid(paths)) is not None:\n", "    if (pid := labd_pid(paths)) == 0:\n"),
+                (CLI, "        _wait_gone(paths, 15.0)\n", ""),
+            ),
+        ),
+        Mutant(
+            "down-leaves-a-link",
+            "a link of the lab stays on the machine",
+            JANITOR,
+            "    shutil.rmtree(paths.run, ignore_errors=True)\n",
+            '    subprocess.run([tool("ip"), "link", "add", "mutant0", "type", "dummy"], check=False)\n'
+            "    shutil.rmtree(paths.run, ignore_errors=True)\n",
+            (LEFT,),
+        ),
+        Mutant(
+            "down-leaves-a-rule",
+            "a routing rule of the lab stays on the machine",
+            JANITOR,
+            "    shutil.rmtree(paths.run, ignore_errors=True)\n",
+            '    subprocess.run([tool("ip"), "rule", "add", "fwmark", "77", "lookup", "77"], check=False)\n'
+            "    shutil.rmtree(paths.run, ignore_errors=True)\n",
+            (LEFT,),
+        ),
+        Mutant(
+            "down-leaves-a-mount",
+            "a mount of the lab stays on the machine",
+            JANITOR,
+            "    shutil.rmtree(paths.run, ignore_errors=True)\n",
+            "    shutil.rmtree(paths.run, ignore_errors=True)\n"
+            '    left = Path(f"/run/{paths.name}-mount")\n    left.mkdir(exist_ok=True)\n'
+            '    subprocess.run([tool("mount"), "-t", "tmpfs", "none", str(left)], check=False)\n',
+            (LEFT,),
+        ),
+    ),
+)
+
+_LAB = Group(
+    "the lab: names resolve, exec passes everything through, commands return when it is so",
+    (
+        Mutant(
+            "dns-search-dropped",
+            "short names of Services do not resolve in pods",
+            "agent/tidegate/lab/sandbox.py",
+            '    search = f"{namespace}.svc.{CLUSTER_DOMAIN} svc.{CLUSTER_DOMAIN} {CLUSTER_DOMAIN}"\n',
+            '    search = f"{CLUSTER_DOMAIN}"\n',
+            ("tests/netns/test_addresses.py::test_every_form_of_a_service_name_resolves",),
+        ),
+        Mutant(
+            "dns-of-another-namespace",
+            "short names resolve in the default namespace, whatever the pod's own is",
+            "agent/tidegate/lab/sandbox.py",
+            '    search = f"{namespace}.svc',
+            '    search = f"default.svc',
+            ("tests/netns/test_lab_network.py::test_a_short_name_is_of_the_own_namespace",),
+        ),
+        Mutant(
+            "dns-gives-vips-to-everybody",
+            "a pod outside the mesh is given service addresses that lead nowhere for it",
+            "agent/tidegate/lab/dns_zone.py",
+            "        if service.addresses and captured:\n",
+            "        if service.addresses:\n",
+            ("tests/netns/test_lab_network.py::test_every_form_of_a_service_name",),
+        ),
+        Mutant(
+            "exec-exit-code-lost",
+            "`lab exec` ends with 0 whatever the program says",
+            CLI,
+            "    os.execve(argv[0], argv, env)\n",
+            "    subprocess.run(argv, env=env, check=False)\n",
+            ("tests/netns/test_lab_exec.py::test_streams_and_exit_code_pass_through",),
+        ),
+        Mutant(
+            "exec-outside-the-cgroup",
+            "what `lab exec` starts is in no pod's cgroup: its connections are not captured",
+            "agent/tidegate/lab/launch.py",
+            '        return in_cgroup(self.cgroup, [*enter, *identity, "--", *command])\n',
+            '        return [*enter, *identity, "--", *command]\n',
+            ("tests/netns/test_addresses.py::test_service_vip_is_relayed_and_nobody_notices[4]",),
+        ),
+        Mutant(
+            "apply-does-not-wait-for-pods",
+            "`lab apply` returns before the pods are ready",
+            "agent/tidegate/lab/lab.py",
+            "            if not waiting and not self._plan():\n",
+            "            if True:\n",
+            ("tests/netns/test_lab_pods.py::test_network_probes_decide_readiness",),
+        ),
+        Mutant(
+            "crashed-containers-stay-down",
+            "a container that crashed is not started again",
+            "agent/tidegate/lab/container.py",
+            '            if self._stopping or policy == "Never" or (policy == "OnFailure" and code == 0):\n',
+            "            if True:\n",
+            ("tests/netns/test_lab_pods.py::test_a_crashed_container_comes_back",),
+        ),
+        Mutant(
+            "pods-killed-without-a-warning",
+            "a pod gets no SIGTERM and no time before it ends",
+            "agent/tidegate/lab/lab.py",
+            "            await runner.stop(runner.pod.spec.termination_grace_period_seconds)\n",
+            "            await runner.stop(0)\n",
+            ("tests/netns/test_lab_pods.py::test_a_pod_gets_a_warning_and_time_before_it_ends",),
+        ),
+        Mutant(
+            "nodes-share-their-pods",
+            "every node's agent is asked about all pods",
+            "agent/tidegate/lab/agents.py",
+            'return in_cgroup(self.node.cgroup / "agent", in_netns(self.node.netns, [*agent, "--workers", "1"]))',
+            'return in_cgroup(self.node.cgroup / "agent", [*agent, "--workers", "1"])',
+            (
+                "tests/netns/test_addresses.py::test_service_vip_is_relayed_and_nobody_notices[4]",
+                "tests/netns/test_two_nodes.py",
+            ),
+        ),
+    ),
+)
+
+GROUPS = (_CNI, _DOWN, _LAB)

@@ -1,0 +1,187 @@
+"""What people are told: explain, doctor, status, metrics, the benchmark and README's table of it."""
+
+from __future__ import annotations
+
+from tests.mutants.mutant import Group, Mutant
+
+EXPLAIN = "agent/tidegate/compile/explain.py"
+EXPLAINED = "tests/netns/test_explain.py"
+DOCTOR = "tests/netns/test_doctor.py"
+REPORT = "tests/bench/report.py"
+E2E_BENCH = "tests/e2e/test_bench.py::test_all_contestants_are_measured_and_the_sidecar_model_is_beaten"
+
+_TOLD = Group(
+    "status, explain, pods, services, doctor are true",
+    (
+        Mutant(
+            "explain-names-the-documents-line",
+            "explain names the first line of the VirtualService instead of the rule's",
+            EXPLAIN,
+            '"line": chosen.route.line or vs.origin.line,',
+            '"line": vs.origin.line,',
+            (f"{EXPLAINED}::test_http_names_file_line_and_the_endpoints_that_answer",),
+        ),
+        Mutant(
+            "explain-ignores-subsets",
+            "explain lists endpoints that the rule does not lead to",
+            EXPLAIN,
+            "subset_endpoints(self._registry, service, port, policy, target.subset)",
+            'subset_endpoints(self._registry, service, port, policy, "")',
+            (f"{EXPLAINED}::test_http_names_file_line_and_the_endpoints_that_answer",),
+        ),
+        Mutant(
+            "explain-ignores-headers",
+            "explain looks at no header of the request",
+            "agent/tidegate/observe/views.py",
+            'for key, value in query.items() if key.startswith("header.")}',
+            'for key, value in query.items() if key.startswith("head.")}',
+            (f"{EXPLAINED}::test_http_names_file_line_and_the_endpoints_that_answer",),
+        ),
+        Mutant(
+            "explain-exit-code",
+            "explain ends with 0 for a connection that would be refused",
+            "agent/tidegate/cli/explain.py",
+            'raise typer.Exit(0 if answers[0]["verdict"] != "deny" else 1)',
+            "raise typer.Exit(0)",
+            (f"{EXPLAINED}::test_tcp_and_what_is_not_touched",),
+        ),
+        Mutant(
+            "doctor-exit-code",
+            "doctor ends with 0 although something needed is missing",
+            "agent/tidegate/cli/doctor.py",
+            "raise typer.Exit(1 if any(f.needed and not f.ok for f in features) else 0)",
+            "raise typer.Exit(0)",
+            (DOCTOR,),
+        ),
+        Mutant(
+            "doctor-sees-what-is-not-there",
+            "doctor says that bpffs is there when it is not",
+            "agent/tidegate/bpf/probe.py",
+            'Feature("bpf file system", there or USUAL.is_dir(), True, detail)',
+            'Feature("bpf file system", True, True, detail)',
+            (DOCTOR,),
+        ),
+        Mutant(
+            "status-exit-code",
+            "status ends with 0 although the node is unhealthy",
+            "agent/tidegate/cli/status.py",
+            "raise typer.Exit(0 if healthy else 1)",
+            "raise typer.Exit(0)",
+            ("tests/netns/test_restart.py::test_status_is_unhealthy_while_envoy_is_silent",),
+        ),
+        Mutant(
+            "health-ignores-envoy",
+            "status is healthy while Envoy is silent or away",
+            "agent/tidegate/observe/views.py",
+            '        if self._envoy.status().state != "running":\n',
+            "        if False:\n",
+            ("tests/netns/test_restart.py::test_status_is_unhealthy_while_envoy_is_silent",),
+        ),
+        Mutant(
+            "enrolment-reported-wrongly",
+            "pods that are not in the mesh show as enrolled",
+            "agent/tidegate/observe/views.py",
+            '"enrolled": state == "enrolled",',
+            '"enrolled": True,',
+            ("tests/netns/test_addresses.py::test_pods_without_the_mesh_are_untouched",),
+        ),
+        Mutant(
+            "pods-say-not-guarded",
+            "`tidegate pods` calls a guarded pod unguarded",
+            "agent/tidegate/observe/views.py",
+            '"guarded": cookie in guarded,',
+            '"guarded": cookie not in guarded,',
+            ("tests/netns/test_nouns.py",),
+        ),
+        Mutant(
+            "services-name-the-wrong-tier",
+            "`tidegate services` calls HTTP ports TCP ones",
+            "agent/tidegate/observe/views.py",
+            '"tier": tier.name.lower(),',
+            '"tier": "fastpath",',
+            ("tests/netns/test_nouns.py",),
+        ),
+        Mutant(
+            "closed-connections-not-counted",
+            "tidegate_fastpath_closed_total stays at 0",
+            "agent/fastpath/conn.c",
+            "\tfp_count(&w->stats.closed[reason], 1);\n",
+            "",
+            ("tests/netns/test_transfers.py::test_reset_of_the_server_reaches_the_client",),
+        ),
+        Mutant(
+            "bytes-of-connections-not-counted",
+            "istio_tcp_sent_bytes_total counts what was received",
+            "agent/tidegate/observe/metrics.py",
+            "(1, 1, flow.bytes_to_client, flow.bytes_to_server)",
+            "(1, 1, flow.bytes_to_server, flow.bytes_to_client)",
+            ("tests/unit/observe/test_flows.py",),
+        ),
+    ),
+)
+
+_BENCH = Group(
+    "bench.json has every name for all four contestants, README's table comes from it",
+    (
+        Mutant(
+            "bench-without-haproxy",
+            "bench.json lacks a contestant",
+            REPORT,
+            'PEERS = ("envoy2_iptables", "haproxy")',
+            'PEERS = ("envoy2_iptables",)',
+            ("tests/unit/bench", E2E_BENCH),
+        ),
+        Mutant(
+            "bench-without-a-placement",
+            "bench.json lacks the figures of one placement",
+            REPORT,
+            'PLACEMENTS = ("1core", "free")',
+            'PLACEMENTS = ("1core",)',
+            ("tests/unit/bench",),
+        ),
+        Mutant(
+            "bench-takes-the-best-run",
+            "bench.json calls the best run the median",
+            REPORT,
+            "return statistics.median(values) if values else None",
+            "return min(values) if values else None",
+            ("tests/unit/bench",),
+        ),
+        Mutant(
+            "readme-table-not-from-the-figures",
+            "README's table shows other figures than were measured",
+            "tests/bench/readme.py",
+            '({value / direct:.2f}×)"',
+            '({value / direct + 0.01:.2f}×)"',
+            ("tests/unit/bench",),
+        ),
+        Mutant(
+            "sidecars-not-in-the-path",
+            "the sidecar model is measured without its second Envoy",
+            "tests/bench/sidecars.py",
+            '        run(*self.topology.server.command(["iptables-restore", "--noflush"]), stdin=RULES_IN)\n',
+            "",
+            ("tests/netns/test_bench.py",),
+        ),
+        Mutant(
+            "fast-path-slow",
+            "every read of the fast path takes a tenth of a millisecond longer",
+            "agent/fastpath/relay.c",
+            "\tstruct fp_buf *buf = fp_pool_take(&w->pool);\n",
+            "\tfor (uint64_t end = fp_clock_ns() + 100000; fp_clock_ns() < end;)\n\t\t;\n"
+            "\tstruct fp_buf *buf = fp_pool_take(&w->pool);\n",
+            (E2E_BENCH,),
+        ),
+        Mutant(
+            "http-tier-slow",
+            "every HTTP request takes a millisecond longer",
+            "agent/tidegate/compile/listeners.py",
+            '            named(FAULT_FILTER, "envoy.extensions.filters.http.fault.v3.HTTPFault"),\n',
+            '            named(FAULT_FILTER, "envoy.extensions.filters.http.fault.v3.HTTPFault", delay={\n'
+            '                "fixed_delay": "0.001s", "percentage": {"numerator": 100}}),\n',
+            (E2E_BENCH,),
+        ),
+    ),
+)
+
+GROUPS = (_TOLD, _BENCH)

@@ -1,0 +1,312 @@
+"""The fast path: bytes, ends of connections, memory, choice of endpoints."""
+
+from __future__ import annotations
+
+from tests.mutants.mutant import Group, Mutant
+
+TRANSFERS = "tests/netns/test_transfers.py"
+RELAY_TEST = "tests/fastpath/test_relay.py"
+LIFETIME = "tests/fastpath/test_lifetime.py"
+BALANCING = "tests/fastpath/test_balancing.py"
+CORPUS = "tests/fastpath/test_fuzz_corpus.py::test_corpus[relay]"
+RELAY = "agent/fastpath/relay.c"
+CONN = "agent/fastpath/conn.c"
+LB = "agent/fastpath/lb.c"
+WORKER = "agent/fastpath/worker.c"
+STREAMS = f"{RELAY_TEST}::test_streams_are_byte_exact_both_ways_at_once"
+UPLOAD = f"{TRANSFERS}::test_transfers_are_byte_exact_and_half_close_works[upload-8MiB]"
+
+_BYTES = Group(
+    "64 KiB to 1 GiB transfers are byte-exact both ways, with slow readers and half-close",
+    (
+        Mutant(
+            "byte-lost-when-the-receiver-is-full",
+            "a byte is lost whenever the receiver takes less than was offered",
+            RELAY,
+            "\tstream->offset = taken < 0 ? 0 : (uint32_t)taken;\n",
+            "\tstream->offset = taken < 0 ? 0 : (uint32_t)taken + 1;\n",
+            (f"{TRANSFERS}::test_a_slow_reader_holds_the_sender_not_our_memory", STREAMS),
+        ),
+        Mutant(
+            "byte-lost-at-64-KiB",
+            "a byte is lost when more than 64 KiB arrive at once",
+            RELAY,
+            "\tssize_t taken = offer(&conn->side[!from], buf->data, (size_t)n);\n",
+            "\tif (n > 65536)\n\t\tn--;\n\tssize_t taken = offer(&conn->side[!from], buf->data, (size_t)n);\n",
+            (UPLOAD, STREAMS),
+        ),
+        Mutant(
+            "bytes-twice-after-a-short-write",
+            "kept bytes are sent again from their beginning",
+            RELAY,
+            "\tstream->offset += (uint32_t)taken;\n",
+            "\tstream->offset += taken ? 1 : 0;\n",
+            (STREAMS, f"{RELAY_TEST}::test_slow_readers_lose_nothing"),
+        ),
+        Mutant(
+            "unbuffered-bytes-twice",
+            "with all buffers in use bytes are sent twice",
+            RELAY,
+            "recv(conn->side[from].fd, NULL, (size_t)taken, MSG_TRUNC) != taken",
+            "recv(conn->side[from].fd, NULL, (size_t)(taken > 1 ? taken - 1 : 1), MSG_TRUNC) < 0",
+            (f"{RELAY_TEST}::test_slow_readers_lose_nothing", CORPUS),
+        ),
+        Mutant(
+            "half-close-swallowed",
+            "a client that has finished sending never gets its answer: the server waits for more",
+            RELAY,
+            "return shutdown(conn->side[!from].fd, SHUT_WR) ? (int)died(!from) : FP_RELAY_WAITS;",
+            "return FP_RELAY_WAITS;",
+            (f"{RELAY_TEST}::test_half_close_in_either_order",),
+            raises=("TimeoutError",),
+        ),
+        Mutant(
+            "half-close-closes-both",
+            "the first side that finishes ends the connection for both",
+            RELAY,
+            "\tif (conn->stream[!from].done)\n",
+            "\tif (1)\n",
+            (UPLOAD,),
+            raises=("JSONDecodeError",),
+        ),
+        Mutant(
+            "rest-lost-at-the-end",
+            "bytes that wait for a slow reader are dropped when the sender finishes",
+            RELAY,
+            "\t\tif (!stream->length && stream->eof)\n",
+            "\t\tif (stream->eof)\n",
+            (
+                f"{RELAY_TEST}::test_slow_readers_lose_nothing",
+                CORPUS,
+                f"{TRANSFERS}::test_a_slow_reader_holds_the_sender_not_our_memory",
+            ),
+        ),
+        Mutant(
+            "budget-forgets-the-rest",
+            "a connection that used up its turn is not continued",
+            CONN,
+            "\tif (rc == FP_RELAY_HAS_MORE && conn->again.next == &conn->again)\n",
+            "\tif (0)\n",
+            (STREAMS, CORPUS),
+            raises=("TimeoutError",),
+        ),
+    ),
+)
+
+_RESET = Group(
+    "reset goes through",
+    (
+        Mutant(
+            "reset-swallowed",
+            "a server's reset looks like an orderly end to the client",
+            CONN,
+            "if (conn->side[i].fd >= 0 && reason != FP_CLOSE_OK)",
+            "if (conn->side[i].fd >= 0 && reason == FP_REASON_COUNT)",
+            (f"{TRANSFERS}::test_reset_of_the_server_reaches_the_client",),
+        ),
+        Mutant(
+            "resets-of-client-and-server-confused",
+            "the metric blames the client for the server's reset",
+            RELAY,
+            "return side == FP_CLIENT ? FP_CLOSE_CLIENT_RESET : FP_CLOSE_SERVER_RESET;",
+            "return side == FP_CLIENT ? FP_CLOSE_SERVER_RESET : FP_CLOSE_CLIENT_RESET;",
+            (f"{TRANSFERS}::test_reset_of_the_server_reaches_the_client",),
+        ),
+        Mutant(
+            "reset-after-the-end-unseen",
+            "a peer that dies while its bytes wait leaves the other side waiting for ever",
+            CONN,
+            "\tif (side->failed)\n\t\tfp_conn_close(w, conn, index",
+            "\tif (0)\n\t\tfp_conn_close(w, conn, index",
+            (f"{RELAY_TEST}::test_reset_goes_through", CORPUS),
+        ),
+    ),
+)
+
+_MEMORY = Group(
+    "2 000 concurrent connections; memory bounded",
+    (
+        Mutant(
+            "back-pressure-off",
+            "a sender is never held back: its bytes pile up in the kernel",
+            "agent/fastpath/dial.c",
+            "\tif (setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)) ||\n",
+            "\tint most = 1 << 29;\n\tsetsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &most, sizeof(most));\n"
+            "\tif (setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)) ||\n",
+            (f"{RELAY_TEST}::test_a_reader_that_stops_holds_the_sender_back",),
+        ),
+        Mutant(
+            "buffers-not-given-back",
+            "every short write costs a buffer for ever",
+            RELAY,
+            "\tif (stream->buf)\n\t\tfp_pool_give(&w->pool, stream->buf);\n",
+            "\t(void)w;\n",
+            (f"{TRANSFERS}::test_a_slow_reader_holds_the_sender_not_our_memory", f"{RELAY_TEST}", LIFETIME),
+        ),
+        Mutant(
+            "pool-without-a-bound",
+            "the limit of memory for slow readers has no effect",
+            "agent/fastpath/buf.c",
+            "\tif (pool->made >= pool->most)\n",
+            "\tif (pool->made >= UINT32_MAX)\n",
+            ("tests/fastpath/test_unit.py", f"{LIFETIME}::test_many_connections_at_once_in_bounded_memory"),
+        ),
+        Mutant(
+            "idle-memory-kept",
+            "memory of a burst is never given back",
+            "agent/fastpath/buf.c",
+            "\t\tfree_some(pool, pool->spare / 2);\n",
+            "",
+            ("tests/fastpath/test_unit.py",),
+        ),
+        Mutant(
+            "connection-limit-ignored",
+            "more connections than allowed are taken",
+            "agent/fastpath/accept.c",
+            "\tif (total >= w->shared->config.max_connections)\n",
+            "\tif (total >= UINT32_MAX)\n",
+            (f"{LIFETIME}::test_more_connections_than_allowed_are_reset",),
+        ),
+        Mutant(
+            "connection-record-leaked",
+            "each connection costs a few hundred bytes for ever",
+            WORKER,
+            "\t\tfp_slab_give(&w->slab, conn);\n",
+            "",
+            (f"{LIFETIME}::test_a_connection_that_ended_costs_nothing", f"{LIFETIME}"),
+        ),
+        Mutant(
+            "descriptor-leaked",
+            "each connection costs a descriptor for ever",
+            "agent/fastpath/dial.c",
+            "\tif (conn->side[FP_SERVER].fd >= 0)\n\t\tclose(conn->side[FP_SERVER].fd);\n",
+            "\tif (conn->side[FP_SERVER].fd >= 0)\n\t\tshutdown(conn->side[FP_SERVER].fd, SHUT_RDWR);\n",
+            (f"{LIFETIME}::test_a_connection_that_ended_costs_nothing", LIFETIME),
+        ),
+        Mutant(
+            "flow-records-stay",
+            "the kernel's record of a connection stays when the connection is gone",
+            "bpf/sockops.bpf.c",
+            "\t\tbpf_map_delete_elem(&tg_flows, &key);\n",
+            "",
+            (f"{TRANSFERS}::test_two_thousand_connections_at_once_in_bounded_memory", "tests/bpf/test_records.py"),
+        ),
+        Mutant(
+            "events-lost-without-a-count",
+            "connections that nobody is told about are not counted as lost",
+            "agent/fastpath/events.c",
+            "\t\tfp_count(&r->lost, 1);\n",
+            "",
+            ("tests/fastpath/test_unit.py",),
+        ),
+        Mutant(
+            "out-of-descriptors-clients-wait",
+            "when descriptors run out clients wait for nothing instead of being told",
+            "agent/fastpath/accept.c",
+            "if ((error == EMFILE || error == ENFILE) && shed_one(w, watch))",
+            "if (0 && shed_one(w, watch))",
+            (f"{LIFETIME}::test_without_free_descriptors_clients_are_told_at_once",),
+            raises=("TimeoutError",),
+        ),
+        Mutant(
+            "image-freed-under-a-worker",
+            "a new configuration frees what a worker still reads",
+            "agent/fastpath/engine.c",
+            "\t\t\theld |= atomic_load(&engine->shared.workers[i]->held_image) == image;\n",
+            "\t\t\theld |= engine->shared.workers[i] == NULL;\n",
+            ("tests/fastpath/test_unit.py",),
+        ),
+        Mutant(
+            "target-freed-under-a-connection",
+            "an endpoint that is gone is freed while a connection to it lives",
+            "agent/fastpath/target.c",
+            "if (target->images || atomic_load_explicit(&target->live, memory_order_acquire)) {",
+            "if (target->images) {",
+            ("tests/fastpath/test_unit.py", BALANCING),
+        ),
+    ),
+)
+
+_BALANCE = Group(
+    "round robin, random, least connections; endpoints that do not answer; none at all",
+    (
+        Mutant(
+            "round-robin-is-random",
+            "round robin takes endpoints by chance",
+            LB,
+            "\tif (service->lb == FP_LB_ROUND_ROBIN)\n",
+            "\tif (service->lb > FP_LB_RANDOM)\n",
+            (f"{BALANCING}::test_round_robin_is_exact_over_all_workers",),
+        ),
+        Mutant(
+            "round-robin-starts-over",
+            "every change of configuration begins with the first endpoint again",
+            "agent/fastpath/engine.c",
+            "\tcarry_cursors(atomic_load(&engine->shared.image), image);\n",
+            "\t(void)carry_cursors;\n",
+            (f"{BALANCING}::test_round_robin_goes_on_across_images",),
+        ),
+        Mutant(
+            "random-is-the-first",
+            "random always takes the first endpoint",
+            LB,
+            "\t\tturn = below(random, turns);\n",
+            "\t\tturn = 0;\n",
+            (f"{BALANCING}::test_random_is_even",),
+        ),
+        Mutant(
+            "least-request-does-not-look",
+            "least request ignores how many connections an endpoint has",
+            LB,
+            "\treturn load_a * b->weight <= load_b * a->weight;\n",
+            "\treturn load_a + load_b > 0 || a == b;\n",
+            (f"{BALANCING}::test_least_request_avoids_the_busy_endpoint",),
+        ),
+        Mutant(
+            "weights-of-endpoints-ignored",
+            "an endpoint of weight 30 gets as much as one of weight 10",
+            LB,
+            "\t\treturn (uint32_t)(weight / w->divisor);\n",
+            "\t\treturn 1;\n",
+            (f"{BALANCING}::test_round_robin_honours_weights",),
+        ),
+        Mutant(
+            "refusing-endpoint-not-left",
+            "a connection fails with the first endpoint that refuses it although others would answer",
+            LB,
+            "\tfor (uint32_t i = 0; i < turns && contains(tried, tried_count, choice->target); i++)\n",
+            "\tfor (uint32_t i = 0; i < 0 && contains(tried, tried_count, choice->target); i++)\n",
+            (
+                f"{BALANCING}::test_another_endpoint_is_tried_before_any_byte_moved",
+                BALANCING,
+                "tests/fastpath/test_unit.py",
+            ),
+        ),
+        Mutant(
+            "no-endpoint-crashes",
+            "a Service without a ready endpoint brings the fast path down",
+            LB,
+            "\tif (!turns)\n\t\treturn NULL;\n",
+            "",
+            ("tests/fastpath/test_unit.py",),
+        ),
+        Mutant(
+            "balancing-of-the-rule-ignored",
+            "a DestinationRule's simple: RANDOM or ROUND_ROBIN has no effect on TCP",
+            "agent/tidegate/compile/destinations.py",
+            "balancing=LoadBalancing.LEAST_REQUEST if balancing is None else balancing,",
+            "balancing=LoadBalancing.LEAST_REQUEST,",
+            ("tests/unit/compile/test_destinations.py",),
+        ),
+        Mutant(
+            "unready-pods-get-connections",
+            "a pod that is not ready gets connections",
+            "agent/tidegate/compile/registry.py",
+            "if number and (pod.ready or service.publish_not_ready):",
+            "if number:",
+            ("tests/unit/compile",),
+        ),
+    ),
+)
+
+GROUPS = (_BYTES, _RESET, _MEMORY, _BALANCE)

@@ -1,0 +1,55 @@
+"""ADD, CHECK and DEL against a running agent: when a pod starts it is captured, when it is gone it is forgotten."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.support.cni import call
+from tests.support.eventually import eventually
+from tests.support.lab import Lab
+
+PODS = 6
+EAGER = """---
+apiVersion: v1
+kind: Pod
+metadata: {{name: eager-{number}}}
+spec:
+  terminationGracePeriodSeconds: 0
+  containers:
+  - name: c
+    command: [bash, -c, "exec 3<>/dev/tcp/{vip}/7000; echo who >&3; head -n1 <&3 || echo none; exec sleep infinity"]
+"""
+
+
+def test_the_very_first_connection_of_a_pod_is_captured(probe_lab: Lab, tmp_path: Path) -> None:
+    """A Service address leads nowhere unless it is captured, and bash dials it within milliseconds of its start."""
+    vip = probe_lab.dial("client", "talk", 7000)["dialled"]
+    manifest = tmp_path / "eager.yaml"
+    manifest.write_text("".join(EAGER.format(number=number, vip=vip) for number in range(PODS)))
+    probe_lab.apply(manifest)
+    try:
+        pods = probe_lab.pods()
+        for number in range(PODS):
+            said = probe_lab.tidegate("lab", "logs", f"eager-{number}").stdout
+            assert pods[f"default/eager-{number}"]["ip"] in said, said
+    finally:
+        probe_lab.delete(manifest)
+
+
+def test_a_pod_that_is_gone_is_forgotten(probe_lab: Lab, tmp_path: Path) -> None:
+    before = {pod["name"] for pod in probe_lab.status()["pods"]}
+    rows = probe_lab.status()["kernel"]["pods"]
+    manifest = tmp_path / "brief.yaml"
+    manifest.write_text(EAGER.format(number="brief", vip="127.0.0.1"))
+    probe_lab.apply(manifest)
+    assert {pod["name"] for pod in probe_lab.status()["pods"]} == {*before, "eager-brief"}
+    assert probe_lab.status()["kernel"]["pods"] == rows + 1
+    probe_lab.delete(manifest)
+    eventually(lambda: {pod["name"] for pod in probe_lab.status()["pods"]} == before, "status forgets the pod")
+    eventually(lambda: probe_lab.status()["kernel"]["pods"] == rows, "the kernel forgets the pod")
+
+
+async def test_check_misses_a_pod_that_the_agent_does_not_know(probe_lab: Lab) -> None:
+    done = await call("CHECK", probe_lab.node_dirs()[0] / "cni.sock")
+    assert (done.code, done.json["code"]) == (1, 11), done
+    assert "not known" in done.json["details"]
