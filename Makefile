@@ -69,6 +69,7 @@ lock: ## rewrite requirements.lock and envoy.lock from pyproject.toml (maintaine
 -include tests/bench/build.mk
 -include tests/fuzz/build.mk
 -include tests/kernels/build.mk
+-include tests/bare/build.mk
 build: $(BUILD_TARGETS) ## compile BPF objects, C extensions, the CNI plugin
 
 clean: ## remove what was built (keeps .venv)

@@ -12,5 +12,5 @@ $(BENCH_TOOLS): $(BUILD)/bench/%: tests/bench/%.c tests/bench/net.c tests/bench/
 bench: setup ## measure every path on the same two pods, write build/bench.json (QUICK=1 for a smoke test)
 	$(PY) -m tests.bench $(if $(QUICK),--quick) $(if $(PODS),--pods $(PODS)) -o $(BUILD)/bench.json
 
-bench-readme: ## write the benchmark table of README.md from build/bench.json
+bench-readme: ## publish build/bench.json: docs/bench.json and the table of README.md
 	$(PY) -m tests.bench.readme --bench $(BUILD)/bench.json

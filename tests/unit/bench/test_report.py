@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import statistics
 from pathlib import Path
 from typing import Any
 
@@ -88,3 +89,26 @@ def test_a_smoke_test_does_not_become_the_readme(
 
 def test_the_document_is_plain_json() -> None:
     assert json.loads(json.dumps(bench(**FULL)))["machine"] == MACHINE
+
+
+PUBLISHED = json.loads(readme.PUBLISHED.read_text(encoding="utf-8"))
+
+
+def test_the_table_of_the_readme_is_that_of_the_published_runs() -> None:
+    text = (readme.ROOT / "README.md").read_text(encoding="utf-8")
+    assert readme.replaced(text, readme.table(PUBLISHED)) == text
+
+
+def test_published_medians_follow_from_their_raw_runs() -> None:
+    for result in PUBLISHED["results"]:
+        for contestant in ("direct", "tidegate", "envoy2_iptables", "haproxy"):
+            values = [run["value"] for run in result["runs"] if run["contestant"] == contestant]
+            assert readme.value_of(result, contestant) == pytest.approx(statistics.median(values)), result["name"]
+
+
+def test_published_figures_keep_what_was_promised() -> None:
+    """At most 50 us for a small round trip and 1.7 times the requests of the sidecar model, everything on one CPU."""
+    results = {result["name"]: result for result in PUBLISHED["results"]}
+    assert results["l4.samenode.rr64.1core"]["tidegate"] <= 50
+    requests = results["l7.rps.1core"]
+    assert requests["tidegate"] >= 1.7 * requests["peers"]["envoy2_iptables"]
