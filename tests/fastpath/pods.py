@@ -6,8 +6,10 @@ import os
 import secrets
 import socket
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TypeVar
 
 from cffi import FFI
@@ -47,6 +49,17 @@ class Pod:
     def run(self, fn: Callable[[], T]) -> T:
         """Call fn on the thread inside."""
         return self._inside.submit(fn).result()
+
+    @contextmanager
+    def sysctl(self, name: str, value: str) -> Iterator[None]:
+        """A sysctl of this namespace for a while; name as net/ipv4/tcp_wmem."""
+        file = Path("/proc/sys", name)  # the kernel looks net/ up by the namespace of the calling thread
+        before = self.run(file.read_text)
+        self.run(lambda: file.write_text(value))
+        try:
+            yield
+        finally:
+            self.run(lambda: file.write_text(before))
 
     def socket(self, family: int = socket.AF_INET) -> socket.socket:
         """A non-blocking TCP socket of this namespace."""

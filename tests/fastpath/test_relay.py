@@ -84,6 +84,17 @@ async def test_slow_readers_lose_nothing(mesh: Mesh) -> None:
     await mesh.closed(CloseReason.OK, 8)
 
 
+async def test_kept_bytes_that_go_out_in_pieces(mesh: Mesh) -> None:
+    """Send buffers smaller than ours: what was kept after one short write meets another one, and another."""
+    with mesh.client.sysctl("net/ipv4/tcp_wmem", "4096 16384 32768"), mesh.server.listen(SERVER4) as listener:
+        mesh.publish(service(listener.getsockname()))
+        client, server = await mesh.pair(listener)
+        with client, server:
+            await exchange(client, server, 8 * MIB + 13, 128 * KIB)
+    [event] = await mesh.closed(CloseReason.OK)
+    assert (event.bytes_to_server, event.bytes_to_client) == (8 * MIB + 13, 8 * MIB + 13)
+
+
 async def test_a_reader_that_stops_holds_the_sender_back(mesh: Mesh) -> None:
     loop = asyncio.get_running_loop()
     with mesh.server.listen(SERVER4) as listener:

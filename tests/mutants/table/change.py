@@ -71,7 +71,7 @@ _CHANGE = Group(
             SESSION,
             "                self._repeat_awaited(push)\n",
             "",
-            ("tests/netns/test_envoy_serves.py",),
+            ("tests/unit/xds/test_delta.py::test_endpoints_follow_a_changed_cluster_though_nobody_asks",),
         ),
         Mutant(
             "apply-does-not-wait-for-the-agents",
@@ -223,7 +223,7 @@ _AGENT = Group(
             "agent/tidegate/enroll/registry.py",
             "            self._records.write(added.sandbox)\n",
             "",
-            ("tests/unit/enroll/test_registry.py",),
+            ("tests/unit/enroll/test_registry.py::test_a_new_agent_knows_what_the_old_one_recorded",),
         ),
         Mutant(
             "envoys-ports-change",

@@ -396,9 +396,10 @@ _CAPTURE = Group(
             (f"{ADDRESSES}::test_who_slips_past_the_connect_hook_is_reset_at_a_capture_address",),
         ),
         Mutant(
-            "refusals-of-connect-hang",
-            "a refused connection goes on to the listener instead of failing at once",
+            "connect-does-not-refuse",
+            "the connect hook counts a refusal and lets the connection go on; only sk_lookup resets it",
             "bpf/connect.bpf.c",
+            "\tif (tg_has_set_retval)\n\t\tbpf_set_retval(-TG_ECONNREFUSED);\n"
             "\treturn 0; /* EPERM unless a return value was set */",
             "\treturn 1;",
             (f"{ADDRESSES}::test_a_capture_address_cannot_be_dialled",),

@@ -41,7 +41,7 @@ _BYTES = Group(
             RELAY,
             "\tstream->offset += (uint32_t)taken;\n",
             "\tstream->offset += taken ? 1 : 0;\n",
-            (STREAMS, f"{RELAY_TEST}::test_slow_readers_lose_nothing"),
+            (f"{RELAY_TEST}::test_kept_bytes_that_go_out_in_pieces",),
         ),
         Mutant(
             "unbuffered-bytes-twice",

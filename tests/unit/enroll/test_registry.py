@@ -63,6 +63,8 @@ def records(tmp_path: Path) -> list[str]:
 def test_a_new_agent_knows_what_the_old_one_recorded(tmp_path: Path, namespaces: Namespaces) -> None:
     old = registry(tmp_path, namespaces)
     sandbox = old.add(request(namespaces.make("a")))
+    killed_at_once = registry(tmp_path, namespaces)
+    assert killed_at_once.load() == (sandbox,), "known from the moment at which ADD was heard"
     old.remember(replace(sandbox, capture=Capture(fastpath4=4001, envoy6=4002), v6_capture=True))
     new = registry(tmp_path, namespaces)
     assert new.load() == old.all()
