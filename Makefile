@@ -16,10 +16,10 @@ ENVOY := $(VENV)/bin/envoy
 export PYTHONDONTWRITEBYTECODE := 1
 
 DEBIAN_PACKAGES := bpftool clang containernetworking-plugins curl gcc haproxy iproute2 iptables libbpf-dev libclang-rt-14-dev \
-	libc6-dev libelf-dev libjansson-dev libnghttp2-dev libssl-dev llvm make nftables pkg-config procps \
-	python3-dev python3-venv util-linux zlib1g-dev
+	libc6-dev libelf-dev libjansson-dev libnghttp2-dev libssl-dev llvm make nftables pkg-config podman procps \
+	python3-dev python3-venv runc util-linux zlib1g-dev
 
-.PHONY: help setup build lint test test-unit test-bpf test-fastpath test-netns test-e2e test-kernels test-mutants run bench fuzz lock clean
+.PHONY: help setup build lint test test-unit test-bpf test-fastpath test-netns test-e2e test-kernels test-mutants run install uninstall bench fuzz lock clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -69,6 +69,7 @@ lock: ## rewrite requirements.lock and envoy.lock from pyproject.toml (maintaine
 -include tests/bench/build.mk
 -include tests/fuzz/build.mk
 -include tests/kernels/build.mk
+-include deploy/install.mk
 -include tests/bare/build.mk
 build: $(BUILD_TARGETS) ## compile BPF objects, C extensions, the CNI plugin
 
@@ -77,5 +78,5 @@ clean: ## remove what was built (keeps .venv)
 
 -include tests/tests.mk
 
-run: setup ## the lab with bookinfo: prove the points, serve productpage until Ctrl-C (ONCE=1: take down, exit 0/1)
+run: setup ## the lab with bookinfo: prove the points, serve dashboard and productpage until Ctrl-C (ONCE=1: take down, exit 0/1)
 	@ONCE=$(ONCE) $(PY) samples/tour.py

@@ -29,10 +29,10 @@ $(BPF_OUT)/_bpf.c: agent/tidegate/bpf/ffi_build.py $(BPF_HEADERS) $(wildcard $(V
 	@mkdir -p $(@D)
 	$(PY) agent/tidegate/bpf/ffi_build.py $@
 
-$(BPF_OUT)/tgb.o: agent/tidegate/bpf/tgb.c $(BPF_HEADERS)
+$(BPF_OUT)/%.o: agent/tidegate/bpf/%.c $(BPF_HEADERS)
 	@mkdir -p $(@D)
 	$(CC) -O2 -g -fPIC -std=gnu11 -Wall -Wextra -Werror -c $< -o $@
 
 # cffi's C is not ours to keep free of warnings.
-$(BPF_EXTENSION): $(BPF_OUT)/_bpf.c $(BPF_OUT)/tgb.o
+$(BPF_EXTENSION): $(BPF_OUT)/_bpf.c $(BPF_OUT)/tgb.o $(BPF_OUT)/caps.o
 	$(CC) -O2 -g -fPIC -shared -w $$($(PYTHON)-config --includes) -DPy_LIMITED_API=0x030b0000 $^ -lbpf -o $@

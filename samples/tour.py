@@ -5,6 +5,7 @@ Uses the same commands that a user would type and prints each of them, so that a
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import re
@@ -14,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -141,6 +143,55 @@ def killed(what: str, deadline: float) -> tuple[bool, str]:
     )
 
 
+def plain_tcp() -> tuple[bool, str]:
+    """The same server on a port that is not declared as HTTP: through the C fast path, which keeps the address."""
+    pods = json.loads(tidegate("lab", "pods", "-o", "json").stdout)
+    own = next(p["ips"] for p in pods if p["name"].startswith("sleep"))
+    seen = json.loads(curl("http://httpbin:8001/ip"))["origin"]
+    return seen in own, f"the server saw {seen}"
+
+
+def figures(dashboard: str) -> dict[str, Any]:
+    with urllib.request.urlopen(f"{dashboard}figures", timeout=20) as answer:
+        value: dict[str, Any] = json.load(answer)
+    return value
+
+
+def dashboard_moves(dashboard: str) -> tuple[bool, str]:
+    """The page is there, and its figures follow what happens: ten more requests, ten more answers counted by Envoy."""
+
+    def answered() -> int:
+        services = {s["service"].partition(".")[0]: s for s in figures(dashboard)["http"]}
+        return int(services.get("ratings", {"total": 0})["total"])
+
+    with urllib.request.urlopen(dashboard, timeout=20) as page:
+        there = b"/dashboard/app.js" in page.read()
+    before = answered()
+    curl(f"{RATINGS}?n=[1-10]")
+    deadline = time.monotonic() + 5
+    while answered() < before + 10 and time.monotonic() < deadline:
+        time.sleep(0.2)
+    counted = answered() - before
+    return there and counted == 10, f"{dashboard} counted {counted} of 10 requests"
+
+
+def steady_traffic() -> list[subprocess.Popen[bytes]]:
+    """Ordinary curl in the sleep pod, a few requests a second: HTTP through Envoy, plain TCP through the fast path."""
+    kinds = (
+        ("3/s", "http://productpage:9080/productpage?n=[1-9999999]"),
+        ("2/s", "-HConnection: close", "http://httpbin:8001/bytes/9000?n=[1-9999999]"),
+    )
+    return [
+        subprocess.Popen(
+            [TIDEGATE, "lab", "exec", "deploy/sleep", "--", "curl", "-s", "--rate", *kind],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        for kind in kinds
+    ]
+
+
 def no_packet_filter() -> tuple[bool, str]:
     rules = 0
     for namespace in sorted(Path("/run/netns").iterdir()):
@@ -152,8 +203,9 @@ def no_packet_filter() -> tuple[bool, str]:
     return rules == 0, f"{rules} iptables rules in {len(list(Path('/run/netns').iterdir()))} network namespaces"
 
 
-def drive(tour: Tour) -> None:
+def drive(tour: Tour, patience: float) -> None:
     tour.check("HTTP reaches the service and carries the client pod's address", client_address)
+    tour.check("plain TCP keeps the client pod's address", plain_tcp)
     tour.check("75/25 split between reviews v1 and v2", split)
     tour.check("header end-user: jason goes to v2, nobody else does", jason)
     tour.check("redirect", lambda: answer("ratings-redirect", lambda s, _, b: s == 301 and "/v1/bookRatings" in b,
@@ -179,12 +231,15 @@ def drive(tour: Tour) -> None:
     tidegate("lab", "delete", "-f", NETWORKING / "ratings-abort.yaml")
     tour.check("explain names file and line of the rule", explained)
     tour.check("broken YAML is refused with file and line, and changes nothing", broken)
-    tour.check("kill -9 of Envoy", lambda: killed("envoy", 4.0))
-    tour.check("kill -9 of the agent", lambda: killed("agent", 6.0))
+    tour.check("kill -9 of Envoy", lambda: killed("envoy", 4.0 * patience))
+    tour.check("kill -9 of the agent", lambda: killed("agent", 6.0 * patience))
     tour.check("no packet filter was used", no_packet_filter)
 
 
 def main() -> int:
+    parser = argparse.ArgumentParser(description="Start the lab with bookinfo and show what it does.")
+    parser.add_argument("--patience", type=float, default=1.0, help="multiplies the limits for recovery")
+    patience: float = parser.parse_args().patience
     once = os.environ.get("ONCE") == "1"
     start = time.monotonic()
     print(
@@ -201,7 +256,7 @@ def main() -> int:
     print(f"  up after {time.monotonic() - start:.1f} s\n\nwhat the traffic of ordinary pods shows:", flush=True)
     tour = Tour()
     try:
-        drive(tour)
+        drive(tour, patience)
         exposed = tidegate(
             "lab", "expose", "svc/productpage", str(PORT), *(() if once else ("--port", str(PORT)))
         ).stdout.strip()
@@ -211,7 +266,11 @@ def main() -> int:
         tour.check(
             "productpage for this machine's browser", lambda: ("reviews-v" in page.stdout, f"{exposed}/productpage")
         )
+        dashboard = tidegate("lab", "dashboard").stdout.strip()
+        tour.check("dashboard for this machine's browser", lambda: dashboard_moves(dashboard))
         if not once:
+            steady_traffic()
+            print(f"\n  dashboard    {dashboard}\n  productpage  {exposed}/productpage   (a little traffic goes on)")
             print(
                 "\nlook around: tidegate status | services | pods | explain; samples/bookinfo/networking has more rules"
             )

@@ -48,13 +48,18 @@ void fp_conn_close(struct fp_worker *w, struct fp_conn *conn, enum fp_reason rea
 	fp_list_append(&w->dead, &conn->all);
 
 	conn->event.reason = reason;
-	conn->event.duration_ns = fp_clock_ns() - conn->started_ns;
+	uint64_t now = fp_clock_ns();
+	conn->event.connections = 1;
+	conn->event.duration_ns = now - conn->started_ns;
 	conn->event.bytes_to_server = conn->stream[FP_CLIENT].bytes;
 	conn->event.bytes_to_client = conn->stream[FP_SERVER].bytes;
 	fp_count(&w->stats.closed[reason], 1);
 	atomic_store_explicit(&w->stats.active,
 			      atomic_load_explicit(&w->stats.active, memory_order_relaxed) - 1, memory_order_relaxed);
-	fp_ring_push(&w->ring, &w->shared->bell, &conn->event);
+	if (w->shared->config.each_event)
+		fp_ring_push(&w->ring, &w->shared->bell, &conn->event);
+	else
+		fp_tally_add(&w->tally, &w->ring, &w->shared->bell, &conn->event, now);
 }
 
 /* Dial, or close with the reason why not. */

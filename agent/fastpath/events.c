@@ -6,6 +6,9 @@
 #include <sys/timerfd.h>
 #include <unistd.h>
 
+#include "addr.h"
+#include "target.h"
+
 enum { FP_BELL_DELAY_NS = 20 * 1000 * 1000 };
 
 enum { BELL_SILENT, BELL_RUNG, BELL_URGENT };
@@ -68,7 +71,7 @@ void fp_ring_push(struct fp_ring *r, struct fp_bell *bell, const struct fp_event
 	if (head - r->seen_tail >= FP_RING_EVENTS / 2)
 		r->seen_tail = atomic_load_explicit(&r->tail, memory_order_acquire);
 	if (head - r->seen_tail == FP_RING_EVENTS) {
-		fp_count(&r->lost, 1);
+		fp_count(&r->lost, event->connections);
 		return;
 	}
 	r->events[head % FP_RING_EVENTS] = *event;
@@ -77,6 +80,52 @@ void fp_ring_push(struct fp_ring *r, struct fp_bell *bell, const struct fp_event
 		ring(bell, BELL_URGENT, 1);
 	else
 		ring(bell, BELL_RUNG, FP_BELL_DELAY_NS);
+}
+
+static bool alike(const struct fp_event *a, const struct fp_event *b)
+{
+	return fp_addr_equal(&a->client, &b->client) && fp_addr_equal(&a->endpoint, &b->endpoint) &&
+	       fp_addr_equal(&a->dst, &b->dst) && a->netns_cookie == b->netns_cookie && a->service == b->service &&
+	       a->reason == b->reason && a->dst_port_be == b->dst_port_be && a->endpoint_port_be == b->endpoint_port_be;
+}
+
+static uint32_t slot_of(const struct fp_event *event)
+{
+	uint64_t h = fp_address_hash(&event->endpoint, event->endpoint_port_be) ^ event->netns_cookie;
+	h = fp_address_hash(&event->client, (uint16_t)event->reason) + h * 0x9e3779b97f4a7c15u;
+	h += event->service * 0x9e3779b97f4a7c15u;
+	return (uint32_t)(h >> 32) % FP_TALLY_SLOTS;
+}
+
+void fp_tally_add(struct fp_tally *tally, struct fp_ring *ring, struct fp_bell *bell, const struct fp_event *event,
+		  uint64_t now_ns)
+{
+	uint32_t place = slot_of(event);
+	struct fp_event *sum = &tally->slots[place];
+	if (sum->connections && alike(sum, event)) {
+		sum->connections += event->connections;
+		sum->duration_ns += event->duration_ns;
+		sum->bytes_to_server += event->bytes_to_server;
+		sum->bytes_to_client += event->bytes_to_client;
+		return;
+	}
+	if (sum->connections) {
+		fp_ring_push(ring, bell, sum);
+	} else {
+		if (!tally->count)
+			tally->due_ns = now_ns + FP_TALLY_DELAY_NS;
+		tally->filled[tally->count++] = (uint16_t)place;
+	}
+	*sum = *event;
+}
+
+void fp_tally_tell(struct fp_tally *tally, struct fp_ring *ring, struct fp_bell *bell)
+{
+	while (tally->count) {
+		struct fp_event *sum = &tally->slots[tally->filled[--tally->count]];
+		fp_ring_push(ring, bell, sum);
+		sum->connections = 0;
+	}
 }
 
 uint32_t fp_ring_drain(struct fp_ring *ring, struct fp_event *ret_events, uint32_t max)

@@ -43,6 +43,7 @@ struct fp_config {
 	uint32_t buffer_bytes;       /* of one read, and per direction and connection while data waits; 0 = 262144 */
 	uint32_t connect_timeout_ms; /* of each attempt; 0 = 10000 */
 	uint32_t pool_mib;           /* bound of all buffers together, MiB; 0 = 256. Beyond it bytes wait in the sockets */
+	uint32_t each_event;         /* 1 = an event per connection (access log); 0 = connections alike are summed */
 };
 
 struct fp_pod {
@@ -61,26 +62,28 @@ struct fp_stats {
 	uint64_t active;
 	uint64_t bytes_to_server;
 	uint64_t bytes_to_client;
-	uint64_t events_lost;      /* ring full */
+	uint64_t events_lost;      /* connections not told: ring full */
 	uint64_t closed[11];       /* by enum fp_reason */
 };
 
-/* One relayed connection, told when it ends. */
+/* Ended connections: one, or the sum of several that differ in client port and time only (fp_config.each_event). */
 struct fp_event {
 	struct tg_addr client;     /* the pod's address, as the server saw it */
 	struct tg_addr dst;        /* as dialled */
 	struct tg_addr endpoint;   /* as chosen; all zero if none was */
 	uint64_t netns_cookie;
-	uint64_t started_ns;       /* CLOCK_REALTIME */
-	uint64_t duration_ns;
+	uint64_t started_ns;       /* CLOCK_REALTIME; of the first to end */
+	uint64_t duration_ns;      /* sum, as are the bytes */
 	uint64_t bytes_to_server;
 	uint64_t bytes_to_client;
 	uint32_t service;          /* number given in fp_image_service */
 	uint32_t reason;           /* enum fp_reason */
-	uint16_t client_port_be;
+	uint32_t connections;      /* how many this event tells about, at least 1 */
+	uint16_t client_port_be;   /* of the first to end */
 	uint16_t dst_port_be;
 	uint16_t endpoint_port_be;
 	uint16_t pad;
+	uint32_t pad2;
 };
 
 int fp_engine_start(const struct fp_config *config, struct fp_engine **ret_engine);
@@ -106,7 +109,8 @@ int fp_publish(struct fp_engine *engine, struct fp_image *image);
 uint64_t fp_generation(const struct fp_engine *engine);
 
 void fp_stats_read(const struct fp_engine *engine, struct fp_stats *ret_stats);
-/* Readable some 20 ms after an event came into empty rings, at once when one fills up, and after fp_engine_stop. */
+/* Readable some 20 ms after an event came into empty rings (sums reach them 100 ms after the first connection in them
+ * ended), at once when one fills up, and after fp_engine_stop. */
 int fp_event_fd(const struct fp_engine *engine);
 /* Move up to max events out of the rings; returns how many. One reader. If it returns max, call again.
  * -ESHUTDOWN once the engine has stopped and all events were moved. */

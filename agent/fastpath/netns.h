@@ -6,7 +6,8 @@
 
 enum { FP_AT_HOME = -1, FP_ASTRAY = -2 };
 
-/* Where a worker thread is. It enters a pod to open sockets and comes home before it sleeps. */
+/* Where a worker thread is. It enters a pod to open sockets and stays until another pod needs one, or until its pod is
+ * removed: each setns() allocates and frees the thread's set of namespaces. Whoever opens a socket enters first. */
 struct fp_netns_visit {
 	int home_fd;
 	int here_fd; /* pod that the thread is in, or FP_AT_HOME, or FP_ASTRAY */

@@ -24,11 +24,11 @@ void fp_stream_drop(struct fp_worker *w, struct fp_stream *stream)
 }
 
 /* Bytes taken by the receiver (0: it is full), or -1: it is dead. */
-static ssize_t offer(struct fp_side *to, const char *data, size_t length)
+static ssize_t offer(struct fp_side *to, const char *data, size_t length, int flags)
 {
 	ssize_t n;
 	do
-		n = send(to->fd, data, length, MSG_NOSIGNAL);
+		n = send(to->fd, data, length, MSG_NOSIGNAL | flags);
 	while (n < 0 && errno == EINTR);
 	if (n < 0) {
 		if (errno != EAGAIN)
@@ -76,7 +76,7 @@ static int relay_unbuffered(struct fp_worker *w, struct fp_conn *conn, enum fp_s
 		return FP_RELAY_HAS_MORE;
 	}
 	conn->side[from].readable = true; /* until it was really read */
-	ssize_t taken = offer(&conn->side[!from], w->scratch->data, (size_t)n);
+	ssize_t taken = offer(&conn->side[!from], w->scratch->data, (size_t)n, 0);
 	if (taken < 0)
 		return (int)died(!from);
 	/* MSG_TRUNC on TCP: drop without copying (tcp(7)). */
@@ -103,7 +103,10 @@ static int relay_once(struct fp_worker *w, struct fp_conn *conn, enum fp_side_in
 		stream->eof = true;
 		return FP_RELAY_HAS_MORE;
 	}
-	ssize_t taken = offer(&conn->side[!from], buf->data, (size_t)n);
+	/* FIN is known to follow: let the last bytes wait for it, which is a matter of one more recv, and leave with it in
+	 * one segment that wakes the receiver once. Not after RST: nothing but these bytes would follow. */
+	int more = conn->side[from].hangup && !conn->side[from].failed ? MSG_MORE : 0;
+	ssize_t taken = offer(&conn->side[!from], buf->data, (size_t)n, more);
 	if (taken == n) {
 		fp_pool_give(&w->pool, buf);
 		count(w, stream, from, n);
@@ -121,7 +124,7 @@ static int relay_once(struct fp_worker *w, struct fp_conn *conn, enum fp_side_in
 static int flush(struct fp_worker *w, struct fp_conn *conn, enum fp_side_index from)
 {
 	struct fp_stream *stream = &conn->stream[from];
-	ssize_t taken = offer(&conn->side[!from], stream->buf->data + stream->offset, stream->length);
+	ssize_t taken = offer(&conn->side[!from], stream->buf->data + stream->offset, stream->length, 0);
 	if (taken < 0)
 		return (int)died(!from);
 	count(w, stream, from, taken);

@@ -10,6 +10,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "privilege.h"
+
 enum { FP_BATCH = 128 };
 
 uint64_t fp_clock_ns(void)
@@ -88,6 +90,8 @@ static void read_inbox(struct fp_worker *w)
 			break;
 		case FP_MSG_EVICT:
 			evict(w, message.sandbox);
+			/* Its descriptor is about to be closed, and the number may soon be another pod's. */
+			fp_netns_leave(&w->visit);
 			break;
 		case FP_MSG_ADOPT:
 			fp_conn_open(w, message.sandbox, message.fd, &message.peer, message.peer_port_be);
@@ -157,6 +161,12 @@ static void expire_attempts(struct fp_worker *w)
 	}
 }
 
+static void tell_tally(struct fp_worker *w)
+{
+	if (w->tally.count && (w->retiring || fp_clock_ns() >= w->tally.due_ns))
+		fp_tally_tell(&w->tally, &w->ring, &w->shared->bell);
+}
+
 static void bury_dead(struct fp_worker *w)
 {
 	while (!fp_list_empty(&w->dead)) {
@@ -185,6 +195,8 @@ static int patience(const struct fp_worker *w)
 	}
 	if (!fp_list_empty(&w->dialling))
 		sooner(&due, fp_container(w->dialling.next, struct fp_conn, dialling)->deadline_ns);
+	if (w->tally.count)
+		sooner(&due, w->tally.due_ns);
 	if (w->retiring)
 		sooner(&due, w->retire_at_ns);
 	if (due == UINT64_MAX)
@@ -209,6 +221,7 @@ static void *loop(void *arg)
 {
 	struct fp_worker *w = arg;
 	struct epoll_event events[FP_BATCH];
+	fp_keep_setns_only();
 	do {
 		int n = epoll_wait(w->epoll_fd, events, FP_BATCH, patience(w));
 		for (int i = 0; i < n; i++)
@@ -217,11 +230,12 @@ static void *loop(void *arg)
 		expire_attempts(w);
 		if (w->inbox_ready)
 			read_inbox(w);
-		fp_netns_leave(&w->visit);
+		tell_tally(w);
 		if (atomic_load_explicit(&w->held_image, memory_order_relaxed))
 			atomic_store_explicit(&w->held_image, NULL, memory_order_release);
 		bury_dead(w);
 	} while (!retired(w));
+	tell_tally(w);
 	bury_dead(w);
 	return NULL;
 }

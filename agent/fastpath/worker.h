@@ -37,6 +37,7 @@ struct fp_worker {
 
 	struct fp_worker_stats stats;
 	struct fp_ring ring;
+	struct fp_tally tally;
 	struct fp_inbox inbox;
 	/* Hazard pointer: the image in use, not to be freed; NULL between batches. */
 	_Alignas(FP_CACHELINE) _Atomic(struct fp_image *) held_image;

@@ -16,6 +16,7 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry
 
 from tidegate import __version__
+from tidegate.bpf.capabilities import keep_needed_only
 from tidegate.bpf.cgroup import cgroup2_mount, own_cgroup
 from tidegate.bpf.datapath import Datapath
 from tidegate.bpf.netns import in_netns
@@ -26,15 +27,20 @@ from tidegate.config.store import Store
 from tidegate.dataplane.cycle import Cycle
 from tidegate.dataplane.enrolment import Enrolment
 from tidegate.enroll.cni_server import CniServer
+from tidegate.enroll.keeper import Keeper
+from tidegate.enroll.node_cni import NodeCni
 from tidegate.enroll.registry import Registry
 from tidegate.envoy.supervisor import EnvoySupervisor
 from tidegate.errors import Fatal, Rejected
 from tidegate.fastpath import FastPath
 from tidegate.model.mesh import MeshConfig
 from tidegate.observe.admin import Admin
+from tidegate.observe.dashboard.assets import assets
+from tidegate.observe.dashboard.sampling import Dashboard
 from tidegate.observe.flows import Workloads, follow_flows
-from tidegate.observe.life import begin, end
+from tidegate.observe.life import begin, end, require_private
 from tidegate.observe.metrics import AgentCollector, TcpMetrics, exposition
+from tidegate.observe.pairs import Pairs
 from tidegate.observe.views import Views
 from tidegate.runtime.latest import Latest
 from tidegate.settings import Settings, build_root, envoy_binary
@@ -51,8 +57,10 @@ async def serve(settings: Settings) -> None:
     if not settings.config:
         raise Rejected("--config", "is missing", "say where configuration comes from, e.g. --config file:DIR")
     if os.geteuid() != 0:
-        raise Fatal("tidegate agent", "needs root (CAP_BPF, CAP_NET_ADMIN, CAP_SYS_ADMIN)", "run it as root")
+        raise Fatal("tidegate agent", "needs root: what it reads and writes belongs to root", "run it as root")
+    keep_needed_only()
     settings.run_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    require_private(settings.run_dir)
     life = begin(settings.run_dir)
     log.info("tidegate %s on %s, start %d, the one before %s", __version__, settings.node, life.starts, life.previous)
 
@@ -67,7 +75,7 @@ async def serve(settings: Settings) -> None:
         envoy_cgroup=envoy_cgroup,
         objects=build_root() / "bpf",
     )
-    relay = FastPath.start(flows_fd=datapath.flows_fd, workers=settings.workers)
+    relay = FastPath.start(flows_fd=datapath.flows_fd, workers=settings.workers, each_event=settings.access_log)
     ads = AdsServer(settings.xds_socket)
     envoy = EnvoySupervisor(
         envoy_binary(), settings.run_dir, settings.node, settings.xds_socket, envoy_cgroup, settings.envoy_concurrency
@@ -88,6 +96,11 @@ async def serve(settings: Settings) -> None:
     )
     cycle.set_sandboxes(registry.load())
     cni = CniServer(settings.cni_socket, Enrolment(registry, cycle))
+    keeper = None
+    if settings.cni_conf_dir is not None:
+        plugin = build_root() / "cni" / "tidegate"
+        where = (settings.cni_conf_dir, settings.cni_bin_dir, settings.cni_socket, plugin, settings.cni_conflist)
+        keeper = Keeper(NodeCni(*where))
 
     # What people and programs may know
     views = Views(
@@ -99,6 +112,8 @@ async def serve(settings: Settings) -> None:
         sandboxes=registry.by_cookie,
         ads=ads,
         envoy=envoy,
+        sources=settings.config,
+        cni=keeper.kept if keeper else None,
     )
     metrics = CollectorRegistry()
     metrics.register(
@@ -108,11 +123,24 @@ async def serve(settings: Settings) -> None:
             lambda: {"fastpath_active_connections": relay.stats().active, "captured_flows": datapath.flow_count()},
         )
     )
+    pairs = Pairs()
+    dashboard = Dashboard(
+        status=views.status,
+        rows=views.pods,
+        verdicts=datapath.counters,
+        live=datapath.live_flows,
+        fastpath=relay.stats,
+        pairs=pairs,
+        envoy=envoy.admin.get,
+        services=lambda: cycle.snapshot.value.services,
+        sandboxes=registry.by_cookie,
+    )
     flows = follow_flows(
         relay.events(),
         TcpMetrics(metrics),
         Workloads(lambda: config.value),
         lambda number: cycle.snapshot.value.services.get(number, ""),
+        pairs,
     )
     admin = Admin(
         views={
@@ -121,9 +149,11 @@ async def serve(settings: Settings) -> None:
             "services": views.services,
             "explain": views.explain,
             "config_dump": views.config_dump,
+            "figures": dashboard.figures,
         },
         metrics=lambda: exposition(metrics),
         ready=views.unhealthy,
+        assets=assets(),
     )
 
     await ads.start()
@@ -139,6 +169,7 @@ async def serve(settings: Settings) -> None:
             "cycle": cycle.run(),
             "envoy": envoy.run(),
             "flows": flows,
+            **({"cni": keeper.run()} if keeper else {}),
             "stop": stop.wait(),
         }.items()
     }
@@ -152,7 +183,7 @@ async def serve(settings: Settings) -> None:
         log.info("stopping: pinned programs stay, live connections have %.0f s", settings.drain_seconds)
         await cni.stop()
         for task in tasks:
-            if task.get_name() in ("cycle", "config", "stop"):
+            if task.get_name() in ("cycle", "config", "cni", "stop"):
                 task.cancel()
         await envoy.stop(settings.drain_seconds)
         await asyncio.to_thread(relay.stop, settings.drain_seconds)

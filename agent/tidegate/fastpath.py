@@ -49,7 +49,11 @@ _REASONS: Final = tuple(CloseReason)
 
 @dataclass(frozen=True, slots=True)
 class FlowEvent:
-    """One connection, told when it has ended. Ports are host order, times are nanoseconds."""
+    """Ended connections. Ports are host order, times are nanoseconds.
+
+    One, if the engine was started with each_event, else the sum of those that differ in client port and time only: then
+    client_port and started_ns are those of the first to end, duration_ns and the bytes are sums.
+    """
 
     client: IPAddress  # as the server saw it; the peer of the listener if the connection had no record
     client_port: int  # of the application's socket; the server saw another one
@@ -64,6 +68,7 @@ class FlowEvent:
     duration_ns: int
     bytes_to_server: int
     bytes_to_client: int
+    connections: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +113,7 @@ def _event(raw: Any) -> FlowEvent:
         duration_ns=raw.duration_ns,
         bytes_to_server=raw.bytes_to_server,
         bytes_to_client=raw.bytes_to_client,
+        connections=raw.connections,
     )
 
 
@@ -129,6 +135,7 @@ class FastPath:
         buffer_bytes: int = 0,
         connect_timeout: float = 0,
         pool_mib: int = 0,
+        each_event: bool = False,
     ) -> FastPath:
         """Start the worker threads, and raise this process's soft limit on open files: a connection takes two.
 
@@ -138,6 +145,7 @@ class FastPath:
         :param buffer_bytes: of one read, and waiting per direction and connection at most, 0 = 262144
         :param connect_timeout: seconds per attempt, 0 = 10
         :param pool_mib: bound of all buffers together in MiB, 0 = 256
+        :param each_event: tell events() about each connection by itself, for an access log
         :raises OSError: what the kernel refused
         """
         _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -149,6 +157,7 @@ class FastPath:
         config.buffer_bytes = buffer_bytes
         config.connect_timeout_ms = round(connect_timeout * 1000)
         config.pool_mib = pool_mib
+        config.each_event = each_event
         engine = _ffi.new("struct fp_engine **")
         _check(_lib.fp_engine_start(config, engine), "fast path")
         return cls(engine[0])
@@ -220,7 +229,10 @@ class FastPath:
         )
 
     async def events(self) -> AsyncIterator[FlowEvent]:
-        """Ended connections as they come, in order per worker; ends after stop(). For one consumer."""
+        """Ended connections, some 0.2 s later at most; ends after stop(). For one consumer.
+
+        With each_event they come in order per worker.
+        """
         loop = asyncio.get_running_loop()
         readable = asyncio.Event()
         descriptor = _lib.fp_event_fd(self._engine)

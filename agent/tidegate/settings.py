@@ -15,6 +15,8 @@ from tidegate.errors import Rejected
 
 DEFAULT_RUN_DIR = Path("/run/tidegate")
 DEFAULT_BPFFS = Path("/sys/fs/bpf/tidegate")
+DEFAULT_CNI_CONF_DIR = Path("/etc/cni/net.d")
+DEFAULT_CNI_BIN_DIR = Path("/opt/cni/bin")
 ADMIN_PORT = 15000
 METRICS_PORT = 15020
 READY_PORT = 15021
@@ -48,6 +50,9 @@ class Settings:
     ready_port: int = READY_PORT
     drain_seconds: float = 5.0
     log_level: str = "info"
+    cni_conf_dir: Path | None = None  # None: whoever deploys the agent sees to the plugin
+    cni_bin_dir: Path = DEFAULT_CNI_BIN_DIR
+    cni_conflist: str = ""  # file name; empty = the first, which is what runtimes use
     access_log: bool = False  # one line per connection of the fast path, in the agent's log
 
     @property
@@ -86,9 +91,9 @@ def from_environment(flags: Mapping[str, object], environ: Mapping[str, str] = o
 def _parse(name: str, text: str) -> object:
     if name == "config":
         return tuple(part for part in text.split(",") if part)
-    if name in ("run_dir", "bpffs", "cgroup"):
+    if name in ("run_dir", "bpffs", "cgroup", "cni_conf_dir", "cni_bin_dir"):
         return Path(text)
-    if name in ("node", "log_level"):
+    if name in ("node", "log_level", "cni_conflist"):
         return text
     if name == "access_log":
         return text.lower() in ("1", "true", "yes", "on")

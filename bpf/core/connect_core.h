@@ -34,10 +34,14 @@ tg_inline void tg_connect_verdict(struct tg_connect_out *out, uint32_t reason)
 }
 
 /* The address that listeners and the application itself should see as the client's. Loopback is what the kernel would
- * choose towards a capture address, never what reaches a peer. All zero when the pod has no address of that family. */
-tg_inline void tg_connect_client(struct tg_addr *client, const struct tg_connect_in *in, const struct tg_pod *pod)
+ * choose towards a capture address, never what reaches a peer. All zero when the pod has no address of that family.
+ * Envoy tells servers this address in a header, and no network checks it on the way: whoever may put a neighbour's
+ * address on its own lo and bind it would speak in the neighbour's name. So Envoy is told what the agent enrolled. */
+tg_inline void tg_connect_client(struct tg_addr *client, const struct tg_connect_in *in, const struct tg_pod *pod,
+				 uint32_t tier)
 {
-	if (!tg_addr_is_any(&in->bound) && !tg_addr_is_loopback(&in->bound) && !tg_addr_is_capture(&in->bound))
+	if (tier != TG_TIER_ENVOY && !tg_addr_is_any(&in->bound) && !tg_addr_is_loopback(&in->bound) &&
+	    !tg_addr_is_capture(&in->bound))
 		tg_addr_copy(client, &in->bound);
 	else
 		tg_addr_copy(client, tg_addr_is_v4(&in->dst) ? &pod->ip4 : &pod->ip6);
@@ -69,7 +73,7 @@ tg_inline void tg_connect_route(struct tg_connect_out *out, const struct tg_conn
 	tg_addr_of_tier(&out->to, dest->tier, v4);
 	out->to_port_be = port_be;
 	tg_addr_copy(&out->flow.dst, &in->dst);
-	tg_connect_client(&out->flow.client, in, pod);
+	tg_connect_client(&out->flow.client, in, pod, dest->tier);
 	out->flow.dst_port_be = in->dst_port_be;
 	out->flow.tier = dest->tier;
 	out->flow.service = dest->service;

@@ -75,7 +75,7 @@ struct tg_flow_key {
 
 struct tg_flow {
 	struct tg_addr dst;   /* original destination */
-	struct tg_addr client; /* address to show as the client's: what the application bound, else the pod's own */
+	struct tg_addr client; /* shown as the client's: the pod's own; to the fast path what was bound */
 	uint16_t dst_port_be;
 	uint16_t pad;
 	uint32_t tier;        /* enum tg_tier */

@@ -15,6 +15,7 @@ from tests.support.eventually import eventually
 
 from tidegate.bpf.abi import lib
 from tidegate.bpf.datapath import Datapath
+from tidegate.bpf.records import FlowGroup
 from tidegate.model.snapshot import Tier
 
 VIP4, VIP6, PORT = "10.96.0.10", "fd00:96::10", 9080
@@ -51,6 +52,7 @@ def test_dial_reaches_the_listener_and_names_are_kept(
     assert (record.destination, record.port) == (ip_address(vip.removeprefix("::ffff:")), PORT)
     assert record.client == ip_address(own)
     assert (record.tier, record.service) == (tier, 7 if version == 4 else 8)
+    assert datapath.live_flows() == {FlowGroup(pod.cookie, tier, record.service): 1}
     # Envoy is told the pod's address; the fast path needs the one that the kernel has, for its key.
     assert shown_client == (own if tier is Tier.ENVOY else source, source_port)
 
@@ -77,15 +79,27 @@ def test_any_port_row_and_more_specific_row(datapath: Datapath, pod: Pod) -> Non
     pod.accept(pod.listeners[Tier.ENVOY, 4])
 
 
-def test_bound_address_is_the_clients_address(datapath: Datapath, pod: Pod) -> None:
+def test_bound_address_is_the_clients_address_for_the_fast_path(datapath: Datapath, pod: Pod) -> None:
+    offer(datapath, Tier.FASTPATH)
+    ip("-n", pod.name, "address", "add", "10.77.0.200/24", "dev", "eth0")
+    client = pod.dial(VIP4, PORT, bind="10.77.0.200")
+    pod.accept(pod.listeners[Tier.FASTPATH, 4])
+    assert client.own == ("10.77.0.200", client.own[1])
+    record = datapath.flow(pod.flow_key(Tier.FASTPATH, 4, client.own))
+    assert record is not None
+    assert record.client == ip_address("10.77.0.200")
+
+
+def test_envoy_is_told_the_enrolled_address_whatever_was_bound(datapath: Datapath, pod: Pod) -> None:
     offer(datapath, Tier.ENVOY)
+    own = pod.dial(VIP4, PORT)
+    _, usual = pod.accept(pod.listeners[Tier.ENVOY, 4])
+    assert usual == own.own
     ip("-n", pod.name, "address", "add", "10.77.0.200/24", "dev", "eth0")
     client = pod.dial(VIP4, PORT, bind="10.77.0.200")
     _, shown = pod.accept(pod.listeners[Tier.ENVOY, 4])
-    assert shown == client.own == ("10.77.0.200", client.own[1])
-    record = datapath.flow(pod.flow_key(Tier.ENVOY, 4, client.own))
-    assert record is not None
-    assert record.client == ip_address("10.77.0.200")
+    assert client.own[0] == "10.77.0.200", "the application sees what it bound"
+    assert shown == (usual[0], client.own[1])
 
 
 def test_one_source_port_may_serve_two_destinations(datapath: Datapath, pod: Pod) -> None:

@@ -160,7 +160,7 @@ class Mesh:
 async def mesh(pods: tuple[Pod, Pod], request: pytest.FixtureRequest) -> AsyncIterator[Mesh]:
     """Options of FastPath.start() come by indirect parametrization."""
     flows = Flows()
-    options = {"workers": 2} | getattr(request, "param", {})
+    options = {"workers": 2, "each_event": True} | getattr(request, "param", {})
     engine = FastPath.start(flows_fd=flows.fd, **options)
     mesh = Mesh(*pods, flows, engine)
     yield mesh

@@ -53,6 +53,7 @@ static void make_worker(void)
 	w->shared = &shared;
 	shared.config.connect_timeout_ms = 1000;
 	shared.config.workers = 1;
+	shared.config.each_event = 1;
 	shared.config.flows_fd = -1;
 	w->visit.home_fd = -1;
 	w->visit.here_fd = FP_AT_HOME;

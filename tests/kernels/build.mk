@@ -1,4 +1,4 @@
-# tests/bpf on kernels of Debian in a virtual machine: slow without KVM, so it is no part of `make test`.
+# Suites on kernels of Debian in a virtual machine: slow without KVM, so it is no part of `make test`.
 KERNELS ?=
 QEMU_PACKAGE := qemu-system-x86
 
@@ -12,5 +12,5 @@ qemu:
 	    > $(BUILD)/apt-qemu.log 2>&1 || { tail -20 $(BUILD)/apt-qemu.log >&2; exit 1; }; \
 	}
 
-test-kernels: setup qemu ## tests/bpf on other kernels, in QEMU (KERNELS="debian-12" picks from tests/kernels/kernels.toml)
+test-kernels: setup qemu ## bpf, fast path, tour, stories on other kernels, in QEMU (KERNELS="debian-12 --suite tour" picks from tests/kernels/kernels.toml)
 	$(PY) -m tests.kernels $(KERNELS)

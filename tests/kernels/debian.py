@@ -12,8 +12,8 @@ from pathlib import Path
 
 BUSYBOX = "busybox-static"
 # What the guest needs before it has its root file system and, as the host's tree may have no modprobe that the kernel
-# could ask, what pods are made of. MPTCP, IPv6, bpf and cgroups are built in.
-MODULES = ("virtio_pci", "9pnet_virtio", "9p", "veth")
+# could ask: what nodes and pods are made of, what `iptables-save` needs. MPTCP, IPv6, bpf and cgroups are built in.
+MODULES = ("virtio_pci", "9pnet_virtio", "9p", "veth", "bridge", "crc32c_generic", "nf_tables", "nft_compat")
 
 
 class KernelError(Exception):

@@ -1,6 +1,6 @@
 #!/bin/busybox sh
 # Init of the guest. The runner adds ROOT (the repository) and COMMAND (what to run there) as files beside it.
-# The host's tree is the root file system, read-only; /run and /dev/shm are the guest's own memory.
+# The host's tree becomes the root file system, read-only; /run and /dev/shm are the guest's own memory.
 export PATH=/bin
 busybox mkdir -p /proc /dev /host
 busybox mount -t devtmpfs dev /dev
@@ -19,12 +19,10 @@ busybox mount -t 9p -o ro,trans=virtio,version=9p2000.L,cache=loose,msize=512000
 	busybox mount -t cgroup2 cgroup2 /host/sys/fs/cgroup &&
 	busybox mount -t 9p -o trans=virtio,version=9p2000.L results /host/run/results &&
 	busybox ip link set lo up &&
-	busybox uname -rv >/host/run/results/kernel &&
-	busybox chroot /host /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/run/tmp TMPDIR=/run/tmp \
-		PYTHONDONTWRITEBYTECODE=1 LANG=C.UTF-8 /bin/sh -c "cd '$(busybox cat /ROOT)' && $(busybox cat /COMMAND)"
-echo $? >/host/run/results/status
-# Zero unless a WARN, an oops or the like was seen: then the kernel's log is worth more than the tests.
-busybox cat /host/proc/sys/kernel/tainted >/host/run/results/tainted
-busybox grep -q '^0$' /host/run/results/tainted || busybox dmesg
-busybox sync
-exec busybox poweroff -f
+	busybox uname -rv >/host/run/results/kernel ||
+	exec busybox poweroff -f
+# As systemd does; the kernel's own hard limit is 4096.
+ulimit -H -n 524288
+# Not chroot: whoever enters a pod's mount namespace (nsenter) gets that namespace's root, which then must be this tree.
+root=$(busybox cat /ROOT)
+exec busybox switch_root /host /bin/sh "$root/tests/kernels/inside.sh" "$root" "$(busybox cat /COMMAND)"

@@ -91,6 +91,23 @@ def test_a_lab_that_cannot_start_says_why_and_leaves_nothing(lab: Lab) -> None:
     assert gone(lab)
 
 
+@pytest.mark.parametrize("text", ["kind: VirtualService\n", "apiVersion: v1\nkind: Pod\nmetadata: {name: a}\n"])
+def test_up_with_a_manifest_that_is_refused_leaves_no_lab(lab: Lab, tmp_path: Path, text: str) -> None:
+    bad = tmp_path / "bad.yaml"
+    bad.write_text(text)
+    done = lab.tidegate("lab", "up", "-f", bad, "--mesh", "off", check=False)
+    assert (done.returncode, f"{bad}:1" in done.stderr, "taken down again" in done.stderr) == (1, True, True)
+    assert gone(lab)
+
+
+def test_a_manifest_that_is_refused_leaves_a_running_lab_alone(lab: Lab, tmp_path: Path) -> None:
+    lab.up(PLAIN, nodes=2, mesh=False)
+    bad = tmp_path / "bad.yaml"
+    bad.write_text("kind: VirtualService\n")
+    done = lab.tidegate("lab", "up", "-f", bad, "--nodes", "2", "--mesh", "off", check=False)
+    assert (done.returncode, lab.pods()["default/one"]["ready"]) == (1, True)
+
+
 def test_up_again_applies_to_the_running_lab(lab: Lab) -> None:
     lab.up(nodes=1, mesh=False)
     pid = (lab.run_dir / "labd.pid").read_text()

@@ -43,6 +43,13 @@ def test_http_reaches_the_service_and_names_the_client(web_lab: Lab) -> None:
     assert web_lab.metric("tidegate_verdicts_total", reason="redirect_envoy") == before + 4
 
 
+def test_headers_of_a_pod_that_is_a_proxy_itself_go_on(web_lab: Lab) -> None:
+    sent = ("-H", "x-forwarded-proto: https", "-H", "x-forwarded-for: 192.0.2.7", "-H", "x-request-id: abc")
+    headers = web_lab.ask("client", "http://web/", *sent)["body"]["headers"]
+    assert (headers["x-forwarded-proto"], headers["x-request-id"]) == ("https", "abc")
+    assert headers["x-forwarded-for"] == f"192.0.2.7,{web_lab.address('default/client', '4')}"
+
+
 def test_without_a_rule_every_version_answers(web_lab: Lab) -> None:
     assert set(web_lab.ask("client", "http://web/", "--count", "60", "--fresh")["versions"]) == {"v1", "v2"}
 

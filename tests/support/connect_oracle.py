@@ -48,7 +48,7 @@ def decide(case: dict[str, Any]) -> dict[str, Any]:
         "flow": {
             "dst": str(dst),
             "port": case["port"],
-            "client": shown_client(case["bound"], dst, pod),
+            "client": shown_client(case["bound"] if name == "fastpath" else None, dst, pod),
             "tier": dest["tier"],
             "service": dest["service"],
         },

@@ -33,7 +33,7 @@ DOORS = {
     "typer": {"cli"},
     "rich": {"cli"},
     "dns": {"lab"},
-    "watchfiles": {"config"},
+    "watchfiles": {"runtime.watch"},
     "tidegate._bpf": {"bpf"},
     "tidegate._fastpath": {"fastpath"},
 }

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tidegate.bpf.abi import checked, ffi, lib
+from tidegate.bpf.capabilities import NEEDED, missing, permitted
 from tidegate.bpf.cgroup import cgroup2_mount
 from tidegate.bpf.hooks import HOOKS
 from tidegate.bpf.netns import SO_NETNS_COOKIE
@@ -41,7 +42,7 @@ def probe() -> list[Feature]:
     """Try each feature on the running kernel. Raises Fatal unless root (or CAP_BPF and CAP_NET_ADMIN)."""
     if os.geteuid() != 0:
         raise Fatal("kernel probe", "needs root", "run as root")
-    features = [_cgroup2(), _bpffs()]
+    features = [_cgroup2(), _bpffs(), *_capabilities()]
     for name, number, detail in (
         ("cgroup connect and name hooks", lib.BPF_PROG_TYPE_CGROUP_SOCK_ADDR, "Linux 5.8"),
         ("sockops", lib.BPF_PROG_TYPE_SOCK_OPS, "Linux 4.13"),
@@ -92,6 +93,11 @@ def foreign_programs(cgroup: Path) -> list[ForeignProgram]:
     finally:
         os.close(fd)
     return sorted(found.values(), key=lambda p: (p.hook, p.id))
+
+
+def _capabilities() -> list[Feature]:
+    lacking = missing(permitted())
+    return [Feature(c.name, c not in lacking, True, f"to {c.why}") for c in NEEDED]
 
 
 def _cgroup2() -> Feature:

@@ -48,6 +48,15 @@ class FlowRow:
     service: int
 
 
+@dataclass(frozen=True, slots=True)
+class FlowGroup:
+    """What the rows of tg_flows are counted by: the client's netns, the tier and the service that was dialled."""
+
+    netns_cookie: int
+    tier: Tier
+    service: int  # number of the service (Snapshot.services)
+
+
 def pod_key(cookie: int) -> Any:
     return ffi.new("struct tg_pod_key *", {"netns_cookie": cookie})
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import errno
 import os
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from tidegate.bpf import records
 from tidegate.bpf.abi import REASONS, checked, ffi, lib
-from tidegate.bpf.records import DestinationKey, FlowKey, FlowRow, PodRow
+from tidegate.bpf.records import DestinationKey, FlowGroup, FlowKey, FlowRow, PodRow
 from tidegate.model.net import IPAddress
 from tidegate.model.snapshot import Destination, Tier
 
@@ -110,6 +111,19 @@ class Tables:
     def flow_count(self) -> int:
         """Captured connections that the kernel has a record of. Walks the whole table: for status, not for loops."""
         return checked(lib.tgb_map_dump(self.flows_fd, ffi.NULL, ffi.NULL, 2 * lib.TG_MAX_FLOWS), "tg_flows")
+
+    def live_flows(self) -> dict[FlowGroup, int]:
+        """How many captured connections live, by who made them and where they go. Walks the whole table.
+
+        Holds nothing but descriptors, so it may run in a thread of its own.
+        """
+        fd = self.flows_fd
+        count = checked(lib.tgb_map_dump(fd, ffi.NULL, ffi.NULL, 2 * lib.TG_MAX_FLOWS), "tg_flows")
+        room = count + count // 4 + 4096  # connections are made between the two walks
+        keys, values = ffi.new("struct tg_flow_key[]", room), ffi.new("struct tg_flow[]", room)
+        count = checked(lib.tgb_map_dump(fd, keys, values, room), "tg_flows")
+        found = Counter((keys[i].netns_cookie, values[i].tier, values[i].service) for i in range(count))
+        return {FlowGroup(cookie, Tier(tier), service): n for (cookie, tier, service), n in found.items()}
 
     def counters(self) -> dict[str, int]:
         """Verdicts by reason since the maps were made, summed over CPUs."""

@@ -118,6 +118,11 @@ int tgb_has_netns_cookie(uint32_t prog_type, uint32_t attach_type);
 int tgb_setns(int netns_fd);
 int tgb_mount_bpffs(const char *path);
 
+/* Capabilities of the calling thread (caps.c), as a mask by number. keep: permitted, effective and bounding become the
+ * mask, inheritable and ambient empty; no_new_privs set, dumpable cleared. Threads made later inherit it. */
+int tgb_caps_permitted(uint64_t *ret_caps);
+int tgb_caps_keep(uint64_t keep);
+
 /* Names of enum tg_reason, lower case; NULL past the end. */
 const char *tgb_reason_name(uint32_t reason);
 /* TG_CAPTURE*: text and the same address as bytes. */

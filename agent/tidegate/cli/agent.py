@@ -29,6 +29,11 @@ def run(
     metrics_port: Annotated[int | None, typer.Option(help="localhost port, 0 = none")] = None,
     ready_port: Annotated[int | None, typer.Option(help="localhost port, 0 = none")] = None,
     drain_seconds: Annotated[float | None, typer.Option(help="time for live connections at a stop")] = None,
+    cni_conf_dir: Annotated[
+        Path | None, typer.Option(help="keep our CNI plugin chained in this directory's configuration")
+    ] = None,
+    cni_bin_dir: Annotated[Path | None, typer.Option(help="where the plugin goes then")] = None,
+    cni_conflist: Annotated[str | None, typer.Option(help="file to chain it in; default: the first by name")] = None,
     access_log: Annotated[bool | None, typer.Option(help="log one line per connection of the fast path")] = None,
     log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error")] = None,
 ) -> None:

@@ -12,6 +12,7 @@ from tidegate.cli.status import RunDirOption
 from tidegate.compile.render import render
 from tidegate.errors import Rejected
 from tidegate.model.names import WorkloadId
+from tidegate.model.net import split_destination
 
 
 def register(app: typer.Typer) -> None:
@@ -28,7 +29,11 @@ def explain(
     run_dir: RunDirOption = None,
 ) -> None:
     """Tier, matched rule with file and line, subset, endpoints. Exit 1 when the connection would be refused."""
-    source = WorkloadId.parse(pod)
+    try:
+        source = WorkloadId.parse(pod)
+        split_destination(destination)
+    except Rejected as error:
+        raise typer.BadParameter(str(error)) from None
     query = {"pod": str(source), "destination": destination, "method": method, "path": path}
     for index, text in enumerate(header or []):
         name, colon, value = text.partition(":")

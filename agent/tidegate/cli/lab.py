@@ -76,7 +76,13 @@ def up(
     elif (running["nodes"], running["mesh"]) != (nodes, mesh is Switch.ON):
         have = f"{running['nodes']} nodes, mesh {'on' if running['mesh'] else 'off'}"
         raise Rejected(f"lab {name}", f"is running with {have}", "tidegate lab down, or another --name")
-    _apply(paths, files, timeout)
+    try:
+        _apply(paths, files, timeout)
+    except Rejected:
+        if running is None:  # nobody asked for a lab without these manifests
+            _progress(f"lab {name} is taken down again")
+            _stop(paths)
+        raise
 
 
 @lab.command()
@@ -160,15 +166,23 @@ def expose(
 
 
 @lab.command()
+def dashboard(
+    node: Annotated[str, typer.Argument(help="node1, node2, ...")] = "node1",
+    local: Annotated[int, typer.Option("--port", help="port on 127.0.0.1; default: any that is free")] = 0,
+    name: NameOption = DEFAULT_LAB,
+) -> None:
+    """Make a node's dashboard reachable on this machine's loopback until `lab down`; prints its address."""
+    print(f"http://127.0.0.1:{_call(LabPaths.of(name), 'dashboard', node=node, local=local)}/")
+
+
+@lab.command()
 def down(name: NameOption = DEFAULT_LAB) -> None:
     """Stop the lab and leave nothing of it; also when labd was killed, and when there is no lab."""
     _need_root()
     paths = LabPaths.of(name)
     if _info(paths) is not None:
         _progress(f"stopping lab {name}")
-        _call(paths, "stop")
-        _wait_gone(paths, 15.0)
-    janitor.clean(paths)
+    _stop(paths)
 
 
 def _start(paths: LabPaths, nodes: int, mesh: Switch) -> None:
@@ -192,6 +206,13 @@ def _start(paths: LabPaths, nodes: int, mesh: Switch) -> None:
             janitor.clean(paths)
             raise Fatal(f"lab {paths.name}", "could not be started", "labd said:\n" + "\n".join(lines[-20:]))
         time.sleep(0.02)
+
+
+def _stop(paths: LabPaths) -> None:
+    if _info(paths) is not None:
+        _call(paths, "stop")
+        _wait_gone(paths, 15.0)
+    janitor.clean(paths)
 
 
 def _apply(paths: LabPaths, files: list[Path], timeout: float) -> None:

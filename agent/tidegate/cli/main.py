@@ -11,7 +11,7 @@ import sys
 import typer
 
 from tidegate import __version__
-from tidegate.cli import agent, compile, doctor, explain, inspect, lab, status, validate  # noqa: A004
+from tidegate.cli import agent, cni, compile, doctor, explain, inspect, lab, status, validate  # noqa: A004
 from tidegate.errors import Fatal, TidegateError, Unreachable
 
 app = typer.Typer(
@@ -21,7 +21,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for room in (agent, validate, compile, status, inspect, explain, doctor, lab):
+for room in (agent, cni, validate, compile, status, inspect, explain, doctor, lab):
     room.register(app)
 
 

@@ -39,6 +39,8 @@ def _print(node: dict[str, Any]) -> None:
     verdict = "healthy" if node["healthy"] else "UNHEALTHY: " + "; ".join(node["unhealthy"])
     print(f"{node['node']}: {verdict}")
     print(f"  agent   pid {agent['pid']}, start {agent['starts']} here, the one before {agent['previous']}")
+    for name, why in agent["capabilities"].items():
+        print(f"    {name}: {why}")
     print(
         f"  kernel  {'adopted from the agent before' if kernel['adopted'] else 'loaded'}, {kernel['pods']} pods, "
         f"{kernel['destinations']} destinations, {kernel['flows']} captured connections"
@@ -46,7 +48,11 @@ def _print(node: dict[str, Any]) -> None:
     print(
         f"  envoy   {envoy['state']}, pid {envoy['pid']}, restarts {envoy['restarts']}"
         + (f", last exit {envoy['last_exit']}" if envoy["last_exit"] else "")
+        + f", holds {', '.join(envoy['capabilities']) or 'no capability'}"
     )
+    cni = node.get("cni")
+    if cni:
+        print(f"  cni     {cni['problem'] or 'chained in ' + cni['conflist']}, repaired {cni['repairs']} times")
     print(
         f"  config  revision {node['applied']['revision']}, generation {node['applied']['generation']}, "
         f"{len(config['problems'])} problems"

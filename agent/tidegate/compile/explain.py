@@ -20,8 +20,8 @@ from tidegate.model.hosts import is_address
 from tidegate.model.http import HttpRequest
 from tidegate.model.kube import Service, ServicePort
 from tidegate.model.mesh import MeshConfig
-from tidegate.model.names import CLUSTER_DOMAIN, WorkloadId
-from tidegate.model.net import IPAddress, parse_ip
+from tidegate.model.names import CLUSTER_DOMAIN, ServiceName, WorkloadId
+from tidegate.model.net import IPAddress, host_port, parse_ip
 from tidegate.model.routing import HttpRoute, Mirror, RouteTarget, VirtualService, WeightedTarget
 from tidegate.model.snapshot import Origin, Tier
 
@@ -97,7 +97,7 @@ class _Explainer:
     def explain(self, host: str, port: int | None, request: HttpRequest) -> Explanation:
         enrolled, why = self._registry.enrolment(self._id)
         self._hop("enrolment", f"{'in' if enrolled else 'not in'} the mesh: {why}")
-        service, address = self._resolve(host)
+        service, address = self._dialled(host)
         number = port or _default_port(service)
         out = Explanation(self._id, host, number, str(address or ""), service.id.fqdn if service else "")
         if not enrolled:
@@ -105,8 +105,6 @@ class _Explainer:
         if address is not None and any(address in net for net in _CAPTURE if net.version == address.version):
             self._hop("connect hook", "a capture address was dialled: refused")
             return self._end(out, verdict="deny", reason="capture addresses cannot be dialled")
-        if service is not None and service.external_name:
-            self._hop("name", f"ExternalName: an alias of {service.external_name}")
         if address is None:
             self._hop("name", f"{host} is no service or pod that the mesh knows")
             return self._end(out, reason="unknown destination, passes untouched")
@@ -114,6 +112,16 @@ class _Explainer:
 
     def _end(self, out: Explanation, **changes: Any) -> Explanation:
         return replace(out, **changes, hops=tuple(self._hops))
+
+    def _dialled(self, host: str) -> tuple[Service | None, IPAddress | None]:
+        """As _resolve(), through the aliases that a resolver follows."""
+        seen: set[ServiceName] = set()
+        service, address = self._resolve(host)
+        while service is not None and service.external_name and service.id not in seen:
+            seen.add(service.id)
+            self._hop("name", f"{service.id} is an ExternalName: an alias of {service.external_name}")
+            service, address = self._resolve(service.external_name.rstrip("."))
+        return service, address
 
     def _resolve(self, host: str) -> tuple[Service | None, IPAddress | None]:
         """The service that a name or address means in this pod, and the (first) address that would be dialled."""
@@ -126,7 +134,11 @@ class _Explainer:
             if service is not None:
                 addresses = service.addresses
                 if service.headless:
-                    ready = [p for p in self._registry.selected(service) if p.ready or service.publish_not_ready]
+                    ready = [
+                        p
+                        for p in self._registry.selected(service)
+                        if self._registry.ready(p) or service.publish_not_ready
+                    ]
                     addresses = tuple(a for p in ready for a in self._registry.addresses(p))
                 return service, (addresses[0] if addresses else None)
         return None, None
@@ -150,13 +162,17 @@ class _Explainer:
         out = replace(out, service=claim.service.id.fqdn, verdict="allow", tier=row.tier.name.lower())
         if row.tier is Tier.FASTPATH:
             return self._fast_path(out, claim, address)
-        self._hop("connect hook", f"{address}:{port} is HTTP: to Envoy's listener in the pod (REDIRECT_ENVOY)")
+        self._hop(
+            "connect hook", f"{host_port(str(address), port)} is HTTP: to Envoy's listener in the pod (REDIRECT_ENVOY)"
+        )
         if not request.authority:
             request = replace(request, authority=out.host if port == 80 else f"{out.host}:{port}")
         return self._http(out, claim, request)
 
     def _fast_path(self, out: Explanation, claim: Claim, address: IPAddress) -> Explanation:
-        self._hop("connect hook", f"{address}:{claim.port.port} is TCP: to the fast path (REDIRECT_FASTPATH)")
+        self._hop(
+            "connect hook", f"{host_port(str(address), claim.port.port)} is TCP: to the fast path (REDIRECT_FASTPATH)"
+        )
         served = next(s for s in self._found.l4 if (address, claim.port.port) in s.addresses)
         self._hop("fast path", f"{served.balancing.name.lower()} over {len(served.endpoints)} endpoints")
         policy = self._rules.policy(claim.service.id, claim.service.id.namespace)

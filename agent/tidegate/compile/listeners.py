@@ -26,7 +26,12 @@ def pod_listener(sandbox: Sandbox, chains: list[Json], origins: tuple[Origin, ..
     body: Json = {
         "name": name,
         "address": _address(CAPTURE4_ENVOY, sandbox.capture.envoy4, sandbox),
+        # Envoy would count by address, and pods may have equal addresses and ports, each in its own netns.
+        "stat_prefix": name,
         "traffic_direction": "OUTBOUND",
+        # Envoy's default is a SO_REUSEPORT group, which any process of our uid in the pod's netns may join and so take
+        # a share of the connections. One socket, shared by Envoy's workers, cannot be joined.
+        "enable_reuse_port": False,
         "listener_filters": [
             named(
                 "envoy.filters.listener.original_dst", "envoy.extensions.filters.listener.original_dst.v3.OriginalDst"
@@ -53,6 +58,9 @@ def filter_chain(claim: Claim, route_config: str, access_log: str = "") -> Json:
         ],
         # The peer address is the client pod's, so this puts it into X-Forwarded-For.
         "use_remote_address": True,
+        # The pod may itself be a proxy (an ingress that ended TLS): its X-Forwarded-Proto stays. Without a trusted hop
+        # Envoy says "http", and applications behind it redirect to https for ever.
+        "xff_num_trusted_hops": 1,
         "preserve_external_request_id": True,
         "server_header_transformation": "PASS_THROUGH",
         "normalize_path": True,

@@ -53,6 +53,10 @@ class Registry:
         """The pod's addresses, primary first."""
         return pod.ips or self._local.get(pod.id, ())
 
+    def ready(self, pod: Pod) -> bool:
+        """Without Kubernetes nobody writes a status: then a container that runs here is ready."""
+        return pod.ready or (not pod.has_status and pod.id in self._local)
+
     def selected(self, service: Service) -> tuple[Pod, ...]:
         """Pods that the service's selector names, ready or not, by name; none without a selector."""
         fqdn = service.id.fqdn
@@ -74,7 +78,7 @@ class Registry:
             found: list[Endpoint] = []
             for pod in self.selected(service):
                 number = target_port(port, pod)
-                if number and (pod.ready or service.publish_not_ready):
+                if number and (self.ready(pod) or service.publish_not_ready):
                     found.extend(Endpoint(pod, address, number) for address in self.addresses(pod))
             self._endpoints[key] = tuple(found)
         return self._endpoints[key]

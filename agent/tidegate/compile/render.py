@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from tidegate.model.net import host_port
+
 
 def render(explanation: Mapping[str, Any]) -> str:
     """Text of what Explanation.as_json() gave; the answer first, then how it came about."""
     e = explanation
     lines = [
-        f"{e['source']} -> {e['host']}:{e['port']}"
+        f"{e['source']} -> {host_port(e['host'], e['port'])}"
         + (f" ({e['address']})" if e["address"] not in ("", e["host"]) else ""),
         f"  verdict      {e['verdict']}: {e['reason']}",
         f"  tier         {e['tier']}",
@@ -27,9 +29,8 @@ def render(explanation: Mapping[str, Any]) -> str:
         subset = f" subset {d['subset']}" if d["subset"] else ""
         lines.append(f"  destination  {d['percent']:g} % {d['host']}:{d['port']}{subset}")
     for p in e["endpoints"]:
-        host = f"[{p['address']}]" if ":" in p["address"] else p["address"]
         notes = " ".join(t for t in (p["pod"], p["subset"]) if t)
-        lines.append(f"  endpoint     {host}:{p['port']} {notes}".rstrip())
+        lines.append(f"  endpoint     {host_port(p['address'], p['port'])} {notes}".rstrip())
     for p in e["policies"]:
         lines.append(f"  policy       {p['kind']} {p['namespace']}/{p['name']} {p['file']}:{p['line']}")
     lines.append(f"  tls          {e['tls']}")

@@ -1,8 +1,7 @@
 """A directory of YAML files as a source.
 
-Mechanism: inotify (watchfiles) says that something happened, then the directory is looked at. A look compares cheap
-marks (inode, size, modification time of what each name leads to) and reads only when they changed; it is also made
-without an event every so often, because events get lost and say nothing about what a symlink outside leads to.
+Mechanism: runtime.watch says that something may have happened, then the directory is looked at. A look compares cheap
+marks (inode, size, modification time of what each name leads to) and reads only when they changed.
 """
 
 from __future__ import annotations
@@ -10,25 +9,18 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing
+from collections.abc import AsyncIterator
 from hashlib import blake2b
 from pathlib import Path
-
-from watchfiles import awatch
-from watchfiles.main import FileChange
 
 from tidegate.config.documents import ParsedFile, parse_text
 from tidegate.config.source import Loaded, combine
 from tidegate.model.mesh import Problem, Severity
+from tidegate.runtime.watch import identity, signs
 
 REVISION = "REVISION"
 ORIGINS = ".origins.json"
 _SUFFIXES = (".yaml", ".yml", ".json")
-_DEBOUNCE_MS = 50  # a burst of events is collected for at most this long
-_STEP_MS = 10  # ... or until it was quiet for this long
-_TICK_MS = 250  # the directory itself may be a symlink: looked at this often
-_LOOK_EVERY = 8  # ticks between two looks without an event
 _SETTLE_S = 0.04  # who writes a file in place is in the middle of it for a moment
 _SETTLE_ROUNDS = 5
 _COMMIT_S = 0.4  # longest wait for REVISION after other files changed
@@ -54,7 +46,7 @@ class FileSource:
 
     async def watch(self) -> AsyncIterator[Loaded]:
         """Yield the content once the path exists, then whenever it changes. Never ends by itself."""
-        async for _ in self._signs():
+        async for _ in signs(self._path):
             loaded = await self._look()
             if loaded is not None:
                 yield loaded
@@ -67,39 +59,6 @@ class FileSource:
             if self._revision() == before:
                 return loaded
 
-    async def _signs(self) -> AsyncIterator[None]:
-        """Moments at which something may have changed."""
-        while True:
-            root = _identity(self._path)
-            if root is None:
-                await asyncio.sleep(_TICK_MS / 1000)
-                continue
-            yield None
-            ticks = 0
-            try:
-                async with aclosing(self._events()) as events:
-                    async for changes in events:
-                        # The first tick too: something may have changed before the watch was in place.
-                        if changes or ticks % _LOOK_EVERY == 0:
-                            yield None
-                        ticks += 1
-                        if _identity(self._path) != root:
-                            break
-            except OSError:  # vanished between the look and the watch
-                await asyncio.sleep(_TICK_MS / 1000)
-
-    def _events(self) -> AsyncGenerator[set[FileChange], None]:
-        """Sets of changes, and an empty one each tick without any."""
-        return awatch(
-            self._path,
-            debounce=_DEBOUNCE_MS,
-            step=_STEP_MS,
-            rust_timeout=_TICK_MS,
-            yield_on_timeout=True,
-            watch_filter=None,
-            ignore_permission_denied=True,
-        )
-
     async def _look(self) -> Loaded | None:
         """The content if it changed since it was last told."""
         marks = await asyncio.to_thread(self._look_around)
@@ -110,7 +69,7 @@ class FileSource:
             before, marks = marks, await asyncio.to_thread(self._look_around)
             if marks == before:
                 break
-        if not marks and _identity(self._path) is None:
+        if not marks and identity(self._path) is None:
             return None  # a directory that is away for a moment is no wish to delete everything
         marks = await self._committed(marks)
         self._marks = marks
@@ -146,7 +105,7 @@ class FileSource:
         names = self._origins()
         parsed: dict[str, tuple[bytes, ParsedFile]] = {}
         problems: list[Problem] = []
-        if _identity(self._path) is None:
+        if identity(self._path) is None:
             problems.append(_problem(str(self._path), "does not exist"))
         for path in self._files():
             relative = path.relative_to(self._path).as_posix() if path != self._path else ""
@@ -189,14 +148,6 @@ class FileSource:
 def load_paths(paths: list[Path]) -> Loaded:
     """Read several files or directories once, in the order given."""
     return combine([FileSource(path).load() for path in paths])
-
-
-def _identity(path: Path) -> tuple[str, int] | None:
-    """What the path leads to, through symlinks; None if nothing."""
-    try:
-        return (os.path.realpath(path), path.stat().st_ino)
-    except OSError:
-        return None
 
 
 def _content(path: Path) -> str:

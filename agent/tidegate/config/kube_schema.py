@@ -133,6 +133,7 @@ class PodDoc(ApiModel):
             annotations=meta.annotations,
             ips=ips,
             ready=self.status.ready and not meta.deletion_timestamp,
+            has_status="status" in self.model_fields_set,
             node=self.spec.node_name,
             service_account=self.spec.service_account_name,
             ports=self.spec.ports(),

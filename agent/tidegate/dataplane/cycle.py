@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 
 ENVOY_ANSWER_SECONDS = 3.0
 RETRY_SECONDS = 1.0
+NO_DOCUMENT = "a container outside Kubernetes, and no Pod document has this name"
 
 
 class FastPathApplier(Relay, Protocol):
@@ -174,7 +175,8 @@ class Cycle:
             if cookie in failures:
                 state, reason = "failed", failures[cookie]
             elif sandbox.id not in known:
-                state = "pending"
+                state = "pending" if sandbox.kubernetes else "not-enrolled"
+                reason = reason if sandbox.kubernetes else NO_DOCUMENT
             elif not plan.enrolled:
                 state = "not-enrolled"
             elif plan.listener in rejected:

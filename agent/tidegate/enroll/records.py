@@ -42,6 +42,7 @@ class Records:
             "ips": [str(ip) for ip in sandbox.ips],
             "capture": asdict(sandbox.capture),
             "v6_capture": sandbox.v6_capture,
+            "kubernetes": sandbox.kubernetes,
         }
         new = self._directory / f".{sandbox.container_id}.new"
         fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
@@ -85,6 +86,7 @@ def _parse(body: dict[str, Any]) -> tuple[Sandbox, bool]:
         ips=tuple(parse_ip(ip) for ip in body["ips"]),
         capture=Capture(**body["capture"]),
         v6_capture=bool(body["v6_capture"]),
+        kubernetes=bool(body.get("kubernetes", True)),  # agents before this field knew Kubernetes pods only
     )
     try:
         now = os.stat(sandbox.netns_path)

@@ -39,13 +39,21 @@ class Registry:
         try:
             cookie = self._cookie_of(request.netns_fd)
             added = self._ledger.add(
-                Sandbox(request.pod, request.container_id, request.netns_path, cookie, request.ips)
+                Sandbox(
+                    request.pod,
+                    request.container_id,
+                    request.netns_path,
+                    cookie,
+                    request.ips,
+                    kubernetes=request.kubernetes,
+                )
             )
             self._records.write(added.sandbox)
         except OSError as error:
             self._ledger.remove(request.container_id)
             raise Transient(f"sandbox of pod {request.pod}", f"cannot be recorded: {error}") from error
-        self._forget_on_disk(added.replaced)
+        # A container that is started again keeps its id, so its old record has been overwritten already.
+        self._forget_on_disk(tuple(old for old in added.replaced if old.container_id != request.container_id))
         for old in added.replaced:
             log.info(
                 "pod %s: sandbox %.12s takes the place of %.12s", request.pod, request.container_id, old.container_id

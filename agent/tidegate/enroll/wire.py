@@ -19,6 +19,7 @@ from tidegate.model.net import IPAddress, parse_ip
 
 PROTOCOL = 1
 MAX_BYTES = 1 << 20  # of a request
+DEFAULT_NAMESPACE = "default"  # of a container whose runtime knows no namespaces
 
 # Error codes of the CNI specification; from 100 on they are a plugin's own.
 TRY_AGAIN = 11
@@ -46,6 +47,7 @@ class CniRequest:
     netns_fd: int
     ifname: str
     pod: WorkloadId  # empty when a DEL does not say
+    kubernetes: bool  # the runtime named a namespace, so an API server has an object for this pod
     ips: tuple[IPAddress, ...]  # from prevResult
     cni_version: str
 
@@ -68,17 +70,20 @@ def parse(line: bytes, netns_fd: int) -> CniRequest:
     config = config if isinstance(config, dict) else {}
     version = _text(config, "cniVersion")
     if command in (Command.STATUS, Command.GC):
-        return CniRequest(command, "", "", -1, "", WorkloadId("", ""), (), version)
+        return CniRequest(command, "", "", -1, "", WorkloadId("", ""), False, (), version)
     container_id = message.get("containerId")
     if not isinstance(container_id, str) or not _CONTAINER_ID.fullmatch(container_id):
         raise Rejected("CNI_CONTAINERID", f"{container_id!r} is not a container id")
+    namespace, name = _names(_text(message, "args"))
+    known = namespace or name or command is not Command.DEL
     return CniRequest(
         command=command,
         container_id=container_id,
         netns_path=_text(message, "netns"),
         netns_fd=netns_fd,
         ifname=_text(message, "ifname"),
-        pod=_pod(_text(message, "args"), needed=command is not Command.DEL),
+        pod=WorkloadId(namespace or DEFAULT_NAMESPACE, name or container_id) if known else WorkloadId("", ""),
+        kubernetes=bool(namespace),
         ips=_ips(config.get("prevResult")),
         cni_version=version,
     )
@@ -94,13 +99,17 @@ def _text(values: dict[str, Any], key: str) -> str:
     return text
 
 
-def _pod(args: str, needed: bool) -> WorkloadId:
-    """CNI_ARGS as container runtimes fill it for Kubernetes: K8S_POD_NAMESPACE=...;K8S_POD_NAME=..."""
+def _names(args: str) -> tuple[str, str]:
+    """Namespace and name of CNI_ARGS as Kubernetes' runtimes fill it: K8S_POD_NAMESPACE=...;K8S_POD_NAME=...
+
+    Without Kubernetes there is no namespace: podman gives the container's name as K8S_POD_NAME, others give nothing.
+    Raises Rejected for a namespace without a name.
+    """
     values = dict(part.split("=", 1) for part in args.split(";") if "=" in part)
     namespace, name = values.get("K8S_POD_NAMESPACE", ""), values.get("K8S_POD_NAME", "")
-    if needed and not (namespace and name):
-        raise Rejected("CNI_ARGS", "has no K8S_POD_NAMESPACE and K8S_POD_NAME", "only Kubernetes pods can be enrolled")
-    return WorkloadId(namespace, name)
+    if namespace and not name:
+        raise Rejected("CNI_ARGS", "has K8S_POD_NAMESPACE but no K8S_POD_NAME", "the runtime must give both or none")
+    return namespace, name
 
 
 def _ips(result: Any) -> tuple[IPAddress, ...]:

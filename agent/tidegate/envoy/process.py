@@ -16,6 +16,12 @@ from tidegate.errors import Transient
 
 # The shell enters the cgroup before exec, because a socket belongs to the cgroup in which it was created; code of ours
 # between fork and exec would run in a copy of a process with other threads, where any lock may be held for ever.
+# Of the agent's capabilities one goes on: CAP_SYS_ADMIN, without which setns() into a pod's netns fails. With
+# no_new_privs no exec in there gains another, whatever it executes.
+CONFINED = (
+    *("setpriv", "--no-new-privs", "--inh-caps=-all", "--ambient-caps=-all"),
+    "--bounding-set=-all,+sys_admin",
+)
 _ENTER_AND_EXEC = 'echo 0 > "$1" && ulimit -n "$(ulimit -Hn)" && shift && exec "$@"'
 
 
@@ -66,9 +72,11 @@ class Process:
         asyncio.get_running_loop().add_reader(pidfd, self._ended)
 
     @classmethod
-    def launch(cls, argv: Sequence[str], *, cgroup: Path, log: Path, digest: str) -> Process:
-        """Start argv in its own session and in the cgroup. Raises Transient if it cannot be started."""
-        shell = ["/bin/sh", "-c", _ENTER_AND_EXEC, "sh", str(cgroup / "cgroup.procs"), *argv]
+    def launch(
+        cls, argv: Sequence[str], *, cgroup: Path, log: Path, digest: str, through: Sequence[str] = ()
+    ) -> Process:
+        """Start argv in its own session and cgroup, through a command that execs it. Raises Transient if it cannot."""
+        shell = ["/bin/sh", "-c", _ENTER_AND_EXEC, "sh", str(cgroup / "cgroup.procs"), *through, *argv]
         try:
             with log.open("ab") as out:
                 child = subprocess.Popen(

@@ -22,7 +22,7 @@ from pathlib import Path
 from tidegate.envoy.admin import Admin
 from tidegate.envoy.bootstrap import bootstrap, write_private
 from tidegate.envoy.cgroup import Cgroup
-from tidegate.envoy.process import Process, read_identity
+from tidegate.envoy.process import CONFINED, Process, read_identity
 from tidegate.errors import Fatal, Transient
 from tidegate.runtime.backoff import Backoff
 from tidegate.runtime.clock import Clock, SystemClock
@@ -172,7 +172,7 @@ class EnvoySupervisor:
         )
         binary = self._binary.resolve().stat()
         image = (binary.st_dev, binary.st_ino, binary.st_size, binary.st_mtime_ns)
-        return hashlib.sha256(repr((text, self._argv(), image)).encode()).hexdigest()
+        return hashlib.sha256(repr((text, CONFINED, self._argv(), image)).encode()).hexdigest()
 
     def _argv(self) -> list[str]:
         return [
@@ -202,7 +202,7 @@ class EnvoySupervisor:
     def _launch(self, digest: str) -> Process:
         log_file = self._dir / "envoy.log"
         rotate(log_file, KEPT_LOGS)
-        process = Process.launch(self._argv(), cgroup=self._cgroup.path, log=log_file, digest=digest)
+        process = Process.launch(self._argv(), cgroup=self._cgroup.path, log=log_file, digest=digest, through=CONFINED)
         write_private(self._pid_file, asdict(process.identity))
         log.info("started envoy %d", process.pid)
         return process

@@ -42,9 +42,13 @@ class ClusterDir:
         origins: dict[str, str] = {}
         for source, live in cluster.sources().items():
             visible = [document for document in live if (document.key.group, document.key.kind) not in OWNED]
-            if visible:
-                name = f"user-{self._number(source):04}-{source.path.stem}.yaml"
-                files[name], origins[name] = keep_lines(source.text, visible), str(source.path)
+            stem = f"user-{self._number(source):04}-{source.path.stem}"
+            if whole := [document for document in visible if not document.item]:
+                files[f"{stem}.yaml"], origins[f"{stem}.yaml"] = keep_lines(source.text, whole), str(source.path)
+            for document in visible:
+                if document.item:
+                    name = f"{stem}-{document.line}-{document.node.start_mark.column}.yaml"
+                    files[name], origins[name] = document.cut(), str(source.path)
         for service in cluster.services():
             name = f"service-{service.name.namespace}_{service.name.name}.yaml"
             files[name] = at_line(service.document.line, service_body(service))

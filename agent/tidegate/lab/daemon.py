@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tidegate.errors import TidegateError
+from tidegate.errors import Rejected, TidegateError
 from tidegate.lab import control, manifest
 from tidegate.lab.agents import Agents, NodeAgent
 from tidegate.lab.control import Progress
@@ -52,6 +52,7 @@ class Requests:
             "node": self.node,
             "logs": self.logs,
             "expose": self.expose,
+            "dashboard": self.dashboard,
             "stop": self.stop,
         }
 
@@ -122,6 +123,12 @@ class Requests:
         """namespace, service, port, local (0 = any); the local port."""
         name = ServiceName(request["namespace"], request["service"])
         return (await self._lab.forwards.expose(name, request["port"], request["local"])).local
+
+    async def dashboard(self, request: Mapping[str, Any], progress: Progress) -> Any:
+        """node, local (0 = any); the local port."""
+        if not self._mesh:
+            raise Rejected("dashboard", "is the agent's, and this lab runs with --mesh off", "start it with --mesh on")
+        return (await self._lab.forwards.dashboard(self._lab.node(request["node"]), request["local"])).local
 
     async def stop(self, request: Mapping[str, Any], progress: Progress) -> Any:
         self.stopped.set()

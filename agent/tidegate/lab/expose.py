@@ -1,17 +1,18 @@
-"""Port forwards from this machine's loopback to Services of the lab, so that a browser can see them."""
+"""Port forwards from this machine's loopback to Services and dashboards of the lab, so that a browser can see them."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
 import logging
-from collections.abc import Callable
+import socket
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from tidegate.errors import Rejected, TidegateError
 from tidegate.lab.node import Node
 from tidegate.model.names import ServiceName
+from tidegate.settings import ADMIN_PORT
 
 log = logging.getLogger(__name__)
 
@@ -19,10 +20,12 @@ HOST = "127.0.0.1"
 _BLOCK = 1 << 16
 
 
+Dial = Callable[[], Awaitable[socket.socket]]
+
+
 @dataclass(frozen=True, slots=True)
 class Forward:
-    service: ServiceName
-    port: int
+    target: str
     local: int  # port on HOST
 
 
@@ -38,18 +41,33 @@ class Forwards:
     async def expose(self, service: ServiceName, port: int, local: int) -> Forward:
         """Forward HOST:local (0: the one it has, or any) to the service. Raises TidegateError."""
         self._endpoints(service, port)
+
+        async def dial() -> socket.socket:
+            choices = self._endpoints(service, port)
+            address, target = choices[next(self._turn) % len(choices)]
+            return await self._node.inside.connect(address, target)
+
+        return await self._forward(f"{service}:{port}", dial, local)
+
+    async def dashboard(self, node: Node, local: int) -> Forward:
+        """Forward HOST:local (0: the one it has, or any) to the admin port of a node's agent. Raises Rejected."""
+        return await self._forward(
+            f"dashboard of {node.name}", lambda: node.inside.connect("127.0.0.1", ADMIN_PORT), local
+        )
+
+    async def _forward(self, target: str, dial: Dial, local: int) -> Forward:
         for known in self._open:
-            if (known.service, known.port) == (service, port) and local in (0, known.local):
+            if known.target == target and local in (0, known.local):
                 return known
 
         async def session(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            await self._session(service, port, reader, writer)
+            await _session(target, dial, reader, writer)
 
         try:
             server = await asyncio.start_server(session, HOST, local)
         except OSError as error:
             raise Rejected(f"port {HOST}:{local}", error.strerror or str(error), "choose another with --port") from None
-        forward = Forward(service, port, server.sockets[0].getsockname()[1])
+        forward = Forward(target, server.sockets[0].getsockname()[1])
         self._open[forward] = server
         return forward
 
@@ -57,29 +75,29 @@ class Forwards:
         for server in self._open.values():
             server.close()
 
-    async def _session(
-        self, service: ServiceName, port: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
-        try:
-            choices = self._endpoints(service, port)
-            address, target = choices[next(self._turn) % len(choices)]
-            sock = await self._node.inside.connect(address, target)
-            far_reader, far_writer = await asyncio.open_connection(sock=sock)
-        except (TidegateError, OSError) as error:
-            log.warning("forward to %s:%d: %s", service, port, error)
-            writer.close()
-            return
-        try:
-            await asyncio.gather(_pump(reader, far_writer), _pump(far_reader, writer))
-        finally:
-            writer.close()
-            far_writer.close()
+
+async def _session(target: str, dial: Dial, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    try:
+        far_reader, far_writer = await asyncio.open_connection(sock=await dial())
+    except (TidegateError, OSError) as error:
+        log.warning("forward to %s: %s", target, error)
+        writer.close()
+        return
+    pumps = [asyncio.create_task(_pump(reader, far_writer)), asyncio.create_task(_pump(far_reader, writer))]
+    try:
+        # A reset of one side ends both: the other direction may have nothing to say and would wait for ever.
+        await asyncio.wait(pumps, return_when=asyncio.FIRST_EXCEPTION)
+    finally:
+        for pump in pumps:
+            pump.cancel()
+        await asyncio.gather(*pumps, return_exceptions=True)
+        writer.close()
+        far_writer.close()
 
 
 async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Bytes one way; the end of one stream becomes the end of the other."""
-    with contextlib.suppress(OSError):
-        while data := await reader.read(_BLOCK):
-            writer.write(data)
-            await writer.drain()
-        writer.write_eof()
+    """Bytes one way; the end of one stream becomes the end of the other. Raises OSError when either is reset."""
+    while data := await reader.read(_BLOCK):
+        writer.write(data)
+        await writer.drain()
+    writer.write_eof()

@@ -55,6 +55,7 @@ class Document:
     first_line: int
     last_line: int
     node: yaml.Node = field(repr=False)
+    item: bool = False  # a member of a List: it shares its document, and maybe its lines, with others
 
     def line_of(self, location: Sequence[str | int]) -> int:
         """Line of the value at that path inside the body, or of the nearest parent that exists."""
@@ -65,6 +66,11 @@ class Document:
                 break
             node = child
         return int(node.start_mark.line) + 1
+
+    def cut(self) -> str:
+        """The object alone, every line and column where it was, so that it is YAML also without its List."""
+        start, end = self.node.start_mark, self.node.end_mark
+        return "\n" * start.line + " " * start.column + self.source.text[start.index : end.index].rstrip() + "\n"
 
     def rejected(self, reason: str, location: Sequence[str | int] = (), remedy: str = "") -> Rejected:
         """An error about this document that names file and line."""
@@ -101,10 +107,12 @@ def read(path: Path) -> list[Document]:
 def parse(source: Source) -> list[Document]:
     """Documents of one source. Raises Rejected with file and line."""
     starts = _starts(source.text)
-    documents = []
+    documents: list[Document] = []
     try:
         for node, value in _load(source.text):
-            if value is not None:
+            if isinstance(value, dict) and value.get("kind") == "List":
+                documents += _items(source, starts, node, value)
+            elif value is not None:
                 documents.append(_document(source, starts, node, value))
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
@@ -131,7 +139,15 @@ def _starts(text: str) -> list[int]:
     return [1, *markers, len(lines) + 1]
 
 
-def _document(source: Source, starts: list[int], node: yaml.Node, value: Any) -> Document:
+def _items(source: Source, starts: list[int], node: yaml.Node, value: dict[str, Any]) -> Iterator[Document]:
+    items, members = _child(node, "items"), value.get("items")
+    if items is None or not isinstance(members, list):
+        raise Rejected(f"{source.path}:{node.start_mark.line + 1}", "List has no items")
+    for index, member in enumerate(members):
+        yield _document(source, starts, _child(items, index) or items, member, item=True)
+
+
+def _document(source: Source, starts: list[int], node: yaml.Node, value: Any, item: bool = False) -> Document:
     line = node.start_mark.line + 1
     at = f"{source.path}:{line}"
     if not isinstance(value, dict):
@@ -140,7 +156,7 @@ def _document(source: Source, starts: list[int], node: yaml.Node, value: Any) ->
     if not isinstance(version, str) or not isinstance(kind, str):
         raise Rejected(at, "has no apiVersion and kind")
     if kind.endswith("List"):
-        raise Rejected(at, f"{kind} is not supported", "write its items as documents of their own")
+        raise Rejected(at, f"{kind} is not supported here", "write kind: List, or its items as documents")
     name = metadata.get("name") if isinstance(metadata, dict) else None
     if not isinstance(metadata, dict) or not isinstance(name, str) or not name:
         raise Rejected(at, f"{kind} has no metadata.name")
@@ -148,7 +164,7 @@ def _document(source: Source, starts: list[int], node: yaml.Node, value: Any) ->
     first = max(start for start in starts if start <= line)
     last = min(start for start in starts if start > line) - 1
     group = version.rpartition("/")[0]
-    return Document(Key(group, kind, namespace, name), value, source, line, first, last, node)
+    return Document(Key(group, kind, namespace, name), value, source, line, first, last, node, item)
 
 
 def _child(node: yaml.Node, step: str | int) -> yaml.Node | None:

@@ -61,6 +61,7 @@ class Pod:
     annotations: Mapping[str, str] = field(default_factory=dict)
     ips: tuple[IPAddress, ...] = ()  # first = primary
     ready: bool = False
+    has_status: bool = True  # False: a hand-written document; ready while its container runs on this node
     node: str = ""
     service_account: str = "default"
     ports: tuple[ContainerPort, ...] = ()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
+from tidegate.errors import Rejected
+
 IPAddress = IPv4Address | IPv6Address
 
 _V4_MAPPED = b"\0" * 10 + b"\xff\xff"
@@ -24,3 +26,23 @@ def from_wire(raw: bytes) -> IPAddress:
 def parse_ip(text: str) -> IPAddress:
     """Read an address; a v4-mapped one is the IPv4 address that it stands for. Raises ValueError."""
     return from_wire(to_wire(ip_address(text)))
+
+
+def host_port(host: str, port: int) -> str:
+    """HOST:PORT as it is written in an address bar: an IPv6 address stands in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def split_destination(text: str) -> tuple[str, int | None]:
+    """HOST, HOST:PORT, IPv4:PORT, [IPv6]:PORT or IPv6 -> (host, port or None). Raises Rejected."""
+    host, colon, port = text.rpartition(":")
+    if text.startswith("["):
+        host, _, rest = text[1:].partition("]")
+        port, colon = rest.removeprefix(":"), ":" if rest.startswith(":") else ""
+    elif text.count(":") != 1:
+        host, colon, port = text, "", ""
+    if not colon:
+        host, port = host or text, ""
+    if not host or (port and not (port.isdecimal() and 0 < int(port) < 65536)) or (colon and not port):
+        raise Rejected(f"destination {text!r}", "is not HOST, IP or HOST:PORT", "write for example reviews:9080")
+    return host, int(port) if port else None

@@ -29,3 +29,4 @@ class Sandbox:
     ips: tuple[IPAddress, ...]
     capture: Capture = Capture()
     v6_capture: bool = False  # IPv6 works inside and the v6 capture addresses are on lo
+    kubernetes: bool = True  # False: a container of a runtime without Kubernetes; nobody will bring its Pod later

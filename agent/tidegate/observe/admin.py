@@ -1,23 +1,48 @@
 """Agent HTTP: what is true on this node, for people, scripts and the lab.
 
-Unix socket (0600) and, unless switched off, localhost ports as Istio's: 15000 admin, 15020 metrics, 15021 ready.
+Unix socket (0600) and, unless switched off, localhost ports as Istio's: 15000 admin, 15020 metrics, 15021 ready. A page
+of another site in a browser on this machine can reach those ports too, so what comes over TCP must name this machine in
+Host (a foreign name that resolves to 127.0.0.1 does not) and must not come from another site.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
 
 from tidegate.errors import TidegateError
 
 log = logging.getLogger(__name__)
 
 Query = Mapping[str, str]
+
+_OWN_NAMES = re.compile(r"(localhost|127\.0\.0\.1|\[::1\])(:\d{1,5})?", re.IGNORECASE)
+_SECURITY = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
+    "require-trusted-types-for 'script'; trusted-types 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cache-Control": "no-store",
+}
+
+
+class Asset(Protocol):
+    """What Admin reads of dashboard.assets.Asset."""
+
+    @property
+    def content_type(self) -> str: ...
+    @property
+    def body(self) -> bytes: ...
 
 
 class Admin:
@@ -29,20 +54,24 @@ class Admin:
         views: Mapping[str, Callable[[Query], Awaitable[Any]]],
         metrics: Callable[[], bytes],
         ready: Callable[[], list[str]],
+        assets: Mapping[str, Asset],
     ) -> None:
+        """assets: URL path -> static file, served with the admin routes."""
         self._views = views
         self._metrics = metrics
         self._ready = ready
+        self._assets = assets
         self._runners: list[web.AppRunner] = []
 
     async def start(self, unix_socket: Path, admin_port: int, metrics_port: int, ready_port: int) -> None:
         """Listen. A localhost port that is taken is logged and left out: the unix socket is the one that counts."""
         unix_socket.unlink(missing_ok=True)
         full = [web.get(f"/{name}", self._view(provider)) for name, provider in self._views.items()]
+        full += [web.get(path, _static(asset)) for path, asset in self._assets.items()]
         metrics = [web.get("/metrics", self._serve_metrics)]
         ready = [web.get("/healthz/ready", self._serve_ready)]
         everything = [*full, *metrics, *ready, web.get("/logging", _logging)]
-        runner = await self._runner(everything)
+        runner = await self._runner(everything, _harden)
         old = os.umask(0o177)
         try:
             await web.UnixSite(runner, str(unix_socket)).start()
@@ -51,7 +80,7 @@ class Admin:
         for port, routes in ((admin_port, everything), (metrics_port, metrics), (ready_port, ready)):
             if port:
                 try:
-                    await web.TCPSite(await self._runner(routes), "127.0.0.1", port).start()
+                    await web.TCPSite(await self._runner(routes, _harden, _local_only), "127.0.0.1", port).start()
                 except OSError as error:
                     log.warning("admin port %d: %s", port, error)
 
@@ -59,8 +88,8 @@ class Admin:
         for runner in self._runners:
             await runner.cleanup()
 
-    async def _runner(self, routes: list[web.RouteDef]) -> web.AppRunner:
-        app = web.Application()
+    async def _runner(self, routes: list[web.RouteDef], *middlewares: Middleware) -> web.AppRunner:
+        app = web.Application(middlewares=middlewares)
         app.add_routes(routes)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
         await runner.setup()
@@ -83,6 +112,41 @@ class Admin:
     async def _serve_ready(self, _: web.Request) -> web.Response:
         missing = self._ready()
         return web.Response(text="\n".join(missing) + "\n" if missing else "ready\n", status=503 if missing else 200)
+
+
+@web.middleware
+async def _harden(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Nothing that is served here may run, frame or load anything but the page's own files."""
+    try:
+        response = await handler(request)
+    except web.HTTPException as error:  # 404, 405
+        error.headers.update(_SECURITY)
+        raise
+    response.headers.update(_SECURITY)
+    return response
+
+
+@web.middleware
+async def _local_only(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Refuse names that are not this machine's, and other sites. Following a link to the page itself is fine."""
+    host = request.headers.get("Host", "")
+    if not _OWN_NAMES.fullmatch(host):
+        return web.Response(status=421, text=f"Host {host!r} is not localhost, 127.0.0.1 or [::1]\n")
+    site = request.headers.get("Sec-Fetch-Site", "none")
+    if site not in ("none", "same-origin") and (request.path != "/" or _mode(request) != "navigate"):
+        return web.Response(status=403, text="a page of another site may not read this\n")
+    return await handler(request)
+
+
+def _mode(request: web.Request) -> str:
+    return request.headers.get("Sec-Fetch-Mode", "")
+
+
+def _static(asset: Asset) -> Callable[[web.Request], Awaitable[web.Response]]:
+    async def handle(_: web.Request) -> web.Response:
+        return web.Response(body=asset.body, content_type=asset.content_type, charset="utf-8")
+
+    return handle
 
 
 async def _logging(request: web.Request) -> web.Response:

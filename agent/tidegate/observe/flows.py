@@ -10,6 +10,7 @@ from tidegate.model.kube import Pod
 from tidegate.model.mesh import MeshConfig
 from tidegate.model.net import IPAddress
 from tidegate.observe.metrics import TcpMetrics
+from tidegate.observe.pairs import Pairs
 
 log = logging.getLogger("tidegate.access")
 
@@ -45,12 +46,14 @@ async def follow_flows(
     metrics: TcpMetrics,
     workloads: Workloads,
     service_name: Callable[[int], str],
+    pairs: Pairs,
 ) -> None:
     """Until cancelled: count and log each connection that the fast path tells about."""
     async for event in events:
         source, destination = workloads.at(event.client), workloads.at(event.endpoint)
         service = service_name(event.service)
         metrics.observe(event, source, destination, service)
+        pairs.observe(event, service)
         if not log.isEnabledFor(logging.INFO):
             continue
         log.info(

@@ -19,6 +19,17 @@ class Life:
     previous: str
 
 
+def require_private(run_dir: Path) -> None:
+    """Raise Rejected if somebody else could put files or links into the run directory, or take our sockets' names."""
+    status = run_dir.stat()
+    if status.st_uid != os.geteuid() or status.st_mode & 0o022:
+        raise Rejected(
+            f"run directory {run_dir}",
+            f"belongs to uid {status.st_uid} with mode {status.st_mode & 0o777:o}, so others may write into it",
+            f"chown root {run_dir} && chmod 700 {run_dir}",
+        )
+
+
 def begin(run_dir: Path) -> Life:
     """Record a start. Raises Rejected if another live agent owns the run directory."""
     path = run_dir / "agent.json"

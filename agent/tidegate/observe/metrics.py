@@ -28,13 +28,15 @@ class Flow(Protocol):
     """What TcpMetrics reads of fastpath.FlowEvent."""
 
     @property
+    def connections(self) -> int: ...
+    @property
     def bytes_to_server(self) -> int: ...
     @property
     def bytes_to_client(self) -> int: ...
 
 
 class TcpMetrics:
-    """Istio's TCP metrics, fed by the fast path's events (a connection is told once, when it ends)."""
+    """Istio's TCP metrics, fed by the fast path's events (a connection is told once, after it ended)."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         def counter(name: str, text: str) -> Counter:
@@ -50,13 +52,14 @@ class TcpMetrics:
         self._children: dict[tuple[object, ...], tuple[Counter, ...]] = {}
 
     def observe(self, flow: Flow, source: tuple[str, str], destination: tuple[str, str], service: str) -> None:
-        """Count one ended connection. source and destination are (namespace, workload), empty when unknown."""
+        """Count ended connections. source and destination are (namespace, workload), empty when unknown."""
         key = (source, destination, service)
         children = self._children.get(key)
         if children is None:
             labels = ("source", source[1], source[0], destination[1], destination[0], service, "tcp", "none")
             children = self._children[key] = tuple(family.labels(*labels) for family in self._families)
-        for child, amount in zip(children, (1, 1, flow.bytes_to_client, flow.bytes_to_server), strict=True):
+        amounts = (flow.connections, flow.connections, flow.bytes_to_client, flow.bytes_to_server)
+        for child, amount in zip(children, amounts, strict=True):
             child.inc(amount)
 
 

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from tidegate import __version__
+from tidegate.bpf.capabilities import held, why
 from tidegate.bpf.datapath import Datapath
 from tidegate.compile.explain import explain
 from tidegate.dataplane.cycle import Cycle
+from tidegate.enroll.keeper import Kept
 from tidegate.envoy.supervisor import EnvoySupervisor
-from tidegate.errors import Rejected
 from tidegate.model.http import HttpRequest
 from tidegate.model.mesh import MeshConfig
 from tidegate.model.names import WorkloadId
+from tidegate.model.net import host_port, split_destination
 from tidegate.model.workload import Sandbox
 from tidegate.observe.life import Life
+from tidegate.runtime.clock import Clock, SystemClock
 from tidegate.xds.server import AdsServer
 
 
@@ -35,6 +38,9 @@ class Views:
         sandboxes: Callable[[], Mapping[int, Sandbox]],
         ads: AdsServer,
         envoy: EnvoySupervisor,
+        sources: Sequence[str] = (),
+        clock: Clock | None = None,
+        cni: Callable[[], Kept] | None = None,
     ) -> None:
         self._node = node
         self._life = life
@@ -44,6 +50,10 @@ class Views:
         self._sandboxes = sandboxes
         self._ads = ads
         self._envoy = envoy
+        self._sources = sources
+        self._clock = clock or SystemClock()
+        self._began = self._clock.monotonic()
+        self._cni = cni
 
     def unhealthy(self) -> list[str]:
         """Why this node is not well; empty when it is."""
@@ -55,6 +65,8 @@ class Views:
             reasons.append("the first configuration is not in force yet")
         if self._envoy.status().state != "running":
             reasons.append(f"envoy is {self._envoy.status().state}")
+        if self._cni is not None and self._cni().problem:
+            reasons.append(f"cni: {self._cni().problem}")
         for name, applier in status.appliers.items():
             if applier.failures:
                 reasons.append(f"{name}: {len(applier.failures)} items failed, first: {applier.failures[0].item}")
@@ -69,7 +81,14 @@ class Views:
             "version": __version__,
             "healthy": not unhealthy,
             "unhealthy": unhealthy,
-            "agent": {"pid": os.getpid(), "starts": self._life.starts, "previous": self._life.previous},
+            "agent": {
+                "pid": os.getpid(),
+                "starts": self._life.starts,
+                "previous": self._life.previous,
+                "capabilities": {name: why(name) for name in held(os.getpid())},
+                "uptime_seconds": round(self._clock.monotonic() - self._began, 1),
+            },
+            "sources": list(self._sources),
             "applied": {"generation": status.generation, "revision": status.revision},
             "config": {"problems": [asdict(p) for p in config.problems] if config else []},
             "appliers": {
@@ -84,7 +103,12 @@ class Views:
                 "pid": envoy.pid,
                 "restarts": envoy.restarts,
                 "last_exit": envoy.last_exit,
+                "capabilities": held(envoy.pid) if envoy.pid else [],
+                "since": round(envoy.since, 3),
+                "adopted": envoy.adopted,
+                "xds": self._xds(),
             },
+            "cni": asdict(self._cni()) if self._cni else None,
             "kernel": {
                 "adopted": self._datapath.adopted,
                 "pods": len(self._datapath.pods()),
@@ -92,6 +116,25 @@ class Views:
                 "flows": self._datapath.flow_count(),
             },
             "pods": [self._pod(p.id, p.state, p.reason, p.netns_cookie) for p in status.pods],
+        }
+
+    def _xds(self) -> dict[str, Any]:
+        """What Envoy was told and what it said to that; a refusal names the objects it was made from."""
+        told = self._ads.status()
+        return {
+            "connected": told.connected,
+            "published": told.published,
+            "applied": told.applied,
+            "nacks": [
+                {
+                    "kind": n.kind,
+                    "name": n.name,
+                    "by": n.by,
+                    "detail": n.detail,
+                    "origins": [asdict(origin) for origin in n.origins],
+                }
+                for n in told.nacks
+            ],
         }
 
     def _pod(self, pod: WorkloadId, state: str, reason: str, cookie: int) -> dict[str, Any]:
@@ -137,7 +180,7 @@ class Views:
     async def services(self, _: Mapping[str, str]) -> list[dict[str, Any]]:
         """Rows of tg_dests with the name and endpoints that the compiler gave to their service number."""
         snapshot = self._cycle.snapshot.value
-        endpoints = {s.number: [f"{e.address}:{e.port}" for e in s.endpoints] for s in snapshot.l4}
+        endpoints = {s.number: [host_port(str(e.address), e.port) for e in s.endpoints] for s in snapshot.l4}
         rows = sorted(self._datapath.destinations().items(), key=lambda item: (str(item[0][0]), item[0][1]))
         return [
             {
@@ -178,18 +221,3 @@ class Views:
             for s in snapshot.l4
         ]
         return dump
-
-
-def split_destination(text: str) -> tuple[str, int | None]:
-    """HOST, HOST:PORT, IPv4:PORT, [IPv6]:PORT or IPv6 -> (host, port or None). Raises Rejected."""
-    host, colon, port = text.rpartition(":")
-    if text.startswith("["):
-        host, _, rest = text[1:].partition("]")
-        port, colon = rest.removeprefix(":"), ":" if rest.startswith(":") else ""
-    elif text.count(":") != 1:
-        host, colon, port = text, "", ""
-    if not colon:
-        host, port = host or text, ""
-    if not host or (port and not (port.isdecimal() and 0 < int(port) < 65536)) or (colon and not port):
-        raise Rejected(f"destination {text!r}", "is not HOST, IP or HOST:PORT", "write for example reviews:9080")
-    return host, int(port) if port else None

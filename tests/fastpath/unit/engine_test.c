@@ -179,7 +179,7 @@ int main(void)
 	int netns_fd = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
 	flows_fd = make_flows();
 	CHECK(netns_fd >= 0 && flows_fd >= 0);
-	struct fp_config config = { .workers = 3, .flows_fd = flows_fd, .buffer_bytes = 4096, .pool_mib = 1 };
+	struct fp_config config = { .workers = 3, .flows_fd = flows_fd, .buffer_bytes = 4096, .pool_mib = 1, .each_event = 1 };
 	CHECK(fp_engine_start(&config, &engine) == 0);
 	for (int i = 0; i < SERVERS; i++)
 		listeners[i] = listen_on_loopback(&server_port_be[i]);

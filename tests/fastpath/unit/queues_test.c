@@ -61,7 +61,7 @@ static struct fp_ring ring;
 static void *push(void *arg)
 {
 	for (uint64_t i = 1; i <= EVENTS; i++) {
-		struct fp_event event = { .bytes_to_client = i, .bytes_to_server = ~i };
+		struct fp_event event = { .connections = 1, .bytes_to_client = i, .bytes_to_server = ~i };
 		fp_ring_push(&ring, &bell, &event);
 	}
 	return arg;
@@ -93,9 +93,45 @@ static void ring_loses_only_what_it_counts(void)
 	fp_bell_close(&bell);
 }
 
+/* Three kinds of connection that end in turn, then more kinds than there are places: sums, nothing lost or invented. */
+static void tally_sums_what_is_alike(void)
+{
+	enum { KINDS = 3, ROUNDS = 100, MANY = 2 * FP_TALLY_SLOTS };
+	static struct fp_tally tally;
+	static struct fp_event events[ROUNDS * KINDS + MANY];
+	uint64_t connections = 0, bytes = 0;
+	CHECK(fp_bell_open(&bell) == 0 && fp_ring_init(&ring) == 0);
+	for (int i = 0; i < KINDS * ROUNDS; i++) {
+		struct fp_event event = { .connections = 1, .service = (uint32_t)(i % KINDS), .bytes_to_client = 2 };
+		fp_tally_add(&tally, &ring, &bell, &event, 1000);
+	}
+	CHECK(tally.due_ns == 1000 + FP_TALLY_DELAY_NS);
+	fp_tally_tell(&tally, &ring, &bell);
+	uint32_t n = fp_ring_drain(&ring, events, KINDS * ROUNDS);
+	CHECK(n == KINDS && tally.count == 0);
+	for (uint32_t i = 0; i < n; i++)
+		CHECK(events[i].connections == ROUNDS && events[i].bytes_to_client == 2 * ROUNDS);
+	for (int i = 0; i < 2 * MANY; i++) {
+		struct fp_event event = { .connections = 1, .service = (uint32_t)(i % MANY), .bytes_to_client = 1 };
+		fp_tally_add(&tally, &ring, &bell, &event, 1000);
+	}
+	fp_tally_tell(&tally, &ring, &bell);
+	while ((n = fp_ring_drain(&ring, events, KINDS * ROUNDS)) > 0) {
+		for (uint32_t i = 0; i < n; i++) {
+			CHECK(events[i].connections == events[i].bytes_to_client);
+			connections += events[i].connections;
+			bytes += events[i].bytes_to_client;
+		}
+	}
+	CHECK(connections == 2 * MANY && bytes == 2 * MANY && fp_counted(&ring.lost) == 0);
+	fp_ring_free(&ring);
+	fp_bell_close(&bell);
+}
+
 int main(void)
 {
 	inbox_keeps_everything_in_order();
 	ring_loses_only_what_it_counts();
+	tally_sums_what_is_alike();
 	return 0;
 }

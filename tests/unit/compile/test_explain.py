@@ -39,6 +39,7 @@ CONFIG = config_of(
     destination_rule(
         "reviews", "reviews", "subsets: [{name: v1, labels: {version: v1}}, {name: v2, labels: {version: v2}}]"
     ),
+    service("alias", spec="type: ExternalName\n  externalName: reviews.default.svc.cluster.local"),
 )
 
 
@@ -125,3 +126,13 @@ def test_the_authority_can_name_a_host_that_is_no_service() -> None:
     answer = ask("reviews", 9080, authority="reviews.example", path="/split")
     assert answer["rule"]["index"] == 2
     assert any(h["step"] == "virtual host" for h in answer["hops"])
+
+
+def test_an_external_name_is_followed_as_a_resolver_follows_it() -> None:
+    answer = ask("alias", 3306)
+    assert (answer["tier"], answer["service"]) == ("fastpath", "reviews.default.svc.cluster.local")
+    assert "alias of reviews" in answer["hops"][1]["result"]
+
+
+def test_ipv6_destinations_are_written_in_brackets() -> None:
+    assert render(ask("fd00::7", 80)).startswith("default/client -> [fd00::7]:80\n")

@@ -46,6 +46,10 @@ def test_addresses_inside_the_pod() -> None:
     assert second["address"]["socket_address"]["port_value"] == 15004
 
 
+def test_envoy_counts_each_pod_under_its_own_name() -> None:
+    assert listener()["stat_prefix"] == listener()["name"]
+
+
 def test_one_filter_chain_per_http_port() -> None:
     made = listener()
     assert [f["name"] for f in made["listener_filters"]] == ["envoy.filters.listener.original_dst"]

@@ -49,7 +49,7 @@ def namespaces(tmp_path: Path) -> Namespaces:
 def request(netns: Path, pod: str = "web", container: str = "c1") -> CniRequest:
     fd = os.open(netns, os.O_RDONLY)
     ips = (ip_address("10.0.0.2"), ip_address("fd00::2"))
-    return CniRequest(Command.ADD, container, str(netns), fd, "eth0", WorkloadId("default", pod), ips, "1.0.0")
+    return CniRequest(Command.ADD, container, str(netns), fd, "eth0", WorkloadId("default", pod), False, ips, "1.0.0")
 
 
 def registry(tmp_path: Path, namespaces: Namespaces) -> Registry:
@@ -134,3 +134,11 @@ def test_a_sandbox_that_cannot_be_recorded_is_not_taken(tmp_path: Path, namespac
     with pytest.raises(Transient, match="cannot be recorded"):
         one.add(request(namespaces.make("a")))
     assert one.all() == ()
+
+
+def test_a_container_that_is_started_again_keeps_its_id_and_its_record(tmp_path: Path, namespaces: Namespaces) -> None:
+    old = registry(tmp_path, namespaces)
+    old.add(request(namespaces.make("a")))
+    again = old.add(request(namespaces.make("b")))  # the agent was away when the runtime said DEL
+    assert registry(tmp_path, namespaces).load() == (again,)
+    assert not again.kubernetes

@@ -43,6 +43,12 @@ def test_results_of_older_versions_are_read() -> None:
     assert wire.parse(line(config=old), 7).ips == (ip_address("10.0.0.2"),)
 
 
+@pytest.mark.parametrize(("args", "name"), [("IgnoreUnknown=1;K8S_POD_NAME=one", "one"), ("", "c1")])
+def test_without_kubernetes_there_is_no_namespace(args: str, name: str) -> None:
+    request = wire.parse(line(args=args, containerId="c1"), 7)
+    assert (request.pod, request.kubernetes) == (WorkloadId("default", name), False)
+
+
 def test_a_del_needs_little() -> None:
     request = wire.parse(line(command="DEL", args="", netns="", config={"cniVersion": "0.4.0"}), -1)
     assert (request.pod, request.ips, request.netns_fd) == (WorkloadId("", ""), (), -1)
@@ -60,7 +66,7 @@ def test_calls_about_no_sandbox(command: str) -> None:
         ({"command": "DANCE"}, "unknown command 'DANCE'"),
         ({"containerId": "../../etc/passwd"}, "is not a container id"),
         ({"containerId": None}, "is not a container id"),
-        ({"args": "IgnoreUnknown=1"}, "has no K8S_POD_NAMESPACE"),
+        ({"args": "K8S_POD_NAMESPACE=shop"}, "has K8S_POD_NAMESPACE but no K8S_POD_NAME"),
         ({"config": {"prevResult": {"ips": [{"address": "here"}]}}}, "has no usable ips"),
         ({"config": {"prevResult": {"ips": [1]}}}, "has no usable ips"),
     ],

@@ -101,3 +101,30 @@ def test_an_empty_cluster_has_a_revision_too(tmp_path: Path) -> None:
 def test_a_body_can_begin_at_a_line() -> None:
     text = at_line(3, {"kind": "Pod"})
     assert text == "\n\nkind: Pod\n"
+
+
+def test_items_of_a_list_are_copied_one_by_one_where_they_were(tmp_path: Path) -> None:
+    text = """\
+apiVersion: v1
+kind: List   # größer
+items:
+- apiVersion: v1
+  kind: Service
+  metadata: {name: web}
+  spec: {ports: [{port: 80}]}
+- apiVersion: networking.istio.io/v1
+  kind: VirtualService
+  metadata: {name: web}
+
+  spec: {hosts: [web]}
+- {apiVersion: networking.istio.io/v1, kind: DestinationRule, metadata: {name: web}, spec: {host: web}}
+"""
+    ClusterDir(tmp_path).write(cluster(text), [])
+    copies = {name: body for name, body in files(tmp_path).items() if name.startswith("user-")}
+    bodies = [yaml.safe_load(body) for _, body in sorted(copies.items())]
+    assert sorted(body["kind"] for body in bodies) == ["DestinationRule", "VirtualService"]
+    for name, body in copies.items():
+        first = next(n for n, line in enumerate(body.splitlines()) if line)
+        original = text.splitlines()[first : len(body.splitlines())]
+        assert body.splitlines()[first:] == [original[0].replace("- ", "  ", 1), *original[1:]]
+        assert json.loads((tmp_path / ".origins.json").read_text())[name] == "/m/app.yaml"

@@ -68,7 +68,9 @@ def test_an_error_inside_an_object_names_its_line() -> None:
         ("\n- 1", 2, "is not a Kubernetes object"),
         ("kind: Pod", 1, "has no apiVersion and kind"),
         ("apiVersion: v1\nkind: Pod", 1, "has no metadata.name"),
-        ("apiVersion: v1\nkind: List\nitems: []", 1, "is not supported"),
+        ("apiVersion: v1\nkind: List", 1, "List has no items"),
+        ("apiVersion: v1\nkind: List\nitems:\n- kind: Pod\n", 4, "has no apiVersion and kind"),
+        ("apiVersion: v1\nkind: PodList\nitems: []", 1, "write kind: List"),
     ],
 )
 def test_what_is_no_object_is_refused_with_its_line(text: str, line: int, reason: str) -> None:
@@ -89,3 +91,22 @@ def test_a_directory_stands_for_its_manifests_in_order(tmp_path: Path) -> None:
     assert [path.name for path in files_of([tmp_path])] == ["a.yml", "b.yaml"]
     with pytest.raises(Rejected, match="no such file"):
         files_of([tmp_path / "absent"])
+
+
+def test_the_items_of_a_list_are_objects_with_their_own_lines() -> None:
+    pod, namespace, after = documents(
+        """\
+        kind: List
+        apiVersion: v1
+        items:
+        - apiVersion: v1
+          kind: Pod
+          metadata: {name: a}
+        - {apiVersion: v1, kind: Namespace, metadata: {name: shop}}
+        ---
+        {apiVersion: v1, kind: Service, metadata: {name: b}}
+        """
+    )
+    assert [str(d.key) for d in (pod, namespace, after)] == ["Pod default/a", "Namespace shop", "Service default/b"]
+    assert [d.line for d in (pod, namespace, after)] == [4, 7, 9]
+    assert [d.item for d in (pod, namespace, after)] == [True, True, False]

@@ -4,7 +4,7 @@ from ipaddress import IPv4Address, IPv6Address
 
 import pytest
 
-from tidegate.model.net import from_wire, parse_ip, to_wire
+from tidegate.model.net import from_wire, host_port, parse_ip, split_destination, to_wire
 
 
 @pytest.mark.parametrize("address", [IPv4Address("10.1.2.3"), IPv6Address("fd00::1"), IPv6Address("::")])
@@ -23,3 +23,8 @@ def test_a_mapped_address_is_the_address_it_stands_for() -> None:
 def test_wrong_length_is_refused() -> None:
     with pytest.raises(ValueError, match="16 bytes, not 4"):
         from_wire(b"1234")
+
+
+@pytest.mark.parametrize("host", ["10.1.2.3", "fd00::a", "reviews"])
+def test_host_and_port_written_are_read_again(host: str) -> None:
+    assert split_destination(host_port(host, 80)) == (host, 80)

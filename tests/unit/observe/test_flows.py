@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from ipaddress import ip_address
 
 from prometheus_client import CollectorRegistry
@@ -9,6 +10,7 @@ from tests.support.configs import config_of, pod
 from tidegate.fastpath import CloseReason, FlowEvent
 from tidegate.observe.flows import Workloads, follow_flows
 from tidegate.observe.metrics import TcpMetrics
+from tidegate.observe.pairs import Pairs, PairTotals
 
 CONFIG = config_of(
     pod("client", "app: client", "10.0.0.1"),
@@ -34,13 +36,14 @@ def flow(endpoint: str | None) -> FlowEvent:
     )
 
 
-async def told(*flows: FlowEvent) -> CollectorRegistry:
+async def told(*flows: FlowEvent, pairs: Pairs | None = None) -> CollectorRegistry:
     async def events() -> AsyncIterator[FlowEvent]:
         for one in flows:
             yield one
 
     registry = CollectorRegistry()
-    await follow_flows(events(), TcpMetrics(registry), Workloads(lambda: CONFIG), {7: "web.default:80"}.__getitem__)
+    names = {7: "web.default:80"}
+    await follow_flows(events(), TcpMetrics(registry), Workloads(lambda: CONFIG), names.__getitem__, pairs or Pairs())
     return registry
 
 
@@ -65,5 +68,29 @@ async def test_connections_are_counted_under_the_deployment_not_the_pod() -> Non
     assert sample(registry, "istio_tcp_sent_bytes_total", "web") == 600
 
 
+async def test_a_sum_of_connections_counts_as_many() -> None:
+    registry = await told(replace(flow("10.0.0.2"), connections=5), flow("10.0.0.2"))
+    assert sample(registry, "istio_tcp_connections_opened_total", "web") == 6
+    assert sample(registry, "istio_tcp_connections_closed_total", "web") == 6
+    assert sample(registry, "istio_tcp_received_bytes_total", "web") == 20
+
+
 async def test_a_connection_without_an_endpoint_is_counted_too() -> None:
     assert sample(await told(flow(None)), "istio_tcp_connections_opened_total", "") == 1
+
+
+async def test_each_client_pod_and_service_has_its_totals() -> None:
+    pairs = Pairs()
+    refused = replace(flow(None), reason=CloseReason.CONNECT_REFUSED, bytes_to_client=0)
+    await told(flow("10.0.0.2"), refused, replace(flow("10.0.0.2"), netns_cookie=2), pairs=pairs)
+    assert pairs.totals() == {
+        (1, "web.default:80"): PairTotals(ended=2, failed=1, bytes_to_server=20, bytes_to_client=300),
+        (2, "web.default:80"): PairTotals(ended=1, bytes_to_server=10, bytes_to_client=300),
+    }
+
+
+def test_pairs_are_bounded_and_the_first_goes_first() -> None:
+    pairs = Pairs(limit=2)
+    for cookie in (1, 2, 1, 3):
+        pairs.observe(replace(flow("10.0.0.2"), netns_cookie=cookie), "web")
+    assert {key: totals.ended for key, totals in pairs.totals().items()} == {(2, "web"): 1, (3, "web"): 1}

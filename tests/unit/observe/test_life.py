@@ -8,7 +8,7 @@ import pytest
 from tests.support.eventually import eventually
 
 from tidegate.errors import Rejected
-from tidegate.observe.life import Life, begin, end
+from tidegate.observe.life import Life, begin, end, require_private
 
 
 def test_first_stopped_and_killed_lives_are_told_apart(tmp_path: Path) -> None:
@@ -30,3 +30,12 @@ def test_a_live_agent_keeps_its_run_directory(tmp_path: Path, argument: str, own
         else:
             assert begin(tmp_path).previous == "killed"
         process.stdin.close() if process.stdin else None
+
+
+@pytest.mark.parametrize("mode", [0o720, 0o702, 0o777])
+def test_a_run_directory_that_others_may_write_is_refused(tmp_path: Path, mode: int) -> None:
+    tmp_path.chmod(0o755)
+    require_private(tmp_path)
+    tmp_path.chmod(mode)
+    with pytest.raises(Rejected, match="others may write into it"):
+        require_private(tmp_path)

@@ -72,13 +72,14 @@ def test_a_deployment_can_be_run(deployment: dict[str, Any]) -> None:
         assert not path.startswith("/") or os.path.exists(path), path
 
 
-def test_every_service_selects_a_deployment_and_is_declared_http() -> None:
+def test_every_service_selects_a_deployment_and_declares_its_protocol() -> None:
     pods = [d["spec"]["template"]["metadata"]["labels"] for _, d in of_kind("Deployment", *MANIFESTS)]
     services = of_kind("Service", *MANIFESTS)
     assert {d["metadata"]["name"] for _, d in services} == {"productpage", "details", "reviews", "ratings", "httpbin"}
     for _, service in services:
         assert any(service["spec"]["selector"].items() <= labels.items() for labels in pods)
-        assert [port["name"] for port in service["spec"]["ports"]] == ["http"]
+        second = ["tcp"] if service["metadata"]["name"] == "httpbin" else []
+        assert [port["name"] for port in service["spec"]["ports"]] == ["http", *second]
 
 
 def test_routes_lead_to_services_and_subsets_that_exist() -> None:

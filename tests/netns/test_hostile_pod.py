@@ -1,0 +1,48 @@
+"""Root inside a pod, with every capability in its netns: what it can take, and whom it can pretend to be."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from tests.support.lab import MANIFESTS, ROOT, Lab
+
+
+@pytest.fixture(scope="module")
+def attacked() -> Iterator[tuple[dict[str, Any], str]]:
+    """What tests/support/hostile.py achieved in pod client, and that pod's own address."""
+    lab = Lab("hostile")
+    lab.up(MANIFESTS / "probe.yaml", MANIFESTS / "web.yaml")
+    try:
+        vip = lab.probe("client", "dial", "talk", "7000")["peer"]
+        victim = lab.address("default/server", "4")
+        script = ROOT / "tests" / "support" / "hostile.py"
+        done = lab.exec("client", "/usr/bin/python3", script, vip, "7000", victim)
+        yield json.loads(done.stdout), lab.address("default/client", "4")
+    finally:
+        lab.down()
+
+
+@pytest.mark.parametrize("way", ["fast open", "mptcp"])
+def test_other_ways_to_connect_are_captured_too(attacked: tuple[dict[str, Any], str], way: str) -> None:
+    seen, own = attacked
+    assert seen[way] == own, "a service address leads nowhere unless the connection was captured"
+
+
+@pytest.mark.parametrize("way", ["fast open to capture", "mptcp to capture"])
+def test_no_way_leads_straight_to_a_capture_address(attacked: tuple[dict[str, Any], str], way: str) -> None:
+    assert attacked[0][way] in ("ConnectionRefusedError", "PermissionError")
+
+
+def test_a_pod_cannot_speak_in_its_neighbours_name(attacked: tuple[dict[str, Any], str]) -> None:
+    seen, own = attacked
+    assert seen["neighbour's address"] == own, "X-Forwarded-For says who is enrolled, not what was bound"
+
+
+@pytest.mark.parametrize(
+    "way", ["join fastpath", "join fastpath by wildcard", "steal from envoy", "steal from envoy by wildcard"]
+)
+def test_captured_connections_cannot_be_taken(attacked: tuple[dict[str, Any], str], way: str) -> None:
+    assert attacked[0][way] == "EADDRINUSE"

@@ -1,0 +1,48 @@
+"""vagrant/: its parts agree with each other; whether a machine comes up only a machine can show."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+VAGRANT = Path(__file__).resolve().parents[3] / "vagrant"
+VAGRANTFILE = (VAGRANT / "Vagrantfile").read_text()
+PROVISION = (VAGRANT / "provision.sh").read_text()
+README = (VAGRANT / "README.md").read_text()
+
+
+@pytest.mark.parametrize("script", sorted(VAGRANT.glob("*.sh")), ids=lambda path: path.name)
+def test_scripts_are_bash_and_may_be_executed(script: Path) -> None:
+    done = subprocess.run(["bash", "-n", script], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert script.stat().st_mode & 0o111
+
+
+def test_the_script_gets_every_variable_that_it_demands() -> None:
+    demanded = set(re.findall(r"\$\{(\w+):\?", PROVISION))
+    given = set(re.findall(r'"(\w+)" => \w+', VAGRANTFILE))
+    assert demanded == given == {"CHECKOUT", "PAGE_PORT", "FORWARDED_PORT"}
+
+
+def test_a_port_of_the_guest_is_written_once() -> None:
+    ports = re.findall(r"^(?:PAGE|FORWARDED)_PORT = (\d+)$", VAGRANTFILE, re.MULTILINE)
+    assert len(set(ports)) == 2, "two listeners of one machine: loopback and everywhere"
+    assert not re.search(rf"\b({'|'.join(ports)})\b", PROVISION)
+    assert VAGRANTFILE.count(ports[1]) == 1
+
+
+def test_every_variable_of_the_readme_is_read_and_has_that_default() -> None:
+    read = dict(re.findall(r'ENV\.fetch\("(TIDEGATE_VAGRANT_\w+)", "([^"]+)"\)', VAGRANTFILE))
+    assert set(re.findall(r"`(TIDEGATE_VAGRANT_\w+)`", README)) == set(read)
+    for default in read.values():
+        assert default in README
+    assert f"http://127.0.0.1:{read['TIDEGATE_VAGRANT_PORT']}/productpage" in README
+
+
+def test_files_that_are_named_exist() -> None:
+    for text in (VAGRANTFILE, PROVISION, README):
+        for name in re.findall(r"\b(?:vagrant/)?([a-z]+\.sh)\b", text):
+            assert (VAGRANT / name).is_file(), name
