@@ -12,8 +12,8 @@ import pytest
 from tests.support.eventually import eventually
 from tests.support.lab import MANIFESTS, TIDEGATE, Lab
 
-SETPCAP, NET_ADMIN, SYS_ADMIN = 1 << 8, 1 << 12, 1 << 21
-AGENT = SETPCAP | NET_ADMIN | SYS_ADMIN
+DAC_READ_SEARCH, SETPCAP, NET_ADMIN, SYS_ADMIN = 1 << 2, 1 << 8, 1 << 12, 1 << 21
+AGENT = DAC_READ_SEARCH | SETPCAP | NET_ADMIN | SYS_ADMIN
 SETS = ("CapPrm", "CapEff", "CapBnd")
 
 LATE_POD = """
@@ -57,7 +57,8 @@ def confined(lab: Lab) -> None:
     envoy = threads(status["envoy"]["pid"])
     assert {name for name in envoy if name.startswith("wrk:")}, "Envoy's workers were looked at too"
     assert set().union(*envoy.values()) == {(SYS_ADMIN,) * 3}
-    assert set(status["agent"]["capabilities"]) == {"CAP_SETPCAP", "CAP_NET_ADMIN", "CAP_SYS_ADMIN"}
+    names = {"CAP_DAC_READ_SEARCH", "CAP_SETPCAP", "CAP_NET_ADMIN", "CAP_SYS_ADMIN"}
+    assert set(status["agent"]["capabilities"]) == names
     assert status["envoy"]["capabilities"] == ["CAP_SYS_ADMIN"]
 
 
