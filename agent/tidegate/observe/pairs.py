@@ -1,7 +1,7 @@
 """What the fast path relayed, by client pod and service: the dashboard's figures per pair.
 
-Told of sums of ended connections that are alike, one dictionary look-up each. Invariant: bounded; the pair that was seen
-first goes when there are too many.
+Told of sums of ended connections that are alike, one dictionary look-up each. Invariant: bounded; the pair that was
+seen first goes when there are too many.
 """
 
 from __future__ import annotations

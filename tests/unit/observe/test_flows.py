@@ -82,10 +82,10 @@ async def test_a_connection_without_an_endpoint_is_counted_too() -> None:
 async def test_each_client_pod_and_service_has_its_totals() -> None:
     pairs = Pairs()
     refused = replace(flow(None), reason=CloseReason.CONNECT_REFUSED, bytes_to_client=0)
-    await told(flow("10.0.0.2"), refused, replace(flow("10.0.0.2"), netns_cookie=2), pairs=pairs)
+    await told(flow("10.0.0.2"), refused, replace(flow("10.0.0.2"), netns_cookie=2, connections=4), pairs=pairs)
     assert pairs.totals() == {
         (1, "web.default:80"): PairTotals(ended=2, failed=1, bytes_to_server=20, bytes_to_client=300),
-        (2, "web.default:80"): PairTotals(ended=1, bytes_to_server=10, bytes_to_client=300),
+        (2, "web.default:80"): PairTotals(ended=4, bytes_to_server=10, bytes_to_client=300),
     }
 
 
