@@ -10,6 +10,7 @@ import argparse
 import fnmatch
 import json
 import os
+import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -67,6 +68,11 @@ def green(copy: Path, mutants: Sequence[Mutant]) -> bool:
     print(f"unbroken: {len(tests)} tests and files", flush=True)
     start = time.monotonic()
     ran = cell.run(copy, {}, (), tests, ALL_SECONDS)
+    again = sorted({row["test"] for row in ran.bad()})
+    if again:
+        # Some tests measure time: on a busy machine they get a second chance, and only what fails twice is red.
+        print(f"unbroken: once more, alone: {' '.join(again)}", flush=True)
+        ran = cell.run(copy, {}, (), again, ALL_SECONDS)
     print(f"unbroken: {'green' if ran.code == 0 else 'RED'} in {time.monotonic() - start:.0f} s", flush=True)
     if ran.code:
         print(ran.log[-20000:], file=sys.stderr)
@@ -78,6 +84,7 @@ def main() -> int:
     parser.add_argument("only", nargs="*", help="names or patterns (glob) of mutants; none: all")
     parser.add_argument("--no-baseline", action="store_true", help="trust that the tests are green unbroken")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # unwind as for Ctrl-C: nothing stays behind
     if os.geteuid() != 0:
         print("test-mutants: mutants run in namespaces of their own: run as root", file=sys.stderr)
         return 4

@@ -13,7 +13,6 @@ import contextlib
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -118,12 +117,15 @@ def run(copy: Path, changed: Mapping[str, str], targets: Sequence[str], pytest: 
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            start_new_session=True,  # what a mutant does to its process group stays in the cell
         )
         try:
             said, _ = process.communicate(timeout=seconds)
         except subprocess.TimeoutExpired:
-            process.send_signal(signal.SIGKILL)
-            said, _ = process.communicate()
+            said = ""
+        finally:
+            process.kill()  # and with it everything in the cell; the leader's own end leaves nothing to kill
+            process.wait()
         rows = json.loads(outcomes.read_text())["rows"] if outcomes.exists() else []
         return Ran(process.returncode, rows, _read(work / "build.log"), said + _read(work / "pytest.log"))
 
