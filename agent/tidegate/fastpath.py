@@ -167,7 +167,7 @@ class FastPath:
 
         :param cookie: SO_NETNS_COOKIE of the pod's netns
         :param netns_fd: borrowed for the call
-        :param v6: the v6 capture address is on the pod's lo
+        :param v6: the v6 capture prefix is routed to the pod's lo
         :return: host-order ports on the v4 and on the v6 capture address; the latter is 0 without v6
         :raises OSError: EEXIST if the pod is known already, else why its netns cannot be entered or listened in
         """

@@ -43,9 +43,17 @@ _SERVICE_VIP = Group(
             "v6-capture-address-missing",
             "the pod's lo gets no IPv6 capture address, so IPv6 connections are not captured",
             "agent/tidegate/dataplane/capture.py",
-            "    return netlink.add_to_loopback(CAPTURE6)\n",
+            "    return netlink.add_to_loopback(CAPTURE6_PREFIX)\n",
             "    return False\n",
             (f"{VIP}[6]",),
+        ),
+        Mutant(
+            "v6-capture-leaves-from-nobodys-address",
+            "captured IPv6 connections do not come from ::1, so ports in TIME_WAIT are not used again for a minute",
+            "agent/tidegate/netlink.py",
+            '_change_route(netlink, "replace", prefix, prefsrc="::1")\n',
+            '_change_route(netlink, "replace", prefix)\n',
+            ("tests/netns/test_time_wait.py",),
         ),
         Mutant(
             "v6only-sent-to-v4-address",
