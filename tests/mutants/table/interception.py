@@ -155,7 +155,7 @@ _NAMES = Group(
             "an application that bound a source address of its own is told the pod's first address instead",
             "bpf/core/connect_core.h",
             "\tif (tier != TG_TIER_ENVOY && !tg_addr_is_any(&in->bound)",
-            "\tif (0 && !tg_addr_is_any(&in->bound)",
+            "\tif (tier == 0 && !tg_addr_is_any(&in->bound)",
             ("tests/bpf/test_connect.py::test_bound_address_is_the_clients_address_for_the_fast_path",),
         ),
     ),
