@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from ipaddress import ip_address
 
+import pytest
 from prometheus_client import CollectorRegistry
 from tests.support.configs import config_of, pod
 
@@ -71,10 +73,26 @@ async def test_connections_are_counted_under_the_deployment_not_the_pod() -> Non
 
 
 async def test_a_sum_of_connections_counts_as_many() -> None:
-    registry = await told(replace(flow("10.0.0.2"), connections=5), flow("10.0.0.2"))
+    registry = await told(replace(flow("10.0.0.2"), opened=5, connections=5), flow("10.0.0.2"))
     assert sample(registry, "istio_tcp_connections_opened_total", "web") == 6
     assert sample(registry, "istio_tcp_connections_closed_total", "web") == 6
     assert sample(registry, "istio_tcp_received_bytes_total", "web") == 20
+
+
+async def test_a_connection_that_lives_is_open_and_its_bytes_count_once(caplog: pytest.LogCaptureFixture) -> None:
+    logging.getLogger("tidegate.access").setLevel("INFO")
+    lives = replace(flow("10.0.0.2"), connections=0, duration_ns=0)
+    ends = replace(flow("10.0.0.2"), opened=0, bytes_to_server=1, earlier_to_server=10, earlier_to_client=300)
+    registry = await told(lives)
+    assert sample(registry, "istio_tcp_connections_opened_total", "web") == 1
+    assert sample(registry, "istio_tcp_connections_closed_total", "web") == 0
+    assert sample(registry, "istio_tcp_received_bytes_total", "web") == 10
+    assert not caplog.messages, "the access log is of connections that ended"
+    registry = await told(lives, ends)
+    assert sample(registry, "istio_tcp_connections_opened_total", "web") == 1
+    assert sample(registry, "istio_tcp_connections_closed_total", "web") == 1
+    assert sample(registry, "istio_tcp_received_bytes_total", "web") == 11
+    assert "sent=600 received=11 " in caplog.messages[0], "all of its bytes"
 
 
 async def test_a_connection_without_an_endpoint_is_counted_too() -> None:
