@@ -72,6 +72,7 @@ void fp_conn_close(struct fp_worker *w, struct fp_conn *conn, enum fp_reason rea
 	fp_count(&w->stats.closed[reason], 1);
 	atomic_store_explicit(&w->stats.active,
 			      atomic_load_explicit(&w->stats.active, memory_order_relaxed) - 1, memory_order_relaxed);
+	atomic_fetch_sub_explicit(&conn->sandbox->active, 1, memory_order_relaxed);
 }
 
 /* To whole seconds, so that many connections are reported in one waking. The same period for all keeps the list in order. */
@@ -149,6 +150,7 @@ void fp_conn_open(struct fp_worker *w, struct fp_sandbox *sandbox, int fd, const
 	fp_list_append(&w->conns, &conn->all);
 	atomic_store_explicit(&w->stats.active,
 			      atomic_load_explicit(&w->stats.active, memory_order_relaxed) + 1, memory_order_relaxed);
+	atomic_fetch_add_explicit(&sandbox->active, 1, memory_order_relaxed);
 	conn->started_ns = fp_clock_ns();
 	conn->event.started_ns = wall_clock_ns();
 	conn->event.netns_cookie = sandbox->cookie;

@@ -150,7 +150,8 @@ class FastPath:
 
         :param flows_fd: map tg_flows; borrowed, keep it open until stop()
         :param workers: threads, 0 = one per usable CPU
-        :param max_connections: of all workers together, 0 = 65536; more are reset
+        :param max_connections: of all workers together, 0 = 65536; more are reset, and so is what a pod opens beyond
+            twice the number that is still free: no pod alone can use up the node's
         :param buffer_bytes: of one read, and waiting per direction and connection at most, 0 = 262144
         :param connect_timeout: seconds per attempt, 0 = 10
         :param pool_mib: bound of all buffers together in MiB, 0 = 256

@@ -7,6 +7,7 @@ from tests.mutants.mutant import Group, Mutant
 TRANSFERS = "tests/netns/test_transfers.py"
 RELAY_TEST = "tests/fastpath/test_relay.py"
 LIFETIME = "tests/fastpath/test_lifetime.py"
+SHARES = f"{LIFETIME}::test_a_pod_gets_two_thirds_of_the_connections_and_a_neighbour_finds_room"
 BALANCING = "tests/fastpath/test_balancing.py"
 CORPUS = "tests/fastpath/test_fuzz_corpus.py::test_corpus[relay]"
 RELAY = "agent/fastpath/relay.c"
@@ -144,6 +145,14 @@ _MEMORY = Group(
             (f"{RELAY_TEST}::test_a_reader_that_stops_holds_the_sender_back",),
         ),
         Mutant(
+            "one-pod-takes-all-connections",
+            "a pod may use up the connections of the whole node",
+            "agent/fastpath/accept.c",
+            "memory_order_relaxed) < FP_SHARE * (most - total);\n",
+            "memory_order_relaxed) < most;\n",
+            (SHARES,),
+        ),
+        Mutant(
             "buffers-not-given-back",
             "every short write costs a buffer for ever",
             RELAY,
@@ -171,9 +180,9 @@ _MEMORY = Group(
             "connection-limit-ignored",
             "more connections than allowed are taken",
             "agent/fastpath/accept.c",
-            "\tif (total >= w->shared->config.max_connections)\n",
-            "\tif (total >= UINT32_MAX)\n",
-            (f"{LIFETIME}::test_more_connections_than_allowed_are_reset",),
+            "\tif (!has_room(w, watch->sandbox, total))\n",
+            "\tif (0 && !has_room(w, watch->sandbox, total))\n",
+            (SHARES,),
         ),
         Mutant(
             "connection-record-leaked",
