@@ -112,11 +112,20 @@ def _cluster(name: str, service: Service, port: ServicePort, policy: Destination
     return body
 
 
+def goes_where_dialled(service: Service, settings: TrafficPolicy, subset: str) -> bool:
+    """Whether the address that the application dialled is the endpoint, instead of one that Envoy chooses.
+
+    A name of a headless service resolves to pods, and the client chose one of them. A subset is our choice again.
+    """
+    balancer = settings.load_balancer
+    passthrough = balancer is not None and balancer.balancing is Balancing.PASSTHROUGH
+    return passthrough or (service.headless and not subset)
+
+
 def _balancing(name: str, service: Service, settings: TrafficPolicy, subset: Subset | None) -> Json:
     balancer = settings.load_balancer
     balancing = balancer.balancing if balancer else Balancing.LEAST_REQUEST
-    # A name of a headless service resolves to pods, and the client chose one of them. A subset is our choice again.
-    if balancing is Balancing.PASSTHROUGH or (service.headless and subset is None):
+    if goes_where_dialled(service, settings, subset.name if subset else ""):
         return {"type": "ORIGINAL_DST", "lb_policy": "CLUSTER_PROVIDED"}
     out: Json = {"type": "EDS", "eds_cluster_config": {"eds_config": ADS, "service_name": name}}
     if balancer is not None and balancer.hash is not None:

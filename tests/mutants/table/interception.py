@@ -255,8 +255,8 @@ _OTHERS = Group(
             "headless-http-balanced",
             "a client that chose a pod of a headless HTTP service is sent to any of its pods",
             "agent/tidegate/compile/clusters.py",
-            "if balancing is Balancing.PASSTHROUGH or (service.headless and subset is None):",
-            "if balancing is Balancing.PASSTHROUGH:",
+            "    return passthrough or (service.headless and not subset)\n",
+            "    return passthrough\n",
             ("tests/netns/test_routing.py::test_the_pod_that_a_client_chose_behind_a_headless_name_answers",),
         ),
         Mutant(
