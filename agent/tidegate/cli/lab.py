@@ -152,9 +152,11 @@ def logs(
 @lab.command()
 def expose(
     service: Annotated[str, typer.Argument(help="svc/NAME")],
-    port: Annotated[int, typer.Argument(help="port of the Service")],
+    port: Annotated[int, typer.Argument(min=1, max=65535, help="port of the Service")],
     namespace: NamespaceOption = "default",
-    local: Annotated[int, typer.Option("--port", help="port on 127.0.0.1; default: any that is free")] = 0,
+    local: Annotated[
+        int, typer.Option("--port", min=0, max=65535, help="port on 127.0.0.1; default: any that is free")
+    ] = 0,
     name: NameOption = DEFAULT_LAB,
 ) -> None:
     """Make a Service reachable on this machine's loopback until `lab down`; prints the address."""
@@ -168,7 +170,9 @@ def expose(
 @lab.command()
 def dashboard(
     node: Annotated[str, typer.Argument(help="node1, node2, ...")] = "node1",
-    local: Annotated[int, typer.Option("--port", help="port on 127.0.0.1; default: any that is free")] = 0,
+    local: Annotated[
+        int, typer.Option("--port", min=0, max=65535, help="port on 127.0.0.1; default: any that is free")
+    ] = 0,
     name: NameOption = DEFAULT_LAB,
 ) -> None:
     """Make a node's dashboard reachable on this machine's loopback until `lab down`; prints its address."""

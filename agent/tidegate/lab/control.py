@@ -58,10 +58,13 @@ async def serve(path: Path, handlers: Mapping[str, Handler]) -> asyncio.Server:
 
 
 def call(path: Path, request: Mapping[str, Any], progress: Progress) -> Any:
-    """Ask labd and wait for its result. Raises what labd raised, and Unreachable when there is no labd."""
+    """Ask labd and wait for its result. Raises what labd raised, Unreachable when there is no labd, Fatal for others
+    than root."""
     with socket.socket(socket.AF_UNIX) as sock:
         try:
             sock.connect(str(path))
+        except PermissionError:
+            raise Fatal(f"lab {path.parent.name}", "belongs to root", "run as root") from None
         except OSError as error:
             raise Unreachable(
                 f"lab {path.parent.name}", f"is not running ({error.strerror})", "tidegate lab up"
