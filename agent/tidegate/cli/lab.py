@@ -20,6 +20,8 @@ from tidegate.lab.paths import DEFAULT_LAB, LabPaths
 
 lab = typer.Typer(no_args_is_help=True, help="A small cluster on this machine: nodes and pods without Kubernetes.")
 
+LABD_SILENT = 10.0  # seconds without an answer to a simple question
+
 
 class Switch(StrEnum):
     ON = "on"
@@ -225,8 +227,9 @@ def _apply(paths: LabPaths, files: list[Path], timeout: float) -> None:
 
 
 def _info(paths: LabPaths) -> Any:
+    """None if labd is not there or, stopped or stuck, says nothing: then it is no more use than a killed one."""
     try:
-        return _call(paths, "info")
+        return control.call(paths.socket, {"do": "info"}, _progress, LABD_SILENT)
     except Unreachable:
         return None
 
