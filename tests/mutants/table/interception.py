@@ -75,7 +75,7 @@ _SERVICE_VIP = Group(
             "no-vip-in-the-fast-path",
             "the fast path is never told about Services: captured TCP connections are reset",
             "agent/tidegate/dataplane/cycle.py",
-            "await asyncio.to_thread(self._relay.publish, generation, snapshot.l4)",
+            "await asyncio.to_thread(self._relay.publish, generation, (*snapshot.l4, *leaving))",
             "await asyncio.to_thread(self._relay.publish, generation, ())",
             (f"{VIP}[4]",),
         ),
