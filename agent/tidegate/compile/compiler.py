@@ -99,12 +99,12 @@ def _envoy(inputs: Inputs, registry: Registry, rules: Rules, http: list[Claim], 
 
 def _add_clusters(out: Resources, registry: Registry, rules: Rules, used: set[ClusterKey]) -> None:
     out[CLUSTERS][PASSTHROUGH] = passthrough_cluster()
-    for key in sorted(used, key=lambda k: (k.fqdn, k.port, k.scope)):
+    for key in sorted(used, key=lambda k: (k.fqdn, k.port, k.scope, k.chosen)):
         service = registry.services[key.fqdn]
         port = service.port(key.port)
         if port is None:
             continue
-        clusters, endpoints = service_clusters(registry, rules, service, port, key.scope)
+        clusters, endpoints = service_clusters(registry, rules, service, port, key.scope, key.chosen)
         out[CLUSTERS].update(clusters)
         out[ENDPOINTS].update(endpoints)
 

@@ -255,7 +255,7 @@ _OTHERS = Group(
             "headless-http-balanced",
             "a client that chose a pod of a headless HTTP service is sent to any of its pods",
             "agent/tidegate/compile/clusters.py",
-            "    return passthrough or (service.headless and not subset)\n",
+            "    return passthrough or (service.headless and not subset and not chosen)\n",
             "    return passthrough\n",
             ("tests/netns/test_routing.py::test_the_pod_that_a_client_chose_behind_a_headless_name_answers",),
         ),
