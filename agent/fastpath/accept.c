@@ -9,6 +9,7 @@
 
 enum {
 	FP_ACCEPT_BATCH = 32,
+	FP_SHARE = 2,
 	FP_IMBALANCE = 4,                      /* connections more than the idlest worker has that are nobody's business */
 	FP_ACCEPT_PAUSE_NS = 100 * 1000 * 1000
 };
@@ -53,13 +54,21 @@ static struct fp_worker *place(struct fp_worker *w, uint32_t *ret_total)
 	return own > least + FP_IMBALANCE + least / 8 ? idlest : w;
 }
 
+/* A pod may hold at most twice as many connections as are still free, so one that opens without end gets two thirds of
+ * all, two of them four fifths, and whoever comes later finds room (dynamic thresholds: Choudhury and Hahne, 1998). */
+static bool has_room(const struct fp_worker *w, const struct fp_sandbox *sandbox, uint32_t total)
+{
+	uint32_t most = w->shared->config.max_connections;
+	return total < most && atomic_load_explicit(&sandbox->active, memory_order_relaxed) < FP_SHARE * (most - total);
+}
+
 static void admit(struct fp_worker *w, struct fp_watch *watch, int fd, const union fp_sockaddr *name)
 {
 	uint32_t total;
 	struct fp_worker *chosen = place(w, &total);
 	struct fp_message message = { .kind = FP_MSG_ADOPT, .fd = fd, .sandbox = watch->sandbox };
 	message.peer_port_be = fp_sockaddr_read(name, &message.peer);
-	if (total >= w->shared->config.max_connections)
+	if (!has_room(w, watch->sandbox, total))
 		refuse(w, fd);
 	else if (chosen == w || !fp_inbox_post(&chosen->inbox, &message))
 		fp_conn_open(w, watch->sandbox, fd, &message.peer, message.peer_port_be);

@@ -23,6 +23,7 @@ struct fp_sandbox {
 	int netns_fd;
 	int listener[FP_LISTENERS];
 	struct fp_ports ports;
+	_Atomic uint32_t active;        /* connections of this pod, all workers' */
 	struct tg_addr usual[FP_LISTENERS]; /* source that the pod's routes choose; unset if there is no default route */
 	struct fp_watch watches[];      /* [worker][FP_LISTENERS] */
 };

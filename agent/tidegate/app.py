@@ -21,6 +21,7 @@ from tidegate.bpf.cgroup import cgroup2_mount, cgroup_home, own_cgroup
 from tidegate.bpf.datapath import Datapath
 from tidegate.bpf.netns import in_netns
 from tidegate.bpf.pins import claim
+from tidegate.bpf.probe import probe, require
 from tidegate.config.files import FileSource
 from tidegate.config.last_good import LastGood
 from tidegate.config.merge import follow
@@ -61,6 +62,7 @@ async def serve(settings: Settings) -> None:
     own = own_cgroup()
     envoy_cgroup = cgroup_home(own, cgroup2_mount(), settings.node) / "envoy"
     keep_needed_only()
+    require(probe())
     settings.run_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     require_private(settings.run_dir)
     life = begin(settings.run_dir)

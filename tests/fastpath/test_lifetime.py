@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from tests.fastpath.conftest import VIP6, Mesh, expect_reset, service, until
+from tests.fastpath.conftest import PORT, VIP4, VIP6, Mesh, expect_reset, service, until
 from tests.fastpath.pods import CAPTURE4, SERVER4, Pod
 from tests.fastpath.traffic import resident
 from tests.support.flows import Flows
@@ -178,21 +178,36 @@ def worker_cpu() -> dict[str, int]:
     return found
 
 
-@pytest.mark.parametrize("mesh", [{"max_connections": 5}], indirect=True)
-async def test_more_connections_than_allowed_are_reset(mesh: Mesh) -> None:
+@pytest.mark.parametrize("mesh", [{"max_connections": 9}], indirect=True)
+async def test_a_pod_gets_two_thirds_of_the_connections_and_a_neighbour_finds_room(mesh: Mesh) -> None:
     with mesh.server.listen(SERVER4) as listener:
         mesh.publish(service(listener.getsockname()))
-        pairs = [await mesh.pair(listener) for _ in range(5)]
+        pairs = [await mesh.pair(listener) for _ in range(6)]
         for _ in range(3):
             await mesh.dial_in_vain()
         assert mesh.engine.stats().closed[CloseReason.NO_MEMORY] == 3
-        for sock in pairs.pop():
+        pairs.append(await neighbours_pair(mesh, listener))
+        for sock in pairs.pop(0):
             sock.close()
-        await until(lambda: mesh.engine.stats().active == 4, "one to end")
+        await until(lambda: mesh.engine.stats().active == 6, "one to end")
         pairs.append(await mesh.pair(listener))
+        await mesh.dial_in_vain()  # six again, and now only two are free
         for client, server in pairs:
             client.close()
             server.close()
+        await until(lambda: mesh.engine.stats().active == 0, "all to end")
+
+
+async def neighbours_pair(mesh: Mesh, listener: socket.socket) -> tuple[socket.socket, socket.socket]:
+    """A connection of another pod of the engine, which here is the server's own."""
+    loop = asyncio.get_running_loop()
+    port, _ = mesh.engine.add_pod(mesh.server.cookie, mesh.server.fd, v6=False)
+    client = mesh.server.socket()
+    client.bind(("127.0.0.1", 0))
+    mesh.flows.record(mesh.server.cookie, client.getsockname(), port, (VIP4, PORT))
+    await loop.sock_connect(client, (CAPTURE4, port))
+    server, _ = await asyncio.wait_for(loop.sock_accept(listener), 5)
+    return client, server
 
 
 @contextmanager
