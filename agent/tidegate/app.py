@@ -17,9 +17,10 @@ from prometheus_client import CollectorRegistry
 
 from tidegate import __version__
 from tidegate.bpf.capabilities import keep_needed_only
-from tidegate.bpf.cgroup import cgroup2_mount, own_cgroup
+from tidegate.bpf.cgroup import cgroup2_mount, cgroup_home, own_cgroup
 from tidegate.bpf.datapath import Datapath
 from tidegate.bpf.netns import in_netns
+from tidegate.bpf.pins import claim
 from tidegate.bpf.probe import probe, require
 from tidegate.config.files import FileSource
 from tidegate.config.last_good import LastGood
@@ -32,7 +33,7 @@ from tidegate.enroll.keeper import Keeper
 from tidegate.enroll.node_cni import NodeCni
 from tidegate.enroll.registry import Registry
 from tidegate.envoy.supervisor import EnvoySupervisor
-from tidegate.errors import Fatal, Rejected
+from tidegate.errors import Fatal
 from tidegate.fastpath import FastPath
 from tidegate.model.mesh import MeshConfig
 from tidegate.observe.admin import Admin
@@ -55,20 +56,20 @@ async def serve(settings: Settings) -> None:
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s %(message)s", level="WARNING")
     logging.getLogger("tidegate").setLevel(settings.log_level.upper())
     logging.getLogger("tidegate.access").setLevel("INFO" if settings.access_log else "WARNING")
-    if not settings.config:
-        raise Rejected("--config", "is missing", "say where configuration comes from, e.g. --config file:DIR")
     if os.geteuid() != 0:
         raise Fatal("tidegate agent", "needs root: what it reads and writes belongs to root", "run it as root")
+    # With the capabilities given up below, not even root may make a group beside those of the hierarchy's root (0555).
+    own = own_cgroup()
+    envoy_cgroup = cgroup_home(own, cgroup2_mount(), settings.node) / "envoy"
     keep_needed_only()
     require(probe())
     settings.run_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     require_private(settings.run_dir)
     life = begin(settings.run_dir)
+    claimed = claim(settings.bpffs)
     log.info("tidegate %s on %s, start %d, the one before %s", __version__, settings.node, life.starts, life.previous)
 
     # Devices
-    own = own_cgroup()
-    envoy_cgroup = own / "envoy" if own != cgroup2_mount() else own / f"tidegate-envoy-{settings.node}"
     envoy_cgroup.mkdir(exist_ok=True)
     datapath = Datapath.open(
         bpffs=settings.bpffs,
@@ -195,4 +196,5 @@ async def serve(settings: Settings) -> None:
         await admin.stop()
         await ads.stop()
         datapath.close()
+        os.close(claimed)
         end(settings.run_dir)

@@ -20,6 +20,7 @@ DEFAULT_CNI_BIN_DIR = Path("/opt/cni/bin")
 ADMIN_PORT = 15000
 METRICS_PORT = 15020
 READY_PORT = 15021
+LOG_LEVELS = ("debug", "info", "warning", "error")
 
 
 def build_root() -> Path:
@@ -83,9 +84,13 @@ def from_environment(flags: Mapping[str, object], environ: Mapping[str, str] = o
             values[f.name] = tuple(given) if isinstance(given, list) else given
     values.setdefault("node", socket.gethostname())
     values.setdefault("config", ())
+    if not values["config"]:
+        raise Rejected("--config", "is missing", "say where configuration comes from, e.g. --config file:DIR")
     for source in values["config"]:  # type: ignore[attr-defined]
         _check_source(str(source))
-    return Settings(**values)  # type: ignore[arg-type]
+    settings = Settings(**values)  # type: ignore[arg-type]
+    _check_ranges(settings)
+    return settings
 
 
 def _parse(name: str, text: str) -> object:
@@ -101,6 +106,23 @@ def _parse(name: str, text: str) -> object:
         return float(text) if name == "drain_seconds" else int(text)
     except ValueError:
         raise Rejected(f"TIDEGATE_{name.upper()}={text}", "is not a number", "write for example 2") from None
+
+
+def _check_ranges(settings: Settings) -> None:
+    if settings.log_level.lower() not in LOG_LEVELS:
+        raise Rejected(f"--log-level {settings.log_level}", "is no level", f"use {', '.join(LOG_LEVELS)}")
+    for name, least, most in (
+        ("workers", 0, 1024),
+        ("envoy_concurrency", 1, 1024),
+        ("admin_port", 0, 65535),
+        ("metrics_port", 0, 65535),
+        ("ready_port", 0, 65535),
+        ("drain_seconds", 0, 3600),
+    ):
+        value = getattr(settings, name)
+        if not least <= value <= most:
+            flag = "--" + name.replace("_", "-")
+            raise Rejected(f"{flag} {value}", "is out of range", f"use a number from {least} to {most}")
 
 
 def _check_source(source: str) -> None:

@@ -18,9 +18,11 @@ from tests.bpf.pod import OBJECTS, Pod, Tree
 from tests.support.eventually import eventually
 
 from tidegate.bpf.abi import ffi, lib
-from tidegate.bpf.attach import Attached
+from tidegate.bpf.attach import Attached, link_target
+from tidegate.bpf.cgroup import cgroup_id
 from tidegate.bpf.datapath import Datapath
-from tidegate.bpf.pins import names
+from tidegate.bpf.pins import claim, names
+from tidegate.errors import Rejected
 from tidegate.model.snapshot import Tier
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -158,6 +160,42 @@ def test_cgroup_that_was_made_anew(tree: Tree, open_datapath: Callable[[], Datap
     again = open_datapath()
     assert again.hooks["tg_getsockopt"] is again.hooks["tg_client4"] is Attached.CREATED
     assert again.hooks["tg_connect4"] is Attached.ADOPTED
+
+
+@pytest.mark.parametrize("envoy_below_agent", [True, False])
+def test_agent_and_envoy_may_live_outside_of_the_pods_cgroup(tree: Tree, envoy_below_agent: bool) -> None:
+    """As on a node: pods in kubepods.slice, the agent in system.slice."""
+    inside = {"tg_sockops": tree.pods, "tg_sockops_agent": tree.agent}
+    envoy = tree.envoy if envoy_below_agent else tree.outside
+    expected = inside if envoy_below_agent else {**inside, "tg_sockops_envoy": envoy}
+    datapath = Datapath.open(
+        bpffs=tree.pins, cgroup=tree.pods, agent_cgroup=tree.agent, envoy_cgroup=envoy, objects=OBJECTS
+    )
+    try:
+        assert {name for name in datapath.hooks if "sockops" in name} == expected.keys()
+        assert {name: link_target(tree.pins / "links" / name) for name in expected} == {
+            name: cgroup_id(path) for name, path in expected.items()
+        }
+    finally:
+        datapath.remove()
+
+
+def test_one_process_at_a_time_owns_the_pins(tree: Tree) -> None:
+    script = "import sys; from pathlib import Path; from tidegate.bpf.pins import claim; claim(Path(sys.argv[1]))"
+    script += "; print('mine', flush=True); sys.stdin.read()"
+    owner = subprocess.Popen(
+        [sys.executable, "-c", script, str(tree.pins)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT
+    )
+    assert owner.stdout is not None
+    assert owner.stdin is not None
+    with owner.stdout, owner.stdin:
+        assert owner.stdout.readline() == b"mine\n"
+        with pytest.raises(Rejected, match=f"{tree.pins}.*another agent"):
+            claim(tree.pins)
+        owner.kill()
+        owner.wait()
+    os.close(claim(tree.pins))
+    tree.pins.rmdir()
 
 
 def test_pins_of_unknown_hooks_go(tree: Tree, open_datapath: Callable[[], Datapath]) -> None:

@@ -96,3 +96,59 @@ def test_a_document_that_breaks_under_a_running_agent_keeps_its_last_good_versio
     copy.write_text(good)
     eventually(lambda: not web_lab.status()["config"]["problems"], "the problem is gone")
     web_lab.delete(web_lab.run_dir / "applied-by-test.yaml")
+
+
+EXTRA_POD = """
+apiVersion: v1
+kind: Pod
+metadata: { name: web-extra, labels: { app: web, version: v3 } }
+spec:
+  containers:
+    - { name: c, command: ["/usr/bin/python3", WEB, "8080"] }
+"""
+
+
+def test_pods_that_come_and_go_leave_connections_to_others_behind_a_headless_name_alone(web_lab: Lab) -> None:
+    """Envoy would end them all (long streams after its drain time), if their filter chain changed with the pods."""
+    chosen = next(pod["ip"] for name, pod in web_lab.pods().items() if "/web-v1" in name)
+    url = f"http://{chosen}:8080/"
+    load = web_lab.start("client", "/usr/bin/python3", ASK, url, "--count", "300", "--rate", "50")
+    web_lab.apply(EXTRA_POD.replace("WEB", str(ASK.with_name("web.py"))))
+    extra = web_lab.address("default/web-extra", "4")
+    assert web_lab.ask("client", f"http://{extra}:8080/")["body"]["pod"] == "web-extra"
+    web_lab.delete(web_lab.run_dir / "applied-by-test.yaml")
+    out, err = load.communicate(timeout=60)
+    got = json.loads(out)
+    assert (got["statuses"], got["failed"], got["connections"]) == ({"200": 300}, 0, 1), (got, err)
+
+
+FLIP = """
+apiVersion: v1
+kind: Service
+metadata: {{ name: flip }}
+spec:
+  selector: {{ app: web }}
+  ports: [{{ name: {name}, port: 80, targetPort: 8080 }}]
+"""
+
+
+def test_a_port_that_becomes_http_and_tcp_again_loses_no_connection(web_lab: Lab) -> None:
+    """Between the fast path and Envoy and back, while somebody connects all the time."""
+    web_lab.apply(FLIP.format(name="http"))
+    try:
+        url = "http://flip/"
+        loads = [
+            web_lab.start("client", "/usr/bin/python3", ASK, url, "--count", "3000", "--rate", "200", *fresh)
+            for fresh in ([], ["--fresh"], ["--fresh"])
+        ]
+        changes = 0
+        while all(load.poll() is None for load in loads):
+            web_lab.apply(FLIP.format(name=("tcp", "http")[changes % 2]))
+            changes += 1
+        assert changes >= 3, "the load has seen both ways"
+        for load in loads:
+            out, err = load.communicate(timeout=60)
+            got = json.loads(out)
+            assert (got["statuses"], got["failed"]) == ({"200": 3000}, 0), (got, err)
+    finally:
+        web_lab.delete(web_lab.run_dir / "applied-by-test.yaml")

@@ -43,6 +43,31 @@ def test_http_names_file_line_and_the_endpoints_that_answer(web_lab: Lab, user: 
         web_lab.delete(file)
 
 
+EMPTY = """
+apiVersion: v1
+kind: Service
+metadata: { name: empty }
+spec:
+  selector: { app: nobody }
+  ports: [{ name: http, port: 80 }, { name: tcp, port: 81 }]
+"""
+
+
+def test_a_service_without_endpoints_is_unavailable_and_so_it_is_on_the_wire(web_lab: Lab) -> None:
+    web_lab.apply(EMPTY)
+    try:
+        http = explained(web_lab, "default/client", "empty:80", code=1)
+        assert (http["tier"], http["verdict"]) == ("envoy", "unavailable")
+        assert http["reason"].endswith("Envoy answers 503")
+        assert web_lab.ask("client", "http://empty/")["status"] == 503
+        tcp = explained(web_lab, "default/client", "empty:81", code=1)
+        assert (tcp["tier"], tcp["verdict"]) == ("fastpath", "unavailable")
+        assert tcp["reason"].endswith("the connection is reset")
+        assert "ConnectionResetError" in web_lab.ask("client", "http://empty:81/")["error"]
+    finally:
+        web_lab.delete(web_lab.run_dir / "applied-by-test.yaml")
+
+
 def test_tcp_and_what_is_not_touched(probe_lab: Lab) -> None:
     server = probe_lab.address("default/server", "4")
     told = explained(probe_lab, "default/client", "talk:7000")

@@ -73,7 +73,14 @@ def test_down_leaves_nothing_of_a_lab_whose_labd_was_killed(lab: Lab) -> None:
     kill_labd(lab)
     assert any(path.startswith("/proc/") for path in traces(lab)), "the pods went on"
     done = lab.tidegate("lab", "pods", check=False)
-    assert done.returncode == 3
+    assert (done.returncode, "labd, which ran it, has ended" in done.stderr) == (3, True), done.stderr
+    lab.down()
+    assert gone(lab)
+
+
+def test_down_needs_no_answer_of_a_labd_that_is_stopped(lab: Lab) -> None:
+    lab.up(PLAIN, nodes=2, mesh=False)
+    os.kill(int((lab.run_dir / "labd.pid").read_text()), signal.SIGSTOP)
     lab.down()
     assert gone(lab)
 
@@ -83,6 +90,19 @@ def test_up_replaces_what_a_killed_lab_left(lab: Lab) -> None:
     kill_labd(lab)
     lab.up(PLAIN, nodes=2, mesh=False)
     assert lab.probe("two", "dial", "talk.default", "7001", namespace="shop")["server"]["client"] == "10.77.2.2"
+
+
+def test_agents_without_labd_go_on_and_status_says_that_nobody_looks_after_them(lab: Lab) -> None:
+    lab.up(PLAIN, nodes=2)
+    kill_labd(lab)
+    told = lab.tidegate("status")
+    assert "nobody looks after it" in told.stderr
+    assert told.stdout.count(": healthy") == 2
+    agent = lab.status()["agent"]["pid"]
+    lab.up(PLAIN, nodes=2)
+    assert not cmdline(agent), "its agents have gone with the old lab"
+    assert {"default/one", "shop/two"} == {name for name, pod in lab.pods().items() if pod["ready"]}
+    assert lab.tidegate("status").stderr == ""
 
 
 def test_a_lab_that_cannot_start_says_why_and_leaves_nothing(lab: Lab) -> None:

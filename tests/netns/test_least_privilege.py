@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from tests.support.eventually import eventually
 from tests.support.lab import MANIFESTS, TIDEGATE, Lab
+
+from tidegate.bpf.cgroup import cgroup2_mount
 
 DAC_READ_SEARCH, SETPCAP, NET_ADMIN, SYS_ADMIN = 1 << 2, 1 << 8, 1 << 12, 1 << 21
 AGENT = DAC_READ_SEARCH | SETPCAP | NET_ADMIN | SYS_ADMIN
@@ -115,3 +118,39 @@ def test_a_run_directory_of_everybody_is_refused(tmp_path: Path) -> None:
     done = subprocess.run(harmless_agent(tmp_path), capture_output=True, text=True, timeout=30, check=False)
     assert done.returncode == 1
     assert "others may write into it" in done.stderr
+
+
+START_IN_ROOT = 'ip link set lo up && echo 0 > "$0/cgroup.procs" && exec "$@"'
+
+
+def test_an_agent_in_the_root_cgroup_makes_one_for_envoy(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """The hierarchy's root has mode 0555, so it must be made before root's capabilities are given up."""
+    directory, root = tmp_path_factory.mktemp("r"), cgroup2_mount()
+    (directory / "config").mkdir()
+    pods, home, pins = root / "tidegate-inroot-pods", root / "tidegate-inroot", Path("/sys/fs/bpf/tidegate-inroot")
+    pods.mkdir()
+    command = [sys.executable, "-m", "tidegate", "agent", "--node", "inroot", "--config", f"file:{directory}/config"]
+    command += ["--run-dir", str(directory), "--bpffs", str(pins), "--cgroup", str(pods), "--drain-seconds", "0"]
+    with (directory / "agent.log").open("wb") as log:
+        agent = subprocess.Popen(
+            ["unshare", "--net", "sh", "-c", START_IN_ROOT, str(root), *command], stdout=log, stderr=log
+        )
+    try:
+        status = [str(TIDEGATE), "status", "--run-dir", str(directory)]
+        eventually(
+            lambda: (
+                agent.poll() is not None or subprocess.run(status, capture_output=True, check=False).returncode == 0
+            ),
+            "the agent is well or gone",
+            timeout=20,
+        )
+        assert agent.poll() is None, (directory / "agent.log").read_text()
+        assert (home / "envoy" / "cgroup.procs").read_text()
+    finally:
+        agent.send_signal(signal.SIGTERM)
+        agent.wait(20)
+        for path in (home, pods):
+            path.rmdir()
+        for path in sorted(pins.rglob("*"), reverse=True):
+            path.rmdir() if path.is_dir() else path.unlink()
+        pins.rmdir()

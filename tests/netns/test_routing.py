@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -207,3 +208,13 @@ def test_the_pod_that_a_client_chose_behind_a_headless_name_answers(web_lab: Lab
     for name, address in pods.items():
         got = web_lab.ask("client", f"http://{address}:8080/", "--count", "20", "--fresh")
         assert got["versions"] == {name.partition("/web-")[2][:2]: 20}, got
+
+
+def test_a_route_from_one_service_to_a_headless_one_reaches_its_pods(web_lab: Lab, route: Route) -> None:
+    """What was dialled is the first service's address then, and no pod: Envoy chooses one."""
+    route("    - route: [{ destination: { host: web-headless, port: { number: 8080 } } }]")
+    got = web_lab.ask("client", "http://web/", "--count", "60", "--fresh")
+    assert (got["statuses"], set(got["versions"])) == ({"200": 60}, {"v1", "v2"})
+    told = json.loads(web_lab.tidegate("explain", "default/client", "web", "-o", "json").stdout)
+    assert {endpoint["port"] for endpoint in told["endpoints"]} == {8080}
+    assert len(told["endpoints"]) == 2

@@ -2,7 +2,8 @@
 
 `ask.py URL [-X METHOD] [-H k:v]...` makes one request and prints status, headers, body and seconds.
 `ask.py URL --count N [--rate R] [--fresh]` makes N requests, at R per second if given, on one kept-alive connection or
-(--fresh) one connection each, and prints statuses, versions that answered, failures, the time of each version change.
+(--fresh) one connection each, and prints statuses, versions that answered, failures, the
+time of each version change, and how many connections it took.
 """
 
 from __future__ import annotations
@@ -54,13 +55,15 @@ def many(options: argparse.Namespace, host: str, port: int, target: str, headers
     versions: Counter[str] = Counter()
     failures: list[str] = []
     changes: list[tuple[float, str]] = []
-    made = None
+    made, connections = None, 0
     begin = time.monotonic()
     for index in range(options.count):
         if options.rate:
             time.sleep(max(0.0, begin + index / options.rate - time.monotonic()))
         try:
-            made = made or connection(host, port, options.family)
+            if made is None:
+                made = connection(host, port, options.family)
+                connections += 1
             answer = once(made, options.method, target, headers)
             statuses[str(answer["status"])] += 1
             body = answer["body"]
@@ -80,6 +83,7 @@ def many(options: argparse.Namespace, host: str, port: int, target: str, headers
         "failures": failures[:20],
         "failed": len(failures),
         "changes": changes[-40:],
+        "connections": connections,
     }
 
 

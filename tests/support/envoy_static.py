@@ -46,9 +46,12 @@ def import_extensions() -> None:
     from envoy.extensions.filters.listener.original_dst.v3 import original_dst_pb2  # noqa: F401
     from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2  # noqa: F401
     from envoy.extensions.filters.network.tcp_proxy.v3 import tcp_proxy_pb2  # noqa: F401
+    from envoy.extensions.matching.common_inputs.network.v3 import network_inputs_pb2  # noqa: F401
     from envoy.extensions.retry.host.previous_hosts.v3 import previous_hosts_pb2  # noqa: F401
     from envoy.extensions.retry.priority.previous_priorities.v3 import previous_priorities_config_pb2  # noqa: F401
     from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2  # noqa: F401
+    from google.protobuf import wrappers_pb2  # noqa: F401
+    from xds.type.matcher.v3 import ip_pb2  # noqa: F401
 
 
 def static_bootstrap(envoy: Resources) -> dict[str, Any]:

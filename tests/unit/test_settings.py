@@ -21,8 +21,15 @@ def test_flag_beats_environment_beats_default() -> None:
         ({"config": ["ftp:/x"]}, {}, "no known source"),
         ({"config": ["file:"]}, {}, "use file:DIR"),
         ({}, {"TIDEGATE_WORKERS": "two"}, "is not a number"),
+        ({"config": []}, {}, "is missing"),
+        ({"workers": -3}, {}, "--workers -3: is out of range; use a number from 0"),
+        ({"envoy_concurrency": 0}, {}, "--envoy-concurrency 0: is out of range"),
+        ({}, {"TIDEGATE_ADMIN_PORT": "99999"}, "--admin-port 99999: .* to 65535"),
+        ({"drain_seconds": -1.0}, {}, "--drain-seconds"),
+        ({"drain_seconds": float("nan")}, {}, "--drain-seconds"),
+        ({"log_level": "loud"}, {}, "use debug, info, warning, error"),
     ],
 )
 def test_unusable_values_are_named(flags: dict[str, object], environ: dict[str, str], words: str) -> None:
     with pytest.raises(Rejected, match=words):
-        from_environment(flags, environ)
+        from_environment({"config": ["file:/etc"], **flags}, environ)

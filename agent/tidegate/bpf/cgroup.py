@@ -39,6 +39,23 @@ def cgroup_id(path: Path) -> int:
     return path.stat().st_ino
 
 
+def cgroup_home(own: Path, root: Path, node: str) -> Path:
+    """Where this process may make groups from now on, made if need be: its own group, else a new one below the root.
+
+    Raises Fatal if it may not.
+    """
+    if own != root:
+        return own
+    home = root / f"tidegate-{node}"
+    try:
+        home.mkdir(mode=0o755, exist_ok=True)
+    except OSError as error:
+        raise Fatal(
+            f"cgroup {home}", f"cannot be made: {error.strerror}", "start the agent in a cgroup of its own"
+        ) from None
+    return home
+
+
 def own_cgroup() -> Path:
     """Directory of this process's cgroup v2. Raises Fatal if cgroup v2 is not mounted."""
     for line in Path("/proc/self/cgroup").read_text().splitlines():

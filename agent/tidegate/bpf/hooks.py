@@ -48,7 +48,8 @@ def places(hook: Hook, pods: Path, agent: Path, envoy: Path) -> dict[str, Path]:
         return {hook.program: pods}
     if hook.scope is Scope.ENVOY:
         return {hook.program: envoy}
-    named = {hook.program: pods, f"{hook.program}.agent": agent, f"{hook.program}.envoy": envoy}
+    # No dots: bpffs reserves them and refuses such a name (EPERM).
+    named = {hook.program: pods, f"{hook.program}_agent": agent, f"{hook.program}_envoy": envoy}
     return {name: path for name, path in named.items() if not _covered(name, path, named.items())}
 
 

@@ -3,13 +3,14 @@ without any process, which is how capture survives the agent; removing the last 
 
 from __future__ import annotations
 
+import fcntl
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from tidegate.bpf.abi import checked, lib
 from tidegate.bpf.cgroup import MOUNTINFO, mounts
-from tidegate.errors import Fatal
+from tidegate.errors import Fatal, Rejected
 
 USUAL = Path("/sys/fs/bpf")  # the only place where the kernel provides an empty directory for it
 
@@ -50,6 +51,24 @@ class Pins:
         for directory in (self.maps, self.links, self.lookup, self.root):
             if directory.is_dir():
                 directory.rmdir()
+
+
+def claim(root: Path) -> int:
+    """Make this process the only owner of the pins below root until it ends or closes the descriptor returned.
+
+    Two agents would write each other's settings and remove each other's rows. Raises Rejected if there is an owner.
+    """
+    mount_bpffs(root)
+    root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(fd)
+        raise Rejected(
+            f"pin directory {root}", "belongs to another agent that runs", "stop it or use another --bpffs"
+        ) from None
+    return fd
 
 
 def names(directory: Path) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from tidegate import settings as table
+from tidegate.errors import Rejected
 
 
 def register(app: typer.Typer) -> None:
@@ -35,10 +36,14 @@ def run(
     cni_bin_dir: Annotated[Path | None, typer.Option(help="where the plugin goes then")] = None,
     cni_conflist: Annotated[str | None, typer.Option(help="file to chain it in; default: the first by name")] = None,
     access_log: Annotated[bool | None, typer.Option(help="log one line per connection of the fast path")] = None,
-    log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error")] = None,
+    log_level: Annotated[str | None, typer.Option(help=f"one of {', '.join(table.LOG_LEVELS)}")] = None,
 ) -> None:
     """Run the node agent until SIGTERM. Every option can also be given as TIDEGATE_<NAME>."""
     from tidegate.app import serve
 
     flags = {key: value for key, value in locals().items() if key != "serve"}
-    asyncio.run(serve(table.from_environment(flags)))
+    try:
+        settings = table.from_environment(flags)
+    except Rejected as error:
+        raise typer.BadParameter(str(error)) from None
+    asyncio.run(serve(settings))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tidegate.errors import Rejected, Unreachable
+from tidegate.errors import Fatal, Rejected, Unreachable
 from tidegate.settings import DEFAULT_RUN_DIR
 
 LAB_RUN_DIR = Path("/run/tidegate-lab")
@@ -25,7 +26,7 @@ class Answer:
 
 
 def agent_sockets(run_dir: Path | None = None) -> list[Path]:
-    """Sockets of the agents that are meant. Raises Unreachable.
+    """Sockets of the agents that are meant. Raises Unreachable, and Fatal when they are not for this user.
 
     Those of one run directory; else of the lab named by TIDEGATE_LAB (default `lab`, as for `tidegate lab`) if it
     runs; else the node's own.
@@ -34,10 +35,18 @@ def agent_sockets(run_dir: Path | None = None) -> list[Path]:
     if run_dir is not None:
         candidates = [run_dir / "agent.sock"]
     else:
-        candidates = sorted((LAB_RUN_DIR / (lab or DEFAULT_LAB)).glob("nodes/*/agent.sock"))
+        directory = LAB_RUN_DIR / (lab or DEFAULT_LAB)
+        if directory.is_dir() and not os.access(
+            directory, os.R_OK | os.X_OK
+        ):  # glob() would find nothing and not say why
+            raise Fatal(f"lab {directory.name}", "belongs to root", "run as root")
+        candidates = sorted(directory.glob("nodes/*/agent.sock"))
         if not candidates and lab is None:
             candidates = [DEFAULT_RUN_DIR / "agent.sock"]
-    found = [path for path in candidates if path.exists()]
+    try:
+        found = [path for path in candidates if path.exists()]
+    except PermissionError as error:
+        raise Fatal("tidegate agent", f"{error.filename} is not for this user", "run as root") from None
     if not found:
         where = run_dir or (f"lab {lab}" if lab else DEFAULT_RUN_DIR)
         raise Unreachable("tidegate agent", f"none runs in {where}", "start `tidegate agent` or `tidegate lab up`")
@@ -64,6 +73,8 @@ async def _ask_all(sockets: Sequence[Path], path: str, query: Mapping[str, str])
     for socket, result in zip(sockets, results, strict=True):
         if isinstance(result, Rejected):
             raise result
+        if isinstance(result, OSError) and result.errno in (errno.EACCES, errno.EPERM):
+            raise Fatal(f"agent at {socket}", "does not answer this user", "run as root")
         if not isinstance(result, BaseException):
             answers.append(Answer(socket, result))
     return answers

@@ -21,6 +21,8 @@ def doctor(
     output: OutputOption = Format.TABLE,
 ) -> None:
     """Kernel features and foreign programs. Exit 1 if something needed is missing, 4 if it could not look."""
+    if cgroup is not None and not (cgroup / "cgroup.procs").is_file():
+        raise typer.BadParameter(f"{cgroup} is no cgroup v2 directory", param_hint="--cgroup")
     features = probe()
     foreign = foreign_programs(cgroup or cgroup2_mount())
     value = {

@@ -28,7 +28,7 @@ def explain(
     output: OutputOption = Format.TABLE,
     run_dir: RunDirOption = None,
 ) -> None:
-    """Tier, matched rule with file and line, subset, endpoints. Exit 1 when the connection would be refused."""
+    """Tier, matched rule with file and line, subset, endpoints. Exit 1 when it would be refused or nobody is there."""
     try:
         source = WorkloadId.parse(pod)
         split_destination(destination)
@@ -45,4 +45,4 @@ def explain(
         raise Rejected(f"pod {source}", "runs on none of the nodes that answered", "see `tidegate status`")
     if not structured(answers[0], output):
         print(render(answers[0]))
-    raise typer.Exit(0 if answers[0]["verdict"] != "deny" else 1)
+    raise typer.Exit(1 if answers[0]["verdict"] in ("deny", "unavailable") else 0)

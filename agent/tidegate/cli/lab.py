@@ -20,6 +20,8 @@ from tidegate.lab.paths import DEFAULT_LAB, LabPaths
 
 lab = typer.Typer(no_args_is_help=True, help="A small cluster on this machine: nodes and pods without Kubernetes.")
 
+LABD_SILENT = 10.0  # seconds without an answer to a simple question
+
 
 class Switch(StrEnum):
     ON = "on"
@@ -152,9 +154,11 @@ def logs(
 @lab.command()
 def expose(
     service: Annotated[str, typer.Argument(help="svc/NAME")],
-    port: Annotated[int, typer.Argument(help="port of the Service")],
+    port: Annotated[int, typer.Argument(min=1, max=65535, help="port of the Service")],
     namespace: NamespaceOption = "default",
-    local: Annotated[int, typer.Option("--port", help="port on 127.0.0.1; default: any that is free")] = 0,
+    local: Annotated[
+        int, typer.Option("--port", min=0, max=65535, help="port on 127.0.0.1; default: any that is free")
+    ] = 0,
     name: NameOption = DEFAULT_LAB,
 ) -> None:
     """Make a Service reachable on this machine's loopback until `lab down`; prints the address."""
@@ -168,7 +172,9 @@ def expose(
 @lab.command()
 def dashboard(
     node: Annotated[str, typer.Argument(help="node1, node2, ...")] = "node1",
-    local: Annotated[int, typer.Option("--port", help="port on 127.0.0.1; default: any that is free")] = 0,
+    local: Annotated[
+        int, typer.Option("--port", min=0, max=65535, help="port on 127.0.0.1; default: any that is free")
+    ] = 0,
     name: NameOption = DEFAULT_LAB,
 ) -> None:
     """Make a node's dashboard reachable on this machine's loopback until `lab down`; prints its address."""
@@ -221,8 +227,9 @@ def _apply(paths: LabPaths, files: list[Path], timeout: float) -> None:
 
 
 def _info(paths: LabPaths) -> Any:
+    """None if labd is not there or, stopped or stuck, says nothing: then it is no more use than a killed one."""
     try:
-        return _call(paths, "info")
+        return control.call(paths.socket, {"do": "info"}, _progress, LABD_SILENT)
     except Unreachable:
         return None
 

@@ -6,6 +6,7 @@ kernel lacks it.
 
 from __future__ import annotations
 
+import os
 import sys
 
 import typer
@@ -39,7 +40,8 @@ def main() -> None:
         print(f"tidegate: {error}", file=sys.stderr)
         sys.exit(3 if isinstance(error, Unreachable) else 4 if isinstance(error, Fatal) else 1)
     except PermissionError as error:
-        print(f"tidegate: not permitted: {error}; run as root", file=sys.stderr)
+        remedy = "" if os.geteuid() == 0 else "; run as root"
+        print(f"tidegate: not permitted: {error}{remedy}", file=sys.stderr)
         sys.exit(4)
     except KeyboardInterrupt:
         sys.exit(130)

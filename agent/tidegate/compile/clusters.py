@@ -17,9 +17,12 @@ _CONNECT_TIMEOUT_MS = 10_000
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
 
-def cluster_name(fqdn: str, port: int, subset: str = "", scope: str = "") -> str:
-    """Istio's name; scope is the client namespace of a policy that is not everybody's."""
-    return f"outbound|{port}|{subset}|{fqdn}" + (f"@{scope}" if scope else "")
+def cluster_name(fqdn: str, port: int, subset: str = "", scope: str = "", chosen: bool = False) -> str:
+    """Istio's name; scope is the client namespace of a policy that is not everybody's.
+
+    chosen: the cluster of a headless service for clients that dialled another one, see goes_where_dialled().
+    """
+    return f"outbound{'_chosen' if chosen else ''}|{port}|{subset}|{fqdn}" + (f"@{scope}" if scope else "")
 
 
 def passthrough_cluster() -> EnvoyResource:
@@ -35,22 +38,22 @@ def passthrough_cluster() -> EnvoyResource:
 
 
 def service_clusters(
-    registry: Registry, rules: Rules, service: Service, port: ServicePort, scope: str = ""
+    registry: Registry, rules: Rules, service: Service, port: ServicePort, scope: str = "", chosen: bool = False
 ) -> tuple[dict[str, EnvoyResource], dict[str, EnvoyResource]]:
-    """(clusters, endpoints) of a service port: all of it, and each of its subsets."""
+    """(clusters, endpoints) of a service port: all of it, and each of its subsets; with chosen only all of it."""
     client = scope or service.id.namespace
     policy = rules.policy(service.id, client)
     found = registry.endpoints(service, port)
     clusters: dict[str, EnvoyResource] = {}
     endpoints: dict[str, EnvoyResource] = {}
     origins = (service.origin, *policy.origins)
-    for subset in (None, *policy.subsets):
-        name = cluster_name(service.id.fqdn, port.port, subset.name if subset else "", scope)
-        body = _cluster(name, service, port, policy, subset)
+    for subset in (None, *(() if chosen else policy.subsets)):
+        name = cluster_name(service.id.fqdn, port.port, subset.name if subset else "", scope, chosen)
+        body = _cluster(name, service, port, policy, subset, chosen)
         clusters[name] = EnvoyResource(name, body, origins)
         if body["type"] == "EDS":
-            chosen = _in_subset(found, subset)
-            endpoints[name] = EnvoyResource(name, _assignment(name, service, chosen), origins)
+            members = _in_subset(found, subset)
+            endpoints[name] = EnvoyResource(name, _assignment(name, service, members), origins)
     return clusters, endpoints
 
 
@@ -82,7 +85,9 @@ def _in_subset(found: tuple[Endpoint, ...], subset: Subset | None) -> tuple[Endp
     return tuple(e for e in found if wanted <= e.pod.labels.items())
 
 
-def _cluster(name: str, service: Service, port: ServicePort, policy: DestinationPolicy, subset: Subset | None) -> Json:
+def _cluster(
+    name: str, service: Service, port: ServicePort, policy: DestinationPolicy, subset: Subset | None, chosen: bool
+) -> Json:
     settings = policy.for_port(port.port, subset.name if subset else "")
     pool = settings.connection_pool or ConnectionPool()
     body: Json = {
@@ -98,7 +103,7 @@ def _cluster(name: str, service: Service, port: ServicePort, policy: Destination
             }
         },
     }
-    body.update(_balancing(name, service, settings, subset))
+    body.update(_balancing(name, service, settings, subset, chosen))
     options = _http_options(port, pool)
     if options:
         body["typed_extension_protocol_options"] = {_HTTP_OPTIONS: options}
@@ -112,11 +117,21 @@ def _cluster(name: str, service: Service, port: ServicePort, policy: Destination
     return body
 
 
-def _balancing(name: str, service: Service, settings: TrafficPolicy, subset: Subset | None) -> Json:
+def goes_where_dialled(service: Service, settings: TrafficPolicy, subset: str, chosen: bool = False) -> bool:
+    """Whether the address that the application dialled is the endpoint, instead of one that Envoy chooses.
+
+    A name of a headless service resolves to pods, and the client chose one of them. A subset is our choice again, and
+    so is a pod for those who dialled another service, or another port, and are only routed here (chosen).
+    """
+    balancer = settings.load_balancer
+    passthrough = balancer is not None and balancer.balancing is Balancing.PASSTHROUGH
+    return passthrough or (service.headless and not subset and not chosen)
+
+
+def _balancing(name: str, service: Service, settings: TrafficPolicy, subset: Subset | None, chosen: bool) -> Json:
     balancer = settings.load_balancer
     balancing = balancer.balancing if balancer else Balancing.LEAST_REQUEST
-    # A name of a headless service resolves to pods, and the client chose one of them. A subset is our choice again.
-    if balancing is Balancing.PASSTHROUGH or (service.headless and subset is None):
+    if goes_where_dialled(service, settings, subset.name if subset else "", chosen):
         return {"type": "ORIGINAL_DST", "lb_policy": "CLUSTER_PROVIDED"}
     out: Json = {"type": "EDS", "eds_cluster_config": {"eds_config": ADS, "service_name": name}}
     if balancer is not None and balancer.hash is not None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from tidegate.compile.clusters import PASSTHROUGH, passthrough_cluster, service_clusters
 from tidegate.compile.destinations import Claim, find_destinations
-from tidegate.compile.listeners import filter_chain, listener_name, pod_listener
+from tidegate.compile.listeners import chain_matcher, filter_chain, listener_name, pod_listener
 from tidegate.compile.protojson import Json
 from tidegate.compile.registry import Registry
 from tidegate.compile.routes import ClusterKey, RouteCompiler
@@ -76,6 +76,7 @@ def _envoy(inputs: Inputs, registry: Registry, rules: Rules, http: list[Claim], 
         return out
     routes = RouteCompiler(registry, rules)
     chains: dict[tuple[str, str], Json] = {}
+    matcher = chain_matcher(http)
     used: set[ClusterKey] = {ClusterKey(c.service.id.fqdn, c.port.port, "") for c in http}
     for sandbox in sandboxes:
         pod = registry.pods[sandbox.id]
@@ -90,7 +91,7 @@ def _envoy(inputs: Inputs, registry: Registry, rules: Rules, http: list[Claim], 
                 chains[key] = filter_chain(claim, name, inputs.access_log)
             listed.append(chains[key])
         if sandbox.capture.envoy4:
-            listener = pod_listener(sandbox, listed, _pod_origins(registry, pod))
+            listener = pod_listener(sandbox, listed, matcher, _pod_origins(registry, pod))
             out[LISTENERS][listener.name] = listener
     _add_clusters(out, registry, rules, used)
     return {kind: dict(sorted(resources.items())) for kind, resources in out.items()}
@@ -98,12 +99,12 @@ def _envoy(inputs: Inputs, registry: Registry, rules: Rules, http: list[Claim], 
 
 def _add_clusters(out: Resources, registry: Registry, rules: Rules, used: set[ClusterKey]) -> None:
     out[CLUSTERS][PASSTHROUGH] = passthrough_cluster()
-    for key in sorted(used, key=lambda k: (k.fqdn, k.port, k.scope)):
+    for key in sorted(used, key=lambda k: (k.fqdn, k.port, k.scope, k.chosen)):
         service = registry.services[key.fqdn]
         port = service.port(key.port)
         if port is None:
             continue
-        clusters, endpoints = service_clusters(registry, rules, service, port, key.scope)
+        clusters, endpoints = service_clusters(registry, rules, service, port, key.scope, key.chosen)
         out[CLUSTERS].update(clusters)
         out[ENDPOINTS].update(endpoints)
 

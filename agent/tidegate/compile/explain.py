@@ -8,12 +8,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from tidegate.compile.clusters import cluster_name, subset_endpoints
+from tidegate.compile.clusters import cluster_name, goes_where_dialled, subset_endpoints
 from tidegate.compile.destinations import Claim, Destinations, find_destinations
 from tidegate.compile.oracle import Outcome, choose_host, choose_route
 from tidegate.compile.registry import Registry
 from tidegate.compile.render import render
-from tidegate.compile.routes import foreign_hosts, route_name, target_number
+from tidegate.compile.routes import foreign_hosts, route_name, routed_to_headless, target_number
 from tidegate.compile.rules import DestinationPolicy, Rules, Source
 from tidegate.model.capture import CAPTURE4_PREFIX, CAPTURE6_PREFIX
 from tidegate.model.hosts import is_address
@@ -32,7 +32,8 @@ _SEARCH = ("", f".{{}}.svc.{CLUSTER_DOMAIN}", f".svc.{CLUSTER_DOMAIN}", f".{CLUS
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """tier: none, direct, fastpath or envoy. verdict: pass (untouched), allow or deny."""
+    """tier: none, direct, fastpath or envoy. verdict: pass (untouched), allow, deny, or unavailable (no rule is against
+    it, but nothing is there that could answer)."""
 
     source: WorkloadId
     host: str
@@ -103,6 +104,9 @@ class _Explainer:
         if address is not None and address in (CAPTURE4_PREFIX if address.version == 4 else CAPTURE6_PREFIX):
             self._hop("connect hook", "a capture address was dialled: refused")
             return self._end(out, verdict="deny", reason="capture addresses cannot be dialled")
+        if address is None and service is not None and service.headless:
+            self._hop("name", f"{service.id} is headless, and none of its pods is ready: the name has no address")
+            return self._end(out, verdict="unavailable", reason="the name has no address, because no pod is ready")
         if address is None:
             self._hop("name", f"{host} is no service or pod that the mesh knows")
             return self._end(out, reason="unknown destination, passes untouched")
@@ -145,6 +149,9 @@ class _Explainer:
         rows = {(r.address, r.port): r for r in self._found.rows}
         row = rows.get((address, port)) or rows.get((address, 0))
         if row is None:
+            if out.service:
+                have = ", ".join(str(p.port) for p in self._registry.services[out.service].tcp_ports)
+                self._hop("service", f"{out.service} has no TCP port {port}; it has {have or 'none'}")
             self._hop("connect hook", f"no row for {address} port {port}: passes untouched (PASS_UNKNOWN)")
             return self._end(out, reason="unknown destination, passes untouched")
         if row.tier is Tier.DIRECT:
@@ -182,6 +189,7 @@ class _Explainer:
         )
         return self._end(
             out,
+            verdict="allow" if endpoints else "unavailable",
             reason="a TCP service port" if endpoints else "no endpoint is ready: the connection is reset",
             destinations=(_destination(target, target.port, "", 100.0),),
             endpoints=endpoints,
@@ -246,27 +254,29 @@ class _Explainer:
         policies: dict[Origin, None] = {}
         for weighted in targets:
             percent = 100.0 * weighted.weight / total if len(targets) > 1 else 100.0
-            destination, found, policy = self._target(claim, weighted.target, percent)
+            destination, found, policy = self._target(claim, out.address, weighted.target, percent)
             destinations.append(destination)
             endpoints.extend(found)
             policies.update(dict.fromkeys(policy.origins if policy else ()))
         reason = "an HTTP service port" if route is None else "the first route that fits"
         return self._end(
             out,
-            reason=reason,
+            verdict="allow" if endpoints else "unavailable",
+            reason=reason if endpoints else "no endpoint is ready: Envoy answers 503",
             destinations=tuple(destinations),
             endpoints=tuple(endpoints),
             policies=tuple(_origin(o) for o in policies),
         )
 
     def _target(
-        self, claim: Claim, target: RouteTarget, percent: float
+        self, claim: Claim, address: str, target: RouteTarget, percent: float
     ) -> tuple[dict[str, Any], list[dict[str, Any]], DestinationPolicy | None]:
         number = target_number(self._registry, target, claim.port.port)
         service = self._registry.services.get(target.host)
         port: ServicePort | None = service.port(number) if service else None
         scope = self._rules.policy_scope(service.id, self._source.namespace) if service else ""
-        destination = _destination(target, number, scope, percent)
+        chosen = service is not None and routed_to_headless(service, number, target.subset, claim.service, claim.port)
+        destination = _destination(target, number, scope, percent, chosen)
         label = f"{destination['cluster']} ({percent:g} %)"
         if service is None or port is None:
             self._hop("destination", f"{label}: no such service port, Envoy answers 503 (NC)")
@@ -276,16 +286,25 @@ class _Explainer:
         if found is None:
             self._hop("destination", f"{label}: no DestinationRule defines the subset, Envoy answers 503 (NC)")
             return destination, [], policy
+        settings = policy.for_port(number, target.subset)
+        if goes_where_dialled(service, settings, target.subset, chosen):
+            self._hop("destination", f"{label}: the address that was dialled, whoever is there")
+            return destination, [self._dialled_row(address, claim.port.port)], policy
         if not found:
             self._hop("destination", f"{label}: no ready endpoint, Envoy answers 503 (UH)")
         else:
-            balancer = policy.for_port(number, target.subset).load_balancer
+            balancer = settings.load_balancer
             how = balancer.balancing.value if balancer else "LEAST_REQUEST"
             self._hop("destination", f"{label}: {how} over {len(found)} endpoints")
         rows = [
             {"address": str(e.address), "port": e.port, "pod": str(e.pod.id), "subset": target.subset} for e in found
         ]
         return destination, rows, policy
+
+    def _dialled_row(self, address: str, port: int) -> dict[str, Any]:
+        ip = parse_ip(address)
+        pod = next((str(p.id) for p in self._registry.pods.values() if ip in self._registry.addresses(p)), "")
+        return {"address": address, "port": port, "pod": pod, "subset": ""}
 
 
 def _default_port(service: Service | None) -> int:
@@ -296,13 +315,13 @@ def _default_port(service: Service | None) -> int:
     return next((p.port for p in ports if p.protocol.is_http), ports[0].port)
 
 
-def _destination(target: RouteTarget, port: int, scope: str, percent: float) -> dict[str, Any]:
+def _destination(target: RouteTarget, port: int, scope: str, percent: float, chosen: bool = False) -> dict[str, Any]:
     return {
         "host": target.host,
         "port": port,
         "subset": target.subset,
         "percent": round(percent, 4),
-        "cluster": cluster_name(target.host, port, target.subset, scope),
+        "cluster": cluster_name(target.host, port, target.subset, scope, chosen),
     }
 
 

@@ -1,11 +1,17 @@
-"""Enrolled pods -> Envoy listeners inside their netns: one filter chain per service port, then routes by RDS."""
+"""Enrolled pods -> Envoy listeners inside their netns: one filter chain per service port, then routes by RDS.
+
+Which chain serves an address is said beside the chains, not in them: Envoy ends the connections of a chain that changes
+once it has drained, and a headless service's addresses change with each of its pods.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 from tidegate.compile.clusters import PASSTHROUGH
 from tidegate.compile.destinations import Claim
 from tidegate.compile.http_action import CORS_FILTER, FAULT_FILTER
-from tidegate.compile.protojson import ADS, Json, named
+from tidegate.compile.protojson import ADS, Json, named, typed
 from tidegate.model.capture import CAPTURE4_ENVOY, CAPTURE6_ENVOY
 from tidegate.model.net import IPAddress
 from tidegate.model.snapshot import EnvoyResource, Origin
@@ -20,8 +26,10 @@ def listener_name(sandbox: Sandbox) -> str:
     return f"outbound|{sandbox.id}|{sandbox.netns_cookie}"
 
 
-def pod_listener(sandbox: Sandbox, chains: list[Json], origins: tuple[Origin, ...]) -> EnvoyResource:
-    """The listener of one pod. chains: of filter_chain(), shared between pods."""
+def pod_listener(
+    sandbox: Sandbox, chains: list[Json], matcher: Json | None, origins: tuple[Origin, ...]
+) -> EnvoyResource:
+    """The listener of one pod. chains: of filter_chain(), matcher: of chain_matcher(); both shared between pods."""
     name = listener_name(sandbox)
     body: Json = {
         "name": name,
@@ -40,6 +48,8 @@ def pod_listener(sandbox: Sandbox, chains: list[Json], origins: tuple[Origin, ..
         "filter_chains": chains,
         "default_filter_chain": _passthrough_chain(),
     }
+    if matcher is not None:
+        body["filter_chain_matcher"] = matcher
     if sandbox.v6_capture and sandbox.capture.envoy6:
         # The v6 capture prefix is routed to the pod's lo but is no address of any interface.
         body["freebind"] = True
@@ -79,12 +89,35 @@ def filter_chain(claim: Claim, route_config: str, access_log: str = "") -> Json:
         manager["access_log"] = [_access_log(access_log)]
     return {
         "name": claim.name,
-        "filter_chain_match": {
-            "destination_port": claim.port.port,
-            "prefix_ranges": [_host_prefix(a) for a in claim.addresses],
-        },
         "filters": [named("envoy.filters.network.http_connection_manager", _HCM, **manager)],
     }
+
+
+def chain_matcher(claims: Iterable[Claim]) -> Json | None:
+    """The dialled port, then the dialled address -> name of the filter chain; None without any claim."""
+    ports: dict[str, list[Json]] = {}
+    for claim in claims:
+        chain = {"name": claim.name, "typed_config": typed("google.protobuf.StringValue", value=claim.name)}
+        ranges = [_host_prefix(a) for a in claim.addresses]
+        ports.setdefault(str(claim.port.port), []).append({"ranges": ranges, "on_match": {"action": chain}})
+    if not ports:
+        return None
+    by_port = {
+        port: {
+            "matcher": {
+                "matcher_tree": {
+                    "input": _input("DestinationIPInput"),
+                    "custom_match": named("address", "xds.type.matcher.v3.IPMatcher", range_matchers=addresses),
+                }
+            }
+        }
+        for port, addresses in ports.items()
+    }
+    return {"matcher_tree": {"input": _input("DestinationPortInput"), "exact_match_map": {"map": by_port}}}
+
+
+def _input(name: str) -> Json:
+    return named(name, f"envoy.extensions.matching.common_inputs.network.v3.{name}")
 
 
 def _passthrough_chain() -> Json:

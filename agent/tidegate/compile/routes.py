@@ -32,6 +32,7 @@ class ClusterKey:
     fqdn: str
     port: int
     scope: str
+    chosen: bool = False  # of a headless service, for clients that dialled another one
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,9 +163,10 @@ class RouteCompiler:
         number = target_number(self._registry, target, view.port.port)
         found = self._registry.services.get(target.host)
         scope = self._rules.policy_scope(found.id, view.source.namespace) if found else ""
+        chosen = found is not None and routed_to_headless(found, number, target.subset, view.service, view.port)
         if found is not None:
-            view.uses.add(ClusterKey(target.host, number, scope))
-        return cluster_name(target.host, number, target.subset, scope)
+            view.uses.add(ClusterKey(target.host, number, scope, chosen))
+        return cluster_name(target.host, number, target.subset, scope, chosen)
 
     def _hash(self, view: _View, target: RouteTarget) -> ConsistentHash | None:
         found = self._registry.services.get(target.host)
@@ -173,6 +175,11 @@ class RouteCompiler:
         number = target_number(self._registry, target, view.port.port)
         policy = self._rules.policy(found.id, view.source.namespace).for_port(number, target.subset)
         return policy.load_balancer.hash if policy.load_balancer else None
+
+
+def routed_to_headless(target: Service, number: int, subset: str, dialled: Service, port: ServicePort) -> bool:
+    """Whether Envoy has to choose a pod of a headless service, because what the client dialled is none of its pods."""
+    return target.headless and not subset and (target.id, number) != (dialled.id, port.port)
 
 
 def foreign_hosts(registry: Registry, rules: Rules) -> dict[str, VirtualService]:

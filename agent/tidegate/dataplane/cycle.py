@@ -20,7 +20,7 @@ from tidegate.dataplane.capture import InNetns, Relay, close_capture, open_captu
 from tidegate.errors import TidegateError
 from tidegate.model.mesh import MeshConfig
 from tidegate.model.names import WorkloadId
-from tidegate.model.snapshot import EnvoyResource, L4Service, Snapshot
+from tidegate.model.snapshot import EnvoyResource, L4Service, Snapshot, Tier
 from tidegate.model.status import ApplierStatus, Failure, PodStatus, Status
 from tidegate.model.workload import Sandbox
 from tidegate.runtime.latest import Latest
@@ -117,13 +117,16 @@ class Cycle:
         )
         relay_failures: tuple[Failure, ...] = ()
         try:
-            await asyncio.to_thread(self._relay.publish, generation, snapshot.l4)
+            leaving = _leaving(self.snapshot.value.l4, snapshot.l4)
+            await asyncio.to_thread(self._relay.publish, generation, (*snapshot.l4, *leaving))
         except (OSError, TidegateError) as error:
             relay_failures = (Failure("services of the fast path", str(error)),)
+        # Whoever leaves Envoy is led elsewhere before Envoy forgets it, and led to Envoy after Envoy knows it.
+        kernel.apply_destinations(self._tables, snapshot, (Tier.DIRECT, Tier.FASTPATH))
         await self._envoy.publish(generation, snapshot.envoy)
         answered = await self._envoy.wait_applied(generation, ENVOY_ANSWER_SECONDS)
         rejected = tuple(self._envoy.rejected())
-        kernel_failures = tuple(kernel.apply_destinations(self._tables, snapshot))
+        kernel_failures = tuple(kernel.apply_destinations(self._tables, snapshot, tuple(Tier)))
         known = {pod.id for pod in config.pods}
         pods = self._enrol(snapshot, current, known, failures, answered, {f.item for f in rejected})
         await self.snapshot.set(snapshot)
@@ -209,6 +212,14 @@ class Cycle:
             return await asyncio.wait_for(watch(), timeout)
         except TimeoutError:
             return last
+
+
+def _leaving(before: Sequence[L4Service], after: Sequence[L4Service]) -> tuple[L4Service, ...]:
+    """Services that the fast path serves for one pass longer: until the kernel's rows have changed, and a little after
+    for connections that are on their way."""
+    numbers = {service.number for service in after}
+    taken = {address for service in after for address in service.addresses}
+    return tuple(s for s in before if s.number not in numbers and taken.isdisjoint(s.addresses))
 
 
 def _enrolled(config: MeshConfig, sandboxes: Mapping[int, Sandbox]) -> set[int]:

@@ -7,7 +7,7 @@ was killed simply goes on.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Protocol
 
 from tidegate.bpf.records import PodRow
@@ -35,14 +35,19 @@ class KernelTables(Protocol):
     def lookups(self) -> set[int]: ...
 
 
-def apply_destinations(tables: KernelTables, snapshot: Snapshot) -> list[Failure]:
-    """Make tg_dests equal the snapshot. One refused row (table full) leaves the others applied."""
+def apply_destinations(tables: KernelTables, snapshot: Snapshot, ready: Container[Tier]) -> list[Failure]:
+    """Make tg_dests equal the snapshot, but for rows of tiers that are not ready for it yet.
+
+    One refused row (table full) leaves the others applied.
+    """
     want: Mapping[DestinationKey, DestinationRow] = {
         (d.address, d.port): (d.tier, d.service) for d in snapshot.destinations
     }
     plan = diff(tables.destinations(), want)
     failures: list[Failure] = []
     for (address, port), (tier, service) in plan.put:
+        if tier not in ready:
+            continue
         try:
             tables.set_destination(address, port, tier, service)
         except OSError as error:

@@ -22,6 +22,8 @@ CONFINED = (
     *("setpriv", "--no-new-privs", "--inh-caps=-all", "--ambient-caps=-all"),
     "--bounding-set=-all,+sys_admin",
 )
+# Only a parent learns an exit status, and the parent was an agent that is no more.
+UNSEEN = "not known (an earlier agent had started it); the kernel's log and envoy/envoy.log.1 may tell"
 _ENTER_AND_EXEC = 'echo 0 > "$1" && ulimit -n "$(ulimit -Hn)" && shift && exec "$@"'
 
 
@@ -107,7 +109,7 @@ class Process:
         return self.identity.pid
 
     async def wait(self) -> str:
-        """Until it ended; says how: "exit code 1", "signal SIGKILL", or "gone" for a process that was not our child."""
+        """Until it ended; says how: "exit code 1", "signal SIGKILL", or UNSEEN for a process that was not our child."""
         return await asyncio.shield(self._exit)
 
     def signal(self, number: signal.Signals) -> None:
@@ -128,7 +130,7 @@ class Process:
     def _ended(self) -> None:
         asyncio.get_running_loop().remove_reader(self._pidfd)
         os.close(self._pidfd)
-        how = "gone" if self._child is None else describe_exit(self._child.wait())
+        how = UNSEEN if self._child is None else describe_exit(self._child.wait())
         self._exit.set_result(how)
 
 

@@ -88,6 +88,7 @@ class EnvoySupervisor:
         self._ended.set()
         self._restarts = 0
         self._last_exit = ""
+        self._killed_for = ""  # why we ended the one that runs ourselves
         self._state = State.STOPPED
         self._since = self._clock.now()
 
@@ -121,7 +122,8 @@ class EnvoySupervisor:
                 try:
                     if self._process is None:
                         self._process = self._launch(digest)
-                    self._last_exit = await self._watch(self._process)
+                    how = await self._watch(self._process)
+                    self._last_exit = f"{how} ({self._killed_for})" if self._killed_for else how
                 except Transient as error:
                     self._last_exit = str(error)
                 self._process = None
@@ -210,6 +212,7 @@ class EnvoySupervisor:
     # --- watch ------------------------------------------------------------------------------------------------------
     async def _watch(self, process: Process) -> str:
         self._enter(State.STARTING)
+        self._killed_for = ""
         health = asyncio.create_task(self._check_health(process))
         try:
             return await process.wait()
@@ -229,6 +232,7 @@ class EnvoySupervisor:
                 if silent >= HUNG_SECONDS:
                     log.error("envoy %d has been silent for %.0f s: killing it", process.pid, silent)
                     process.signal(signal.SIGKILL)
+                    self._killed_for = f"killed by the agent: silent for {HUNG_SECONDS:.0f} s"
             if not self._stopping:
                 self._enter(state)
             await self._clock.sleep(POLL_RUNNING if state == State.RUNNING else POLL_STARTING)

@@ -11,14 +11,15 @@ import json
 import logging
 import os
 import socket
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from tidegate.errors import Fatal, Rejected, TidegateError, Transient, Unreachable
 
 log = logging.getLogger(__name__)
 
+UNATTENDED = "labd, which ran it, has ended; what it started may go on, but nobody looks after it"
 LIMIT = 4 << 20  # bytes of one line
 _KINDS: Mapping[str, type[TidegateError]] = {
     kind.__name__: kind for kind in (Rejected, Transient, Fatal, Unreachable, TidegateError)
@@ -57,18 +58,22 @@ async def serve(path: Path, handlers: Mapping[str, Handler]) -> asyncio.Server:
     return server
 
 
-def call(path: Path, request: Mapping[str, Any], progress: Progress) -> Any:
-    """Ask labd and wait for its result. Raises what labd raised, and Unreachable when there is no labd."""
+def call(path: Path, request: Mapping[str, Any], progress: Progress, silence: float | None = None) -> Any:
+    """Ask labd and wait for its result. Raises what labd raised, Unreachable when there is no labd or it says
+    nothing for `silence` seconds, Fatal for others than root."""
+    lab = f"lab {path.parent.name}"
     with socket.socket(socket.AF_UNIX) as sock:
+        sock.settimeout(silence)
         try:
             sock.connect(str(path))
+        except PermissionError:
+            raise Fatal(lab, "belongs to root", "run as root") from None
+        except ConnectionRefusedError:
+            raise Unreachable(lab, UNATTENDED, "`lab up` makes it anew, `lab down` removes it") from None
         except OSError as error:
-            raise Unreachable(
-                f"lab {path.parent.name}", f"is not running ({error.strerror})", "tidegate lab up"
-            ) from None
-        sock.sendall(json.dumps(request).encode() + b"\n")
+            raise Unreachable(lab, f"is not running ({error.strerror or error})", "tidegate lab up") from None
         with sock.makefile("rb") as lines:
-            for line in lines:
+            for line in _lines(sock, lines, json.dumps(request).encode() + b"\n", lab):
                 message = json.loads(line)
                 if "progress" in message:
                     progress(message["progress"])
@@ -77,4 +82,12 @@ def call(path: Path, request: Mapping[str, Any], progress: Progress) -> Any:
                     raise _KINDS.get(said["kind"], TidegateError)(said["subject"], said["reason"], said["remedy"])
                 else:
                     return message["result"]
-    raise Unreachable(f"lab {path.parent.name}", "labd went away", f"see {path.parent}/labd.log; tidegate lab down")
+    raise Unreachable(lab, "labd went away", f"see {path.parent}/labd.log; tidegate lab down")
+
+
+def _lines(sock: socket.socket, answers: BinaryIO, request: bytes, lab: str) -> Iterator[bytes]:
+    try:
+        sock.sendall(request)
+        yield from answers
+    except TimeoutError:
+        raise Unreachable(lab, f"labd has said nothing for {sock.gettimeout():g} s", "tidegate lab down") from None

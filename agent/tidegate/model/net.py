@@ -43,6 +43,15 @@ def split_destination(text: str) -> tuple[str, int | None]:
         host, colon, port = text, "", ""
     if not colon:
         host, port = host or text, ""
-    if not host or (port and not (port.isdecimal() and 0 < int(port) < 65536)) or (colon and not port):
+    wrong = not host or any(c.isspace() or c == "/" for c in host) or (":" in host and not _is_ip(host))
+    if wrong or (port and not (port.isdecimal() and 0 < int(port) < 65536)) or (colon and not port):
         raise Rejected(f"destination {text!r}", "is not HOST, IP or HOST:PORT", "write for example reviews:9080")
     return host, int(port) if port else None
+
+
+def _is_ip(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True

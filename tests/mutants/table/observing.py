@@ -42,7 +42,7 @@ _TOLD = Group(
             "explain-exit-code",
             "explain ends with 0 for a connection that would be refused",
             "agent/tidegate/cli/explain.py",
-            'raise typer.Exit(0 if answers[0]["verdict"] != "deny" else 1)',
+            'raise typer.Exit(1 if answers[0]["verdict"] in ("deny", "unavailable") else 0)',
             "raise typer.Exit(0)",
             (f"{EXPLAINED}::test_tcp_and_what_is_not_touched",),
         ),

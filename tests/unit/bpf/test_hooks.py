@@ -18,11 +18,11 @@ SOCKOPS = next(hook for hook in HOOKS if hook.scope is Scope.BOTH_ENDS)
         ("node", "node/agent", "node/agent/envoy", {"tg_sockops": "node"}),
         ("node", "node", "node/envoy", {"tg_sockops": "node"}),
         ("", "", "envoy", {"tg_sockops": ""}),
-        ("pods", "system/agent", "system/agent/envoy", {"tg_sockops": "pods", "tg_sockops.agent": "system/agent"}),
-        ("pods", "a", "e", {"tg_sockops": "pods", "tg_sockops.agent": "a", "tg_sockops.envoy": "e"}),
-        ("pods", "", "envoy", {"tg_sockops.agent": ""}),
-        ("pods", "same", "same", {"tg_sockops": "pods", "tg_sockops.agent": "same"}),
-        ("node1", "node10", "node10/envoy", {"tg_sockops": "node1", "tg_sockops.agent": "node10"}),
+        ("pods", "system/agent", "system/agent/envoy", {"tg_sockops": "pods", "tg_sockops_agent": "system/agent"}),
+        ("pods", "a", "e", {"tg_sockops": "pods", "tg_sockops_agent": "a", "tg_sockops_envoy": "e"}),
+        ("pods", "", "envoy", {"tg_sockops_agent": ""}),
+        ("pods", "same", "same", {"tg_sockops": "pods", "tg_sockops_agent": "same"}),
+        ("node1", "node10", "node10/envoy", {"tg_sockops": "node1", "tg_sockops_agent": "node10"}),
     ],
 )
 def test_records_see_both_ends_once(pods: str, agent: str, envoy: str, expect: dict[str, str]) -> None:

@@ -39,6 +39,9 @@ CONFIG = config_of(
     destination_rule(
         "reviews", "reviews", "subsets: [{name: v1, labels: {version: v1}}, {name: v2, labels: {version: v2}}]"
     ),
+    service("empty", "http:80", "tcp:81", ips="10.96.0.2", selector="app: nobody"),
+    service("empty-heads", "tcp:81", ips="None", selector="app: nobody"),
+    service("web-heads", "http:8000", ips="None", selector="app: reviews"),
     service("alias", spec="type: ExternalName\n  externalName: reviews.default.svc.cluster.local"),
 )
 
@@ -101,6 +104,37 @@ def test_tcp_goes_to_the_fast_path() -> None:
     assert (answer["tier"], answer["rule"]) == ("fastpath", None)
     assert [e["address"] for e in answer["endpoints"]] == ["10.244.0.1", "10.244.0.2"]
     assert answer["policies"][0]["name"] == "reviews"
+
+
+def test_a_service_without_endpoints_is_unavailable() -> None:
+    http, tcp, heads = ask("empty", 80), ask("empty", 81), ask("empty-heads", 81)
+    assert (http["tier"], http["verdict"], http["reason"]) == (
+        *("envoy", "unavailable"),
+        "no endpoint is ready: Envoy answers 503",
+    )
+    assert (tcp["tier"], tcp["verdict"], tcp["reason"]) == (
+        *("fastpath", "unavailable"),
+        "no endpoint is ready: the connection is reset",
+    )
+    assert (heads["tier"], heads["verdict"]) == ("none", "unavailable")
+    assert "no pod is ready" in heads["reason"]
+    assert ask("reviews", path="/gone")["verdict"] == "unavailable"
+    assert ask("reviews", path="/split")["verdict"] == "allow"
+    assert ask("reviews", path="/old")["verdict"] == "allow", "a redirect needs no endpoint"
+
+
+def test_a_port_that_the_service_lacks_is_named() -> None:
+    answer = ask("empty", 82)
+    assert (answer["tier"], answer["verdict"]) == ("none", "pass")
+    assert "has no TCP port 82; it has 80, 81" in answer["hops"][1]["result"]
+
+
+def test_http_behind_a_headless_name_goes_to_the_pod_that_was_dialled() -> None:
+    answer = ask("10.244.0.2", 8000)
+    assert (answer["tier"], answer["service"]) == ("envoy", "web-heads.default.svc.cluster.local")
+    assert [(e["address"], e["port"], e["pod"]) for e in answer["endpoints"]] == [
+        ("10.244.0.2", 8000, "default/reviews-2")
+    ]
 
 
 def test_pods_headless_names_and_strangers() -> None:

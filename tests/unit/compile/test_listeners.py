@@ -12,6 +12,7 @@ from tidegate.compile.compiler import Inputs, compile_snapshot
 from tidegate.compile.listeners import CAPTURE4_ENVOY, CAPTURE6_ENVOY
 from tidegate.model.snapshot import LISTENERS
 
+WEB, HEADS = "web.default.svc.cluster.local:80", "heads.default.svc.cluster.local:8000"
 HEADER = Path(__file__).parents[3] / "bpf" / "include" / "tg_capture.h"
 
 
@@ -54,21 +55,22 @@ def test_envoy_counts_each_pod_under_its_own_name() -> None:
 def test_one_filter_chain_per_http_port() -> None:
     made = listener()
     assert [f["name"] for f in made["listener_filters"]] == ["envoy.filters.listener.original_dst"]
-    chains = {c["name"]: c["filter_chain_match"] for c in made["filter_chains"]}
-    assert chains == {
-        "web.default.svc.cluster.local:80": {
-            "destination_port": 80,
-            "prefix_ranges": [
-                {"address_prefix": "10.96.0.1", "prefix_len": 32},
-                {"address_prefix": "fd00::1", "prefix_len": 128},
-            ],
-        },
-        "heads.default.svc.cluster.local:8000": {
-            "destination_port": 8000,
-            "prefix_ranges": [{"address_prefix": "10.244.0.1", "prefix_len": 32}],
-        },
-    }
+    assert [c["name"] for c in made["filter_chains"]] == [WEB, HEADS]
     assert made["default_filter_chain"]["filters"][0]["typed_config"]["cluster"] == "PassthroughCluster"
+
+
+def test_port_and_address_choose_the_filter_chain() -> None:
+    """Beside the chains, not in them: a chain whose text changes loses its connections."""
+    made = listener()
+    assert set(made["filter_chains"][0]) == {"name", "filters"}
+    ports = made["filter_chain_matcher"]["matcher_tree"]["exact_match_map"]["map"]
+    found = {}
+    for port, match in ports.items():
+        for row in match["matcher"]["matcher_tree"]["custom_match"]["typed_config"]["range_matchers"]:
+            for block in row["ranges"]:
+                chain = row["on_match"]["action"]["typed_config"]["value"]
+                found[f"{block['address_prefix']}/{block['prefix_len']} {port}"] = chain
+    assert found == {"10.96.0.1/32 80": WEB, "fd00::1/128 80": WEB, "10.244.0.1/32 8000": HEADS}
 
 
 def test_connection_manager() -> None:

@@ -31,7 +31,6 @@ def listener(vector: Vector) -> dict[str, object]:
     (claim,) = find_destinations(registry, rules).claims
     compiled = RouteCompiler(registry, rules).compile(claim.service, claim.port, vector.source)
     chain = filter_chain(claim, compiled.resource.name)
-    del chain["filter_chain_match"]
     manager = chain["filters"][0]["typed_config"]
     del manager["rds"]
     manager["route_config"] = dict(compiled.resource.body)

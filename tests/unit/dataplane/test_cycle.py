@@ -81,6 +81,7 @@ class Relay:
     def __init__(self, refusal: Exception | None = None) -> None:
         self.refusal = refusal
         self.published: list[int] = []
+        self.services: Sequence[L4Service] = ()
 
     def add_pod(self, cookie: int, netns_fd: int, v6: bool) -> tuple[int, int]:
         return 1, 2
@@ -92,15 +93,17 @@ class Relay:
         if self.refusal:
             raise self.refusal
         self.published.append(len(services))
+        self.services = services
 
 
 class Envoy:
     def __init__(self, answers: bool = True, rejected: Sequence[Failure] = ()) -> None:
         self.answers = answers
         self._rejected = rejected
+        self.told: Callable[[], None] = lambda: None  # called when a configuration comes
 
     async def publish(self, generation: int, resources: Mapping[str, Mapping[str, EnvoyResource]]) -> None:
-        pass
+        self.told()
 
     async def wait_applied(self, generation: int, timeout: float) -> bool:
         return self.answers
@@ -171,6 +174,74 @@ async def test_destinations_reach_the_kernel_and_strangers_leave_it() -> None:
     assert tables.dests[ip_address("10.96.0.5"), 5432][0] is Tier.FASTPATH
     assert (ip_address("10.96.9.9"), 1) not in tables.dests
     assert not any(a.failures for a in status.appliers.values())
+
+
+def speaking(protocol: str) -> MeshConfig:
+    """One service, whose port is of this protocol."""
+    return config_of(ENROLLED, service("web", f"{protocol}:80", ips="10.96.0.6"), pod("web", "app: web", "10.0.0.3"))
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "while_envoy_is_told"),
+    [("tcp", "http", Tier.FASTPATH), ("http", "tcp", Tier.FASTPATH), ("http", "", None)],
+)
+async def test_a_port_that_changes_its_tier_is_served_at_each_moment(
+    before: str, after: str, while_envoy_is_told: Tier | None
+) -> None:
+    """Rows point to the fast path only while it knows the service, and to Envoy only while Envoy has the listener."""
+    tables, relay, envoy = Tables(), Relay(), Envoy()
+    key = (ip_address("10.96.0.6"), 80)
+    latest: Latest[MeshConfig | None] = Latest(speaking(before))
+    cycle = Cycle(
+        node="n",
+        config=latest,
+        tables=tables,
+        relay=relay,
+        envoy=envoy,
+        in_netns=in_netns,
+        captured=lambda _: None,
+    )
+    cycle.set_sandboxes(())
+    running = asyncio.create_task(cycle.run())
+    try:
+        version, _ = await cycle.status.newer(0)
+        seen: list[tuple[Tier | None, bool]] = []
+        envoy.told = lambda: seen.append((tables.dests.get(key, (None, 0))[0], key in served()))
+
+        def served() -> set[tuple[IPAddress, int]]:
+            return {address for s in relay.services for address in s.addresses}
+
+        await latest.set(speaking(after) if after else config_of(ENROLLED))
+        async with asyncio.timeout(5):
+            await cycle.status.newer(version)
+    finally:
+        running.cancel()
+    assert seen == [(while_envoy_is_told, while_envoy_is_told is Tier.FASTPATH)]
+    assert tables.dests.get(key, (None, 0))[0] is {"http": Tier.ENVOY, "tcp": Tier.FASTPATH}.get(after)
+
+
+async def test_an_address_that_another_service_takes_over_is_the_new_ones_at_once() -> None:
+    tables, relay = Tables(), Relay()
+    latest: Latest[MeshConfig | None] = Latest(config_of(ENROLLED, service("old", "tcp:80", ips="10.96.0.6")))
+    cycle = Cycle(
+        node="n",
+        config=latest,
+        tables=tables,
+        relay=relay,
+        envoy=Envoy(),
+        in_netns=in_netns,
+        captured=lambda _: None,
+    )
+    cycle.set_sandboxes(())
+    running = asyncio.create_task(cycle.run())
+    try:
+        version, _ = await cycle.status.newer(0)
+        await latest.set(config_of(ENROLLED, service("new", "tcp:80", ips="10.96.0.6")))
+        async with asyncio.timeout(5):
+            await cycle.status.newer(version)
+    finally:
+        running.cancel()
+    assert [s.name for s in relay.services] == ["new.default.svc.cluster.local:80"]
 
 
 async def test_a_full_table_is_reported_and_the_other_rows_are_in_force() -> None:

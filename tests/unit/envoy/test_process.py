@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from tests.support.eventually import eventually
 
-from tidegate.envoy.process import Identity, Process, describe_exit, read_identity, start_ticks
+from tidegate.envoy.process import UNSEEN, Identity, Process, describe_exit, read_identity, start_ticks
 from tidegate.errors import Transient
 
 
@@ -89,7 +89,7 @@ async def test_a_stranger_is_adopted_and_its_end_is_seen(stranger: subprocess.Po
     assert adopted is not None
     assert adopted.adopted
     stranger.kill()
-    assert await adopted.wait() == "gone"
+    assert await adopted.wait() == UNSEEN
 
 
 async def test_a_reused_pid_is_not_adopted(stranger: subprocess.Popen[bytes]) -> None:

@@ -80,7 +80,7 @@ async def test_a_silent_program_is_killed_and_replaced(bench: Bench) -> None:
     await bench.until(lambda: bench.runs() == 1)
     began = bench.clock.monotonic()
     await bench.until(lambda: status().restarts == 1, turn=0.5)
-    assert status().last_exit == "signal SIGKILL"
+    assert status().last_exit == "signal SIGKILL (killed by the agent: silent for 30 s)"
     assert HUNG_SECONDS <= bench.clock.monotonic() - began < HUNG_SECONDS * 3
 
 

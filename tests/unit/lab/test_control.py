@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import stat
 from collections.abc import Mapping
 from pathlib import Path
@@ -55,6 +56,21 @@ async def test_only_root_may_ask(tmp_path: Path) -> None:
     server = await control.serve(tmp_path / "s", {})
     assert stat.S_IMODE((tmp_path / "s").stat().st_mode) == 0o600
     server.close()
+
+
+def test_a_labd_that_was_killed_is_told_from_a_lab_that_never_was(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as killed:
+        killed.bind(str(tmp_path / "s"))
+    with pytest.raises(Unreachable, match=r"labd, which ran it, has ended.*`lab down`"):
+        control.call(tmp_path / "s", {"do": "work"}, print)
+
+
+def test_a_labd_that_says_nothing_is_unreachable(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as stopped:
+        stopped.bind(str(tmp_path / "s"))
+        stopped.listen()
+        with pytest.raises(Unreachable, match=r"labd has said nothing for 0\.1 s"):
+            control.call(tmp_path / "s", {"do": "work"}, print, silence=0.1)
 
 
 def test_without_labd_the_lab_is_unreachable(tmp_path: Path) -> None:

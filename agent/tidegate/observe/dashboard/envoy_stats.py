@@ -76,10 +76,10 @@ def parse(text: str) -> EnvoyStats:
 
 
 def _service(name: str) -> tuple[str, str]:
-    """outbound|PORT|SUBSET|FQDN[@NAMESPACE] -> (FQDN:PORT, SUBSET[@NAMESPACE])."""
-    _, port, subset, host = name.split("|", 3)
+    """outbound[_chosen]|PORT|SUBSET|FQDN[@NAMESPACE] -> (FQDN:PORT, SUBSET[ chosen][@NAMESPACE])."""
+    head, port, subset, host = name.split("|", 3)
     host, at, scope = host.partition("@")
-    return f"{host}:{port}", subset + at + scope
+    return f"{host}:{port}", subset + head.removeprefix("outbound").replace("_", " ") + at + scope
 
 
 def _latencies(page: Mapping[str, Any]) -> dict[str, dict[str, float]]:

@@ -91,3 +91,9 @@ def test_another_page_is_refused(text: str) -> None:
 def test_envoy_is_asked_for_what_is_read_and_no_more(name: str, wanted: bool) -> None:
     (pattern,) = parse_qs(urlsplit(PATH).query)["filter"]
     assert bool(re.search(pattern, name)) is wanted
+
+
+def test_both_clusters_of_a_headless_service_are_counted() -> None:
+    names = ("outbound|80||heads.default.svc", "outbound_chosen|80||heads.default.svc")
+    page = {"stats": [{"name": f"cluster.{name}.upstream_rq_total", "value": 1} for name in names]}
+    assert set(parse(json.dumps(page)).clusters) == {("heads.default.svc:80", ""), ("heads.default.svc:80", " chosen")}

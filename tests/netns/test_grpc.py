@@ -1,0 +1,159 @@
+"""gRPC and HTTP/2 through Envoy, seen from an ordinary gRPC client in a pod."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from tests.support.lab import MANIFESTS, ROOT, Lab
+
+SERVICE = ROOT / "tests" / "support" / "grpc_service.py"
+PYTHON = ROOT / ".venv" / "bin" / "python"
+RULE = """
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: { name: story }
+spec:
+  hosts: [story]
+  http:
+"""
+
+Ask = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def lab() -> Iterator[Lab]:
+    lab = Lab("grpc")
+    lab.up(MANIFESTS / "grpc.yaml")
+    yield lab
+    lab.down()
+
+
+@pytest.fixture(scope="module")
+def ask(lab: Lab) -> Ask:
+    def ask_(*arguments: str, target: str = "dns:///story:50051") -> dict[str, Any]:
+        value: dict[str, Any] = json.loads(lab.exec("client", PYTHON, SERVICE, "ask", target, *arguments).stdout)
+        return value
+
+    return ask_
+
+
+@pytest.fixture
+def route(lab: Lab) -> Iterator[Callable[[str], None]]:
+    """Apply a VirtualService for host story whose spec.http is the YAML given; removed afterwards."""
+    yield lambda http: lab.apply(RULE + http)
+    lab.delete(lab.run_dir / "applied-by-test.yaml")
+
+
+def to(subset: str) -> str:
+    return f"route: [{{ destination: {{ host: story, subset: {subset} }} }}]"
+
+
+@pytest.mark.parametrize("port", ["50051", "50052", "50053", "50054"], ids=["grpc", "http2", "h2c", "appProtocol-grpc"])
+def test_each_declaration_of_http2_is_served(ask: Ask, lab: Lab, port: str) -> None:
+    got = ask(target=f"dns:///story:{port}")
+    assert (got["code"], got["trailers"]["x-version"]) == ("OK", got["answer"]["version"])
+    # The resolver of gRPC prefers IPv6 where a name has both.
+    ips = {lab.address("default/client", family) for family in ("4", "6")}
+    assert got["answer"]["metadata"]["x-forwarded-for"] in ips
+
+
+@pytest.mark.parametrize("family", ["4", "6"])
+def test_addresses_of_both_families(ask: Ask, lab: Lab, family: str) -> None:
+    rows = json.loads(lab.tidegate("services", "-o", "json").stdout)
+    vip = next(r["address"] for r in rows if (":" in r["address"]) == (family == "6") and r["port"] == 50052)
+    target = f"ipv6:[{vip}]:50052" if family == "6" else f"ipv4:{vip}:50052"
+    got = ask(target=target)
+    assert got["answer"]["metadata"]["x-forwarded-for"] == lab.address("default/client", family)
+
+
+def test_streams_both_ways_and_large_messages(ask: Ask) -> None:
+    counted = ask("--method", "Count", "--body", "4", "-H", "every: 0.3")
+    assert (counted["code"], [size for size, _ in counted["messages"]]) == ("OK", [1] * 4)
+    times = [when for _, when in counted["messages"]]
+    assert all(later - earlier > 0.2 for earlier, later in pairwise(times)), "each comes by itself"
+    echoed = ask("--method", "Echo", "--body", "abcd", "--repeat", "500000")
+    assert (echoed["code"], [size for size, _ in echoed["messages"]]) == ("OK", [2_000_000] * 5)
+
+
+@pytest.mark.parametrize("method", ["Ask", "Count"])
+def test_status_and_trailers_of_the_server_arrive(ask: Ask, method: str) -> None:
+    got = ask("--method", method, "-H", "refuse: not today")
+    assert (got["code"], got["details"]) == ("FAILED_PRECONDITION", "not today")
+    assert got["trailers"]["x-version"] in ("v1", "v2")
+
+
+def test_calls_of_one_connection_are_split_by_weight(ask: Ask, route: Callable[[str], None]) -> None:
+    route("""
+    - route:
+        - { destination: { host: story, subset: v1 }, weight: 75 }
+        - { destination: { host: story, subset: v2 }, weight: 25 }
+""")
+    got = ask("--count", "2000")
+    assert got["codes"] == {"OK": 2000}
+    assert abs(got["versions"]["v1"] / 2000 - 0.75) <= 0.03
+
+
+def test_metadata_and_method_are_matched(ask: Ask, route: Callable[[str], None]) -> None:
+    route(f"""
+    - match: [{{ headers: {{ end-user: {{ exact: jason }} }}, uri: {{ exact: /story.Story/Ask }} }}]
+      {to("v2")}
+    - {to("v1")}
+""")
+    assert ask("-H", "end-user: jason", "--count", "20")["versions"] == {"v2": 20}
+    assert ask("--count", "20")["versions"] == {"v1": 20}
+    assert ask("-H", "end-user: jason", "--method", "Echo")["trailers"]["x-version"] == "v1"
+
+
+@pytest.mark.parametrize(("attempts", "code", "tries"), [(3, "OK", 3), (1, "UNAVAILABLE", 2), (0, "UNAVAILABLE", 1)])
+def test_unavailable_is_tried_again(
+    ask: Ask, route: Callable[[str], None], attempts: int, code: str, tries: int
+) -> None:
+    retry_on = ", retryOn: unavailable, perTryTimeout: 2s" if attempts else ""
+    route(f"""
+    - retries: {{ attempts: {attempts}{retry_on} }}
+      {to("v1")}
+""")
+    got = ask("-H", "fail: 2", "-H", f"key: story-{attempts}")
+    assert got["code"] == code
+    assert ask("-H", "fail: 0", "-H", f"key: story-{attempts}")["answer"]["tries"] == tries + 1
+
+
+def test_timeout_and_faults_are_told_as_grpc_statuses(ask: Ask, route: Callable[[str], None]) -> None:
+    route(f"""
+    - match: [{{ headers: {{ want: {{ exact: timeout }} }} }}]
+      timeout: 0.5s
+      {to("v1")}
+    - match: [{{ headers: {{ want: {{ exact: status }} }} }}]
+      fault: {{ abort: {{ grpcStatus: RESOURCE_EXHAUSTED, percentage: {{ value: 100 }} }} }}
+      {to("v1")}
+    - match: [{{ headers: {{ want: {{ exact: nobody }} }} }}]
+      {to("v9")}
+    - match: [{{ headers: {{ want: {{ exact: deadline }} }} }}]
+      {to("v1")}
+""")
+    late = ask("-H", "want: timeout", "-H", "wait: 3")
+    assert (late["code"], 0.4 < late["seconds"] < 2) == ("UNAVAILABLE", True)
+    assert ask("-H", "want: status")["code"] == "RESOURCE_EXHAUSTED"
+    assert ask("-H", "want: nobody")["code"] == "UNAVAILABLE"
+    assert ask()["code"] == "UNIMPLEMENTED", "no route fits"
+    assert ask("-H", "want: deadline", "-H", "wait: 3", "--deadline", "0.5")["code"] == "DEADLINE_EXCEEDED"
+
+
+def test_a_headless_name_leads_to_the_pod_that_was_resolved(ask: Ask, lab: Lab) -> None:
+    for name, pod in lab.pods().items():
+        if "/story-" in name:
+            got = ask("--count", "20", target=f"ipv4:{pod['ip']}:50051")
+            assert got["versions"] == {name.partition("/story-")[2][:2]: 20}
+
+
+def test_http2_without_upgrade_reaches_a_server_of_http1(lab: Lab) -> None:
+    """The port is declared as http, so the server is spoken to in HTTP/1.1, whatever its client speaks."""
+    done = lab.exec("client", "curl", "-s", "-i", "--http2-prior-knowledge", "http://story:50055/x")
+    assert done.stdout.startswith("HTTP/2 502"), "a server that speaks HTTP/2 only is not reached"
+    lab.apply(MANIFESTS / "web.yaml")
+    done = lab.exec("client", "curl", "-s", "-i", "--http2-prior-knowledge", "http://web/x")
+    assert done.stdout.startswith("HTTP/2 200")
