@@ -27,6 +27,22 @@ static void set_linger_reset(int fd)
 	setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
 }
 
+/* Send what is new; the caller has set what an end says. */
+static void tell(struct fp_worker *w, struct fp_conn *conn, uint64_t now_ns)
+{
+	struct fp_event *event = &conn->event;
+	event->opened = !conn->told;
+	event->bytes_to_server = conn->stream[FP_CLIENT].bytes - event->earlier_to_server;
+	event->bytes_to_client = conn->stream[FP_SERVER].bytes - event->earlier_to_client;
+	if (w->shared->config.each_event)
+		fp_ring_push(&w->ring, &w->shared->bell, event);
+	else
+		fp_tally_add(&w->tally, &w->ring, &w->shared->bell, event, now_ns);
+	event->earlier_to_server = conn->stream[FP_CLIENT].bytes;
+	event->earlier_to_client = conn->stream[FP_SERVER].bytes;
+	conn->told = true;
+}
+
 void fp_conn_close(struct fp_worker *w, struct fp_conn *conn, enum fp_reason reason)
 {
 	if (conn->state == FP_CLOSED)
@@ -43,23 +59,37 @@ void fp_conn_close(struct fp_worker *w, struct fp_conn *conn, enum fp_reason rea
 	conn->side[FP_CLIENT].fd = -1;
 	conn->state = FP_CLOSED;
 	fp_list_remove(&conn->again);
+	fp_list_remove(&conn->due);
 	fp_list_remove(&conn->all);
 	/* Events of this batch may still name the connection, so the memory is reused only after it. */
 	fp_list_append(&w->dead, &conn->all);
 
-	conn->event.reason = reason;
 	uint64_t now = fp_clock_ns();
+	conn->event.reason = reason;
 	conn->event.connections = 1;
 	conn->event.duration_ns = now - conn->started_ns;
-	conn->event.bytes_to_server = conn->stream[FP_CLIENT].bytes;
-	conn->event.bytes_to_client = conn->stream[FP_SERVER].bytes;
+	tell(w, conn, now);
 	fp_count(&w->stats.closed[reason], 1);
 	atomic_store_explicit(&w->stats.active,
 			      atomic_load_explicit(&w->stats.active, memory_order_relaxed) - 1, memory_order_relaxed);
-	if (w->shared->config.each_event)
-		fp_ring_push(&w->ring, &w->shared->bell, &conn->event);
-	else
-		fp_tally_add(&w->tally, &w->ring, &w->shared->bell, &conn->event, now);
+}
+
+/* To whole seconds, so that many connections are reported in one waking. The same period for all keeps the list in order. */
+static void report_later(struct fp_worker *w, struct fp_conn *conn, uint64_t now_ns)
+{
+	const uint64_t second = 1000000000u;
+	uint64_t due = now_ns + w->shared->config.report_ms * (uint64_t)1000000;
+	conn->deadline_ns = (due + second - 1) / second * second;
+	fp_list_append(&w->living, &conn->due);
+}
+
+void fp_conn_report(struct fp_worker *w, struct fp_conn *conn, uint64_t now_ns)
+{
+	uint64_t told = conn->event.earlier_to_server + conn->event.earlier_to_client;
+	if (!conn->told || conn->stream[FP_CLIENT].bytes + conn->stream[FP_SERVER].bytes > told)
+		tell(w, conn, now_ns);
+	fp_list_remove(&conn->due);
+	report_later(w, conn, now_ns);
 }
 
 /* Dial, or close with the reason why not. */
@@ -115,7 +145,7 @@ void fp_conn_open(struct fp_worker *w, struct fp_sandbox *sandbox, int fd, const
 	conn->sandbox = sandbox;
 	fp_list_init(&conn->again);
 	fp_list_init(&conn->all);
-	fp_list_init(&conn->dialling);
+	fp_list_init(&conn->due);
 	fp_list_append(&w->conns, &conn->all);
 	atomic_store_explicit(&w->stats.active,
 			      atomic_load_explicit(&w->stats.active, memory_order_relaxed) + 1, memory_order_relaxed);
@@ -149,8 +179,9 @@ static bool run(struct fp_worker *w, struct fp_conn *conn, enum fp_side_index fr
 
 static void connected(struct fp_worker *w, struct fp_conn *conn)
 {
-	fp_list_remove(&conn->dialling);
+	fp_list_remove(&conn->due);
 	conn->state = FP_RELAYING;
+	report_later(w, conn, fp_clock_ns());
 	conn->side[FP_CLIENT].writable = conn->side[FP_SERVER].writable = true;
 	if (run(w, conn, FP_CLIENT))
 		run(w, conn, FP_SERVER);

@@ -46,13 +46,14 @@ struct fp_conn {
 	uint8_t tried_count;
 	struct fp_node again;       /* in fp_worker.again: budget used up with work left */
 	struct fp_node all;         /* in fp_worker.conns, then in fp_worker.dead */
-	struct fp_node dialling;    /* in fp_worker.dialling, oldest first */
+	struct fp_node due;         /* by deadline: in fp_worker.dialling while CONNECTING, in .living while RELAYING */
 	struct fp_sandbox *sandbox;
 	struct fp_target *tried[FP_ATTEMPTS]; /* the last one is live while CONNECTING or RELAYING */
 	struct tg_addr bind_to;     /* the application's own choice of source; unset = the pod's routes choose */
 	uint64_t started_ns;        /* CLOCK_MONOTONIC */
-	uint64_t deadline_ns;       /* of the current attempt, CLOCK_MONOTONIC */
-	struct fp_event event;      /* filled as things become known */
+	uint64_t deadline_ns;       /* of the current attempt, then of the next report, CLOCK_MONOTONIC */
+	bool told;                  /* an event has gone out */
+	struct fp_event event;      /* filled as things become known; what the last one told */
 };
 
 struct fp_worker;
@@ -64,6 +65,8 @@ void fp_conn_open(struct fp_worker *w, struct fp_sandbox *sandbox, int fd, const
 void fp_conn_ready(struct fp_worker *w, struct fp_conn *conn, enum fp_side_index side, uint32_t events);
 void fp_conn_resume(struct fp_worker *w, struct fp_conn *conn);
 void fp_conn_timed_out(struct fp_worker *w, struct fp_conn *conn);
+/* Tell what is new of a live connection and set the time of the next report. */
+void fp_conn_report(struct fp_worker *w, struct fp_conn *conn, uint64_t now_ns);
 /* FP_CLOSE_OK says FIN on both sides, any other reason RST. The memory lives until the end of the worker's batch. */
 void fp_conn_close(struct fp_worker *w, struct fp_conn *conn, enum fp_reason reason);
 #endif

@@ -74,7 +74,7 @@ static int attempt(struct fp_worker *w, struct fp_conn *conn, const struct fp_en
 	*server = (struct fp_side){ .fd = fd };
 	conn->state = FP_CONNECTING;
 	conn->deadline_ns = fp_clock_ns() + (uint64_t)w->shared->config.connect_timeout_ms * 1000000u;
-	fp_list_append(&w->dialling, &conn->dialling);
+	fp_list_append(&w->dialling, &conn->due);
 	/* Both directions at once and edge-triggered: the only epoll_ctl this socket ever costs. */
 	return fp_worker_watch(w, fd, conn, FP_TAG_SERVER, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET);
 }
@@ -85,7 +85,7 @@ void fp_dial_abandon(struct fp_worker *w, struct fp_conn *conn)
 	if (conn->side[FP_SERVER].fd >= 0)
 		close(conn->side[FP_SERVER].fd);
 	conn->side[FP_SERVER].fd = -1;
-	fp_list_remove(&conn->dialling);
+	fp_list_remove(&conn->due);
 	/* Release: the target may be freed once the control thread sees zero. */
 	atomic_fetch_sub_explicit(&conn->tried[conn->tried_count - 1]->live, 1, memory_order_release);
 }

@@ -41,6 +41,8 @@ static void fill_defaults(struct fp_config *config)
 		config->workers = usable_cpus();
 	if (!config->max_connections)
 		config->max_connections = 65536;
+	if (!config->report_ms)
+		config->report_ms = 5000;
 	if (!config->buffer_bytes)
 		config->buffer_bytes = 262144;
 	if (!config->connect_timeout_ms)

@@ -102,14 +102,15 @@ void fp_tally_add(struct fp_tally *tally, struct fp_ring *ring, struct fp_bell *
 {
 	uint32_t place = slot_of(event);
 	struct fp_event *sum = &tally->slots[place];
-	if (sum->connections && alike(sum, event)) {
+	if (tally->used[place] && alike(sum, event)) {
+		sum->opened += event->opened;
 		sum->connections += event->connections;
 		sum->duration_ns += event->duration_ns;
 		sum->bytes_to_server += event->bytes_to_server;
 		sum->bytes_to_client += event->bytes_to_client;
 		return;
 	}
-	if (sum->connections) {
+	if (tally->used[place]) {
 		fp_ring_push(ring, bell, sum);
 	} else {
 		if (!tally->count)
@@ -117,14 +118,15 @@ void fp_tally_add(struct fp_tally *tally, struct fp_ring *ring, struct fp_bell *
 		tally->filled[tally->count++] = (uint16_t)place;
 	}
 	*sum = *event;
+	tally->used[place] = true;
 }
 
 void fp_tally_tell(struct fp_tally *tally, struct fp_ring *ring, struct fp_bell *bell)
 {
 	while (tally->count) {
-		struct fp_event *sum = &tally->slots[tally->filled[--tally->count]];
-		fp_ring_push(ring, bell, sum);
-		sum->connections = 0;
+		uint16_t place = tally->filled[--tally->count];
+		fp_ring_push(ring, bell, &tally->slots[place]);
+		tally->used[place] = false;
 	}
 }
 

@@ -1,4 +1,4 @@
-/* Ended connections on their way to Python: one single-producer ring per worker, one bell for all. */
+/* What became of connections, on its way to Python: one single-producer ring per worker, one bell for all. */
 #ifndef FP_EVENTS_H
 #define FP_EVENTS_H
 #include "fastpath.h"
@@ -22,14 +22,15 @@ struct fp_ring {
 	struct fp_event *events;
 };
 
-/* Ended connections that are alike, summed before they go into the ring: telling Python of each costs more than a quarter
+/* Events of connections that are alike, summed before they go into the ring: telling Python of each costs more than a quarter
  * of what the worker does for a short connection. Direct-mapped: another kind that wants the place pushes out what is
  * in it, so memory is bounded, nothing is lost, and the worst case is the ring as it was. One worker's own. */
 enum { FP_TALLY_SLOTS = 256, FP_TALLY_DELAY_NS = 100 * 1000 * 1000 };
 
 struct fp_tally {
-	struct fp_event slots[FP_TALLY_SLOTS]; /* connections 0 = free */
-	uint16_t filled[FP_TALLY_SLOTS];       /* which are not free */
+	struct fp_event slots[FP_TALLY_SLOTS];
+	bool used[FP_TALLY_SLOTS];
+	uint16_t filled[FP_TALLY_SLOTS];       /* which are used */
 	uint32_t count;
 	uint64_t due_ns;                       /* CLOCK_MONOTONIC; when filled[] is to be told, meaningful if count > 0 */
 };

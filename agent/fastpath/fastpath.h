@@ -43,7 +43,8 @@ struct fp_config {
 	uint32_t buffer_bytes;       /* of one read, and per direction and connection while data waits; 0 = 262144 */
 	uint32_t connect_timeout_ms; /* of each attempt; 0 = 10000 */
 	uint32_t pool_mib;           /* bound of all buffers together, MiB; 0 = 256. Beyond it bytes wait in the sockets */
-	uint32_t each_event;         /* 1 = an event per connection (access log); 0 = connections alike are summed */
+	uint32_t each_event;         /* 1 = events per connection (access log); 0 = those of connections alike are summed */
+	uint32_t report_ms;          /* how often a live connection is told about, to the next second; 0 = 5000 */
 };
 
 struct fp_pod {
@@ -66,24 +67,28 @@ struct fp_stats {
 	uint64_t closed[11];       /* by enum fp_reason */
 };
 
-/* Ended connections: one, or the sum of several that differ in client port and time only (fp_config.each_event). */
+/* What is new of one connection since it was told about last, or the sum of that over several that differ in client port
+ * and time only (fp_config.each_event). A connection is told about when it ended and, while it lives, every report_ms
+ * that brought something new. */
 struct fp_event {
 	struct tg_addr client;     /* the pod's address, as the server saw it */
 	struct tg_addr dst;        /* as dialled */
 	struct tg_addr endpoint;   /* as chosen; all zero if none was */
 	uint64_t netns_cookie;
-	uint64_t started_ns;       /* CLOCK_REALTIME; of the first to end */
-	uint64_t duration_ns;      /* sum, as are the bytes */
-	uint64_t bytes_to_server;
+	uint64_t started_ns;       /* CLOCK_REALTIME; of the first */
+	uint64_t duration_ns;      /* of those that ended; sum, as are the bytes */
+	uint64_t bytes_to_server;  /* new ones, as in the next field */
 	uint64_t bytes_to_client;
+	uint64_t earlier_to_server; /* told before; only with each_event */
+	uint64_t earlier_to_client;
 	uint32_t service;          /* number given in fp_image_service */
-	uint32_t reason;           /* enum fp_reason */
-	uint32_t connections;      /* how many this event tells about, at least 1 */
-	uint16_t client_port_be;   /* of the first to end */
+	uint32_t reason;           /* enum fp_reason; of live connections FP_CLOSE_OK, so that they are alike */
+	uint32_t opened;           /* how many this event is the first to tell about */
+	uint32_t connections;      /* how many ended */
+	uint16_t client_port_be;   /* of the first */
 	uint16_t dst_port_be;
 	uint16_t endpoint_port_be;
 	uint16_t pad;
-	uint32_t pad2;
 };
 
 int fp_engine_start(const struct fp_config *config, struct fp_engine **ret_engine);

@@ -149,7 +149,7 @@ int fp_relay(struct fp_worker *w, struct fp_conn *conn, enum fp_side_index from)
 {
 	struct fp_stream *stream = &conn->stream[from];
 	for (int budget = FP_BUDGET; budget && !stream->done; budget--) {
-		if (!stream->length && stream->eof)
+		if (stream->eof) /* read only when nothing was kept */
 			return finish(conn, from);
 		if (!conn->side[!from].writable || (!stream->length && !conn->side[from].readable))
 			return FP_RELAY_WAITS;

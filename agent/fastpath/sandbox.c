@@ -23,10 +23,12 @@ static int open_listener(const struct tg_addr *addr, uint16_t *ret_port_be)
 	int fd = socket(name.sa.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return -errno;
-	/* Accepted sockets inherit both options: no system call per connection. */
+	/* Accepted sockets inherit the first two: no system call per connection. Freebind: the v6 capture prefix is routed
+	 * to lo but is no address of any interface. */
 	if (setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)) ||
 	    setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof(one)) ||
-	    (name.sa.sa_family == AF_INET6 && setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof(one))) ||
+	    (name.sa.sa_family == AF_INET6 && (setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof(one)) ||
+					       setsockopt(fd, IPPROTO_IPV6, IPV6_FREEBIND, &one, sizeof(one)))) ||
 	    bind(fd, &name.sa, length) || listen(fd, FP_BACKLOG) || getsockname(fd, &name.sa, &length)) {
 		rc = -errno;
 		close(fd);

@@ -154,10 +154,23 @@ static void expire_attempts(struct fp_worker *w)
 		return;
 	uint64_t now = fp_clock_ns();
 	while (!fp_list_empty(&w->dialling)) {
-		struct fp_conn *conn = fp_container(w->dialling.next, struct fp_conn, dialling);
+		struct fp_conn *conn = fp_container(w->dialling.next, struct fp_conn, due);
 		if (conn->deadline_ns > now)
 			break;
 		fp_conn_timed_out(w, conn);
+	}
+}
+
+static void report_living(struct fp_worker *w)
+{
+	if (fp_list_empty(&w->living))
+		return;
+	uint64_t now = fp_clock_ns();
+	while (!fp_list_empty(&w->living)) {
+		struct fp_conn *conn = fp_container(w->living.next, struct fp_conn, due);
+		if (conn->deadline_ns > now)
+			break;
+		fp_conn_report(w, conn, now);
 	}
 }
 
@@ -194,7 +207,9 @@ static int patience(const struct fp_worker *w)
 		sooner(&due, w->accept_after_ns);
 	}
 	if (!fp_list_empty(&w->dialling))
-		sooner(&due, fp_container(w->dialling.next, struct fp_conn, dialling)->deadline_ns);
+		sooner(&due, fp_container(w->dialling.next, struct fp_conn, due)->deadline_ns);
+	if (!fp_list_empty(&w->living))
+		sooner(&due, fp_container(w->living.next, struct fp_conn, due)->deadline_ns);
 	if (w->tally.count)
 		sooner(&due, w->tally.due_ns);
 	if (w->retiring)
@@ -228,6 +243,7 @@ static void *loop(void *arg)
 			dispatch(w, &events[i]);
 		continue_unfinished(w);
 		expire_attempts(w);
+		report_living(w);
 		if (w->inbox_ready)
 			read_inbox(w);
 		tell_tally(w);
@@ -277,6 +293,7 @@ int fp_worker_start(struct fp_shared *shared, uint32_t index, struct fp_worker *
 	fp_list_init(&w->dead);
 	fp_list_init(&w->again);
 	fp_list_init(&w->dialling);
+	fp_list_init(&w->living);
 	fp_list_init(&w->backlogs);
 	int rc = open_resources(w);
 	if (!rc) {

@@ -29,7 +29,7 @@ struct fp_worker {
 	struct fp_pool pool;
 	struct fp_buf *scratch;     /* for one look at the data when the pool is at its bound */
 	struct fp_random random;
-	struct fp_node conns, dead, again, dialling, backlogs;
+	struct fp_node conns, dead, again, dialling, living, backlogs;
 	uint64_t accept_after_ns;   /* resources ran out: no accept before */
 	bool inbox_ready;
 	bool retiring;

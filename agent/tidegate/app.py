@@ -20,6 +20,7 @@ from tidegate.bpf.capabilities import keep_needed_only
 from tidegate.bpf.cgroup import cgroup2_mount, own_cgroup
 from tidegate.bpf.datapath import Datapath
 from tidegate.bpf.netns import in_netns
+from tidegate.bpf.probe import probe, require
 from tidegate.config.files import FileSource
 from tidegate.config.last_good import LastGood
 from tidegate.config.merge import follow
@@ -59,6 +60,7 @@ async def serve(settings: Settings) -> None:
     if os.geteuid() != 0:
         raise Fatal("tidegate agent", "needs root: what it reads and writes belongs to root", "run it as root")
     keep_needed_only()
+    require(probe())
     settings.run_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     require_private(settings.run_dir)
     life = begin(settings.run_dir)

@@ -1,4 +1,4 @@
-"""The C fast path as Python sees it: pods and services go down, counters and ended connections come up.
+"""The C fast path as Python sees it: pods and services go down, counters and what became of connections come up.
 
 The engine's threads never call Python. Down: small calls that swap pointers or wait some microseconds for workers to
 notice. Up: counters that are read, and a ring whose descriptor the event loop watches. Invariant: an object of this
@@ -49,10 +49,12 @@ _REASONS: Final = tuple(CloseReason)
 
 @dataclass(frozen=True, slots=True)
 class FlowEvent:
-    """Ended connections. Ports are host order, times are nanoseconds.
+    """What is new of a connection since it was told about last. Ports are host order, times are nanoseconds.
 
-    One, if the engine was started with each_event, else the sum of those that differ in client port and time only: then
-    client_port and started_ns are those of the first to end, duration_ns and the bytes are sums.
+    Of one, if the engine was started with each_event, else the sum over those that differ in client port and time only:
+    then client_port and started_ns are those of the first, duration_ns and the bytes are sums. A connection is told
+    about when it ended, and while it lives every few seconds that brought something new: then connections is 0, reason
+    OK.
     """
 
     client: IPAddress  # as the server saw it; the peer of the listener if the connection had no record
@@ -65,10 +67,13 @@ class FlowEvent:
     reason: CloseReason
     netns_cookie: int
     started_ns: int  # since the epoch
-    duration_ns: int
+    duration_ns: int  # of those that ended
     bytes_to_server: int
     bytes_to_client: int
-    connections: int = 1
+    earlier_to_server: int = 0  # bytes told before; only with each_event
+    earlier_to_client: int = 0
+    opened: int = 1  # how many are told about for the first time
+    connections: int = 1  # how many ended
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +118,9 @@ def _event(raw: Any) -> FlowEvent:
         duration_ns=raw.duration_ns,
         bytes_to_server=raw.bytes_to_server,
         bytes_to_client=raw.bytes_to_client,
+        earlier_to_server=raw.earlier_to_server,
+        earlier_to_client=raw.earlier_to_client,
+        opened=raw.opened,
         connections=raw.connections,
     )
 
@@ -136,6 +144,7 @@ class FastPath:
         connect_timeout: float = 0,
         pool_mib: int = 0,
         each_event: bool = False,
+        report: float = 0,
     ) -> FastPath:
         """Start the worker threads, and raise this process's soft limit on open files: a connection takes two.
 
@@ -146,6 +155,8 @@ class FastPath:
         :param connect_timeout: seconds per attempt, 0 = 10
         :param pool_mib: bound of all buffers together in MiB, 0 = 256
         :param each_event: tell events() about each connection by itself, for an access log
+        :param report: seconds between events of a connection that lives, rounded up to the next second of the clock,
+            0 = 5
         :raises OSError: what the kernel refused
         """
         _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -158,6 +169,7 @@ class FastPath:
         config.connect_timeout_ms = round(connect_timeout * 1000)
         config.pool_mib = pool_mib
         config.each_event = each_event
+        config.report_ms = round(report * 1000)
         engine = _ffi.new("struct fp_engine **")
         _check(_lib.fp_engine_start(config, engine), "fast path")
         return cls(engine[0])
@@ -167,7 +179,7 @@ class FastPath:
 
         :param cookie: SO_NETNS_COOKIE of the pod's netns
         :param netns_fd: borrowed for the call
-        :param v6: the v6 capture address is on the pod's lo
+        :param v6: the v6 capture prefix is routed to the pod's lo
         :return: host-order ports on the v4 and on the v6 capture address; the latter is 0 without v6
         :raises OSError: EEXIST if the pod is known already, else why its netns cannot be entered or listened in
         """
@@ -229,7 +241,7 @@ class FastPath:
         )
 
     async def events(self) -> AsyncIterator[FlowEvent]:
-        """Ended connections, some 0.2 s later at most; ends after stop(). For one consumer.
+        """What became of connections, some 0.2 s later at most; ends after stop(). For one consumer.
 
         With each_event they come in order per worker.
         """

@@ -26,7 +26,7 @@ enum tg_tier {
 };
 
 enum tg_pod_flag {
-	TG_POD_V6_CAPTURE = 1 /* the v6 capture address is on the pod's lo */
+	TG_POD_V6_CAPTURE = 1 /* the v6 capture prefix is routed to the pod's lo */
 };
 
 struct tg_addr {

@@ -25,7 +25,8 @@ from tidegate.bpf.cgroup import cgroup2_mount
 from tidegate.bpf.datapath import Datapath
 from tidegate.bpf.netns import netns_cookie
 from tidegate.bpf.records import FlowKey, PodRow
-from tidegate.model.capture import CAPTURE4_ENVOY, CAPTURE4_FASTPATH, CAPTURE6_ENVOY, CAPTURE6_FASTPATH
+from tidegate.dataplane.capture import IPV6_FREEBIND
+from tidegate.model.capture import CAPTURE4_ENVOY, CAPTURE4_FASTPATH, CAPTURE6_ENVOY, CAPTURE6_FASTPATH, CAPTURE6_PREFIX
 from tidegate.model.snapshot import Tier
 
 T = TypeVar("T")
@@ -98,8 +99,7 @@ class Pod:
         ip("-n", name, "link", "set", "wire", "up")
         ip("-n", name, "address", "add", f"{self.ip4}/24", "dev", "eth0")
         ip("-n", name, "address", "add", f"{self.ip6}/64", "dev", "eth0", "nodad")
-        for address in (CAPTURE6_FASTPATH, CAPTURE6_ENVOY):
-            ip("-n", name, "address", "add", f"{address}/128", "dev", "lo", "nodad")
+        ip("-n", name, "route", "add", "local", str(CAPTURE6_PREFIX), "dev", "lo", "src", "::1")
         self.cookie = netns_cookie(self.netns_fd)
 
     def remove(self) -> None:
@@ -166,6 +166,8 @@ def ip(*args: str) -> None:
 def listen_on(address: str, port: int = 0) -> socket.socket:
     listener = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if listener.family == socket.AF_INET6:
+        listener.setsockopt(socket.IPPROTO_IPV6, IPV6_FREEBIND, 1)
     listener.bind((address, port))
     listener.listen(64)
     return listener

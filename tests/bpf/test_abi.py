@@ -79,6 +79,7 @@ def test_capture_addresses_as_text_and_as_bytes_agree(name: str) -> None:
     text = ffi.string(getattr(known, name)).decode()
     assert bytes(getattr(known, f"{name}_addr").ip) == to_wire(ip_address(text))
     prefix = ffi.string(getattr(known, f"prefix{name[-1]}")).decode()
+    assert getattr(capture, f"CAPTURE{name[-1]}_PREFIX") == ip_network(prefix)
     assert ip_address(text) in ip_network(prefix)
     tier, version = name[:-1].upper(), name[-1]
     assert getattr(capture, f"CAPTURE{version}_{tier}") == ip_address(text), "and as the model spells them"

@@ -90,7 +90,7 @@ def test_connections_of_the_fast_path_agree_with_the_metrics(board: Board) -> No
     row = eventually(
         lambda: (r := board.pair(TCP))["ended"]["total"] >= 30 and r, "thirty connections ended", timeout=10
     )
-    labels = {"source_workload": "sleep", "destination_service": TCP}
+    labels = {"source_workload": "sleep", "destination_service": TCP.rpartition(":")[0]}
     assert row["ended"]["total"] == board.lab.metric("istio_tcp_connections_closed_total", **labels)
     assert row["bytes"]["to_client"] == board.lab.metric("istio_tcp_sent_bytes_total", **labels) > 30 * PAGE
     assert row["bytes"]["to_server"] == board.lab.metric("istio_tcp_received_bytes_total", **labels)

@@ -99,7 +99,7 @@ class Mesh:
         """A client socket whose destination is on record."""
         v6 = ":" in vip
         sock = self.client.socket(socket.AF_INET6 if v6 else socket.AF_INET)
-        sock.bind((CAPTURE6 if v6 else "127.0.0.1", 0))
+        sock.bind(("::1" if v6 else "127.0.0.1", 0))
         if record:
             listener = self.port6 if v6 else self.port4
             self.flows.record(self.client.cookie, sock.getsockname()[:2], listener, (vip, port), client)

@@ -14,6 +14,8 @@ from typing import TypeVar
 
 from cffi import FFI
 
+from tidegate.model.capture import CAPTURE6_PREFIX
+
 T = TypeVar("T")
 
 SO_NETNS_COOKIE = 71
@@ -29,13 +31,13 @@ def ip(*words: str) -> None:
 
 
 class Pod:
-    """A network namespace with lo up, the v6 capture address on it, and a thread that lives inside."""
+    """A network namespace with lo up, the v6 capture prefix routed to it, and a thread that lives inside."""
 
     def __init__(self, role: str) -> None:
         self.name = f"x-fastpath-{role}-{secrets.token_hex(3)}"
         ip("netns", "add", self.name)
         ip("-n", self.name, "link", "set", "lo", "up")
-        ip("-n", self.name, "addr", "add", f"{CAPTURE6}/128", "dev", "lo", "nodad")
+        ip("-n", self.name, "route", "add", "local", str(CAPTURE6_PREFIX), "dev", "lo", "src", "::1")
         self.fd = os.open(f"/run/netns/{self.name}", os.O_RDONLY | os.O_CLOEXEC)
         self._opened: list[socket.socket] = []
         self._inside = ThreadPoolExecutor(1, initializer=self._enter)

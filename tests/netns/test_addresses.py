@@ -86,6 +86,13 @@ def test_every_form_of_a_service_name_resolves(probe_lab: Lab, name: str) -> Non
     assert probe_lab.dial("client", name, 7000)["server"]["port"] == 7001
 
 
+def test_an_application_that_lists_its_addresses_finds_none_of_ours(probe_lab: Lab) -> None:
+    """Programs that announce "the first global address that I have" must not announce a capture address."""
+    links = json.loads(probe_lab.exec("client", "ip", "-j", "addr", "show", "scope", "global").stdout)
+    found = {address["local"] for link in links for address in link["addr_info"] if "local" in address}
+    assert found == set(probe_lab.pods()["default/client"]["ips"])
+
+
 CAPTURE = [
     ("127.77.0.1", "4"),
     ("127.77.0.2", "4"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -14,6 +15,7 @@ from tests.support.lab import Lab
 def test_killed_agent_comes_back_and_adopts(web_lab: Lab, probe_lab: Lab) -> None:
     before = probe_lab.status()
     cookies = {pod["name"]: pod["netns_cookie"] for pod in before["pods"]}
+    ports = envoys_ports(probe_lab)
     os.kill(before["agent"]["pid"], signal.SIGKILL)
     killed = time.monotonic()
     eventually(lambda: "error" not in probe_lab.probe("client", "dial", "talk", "7000"), "relayed again", timeout=3.0)
@@ -24,6 +26,14 @@ def test_killed_agent_comes_back_and_adopts(web_lab: Lab, probe_lab: Lab) -> Non
     assert after["kernel"]["adopted"]
     assert after["envoy"]["pid"] == before["envoy"]["pid"], "Envoy outlived the agent and was adopted"
     assert {pod["name"]: pod["netns_cookie"] for pod in after["pods"]} == cookies, "no pod was made anew"
+    assert ports, "the kernel's rows were read"
+    assert envoys_ports(probe_lab) == ports, "a listener that moves would end the connections that it has"
+
+
+def envoys_ports(lab: Lab) -> dict[str, tuple[int, int]]:
+    """Where the kernel sends connections for Envoy, by pod."""
+    rows = json.loads(lab.tidegate("pods", "-o", "json", "--run-dir", lab.node_dirs()[0]).stdout)
+    return {row["name"]: (row["envoy4"], row["envoy6"]) for row in rows if row["envoy4"]}
 
 
 def test_http_does_not_notice_a_killed_agent(web_lab: Lab) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,6 +74,14 @@ def probe() -> list[Feature]:
     said = "refusals are ECONNREFUSED" if retval else "refusals are EPERM: bpf_set_retval in connect needs Linux 6.0"
     features.append(Feature("errno of refusals", retval, False, said))
     return features
+
+
+def require(features: Sequence[Feature]) -> None:
+    """Raise Fatal that names every needed feature which is not there, before the verifier says it at length."""
+    lacking = [f"{f.name} ({f.detail})" for f in features if f.needed and not f.ok]
+    if lacking:
+        hint = "Tidegate needs Linux 5.15 or newer and root; `tidegate doctor` lists everything"
+        raise Fatal(f"Linux {os.uname().release}", f"lacks {', '.join(lacking)}", hint)
 
 
 def foreign_programs(cgroup: Path) -> list[ForeignProgram]:

@@ -23,7 +23,7 @@ class PodRow:
     fastpath6: int = 0
     envoy4: int = 0
     envoy6: int = 0
-    v6_capture: bool = False  # the v6 capture addresses are on the pod's lo
+    v6_capture: bool = False  # the v6 capture prefix is routed to the pod's lo
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,6 @@ It asks the same claims, rules and clusters that the snapshot is made of, and th
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from ipaddress import ip_network
 from typing import Any
 
 from tidegate.compile.clusters import cluster_name, subset_endpoints
@@ -16,6 +15,7 @@ from tidegate.compile.registry import Registry
 from tidegate.compile.render import render
 from tidegate.compile.routes import foreign_hosts, route_name, target_number
 from tidegate.compile.rules import DestinationPolicy, Rules, Source
+from tidegate.model.capture import CAPTURE4_PREFIX, CAPTURE6_PREFIX
 from tidegate.model.hosts import is_address
 from tidegate.model.http import HttpRequest
 from tidegate.model.kube import Service, ServicePort
@@ -27,8 +27,6 @@ from tidegate.model.snapshot import Origin, Tier
 
 __all__ = ["Explanation", "HttpRequest", "explain", "render"]
 
-# bpf/include/tg_capture.h
-_CAPTURE = (ip_network("127.77.0.0/24"), ip_network("fd74:6964:6567:6174::/64"))
 _SEARCH = ("", f".{{}}.svc.{CLUSTER_DOMAIN}", f".svc.{CLUSTER_DOMAIN}", f".{CLUSTER_DOMAIN}")
 
 
@@ -102,7 +100,7 @@ class _Explainer:
         out = Explanation(self._id, host, number, str(address or ""), service.id.fqdn if service else "")
         if not enrolled:
             return self._end(out, reason="the pod is not in the mesh, its connections are untouched")
-        if address is not None and any(address in net for net in _CAPTURE if net.version == address.version):
+        if address is not None and address in (CAPTURE4_PREFIX if address.version == 4 else CAPTURE6_PREFIX):
             self._hop("connect hook", "a capture address was dialled: refused")
             return self._end(out, verdict="deny", reason="capture addresses cannot be dialled")
         if address is None:

@@ -41,6 +41,8 @@ def pod_listener(sandbox: Sandbox, chains: list[Json], origins: tuple[Origin, ..
         "default_filter_chain": _passthrough_chain(),
     }
     if sandbox.v6_capture and sandbox.capture.envoy6:
+        # The v6 capture prefix is routed to the pod's lo but is no address of any interface.
+        body["freebind"] = True
         body["additional_addresses"] = [{"address": _address(CAPTURE6_ENVOY, sandbox.capture.envoy6, sandbox)}]
     return EnvoyResource(name, body, origins)
 

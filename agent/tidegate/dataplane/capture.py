@@ -9,12 +9,12 @@ from dataclasses import replace
 from typing import Protocol, TypeVar
 
 from tidegate import netlink
-from tidegate.model.capture import CAPTURE4_ENVOY, CAPTURE6_ENVOY, CAPTURE6_FASTPATH
+from tidegate.model.capture import CAPTURE4_ENVOY, CAPTURE6_ENVOY, CAPTURE6_PREFIX
 from tidegate.model.workload import Capture, Sandbox
 
 T = TypeVar("T")
 
-CAPTURE6 = (CAPTURE6_FASTPATH, CAPTURE6_ENVOY)
+IPV6_FREEBIND = 78  # linux/in6.h; Python has no name for it
 
 
 class Relay(Protocol):
@@ -59,20 +59,21 @@ def close_capture(sandbox: Sandbox, relay: Relay, in_netns: InNetns) -> None:
     except OSError:
         return
     try:
-        in_netns(fd, lambda: netlink.remove_from_loopback(CAPTURE6))
+        in_netns(fd, lambda: netlink.remove_from_loopback(CAPTURE6_PREFIX))
     finally:
         os.close(fd)
 
 
 def _prepare_loopback() -> bool:
     netlink.loopback_up()
-    return netlink.add_to_loopback(CAPTURE6)
+    return netlink.add_to_loopback(CAPTURE6_PREFIX)
 
 
 def _free_port(family: socket.AddressFamily) -> int:
     with socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as probe:
         if family == socket.AF_INET6:
             probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            probe.setsockopt(socket.IPPROTO_IPV6, IPV6_FREEBIND, 1)
         probe.bind((str(CAPTURE6_ENVOY if family == socket.AF_INET6 else CAPTURE4_ENVOY), 0))
         port: int = probe.getsockname()[1]
         return port

@@ -28,5 +28,5 @@ class Sandbox:
     netns_cookie: int  # SO_NETNS_COOKIE of a socket inside; the pod's identity in every kernel table
     ips: tuple[IPAddress, ...]
     capture: Capture = Capture()
-    v6_capture: bool = False  # IPv6 works inside and the v6 capture addresses are on lo
+    v6_capture: bool = False  # IPv6 works inside and the v6 capture prefix is routed to lo
     kubernetes: bool = True  # False: a container of a runtime without Kubernetes; nobody will bring its Pod later

@@ -1,4 +1,4 @@
-"""Ended connections of the fast path, turned into metrics and, if the access log is on, one line each."""
+"""What became of the fast path's connections, turned into metrics and, if the access log is on, one line each."""
 
 from __future__ import annotations
 
@@ -48,13 +48,13 @@ async def follow_flows(
     service_name: Callable[[int], str],
     pairs: Pairs,
 ) -> None:
-    """Until cancelled: count and log each connection that the fast path tells about."""
+    """Until cancelled: count what the fast path tells about, and log each connection that ended."""
     async for event in events:
         source, destination = workloads.at(event.client), workloads.at(event.endpoint)
         service = service_name(event.service)
         metrics.observe(event, source, destination, service)
         pairs.observe(event, service)
-        if not log.isEnabledFor(logging.INFO):
+        if not event.connections or not log.isEnabledFor(logging.INFO):
             continue
         log.info(
             'src=%s/%s dst=%s:%d service="%s" endpoint=%s reason=%s sent=%d received=%d duration=%.1fms',
@@ -64,7 +64,7 @@ async def follow_flows(
             service,
             event.endpoint or "-",
             event.reason,
-            event.bytes_to_client,
-            event.bytes_to_server,
+            event.earlier_to_client + event.bytes_to_client,
+            event.earlier_to_server + event.bytes_to_server,
             event.duration_ns / 1e6,
         )

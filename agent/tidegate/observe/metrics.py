@@ -12,6 +12,8 @@ from prometheus_client.registry import Collector
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # the *_created series double what a scrape carries and nobody here reads them
 
+# Istio's telemetry labels; a label whose value nobody knows says so in Istio's word.
+UNKNOWN = "unknown"
 _TCP_LABELS = (
     "reporter",
     "source_workload",
@@ -19,6 +21,8 @@ _TCP_LABELS = (
     "destination_workload",
     "destination_workload_namespace",
     "destination_service",
+    "destination_service_name",
+    "destination_service_namespace",
     "request_protocol",
     "connection_security_policy",
 )
@@ -28,6 +32,8 @@ class Flow(Protocol):
     """What TcpMetrics reads of fastpath.FlowEvent."""
 
     @property
+    def opened(self) -> int: ...
+    @property
     def connections(self) -> int: ...
     @property
     def bytes_to_server(self) -> int: ...
@@ -36,7 +42,7 @@ class Flow(Protocol):
 
 
 class TcpMetrics:
-    """Istio's TCP metrics, fed by the fast path's events (a connection is told once, after it ended)."""
+    """Istio's TCP metrics, fed by the fast path's events, which come when a connection ends and while it lives."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         def counter(name: str, text: str) -> Counter:
@@ -52,13 +58,20 @@ class TcpMetrics:
         self._children: dict[tuple[object, ...], tuple[Counter, ...]] = {}
 
     def observe(self, flow: Flow, source: tuple[str, str], destination: tuple[str, str], service: str) -> None:
-        """Count ended connections. source and destination are (namespace, workload), empty when unknown."""
+        """Count what is new of connections.
+
+        source and destination are (namespace, workload), service is FQDN:port as in model.snapshot.L4Service; all
+        empty when unknown.
+        """
         key = (source, destination, service)
         children = self._children.get(key)
         if children is None:
-            labels = ("source", source[1], source[0], destination[1], destination[0], service, "tcp", "none")
+            host = service.rpartition(":")[0]
+            name, namespace = [*host.split("."), "", ""][:2]
+            ends = (source[1], source[0], destination[1], destination[0], host, name, namespace)
+            labels = ("source", *(end or UNKNOWN for end in ends), "tcp", "none")
             children = self._children[key] = tuple(family.labels(*labels) for family in self._families)
-        amounts = (flow.connections, flow.connections, flow.bytes_to_client, flow.bytes_to_server)
+        amounts = (flow.opened, flow.connections, flow.bytes_to_client, flow.bytes_to_server)
         for child, amount in zip(children, amounts, strict=True):
             child.inc(amount)
 

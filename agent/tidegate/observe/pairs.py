@@ -1,6 +1,6 @@
 """What the fast path relayed, by client pod and service: the dashboard's figures per pair.
 
-Told of sums of ended connections that are alike, one dictionary look-up each. Invariant: bounded; the pair that was
+Told of sums over connections that are alike, one dictionary look-up each. Invariant: bounded; the pair that was
 seen first goes when there are too many.
 """
 
@@ -13,7 +13,7 @@ from typing import Protocol
 LIMIT = 4096  # pairs
 
 
-class Ended(Protocol):
+class Told(Protocol):
     """What Pairs reads of fastpath.FlowEvent."""
 
     @property
@@ -30,7 +30,7 @@ class Ended(Protocol):
 
 @dataclass(slots=True)
 class PairTotals:
-    """Sums over the ended connections of one pair."""
+    """Sums over the connections of one pair."""
 
     ended: int = 0
     failed: int = 0  # of these, not ended by both sides
@@ -48,8 +48,8 @@ class Pairs:
         self._limit = limit
         self._totals: dict[PairKey, PairTotals] = {}
 
-    def observe(self, flow: Ended, service: str) -> None:
-        """Count ended connections."""
+    def observe(self, flow: Told, service: str) -> None:
+        """Count connections that ended, and the bytes of those that live as well."""
         totals = self._totals.get((flow.netns_cookie, service))
         if totals is None:
             if len(self._totals) >= self._limit:

@@ -227,11 +227,11 @@ _AGENT = Group(
         ),
         Mutant(
             "envoys-ports-change",
-            "a new agent gives every pod's Envoy listener another port: HTTP stops for a moment",
+            "a new agent gives every pod's Envoy listener another port, and Envoy ends what is open on the old one",
             "agent/tidegate/dataplane/capture.py",
             "        if not envoy4:\n",
             "        if True:\n",
-            (UNNOTICED,),
+            ("tests/netns/test_restart.py::test_killed_agent_comes_back_and_adopts",),
         ),
         Mutant(
             "envoy-dies-with-the-agent",

@@ -8,6 +8,7 @@ EXPLAIN = "agent/tidegate/compile/explain.py"
 EXPLAINED = "tests/netns/test_explain.py"
 DOCTOR = "tests/netns/test_doctor.py"
 REPORT = "tests/bench/report.py"
+CORPUS = "tests/fastpath/test_fuzz_corpus.py::test_corpus[relay]"
 E2E_BENCH = "tests/e2e/test_bench.py::test_all_contestants_are_measured_and_the_sidecar_model_is_beaten"
 
 _TOLD = Group(
@@ -120,6 +121,53 @@ _TOLD = Group(
     ),
 )
 
+_SUMS = "tests/fastpath/test_sums.py"
+_METRICS = Group(
+    "a connection shows in the metrics while it lives, and each of its bytes once",
+    (
+        Mutant(
+            "live-connections-untold",
+            "a connection shows in no metric before it ends",
+            "agent/fastpath/worker.c",
+            "\t\treport_living(w);\n",
+            "\t\t(void)report_living;\n",
+            (f"{_SUMS}::test_a_connection_that_lives_is_told_about",),
+        ),
+        Mutant(
+            "bytes-told-twice",
+            "the bytes of a connection that was told about count again when it ends",
+            "agent/fastpath/conn.c",
+            "\tevent->earlier_to_server = conn->stream[FP_CLIENT].bytes;\n",
+            "\tevent->earlier_to_server = 0;\n",
+            (f"{_SUMS}::test_a_connection_that_lives_is_told_about", CORPUS),
+        ),
+        Mutant(
+            "silent-connections-told",
+            "every connection is told about every few seconds although nothing moves",
+            "agent/fastpath/conn.c",
+            "\tif (!conn->told || conn->stream[FP_CLIENT].bytes + conn->stream[FP_SERVER].bytes > told)\n",
+            "\tif (told != 1u << 31)\n",
+            (f"{_SUMS}::test_a_connection_that_lives_is_told_about",),
+        ),
+        Mutant(
+            "opened-when-told-again",
+            "a connection counts as opened each time that it is told about",
+            "agent/fastpath/conn.c",
+            "\tevent->opened = !conn->told;\n",
+            "\tevent->opened = 1;\n",
+            (f"{_SUMS}::test_a_connection_that_lives_is_told_about",),
+        ),
+        Mutant(
+            "service-label-with-its-port",
+            "destination_service carries the port, and Istio's dashboards find no such service",
+            "agent/tidegate/observe/metrics.py",
+            'host = service.rpartition(":")[0]',
+            "host = service",
+            ("tests/unit/observe/test_flows.py",),
+        ),
+    ),
+)
+
 _BENCH = Group(
     "bench.json has every name for all four contestants, README's table comes from it",
     (
@@ -184,4 +232,4 @@ _BENCH = Group(
     ),
 )
 
-GROUPS = (_TOLD, _BENCH)
+GROUPS = (_TOLD, _METRICS, _BENCH)

@@ -73,8 +73,8 @@ _BYTES = Group(
             "rest-lost-at-the-end",
             "bytes that wait for a slow reader are dropped when the sender finishes",
             RELAY,
-            "\t\tif (!stream->length && stream->eof)\n",
-            "\t\tif (stream->eof)\n",
+            "\tstream->length = (uint32_t)n - stream->offset;\n",
+            "\tstream->length = conn->side[from].hangup ? 0 : (uint32_t)n - stream->offset;\n",
             (
                 f"{RELAY_TEST}::test_slow_readers_lose_nothing",
                 CORPUS,
@@ -82,12 +82,20 @@ _BYTES = Group(
             ),
         ),
         Mutant(
+            "last-bytes-without-fin",
+            "the last bytes of a sender and its FIN leave in two segments and wake the receiver twice",
+            RELAY,
+            "!conn->side[from].failed ? MSG_MORE : 0;\n",
+            "!conn->side[from].failed ? 0 : 0;\n",
+            ("tests/fastpath/test_early_bytes.py::test_last_bytes_and_fin_come_in_one_segment",),
+        ),
+        Mutant(
             "budget-forgets-the-rest",
             "a connection that used up its turn is not continued",
             CONN,
             "\tif (rc == FP_RELAY_HAS_MORE && conn->again.next == &conn->again)\n",
             "\tif (0)\n",
-            (STREAMS, CORPUS),
+            ("tests/fastpath/test_early_bytes.py::test_a_connection_that_used_up_its_turn_goes_on",),
             raises=("TimeoutError",),
         ),
     ),
@@ -128,11 +136,11 @@ _MEMORY = Group(
     (
         Mutant(
             "back-pressure-off",
-            "a sender is never held back: its bytes pile up in the kernel",
-            "agent/fastpath/dial.c",
-            "\tif (setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)) ||\n",
-            "\tint most = 1 << 29;\n\tsetsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &most, sizeof(most));\n"
-            "\tif (setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)) ||\n",
+            "a sender is never held back: what a slow reader does not take is thrown away",
+            RELAY,
+            "\tssize_t taken = offer(&conn->side[!from], buf->data, (size_t)n, more);\n",
+            "\tssize_t taken = offer(&conn->side[!from], buf->data, (size_t)n, more);\n"
+            "\tconn->side[!from].writable = true;\n\tif (taken >= 0)\n\t\ttaken = n;\n",
             (f"{RELAY_TEST}::test_a_reader_that_stops_holds_the_sender_back",),
         ),
         Mutant(

@@ -41,6 +41,7 @@ def test_addresses_inside_the_pod() -> None:
         "network_namespace_filepath": "/run/netns/client",
     }
     assert "additional_addresses" not in listener()
+    assert listener(v6=True)["freebind"], "the v6 capture prefix is no address of any interface"
     (second,) = listener(v6=True)["additional_addresses"]
     assert second["address"]["socket_address"]["address"] == "fd74:6964:6567:6174::2"
     assert second["address"]["socket_address"]["port_value"] == 15004

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from ipaddress import ip_address
 
+import pytest
 from prometheus_client import CollectorRegistry
 from tests.support.configs import config_of, pod
 
@@ -42,7 +44,7 @@ async def told(*flows: FlowEvent, pairs: Pairs | None = None) -> CollectorRegist
             yield one
 
     registry = CollectorRegistry()
-    names = {7: "web.default:80"}
+    names = {7: "web.default.svc.cluster.local:80"}
     await follow_flows(events(), TcpMetrics(registry), Workloads(lambda: CONFIG), names.__getitem__, pairs or Pairs())
     return registry
 
@@ -53,8 +55,10 @@ def sample(registry: CollectorRegistry, name: str, destination: str) -> float | 
         "source_workload": "client",
         "source_workload_namespace": "default",
         "destination_workload": destination,
-        "destination_workload_namespace": "default" if destination else "",
-        "destination_service": "web.default:80",
+        "destination_workload_namespace": "unknown" if destination == "unknown" else "default",
+        "destination_service": "web.default.svc.cluster.local",
+        "destination_service_name": "web",
+        "destination_service_namespace": "default",
         "request_protocol": "tcp",
         "connection_security_policy": "none",
     }
@@ -69,14 +73,30 @@ async def test_connections_are_counted_under_the_deployment_not_the_pod() -> Non
 
 
 async def test_a_sum_of_connections_counts_as_many() -> None:
-    registry = await told(replace(flow("10.0.0.2"), connections=5), flow("10.0.0.2"))
+    registry = await told(replace(flow("10.0.0.2"), opened=5, connections=5), flow("10.0.0.2"))
     assert sample(registry, "istio_tcp_connections_opened_total", "web") == 6
     assert sample(registry, "istio_tcp_connections_closed_total", "web") == 6
     assert sample(registry, "istio_tcp_received_bytes_total", "web") == 20
 
 
+async def test_a_connection_that_lives_is_open_and_its_bytes_count_once(caplog: pytest.LogCaptureFixture) -> None:
+    logging.getLogger("tidegate.access").setLevel("INFO")
+    lives = replace(flow("10.0.0.2"), connections=0, duration_ns=0)
+    ends = replace(flow("10.0.0.2"), opened=0, bytes_to_server=1, earlier_to_server=10, earlier_to_client=300)
+    registry = await told(lives)
+    assert sample(registry, "istio_tcp_connections_opened_total", "web") == 1
+    assert sample(registry, "istio_tcp_connections_closed_total", "web") == 0
+    assert sample(registry, "istio_tcp_received_bytes_total", "web") == 10
+    assert not caplog.messages, "the access log is of connections that ended"
+    registry = await told(lives, ends)
+    assert sample(registry, "istio_tcp_connections_opened_total", "web") == 1
+    assert sample(registry, "istio_tcp_connections_closed_total", "web") == 1
+    assert sample(registry, "istio_tcp_received_bytes_total", "web") == 11
+    assert "sent=600 received=11 " in caplog.messages[0], "all of its bytes"
+
+
 async def test_a_connection_without_an_endpoint_is_counted_too() -> None:
-    assert sample(await told(flow(None)), "istio_tcp_connections_opened_total", "") == 1
+    assert sample(await told(flow(None)), "istio_tcp_connections_opened_total", "unknown") == 1
 
 
 async def test_each_client_pod_and_service_has_its_totals() -> None:
@@ -84,8 +104,8 @@ async def test_each_client_pod_and_service_has_its_totals() -> None:
     refused = replace(flow(None), reason=CloseReason.CONNECT_REFUSED, bytes_to_client=0)
     await told(flow("10.0.0.2"), refused, replace(flow("10.0.0.2"), netns_cookie=2, connections=4), pairs=pairs)
     assert pairs.totals() == {
-        (1, "web.default:80"): PairTotals(ended=2, failed=1, bytes_to_server=20, bytes_to_client=300),
-        (2, "web.default:80"): PairTotals(ended=4, bytes_to_server=10, bytes_to_client=300),
+        (1, "web.default.svc.cluster.local:80"): PairTotals(ended=2, failed=1, bytes_to_server=20, bytes_to_client=300),
+        (2, "web.default.svc.cluster.local:80"): PairTotals(ended=4, bytes_to_server=10, bytes_to_client=300),
     }
 
 
