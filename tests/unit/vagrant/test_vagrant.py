@@ -35,7 +35,14 @@ def test_a_port_of_the_guest_is_written_once() -> None:
     assert not re.search(rf"\b({'|'.join(ports.values())})\b", PROVISION)
     for page in PAGES:
         assert VAGRANTFILE.count(ports[f"{page}_FORWARDED"]) == 1
-        assert f"guest: {page}_FORWARDED, host: HOST_{page}_PORT, host_ip: \"127.0.0.1\"" in VAGRANTFILE
+        assert f'guest: {page}_FORWARDED, host: HOST_{page}_PORT, host_ip: "127.0.0.1"' in VAGRANTFILE
+
+
+def test_a_provisioning_may_meet_a_running_proxy_and_a_start_under_way() -> None:
+    """systemd refuses to start a socket whose service runs, and runs ExecStop only after a start that succeeded."""
+    assert "Requires=$1.socket\n" in PROVISION
+    assert re.search(r"^ExecStopPost=.* lab down$", PROVISION, re.MULTILINE)
+    assert "KillMode" not in PROVISION, "what an interrupted start had begun ends with the unit's cgroup"
 
 
 def test_every_variable_of_the_readme_is_read_and_has_that_default() -> None:
