@@ -136,7 +136,7 @@ class Mesh:
         """Wait until so many connections have ended for this reason, in counters and in events."""
 
         def told() -> list[FlowEvent]:
-            events = [event for event in self.ended if event.reason is reason]
+            events = [event for event in self.ended if event.reason is reason and event.connections]
             told = len(events) + self._forgotten[reason]
             return events if len(events) >= count and self.engine.stats().closed[reason] == told else []
 
@@ -160,7 +160,8 @@ class Mesh:
 async def mesh(pods: tuple[Pod, Pod], request: pytest.FixtureRequest) -> AsyncIterator[Mesh]:
     """Options of FastPath.start() come by indirect parametrization."""
     flows = Flows()
-    options = {"workers": 2, "each_event": True} | getattr(request, "param", {})
+    # A connection tells everything when it ends, however slow the machine.
+    options = {"workers": 2, "each_event": True, "report": 3600} | getattr(request, "param", {})
     engine = FastPath.start(flows_fd=flows.fd, **options)
     mesh = Mesh(*pods, flows, engine)
     yield mesh

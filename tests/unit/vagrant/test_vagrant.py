@@ -12,6 +12,7 @@ VAGRANT = Path(__file__).resolve().parents[3] / "vagrant"
 VAGRANTFILE = (VAGRANT / "Vagrantfile").read_text()
 PROVISION = (VAGRANT / "provision.sh").read_text()
 README = (VAGRANT / "README.md").read_text()
+PAGES = ("PAGE", "DASHBOARD")
 
 
 @pytest.mark.parametrize("script", sorted(VAGRANT.glob("*.sh")), ids=lambda path: path.name)
@@ -24,14 +25,24 @@ def test_scripts_are_bash_and_may_be_executed(script: Path) -> None:
 def test_the_script_gets_every_variable_that_it_demands() -> None:
     demanded = set(re.findall(r"\$\{(\w+):\?", PROVISION))
     given = set(re.findall(r'"(\w+)" => \w+', VAGRANTFILE))
-    assert demanded == given == {"CHECKOUT", "PAGE_PORT", "FORWARDED_PORT"}
+    assert demanded == given
+    assert given == {"CHECKOUT", *(f"{page}_{side}" for page in PAGES for side in ("PORT", "FORWARDED"))}
 
 
 def test_a_port_of_the_guest_is_written_once() -> None:
-    ports = re.findall(r"^(?:PAGE|FORWARDED)_PORT = (\d+)$", VAGRANTFILE, re.MULTILINE)
-    assert len(set(ports)) == 2, "two listeners of one machine: loopback and everywhere"
-    assert not re.search(rf"\b({'|'.join(ports)})\b", PROVISION)
-    assert VAGRANTFILE.count(ports[1]) == 1
+    ports = dict(re.findall(r"^(\w+_(?:PORT|FORWARDED)) = (\d+)$", VAGRANTFILE, re.MULTILINE))
+    assert len(ports) == len(set(ports.values())) == 2 * len(PAGES), "listeners of one machine: loopback, everywhere"
+    assert not re.search(rf"\b({'|'.join(ports.values())})\b", PROVISION)
+    for page in PAGES:
+        assert VAGRANTFILE.count(ports[f"{page}_FORWARDED"]) == 1
+        assert f'guest: {page}_FORWARDED, host: HOST_{page}_PORT, host_ip: "127.0.0.1"' in VAGRANTFILE
+
+
+def test_a_provisioning_may_meet_a_running_proxy_and_a_start_under_way() -> None:
+    """systemd refuses to start a socket whose service runs, and runs ExecStop only after a start that succeeded."""
+    assert "Requires=$1.socket\n" in PROVISION
+    assert re.search(r"^ExecStopPost=.* lab down$", PROVISION, re.MULTILINE)
+    assert "KillMode" not in PROVISION, "what an interrupted start had begun ends with the unit's cgroup"
 
 
 def test_every_variable_of_the_readme_is_read_and_has_that_default() -> None:
@@ -40,6 +51,7 @@ def test_every_variable_of_the_readme_is_read_and_has_that_default() -> None:
     for default in read.values():
         assert default in README
     assert f"http://127.0.0.1:{read['TIDEGATE_VAGRANT_PORT']}/productpage" in README
+    assert re.search(rf"http://127.0.0.1:{read['TIDEGATE_VAGRANT_DASHBOARD_PORT']}/\s", README)
 
 
 def test_files_that_are_named_exist() -> None:
