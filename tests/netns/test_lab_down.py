@@ -131,6 +131,8 @@ def test_a_manifest_that_is_refused_leaves_a_running_lab_alone(lab: Lab, tmp_pat
 def test_up_again_applies_to_the_running_lab(lab: Lab) -> None:
     lab.up(nodes=1, mesh=False)
     pid = (lab.run_dir / "labd.pid").read_text()
+    told = lab.tidegate("status", check=False)
+    assert (told.returncode, "was it started with --mesh off?" in told.stderr) == (3, True), told.stderr
     lab.up(nodes=1, mesh=False)
     assert (lab.run_dir / "labd.pid").read_text() == pid
     other = lab.tidegate("lab", "up", "--nodes", "2", "--mesh", "off", check=False)

@@ -41,6 +41,8 @@ def agent_sockets(run_dir: Path | None = None) -> list[Path]:
         ):  # glob() would find nothing and not say why
             raise Fatal(f"lab {directory.name}", "belongs to root", "run as root")
         candidates = sorted(directory.glob("nodes/*/agent.sock"))
+        if not candidates and lab is not None and directory.is_dir():
+            raise Unreachable(f"lab {lab}", "has no agent", "was it started with --mesh off? see `tidegate lab pods`")
         if not candidates and lab is None:
             candidates = [DEFAULT_RUN_DIR / "agent.sock"]
     try:

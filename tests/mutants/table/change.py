@@ -15,6 +15,7 @@ ENVOY_BACK = f"{RESTART}::test_killed_envoy_is_back_within_two_seconds"
 CYCLE = "agent/tidegate/dataplane/cycle.py"
 SUPERVISOR = "agent/tidegate/envoy/supervisor.py"
 SESSION = "agent/tidegate/xds/session.py"
+TIER_CHANGE = "tests/unit/dataplane/test_cycle.py::test_a_port_that_changes_its_tier_is_served_at_each_moment"
 
 _CHANGE = Group(
     "a YAML change is in force within 1 s, with zero failed requests under a steady 200 rps",
@@ -93,6 +94,35 @@ _CHANGE = Group(
             ),
         ),
         Mutant(
+            "envoy-forgets-before-the-kernel",
+            "a port that is no longer HTTP is still led to Envoy when Envoy has forgotten it",
+            CYCLE,
+            "        kernel.apply_destinations(self._tables, snapshot, (Tier.DIRECT, Tier.FASTPATH))\n",
+            "",
+            (f"{TIER_CHANGE}[http-tcp-2]",),
+        ),
+        Mutant(
+            "fast-path-forgets-before-the-kernel",
+            "a port that becomes HTTP is reset until Envoy has answered",
+            CYCLE,
+            "    return tuple(s for s in before if ",
+            "    return tuple(s for s in () if ",
+            (
+                f"{TIER_CHANGE}[tcp-http-2]",
+                f"{UNDER_LOAD}::test_a_port_that_becomes_http_and_tcp_again_loses_no_connection",
+            ),
+        ),
+        Mutant(
+            "addresses-in-filter-chains",
+            "pods of a headless service that come and go end the connections to the others",
+            "agent/tidegate/compile/listeners.py",
+            '        "name": claim.name,\n        "filters"',
+            '        "name": claim.name,\n'
+            '        "metadata": {"filter_metadata": {"at": {str(a): "" for a in claim.addresses}}},\n'
+            '        "filters"',
+            (f"{UNDER_LOAD}::test_pods_that_come_and_go_leave_connections_to_others_behind_a_headless_name_alone",),
+        ),
+        Mutant(
             "old-destinations-stay",
             "a Service that is gone is captured for ever",
             "agent/tidegate/dataplane/kernel.py",
@@ -169,6 +199,14 @@ _BROKEN = Group(
 _AGENT = Group(
     "kill -9 of the agent: comes back, adopts, pods work again within 3 s without re-creation; reported in status",
     (
+        Mutant(
+            "two-agents-share-pins",
+            "an agent takes over the pins of one that runs",
+            "agent/tidegate/bpf/pins.py",
+            "        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)\n",
+            "        pass\n",
+            ("tests/bpf/test_adopt.py::test_one_process_at_a_time_owns_the_pins",),
+        ),
         Mutant(
             "agent-not-restarted",
             "nobody starts a killed agent again",

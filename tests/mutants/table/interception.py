@@ -268,6 +268,14 @@ _OTHERS = Group(
             ("tests/netns/test_routing.py::test_the_pod_that_a_client_chose_behind_a_headless_name_answers",),
         ),
         Mutant(
+            "routed-to-headless-as-dialled",
+            "a request that is routed to a headless service goes to the address that was dialled, which is another's",
+            "agent/tidegate/compile/routes.py",
+            "    return target.headless and not subset and (target.id, number) != (dialled.id, port.port)\n",
+            "    return False\n",
+            ("tests/netns/test_routing.py::test_a_route_from_one_service_to_a_headless_one_reaches_its_pods",),
+        ),
+        Mutant(
             "headless-tcp-captured",
             "TCP to a pod of a headless service takes the way through the fast path",
             "agent/tidegate/compile/destinations.py",

@@ -39,6 +39,17 @@ _TOLD = Group(
             (f"{EXPLAINED}::test_http_names_file_line_and_the_endpoints_that_answer",),
         ),
         Mutant(
+            "explain-promises-nobody",
+            "explain allows TCP to a service without endpoints",
+            "agent/tidegate/compile/explain.py",
+            'verdict="allow" if endpoints else "unavailable",\n            reason="a TCP',
+            'verdict="allow",\n            reason="a TCP',
+            (
+                "tests/unit/compile/test_explain.py::test_a_service_without_endpoints_is_unavailable",
+                f"{EXPLAINED}::test_a_service_without_endpoints_is_unavailable_and_so_it_is_on_the_wire",
+            ),
+        ),
+        Mutant(
             "explain-exit-code",
             "explain ends with 0 for a connection that would be refused",
             "agent/tidegate/cli/explain.py",
