@@ -16,7 +16,7 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry
 
 from tidegate import __version__
-from tidegate.bpf.capabilities import keep_needed_only
+from tidegate.bpf.capabilities import keep_needed_only, require_needed
 from tidegate.bpf.cgroup import cgroup2_mount, cgroup_home, own_cgroup
 from tidegate.bpf.datapath import Datapath
 from tidegate.bpf.netns import in_netns
@@ -40,7 +40,7 @@ from tidegate.observe.admin import Admin
 from tidegate.observe.dashboard.assets import assets
 from tidegate.observe.dashboard.sampling import Dashboard
 from tidegate.observe.flows import Workloads, follow_flows
-from tidegate.observe.life import begin, end, require_private
+from tidegate.observe.life import Life, living, require_private
 from tidegate.observe.metrics import AgentCollector, TcpMetrics, exposition
 from tidegate.observe.pairs import Pairs
 from tidegate.observe.views import Views
@@ -58,17 +58,21 @@ async def serve(settings: Settings) -> None:
     logging.getLogger("tidegate.access").setLevel("INFO" if settings.access_log else "WARNING")
     if os.geteuid() != 0:
         raise Fatal("tidegate agent", "needs root: what it reads and writes belongs to root", "run it as root")
+    require_needed()
+    require(probe())
+    settings.run_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    require_private(settings.run_dir)
     # With the capabilities given up below, not even root may make a group beside those of the hierarchy's root (0555).
     own = own_cgroup()
     envoy_cgroup = cgroup_home(own, cgroup2_mount(), settings.node) / "envoy"
     keep_needed_only()
-    require(probe())
-    settings.run_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    require_private(settings.run_dir)
-    life = begin(settings.run_dir)
-    claimed = claim(settings.bpffs)
-    log.info("tidegate %s on %s, start %d, the one before %s", __version__, settings.node, life.starts, life.previous)
+    with living(settings.run_dir) as life:
+        log.info("tidegate %s on %s, start %d, before: %s", __version__, settings.node, life.starts, life.previous)
+        await _run(settings, life, own, envoy_cgroup)
 
+
+async def _run(settings: Settings, life: Life, own: Path, envoy_cgroup: Path) -> None:
+    claimed = claim(settings.bpffs)
     # Devices
     envoy_cgroup.mkdir(exist_ok=True)
     datapath = Datapath.open(
@@ -197,4 +201,3 @@ async def serve(settings: Settings) -> None:
         await ads.stop()
         datapath.close()
         os.close(claimed)
-        end(settings.run_dir)

@@ -122,7 +122,7 @@ async def test_an_envoy_with_other_settings_is_replaced_not_adopted(
         status = node.envoy.status()
         assert status.pid != pid
         assert not status.adopted
-        assert not alive(pid)
+        await until(lambda: not alive(pid), "the old one has ended")
         assert node.xds.status().node == "renamed"
     finally:
         await node.stop()

@@ -96,7 +96,12 @@ def test_little_is_held_and_everything_works(lab: Lab) -> None:
 def harmless_agent(directory: Path) -> list[str | Path]:
     """An agent that cannot attach anything should the guard under test let it through: its pods' cgroup is none."""
     places = ["--run-dir", directory / "run", "--cgroup", directory, "--bpffs", "/sys/fs/bpf/tidegate/least-no-agent"]
-    return [TIDEGATE, "agent", "--config", f"file:{directory}", *places]
+    return [TIDEGATE, "agent", "--node", "least-no-agent", "--config", f"file:{directory}", *places]
+
+
+def made_a_group() -> bool:
+    """Who starts in the root cgroup makes one for Envoy, and may not remove it."""
+    return (cgroup2_mount() / "tidegate-least-no-agent").exists()
 
 
 @pytest.mark.parametrize(
@@ -110,6 +115,7 @@ def test_a_missing_capability_is_named(tmp_path: Path, capability: str, purpose:
     assert done.returncode == 4
     assert f"CAP_{capability.upper()}" in done.stderr
     assert purpose in done.stderr
+    assert not made_a_group()
 
 
 def test_a_run_directory_of_everybody_is_refused(tmp_path: Path) -> None:
@@ -118,6 +124,7 @@ def test_a_run_directory_of_everybody_is_refused(tmp_path: Path) -> None:
     done = subprocess.run(harmless_agent(tmp_path), capture_output=True, text=True, timeout=30, check=False)
     assert done.returncode == 1
     assert "others may write into it" in done.stderr
+    assert not made_a_group()
 
 
 START_IN_ROOT = 'ip link set lo up && echo 0 > "$0/cgroup.procs" && exec "$@"'

@@ -45,15 +45,19 @@ def missing(mask: int) -> list[Capability]:
     return [c for c in NEEDED if not mask >> c.number & 1]
 
 
-def keep_needed_only() -> None:
-    """Give up every other capability for good, set no_new_privs, clear dumpable.
-
-    Raises Fatal naming a capability that is missing, or if threads run already.
-    """
+def require_needed() -> None:
+    """Raise Fatal that names a capability which is missing, and what it is needed for."""
     for capability in missing(permitted()):
         raise Fatal(
             capability.name, f"is missing; it is needed to {capability.why}", "add it to the unit or the container"
         )
+
+
+def keep_needed_only() -> None:
+    """Give up every other capability for good, set no_new_privs, clear dumpable.
+
+    Raises Fatal if threads run already.
+    """
     threads = len(os.listdir("/proc/self/task"))
     if threads != 1:
         raise Fatal("capabilities", f"{threads} threads run before they were given up", "report this as a defect")

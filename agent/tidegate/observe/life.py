@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ from tidegate.errors import Rejected
 
 @dataclass(frozen=True, slots=True)
 class Life:
-    """starts counts lives in this run directory; previous is none, stopped or killed."""
+    """starts counts lives in this run directory; previous is none, stopped, failed (an error of its own) or killed."""
 
     starts: int
     previous: str
@@ -30,27 +32,38 @@ def require_private(run_dir: Path) -> None:
         )
 
 
+@contextmanager
+def living(run_dir: Path) -> Iterator[Life]:
+    """One life: begin() now, end() when the block is left, by what it raised. Raises Rejected as begin() does."""
+    life = begin(run_dir)
+    try:
+        yield life
+    except BaseException:
+        end(run_dir, "failed")
+        raise
+    end(run_dir, "stopped")
+
+
 def begin(run_dir: Path) -> Life:
     """Record a start. Raises Rejected if another live agent owns the run directory."""
     path = run_dir / "agent.json"
-    before: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {"starts": 0, "pid": 0, "ended": None}
+    before: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {"starts": 0, "pid": 0, "ended": "none"}
     pid = int(before["pid"])
-    if before["ended"] is False and pid != os.getpid() and _is_agent(pid):
+    if not before["ended"] and pid != os.getpid() and _is_agent(pid):
         raise Rejected(
             f"run directory {run_dir}",
             f"belongs to the running agent with pid {pid}",
             "stop it or use another --run-dir",
         )
-    previous = {None: "none", True: "stopped", False: "killed"}[before["ended"]]
-    life = Life(int(before["starts"]) + 1, previous)
-    _write(path, {"starts": life.starts, "pid": os.getpid(), "ended": False})
+    life = Life(int(before["starts"]) + 1, before["ended"] or "killed")
+    _write(path, {"starts": life.starts, "pid": os.getpid(), "ended": ""})
     return life
 
 
-def end(run_dir: Path) -> None:
-    """Record that this life ended on purpose."""
+def end(run_dir: Path, how: str) -> None:
+    """Record how this life ended, a value of Life.previous: who is killed records nothing."""
     path = run_dir / "agent.json"
-    _write(path, {**json.loads(path.read_text()), "ended": True})
+    _write(path, {**json.loads(path.read_text()), "ended": how})
 
 
 def _is_agent(pid: int) -> bool:

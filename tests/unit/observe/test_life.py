@@ -2,20 +2,30 @@ from __future__ import annotations
 
 import json
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from tests.support.eventually import eventually
 
 from tidegate.errors import Rejected
-from tidegate.observe.life import Life, begin, end, require_private
+from tidegate.observe.life import Life, begin, end, living, require_private
 
 
 def test_first_stopped_and_killed_lives_are_told_apart(tmp_path: Path) -> None:
     assert begin(tmp_path) == Life(1, "none")
-    end(tmp_path)
+    end(tmp_path, "stopped")
     assert begin(tmp_path) == Life(2, "stopped")
     assert begin(tmp_path) == Life(3, "killed")
+
+
+def test_a_life_that_an_error_ends_has_failed(tmp_path: Path) -> None:
+    with living(tmp_path) as life:
+        assert life == Life(1, "none")
+    with suppress(Rejected), living(tmp_path) as life:
+        assert life == Life(2, "stopped")
+        raise Rejected("port 15000", "is taken", "choose another")
+    assert begin(tmp_path) == Life(3, "failed")
 
 
 @pytest.mark.parametrize(("argument", "owner"), [("tidegate", True), ("something-else", False)])
@@ -23,7 +33,7 @@ def test_a_live_agent_keeps_its_run_directory(tmp_path: Path, argument: str, own
     with subprocess.Popen(["/bin/cat", "-", f"/dev/null/{argument}"], stdin=subprocess.PIPE) as process:
         cmdline = Path(f"/proc/{process.pid}/cmdline")
         eventually(lambda: argument.encode() in cmdline.read_bytes(), "the kernel shows the new command line")
-        (tmp_path / "agent.json").write_text(json.dumps({"starts": 1, "pid": process.pid, "ended": False}))
+        (tmp_path / "agent.json").write_text(json.dumps({"starts": 1, "pid": process.pid, "ended": ""}))
         if owner:
             with pytest.raises(Rejected, match=f"running agent with pid {process.pid}"):
                 begin(tmp_path)

@@ -206,7 +206,8 @@ export function node({ status, envoy, fastpath, totals }) {
   const { agent, kernel } = status;
   const list = (title, ...pairs) => el("div", {}, el("h3", {}, title),
     el("dl", {}, pairs.map(([name, value]) => [el("dt", {}, name), el("dd", {}, value)])));
-  const before = { none: "none before", stopped: "the one before was stopped", killed: "the one before was killed" };
+  const before = { none: "none before", stopped: "the one before was stopped", killed: "the one before was killed",
+    failed: "the one before failed" };
   const ended = Object.entries(fastpath.closed).filter(([, n]) => n).map(([why, n]) => `${why} ${number(n)}`).join(", ");
   show(by("node-facts"),
     list("Agent", ["version", status.version], ["pid", agent.pid], ["up for", duration(agent.uptime_seconds)],
