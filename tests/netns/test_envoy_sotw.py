@@ -53,6 +53,8 @@ async def test_replacing_clusters_under_traffic_fails_no_request(
         version = "v2" if generation % 2 == 0 else "v1"
         await xds.publish(generation, website(pod.path, {version: upstreams[version]}, {version: 1}))
         assert await xds.wait_applied(generation, 5), xds.status()
+        # A request of our own takes as long as a dozen of the stream's: each generation meets some.
+        assert (await asyncio.to_thread(pod.ask))["body"]["version"] == version
     result = await stream.stop()
     assert result["failed"] == 0, result
     assert set(result["seen"]) == {"v1", "v2"}, result
