@@ -75,9 +75,9 @@ def test_the_page_comes_together_through_the_mesh(lab: Lab, route: Route) -> Non
 
 def test_75_25(lab: Lab, route: Route) -> None:
     with route(NETWORKING / "reviews-75-25.yaml"):
-        seen = versions(lab, 2000)
+        seen = versions(lab, 6000)
     assert set(seen) == {"v1", "v2"}
-    assert abs(seen["v2"] / 2000 - 0.25) <= 0.03
+    assert abs(seen["v2"] / 6000 - 0.25) <= 0.03
 
 
 def test_jason_sees_v2_and_the_header_travels_through_productpage(lab: Lab, route: Route) -> None:

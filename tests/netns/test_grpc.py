@@ -92,9 +92,9 @@ def test_calls_of_one_connection_are_split_by_weight(ask: Ask, route: Callable[[
         - { destination: { host: story, subset: v1 }, weight: 75 }
         - { destination: { host: story, subset: v2 }, weight: 25 }
 """)
-    got = ask("--count", "2000")
-    assert got["codes"] == {"OK": 2000}
-    assert abs(got["versions"]["v1"] / 2000 - 0.75) <= 0.03
+    got = ask("--count", "6000")
+    assert got["codes"] == {"OK": 6000}
+    assert abs(got["versions"]["v1"] / 6000 - 0.75) <= 0.03
 
 
 def test_metadata_and_method_are_matched(ask: Ask, route: Callable[[str], None]) -> None:

@@ -56,7 +56,7 @@ def test_without_a_rule_every_version_answers(web_lab: Lab) -> None:
 
 
 # Three points are three standard deviations at 2 000 requests; each further test of them would fail once in 500 runs
-# by luck, so the older versions of the API are asked for a wider band.
+# by luck, so the older versions of the API are asked for a wider band, and other tests of weights for 6 000 requests.
 @pytest.mark.parametrize(("api_version", "points"), [("v1alpha3", 5), ("v1beta1", 5), ("v1", 3)])
 def test_75_25_split_over_2000_requests(web_lab: Lab, route: Route, api_version: str, points: int) -> None:
     route(
