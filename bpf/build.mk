@@ -24,12 +24,12 @@ bpf-objects: $(BPF_OBJECTS)
 
 -include $(BPF_OBJECTS:.o=.d)
 
-BPF_HEADERS := $(wildcard bpf/include/*.h bpf/core/*.h) agent/tidegate/bpf/tgb.h
-$(BPF_OUT)/_bpf.c: agent/tidegate/bpf/ffi_build.py $(BPF_HEADERS) $(wildcard $(VENV)/.python)
+BPF_HEADERS := $(wildcard bpf/include/*.h bpf/core/*.h) agent/native/tgb.h
+$(BPF_OUT)/_bpf.c: agent/native/ffi_build.py $(BPF_HEADERS) $(wildcard $(VENV)/.python)
 	@mkdir -p $(@D)
-	$(PY) agent/tidegate/bpf/ffi_build.py $@
+	$(PY) agent/native/ffi_build.py $@
 
-$(BPF_OUT)/%.o: agent/tidegate/bpf/%.c $(BPF_HEADERS)
+$(BPF_OUT)/%.o: agent/native/%.c $(BPF_HEADERS)
 	@mkdir -p $(@D)
 	$(CC) -O2 -g -fPIC -std=gnu11 -Wall -Wextra -Werror -c $< -o $@
 

@@ -1,24 +1,28 @@
 # Suites. A suite that needs root or a kernel feature fails with the reason; nothing skips silently.
 PYTEST := $(PY) -m pytest
 RESULTS := $(BUILD)/results
-SUITES := unit bpf fastpath netns e2e
+SUITES := unit bpf relay envoy stories lab e2e
+# Where a suite lives, if not in tests/SUITE alone. The lab is a distribution of its own and brings its tests along.
+PATHS_unit := tests/unit lab/tests/unit
+PATHS_lab := lab/tests/stories
+paths = $(or $(PATHS_$(1)),tests/$(1))
 
 define suite
-test-$(1): setup ## run tests/$(1)
+test-$(1): setup ## run $(call paths,$(1))
 	@mkdir -p $(RESULTS)
-	$(PYTEST) tests/$(1) --junit-xml=$(RESULTS)/$(1).xml
+	$(PYTEST) $(call paths,$(1)) --junit-xml=$(RESULTS)/$(1).xml
 endef
 $(foreach s,$(SUITES),$(eval $(call suite,$(s))))
+
+test-netns: test-envoy test-stories test-lab ## every suite that makes network namespaces
 
 # Every suite runs even if one before it failed; the closing line counts all of them.
 test: setup ## every suite that this machine can run
 	@mkdir -p $(RESULTS); rm -f $(RESULTS)/*.xml; \
 	mountpoint -q /sys/fs/bpf || mount -t bpf bpf /sys/fs/bpf; \
 	$(PY) -m tests.support.footprint > $(RESULTS)/footprint.json; \
-	for suite in $(SUITES) after; do \
-	  echo "== tests/$$suite"; \
-	  TIDEGATE_FOOTPRINT=$(RESULTS)/footprint.json $(PYTEST) -q tests/$$suite --junit-xml=$(RESULTS)/$$suite.xml || true; \
-	done; \
+	export TIDEGATE_FOOTPRINT=$(RESULTS)/footprint.json; \
+	$(foreach s,$(SUITES) after,echo "== $(call paths,$(s))"; $(PYTEST) -q $(call paths,$(s)) --junit-xml=$(RESULTS)/$(s).xml || true;) \
 	$(PY) tests/support/closing_line.py $(RESULTS) $(SUITES) after
 
 # Breaks the product on purpose, one mutant at a time (tests/mutants), and sees its tests fail: no part of `make test`,
@@ -27,7 +31,7 @@ ONLY ?=
 test-mutants: setup ## each deliberate breakage turns its tests red (ONLY="name other-*"; half an hour)
 	$(PY) -m tests.mutants $(foreach name,$(ONLY),'$(name)')
 
-C_SOURCES := $(wildcard agent/fastpath/*.[ch] bpf/*.[ch] bpf/*/*.[ch] cni/*.[ch] tests/bench/*.[ch])
+C_SOURCES := $(wildcard agent/relay/*.[ch] bpf/*.[ch] bpf/*/*.[ch] cni/*.[ch] tests/bench/*.[ch])
 lint: setup ## ruff, mypy --strict, warnings of both C compilers are errors in build
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .

@@ -16,18 +16,15 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry
 
 from tidegate import __version__
-from tidegate.bpf.capabilities import keep_needed_only, require_needed
-from tidegate.bpf.cgroup import cgroup2_mount, cgroup_home, own_cgroup
 from tidegate.bpf.datapath import Datapath
-from tidegate.bpf.netns import in_netns
 from tidegate.bpf.pins import claim
 from tidegate.bpf.probe import probe, require
 from tidegate.config.files import FileSource
 from tidegate.config.last_good import LastGood
 from tidegate.config.merge import follow
 from tidegate.config.store import Store
+from tidegate.dataplane.cni_calls import Enrolment
 from tidegate.dataplane.cycle import Cycle
-from tidegate.dataplane.enrolment import Enrolment
 from tidegate.enroll.cni_server import CniServer
 from tidegate.enroll.keeper import Keeper
 from tidegate.enroll.node_cni import NodeCni
@@ -35,17 +32,20 @@ from tidegate.enroll.registry import Registry
 from tidegate.envoy.supervisor import EnvoySupervisor
 from tidegate.errors import Fatal
 from tidegate.fastpath import FastPath
-from tidegate.model.mesh import MeshConfig
+from tidegate.linux.capabilities import keep_needed_only, require_needed
+from tidegate.linux.cgroup import cgroup2_mount, cgroup_home, own_cgroup
+from tidegate.linux.netns import in_netns
+from tidegate.model.mesh import Mesh
 from tidegate.observe.admin import Admin
 from tidegate.observe.dashboard.assets import assets
 from tidegate.observe.dashboard.sampling import Dashboard
-from tidegate.observe.flows import Workloads, follow_flows
 from tidegate.observe.life import Life, living, require_private
-from tidegate.observe.metrics import AgentCollector, TcpMetrics, exposition
-from tidegate.observe.pairs import Pairs
 from tidegate.observe.views import Views
 from tidegate.runtime.latest import Latest
 from tidegate.settings import Settings, build_root, envoy_binary
+from tidegate.telemetry.flows import Workloads, follow_flows
+from tidegate.telemetry.metrics import AgentCollector, TcpMetrics, exposition
+from tidegate.telemetry.pairs import Pairs
 from tidegate.xds.server import AdsServer
 
 log = logging.getLogger(__name__)
@@ -90,7 +90,7 @@ async def _run(settings: Settings, life: Life, own: Path, envoy_cgroup: Path) ->
 
     # Facts in, data plane out
     sources = [FileSource(Path(source.removeprefix("file:"))) for source in settings.config]
-    config: Latest[MeshConfig | None] = Latest(None)
+    config: Latest[Mesh | None] = Latest(None)
     registry = Registry(settings.run_dir / "sandboxes")
     cycle = Cycle(
         node=settings.node,

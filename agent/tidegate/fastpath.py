@@ -20,7 +20,7 @@ from typing import Any, Final
 from tidegate._fastpath import ffi, lib
 from tidegate.errors import Rejected
 from tidegate.model.net import IPAddress, from_wire, to_wire
-from tidegate.model.snapshot import L4Service
+from tidegate.model.plan.relay import L4Service
 
 _ffi: Final[Any] = ffi
 _lib: Final[Any] = lib

@@ -104,7 +104,7 @@ class LabPods:
 
     def up(self) -> None:
         # Imported here: the rest of the benchmark also runs where the agent is not built.
-        from tidegate.lab.paths import LabPaths
+        from tidegate_lab.paths import LabPaths
 
         os.environ["TIDEGATE_LAB"] = LAB
         self.down()  # what a killed run left

@@ -9,12 +9,12 @@ from typing import Any
 
 from cffi import FFI
 from tests.bpf.pod import OBJECTS
-
-from tidegate.bpf.abi import REASONS, checked, lib
-from tidegate.bpf.abi import ffi as native
 from tidegate.bpf.ffi_build import declarations
+
 from tidegate.bpf.objects import BpfObject
 from tidegate.model.net import from_wire, to_wire
+from tidegate.native import REASONS, checked, lib
+from tidegate.native import ffi as native
 
 ROOT = Path(__file__).resolve().parents[2]
 HEADERS = ("bpf/include/tg_abi.h", "bpf/include/tg_reason.h", "bpf/core/core_io.h", "tests/bpf/case.h")

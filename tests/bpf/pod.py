@@ -20,14 +20,14 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, TypeVar
 
-from tidegate.bpf.abi import checked, lib
-from tidegate.bpf.cgroup import cgroup2_mount
 from tidegate.bpf.datapath import Datapath
-from tidegate.bpf.netns import netns_cookie
 from tidegate.bpf.records import FlowKey, PodRow
 from tidegate.dataplane.capture import IPV6_FREEBIND
+from tidegate.linux.cgroup import cgroup2_mount
+from tidegate.linux.netns import netns_cookie
 from tidegate.model.capture import CAPTURE4_ENVOY, CAPTURE4_FASTPATH, CAPTURE6_ENVOY, CAPTURE6_FASTPATH, CAPTURE6_PREFIX
-from tidegate.model.snapshot import Tier
+from tidegate.model.tier import Tier
+from tidegate.native import checked, lib
 
 T = TypeVar("T")
 

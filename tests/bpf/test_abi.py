@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 from tests.bpf.pod import OBJECTS
 
-from tidegate.bpf.abi import REASONS, ffi, lib
 from tidegate.model import capture
 from tidegate.model.net import to_wire
-from tidegate.model.snapshot import Tier
+from tidegate.model.tier import Tier
+from tidegate.native import REASONS, ffi, lib
 
 INCLUDE = Path(__file__).resolve().parents[2] / "bpf" / "include"
 ABI_STRUCTS = ["tg_addr", "tg_pod_key", "tg_pod", "tg_dest_key", "tg_dest", "tg_flow_key", "tg_flow", "tg_sock"]

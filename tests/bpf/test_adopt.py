@@ -17,13 +17,13 @@ import pytest
 from tests.bpf.pod import OBJECTS, Pod, Tree
 from tests.support.eventually import eventually
 
-from tidegate.bpf.abi import ffi, lib
 from tidegate.bpf.attach import Attached, link_target
-from tidegate.bpf.cgroup import cgroup_id
 from tidegate.bpf.datapath import Datapath
 from tidegate.bpf.pins import claim, names
 from tidegate.errors import Rejected
-from tidegate.model.snapshot import Tier
+from tidegate.linux.cgroup import cgroup_id
+from tidegate.model.tier import Tier
+from tidegate.native import ffi, lib
 
 ROOT = Path(__file__).resolve().parents[2]
 VIP, PORT = "10.96.0.10", 9080
@@ -34,7 +34,7 @@ import sys, os, signal
 from ipaddress import ip_address
 from pathlib import Path
 from tests.bpf.pod import OBJECTS, Tree
-from tidegate.model.snapshot import Tier
+from tidegate.model.tier import Tier
 tree = Tree(sys.argv[1])
 datapath = tree.open_datapath(OBJECTS)
 assert not datapath.adopted

@@ -13,10 +13,10 @@ import pytest
 from tests.bpf.pod import Dialled, Pod, ip
 from tests.support.eventually import eventually
 
-from tidegate.bpf.abi import lib
 from tidegate.bpf.datapath import Datapath
 from tidegate.bpf.records import FlowGroup
-from tidegate.model.snapshot import Tier
+from tidegate.model.tier import Tier
+from tidegate.native import lib
 
 VIP4, VIP6, PORT = "10.96.0.10", "fd00:96::10", 9080
 V6 = socket.AF_INET6

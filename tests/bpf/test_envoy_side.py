@@ -11,7 +11,7 @@ from cffi import FFI
 from tests.bpf.pod import Pod
 
 from tidegate.bpf.datapath import Datapath
-from tidegate.model.snapshot import Tier
+from tidegate.model.tier import Tier
 
 VIP4, VIP6, PORT = "10.96.0.10", "fd00:96::10", 9080
 SO_ORIGINAL_DST = 80

@@ -9,7 +9,7 @@ import pytest
 from tests.bpf.pod import Pod
 
 from tidegate.bpf.datapath import Datapath
-from tidegate.model.snapshot import Tier
+from tidegate.model.tier import Tier
 
 VIP, PORT = "10.96.0.10", 9080
 

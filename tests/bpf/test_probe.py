@@ -9,12 +9,12 @@ from pathlib import Path
 from tests.bpf.pod import OBJECTS, Tree
 from tests.bpf.test_objects import compile_object
 
-from tidegate.bpf.abi import lib
-from tidegate.bpf.cgroup import cgroup2_mount, cgroup_id, own_cgroup
 from tidegate.bpf.datapath import Datapath
-from tidegate.bpf.netns import current_cookie, in_netns, netns_cookie
 from tidegate.bpf.objects import BpfObject
 from tidegate.bpf.probe import foreign_programs, probe
+from tidegate.linux.cgroup import cgroup2_mount, cgroup_id, own_cgroup
+from tidegate.linux.netns import current_cookie, in_netns, netns_cookie
+from tidegate.native import lib
 
 
 def test_everything_needed_is_there() -> None:

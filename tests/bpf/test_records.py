@@ -11,7 +11,7 @@ from tests.bpf.pod import SECONDS, Pod, connect
 from tests.support.eventually import eventually
 
 from tidegate.bpf.datapath import Datapath
-from tidegate.model.snapshot import Tier
+from tidegate.model.tier import Tier
 
 VIP, PORT = "10.96.0.10", 9080
 FIN_WAIT2 = 5

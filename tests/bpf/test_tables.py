@@ -6,10 +6,11 @@ from ipaddress import ip_address
 
 import pytest
 
-from tidegate.bpf.abi import lib
 from tidegate.bpf.datapath import Datapath
 from tidegate.bpf.records import PodRow
-from tidegate.model.snapshot import Destination, Tier
+from tidegate.model.plan.kernel import Destination
+from tidegate.model.tier import Tier
+from tidegate.native import lib
 
 ROWS = [
     PodRow(),

@@ -1,6 +1,6 @@
 # Fuzzers of what takes bytes from outside: `make fuzz`, or SECONDS=600 make fuzz, or FUZZERS=image make fuzz.
 # Each target is tests/fuzz/<name>.c. It is built twice: with libFuzzer (clang only), and as a program that replays the
-# corpus in the ordinary suites (tests/fastpath/test_fuzz_corpus.py).
+# corpus in the ordinary suites (tests/relay/test_fuzz_corpus.py).
 FUZZERS ?= cni_call cni_wire image relay
 FUZZ_ALL := cni_call cni_wire image relay
 FUZZ_OUT := $(BUILD)/fuzz
@@ -8,15 +8,15 @@ SECONDS ?= 30
 FUZZ_CLANG ?= clang
 FUZZ_CFLAGS := -std=gnu11 -O1 -g -D_GNU_SOURCE -pthread -Wall -Wextra -Werror -fno-omit-frame-pointer \
 	-fno-sanitize-recover=all
-FUZZ_HEADERS := $(wildcard tests/fuzz/*.h cni/*.h agent/fastpath/*.h bpf/include/*.h)
+FUZZ_HEADERS := $(wildcard tests/fuzz/*.h cni/*.h agent/relay/*.h bpf/include/*.h)
 
 FUZZ_CNI_WORLD := -Wl,--wrap=connect,--wrap=sendmsg,--wrap=recv,--wrap=poll,--wrap=nanosleep,--wrap=clock_gettime
 FUZZ_SOURCES_cni_call := tests/fuzz/cni_world.c cni/call.c cni/wire.c
 FUZZ_LIBS_cni_call := $(FUZZ_CNI_WORLD) -ljansson
 FUZZ_SOURCES_cni_wire := tests/fuzz/cni_world.c cni/wire.c
 FUZZ_LIBS_cni_wire := $(FUZZ_CNI_WORLD) -ljansson
-FUZZ_SOURCES_image := $(addprefix agent/fastpath/,image.c lb.c target.c)
-FUZZ_SOURCES_relay := $(sort $(wildcard agent/fastpath/*.c))
+FUZZ_SOURCES_image := $(addprefix agent/relay/,image.c lb.c target.c)
+FUZZ_SOURCES_relay := $(sort $(wildcard agent/relay/*.c))
 FUZZ_LIBS_relay := -Wl,--wrap=recv
 
 define fuzzer

@@ -1,11 +1,11 @@
 /* Images built, sealed, bound, looked up, picked from and replaced as a stream of bytes says, against a simple model:
  * a list of addresses searched from its beginning, and counts of connections kept apart from the engine's. */
-#include "../../agent/fastpath/image.h"
+#include "../../agent/relay/image.h"
 
 #include <errno.h>
 
-#include "../../agent/fastpath/addr.h"
-#include "../../agent/fastpath/lb.h"
+#include "../../agent/relay/addr.h"
+#include "../../agent/relay/lb.h"
 #include "fuzz.h"
 
 enum { IMAGES = 3, ADDRESSES = 512, CONNECTIONS = 64, SERVICES = 512, STEPS = 4096, PICKS = 4 };

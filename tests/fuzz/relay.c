@@ -7,7 +7,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "../../agent/fastpath/worker.h"
+#include "../../agent/relay/worker.h"
 #include "fuzz.h"
 
 struct peer {

@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.mutants.mutant import ROOT
-from tidegate.bpf.cgroup import cgroup2_mount
-from tidegate.lab import cgroups
+from tidegate.linux.cgroup import cgroup2_mount
+from tidegate_lab import cgroups
 
 BUILD_FAILED = 90
 

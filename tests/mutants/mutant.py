@@ -11,13 +11,13 @@ ROOT = Path(__file__).resolve().parents[2]
 TARGETS: dict[str, tuple[str, ...]] = {
     "bpf/": ("bpf-objects", "agent/tidegate/_bpf.abi3.so"),
     "bpf/include/": ("bpf-objects", "agent/tidegate/_bpf.abi3.so", "agent/tidegate/_fastpath.abi3.so"),
-    "agent/tidegate/bpf/tgb.c": ("agent/tidegate/_bpf.abi3.so",),
-    "agent/fastpath/": ("agent/tidegate/_fastpath.abi3.so",),
+    "agent/native/tgb.c": ("agent/tidegate/_bpf.abi3.so",),
+    "agent/relay/": ("agent/tidegate/_fastpath.abi3.so",),
     "cni/": ("build/cni/tidegate",),
 }
 # A test that runs a program which only it uses.
 TEST_TARGETS = {
-    "tests/fastpath/test_fuzz_corpus.py": tuple(
+    "tests/relay/test_fuzz_corpus.py": tuple(
         f"build/fuzz/replay/{name}" for name in ("cni_call", "cni_wire", "image", "relay")
     ),
 }

@@ -8,7 +8,7 @@ from textwrap import dedent
 from tidegate.config.documents import parse_text
 from tidegate.config.source import Loaded
 from tidegate.config.store import load_once
-from tidegate.model.mesh import MeshConfig
+from tidegate.model.mesh import Mesh
 from tidegate.model.names import WorkloadId
 from tidegate.model.workload import Capture, Sandbox
 
@@ -19,7 +19,7 @@ metadata: {name: default, labels: {istio-injection: enabled}}
 """
 
 
-def config_of(*texts: str, errors: bool = False) -> MeshConfig:
+def config_of(*texts: str, errors: bool = False) -> Mesh:
     """The configuration of these files. Fails on errors in them unless those are wanted."""
     files = tuple(parse_text(dedent(text), f"{number}.yaml") for number, text in enumerate(texts))
     config = load_once(Loaded(files))

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.eventually import eventually
-from tidegate.bpf.cgroup import cgroup2_mount
 from tidegate.bpf.pins import Pins
+from tidegate.linux.cgroup import cgroup2_mount
 
 IMAGE = "localhost/host:1"
 REPOSITORY = Path(__file__).resolve().parents[2]

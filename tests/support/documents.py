@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from textwrap import dedent
 
-from tidegate.lab.cluster import Cluster
-from tidegate.lab.manifest import Document, Source, parse
+from tidegate_lab.cluster import Cluster
+from tidegate_lab.manifest import Document, Source, parse
 
 
 def documents(text: str, path: str = "/m/app.yaml") -> list[Document]:

@@ -17,7 +17,7 @@ from typing import Any
 from tests.support.envoy_resources import CAPTURE, CAPTURE_PORT
 from tests.support.eventually import eventually
 from tidegate.envoy.supervisor import EnvoySupervisor
-from tidegate.model.snapshot import EnvoyResource
+from tidegate.model.plan.envoy import EnvoyResource
 from tidegate.xds.server import AdsServer
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tidegate.model.snapshot import CLUSTERS, ENDPOINTS, LISTENERS, ROUTES, EnvoyResource, Origin
+from tidegate.model.origin import Origin
+from tidegate.model.plan.envoy import CLUSTERS, ENDPOINTS, LISTENERS, ROUTES, EnvoyResource
 
 CAPTURE = "127.77.0.2"
 CAPTURE_PORT = 15001

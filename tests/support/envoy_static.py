@@ -10,7 +10,7 @@ from typing import Any
 
 from google.protobuf import json_format
 
-from tidegate.model.snapshot import CLUSTERS, ENDPOINTS, LISTENERS, ROUTES, EnvoyResource
+from tidegate.model.plan.envoy import CLUSTERS, ENDPOINTS, LISTENERS, ROUTES, EnvoyResource
 
 ENVOY = Path(__file__).parents[2] / ".venv" / "bin" / "envoy"
 Resources = Mapping[str, Mapping[str, EnvoyResource]]

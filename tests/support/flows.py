@@ -11,7 +11,7 @@ from cffi import FFI
 from tidegate._fastpath import ffi as abi
 
 from tidegate.model.net import to_wire
-from tidegate.model.snapshot import Tier
+from tidegate.model.tier import Tier
 
 _BPF_MAP_CREATE, _BPF_MAP_UPDATE = 0, 2
 _LRU_HASH = 9

@@ -13,7 +13,7 @@ from tidegate.config.documents import parse_text
 from tidegate.config.source import Loaded
 from tidegate.config.store import load_once
 from tidegate.model.http import HttpRequest
-from tidegate.model.mesh import MeshConfig
+from tidegate.model.mesh import Mesh
 
 DIRECTORY = Path(__file__).parents[1] / "vectors" / "http_match"
 HOST = "vectors.default.svc.cluster.local"
@@ -26,7 +26,7 @@ class Vector:
     name: str
     port: int
     source: Source
-    config: MeshConfig
+    config: Mesh
     cases: tuple[tuple[HttpRequest, str | None], ...]
 
 
@@ -49,7 +49,7 @@ def _request(fields: dict[str, Any]) -> HttpRequest:
     return HttpRequest(**{"authority": "vectors", **fields})
 
 
-def _config(routes: list[dict[str, Any]], port: int, path: Path) -> MeshConfig:
+def _config(routes: list[dict[str, Any]], port: int, path: Path) -> Mesh:
     """A service, and a VirtualService that answers with the name of the route."""
     http = [{**route, "directResponse": {"status": 200, "body": {"string": route["name"]}}} for route in routes]
     documents = [

@@ -8,7 +8,7 @@ from typing import Any
 from envoy.service.discovery.v3 import discovery_pb2
 from google.protobuf.message import Message
 
-from tidegate.model.snapshot import CLUSTERS, ENDPOINTS, LISTENERS, ROUTES, TYPE_URLS, EnvoyResource
+from tidegate.model.plan.envoy import CLUSTERS, ENDPOINTS, LISTENERS, ROUTES, TYPE_URLS, EnvoyResource
 from tidegate.xds.delta import DeltaStream
 from tidegate.xds.encode import KIND_OF_URL, Encoded, Encoder, Image
 from tidegate.xds.session import Session

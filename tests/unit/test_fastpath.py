@@ -9,7 +9,8 @@ import pytest
 from tidegate._fastpath import ffi, lib
 
 from tidegate.fastpath import CloseReason, FastPath
-from tidegate.model.snapshot import LoadBalancing, Tier
+from tidegate.model.plan.relay import LoadBalancing
+from tidegate.model.tier import Tier
 
 
 def enum(name: str, prefix: str) -> dict[str, int]:

@@ -10,9 +10,9 @@ import os
 from enum import Enum
 from pathlib import Path
 
-from tidegate.bpf.abi import checked, fatal, ffi, lib
 from tidegate.bpf.objects import REMEDY, Program, identity
 from tidegate.bpf.pins import drop_link
+from tidegate.native import checked, fatal, ffi, lib
 
 
 class Attached(Enum):

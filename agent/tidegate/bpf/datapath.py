@@ -12,15 +12,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
-from tidegate.bpf.abi import lib
 from tidegate.bpf.attach import Attached, attach
-from tidegate.bpf.cgroup import cgroup_id
 from tidegate.bpf.hooks import HOOKS, places
 from tidegate.bpf.lookup import Lookups
 from tidegate.bpf.objects import BpfObject, map_id, maps_fit
 from tidegate.bpf.pins import Pins, drop_link, names
 from tidegate.bpf.tables import Tables
 from tidegate.errors import Fatal
+from tidegate.linux.cgroup import cgroup_id
+from tidegate.native import lib
 
 
 class Datapath(Tables):

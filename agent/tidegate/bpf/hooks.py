@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
-from tidegate.bpf.abi import lib
+from tidegate.native import lib
 
 
 class Scope(Enum):

@@ -8,8 +8,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from tidegate.bpf.abi import checked, fatal, ffi, lib
 from tidegate.bpf.pins import Pins, names
+from tidegate.native import checked, fatal, ffi, lib
 
 REMEDY = "run `tidegate doctor` to see what this kernel lacks"
 

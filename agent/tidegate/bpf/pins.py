@@ -8,9 +8,9 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from tidegate.bpf.abi import checked, lib
-from tidegate.bpf.cgroup import MOUNTINFO, mounts
 from tidegate.errors import Fatal, Rejected
+from tidegate.linux.cgroup import MOUNTINFO, mounts
+from tidegate.native import checked, lib
 
 USUAL = Path("/sys/fs/bpf")  # the only place where the kernel provides an empty directory for it
 

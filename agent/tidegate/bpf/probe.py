@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from tidegate.bpf.abi import checked, ffi, lib
-from tidegate.bpf.capabilities import NEEDED, missing, permitted
-from tidegate.bpf.cgroup import cgroup2_mount
 from tidegate.bpf.hooks import HOOKS
-from tidegate.bpf.netns import SO_NETNS_COOKIE
 from tidegate.bpf.pins import USUAL, bpffs_mounted
 from tidegate.errors import Fatal
+from tidegate.linux.capabilities import NEEDED, missing, permitted
+from tidegate.linux.cgroup import cgroup2_mount
+from tidegate.linux.netns import SO_NETNS_COOKIE
+from tidegate.native import checked, ffi, lib
 
 MAX_PROGRAMS = 64  # BPF_CGROUP_MAX_PROGS of the kernel
 OURS = "tg_"

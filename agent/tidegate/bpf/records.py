@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from socket import htons, ntohs
 from typing import Any
 
-from tidegate.bpf.abi import address_of, ffi, lib, put_address
 from tidegate.model.net import IPAddress
-from tidegate.model.snapshot import Tier
+from tidegate.model.tier import Tier
+from tidegate.native import address_of, ffi, lib, put_address
 
 DestinationKey = tuple[IPAddress, int]
 
@@ -54,7 +54,7 @@ class FlowGroup:
 
     netns_cookie: int
     tier: Tier
-    service: int  # number of the service (Snapshot.services)
+    service: int  # number of the service (Plan.services)
 
 
 def pod_key(cookie: int) -> Any:

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from tidegate.bpf import records
-from tidegate.bpf.abi import REASONS, checked, ffi, lib
 from tidegate.bpf.records import DestinationKey, FlowGroup, FlowKey, FlowRow, PodRow
 from tidegate.model.net import IPAddress
-from tidegate.model.snapshot import Destination, Tier
+from tidegate.model.plan.kernel import Destination
+from tidegate.model.tier import Tier
+from tidegate.native import REASONS, checked, ffi, lib
 
 BATCH = 1024  # rows of one system call
 

@@ -12,9 +12,10 @@ from tidegate.cli.output import Format, OutputOption, structured, table
 from tidegate.compile.compiler import Inputs, compile_snapshot
 from tidegate.compile.registry import Registry
 from tidegate.errors import Rejected
-from tidegate.model.mesh import MeshConfig
+from tidegate.model.mesh import Mesh
 from tidegate.model.names import WorkloadId
-from tidegate.model.snapshot import CLUSTERS, ENDPOINTS, LISTENERS, ROUTES, SECRETS, Snapshot
+from tidegate.model.plan import Plan
+from tidegate.model.plan.envoy import CLUSTERS, ENDPOINTS, LISTENERS, ROUTES, SECRETS
 from tidegate.model.workload import Capture, Sandbox
 
 _KINDS = (LISTENERS, ROUTES, CLUSTERS, ENDPOINTS, SECRETS)
@@ -57,7 +58,7 @@ def compile_files(
     raise typer.Exit(1 if any(p.is_error for p in config.problems) else 0)
 
 
-def as_json(snapshot: Snapshot) -> dict[str, Any]:
+def as_json(snapshot: Plan) -> dict[str, Any]:
     """Envoy's resources in proto-JSON, and what the kernel and the fast path get as `l4`."""
     out: dict[str, Any] = {kind: [dict(r.body) for r in snapshot.envoy.get(kind, {}).values()] for kind in _KINDS}
     out["l4"] = {
@@ -83,7 +84,7 @@ def as_json(snapshot: Snapshot) -> dict[str, Any]:
     return out
 
 
-def _sandboxes(config: MeshConfig, only: str) -> tuple[Sandbox, ...]:
+def _sandboxes(config: Mesh, only: str) -> tuple[Sandbox, ...]:
     registry = Registry(config)
     chosen = [p for p in registry.pods if registry.enrolment(p)[0]]
     if only:
@@ -100,7 +101,7 @@ def _sandboxes(config: MeshConfig, only: str) -> tuple[Sandbox, ...]:
     )
 
 
-def _print_tables(snapshot: Snapshot) -> None:
+def _print_tables(snapshot: Plan) -> None:
     table(
         ("ADDRESS", "PORT", "TIER", "SERVICE"),
         [

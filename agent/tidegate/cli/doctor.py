@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from tidegate.bpf.cgroup import cgroup2_mount
 from tidegate.bpf.probe import foreign_programs, probe
 from tidegate.cli.output import Format, OutputOption, structured, table
+from tidegate.linux.cgroup import cgroup2_mount
 
 
 def register(app: typer.Typer) -> None:

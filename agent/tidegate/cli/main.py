@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import os
 import sys
+from importlib.metadata import entry_points
 
 import typer
 
 from tidegate import __version__
-from tidegate.cli import agent, cni, compile, doctor, explain, inspect, lab, status, validate  # noqa: A004
+from tidegate.cli import agent, cni, compile, doctor, explain, inspect, status, validate  # noqa: A004
 from tidegate.errors import Fatal, TidegateError, Unreachable
 
 app = typer.Typer(
@@ -22,8 +23,11 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for room in (agent, cni, validate, compile, status, inspect, explain, doctor, lab):
+for room in (agent, cni, validate, compile, status, inspect, explain, doctor):
     room.register(app)
+# Other distributions bring commands of their own: the lab, where it is installed.
+for plugged in entry_points(group="tidegate.commands"):
+    plugged.load()(app)
 
 
 @app.command()

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import sys
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from tidegate.cli.client import LAB_RUN_DIR, ask, ask_text
+from tidegate.cli.client import ask, ask_text
 from tidegate.cli.output import Format, OutputOption, structured, table
-from tidegate.lab import janitor
-from tidegate.lab.control import UNATTENDED
-from tidegate.lab.paths import LabPaths
 
 RunDirOption = Annotated[Path | None, typer.Option("--run-dir", help="ask the agent of this run directory only")]
 
@@ -25,9 +23,9 @@ def register(app: typer.Typer) -> None:
 def status(output: OutputOption = Format.TABLE, run_dir: RunDirOption = None) -> None:
     """Agent, Envoy, sources, generation of each applier, enrolment of each pod. Exit 1 when unhealthy."""
     answers = ask("status", run_dir=run_dir)
-    for lab in sorted({a.socket.parents[2].name for a in answers if a.socket.is_relative_to(LAB_RUN_DIR)}):
-        if janitor.labd_pid(LabPaths.of(lab)) is None:
-            print(f"tidegate: lab {lab}: {UNATTENDED}", file=sys.stderr)
+    for plugged in entry_points(group="tidegate.status_remarks"):
+        for remark in plugged.load()([answer.socket for answer in answers]):
+            print(f"tidegate: {remark}", file=sys.stderr)
     nodes = [answer.value for answer in answers]
     healthy = all(node["healthy"] for node in nodes)
     if not structured({"healthy": healthy, "nodes": nodes}, output):

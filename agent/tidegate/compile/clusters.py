@@ -8,7 +8,7 @@ from tidegate.compile.protojson import ADS, Json, duration, socket_address, type
 from tidegate.compile.registry import Endpoint, Registry
 from tidegate.compile.rules import DestinationPolicy, Rules
 from tidegate.model.kube import Service, ServicePort
-from tidegate.model.snapshot import EnvoyResource
+from tidegate.model.plan.envoy import EnvoyResource
 from tidegate.model.traffic import Balancing, ConnectionPool, Outlier, Subset, TrafficPolicy
 
 PASSTHROUGH = "PassthroughCluster"

@@ -16,19 +16,12 @@ from tidegate.compile.registry import Registry
 from tidegate.compile.routes import ClusterKey, RouteCompiler
 from tidegate.compile.rules import Rules, Source
 from tidegate.model.kube import Pod
-from tidegate.model.mesh import MeshConfig
-from tidegate.model.snapshot import (
-    CLUSTERS,
-    ENDPOINTS,
-    LISTENERS,
-    ROUTES,
-    SECRETS,
-    EnvoyResource,
-    Origin,
-    PodPlan,
-    Snapshot,
-    Tier,
-)
+from tidegate.model.mesh import Mesh
+from tidegate.model.origin import Origin
+from tidegate.model.plan import Plan
+from tidegate.model.plan.envoy import CLUSTERS, ENDPOINTS, LISTENERS, ROUTES, SECRETS, EnvoyResource
+from tidegate.model.plan.pods import PodPlan
+from tidegate.model.tier import Tier
 from tidegate.model.workload import Sandbox
 
 Resources = dict[str, dict[str, EnvoyResource]]
@@ -38,14 +31,14 @@ Resources = dict[str, dict[str, EnvoyResource]]
 class Inputs:
     """Everything that a snapshot depends on."""
 
-    config: MeshConfig
+    config: Mesh
     sandboxes: tuple[Sandbox, ...] = ()  # of this node
     node: str = ""
     generation: int = 0
     access_log: str = ""  # file for Envoy's access log; empty = none
 
 
-def compile_snapshot(inputs: Inputs) -> Snapshot:
+def compile_snapshot(inputs: Inputs) -> Plan:
     """The snapshot of these inputs; their order does not matter."""
     sandboxes = sorted(inputs.sandboxes, key=lambda s: (s.id, s.container_id))
     registry = Registry(inputs.config, sandboxes)
@@ -54,7 +47,7 @@ def compile_snapshot(inputs: Inputs) -> Snapshot:
     http = [c for c in found.claims if c.tier is Tier.ENVOY]
     plans = tuple(_plan(registry, s, bool(http)) for s in sandboxes)
     envoy = _envoy(inputs, registry, rules, http, [s for s, p in zip(sandboxes, plans, strict=True) if p.needs_envoy])
-    return Snapshot(
+    return Plan(
         generation=inputs.generation,
         pods=plans,
         destinations=found.rows,

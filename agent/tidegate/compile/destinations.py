@@ -13,7 +13,9 @@ from tidegate.compile.registry import Registry, service_numbers
 from tidegate.compile.rules import Rules
 from tidegate.model.kube import Service, ServicePort
 from tidegate.model.net import IPAddress
-from tidegate.model.snapshot import Destination, L4Endpoint, L4Service, LoadBalancing, Tier
+from tidegate.model.plan.kernel import Destination
+from tidegate.model.plan.relay import L4Endpoint, L4Service, LoadBalancing
+from tidegate.model.tier import Tier
 from tidegate.model.traffic import Balancing
 
 _BALANCING = {

@@ -19,11 +19,12 @@ from tidegate.model.capture import CAPTURE4_PREFIX, CAPTURE6_PREFIX
 from tidegate.model.hosts import is_address
 from tidegate.model.http import HttpRequest
 from tidegate.model.kube import Service, ServicePort
-from tidegate.model.mesh import MeshConfig
+from tidegate.model.mesh import Mesh
 from tidegate.model.names import CLUSTER_DOMAIN, ServiceName, WorkloadId
 from tidegate.model.net import IPAddress, host_port, parse_ip
+from tidegate.model.origin import Origin
 from tidegate.model.routing import HttpRoute, Mirror, RouteTarget, VirtualService, WeightedTarget
-from tidegate.model.snapshot import Origin, Tier
+from tidegate.model.tier import Tier
 
 __all__ = ["Explanation", "HttpRequest", "explain", "render"]
 
@@ -74,14 +75,14 @@ class Explanation:
 
 
 def explain(
-    config: MeshConfig, source: WorkloadId, host: str, port: int | None, request: HttpRequest | None = None
+    config: Mesh, source: WorkloadId, host: str, port: int | None, request: HttpRequest | None = None
 ) -> Explanation:
     """What the node does with a connection of the pod `source` to host (a name as in the pod, or an address)."""
     return _Explainer(config, source).explain(host.rstrip(".").lower(), port, request or HttpRequest())
 
 
 class _Explainer:
-    def __init__(self, config: MeshConfig, source: WorkloadId) -> None:
+    def __init__(self, config: Mesh, source: WorkloadId) -> None:
         self._registry = Registry(config)
         self._rules = Rules(config)
         self._found: Destinations = find_destinations(self._registry, self._rules)

@@ -14,7 +14,8 @@ from tidegate.compile.http_action import CORS_FILTER, FAULT_FILTER
 from tidegate.compile.protojson import ADS, Json, named, typed
 from tidegate.model.capture import CAPTURE4_ENVOY, CAPTURE6_ENVOY
 from tidegate.model.net import IPAddress
-from tidegate.model.snapshot import EnvoyResource, Origin
+from tidegate.model.origin import Origin
+from tidegate.model.plan.envoy import EnvoyResource
 from tidegate.model.workload import Sandbox
 
 _HCM = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"

@@ -1,4 +1,4 @@
-"""Indexes over a MeshConfig: services by name and address, endpoints by selector, numbers for the kernel's tables.
+"""Indexes over a Mesh: services by name and address, endpoints by selector, numbers for the kernel's tables.
 
 Built once per compilation; pure, and independent of the order in which the config lists things.
 """
@@ -12,7 +12,7 @@ from hashlib import blake2s
 
 from tidegate.compile.enrolment import enrolment
 from tidegate.model.kube import Namespace, Pod, Service, ServicePort
-from tidegate.model.mesh import MeshConfig
+from tidegate.model.mesh import Mesh
 from tidegate.model.names import WorkloadId
 from tidegate.model.net import IPAddress
 from tidegate.model.workload import Sandbox
@@ -30,7 +30,7 @@ class Endpoint:
 class Registry:
     """Lookups over one config. sandboxes lend their addresses to pods whose status does not say any yet."""
 
-    def __init__(self, config: MeshConfig, sandboxes: Iterable[Sandbox] = ()) -> None:
+    def __init__(self, config: Mesh, sandboxes: Iterable[Sandbox] = ()) -> None:
         local = {s.id: s.ips for s in sandboxes}
         self.services: Mapping[str, Service] = {
             s.id.fqdn: s for s in sorted(config.services, key=lambda s: (s.age, s.id))

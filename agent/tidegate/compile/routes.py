@@ -18,8 +18,8 @@ from tidegate.compile.rules import Candidate, Rules, Source, candidates, looks_a
 from tidegate.model.hosts import host_matches
 from tidegate.model.kube import Service, ServicePort
 from tidegate.model.names import ServiceName
+from tidegate.model.plan.envoy import EnvoyResource
 from tidegate.model.routing import RouteTarget, VirtualService
-from tidegate.model.snapshot import EnvoyResource
 from tidegate.model.traffic import ConsistentHash
 
 _DEFAULT_BODY_LIMIT = 4096

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from tidegate.model.hosts import host_matches, specificity
-from tidegate.model.mesh import MeshConfig
+from tidegate.model.mesh import Mesh
 from tidegate.model.names import ServiceName
+from tidegate.model.origin import Origin
 from tidegate.model.routing import MESH, HttpMatch, HttpRoute, Match, VirtualService
-from tidegate.model.snapshot import Origin
 from tidegate.model.traffic import DestinationRule, Subset, TrafficPolicy
 
 ROOT_NAMESPACE = "istio-system"
@@ -57,7 +57,7 @@ NO_POLICY = DestinationPolicy()
 class Rules:
     """The rules of one config, indexed."""
 
-    def __init__(self, config: MeshConfig) -> None:
+    def __init__(self, config: Mesh) -> None:
         self._exact: dict[str, list[VirtualService]] = {}
         self._wild: list[tuple[str, VirtualService]] = []
         self.virtual_services = sorted(

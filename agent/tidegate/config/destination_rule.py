@@ -13,7 +13,7 @@ from tidegate.config.virtual_service import export_to
 from tidegate.config.yaml_tree import YamlMap
 from tidegate.model.hosts import resolve_host
 from tidegate.model.kube import Age
-from tidegate.model.snapshot import Origin
+from tidegate.model.origin import Origin
 from tidegate.model.traffic import (
     Balancing,
     ConnectionPool,

@@ -19,8 +19,8 @@ from tidegate.config.virtual_service import VirtualServiceDoc
 from tidegate.config.yaml_tree import Path, Tree, YamlList, YamlMap, read_trees
 from tidegate.model.kube import Age, Namespace, Pod, PodTemplate, Service
 from tidegate.model.mesh import Problem, Severity
+from tidegate.model.origin import Origin
 from tidegate.model.routing import VirtualService
-from tidegate.model.snapshot import Origin
 from tidegate.model.traffic import DestinationRule
 
 MeshObject = Namespace | Pod | PodTemplate | Service | VirtualService | DestinationRule

@@ -16,7 +16,7 @@ from tidegate.config.yaml_tree import YamlMap
 from tidegate.model.kube import Age, ContainerPort, Namespace, Pod, PodTemplate, Protocol, Service, ServicePort
 from tidegate.model.names import ServiceName, WorkloadId
 from tidegate.model.net import IPAddress, parse_ip
-from tidegate.model.snapshot import Origin
+from tidegate.model.origin import Origin
 
 PortNumber = Field(ge=1, le=65535)
 

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from tidegate.config.last_good import LastGood
 from tidegate.config.source import Loaded, Source, combine
 from tidegate.config.store import Store
-from tidegate.model.mesh import MeshConfig
+from tidegate.model.mesh import Mesh
 from tidegate.runtime.latest import Latest
 
 
-async def follow(sources: Sequence[Source], store: Store, out: Latest[MeshConfig | None], last_good: LastGood) -> None:
+async def follow(sources: Sequence[Source], store: Store, out: Latest[Mesh | None], last_good: LastGood) -> None:
     """Until cancelled: put every new state of the sources through the store into out.
 
     Nothing is published before each source delivered once, so that a slow one does not look like a deletion.

@@ -6,14 +6,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tidegate.model.hosts import host_matches
-from tidegate.model.mesh import MeshConfig, Problem, Severity
+from tidegate.model.mesh import Mesh, Problem, Severity
 from tidegate.model.names import CLUSTER_DOMAIN
 from tidegate.model.routing import MESH, RouteTarget, VirtualService
 
 _CLUSTER_SUFFIX = f".svc.{CLUSTER_DOMAIN}"
 
 
-def check_references(config: MeshConfig) -> Iterator[Problem]:
+def check_references(config: Mesh) -> Iterator[Problem]:
     """Findings about names in VirtualServices."""
     services = {s.id.fqdn: s for s in config.services}
     subsets: set[tuple[str, str]] = {(r.host, s.name) for r in config.destination_rules for s in r.subsets}
@@ -43,7 +43,7 @@ def check_references(config: MeshConfig) -> Iterator[Problem]:
     yield from _shared_hosts(config)
 
 
-def _shared_hosts(config: MeshConfig) -> Iterator[Problem]:
+def _shared_hosts(config: Mesh) -> Iterator[Problem]:
     owners: dict[str, VirtualService] = {}
     for vs in sorted(config.virtual_services, key=lambda v: (v.age, v.namespace, v.name)):
         if MESH not in vs.gateways:

@@ -11,15 +11,15 @@ from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Network
 
 from tidegate.model.kube import Namespace, Pod
-from tidegate.model.mesh import MeshConfig
+from tidegate.model.mesh import Mesh
 from tidegate.model.names import WorkloadId
-from tidegate.model.snapshot import Origin
+from tidegate.model.origin import Origin
 
 _SERVICES = IPv4Network("10.96.0.0/12")
 _PODS = IPv4Network("10.244.0.0/14")
 
 
-def with_stand_ins(config: MeshConfig) -> MeshConfig:
+def with_stand_ins(config: Mesh) -> Mesh:
     """The config with what is missing for a compilation; what is there stays as it is."""
     pods = {p.id: p for p in config.pods}
     for template in config.templates:

@@ -1,4 +1,4 @@
-"""Turns readings of the sources into one MeshConfig.
+"""Turns readings of the sources into one Mesh.
 
 Invariant: a config is complete and valid; a document with errors keeps its previous version in force and becomes a
 Problem. Fed and published by merge.follow.
@@ -14,7 +14,7 @@ from tidegate.config.documents import Document, Key, MeshObject, ParsedFile
 from tidegate.config.references import check_references
 from tidegate.config.source import Loaded
 from tidegate.model.kube import Namespace, Pod, PodTemplate, Service
-from tidegate.model.mesh import MeshConfig, Problem, Severity
+from tidegate.model.mesh import Mesh, Problem, Severity
 from tidegate.model.routing import VirtualService
 from tidegate.model.traffic import DestinationRule
 
@@ -26,14 +26,14 @@ class Store:
 
     def __init__(self) -> None:
         self._good: dict[Key, tuple[str, MeshObject]] = {}  # key -> file, value
-        self._config: MeshConfig | None = None
+        self._config: Mesh | None = None
 
     @property
     def problems(self) -> tuple[Problem, ...]:
         """Findings about what the sources say now."""
         return self._config.problems if self._config else ()
 
-    def merge(self, loaded: Loaded) -> MeshConfig:
+    def merge(self, loaded: Loaded) -> Mesh:
         """The config after this reading of all sources; the same object as before when nothing changed."""
         problems = list(loaded.problems)
         newest = _newest(loaded.files, problems)
@@ -58,15 +58,15 @@ class Store:
         return self._config
 
 
-def load_once(loaded: Loaded) -> MeshConfig:
+def load_once(loaded: Loaded) -> Mesh:
     """The config that a single reading gives, for commands that look once."""
     return Store().merge(loaded)
 
 
-def _assemble(objects: Iterable[MeshObject], revision: int, problems: Iterable[Problem]) -> MeshConfig:
-    """Sort objects into a MeshConfig; add what only shows when they are together."""
+def _assemble(objects: Iterable[MeshObject], revision: int, problems: Iterable[Problem]) -> Mesh:
+    """Sort objects into a Mesh; add what only shows when they are together."""
     ordered = sorted(objects, key=lambda o: (o.origin.namespace, o.origin.name))
-    config = MeshConfig(
+    config = Mesh(
         revision=revision,
         namespaces=_only(ordered, Namespace),
         pods=_only(ordered, Pod),

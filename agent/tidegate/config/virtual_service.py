@@ -26,8 +26,8 @@ from tidegate.config.schema import ApiModel, Duration, Report, listify
 from tidegate.config.yaml_tree import YamlMap
 from tidegate.model.hosts import is_address, resolve_host
 from tidegate.model.kube import Age
+from tidegate.model.origin import Origin
 from tidegate.model.routing import MESH, HttpRoute, Match, Mirror, VirtualService, WeightedTarget
-from tidegate.model.snapshot import Origin
 
 _HOST = re.compile(r"(\*|(\*?[a-z0-9_]([-a-z0-9_]*[a-z0-9_])?))(\.[a-z0-9_]([-a-z0-9_]*[a-z0-9_])?)*", re.IGNORECASE)
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Protocol, TypeVar
 
-from tidegate import netlink
+from tidegate.linux import netlink
 from tidegate.model.capture import CAPTURE4_ENVOY, CAPTURE6_ENVOY, CAPTURE6_PREFIX
 from tidegate.model.workload import Capture, Sandbox
 

@@ -18,10 +18,13 @@ from tidegate.compile.enrolment import enrolment
 from tidegate.dataplane import kernel
 from tidegate.dataplane.capture import InNetns, Relay, close_capture, open_capture
 from tidegate.errors import TidegateError
-from tidegate.model.mesh import MeshConfig
+from tidegate.model.mesh import Mesh
 from tidegate.model.names import WorkloadId
-from tidegate.model.snapshot import EnvoyResource, L4Service, Snapshot, Tier
+from tidegate.model.plan import Plan
+from tidegate.model.plan.envoy import EnvoyResource
+from tidegate.model.plan.relay import L4Service
 from tidegate.model.status import ApplierStatus, Failure, PodStatus, Status
+from tidegate.model.tier import Tier
 from tidegate.model.workload import Sandbox
 from tidegate.runtime.latest import Latest
 
@@ -49,7 +52,7 @@ class Cycle:
         self,
         *,
         node: str,
-        config: Latest[MeshConfig | None],
+        config: Latest[Mesh | None],
         tables: kernel.KernelTables,
         relay: FastPathApplier,
         envoy: EnvoyApplier,
@@ -67,7 +70,7 @@ class Cycle:
         self._open: dict[int, Sandbox] = {}  # by netns cookie, with capture listeners of ours
         self._wake = asyncio.Event()
         self._generation = 0
-        self.snapshot: Latest[Snapshot] = Latest(Snapshot(0))
+        self.snapshot: Latest[Plan] = Latest(Plan(0))
         self.status: Latest[Status] = Latest(Status())
 
     def set_sandboxes(self, sandboxes: Sequence[Sandbox]) -> None:
@@ -104,7 +107,7 @@ class Cycle:
             version, _ = await self._config.newer(version)
             self._wake.set()
 
-    async def _pass(self, config: MeshConfig) -> Status:
+    async def _pass(self, config: Mesh) -> Status:
         self._generation += 1
         generation = self._generation
         sandboxes = dict(self._sandboxes)
@@ -162,7 +165,7 @@ class Cycle:
 
     def _enrol(
         self,
-        snapshot: Snapshot,
+        snapshot: Plan,
         sandboxes: Sequence[Sandbox],
         known: Set[WorkloadId],
         failures: Mapping[int, str],
@@ -222,7 +225,7 @@ def _leaving(before: Sequence[L4Service], after: Sequence[L4Service]) -> tuple[L
     return tuple(s for s in before if s.number not in numbers and taken.isdisjoint(s.addresses))
 
 
-def _enrolled(config: MeshConfig, sandboxes: Mapping[int, Sandbox]) -> set[int]:
+def _enrolled(config: Mesh, sandboxes: Mapping[int, Sandbox]) -> set[int]:
     """Cookies of the sandboxes whose pods are in the mesh."""
     pods = {pod.id: pod for pod in config.pods}
     namespaces = {namespace.name: namespace for namespace in config.namespaces}

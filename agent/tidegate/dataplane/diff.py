@@ -11,7 +11,7 @@ V = TypeVar("V")
 
 
 @dataclass(frozen=True, slots=True)
-class Plan(Generic[K, V]):
+class Difference(Generic[K, V]):
     """What must be written and what must go so that have becomes want."""
 
     put: tuple[tuple[K, V], ...]
@@ -21,9 +21,9 @@ class Plan(Generic[K, V]):
         return bool(self.put or self.remove)
 
 
-def diff(have: Mapping[K, V], want: Mapping[K, V]) -> Plan[K, V]:
+def diff(have: Mapping[K, V], want: Mapping[K, V]) -> Difference[K, V]:
     """Rows to put (new or different) and keys to remove, each in the order of its mapping."""
-    return Plan(
+    return Difference(
         put=tuple((key, value) for key, value in want.items() if key not in have or have[key] != value),
         remove=tuple(key for key in have if key not in want),
     )

@@ -13,8 +13,9 @@ from typing import Protocol
 from tidegate.bpf.records import PodRow
 from tidegate.dataplane.diff import diff
 from tidegate.model.net import IPAddress
-from tidegate.model.snapshot import Snapshot, Tier
+from tidegate.model.plan import Plan
 from tidegate.model.status import Failure
+from tidegate.model.tier import Tier
 from tidegate.model.workload import Sandbox
 
 DestinationKey = tuple[IPAddress, int]
@@ -35,7 +36,7 @@ class KernelTables(Protocol):
     def lookups(self) -> set[int]: ...
 
 
-def apply_destinations(tables: KernelTables, snapshot: Snapshot, ready: Container[Tier]) -> list[Failure]:
+def apply_destinations(tables: KernelTables, snapshot: Plan, ready: Container[Tier]) -> list[Failure]:
     """Make tg_dests equal the snapshot, but for rows of tiers that are not ready for it yet.
 
     One refused row (table full) leaves the others applied.

@@ -7,11 +7,11 @@ import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from tidegate.bpf.netns import netns_cookie
 from tidegate.enroll.ledger import Ledger
 from tidegate.enroll.records import Records
 from tidegate.enroll.wire import CniRequest
 from tidegate.errors import Transient
+from tidegate.linux.netns import netns_cookie
 from tidegate.model.workload import Sandbox
 
 log = logging.getLogger(__name__)

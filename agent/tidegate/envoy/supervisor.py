@@ -21,9 +21,9 @@ from pathlib import Path
 
 from tidegate.envoy.admin import Admin
 from tidegate.envoy.bootstrap import bootstrap, write_private
-from tidegate.envoy.cgroup import Cgroup
-from tidegate.envoy.process import CONFINED, Process, read_identity
 from tidegate.errors import Fatal, Transient
+from tidegate.linux.cgroup_dir import Cgroup
+from tidegate.linux.process import CONFINED, Process, read_identity
 from tidegate.runtime.backoff import Backoff
 from tidegate.runtime.clock import Clock, SystemClock
 

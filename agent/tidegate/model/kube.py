@@ -8,7 +8,7 @@ from enum import Enum
 
 from tidegate.model.names import ServiceName, WorkloadId
 from tidegate.model.net import IPAddress
-from tidegate.model.snapshot import Origin
+from tidegate.model.origin import Origin
 
 # Sort key that stands for "older first": creationTimestamp ("~" when there is none, so those come last), file, line.
 Age = tuple[str, str, int]

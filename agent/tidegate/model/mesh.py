@@ -1,4 +1,4 @@
-"""MeshConfig: everything valid that the sources said, and what was wrong with the rest."""
+"""Mesh: everything valid that the sources said, and what was wrong with the rest."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True)
-class MeshConfig:
+class Mesh:
     """Complete and valid. Order carries no meaning: ages and names decide."""
 
     revision: int = 0  # what file REVISION of the source said; 0 = no such file

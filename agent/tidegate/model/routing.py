@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from tidegate.model.kube import NO_AGE, Age
-from tidegate.model.snapshot import Origin
+from tidegate.model.origin import Origin
 
 MILLION = 1_000_000
 MESH = "mesh"  # the gateway name that stands for every pod of the mesh

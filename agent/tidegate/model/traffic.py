@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from tidegate.model.kube import NO_AGE, Age
-from tidegate.model.snapshot import Origin
+from tidegate.model.origin import Origin
 
 
 class Balancing(Enum):

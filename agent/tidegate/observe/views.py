@@ -8,14 +8,14 @@ from dataclasses import asdict
 from typing import Any
 
 from tidegate import __version__
-from tidegate.bpf.capabilities import held, why
 from tidegate.bpf.datapath import Datapath
 from tidegate.compile.explain import explain
 from tidegate.dataplane.cycle import Cycle
 from tidegate.enroll.keeper import Kept
 from tidegate.envoy.supervisor import EnvoySupervisor
+from tidegate.linux.capabilities import held, why
 from tidegate.model.http import HttpRequest
-from tidegate.model.mesh import MeshConfig
+from tidegate.model.mesh import Mesh
 from tidegate.model.names import WorkloadId
 from tidegate.model.net import host_port, split_destination
 from tidegate.model.workload import Sandbox
@@ -34,7 +34,7 @@ class Views:
         life: Life,
         datapath: Datapath,
         cycle: Cycle,
-        config: Callable[[], MeshConfig | None],
+        config: Callable[[], Mesh | None],
         sandboxes: Callable[[], Mapping[int, Sandbox]],
         ads: AdsServer,
         envoy: EnvoySupervisor,

@@ -16,16 +16,8 @@ from google.protobuf.json_format import ParseDict, ParseError
 from google.protobuf.message import Message
 
 from tidegate.errors import Rejected
-from tidegate.model.snapshot import (
-    CLUSTERS,
-    ENDPOINTS,
-    LISTENERS,
-    ROUTES,
-    SECRETS,
-    TYPE_URLS,
-    EnvoyResource,
-    Origin,
-)
+from tidegate.model.origin import Origin
+from tidegate.model.plan.envoy import CLUSTERS, ENDPOINTS, LISTENERS, ROUTES, SECRETS, TYPE_URLS, EnvoyResource
 from tidegate.xds.prototypes import load_nested_types, message_class
 
 # The order in which one change goes out: what is pointed at before what points at it.

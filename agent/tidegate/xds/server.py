@@ -18,7 +18,7 @@ import grpc.aio
 from envoy.service.discovery.v3 import discovery_pb2
 
 from tidegate.errors import Fatal
-from tidegate.model.snapshot import EnvoyResource
+from tidegate.model.plan.envoy import EnvoyResource
 from tidegate.model.status import Failure
 from tidegate.runtime.clock import Clock, SystemClock
 from tidegate.xds.delta import DeltaStream

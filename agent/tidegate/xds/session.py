@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass, field
 
-from tidegate.model.snapshot import CLUSTERS, ENDPOINTS, LISTENERS, ROUTES
+from tidegate.model.plan.envoy import CLUSTERS, ENDPOINTS, LISTENERS, ROUTES
 from tidegate.xds.encode import KINDS, Encoded, Image, Rejection
 from tidegate.xds.watch import Push, Watch
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from envoy.service.discovery.v3 import discovery_pb2
 
-from tidegate.model.snapshot import CLUSTERS, LISTENERS, TYPE_URLS
+from tidegate.model.plan.envoy import CLUSTERS, LISTENERS, TYPE_URLS
 from tidegate.xds.delta import WILDCARD
 from tidegate.xds.encode import KIND_OF_URL, Rejection
 from tidegate.xds.session import Request, Session

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from tidegate.model.snapshot import LISTENERS
+from tidegate.model.plan.envoy import LISTENERS
 from tidegate.xds.encode import Image, Rejection
 from tidegate.xds.retries import Retries
 from tidegate.xds.session import Session

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 
-from tidegate.model.snapshot import CLUSTERS, ENDPOINTS, LISTENERS, ROUTES
+from tidegate.model.plan.envoy import CLUSTERS, ENDPOINTS, LISTENERS, ROUTES
 from tidegate.xds.encode import EMPTY_VERSION, Encoded, Rejection, empty
 
 # A client waits for every route and endpoint name that it asked for; nothing else may be made up for it.

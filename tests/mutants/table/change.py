@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from tests.mutants.mutant import Group, Mutant
 
-UNDER_LOAD = "tests/netns/test_change_under_load.py"
+UNDER_LOAD = "tests/stories/change/test_change_under_load.py"
 IN_FORCE = f"{UNDER_LOAD}::test_a_change_is_in_force_within_a_second_and_nothing_fails"
 REFUSED = f"{UNDER_LOAD}::test_broken_yaml_is_reported_with_its_line_and_changes_nothing"
 LAST_GOOD = f"{UNDER_LOAD}::test_a_document_that_breaks_under_a_running_agent_keeps_its_last_good_version"
-RESTART = "tests/netns/test_restart.py"
+RESTART = "tests/stories/change/test_restart.py"
 ADOPTS = f"{RESTART}::test_killed_agent_comes_back_and_adopts"
 UNNOTICED = f"{RESTART}::test_http_does_not_notice_a_killed_agent"
 ENVOY_BACK = f"{RESTART}::test_killed_envoy_is_back_within_two_seconds"
@@ -53,7 +53,7 @@ _CHANGE = Group(
             SESSION,
             "remove = self._unused_clusters() if kind == CLUSTERS else watch.surplus()",
             "remove = watch.surplus()",
-            ("tests/netns/test_envoy_serves.py::test_replacing_clusters_under_traffic_fails_no_request",),
+            ("tests/envoy/test_envoy_serves.py::test_replacing_clusters_under_traffic_fails_no_request",),
         ),
         Mutant(
             "routes-before-their-clusters",
@@ -62,7 +62,7 @@ _CHANGE = Group(
             "            if kind in (LISTENERS, ROUTES) and not self._upstreams_ready():\n",
             "            if False:\n",
             (
-                "tests/netns/test_envoy_serves.py::test_replacing_clusters_under_traffic_fails_no_request",
+                "tests/envoy/test_envoy_serves.py::test_replacing_clusters_under_traffic_fails_no_request",
                 "tests/unit/xds/test_order.py",
             ),
         ),
@@ -77,7 +77,7 @@ _CHANGE = Group(
         Mutant(
             "apply-does-not-wait-for-the-agents",
             "`lab apply` returns before the change is in force on every node",
-            "agent/tidegate/lab/lab.py",
+            "lab/tidegate_lab/lab.py",
             "        await self.agents.wait_applied(self._directory.revision, max(1.0, deadline - clock()))\n",
             "",
             (f"{UNDER_LOAD}::test_apply_returns_when_the_change_is_in_force",),
@@ -179,7 +179,7 @@ _BROKEN = Group(
         Mutant(
             "apply-does-not-validate",
             "`lab apply` puts a broken document into force",
-            "agent/tidegate/lab/daemon.py",
+            "lab/tidegate_lab/daemon.py",
             "            validate(files)\n",
             "",
             (REFUSED,),
@@ -210,7 +210,7 @@ _AGENT = Group(
         Mutant(
             "agent-not-restarted",
             "nobody starts a killed agent again",
-            "agent/tidegate/lab/agents.py",
+            "lab/tidegate_lab/agents.py",
             "            self.pid = None\n            if self._stopping:\n",
             "            self.pid = None\n            if True:\n",
             (ADOPTS,),
@@ -218,7 +218,7 @@ _AGENT = Group(
         Mutant(
             "agent-restarted-late",
             "a killed agent is started again only after five seconds",
-            "agent/tidegate/lab/agents.py",
+            "lab/tidegate_lab/agents.py",
             "backoff = Backoff(0.2, 5.0)",
             "backoff = Backoff(5.0, 5.0)",
             (ADOPTS,),
@@ -269,7 +269,7 @@ _AGENT = Group(
             "agent/tidegate/dataplane/capture.py",
             "        if not envoy4:\n",
             "        if True:\n",
-            ("tests/netns/test_restart.py::test_killed_agent_comes_back_and_adopts",),
+            ("tests/stories/change/test_restart.py::test_killed_agent_comes_back_and_adopts",),
         ),
         Mutant(
             "envoy-dies-with-the-agent",
@@ -284,7 +284,7 @@ _AGENT = Group(
             "an agent without a first configuration takes all pods out of the mesh",
             CYCLE,
             "                if config is None:\n                    continue\n",
-            "                if config is None:\n                    config = MeshConfig()\n",
+            "                if config is None:\n                    config = Mesh()\n",
             ("tests/unit/dataplane/test_cycle.py::test_nothing_is_touched_before_the_first_configuration",),
         ),
         Mutant(
@@ -355,7 +355,7 @@ _ENVOY = Group(
             "agent/tidegate/xds/server.py",
             "        if self._image is not None:\n            stream.publish(self._image)\n",
             "",
-            (ENVOY_BACK, "tests/netns/test_envoy_lives.py::test_a_killed_envoy_serves_again_within_two_seconds"),
+            (ENVOY_BACK, "tests/envoy/test_envoy_lives.py::test_a_killed_envoy_serves_again_within_two_seconds"),
         ),
     ),
 )
@@ -369,7 +369,7 @@ _NACK = Group(
             "agent/tidegate/xds/server.py",
             "        return broken + tuple(rejection for watch in watches for rejection in watch.withheld())\n",
             "        return broken\n",
-            ("tests/netns/test_envoy_refusals.py::test_the_guilty_one_is_named_and_its_last_good_content_serves",),
+            ("tests/envoy/test_envoy_refusals.py::test_the_guilty_one_is_named_and_its_last_good_content_serves",),
         ),
         Mutant(
             "nack-without-its-source",
@@ -378,7 +378,7 @@ _NACK = Group(
             'f"{n.by}: {n.detail}", tuple(str(o) for o in n.origins))',
             'f"{n.by}: {n.detail}", ())',
             (
-                "tests/netns/test_envoy_refusals.py::test_the_guilty_one_is_named_and_its_last_good_content_serves",
+                "tests/envoy/test_envoy_refusals.py::test_the_guilty_one_is_named_and_its_last_good_content_serves",
                 "tests/unit/xds/test_server.py::test_a_refusal_shows_with_its_origin",
             ),
         ),

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from tests.mutants.mutant import Group, Mutant
 
-ADDRESSES = "tests/netns/test_addresses.py"
+ADDRESSES = "tests/stories/capture/test_addresses.py"
 VIP = f"{ADDRESSES}::test_service_vip_is_relayed_and_nobody_notices"
 HAIRPIN = f"{ADDRESSES}::test_a_pod_reaches_itself_through_its_own_vip"
 STRAIGHT = f"{ADDRESSES}::test_headless_name_and_pod_address_go_straight"
 UNKNOWN = f"{ADDRESSES}::test_unknown_address_passes_untouched"
-HTTP = "tests/netns/test_routing.py::test_http_reaches_the_service_and_names_the_client"
-HEADLESS_HTTP = "tests/netns/test_routing.py::test_headless_http_name_is_routed_too"
+HTTP = "tests/stories/routing/test_routing.py::test_http_reaches_the_service_and_names_the_client"
+HEADLESS_HTTP = "tests/stories/routing/test_routing.py::test_headless_http_name_is_routed_too"
 
 _SERVICE_VIP = Group(
     "a Service VIP is captured over IPv4, IPv6 and v4-mapped sockets, also IPV6_V6ONLY",
@@ -50,10 +50,10 @@ _SERVICE_VIP = Group(
         Mutant(
             "v6-capture-leaves-from-nobodys-address",
             "captured IPv6 connections do not come from ::1, so ports in TIME_WAIT are not used again for a minute",
-            "agent/tidegate/netlink.py",
+            "agent/tidegate/linux/netlink.py",
             '_change_route(netlink, "replace", prefix, prefsrc="::1")\n',
             '_change_route(netlink, "replace", prefix)\n',
-            ("tests/netns/test_time_wait.py",),
+            ("tests/stories/capture/test_time_wait.py",),
         ),
         Mutant(
             "v6only-sent-to-v4-address",
@@ -167,7 +167,7 @@ _SERVER_SEES = Group(
         Mutant(
             "upstream-in-the-nodes-netns",
             "the fast path connects from the node instead of the client pod: the server sees the node's address",
-            "agent/fastpath/dial.c",
+            "agent/relay/dial.c",
             "int rc = fp_netns_enter(&w->visit, conn->sandbox->netns_fd);",
             "int rc = w ? 0 : -1;",
             (f"{VIP}[4]",),
@@ -175,13 +175,13 @@ _SERVER_SEES = Group(
         Mutant(
             "netns-left-behind",
             "after one pod's connection the worker stays in its netns and the next pod's connection starts there",
-            "agent/fastpath/netns.c",
+            "agent/relay/netns.c",
             "\tif (visit->here_fd == netns_fd)\n\t\treturn 0;",
             "\tif (visit->here_fd != FP_AT_HOME)\n\t\treturn 0;",
             (f"{VIP}[4]", HAIRPIN),
             more=(
                 (
-                    "agent/fastpath/netns.c",
+                    "agent/relay/netns.c",
                     "\tif (visit->here_fd != FP_AT_HOME)\n\t\tvisit->here_fd = setns",
                     "\tif (visit->here_fd == FP_ASTRAY)\n\t\tvisit->here_fd = setns",
                 ),
@@ -190,10 +190,10 @@ _SERVER_SEES = Group(
         Mutant(
             "source-bind-off",
             "a source address that the application bound is lost: the server sees the pod's first address",
-            "agent/fastpath/conn.c",
+            "agent/relay/conn.c",
             "\t\tconn->bind_to = flow.client;\n",
             "\t\t(void)flow;\n",
-            ("tests/fastpath/test_relay.py::test_the_applications_own_source_address_is_kept",),
+            ("tests/relay/test_relay.py::test_the_applications_own_source_address_is_kept",),
         ),
         Mutant(
             "forwarded-for-off",
@@ -236,7 +236,7 @@ _OTHERS = Group(
         Mutant(
             "hairpin4-broken",
             "a pod cannot reach itself through its own Service over IPv4",
-            "agent/fastpath/dial.c",
+            "agent/relay/dial.c",
             "\t\tif (!endpoint)\n",
             "\t\tif (!endpoint || (fp_addr_is_v4(&endpoint->addr) &&\n"
             "\t\t\t\t  fp_addr_equal(&endpoint->addr, &conn->event.client)))\n",
@@ -245,7 +245,7 @@ _OTHERS = Group(
         Mutant(
             "hairpin6-broken",
             "a pod cannot reach itself through its own Service over IPv6",
-            "agent/fastpath/dial.c",
+            "agent/relay/dial.c",
             "\t\tif (!endpoint)\n",
             "\t\tif (!endpoint || (!fp_addr_is_v4(&endpoint->addr) &&\n"
             "\t\t\t\t  fp_addr_equal(&endpoint->addr, &conn->event.client)))\n",
@@ -265,7 +265,7 @@ _OTHERS = Group(
             "agent/tidegate/compile/clusters.py",
             "    return passthrough or (service.headless and not subset and not chosen)\n",
             "    return passthrough\n",
-            ("tests/netns/test_routing.py::test_the_pod_that_a_client_chose_behind_a_headless_name_answers",),
+            ("tests/stories/routing/test_routing.py::test_the_pod_that_a_client_chose_behind_a_headless_name_answers",),
         ),
         Mutant(
             "routed-to-headless-as-dialled",
@@ -273,7 +273,9 @@ _OTHERS = Group(
             "agent/tidegate/compile/routes.py",
             "    return target.headless and not subset and (target.id, number) != (dialled.id, port.port)\n",
             "    return False\n",
-            ("tests/netns/test_routing.py::test_a_route_from_one_service_to_a_headless_one_reaches_its_pods",),
+            (
+                "tests/stories/routing/test_routing.py::test_a_route_from_one_service_to_a_headless_one_reaches_its_pods",
+            ),
         ),
         Mutant(
             "headless-tcp-captured",
@@ -429,21 +431,21 @@ _FILTERS = Group(
         Mutant(
             "iptables-rule-in-a-pod",
             "a pod gets an iptables rule",
-            "agent/tidegate/lab/sandbox.py",
+            "lab/tidegate_lab/sandbox.py",
             '    await netns.ip(path, ["link set lo up"])\n',
             '    await netns.ip(path, ["link set lo up"])\n'
             '    inside_it = [launch.tool("ip"), "netns", "exec", path.name]\n'
             '    await netns.run([*inside_it, "iptables", "-A", "OUTPUT", "-j", "ACCEPT"], "mutant")\n',
-            ("tests/netns/test_leftovers.py::test_no_packet_filter_rule_exists_anywhere",),
+            ("lab/tests/stories/test_leftovers.py::test_no_packet_filter_rule_exists_anywhere",),
         ),
         Mutant(
             "nft-table-on-the-machine",
             "the lab makes an nftables table on the machine",
-            "agent/tidegate/lab/sandbox.py",
+            "lab/tidegate_lab/sandbox.py",
             '    await netns.ip(path, ["link set lo up"])\n',
             '    await netns.ip(path, ["link set lo up"])\n'
             '    await netns.run([launch.tool("nft"), "add", "table", "inet", "mutant"], "mutant")\n',
-            ("tests/netns/test_leftovers.py::test_no_packet_filter_rule_exists_anywhere",),
+            ("lab/tests/stories/test_leftovers.py::test_no_packet_filter_rule_exists_anywhere",),
         ),
     ),
 )

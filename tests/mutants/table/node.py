@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from tests.mutants.mutant import Group, Mutant
 
-PLUGIN = "tests/netns/test_cni_plugin.py"
-CHAIN = "tests/netns/test_cni_chain.py"
-LEFT = "tests/netns/test_leftovers.py::test_down_leaves_nothing"
-DOWN = "tests/netns/test_lab_down.py"
+PLUGIN = "tests/stories/enrol/test_cni_plugin.py"
+CHAIN = "tests/stories/enrol/test_cni_chain.py"
+LEFT = "lab/tests/stories/test_leftovers.py::test_down_leaves_nothing"
+DOWN = "lab/tests/stories/test_lab_down.py"
 CALL = "cni/call.c"
-JANITOR = "agent/tidegate/lab/janitor.py"
-CLI = "agent/tidegate/cli/lab.py"
+JANITOR = "lab/tidegate_lab/janitor.py"
+CLI = "lab/tidegate_lab/cli.py"
 
 _CNI = Group(
     "CNI: ADD blocks until enrolled; agent away: error 11, DEL succeeds; ADD, DEL, CHECK, VERSION",
@@ -18,10 +18,10 @@ _CNI = Group(
         Mutant(
             "add-returns-before-enrolment",
             "a pod's containers start before its connections are captured",
-            "agent/tidegate/dataplane/enrolment.py",
+            "agent/tidegate/dataplane/cni_calls.py",
             "        status = await self._cycle.settled(sandbox.id, sandbox.netns_cookie, self._timeout)\n",
             "        return\n",
-            ("tests/netns/test_first_connection.py",),
+            ("tests/stories/capture/test_first_connection.py",),
         ),
         Mutant(
             "add-answered-at-once",
@@ -42,10 +42,10 @@ _CNI = Group(
         Mutant(
             "check-does-not-miss-a-pod",
             "CHECK says yes to a pod that the agent does not know",
-            "agent/tidegate/dataplane/enrolment.py",
+            "agent/tidegate/dataplane/cni_calls.py",
             "        if sandbox is None:\n",
             "        if sandbox is None:\n            return\n        if sandbox is None:\n",
-            ("tests/netns/test_first_connection.py",),
+            ("tests/stories/capture/test_first_connection.py",),
         ),
         Mutant(
             "del-needs-the-agent",
@@ -109,10 +109,10 @@ _CNI = Group(
         Mutant(
             "deleted-pod-stays",
             "a pod that is gone stays in the agent's tables",
-            "agent/tidegate/dataplane/enrolment.py",
+            "agent/tidegate/dataplane/cni_calls.py",
             "            self._cycle.set_sandboxes(self._registry.all())\n\n    async def check",
             "            pass\n\n    async def check",
-            ("tests/netns/test_first_connection.py",),
+            ("tests/stories/capture/test_first_connection.py",),
         ),
     ),
 )
@@ -155,7 +155,7 @@ _DOWN = Group(
         Mutant(
             "down-leaves-the-pods-processes",
             "programs of pods go on when labd was killed",
-            "agent/tidegate/lab/cgroups.py",
+            "lab/tidegate_lab/cgroups.py",
             '        (cgroup / "cgroup.kill").write_text("1")\n        return\n',
             "        return\n",
             (f"{DOWN}::test_down_leaves_nothing_of_a_lab_whose_labd_was_killed",),
@@ -163,7 +163,7 @@ _DOWN = Group(
         Mutant(
             "down-leaves-labd",
             "labd goes on after `lab down`",
-            "agent/tidegate/lab/daemon.py",
+            "lab/tidegate_lab/daemon.py",
             "        server.close()\n",
             "        server.close()\n        await asyncio.sleep(600)\n",
             (LEFT, DOWN),
@@ -209,26 +209,26 @@ _LAB = Group(
         Mutant(
             "dns-search-dropped",
             "short names of Services do not resolve in pods",
-            "agent/tidegate/lab/sandbox.py",
+            "lab/tidegate_lab/sandbox.py",
             '    search = f"{namespace}.svc.{CLUSTER_DOMAIN} svc.{CLUSTER_DOMAIN} {CLUSTER_DOMAIN}"\n',
             '    search = f"{CLUSTER_DOMAIN}"\n',
-            ("tests/netns/test_addresses.py::test_every_form_of_a_service_name_resolves",),
+            ("tests/stories/capture/test_addresses.py::test_every_form_of_a_service_name_resolves",),
         ),
         Mutant(
             "dns-of-another-namespace",
             "short names resolve in the default namespace, whatever the pod's own is",
-            "agent/tidegate/lab/sandbox.py",
+            "lab/tidegate_lab/sandbox.py",
             '    search = f"{namespace}.svc',
             '    search = f"default.svc',
-            ("tests/netns/test_lab_network.py::test_a_short_name_is_of_the_own_namespace",),
+            ("lab/tests/stories/test_lab_network.py::test_a_short_name_is_of_the_own_namespace",),
         ),
         Mutant(
             "dns-gives-vips-to-everybody",
             "a pod outside the mesh is given service addresses that lead nowhere for it",
-            "agent/tidegate/lab/dns_zone.py",
+            "lab/tidegate_lab/dns_zone.py",
             "        if service.addresses and captured:\n",
             "        if service.addresses:\n",
-            ("tests/netns/test_lab_network.py::test_every_form_of_a_service_name",),
+            ("lab/tests/stories/test_lab_network.py::test_every_form_of_a_service_name",),
         ),
         Mutant(
             "exec-exit-code-lost",
@@ -236,49 +236,49 @@ _LAB = Group(
             CLI,
             "    os.execve(argv[0], argv, env)\n",
             "    subprocess.run(argv, env=env, check=False)\n",
-            ("tests/netns/test_lab_exec.py::test_streams_and_exit_code_pass_through",),
+            ("lab/tests/stories/test_lab_exec.py::test_streams_and_exit_code_pass_through",),
         ),
         Mutant(
             "exec-outside-the-cgroup",
             "what `lab exec` starts is in no pod's cgroup: its connections are not captured",
-            "agent/tidegate/lab/launch.py",
+            "lab/tidegate_lab/launch.py",
             '        return in_cgroup(self.cgroup, [*enter, *identity, "--", *command])\n',
             '        return [*enter, *identity, "--", *command]\n',
-            ("tests/netns/test_addresses.py::test_service_vip_is_relayed_and_nobody_notices[4]",),
+            ("tests/stories/capture/test_addresses.py::test_service_vip_is_relayed_and_nobody_notices[4]",),
         ),
         Mutant(
             "apply-does-not-wait-for-pods",
             "`lab apply` returns before the pods are ready",
-            "agent/tidegate/lab/lab.py",
+            "lab/tidegate_lab/lab.py",
             "            if not waiting and not self._plan():\n",
             "            if True:\n",
-            ("tests/netns/test_lab_pods.py::test_network_probes_decide_readiness",),
+            ("lab/tests/stories/test_lab_pods.py::test_network_probes_decide_readiness",),
         ),
         Mutant(
             "crashed-containers-stay-down",
             "a container that crashed is not started again",
-            "agent/tidegate/lab/container.py",
+            "lab/tidegate_lab/container.py",
             '            if self._stopping or policy == "Never" or (policy == "OnFailure" and code == 0):\n',
             "            if True:\n",
-            ("tests/netns/test_lab_pods.py::test_a_crashed_container_comes_back",),
+            ("lab/tests/stories/test_lab_pods.py::test_a_crashed_container_comes_back",),
         ),
         Mutant(
             "pods-killed-without-a-warning",
             "a pod gets no SIGTERM and no time before it ends",
-            "agent/tidegate/lab/lab.py",
+            "lab/tidegate_lab/lab.py",
             "            await runner.stop(runner.pod.spec.termination_grace_period_seconds)\n",
             "            await runner.stop(0)\n",
-            ("tests/netns/test_lab_pods.py::test_a_pod_gets_a_warning_and_time_before_it_ends",),
+            ("lab/tests/stories/test_lab_pods.py::test_a_pod_gets_a_warning_and_time_before_it_ends",),
         ),
         Mutant(
             "agent-outside-of-its-node",
             "an agent runs on the machine instead of on its node: what it connects to is out of reach",
-            "agent/tidegate/lab/agents.py",
+            "lab/tidegate_lab/agents.py",
             'return in_cgroup(self.node.cgroup / "agent", in_netns(self.node.netns, [*agent, "--workers", "1"]))',
             'return in_cgroup(self.node.cgroup / "agent", [*agent, "--workers", "1"])',
             (
-                "tests/netns/test_addresses.py::test_service_vip_is_relayed_and_nobody_notices[4]",
-                "tests/netns/test_two_nodes.py",
+                "tests/stories/capture/test_addresses.py::test_service_vip_is_relayed_and_nobody_notices[4]",
+                "tests/stories/capture/test_two_nodes.py",
             ),
         ),
     ),

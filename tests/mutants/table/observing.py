@@ -5,10 +5,10 @@ from __future__ import annotations
 from tests.mutants.mutant import Group, Mutant
 
 EXPLAIN = "agent/tidegate/compile/explain.py"
-EXPLAINED = "tests/netns/test_explain.py"
-DOCTOR = "tests/netns/test_doctor.py"
+EXPLAINED = "tests/stories/operate/test_explain.py"
+DOCTOR = "tests/stories/operate/test_doctor.py"
 REPORT = "tests/bench/report.py"
-CORPUS = "tests/fastpath/test_fuzz_corpus.py::test_corpus[relay]"
+CORPUS = "tests/relay/test_fuzz_corpus.py::test_corpus[relay]"
 E2E_BENCH = "tests/e2e/test_bench.py::test_all_contestants_are_measured_and_the_sidecar_model_is_beaten"
 
 _TOLD = Group(
@@ -79,7 +79,7 @@ _TOLD = Group(
             "agent/tidegate/cli/status.py",
             "raise typer.Exit(0 if healthy else 1)",
             "raise typer.Exit(0)",
-            ("tests/netns/test_restart.py::test_status_is_unhealthy_while_envoy_is_silent",),
+            ("tests/stories/change/test_restart.py::test_status_is_unhealthy_while_envoy_is_silent",),
         ),
         Mutant(
             "health-ignores-envoy",
@@ -87,7 +87,7 @@ _TOLD = Group(
             "agent/tidegate/observe/views.py",
             '        if self._envoy.status().state != "running":\n',
             "        if False:\n",
-            ("tests/netns/test_restart.py::test_status_is_unhealthy_while_envoy_is_silent",),
+            ("tests/stories/change/test_restart.py::test_status_is_unhealthy_while_envoy_is_silent",),
         ),
         Mutant(
             "enrolment-reported-wrongly",
@@ -95,7 +95,7 @@ _TOLD = Group(
             "agent/tidegate/observe/views.py",
             '"enrolled": state == "enrolled",',
             '"enrolled": True,',
-            ("tests/netns/test_addresses.py::test_pods_without_the_mesh_are_untouched",),
+            ("tests/stories/capture/test_addresses.py::test_pods_without_the_mesh_are_untouched",),
         ),
         Mutant(
             "pods-say-not-guarded",
@@ -103,7 +103,7 @@ _TOLD = Group(
             "agent/tidegate/observe/views.py",
             '"guarded": cookie in guarded,',
             '"guarded": cookie not in guarded,',
-            ("tests/netns/test_nouns.py",),
+            ("tests/stories/operate/test_nouns.py",),
         ),
         Mutant(
             "services-name-the-wrong-tier",
@@ -111,35 +111,35 @@ _TOLD = Group(
             "agent/tidegate/observe/views.py",
             '"tier": tier.name.lower(),',
             '"tier": "fastpath",',
-            ("tests/netns/test_nouns.py",),
+            ("tests/stories/operate/test_nouns.py",),
         ),
         Mutant(
             "closed-connections-not-counted",
             "tidegate_fastpath_closed_total stays at 0",
-            "agent/fastpath/conn.c",
+            "agent/relay/conn.c",
             "\tfp_count(&w->stats.closed[reason], 1);\n",
             "",
-            ("tests/netns/test_transfers.py::test_reset_of_the_server_reaches_the_client",),
+            ("tests/stories/capture/test_transfers.py::test_reset_of_the_server_reaches_the_client",),
         ),
         Mutant(
             "bytes-of-connections-not-counted",
             "istio_tcp_sent_bytes_total counts what was received",
-            "agent/tidegate/observe/metrics.py",
+            "agent/tidegate/telemetry/metrics.py",
             "flow.connections, flow.bytes_to_client, flow.bytes_to_server)",
             "flow.connections, flow.bytes_to_server, flow.bytes_to_client)",
-            ("tests/unit/observe/test_flows.py",),
+            ("tests/unit/telemetry/test_flows.py",),
         ),
     ),
 )
 
-_SUMS = "tests/fastpath/test_sums.py"
+_SUMS = "tests/relay/test_sums.py"
 _METRICS = Group(
     "a connection shows in the metrics while it lives, and each of its bytes once",
     (
         Mutant(
             "live-connections-untold",
             "a connection shows in no metric before it ends",
-            "agent/fastpath/worker.c",
+            "agent/relay/worker.c",
             "\t\treport_living(w);\n",
             "\t\t(void)report_living;\n",
             (f"{_SUMS}::test_a_connection_that_lives_is_told_about",),
@@ -147,7 +147,7 @@ _METRICS = Group(
         Mutant(
             "bytes-told-twice",
             "the bytes of a connection that was told about count again when it ends",
-            "agent/fastpath/conn.c",
+            "agent/relay/conn.c",
             "\tevent->earlier_to_server = conn->stream[FP_CLIENT].bytes;\n",
             "\tevent->earlier_to_server = 0;\n",
             (f"{_SUMS}::test_a_connection_that_lives_is_told_about", CORPUS),
@@ -155,7 +155,7 @@ _METRICS = Group(
         Mutant(
             "silent-connections-told",
             "every connection is told about every few seconds although nothing moves",
-            "agent/fastpath/conn.c",
+            "agent/relay/conn.c",
             "\tif (!conn->told || conn->stream[FP_CLIENT].bytes + conn->stream[FP_SERVER].bytes > told)\n",
             "\tif (told != 1u << 31)\n",
             (f"{_SUMS}::test_a_connection_that_lives_is_told_about",),
@@ -163,7 +163,7 @@ _METRICS = Group(
         Mutant(
             "opened-when-told-again",
             "a connection counts as opened each time that it is told about",
-            "agent/fastpath/conn.c",
+            "agent/relay/conn.c",
             "\tevent->opened = !conn->told;\n",
             "\tevent->opened = 1;\n",
             (f"{_SUMS}::test_a_connection_that_lives_is_told_about",),
@@ -171,10 +171,10 @@ _METRICS = Group(
         Mutant(
             "service-label-with-its-port",
             "destination_service carries the port, and Istio's dashboards find no such service",
-            "agent/tidegate/observe/metrics.py",
+            "agent/tidegate/telemetry/metrics.py",
             'host = service.rpartition(":")[0]',
             "host = service",
-            ("tests/unit/observe/test_flows.py",),
+            ("tests/unit/telemetry/test_flows.py",),
         ),
     ),
 )
@@ -220,12 +220,12 @@ _BENCH = Group(
             "tests/bench/sidecars.py",
             '        run(*self.topology.server.command(["iptables-restore", "--noflush"]), stdin=RULES_IN)\n',
             "",
-            ("tests/netns/test_bench.py",),
+            ("tests/stories/operate/test_bench.py",),
         ),
         Mutant(
             "fast-path-slow",
             "every read of the fast path takes a tenth of a millisecond longer",
-            "agent/fastpath/relay.c",
+            "agent/relay/relay.c",
             "\tstruct fp_buf *buf = fp_pool_take(&w->pool);\n",
             "\tfor (uint64_t end = fp_clock_ns() + 100000; fp_clock_ns() < end;)\n\t\t;\n"
             "\tstruct fp_buf *buf = fp_pool_take(&w->pool);\n",

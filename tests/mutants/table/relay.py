@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from tests.mutants.mutant import Group, Mutant
 
-TRANSFERS = "tests/netns/test_transfers.py"
-RELAY_TEST = "tests/fastpath/test_relay.py"
-LIFETIME = "tests/fastpath/test_lifetime.py"
+TRANSFERS = "tests/stories/capture/test_transfers.py"
+RELAY_TEST = "tests/relay/test_relay.py"
+LIFETIME = "tests/relay/test_lifetime.py"
 SHARES = f"{LIFETIME}::test_a_pod_gets_two_thirds_of_the_connections_and_a_neighbour_finds_room"
-BALANCING = "tests/fastpath/test_balancing.py"
-CORPUS = "tests/fastpath/test_fuzz_corpus.py::test_corpus[relay]"
-RELAY = "agent/fastpath/relay.c"
-CONN = "agent/fastpath/conn.c"
-LB = "agent/fastpath/lb.c"
-WORKER = "agent/fastpath/worker.c"
+BALANCING = "tests/relay/test_balancing.py"
+CORPUS = "tests/relay/test_fuzz_corpus.py::test_corpus[relay]"
+RELAY = "agent/relay/relay.c"
+CONN = "agent/relay/conn.c"
+LB = "agent/relay/lb.c"
+WORKER = "agent/relay/worker.c"
 STREAMS = f"{RELAY_TEST}::test_streams_are_byte_exact_both_ways_at_once"
 UPLOAD = f"{TRANSFERS}::test_transfers_are_byte_exact_and_half_close_works[upload-8MiB]"
 
@@ -88,7 +88,7 @@ _BYTES = Group(
             RELAY,
             "!conn->side[from].failed ? MSG_MORE : 0;\n",
             "!conn->side[from].failed ? 0 : 0;\n",
-            ("tests/fastpath/test_early_bytes.py::test_last_bytes_and_fin_come_in_one_segment",),
+            ("tests/relay/test_early_bytes.py::test_last_bytes_and_fin_come_in_one_segment",),
         ),
         Mutant(
             "budget-forgets-the-rest",
@@ -96,7 +96,7 @@ _BYTES = Group(
             CONN,
             "\tif (rc == FP_RELAY_HAS_MORE && conn->again.next == &conn->again)\n",
             "\tif (0)\n",
-            ("tests/fastpath/test_early_bytes.py::test_a_connection_that_used_up_its_turn_goes_on",),
+            ("tests/relay/test_early_bytes.py::test_a_connection_that_used_up_its_turn_goes_on",),
             raises=("TimeoutError",),
         ),
     ),
@@ -147,7 +147,7 @@ _MEMORY = Group(
         Mutant(
             "one-pod-takes-all-connections",
             "a pod may use up the connections of the whole node",
-            "agent/fastpath/accept.c",
+            "agent/relay/accept.c",
             "memory_order_relaxed) < FP_SHARE * (most - total);\n",
             "memory_order_relaxed) < most;\n",
             (SHARES,),
@@ -163,23 +163,23 @@ _MEMORY = Group(
         Mutant(
             "pool-without-a-bound",
             "the limit of memory for slow readers has no effect",
-            "agent/fastpath/buf.c",
+            "agent/relay/buf.c",
             "\tif (pool->made >= pool->most)\n",
             "\tif (pool->made >= UINT32_MAX)\n",
-            ("tests/fastpath/test_unit.py", f"{LIFETIME}::test_many_connections_at_once_in_bounded_memory"),
+            ("tests/relay/test_unit.py", f"{LIFETIME}::test_many_connections_at_once_in_bounded_memory"),
         ),
         Mutant(
             "idle-memory-kept",
             "memory of a burst is never given back",
-            "agent/fastpath/buf.c",
+            "agent/relay/buf.c",
             "\t\tfree_some(pool, pool->spare / 2);\n",
             "",
-            ("tests/fastpath/test_unit.py",),
+            ("tests/relay/test_unit.py",),
         ),
         Mutant(
             "connection-limit-ignored",
             "more connections than allowed are taken",
-            "agent/fastpath/accept.c",
+            "agent/relay/accept.c",
             "\tif (!has_room(w, watch->sandbox, total))\n",
             "\tif (0 && !has_room(w, watch->sandbox, total))\n",
             (SHARES,),
@@ -195,7 +195,7 @@ _MEMORY = Group(
         Mutant(
             "descriptor-leaked",
             "each connection costs a descriptor for ever",
-            "agent/fastpath/dial.c",
+            "agent/relay/dial.c",
             "\tif (conn->side[FP_SERVER].fd >= 0)\n\t\tclose(conn->side[FP_SERVER].fd);\n",
             "\tif (conn->side[FP_SERVER].fd >= 0)\n\t\tshutdown(conn->side[FP_SERVER].fd, SHUT_RDWR);\n",
             (f"{LIFETIME}::test_a_connection_that_ended_costs_nothing", LIFETIME),
@@ -211,15 +211,15 @@ _MEMORY = Group(
         Mutant(
             "events-lost-without-a-count",
             "connections that nobody is told about are not counted as lost",
-            "agent/fastpath/events.c",
+            "agent/relay/events.c",
             "\t\tfp_count(&r->lost, event->connections);\n",
             "",
-            ("tests/fastpath/test_unit.py",),
+            ("tests/relay/test_unit.py",),
         ),
         Mutant(
             "out-of-descriptors-clients-wait",
             "when descriptors run out clients wait for nothing instead of being told",
-            "agent/fastpath/accept.c",
+            "agent/relay/accept.c",
             "if ((error == EMFILE || error == ENFILE) && shed_one(w, watch))",
             "if (0 && shed_one(w, watch))",
             (f"{LIFETIME}::test_without_free_descriptors_clients_are_told_at_once",),
@@ -228,18 +228,18 @@ _MEMORY = Group(
         Mutant(
             "image-freed-under-a-worker",
             "a new configuration frees what a worker still reads",
-            "agent/fastpath/engine.c",
+            "agent/relay/engine.c",
             "\t\t\theld |= atomic_load(&engine->shared.workers[i]->held_image) == image;\n",
             "\t\t\theld |= engine->shared.workers[i] == NULL;\n",
-            ("tests/fastpath/test_unit.py",),
+            ("tests/relay/test_unit.py",),
         ),
         Mutant(
             "target-freed-under-a-connection",
             "an endpoint that is gone is freed while a connection to it lives",
-            "agent/fastpath/target.c",
+            "agent/relay/target.c",
             "if (target->images || atomic_load_explicit(&target->live, memory_order_acquire)) {",
             "if (target->images) {",
-            ("tests/fastpath/test_unit.py", BALANCING),
+            ("tests/relay/test_unit.py", BALANCING),
         ),
     ),
 )
@@ -258,7 +258,7 @@ _BALANCE = Group(
         Mutant(
             "round-robin-starts-over",
             "every change of configuration begins with the first endpoint again",
-            "agent/fastpath/engine.c",
+            "agent/relay/engine.c",
             "\tcarry_cursors(atomic_load(&engine->shared.image), image);\n",
             "\t(void)carry_cursors;\n",
             (f"{BALANCING}::test_round_robin_goes_on_across_images",),
@@ -296,7 +296,7 @@ _BALANCE = Group(
             (
                 f"{BALANCING}::test_another_endpoint_is_tried_before_any_byte_moved",
                 BALANCING,
-                "tests/fastpath/test_unit.py",
+                "tests/relay/test_unit.py",
             ),
         ),
         Mutant(
@@ -305,7 +305,7 @@ _BALANCE = Group(
             LB,
             "\tif (!turns)\n\t\treturn NULL;\n",
             "",
-            ("tests/fastpath/test_unit.py",),
+            ("tests/relay/test_unit.py",),
         ),
         Mutant(
             "balancing-of-the-rule-ignored",

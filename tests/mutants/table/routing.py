@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.mutants.mutant import Group, Mutant
 
-ROUTING = "tests/netns/test_routing.py"
+ROUTING = "tests/stories/routing/test_routing.py"
 ACTION = "agent/tidegate/compile/http_action.py"
 MATCH = "agent/tidegate/compile/http_match.py"
 SPLIT = f"{ROUTING}::test_75_25_split_over_2000_requests[v1-3]"

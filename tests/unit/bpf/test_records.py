@@ -8,7 +8,7 @@ from socket import htons
 import pytest
 
 from tidegate.bpf.records import FlowKey, PodRow, decode_pod, encode_pod, flow_key
-from tidegate.model.snapshot import Tier
+from tidegate.model.tier import Tier
 
 
 @pytest.mark.parametrize(

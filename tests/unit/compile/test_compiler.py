@@ -19,8 +19,8 @@ from tests.support.configs import (
 from tests.support.envoy_static import messages, validate
 
 from tidegate.compile.compiler import Inputs, compile_snapshot
-from tidegate.model.mesh import MeshConfig
-from tidegate.model.snapshot import CLUSTERS, ENDPOINTS, LISTENERS, ROUTES
+from tidegate.model.mesh import Mesh
+from tidegate.model.plan.envoy import CLUSTERS, ENDPOINTS, LISTENERS, ROUTES
 
 EVERYTHING = """
 - name: rules
@@ -92,7 +92,7 @@ subsets:
 """
 
 
-def rich_config() -> MeshConfig:
+def rich_config() -> Mesh:
     return config_of(
         ENROLLED,
         service("reviews", "http:9080", "tcp:3306:sql", ips="10.96.0.1,fd00::1"),

@@ -7,15 +7,16 @@ from tests.support.configs import ENROLLED, config_of, destination_rule, pod, se
 from tidegate.compile.destinations import Destinations, find_destinations
 from tidegate.compile.registry import Registry, service_numbers
 from tidegate.compile.rules import Rules
-from tidegate.model.mesh import MeshConfig
-from tidegate.model.snapshot import LoadBalancing, Tier
+from tidegate.model.mesh import Mesh
+from tidegate.model.plan.relay import LoadBalancing
+from tidegate.model.tier import Tier
 
 
-def found(config: MeshConfig) -> Destinations:
+def found(config: Mesh) -> Destinations:
     return find_destinations(Registry(config), Rules(config))
 
 
-def rows(config: MeshConfig) -> dict[str, str]:
+def rows(config: Mesh) -> dict[str, str]:
     return {f"{r.address} {r.port}": r.tier.name for r in found(config).rows}
 
 

@@ -10,7 +10,7 @@ from tests.support.configs import ENROLLED, config_of, pod, sandbox, service
 
 from tidegate.compile.compiler import Inputs, compile_snapshot
 from tidegate.compile.listeners import CAPTURE4_ENVOY, CAPTURE6_ENVOY
-from tidegate.model.snapshot import LISTENERS
+from tidegate.model.plan.envoy import LISTENERS
 
 WEB, HEADS = "web.default.svc.cluster.local:80", "heads.default.svc.cluster.local:8000"
 HEADER = Path(__file__).parents[3] / "bpf" / "include" / "tg_capture.h"

@@ -9,20 +9,20 @@ from tests.support.configs import config_of, destination_rule, service, virtual_
 from tidegate.compile.registry import Registry
 from tidegate.compile.routes import Compiled, RouteCompiler
 from tidegate.compile.rules import Rules, Source
-from tidegate.model.mesh import MeshConfig
+from tidegate.model.mesh import Mesh
 
 REVIEWS = service("reviews", "http:9080", ips="10.96.0.1")
 NAME = "reviews.default.svc.cluster.local:9080"
 CLUSTER = "outbound|9080|{}|reviews.default.svc.cluster.local"
 
 
-def compiled(config: MeshConfig, source: Source | None = None, name: str = "reviews") -> Compiled:
+def compiled(config: Mesh, source: Source | None = None, name: str = "reviews") -> Compiled:
     registry = Registry(config)
     found = registry.services[f"{name}.default.svc.cluster.local"]
     return RouteCompiler(registry, Rules(config)).compile(found, found.ports[0], source or Source("default"))
 
 
-def routes(config: MeshConfig, source: Source | None = None, host: int = 0) -> list[dict[str, Any]]:
+def routes(config: Mesh, source: Source | None = None, host: int = 0) -> list[dict[str, Any]]:
     body = compiled(config, source).resource.body
     found: list[dict[str, Any]] = body["virtual_hosts"][host]["routes"]
     return found

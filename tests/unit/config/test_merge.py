@@ -13,7 +13,7 @@ from tidegate.config.last_good import LastGood
 from tidegate.config.merge import follow
 from tidegate.config.source import Loaded
 from tidegate.config.store import Store
-from tidegate.model.mesh import MeshConfig
+from tidegate.model.mesh import Mesh
 from tidegate.runtime.latest import Latest
 
 
@@ -35,7 +35,7 @@ def reading(name: str) -> Loaded:
 
 async def test_follow(tmp_path: Path) -> None:
     one, two = Told(), Told()
-    out: Latest[MeshConfig | None] = Latest(None)
+    out: Latest[Mesh | None] = Latest(None)
     task = asyncio.create_task(follow([one, two], Store(), out, LastGood(tmp_path)))
     one.readings.put_nowait(reading("a"))
     await asyncio.wait_for(one.readings.join(), 5)

@@ -7,7 +7,7 @@ from tests.support.configs import config_of, destination_rule, service, virtual_
 from tidegate.config.documents import parse_text
 from tidegate.config.source import Loaded, combine
 from tidegate.config.store import Store
-from tidegate.model.mesh import MeshConfig
+from tidegate.model.mesh import Mesh
 
 GOOD = virtual_service("v", "reviews", "- timeout: 1s\n  route: [{destination: {host: reviews}}]")
 BETTER = GOOD.replace("1s", "2s")
@@ -19,7 +19,7 @@ def reading(revision: int = 0, **files: str) -> Loaded:
     return Loaded(tuple(parse_text(text, f"{name}.yaml") for name, text in files.items()), revision)
 
 
-def names(config: MeshConfig) -> list[str]:
+def names(config: Mesh) -> list[str]:
     return [v.name for v in config.virtual_services]
 
 

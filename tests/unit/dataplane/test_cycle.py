@@ -14,11 +14,13 @@ from tidegate.bpf.records import PodRow
 from tidegate.compile.listeners import listener_name
 from tidegate.dataplane.cycle import Cycle
 from tidegate.errors import Rejected
-from tidegate.model.mesh import MeshConfig
+from tidegate.model.mesh import Mesh
 from tidegate.model.names import WorkloadId
 from tidegate.model.net import IPAddress
-from tidegate.model.snapshot import EnvoyResource, L4Service, Tier
+from tidegate.model.plan.envoy import EnvoyResource
+from tidegate.model.plan.relay import L4Service
 from tidegate.model.status import Failure, Status
+from tidegate.model.tier import Tier
 from tidegate.model.workload import Capture, Sandbox
 from tidegate.runtime.latest import Latest
 
@@ -120,11 +122,11 @@ async def one_pass(
     tables: Tables,
     relay: Relay,
     envoy: Envoy,
-    config: MeshConfig,
+    config: Mesh,
     *sandboxes: Sandbox,
     inside: Callable[[int, Callable[[], Any]], Any] = in_netns,
 ) -> Status:
-    latest: Latest[MeshConfig | None] = Latest(None)
+    latest: Latest[Mesh | None] = Latest(None)
     cycle = Cycle(
         node="n",
         config=latest,
@@ -176,7 +178,7 @@ async def test_destinations_reach_the_kernel_and_strangers_leave_it() -> None:
     assert not any(a.failures for a in status.appliers.values())
 
 
-def speaking(protocol: str) -> MeshConfig:
+def speaking(protocol: str) -> Mesh:
     """One service, whose port is of this protocol."""
     return config_of(ENROLLED, service("web", f"{protocol}:80", ips="10.96.0.6"), pod("web", "app: web", "10.0.0.3"))
 
@@ -191,7 +193,7 @@ async def test_a_port_that_changes_its_tier_is_served_at_each_moment(
     """Rows point to the fast path only while it knows the service, and to Envoy only while Envoy has the listener."""
     tables, relay, envoy = Tables(), Relay(), Envoy()
     key = (ip_address("10.96.0.6"), 80)
-    latest: Latest[MeshConfig | None] = Latest(speaking(before))
+    latest: Latest[Mesh | None] = Latest(speaking(before))
     cycle = Cycle(
         node="n",
         config=latest,
@@ -222,7 +224,7 @@ async def test_a_port_that_changes_its_tier_is_served_at_each_moment(
 
 async def test_an_address_that_another_service_takes_over_is_the_new_ones_at_once() -> None:
     tables, relay = Tables(), Relay()
-    latest: Latest[MeshConfig | None] = Latest(config_of(ENROLLED, service("old", "tcp:80", ips="10.96.0.6")))
+    latest: Latest[Mesh | None] = Latest(config_of(ENROLLED, service("old", "tcp:80", ips="10.96.0.6")))
     cycle = Cycle(
         node="n",
         config=latest,

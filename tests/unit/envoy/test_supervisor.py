@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from tests.support.clock import ManualClock
 
-from tidegate.envoy.cgroup import Cgroup
 from tidegate.envoy.supervisor import HUNG_SECONDS, TERM_SECONDS, EnvoySupervisor, State, rotate
 from tidegate.errors import Fatal
+from tidegate.linux.cgroup_dir import Cgroup
 
 
 class Bench:

@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[3]
 
 def test_every_path_is_there_and_every_suite_is_run_whatever_the_others_say() -> None:
     listed = suites([])
-    assert {"bpf", "fastpath", "tour", "netns"} == {suite.name for suite in listed}
+    assert {"bpf", "relay", "tour", "capture"} == {suite.name for suite in listed}
     for suite in listed:
         assert all((ROOT / path).exists() for path in suite.paths), suite.name
     text = commands(listed)

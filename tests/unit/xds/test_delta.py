@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.support.envoy_resources import cluster, endpoints, listener, route
 from tests.support.transcript import Delta, Publisher
 
-from tidegate.model.snapshot import CLUSTERS, ENDPOINTS, LISTENERS, ROUTES, SECRETS, EnvoyResource
+from tidegate.model.plan.envoy import CLUSTERS, ENDPOINTS, LISTENERS, ROUTES, SECRETS, EnvoyResource
 
 NETNS = "/run/netns/pod"
 

@@ -8,7 +8,8 @@ import pytest
 from tests.support.envoy_resources import cluster, endpoints, listener, resources, route
 
 from tidegate.errors import Rejected
-from tidegate.model.snapshot import CLUSTERS, ENDPOINTS, LISTENERS, ROUTES, EnvoyResource, Origin
+from tidegate.model.origin import Origin
+from tidegate.model.plan.envoy import CLUSTERS, ENDPOINTS, LISTENERS, ROUTES, EnvoyResource
 from tidegate.xds.encode import Encoder, content_version
 from tidegate.xds.prototypes import message_class
 

@@ -6,7 +6,7 @@ from tests.support.envoy_resources import cluster, endpoints, listener, route
 from tests.support.transcript import Publisher
 from tests.unit.xds.test_delta import NETNS, booted, site
 
-from tidegate.model.snapshot import CLUSTERS, ENDPOINTS, LISTENERS, ROUTES
+from tidegate.model.plan.envoy import CLUSTERS, ENDPOINTS, LISTENERS, ROUTES
 
 
 def test_a_route_moves_only_after_its_new_cluster_is_confirmed_and_the_old_one_goes_last() -> None:

@@ -6,7 +6,7 @@ from tests.support.envoy_resources import cluster, endpoints, route
 from tests.support.transcript import Delta, Publisher
 from tests.unit.xds.test_delta import booted, site
 
-from tidegate.model.snapshot import CLUSTERS, ENDPOINTS, LISTENERS, ROUTES
+from tidegate.model.plan.envoy import CLUSTERS, ENDPOINTS, LISTENERS, ROUTES
 from tidegate.xds.encode import Encoded
 from tidegate.xds.watch import readable, split
 

@@ -16,7 +16,7 @@ from envoy.service.discovery.v3 import discovery_pb2
 from tests.support.envoy_resources import cluster, resources
 
 from tidegate.errors import Fatal
-from tidegate.model.snapshot import CLUSTERS, LISTENERS, TYPE_URLS
+from tidegate.model.plan.envoy import CLUSTERS, LISTENERS, TYPE_URLS
 from tidegate.xds.server import SERVICE, AdsServer
 
 DELTA, SOTW = "DeltaAggregatedResources", "StreamAggregatedResources"

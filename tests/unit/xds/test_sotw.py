@@ -6,7 +6,7 @@ from tests.support.envoy_resources import cluster, endpoints, route
 from tests.support.transcript import Publisher, Sotw
 from tests.unit.xds.test_delta import site
 
-from tidegate.model.snapshot import CLUSTERS, ENDPOINTS, LISTENERS, ROUTES
+from tidegate.model.plan.envoy import CLUSTERS, ENDPOINTS, LISTENERS, ROUTES
 
 
 def booted(publisher: Publisher, version: str = "v1") -> Sotw:

@@ -7,7 +7,7 @@ from tests.support.envoy_resources import cluster
 from tests.support.transcript import Delta, Publisher
 from tests.unit.xds.test_delta import site
 
-from tidegate.model.snapshot import CLUSTERS, LISTENERS
+from tidegate.model.plan.envoy import CLUSTERS, LISTENERS
 from tidegate.xds.encode import Rejection
 from tidegate.xds.retries import Retries
 from tidegate.xds.stream import PATIENCE_SECONDS, SPENT_PATIENCE_SECONDS, Stream

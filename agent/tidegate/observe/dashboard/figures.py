@@ -12,10 +12,10 @@ from typing import Any
 
 from tidegate.bpf.records import FlowGroup
 from tidegate.fastpath import FastPathStats
-from tidegate.model.snapshot import Tier
+from tidegate.model.tier import Tier
 from tidegate.observe.dashboard.envoy_stats import CLASSES, EnvoyStats, Subject
 from tidegate.observe.dashboard.history import History, Key, Sample
-from tidegate.observe.pairs import PairKey, PairTotals
+from tidegate.telemetry.pairs import PairKey, PairTotals
 
 _TROUBLE = ("deny", "failed", "no_record", "no_listener", "unrecorded")
 _SERIES = ("live", "connections", "requests", "errors", "bytes")

@@ -17,8 +17,8 @@ from tidegate.model.workload import Sandbox
 from tidegate.observe.dashboard.envoy_stats import PATH, EnvoyStats, parse
 from tidegate.observe.dashboard.figures import Reading, figures, sample
 from tidegate.observe.dashboard.history import History
-from tidegate.observe.pairs import Pairs
 from tidegate.runtime.clock import Clock, SystemClock
+from tidegate.telemetry.pairs import Pairs
 
 FRESH: Final = 0.9  # seconds
 SHARE: Final = 20.0

@@ -6,11 +6,11 @@ from typing import Any
 
 from tidegate.bpf.records import FlowGroup
 from tidegate.fastpath import FastPathStats
-from tidegate.model.snapshot import Tier
+from tidegate.model.tier import Tier
 from tidegate.observe.dashboard.envoy_stats import EnvoyStats, Subject
 from tidegate.observe.dashboard.figures import Reading, figures, sample
 from tidegate.observe.dashboard.history import History
-from tidegate.observe.pairs import PairTotals
+from tidegate.telemetry.pairs import PairTotals
 
 WEB, RAW = "web.default.svc.cluster.local:80", "raw.default.svc.cluster.local:7000"
 MARKUP = "<b>&\"'</b>"

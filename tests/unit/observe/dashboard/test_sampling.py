@@ -9,9 +9,9 @@ from tests.support.clock import ManualClock
 from tidegate.bpf.records import FlowGroup
 from tidegate.errors import Transient
 from tidegate.fastpath import FastPathStats
-from tidegate.model.snapshot import Tier
+from tidegate.model.tier import Tier
 from tidegate.observe.dashboard.sampling import FRESH, SHARE, Dashboard
-from tidegate.observe.pairs import Pairs
+from tidegate.telemetry.pairs import Pairs
 
 
 class DataPlane:

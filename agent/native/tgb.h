@@ -1,0 +1,142 @@
+/* Face of the extension tidegate._bpf: libbpf and the few system calls that Python lacks, as plain functions.
+ *
+ * Functions return 0 (or what they say) or a negative errno; outputs (ret_) are untouched on failure. Descriptors are
+ * close-on-exec and belong to the caller. Any thread may call; what libbpf and the verifier said during calls of the
+ * same thread is in tgb_log(). Cdef-safe: only what cffi's parser reads. */
+#ifndef TGB_H
+#define TGB_H
+#ifdef TG_ABI_CDEF
+/* What Python names of linux/bpf.h; "..." makes cffi take the values from the compiler. */
+enum bpf_prog_type {
+	BPF_PROG_TYPE_SOCK_OPS, BPF_PROG_TYPE_CGROUP_SOCK_ADDR, BPF_PROG_TYPE_CGROUP_SOCKOPT, BPF_PROG_TYPE_SK_LOOKUP, ...
+};
+enum bpf_map_type {
+	BPF_MAP_TYPE_SK_STORAGE, BPF_MAP_TYPE_LRU_HASH, BPF_MAP_TYPE_PERCPU_ARRAY, ...
+};
+enum bpf_attach_type {
+	BPF_CGROUP_INET4_CONNECT, BPF_CGROUP_INET6_CONNECT, BPF_CGROUP_INET4_GETPEERNAME, BPF_CGROUP_INET6_GETPEERNAME,
+	BPF_CGROUP_INET4_GETSOCKNAME, BPF_CGROUP_INET6_GETSOCKNAME, BPF_CGROUP_SOCK_OPS, BPF_CGROUP_GETSOCKOPT, ...
+};
+enum bpf_func_id {
+	BPF_FUNC_sk_storage_get, BPF_FUNC_sk_storage_delete, ...
+};
+#else
+#include "../../bpf/include/tg_abi.h"
+#include "../../bpf/include/tg_reason.h"
+#include "../../bpf/core/core_io.h"
+#include <linux/bpf.h>
+#include <stddef.h>
+#endif
+
+struct bpf_object;
+
+enum tgb_limits {
+	TGB_MAX_PROG_MAPS = 16
+};
+
+struct tgb_prog {
+	uint32_t id;
+	uint32_t type;        /* enum bpf_prog_type */
+	uint32_t attach_type; /* enum bpf_attach_type; only tgb_object_program fills it */
+	uint32_t maps;        /* how many of map_ids */
+	uint32_t map_ids[16]; /* TGB_MAX_PROG_MAPS */
+	uint8_t tag[8];
+	char name[16];
+};
+
+struct tgb_link {
+	uint32_t id;
+	uint32_t prog_id;
+	uint64_t target; /* cgroup id, or inode of the netns; 0 = the target is gone */
+};
+
+struct tgb_map {
+	uint32_t id;
+	uint32_t type;
+	uint32_t key_size;
+	uint32_t value_size;
+	uint32_t max_entries;
+	uint32_t flags;
+};
+
+/* From here on, libbpf's messages go to the log of the calling thread. Call once. */
+void tgb_init(void);
+const char *tgb_log(void);
+void tgb_log_clear(void);
+
+/* Objects: open, adjust, load, close. Closing keeps what was pinned or linked. */
+int tgb_object_open(const char *path, struct bpf_object **ret_object);
+/* Every map declared in the object is found at, or after loading pinned to, maps_dir/<name>. */
+int tgb_object_share_maps(struct bpf_object *object, const char *maps_dir);
+/* Set a `const volatile` of the object. -ENOENT: no such constant; -EINVAL: other size. */
+int tgb_object_set_constant(struct bpf_object *object, const char *name, const void *value, size_t size);
+int tgb_object_load(struct bpf_object *object);
+/* Returns a descriptor that lives as long as the object. */
+int tgb_object_program(struct bpf_object *object, const char *name, struct tgb_prog *ret_prog);
+/* Layout that the object declares for its i-th own map. -ENOENT after the last. ret_name holds 32 bytes. */
+int tgb_object_map(struct bpf_object *object, int i, char *ret_name, struct tgb_map *ret_map);
+void tgb_object_close(struct bpf_object *object);
+
+/* What a descriptor is. */
+int tgb_map_info(int fd, struct tgb_map *ret_map);
+int tgb_prog_info(int fd, struct tgb_prog *ret_prog);
+int tgb_prog_info_by_id(uint32_t id, struct tgb_prog *ret_prog);
+int tgb_link_info(int fd, struct tgb_link *ret_link);
+
+/* Pins and links; functions that make a descriptor return it. */
+int tgb_pin(int fd, const char *path);
+int tgb_get(const char *path);
+int tgb_link_create(int prog_fd, int target_fd, uint32_t attach_type);
+int tgb_link_update(int link_fd, int prog_fd);
+int tgb_link_detach(int link_fd);
+/* Ids of the programs that a cgroup's (own and inherited) hook runs; returns how many, at most max. */
+int tgb_query(int cgroup_fd, uint32_t attach_type, uint32_t *ret_ids, uint32_t max);
+
+/* Map rows. */
+int tgb_map_set(int fd, const void *key, const void *value);
+int tgb_map_get(int fd, const void *key, void *ret_value);
+int tgb_map_delete(int fd, const void *key);
+/* Several rows in one system call; ret_done (never NULL) says how many were written before an error. */
+int tgb_map_set_batch(int fd, const void *keys, const void *values, uint32_t count, uint32_t *ret_done);
+/* All rows of a hash map into arrays with room for max rows (either may be NULL); returns how many, -ENOSPC: more. */
+int tgb_map_dump(int fd, void *ret_keys, void *ret_values, uint32_t max);
+/* Sum over CPUs of the first `count` slots of a per-CPU array of uint64_t. */
+int tgb_counters(int fd, uint64_t *ret_counts, uint32_t count);
+
+/* Run a program on a packet (BPF_PROG_TEST_RUN); data is changed in place, returns the program's return value. */
+int tgb_prog_run(int prog_fd, void *data, uint32_t size);
+
+/* Kernel features: 1 = there, 0 = not there. */
+int tgb_has_prog_type(uint32_t prog_type);
+int tgb_has_map_type(uint32_t map_type);
+int tgb_has_helper(uint32_t prog_type, uint32_t helper);
+/* Whether a program of this exact attach type may call a helper with (ctx, ...) or (number); see tgb.c. */
+int tgb_has_set_retval(void);
+int tgb_has_netns_cookie(uint32_t prog_type, uint32_t attach_type);
+
+/* System calls that Python 3.11 has no name for. */
+int tgb_setns(int netns_fd);
+int tgb_mount_bpffs(const char *path);
+
+/* Capabilities of the calling thread (caps.c), as a mask by number. keep: permitted, effective and bounding become the
+ * mask, inheritable and ambient empty; no_new_privs set, dumpable cleared. Threads made later inherit it. */
+int tgb_caps_permitted(uint64_t *ret_caps);
+int tgb_caps_keep(uint64_t keep);
+
+/* Names of enum tg_reason, lower case; NULL past the end. */
+const char *tgb_reason_name(uint32_t reason);
+/* TG_CAPTURE*: text and the same address as bytes. */
+struct tgb_capture {
+	const char *fastpath4;
+	const char *envoy4;
+	const char *fastpath6;
+	const char *envoy6;
+	const char *prefix4;
+	const char *prefix6;
+	struct tg_addr fastpath4_addr;
+	struct tg_addr envoy4_addr;
+	struct tg_addr fastpath6_addr;
+	struct tg_addr envoy6_addr;
+};
+const struct tgb_capture *tgb_capture(void);
+#endif

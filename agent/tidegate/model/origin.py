@@ -1,0 +1,20 @@
+"""Where a thing was written by its author."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Origin:
+    """Where a resource was written, for errors, NACKs and explain."""
+
+    kind: str
+    namespace: str
+    name: str
+    file: str = ""
+    line: int = 0  # 1-based; 0 = unknown
+
+    def __str__(self) -> str:
+        where = f" ({self.file}:{self.line})" if self.file else ""
+        return f"{self.kind} {self.namespace}/{self.name}{where}"

@@ -1,0 +1,24 @@
+"""What compile() promises to the appliers: one frozen image of everything that must be true on this node.
+
+Values only. Two compilations of equal inputs give equal plans, so appliers diff by equality.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from tidegate.model.plan.envoy import EnvoyResource
+from tidegate.model.plan.kernel import Destination
+from tidegate.model.plan.pods import PodPlan
+from tidegate.model.plan.relay import L4Service
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    generation: int
+    pods: tuple[PodPlan, ...] = ()
+    destinations: tuple[Destination, ...] = ()
+    l4: tuple[L4Service, ...] = ()
+    services: Mapping[int, str] = field(default_factory=dict)  # number -> FQDN:port
+    envoy: Mapping[str, Mapping[str, EnvoyResource]] = field(default_factory=dict)  # LISTENERS.. -> name -> resource

@@ -1,0 +1,18 @@
+"""Which sandboxes of this node become members of the mesh."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tidegate.model.names import WorkloadId
+
+
+@dataclass(frozen=True, slots=True)
+class PodPlan:
+    """What one sandbox of this node should be."""
+
+    id: WorkloadId
+    enrolled: bool
+    reason: str  # why (not), one phrase for `tidegate status`
+    needs_envoy: bool  # a listener resource for it is in the snapshot
+    listener: str = ""  # name of that resource

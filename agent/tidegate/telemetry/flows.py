@@ -1,0 +1,70 @@
+"""What became of the fast path's connections, turned into metrics and, if the access log is on, one line each."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator, Callable, Mapping
+
+from tidegate.fastpath import FlowEvent
+from tidegate.model.kube import Pod
+from tidegate.model.mesh import Mesh
+from tidegate.model.net import IPAddress
+from tidegate.telemetry.metrics import TcpMetrics
+from tidegate.telemetry.pairs import Pairs
+
+log = logging.getLogger("tidegate.access")
+
+
+def workload_name(pod: Pod) -> str:
+    """The Deployment of a pod, else the pod: Istio's `workload`, which outlives a single pod.
+
+    A Deployment's pods are called NAME-HASH-RANDOM and carry HASH as label pod-template-hash.
+    """
+    template = pod.labels.get("pod-template-hash")
+    return pod.id.name.rpartition(f"-{template}-")[0] or pod.id.name if template else pod.id.name
+
+
+class Workloads:
+    """Address -> (namespace, workload) from the newest configuration; rebuilt when that changes."""
+
+    def __init__(self, config: Callable[[], Mesh | None]) -> None:
+        self._config = config
+        self._built_from: Mesh | None = None
+        self._by_address: Mapping[IPAddress, tuple[str, str]] = {}
+
+    def at(self, address: IPAddress | None) -> tuple[str, str]:
+        """(namespace, workload); empty strings for an address that is no pod's."""
+        config = self._config()
+        if config is not self._built_from and config is not None:
+            self._built_from = config
+            self._by_address = {ip: (pod.id.namespace, workload_name(pod)) for pod in config.pods for ip in pod.ips}
+        return self._by_address.get(address, ("", "")) if address is not None else ("", "")
+
+
+async def follow_flows(
+    events: AsyncIterator[FlowEvent],
+    metrics: TcpMetrics,
+    workloads: Workloads,
+    service_name: Callable[[int], str],
+    pairs: Pairs,
+) -> None:
+    """Until cancelled: count what the fast path tells about, and log each connection that ended."""
+    async for event in events:
+        source, destination = workloads.at(event.client), workloads.at(event.endpoint)
+        service = service_name(event.service)
+        metrics.observe(event, source, destination, service)
+        pairs.observe(event, service)
+        if not event.connections or not log.isEnabledFor(logging.INFO):
+            continue
+        log.info(
+            'src=%s/%s dst=%s:%d service="%s" endpoint=%s reason=%s sent=%d received=%d duration=%.1fms',
+            *source,
+            event.dst or "-",
+            event.dst_port,
+            service,
+            event.endpoint or "-",
+            event.reason,
+            event.earlier_to_client + event.bytes_to_client,
+            event.earlier_to_server + event.bytes_to_server,
+            event.duration_ns / 1e6,
+        )

@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+from tidegate_lab import spec
+from tidegate_lab.backoff import Backoff
+from tidegate_lab.probes import Verdict
+
+
+def probe(success: int = 1, failure: int = 3) -> spec.Probe:
+    body = {"tcpSocket": {"port": 1}, "successThreshold": success, "failureThreshold": failure}
+    return spec.Probe.model_validate(body)
+
+
+def changes(verdict: Verdict, outcomes: str) -> str:
+    """One character per outcome: + or - where the verdict changed, . where it did not."""
+    seen = ""
+    for outcome in outcomes:
+        changed = verdict.record(outcome == "+")
+        seen += "." if not changed else "+" if verdict.value else "-"
+    return seen
+
+
+def test_a_verdict_changes_after_so_many_in_a_row() -> None:
+    assert changes(Verdict(probe(success=2), start=False), "+-++--+---") == "...+.....-"
+
+
+def test_a_verdict_that_was_assumed_is_not_reported() -> None:
+    assert changes(Verdict(probe(), start=True), "++--+---") == ".......-"
+
+
+def test_without_an_assumption_the_first_threshold_is_a_change() -> None:
+    assert changes(Verdict(probe(failure=2)), "--") == ".-"
+    assert changes(Verdict(probe()), "+") == "+"
+
+
+def test_pauses_grow_to_a_limit_and_start_again() -> None:
+    backoff = Backoff(1.0, 5.0)
+    assert [backoff.next() for _ in range(5)] == [1, 2, 4, 5, 5]
+    backoff.reset()
+    assert backoff.next() == 1

@@ -1,0 +1,212 @@
+"""The nodes' agents: started in their node's namespace and cgroup, restarted when they die, asked what they applied.
+
+Plays the DaemonSet. An agent's Envoy lives below the agent's cgroup and survives the agent, so a dead agent's cgroup is
+not emptied; that is done when the lab ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from tidegate.errors import Transient
+from tidegate.model.names import WorkloadId
+from tidegate_lab.backoff import Backoff
+from tidegate_lab.launch import in_cgroup, in_netns
+from tidegate_lab.node import Node
+from tidegate_lab.paths import LabPaths
+
+log = logging.getLogger(__name__)
+
+POLL = 0.02  # seconds between questions while something waits for a revision
+IDLE_POLL = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Enrolment:
+    """What an agent says about one pod of its node."""
+
+    enrolled: bool
+    reason: str = ""
+    identity: str = ""
+
+
+@dataclass(slots=True, eq=False)
+class NodeAgent:
+    """One supervised agent."""
+
+    node: Node
+    paths: LabPaths
+    restarts: int = 0
+    pid: int | None = None
+    _process: asyncio.subprocess.Process | None = None
+    _stopping: bool = False
+
+    @property
+    def run_dir(self) -> Path:
+        return self.paths.node_run(self.node.name)
+
+    def command(self) -> list[str]:
+        agent = [sys.executable, "-m", "tidegate", "agent", "--node", self.node.name]
+        agent += ["--config", f"file:{self.paths.cluster}", "--run-dir", str(self.run_dir)]
+        agent += ["--bpffs", str(self.paths.node_bpffs(self.node.name)), "--cgroup", str(self.node.cgroup)]
+        return in_cgroup(self.node.cgroup / "agent", in_netns(self.node.netns, [*agent, "--workers", "1"]))
+
+    async def run(self) -> None:
+        """Start and restart until stopped. The pause between attempts is 0.2 s at first and grows to 5 s."""
+        backoff = Backoff(0.2, 5.0)
+        clock = asyncio.get_running_loop().time
+        while not self._stopping:
+            started = clock()
+            with (self.run_dir / "agent.log").open("ab") as out:
+                self._process = await asyncio.create_subprocess_exec(
+                    *self.command(),
+                    stdin=asyncio.subprocess.DEVNULL,
+                    stdout=out,
+                    stderr=out,
+                    start_new_session=True,
+                )
+            self.pid = self._process.pid
+            code = await self._process.wait()
+            self.pid = None
+            if self._stopping:
+                return
+            log.warning("agent of %s ended with %s", self.node.name, code)
+            if clock() - started > 10:
+                backoff.reset()
+            await asyncio.sleep(backoff.next())
+            self.restarts += 1
+
+    async def stop(self, grace: float) -> None:
+        """SIGTERM, up to grace seconds, SIGKILL."""
+        self._stopping = True
+        process = self._process
+        if process is None or process.returncode is not None:
+            return
+        process.send_signal(signal.SIGTERM)
+        try:
+            await asyncio.wait_for(process.wait(), grace)
+        except TimeoutError:
+            process.kill()
+            await process.wait()
+
+    async def status(self) -> dict[str, Any]:
+        """GET /status. Raises Transient when the agent does not answer."""
+        connector = aiohttp.UnixConnector(str(self.run_dir / "agent.sock"))
+        timeout = aiohttp.ClientTimeout(total=5)
+        try:
+            async with (
+                aiohttp.ClientSession(connector=connector, timeout=timeout) as session,
+                session.get("http://agent/status") as response,
+            ):
+                value = await response.json()
+        except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
+            reason = f"does not answer: {error}"
+            raise Transient(f"agent of {self.node.name}", reason, f"see {self.run_dir}/agent.log") from None
+        if not isinstance(value, dict):
+            raise Transient(f"agent of {self.node.name}", "answers something that is no status")
+        return value
+
+
+@dataclass(slots=True, eq=False)
+class Agents:
+    """All agents of the lab; none with --mesh off."""
+
+    agents: Sequence[NodeAgent] = ()
+    enrolments: Mapping[WorkloadId, Enrolment] = field(default_factory=dict)
+    _said: dict[str, Mapping[WorkloadId, Enrolment]] = field(default_factory=dict)  # by node
+    _tasks: list[asyncio.Task[None]] = field(default_factory=list)
+
+    def start(self, changed: Callable[[], Awaitable[None]]) -> None:
+        """Start every agent; changed() is awaited whenever the enrolment of a pod is seen to differ."""
+        self._tasks = [asyncio.create_task(agent.run()) for agent in self.agents]
+        if self.agents:
+            self._tasks.append(asyncio.create_task(self._follow(changed)))
+
+    async def stop(self) -> None:
+        """Stop every agent and forget them."""
+        await asyncio.gather(*(agent.stop(5.0) for agent in self.agents))
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def wait_up(self, timeout: float) -> None:
+        """Until every agent answers. Raises Transient naming the one that does not and its last log lines."""
+        await self._wait(lambda status: True, timeout, "does not come up")
+
+    async def wait_applied(self, revision: int, timeout: float) -> None:
+        """Until every node's agent has the revision in force. Raises Transient."""
+        reason = f"has not put revision {revision} of the cluster into force within {timeout:g} s"
+        await self._wait(lambda status: _revision(status) >= revision, timeout, reason)
+
+    async def refresh(self) -> bool:
+        """Ask every agent once; True if some enrolment differs from before.
+
+        What an agent said stays true while it is away or has just begun: its pods are captured all the same.
+        """
+        before = self.enrolments
+        for agent in self.agents:
+            with contextlib.suppress(Transient):
+                status = await agent.status()
+                if _revision(status) > 0:
+                    self._said[agent.node.name] = _enrolments(status)
+        self.enrolments = {pod: said for one in self._said.values() for pod, said in one.items()}
+        return self.enrolments != before
+
+    async def _follow(self, changed: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            if await self.refresh():
+                await changed()
+            await asyncio.sleep(IDLE_POLL)
+
+    async def _wait(self, wanted: Callable[[Mapping[str, Any]], bool], timeout: float, reason: str) -> None:
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + timeout
+        for agent in self.agents:
+            last = ""
+            while True:
+                try:
+                    if wanted(await agent.status()):
+                        break
+                except Transient as error:
+                    last = error.reason
+                if clock() > deadline:
+                    tail = last_lines(agent.run_dir / "agent.log", 8)
+                    raise Transient(f"agent of {agent.node.name}", f"{reason} {last}".strip(), f"its log ends:\n{tail}")
+                await asyncio.sleep(POLL)
+        await self.refresh()
+
+
+def _revision(status: Mapping[str, Any]) -> int:
+    applied = status.get("applied")
+    revision = applied.get("revision") if isinstance(applied, dict) else None
+    return revision if isinstance(revision, int) else -1
+
+
+def _enrolments(status: Mapping[str, Any]) -> dict[WorkloadId, Enrolment]:
+    return {
+        WorkloadId(str(pod["namespace"]), str(pod["name"])): Enrolment(
+            bool(pod.get("enrolled")), str(pod.get("reason") or ""), str(pod.get("identity") or "")
+        )
+        for pod in status.get("pods") or ()
+    }
+
+
+def last_lines(path: Path, count: int) -> str:
+    """The end of a log, each line indented; a phrase when there is none."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - 64 * 1024))
+            lines = file.read().decode(errors="replace").splitlines()[-count:]
+    except OSError:
+        lines = []
+    return "\n".join(f"  | {line}" for line in lines) or "  | (nothing)"

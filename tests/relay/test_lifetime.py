@@ -1,0 +1,300 @@
+"""Pods that come and go, bounds, and the end of the engine: nothing is left, nothing spins, nothing grows."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import resource
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+import pytest
+from tests.relay.conftest import PORT, VIP4, VIP6, Mesh, expect_reset, service, until
+from tests.relay.pods import CAPTURE4, SERVER4, Pod
+from tests.relay.traffic import resident
+from tests.support.flows import Flows
+
+from tidegate.fastpath import CloseReason, FastPath
+
+MIB = 1 << 20
+
+
+def descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+def threads() -> int:
+    return len(os.listdir("/proc/self/task"))
+
+
+def test_engines_leave_no_descriptor_and_no_thread(pods: tuple[Pod, Pod]) -> None:
+    client, _ = pods
+    flows = Flows(64)
+    counts = []
+    for _ in range(3):
+        engine = FastPath.start(flows_fd=flows.fd, workers=3)
+        for _ in range(10):
+            engine.add_pod(client.cookie, client.fd, v6=True)
+            engine.remove_pod(client.cookie)
+        engine.stop(0)
+        del engine
+        counts.append((descriptors(), threads()))
+    flows.close()
+    assert counts[0] == counts[1] == counts[2]
+
+
+async def test_pods_come_and_go_with_connections(mesh: Mesh) -> None:
+    with mesh.server.listen(SERVER4) as listener:
+        mesh.publish(service(listener.getsockname()))
+        before = descriptors()
+        for _ in range(5):
+            pairs = [await mesh.pair(listener) for _ in range(10)]
+            mesh.engine.remove_pod(mesh.client.cookie)
+            for client, server in pairs:
+                await expect_reset(client)
+                await expect_reset(server)
+                client.close()
+                server.close()
+            with mesh.client.socket() as refused, pytest.raises(ConnectionRefusedError):
+                await asyncio.get_running_loop().sock_connect(refused, (CAPTURE4, mesh.port4))
+            mesh.port4, mesh.port6 = mesh.engine.add_pod(mesh.client.cookie, mesh.client.fd, v6=True)
+        await mesh.closed(CloseReason.SHUTDOWN, 50)
+        assert descriptors() == before
+
+
+async def test_a_pod_is_known_once(mesh: Mesh) -> None:
+    with pytest.raises(FileExistsError):
+        mesh.engine.add_pod(mesh.client.cookie, mesh.client.fd, v6=False)
+    with pytest.raises(FileNotFoundError):
+        mesh.engine.remove_pod(1)
+
+
+async def test_a_netns_that_is_none_is_refused_and_forgotten(mesh: Mesh) -> None:
+    before = descriptors()
+    with open("/dev/null", "rb") as wrong:
+        for _ in range(2):
+            with pytest.raises(OSError, match="Invalid argument"):
+                mesh.engine.add_pod(4711, wrong.fileno(), v6=False)
+    assert descriptors() == before
+
+
+async def test_listeners_are_on_the_capture_addresses_only(mesh: Mesh) -> None:
+    for address in ("127.0.0.1", "::1"):
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        for port in (mesh.port4, mesh.port6):
+            with mesh.client.socket(family) as other, pytest.raises(ConnectionRefusedError):
+                await asyncio.get_running_loop().sock_connect(other, (address, port))
+    await mesh.dial_in_vain(VIP6, record=False)
+    await mesh.closed(CloseReason.NO_RECORD)
+
+
+async def test_many_connections_at_once_in_bounded_memory(mesh: Mesh) -> None:
+    count = 2000
+    loop = asyncio.get_running_loop()
+    with mesh.server.listen(SERVER4) as listener:
+        mesh.publish(service(listener.getsockname()))
+        before = resident()
+        clients: list[socket.socket] = []
+        servers: dict[int, socket.socket] = {}
+
+        async def accept() -> None:
+            while len(servers) < count:
+                sock, _ = await loop.sock_accept(listener)
+                number = int.from_bytes(await loop.sock_recv(sock, 4), "big")
+                servers[number] = sock
+
+        accepting = asyncio.ensure_future(accept())
+        for number in range(count):
+            sock = await mesh.dial()
+            await loop.sock_sendall(sock, number.to_bytes(4, "big"))
+            clients.append(sock)
+        await asyncio.wait_for(accepting, 20)
+        assert mesh.engine.stats().active == count
+        for _ in range(3):  # every one of them, there and back
+            for number, sock in enumerate(clients):
+                await loop.sock_sendall(servers[number], number.to_bytes(4, "big"))
+                assert int.from_bytes(await loop.sock_recv(sock, 4), "big") == number
+        # Both ends are Python objects of this very process; 2 000 relayed connections with a buffer each way held
+        # would be 256 MiB.
+        assert resident() - before < 32 * MIB
+        for sock in (*clients, *servers.values()):
+            sock.close()
+    await mesh.closed(CloseReason.OK, count)
+
+
+async def test_a_connection_that_ended_costs_nothing(mesh: Mesh) -> None:
+    """No descriptor, and less memory than its record: 500 at a time, so that all but the first reuse what was there."""
+    batch, batches = 500, 8
+    with mesh.server.listen(SERVER4) as listener:
+        mesh.publish(service(listener.getsockname()))
+        seen = []
+        for _ in range(batches):
+            for _ in range(batch):
+                client, server = await mesh.pair(listener)
+                client.close()
+                assert await asyncio.get_running_loop().sock_recv(server, 1) == b""
+                server.close()
+            await mesh.closed(CloseReason.OK, batch)
+            await until(lambda: mesh.engine.stats().active == 0, "connections to end")
+            for each in (mesh, mesh.client):
+                each.close_sockets()
+            mesh.forget()
+            seen.append((resident(), descriptors()))
+    grown, opened = (last - first for first, last in zip(seen[1], seen[-1], strict=True))
+    assert opened == 0
+    assert grown < batch * (batches - 2) * 128, seen
+
+
+@pytest.mark.parametrize("mesh", [{"workers": 4}], indirect=True)
+async def test_long_lived_connections_spread_over_workers(mesh: Mesh) -> None:
+    """One at a time, so that the first worker in the kernel's order is always idle and takes each of them."""
+    before = worker_cpu()
+    with mesh.server.listen(SERVER4) as listener:
+        mesh.publish(service(listener.getsockname()))
+        pairs = [await mesh.pair(listener) for _ in range(64)]
+        loop = asyncio.get_running_loop()
+        for _ in range(100):
+            for client, server in pairs:
+                await loop.sock_sendall(client, b"x" * 4096)
+                await loop.sock_recv(server, 8192)
+        for client, server in pairs:
+            client.close()
+            server.close()
+    switches = sorted(after - before.get(thread, 0) for thread, after in worker_cpu().items())
+    assert switches[0] > sum(switches) / 16  # an even share is a quarter
+
+
+def worker_cpu() -> dict[str, int]:
+    """Voluntary context switches, that is wake-ups, of each worker thread of this process."""
+    found = {}
+    for task in Path("/proc/self/task").iterdir():
+        status = dict(line.split(":", 1) for line in (task / "status").read_text().splitlines() if ":" in line)
+        if status["Name"].strip() == "tg-fastpath":
+            found[task.name] = int(status["voluntary_ctxt_switches"])
+    return found
+
+
+@pytest.mark.parametrize("mesh", [{"max_connections": 9}], indirect=True)
+async def test_a_pod_gets_two_thirds_of_the_connections_and_a_neighbour_finds_room(mesh: Mesh) -> None:
+    with mesh.server.listen(SERVER4) as listener:
+        mesh.publish(service(listener.getsockname()))
+        pairs = [await mesh.pair(listener) for _ in range(6)]
+        for _ in range(3):
+            await mesh.dial_in_vain()
+        assert mesh.engine.stats().closed[CloseReason.NO_MEMORY] == 3
+        pairs.append(await neighbours_pair(mesh, listener))
+        for sock in pairs.pop(0):
+            sock.close()
+        await until(lambda: mesh.engine.stats().active == 6, "one to end")
+        pairs.append(await mesh.pair(listener))
+        await mesh.dial_in_vain()  # six again, and now only two are free
+        for client, server in pairs:
+            client.close()
+            server.close()
+        await until(lambda: mesh.engine.stats().active == 0, "all to end")
+
+
+async def neighbours_pair(mesh: Mesh, listener: socket.socket) -> tuple[socket.socket, socket.socket]:
+    """A connection of another pod of the engine, which here is the server's own."""
+    loop = asyncio.get_running_loop()
+    port, _ = mesh.engine.add_pod(mesh.server.cookie, mesh.server.fd, v6=False)
+    client = mesh.server.socket()
+    client.bind(("127.0.0.1", 0))
+    mesh.flows.record(mesh.server.cookie, client.getsockname(), port, (VIP4, PORT))
+    await loop.sock_connect(client, (CAPTURE4, port))
+    server, _ = await asyncio.wait_for(loop.sock_accept(listener), 5)
+    return client, server
+
+
+@contextmanager
+def open_files_limited(limit: int) -> Iterator[None]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def take_one(hoard: ExitStack) -> bool:
+    """Take a descriptor; False when there is none left."""
+    try:
+        hoard.callback(os.close, os.open("/dev/null", os.O_RDONLY))
+    except OSError as error:
+        if error.errno != errno.EMFILE:
+            raise
+        return False
+    return True
+
+
+async def test_without_free_descriptors_clients_are_told_at_once(mesh: Mesh) -> None:
+    with mesh.server.listen(SERVER4) as listener:
+        mesh.publish(service(listener.getsockname()))
+        waiting = [mesh.prepare() for _ in range(8)]
+        with ExitStack() as hoard, open_files_limited(max(map(int, os.listdir("/proc/self/fd"))) + 1):
+            while take_one(hoard):
+                pass
+            for sock in waiting:
+                with suppress(ConnectionResetError):
+                    await mesh.connect(sock)
+                    await expect_reset(sock)
+        assert mesh.engine.stats().closed[CloseReason.NO_MEMORY] == 8
+        await mesh.pair(listener)  # and it works again
+
+
+async def test_with_a_limit_below_what_is_open_it_waits_without_spinning(mesh: Mesh) -> None:
+    with mesh.server.listen(SERVER4) as listener:
+        mesh.publish(service(listener.getsockname()))
+        waiting = mesh.prepare()
+        with open_files_limited(3):  # descriptors in use stay usable, but not even a freed one can be had again
+            await mesh.connect(waiting)
+            begin = time.process_time()
+            await asyncio.sleep(0.4)  # time in which a spinning worker would burn 0.4 s
+            assert time.process_time() - begin < 0.05
+        loop = asyncio.get_running_loop()
+        server, _ = await asyncio.wait_for(loop.sock_accept(listener), 5)
+        with server:
+            await loop.sock_sendall(waiting, b"patience")
+            assert await loop.sock_recv(server, 64) == b"patience"
+
+
+async def test_stop_lets_live_connections_finish(mesh: Mesh) -> None:
+    loop = asyncio.get_running_loop()
+    with mesh.server.listen(SERVER4) as listener:
+        mesh.publish(service(listener.getsockname()))
+        client, server = await mesh.pair(listener)
+        stopping = asyncio.ensure_future(mesh.stop(drain=30))
+        await until(lambda: refuses(mesh), "the listener to close")
+        assert not stopping.done()
+        await loop.sock_sendall(client, b"last words")
+        assert await loop.sock_recv(server, 64) == b"last words"
+        client.close()
+        server.close()
+        await asyncio.wait_for(stopping, 5)
+    reasons = [event.reason for event in mesh.ended if event.reason is not CloseReason.NO_RECORD]  # of refuses()
+    assert reasons == [CloseReason.OK]
+
+
+def refuses(mesh: Mesh) -> bool:
+    with mesh.client.socket() as sock:
+        sock.setblocking(True)
+        return sock.connect_ex((CAPTURE4, mesh.port4)) != 0
+
+
+async def test_stop_resets_what_does_not_finish_in_time(mesh: Mesh) -> None:
+    with mesh.server.listen(SERVER4) as listener:
+        mesh.publish(service(listener.getsockname()))
+        client, server = await mesh.pair(listener)
+        with client, server:
+            begin = time.monotonic()
+            await mesh.stop(drain=0.3)
+            assert 0.25 < time.monotonic() - begin < 3
+            await expect_reset(client)
+            await expect_reset(server)
+    assert [event.reason for event in mesh.ended] == [CloseReason.SHUTDOWN]
+    stats = mesh.engine.stats()
+    assert (stats.active, stats.closed[CloseReason.SHUTDOWN]) == (0, 1)

@@ -1,0 +1,32 @@
+"""C unit tests (unit/*_test.c) under the address, undefined behaviour and thread sanitizers."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).resolve().parent
+ENGINE = HERE.parents[1] / "agent" / "relay"
+SOURCES = sorted(ENGINE.glob("*.c"))
+WARNINGS = ["-Wall", "-Wextra", "-Werror", "-Wconversion"]
+SANITIZERS = ["address,undefined", "thread"]
+
+
+@pytest.mark.parametrize("sanitizer", SANITIZERS)
+@pytest.mark.parametrize("test", sorted(HERE.glob("unit/*_test.c")), ids=lambda path: path.stem)
+def test_c(test: Path, sanitizer: str, tmp_path: Path) -> None:
+    program = tmp_path / test.stem
+    compiler = shlex.split(os.environ.get("CC", "cc"))
+    flags = ["-std=gnu11", "-O1", "-g", "-D_GNU_SOURCE", "-pthread", *WARNINGS]
+    sanitize = [f"-fsanitize={sanitizer}", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"]
+    built = subprocess.run(
+        [*compiler, *flags, *sanitize, "-o", program, test, *SOURCES], capture_output=True, text=True, check=False
+    )
+    assert built.returncode == 0, built.stderr
+    # -R: the thread sanitizer of gcc 12 wants its shadow memory at fixed addresses, which randomization may take.
+    ran = subprocess.run(["setarch", "-R", program], capture_output=True, text=True, check=False, timeout=60)
+    assert ran.returncode == 0, ran.stderr

@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from ipaddress import ip_address
+
+import pytest
+from prometheus_client import CollectorRegistry
+from tests.support.configs import config_of, pod
+
+from tidegate.fastpath import CloseReason, FlowEvent
+from tidegate.telemetry.flows import Workloads, follow_flows
+from tidegate.telemetry.metrics import TcpMetrics
+from tidegate.telemetry.pairs import Pairs, PairTotals
+
+CONFIG = config_of(
+    pod("client", "app: client", "10.0.0.1"),
+    pod("web-6f9c-x2v8q", "app: web, pod-template-hash: 6f9c", "10.0.0.2"),
+)
+
+
+def flow(endpoint: str | None) -> FlowEvent:
+    return FlowEvent(
+        client=ip_address("10.0.0.1"),
+        client_port=40000,
+        dst=ip_address("10.96.0.1"),
+        dst_port=80,
+        endpoint=ip_address(endpoint) if endpoint else None,
+        endpoint_port=8080,
+        service=7,
+        reason=CloseReason.OK,
+        netns_cookie=1,
+        started_ns=0,
+        duration_ns=1000,
+        bytes_to_server=10,
+        bytes_to_client=300,
+    )
+
+
+async def told(*flows: FlowEvent, pairs: Pairs | None = None) -> CollectorRegistry:
+    async def events() -> AsyncIterator[FlowEvent]:
+        for one in flows:
+            yield one
+
+    registry = CollectorRegistry()
+    names = {7: "web.default.svc.cluster.local:80"}
+    await follow_flows(events(), TcpMetrics(registry), Workloads(lambda: CONFIG), names.__getitem__, pairs or Pairs())
+    return registry
+
+
+def sample(registry: CollectorRegistry, name: str, destination: str) -> float | None:
+    labels = {
+        "reporter": "source",
+        "source_workload": "client",
+        "source_workload_namespace": "default",
+        "destination_workload": destination,
+        "destination_workload_namespace": "unknown" if destination == "unknown" else "default",
+        "destination_service": "web.default.svc.cluster.local",
+        "destination_service_name": "web",
+        "destination_service_namespace": "default",
+        "request_protocol": "tcp",
+        "connection_security_policy": "none",
+    }
+    return registry.get_sample_value(name, labels)
+
+
+async def test_connections_are_counted_under_the_deployment_not_the_pod() -> None:
+    registry = await told(flow("10.0.0.2"), flow("10.0.0.2"))
+    assert sample(registry, "istio_tcp_connections_closed_total", "web") == 2
+    assert sample(registry, "istio_tcp_received_bytes_total", "web") == 20
+    assert sample(registry, "istio_tcp_sent_bytes_total", "web") == 600
+
+
+async def test_a_sum_of_connections_counts_as_many() -> None:
+    registry = await told(replace(flow("10.0.0.2"), opened=5, connections=5), flow("10.0.0.2"))
+    assert sample(registry, "istio_tcp_connections_opened_total", "web") == 6
+    assert sample(registry, "istio_tcp_connections_closed_total", "web") == 6
+    assert sample(registry, "istio_tcp_received_bytes_total", "web") == 20
+
+
+async def test_a_connection_that_lives_is_open_and_its_bytes_count_once(caplog: pytest.LogCaptureFixture) -> None:
+    logging.getLogger("tidegate.access").setLevel("INFO")
+    lives = replace(flow("10.0.0.2"), connections=0, duration_ns=0)
+    ends = replace(flow("10.0.0.2"), opened=0, bytes_to_server=1, earlier_to_server=10, earlier_to_client=300)
+    registry = await told(lives)
+    assert sample(registry, "istio_tcp_connections_opened_total", "web") == 1
+    assert sample(registry, "istio_tcp_connections_closed_total", "web") == 0
+    assert sample(registry, "istio_tcp_received_bytes_total", "web") == 10
+    assert not caplog.messages, "the access log is of connections that ended"
+    registry = await told(lives, ends)
+    assert sample(registry, "istio_tcp_connections_opened_total", "web") == 1
+    assert sample(registry, "istio_tcp_connections_closed_total", "web") == 1
+    assert sample(registry, "istio_tcp_received_bytes_total", "web") == 11
+    assert "sent=600 received=11 " in caplog.messages[0], "all of its bytes"
+
+
+async def test_a_connection_without_an_endpoint_is_counted_too() -> None:
+    assert sample(await told(flow(None)), "istio_tcp_connections_opened_total", "unknown") == 1
+
+
+async def test_each_client_pod_and_service_has_its_totals() -> None:
+    pairs = Pairs()
+    refused = replace(flow(None), reason=CloseReason.CONNECT_REFUSED, bytes_to_client=0)
+    await told(flow("10.0.0.2"), refused, replace(flow("10.0.0.2"), netns_cookie=2, connections=4), pairs=pairs)
+    assert pairs.totals() == {
+        (1, "web.default.svc.cluster.local:80"): PairTotals(ended=2, failed=1, bytes_to_server=20, bytes_to_client=300),
+        (2, "web.default.svc.cluster.local:80"): PairTotals(ended=4, bytes_to_server=10, bytes_to_client=300),
+    }
+
+
+def test_pairs_are_bounded_and_the_first_goes_first() -> None:
+    pairs = Pairs(limit=2)
+    for cookie in (1, 2, 1, 3):
+        pairs.observe(replace(flow("10.0.0.2"), netns_cookie=cookie), "web")
+    assert {key: totals.ended for key, totals in pairs.totals().items()} == {(2, "web"): 1, (3, "web"): 1}
