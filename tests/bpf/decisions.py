@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import runpy
 from ipaddress import ip_address
 from pathlib import Path
 from socket import htons, ntohs
@@ -9,7 +10,6 @@ from typing import Any
 
 from cffi import FFI
 from tests.bpf.pod import OBJECTS
-from tidegate.bpf.ffi_build import declarations
 
 from tidegate.bpf.objects import BpfObject
 from tidegate.model.net import from_wire, to_wire
@@ -22,7 +22,10 @@ XDP_PASS = 2
 NO_REASON = len(REASONS)
 ACTIONS = {1: "pass", 2: "redirect", 3: "deny"}
 
-ffi = FFI()
+# A build script, not a module: the headers become declarations for tests as they do for the product.
+declarations = runpy.run_path(str(ROOT / "agent" / "native" / "ffi_build.py"))["declarations"]
+
+ffi: Any = FFI()
 ffi.cdef(declarations(tuple(ROOT / header for header in HEADERS)))
 
 
