@@ -1,39 +1,89 @@
 """The command line: nouns read, verbs change.
 
 Exit codes everywhere: 0 fine, 1 the thing checked is not so, 2 usage, 3 cannot reach the agent, 4 not permitted or the
-kernel lacks it.
+kernel lacks it. A command's module is imported when the command is used: scripts call `tidegate` in loops, and most of
+what one command needs the others do not.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from importlib.metadata import entry_points
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
 
 import typer
+from typer.core import TyperGroup
 
 from tidegate import __version__
-from tidegate.cli import agent, cni, compile, doctor, explain, inspect, status, validate  # noqa: A004
 from tidegate.errors import Fatal, TidegateError, Unreachable
+
+# Name -> module of this room that registers it; in the order of --help.
+COMMANDS = {
+    "agent": "agent",
+    "cni": "cni",
+    "validate": "validate",
+    "compile": "compile",
+    "status": "status",
+    "metrics": "status",
+    "pods": "inspect",
+    "services": "inspect",
+    "explain": "explain",
+    "doctor": "doctor",
+}
+PLUGGED = "tidegate.commands"  # entry points by which other distributions bring commands of their own
+
+
+class Commands(TyperGroup):
+    """The commands of this room and, by entry point, those of other distributions, each imported on demand."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return [*COMMANDS, *_plugged(), *super().list_commands(ctx)]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name in COMMANDS:
+            return _command(import_module(f"tidegate.cli.{COMMANDS[cmd_name]}").register, cmd_name)
+        own = super().get_command(ctx, cmd_name)
+        if own is None and (load := _plugged().get(cmd_name)):
+            return _command(load(), cmd_name)
+        return own
+
 
 app = typer.Typer(
     name="tidegate",
+    cls=Commands,
     help="A service mesh that disappears into the kernel: one agent per node, Istio's API.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for room in (agent, cni, validate, compile, status, inspect, explain, doctor):
-    room.register(app)
-# Other distributions bring commands of their own: the lab, where it is installed.
-for plugged in entry_points(group="tidegate.commands"):
-    plugged.load()(app)
+
+
+@app.callback()
+def _group() -> None:
+    """Typer makes a group of an application with one command only if it has a callback."""
 
 
 @app.command()
 def version() -> None:
     """Print the version."""
     print(__version__)
+
+
+def _command(register: Callable[[typer.Typer], None], name: str) -> Any:
+    """One of the commands that a module registers."""
+    room = typer.Typer(add_completion=False)
+    room.callback()(lambda: None)
+    register(room)
+    group: Any = typer.main.get_command(room)
+    return group.commands[name]
+
+
+def _plugged() -> dict[str, Callable[[], Callable[[typer.Typer], None]]]:
+    from importlib.metadata import entry_points  # not needed by the commands of this room
+
+    return {entry.name: entry.load for entry in entry_points(group=PLUGGED)}
 
 
 def main() -> None:

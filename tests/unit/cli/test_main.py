@@ -1,0 +1,56 @@
+"""The command line as a whole: what is there, and that a command loads what it needs and no more."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib import import_module
+
+import pytest
+import typer
+
+from tidegate.cli.main import COMMANDS
+
+
+def run(*words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "tidegate", *words]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+
+
+@pytest.mark.parametrize("module", sorted(set(COMMANDS.values())))
+def test_each_command_is_listed_under_the_module_that_registers_it(module: str) -> None:
+    room = typer.Typer()
+    import_module(f"tidegate.cli.{module}").register(room)
+    registered = {command.name for command in room.registered_commands} | {
+        group.name for group in room.registered_groups
+    }
+    assert registered == {name for name, home in COMMANDS.items() if home == module}
+
+
+@pytest.mark.parametrize("name", [*COMMANDS, "lab", "version"])
+def test_each_command_has_a_help_text(name: str) -> None:
+    done = run(name, "--help")
+    assert (done.returncode, f"tidegate {name}" in done.stdout) == (0, True), done.stdout + done.stderr
+
+
+def test_help_lists_every_command() -> None:
+    told = run("--help").stdout
+    assert [name for name in [*COMMANDS, "lab", "version"] if f" {name} " not in told] == []
+
+
+def test_an_unknown_command_is_a_usage_error() -> None:
+    done = run("nonsense")
+    assert (done.returncode, "No such command 'nonsense'" in done.stderr) == (2, True), done.stderr
+
+
+def test_a_small_command_does_not_wait_for_what_others_import() -> None:
+    """A fifth of a second is what `tidegate version` may take; what costs it is imports, and those can be counted."""
+    script = "import sys, tidegate.cli.main; print(*sorted(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    heavy = {"aiohttp", "asyncio", "google", "grpc", "pydantic", "rich.console", "yaml", "tidegate_lab"}
+    assert sorted(heavy & set(done.stdout.split())) == []
+    assert sorted(name for name in done.stdout.split() if name.startswith("tidegate.")) == [
+        "tidegate.cli",
+        "tidegate.cli.main",
+        "tidegate.errors",
+    ]
