@@ -231,7 +231,7 @@ def run_in(cgroup: Path, netns_fd: int, fn: Callable[[], T]) -> T:
     sock = socket.socket(fileno=fds[0]) if fds else None
     if isinstance(value, Dialled) and sock is not None:
         value.sock = sock
-    return value if value is not None else sock  # type: ignore[no-any-return]
+    return value if value is not None else sock  # type: ignore[return-value]
 
 
 def _answer(to: socket.socket, fn: Callable[[], Any]) -> None:

@@ -34,7 +34,7 @@ def offer(datapath: Datapath, tier: Tier, port: int = PORT) -> None:
     ids=["v4", "v6", "v4-mapped", "v6only"],
 )
 def test_dial_reaches_the_listener_and_names_are_kept(
-    datapath: Datapath, pod: Pod, tier: Tier, vip: str, how: dict[str, object], version: int
+    datapath: Datapath, pod: Pod, tier: Tier, vip: str, how: dict[str, Any], version: int
 ) -> None:
     offer(datapath, tier)
     client = pod.dial(vip, PORT, **how)

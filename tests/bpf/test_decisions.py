@@ -61,7 +61,10 @@ def test_kernel_and_oracle_agree_on_random_calls(kernel: Decisions) -> None:
 def random_case(luck: random.Random) -> dict[str, Any]:
     family = luck.choice([4, 6])
     own = [a for a in ADDRESSES if (":" in a) == (family == 6)]
-    port = lambda: luck.choice([0, 1, 80, 40000, 65535])  # noqa: E731
+
+    def port() -> int:
+        return luck.choice([0, 1, 80, 40000, 65535])
+
     pod = {
         "ip4": luck.choice(["10.77.0.1", None]),
         "ip6": luck.choice(["fd00:77::1", None]),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import socket
 from ipaddress import ip_address
+from typing import Any
 
 import pytest
 from cffi import FFI
@@ -23,7 +24,7 @@ def _destinations(datapath: Datapath) -> None:
         datapath.set_destination(ip_address(vip), PORT, Tier.ENVOY, 1)
 
 
-def accepted(pod: Pod, tier: Tier, vip: str, **how: object) -> socket.socket:
+def accepted(pod: Pod, tier: Tier, vip: str, **how: Any) -> socket.socket:
     assert not pod.dial(vip, PORT, **how).failed
     return pod.accept(pod.listeners[tier, 6 if vip == VIP6 else 4])[0]
 
@@ -87,7 +88,7 @@ def test_other_options_and_other_sockets_answer_as_ever(datapath: Datapath, pod:
 def test_option_longer_than_a_page(pod: Pod) -> None:
     """Kernels before 6.4 fail these with EFAULT once any program runs, unless the program says not to."""
     server = accepted(pod, Tier.ENVOY, VIP4)
-    ffi = FFI()
+    ffi: Any = FFI()
     ffi.cdef("int getsockopt(int, int, int, void *, unsigned int *);")
     value, length = ffi.new("char[]", 8192), ffi.new("unsigned int *", 8192)
     result = ffi.dlopen(None).getsockopt(server.fileno(), socket.IPPROTO_TCP, socket.TCP_INFO, value, length)

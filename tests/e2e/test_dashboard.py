@@ -45,7 +45,8 @@ class Board:
             r for r in self.figures()["traffic"] if r["service"] == service and r["pod"].startswith("default/sleep")
         ]
         assert len(rows) == 1, rows
-        return rows[0]
+        row: dict[str, Any] = rows[0]
+        return row
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +91,7 @@ def test_connections_of_the_fast_path_agree_with_the_metrics(board: Board) -> No
     row = eventually(
         lambda: (r := board.pair(TCP))["ended"]["total"] >= 30 and r, "thirty connections ended", timeout=10
     )
-    labels = {"source_workload": "sleep", "destination_service": TCP.rpartition(":")[0]}
+    labels: dict[str, Any] = {"source_workload": "sleep", "destination_service": TCP.rpartition(":")[0]}
     assert row["ended"]["total"] == board.lab.metric("istio_tcp_connections_closed_total", **labels)
     assert row["bytes"]["to_client"] == board.lab.metric("istio_tcp_sent_bytes_total", **labels) > 30 * PAGE
     assert row["bytes"]["to_server"] == board.lab.metric("istio_tcp_received_bytes_total", **labels)

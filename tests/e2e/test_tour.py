@@ -35,7 +35,7 @@ CLAIMS = [
 @pytest.mark.timeout(300)
 def test_every_point_of_the_tour_holds() -> None:
     environ = {**os.environ, "ONCE": "1", "TIDEGATE_LAB": "tour"}
-    command = [sys.executable, TOUR, "--patience", str(SLOWDOWN)]
+    command: list[str | Path] = [sys.executable, TOUR, "--patience", str(SLOWDOWN)]
     done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     held = [line for line in done.stdout.splitlines() if line.startswith("  ok ")]

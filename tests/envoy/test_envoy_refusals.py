@@ -49,7 +49,7 @@ async def test_one_odd_pod_does_not_hold_up_the_others(
     await node.publish(site(pods, upstreams["v1"], broken=odd))
     for each in pods:
         if each.name != odd:
-            answer = await until(lambda each=each: each.ask(), "the pod gets an answer")
+            answer = await until(each.ask, "the pod gets an answer")
             assert answer["status"] == 200
     [failure] = node.xds.rejected()
     assert failure.item == odd

@@ -59,7 +59,8 @@ async def test_replacing_clusters_under_traffic_fails_no_request(
     for turn in range(20):
         version = "v2" if turn % 2 == 0 else "v1"
         await node.publish(website(pod.path, only(version), {version: 1}))
-        await until(lambda version=version: node.clusters() == {f"web-{version}"}, "the other cluster is gone")
+        expected = {f"web-{version}"}
+        await until(lambda wanted=expected: node.clusters() == wanted, "the other cluster is gone")  # type: ignore[misc]
     result = await stream.stop()
     assert result["failed"] == 0, result
     assert set(result["seen"]) == {"v1", "v2"}, result

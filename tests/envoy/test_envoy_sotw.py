@@ -28,7 +28,16 @@ def envoy(tmp_path: Path) -> Iterator[None]:
     )
     config["dynamic_resources"]["ads_config"]["api_type"] = "GRPC"
     (tmp_path / "bootstrap.json").write_text(json.dumps(config))
-    argv = [ENVOY, "-c", tmp_path / "bootstrap.json", "--disable-hot-restart", "--concurrency", "1", "-l", "warning"]
+    argv: list[str | Path] = [
+        ENVOY,
+        "-c",
+        tmp_path / "bootstrap.json",
+        "--disable-hot-restart",
+        "--concurrency",
+        "1",
+        "-l",
+        "warning",
+    ]
     with subprocess.Popen(argv, stderr=subprocess.DEVNULL) as process:
         yield
         process.kill()

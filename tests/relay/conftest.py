@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 from tests.relay.pods import CAPTURE4, CAPTURE6, Pod, join
@@ -125,7 +125,7 @@ class Mesh:
             await expect_reset(sock)
         return port
 
-    async def pair(self, listener: socket.socket, **dial: str) -> tuple[socket.socket, socket.socket]:
+    async def pair(self, listener: socket.socket, **dial: Any) -> tuple[socket.socket, socket.socket]:
         """A relayed connection: the client's end and the server's."""
         client = await self.dial(**dial)
         server, _ = await asyncio.wait_for(asyncio.get_running_loop().sock_accept(listener), 5)

@@ -10,18 +10,19 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from cffi import FFI
 
 from tidegate.model.capture import CAPTURE6_PREFIX
 
 T = TypeVar("T")
+Socket = socket.socket  # the class below has a method of this name
 
 SO_NETNS_COOKIE = 71
 CAPTURE4, CAPTURE6 = "127.77.0.1", "fd74:6964:6567:6174::1"
 
-_ffi = FFI()
+_ffi: Any = FFI()
 _ffi.cdef("int setns(int fd, int kind);")
 _libc = _ffi.dlopen(None)
 
@@ -63,10 +64,10 @@ class Pod:
         finally:
             self.run(lambda: file.write_text(before))
 
-    def socket(self, family: int = socket.AF_INET) -> socket.socket:
+    def socket(self, family: int = socket.AF_INET) -> Socket:
         """A non-blocking TCP socket of this namespace."""
 
-        def make() -> socket.socket:
+        def make() -> Socket:
             sock = socket.socket(family, socket.SOCK_STREAM)
             sock.setblocking(False)
             return sock
@@ -79,7 +80,7 @@ class Pod:
         while self._opened:
             self._opened.pop().close()
 
-    def listen(self, address: str, port: int = 0, backlog: int = 4096) -> socket.socket:
+    def listen(self, address: str, port: int = 0, backlog: int = 4096) -> Socket:
         sock = self.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind((address, port))

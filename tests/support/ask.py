@@ -15,6 +15,7 @@ import socket
 import sys
 import time
 from collections import Counter
+from typing import Any
 from urllib.parse import urlsplit
 
 
@@ -64,14 +65,14 @@ def many(options: argparse.Namespace, host: str, port: int, target: str, headers
             if made is None:
                 made = connection(host, port, options.family)
                 connections += 1
-            answer = once(made, options.method, target, headers)
+            answer: dict[str, Any] = once(made, options.method, target, headers)
             statuses[str(answer["status"])] += 1
             body = answer["body"]
             version = str(body.get("version", "")) if isinstance(body, dict) else ""
             versions[version] += 1
             if not changes or changes[-1][1] != version:
                 changes.append((time.time(), version))
-            if options.fresh or answer["headers"].get("connection") == "close":  # type: ignore[union-attr]
+            if options.fresh or answer["headers"].get("connection") == "close":
                 made.close()
                 made = None
         except (OSError, http.client.HTTPException) as error:

@@ -61,8 +61,8 @@ class ContainerNode:
     def _write_configuration(self, subnet: str) -> None:
         for plugin in ("bridge", "host-local", "loopback"):
             shutil.copy(PLUGINS / plugin, self.bin_dir)
-        ipam = {"type": "host-local", "dataDir": str(self.directory / "ipam"), "ranges": [[{"subnet": subnet}]]}
-        ipam["routes"] = [{"dst": "0.0.0.0/0"}]
+        ranges, routes = [[{"subnet": subnet}]], [{"dst": "0.0.0.0/0"}]
+        ipam = {"type": "host-local", "dataDir": str(self.directory / "ipam"), "ranges": ranges, "routes": routes}
         bridge = {"type": "bridge", "bridge": self.bridge, "isGateway": True, "ipam": ipam}
         for file, network, plugins in (("10-mesh", "mesh", [bridge]), ("20-plain", "plain", [bridge])):
             body = {"cniVersion": "0.4.0", "name": network, "plugins": plugins}

@@ -17,7 +17,7 @@ _BPF_MAP_CREATE, _BPF_MAP_UPDATE = 0, 2
 _LRU_HASH = 9
 _SYS_BPF = {"x86_64": 321, "aarch64": 280}[os.uname().machine]
 
-_ffi = FFI()
+_ffi: Any = FFI()
 _ffi.cdef(
     """
     long syscall(long number, ...);

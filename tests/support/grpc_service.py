@@ -62,7 +62,7 @@ def echo(requests: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[b
 
 def serve(port: str) -> None:
     server = grpc.server(ThreadPoolExecutor(16), options=[("grpc.so_reuseport", 0)])
-    methods = {
+    methods: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
         "Ask": grpc.unary_unary_rpc_method_handler(ask),
         "Count": grpc.unary_stream_rpc_method_handler(count),
         "Echo": grpc.stream_stream_rpc_method_handler(echo),
@@ -73,7 +73,9 @@ def serve(port: str) -> None:
     server.wait_for_termination()
 
 
-def _one(channel: grpc.Channel, options: argparse.Namespace, metadata: list[tuple[str, str]]) -> dict[str, Any]:
+def _one(
+    channel: grpc.Channel, options: argparse.Namespace, metadata: tuple[tuple[str, str | bytes], ...]
+) -> dict[str, Any]:
     start = time.monotonic()
     out: dict[str, Any] = {"code": "OK", "messages": []}
     path = f"/story.Story/{options.method}"
@@ -81,7 +83,8 @@ def _one(channel: grpc.Channel, options: argparse.Namespace, metadata: list[tupl
     try:
         call: Any
         if options.method == "Ask":
-            answer, call = channel.unary_unary(path).with_call(body, options.deadline, metadata)
+            ask: Any = channel.unary_unary(path)
+            answer, call = ask.with_call(body, options.deadline, metadata)
             out["answer"] = json.loads(answer)
         else:
             if options.method == "Count":
@@ -91,15 +94,16 @@ def _one(channel: grpc.Channel, options: argparse.Namespace, metadata: list[tupl
             for message in call:
                 out["messages"].append((len(message), round(time.monotonic() - start, 3)))
         out["trailers"] = {str(k): str(v) for k, v in call.trailing_metadata() or ()}
-    except grpc.RpcError as error:
-        out |= {"code": error.code().name, "details": error.details()}  # type: ignore[attr-defined]
-        out["trailers"] = {str(k): str(v) for k, v in error.trailing_metadata() or ()}  # type: ignore[attr-defined]
+    except grpc.RpcError as refused:
+        error: Any = refused
+        out |= {"code": error.code().name, "details": error.details()}
+        out["trailers"] = {str(k): str(v) for k, v in error.trailing_metadata() or ()}
     out["seconds"] = time.monotonic() - start
     return out
 
 
 def client(options: argparse.Namespace) -> None:
-    metadata = [(k.strip(), v.strip()) for k, _, v in (h.partition(":") for h in options.headers)]
+    metadata = tuple((k.strip(), v.strip()) for k, _, v in (h.partition(":") for h in options.headers))
     settings = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
     with grpc.insecure_channel(options.target, options=[*settings, ("grpc.enable_http_proxy", 0)]) as channel:
         if not options.count:

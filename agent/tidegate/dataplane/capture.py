@@ -28,7 +28,7 @@ class Relay(Protocol):
 class InNetns(Protocol):
     """bpf.netns.in_netns: run a function on a thread that is inside the netns."""
 
-    def __call__(self, fd: int, fn: Callable[[], T]) -> T: ...
+    def __call__(self, fd: int, fn: Callable[[], T], /) -> T: ...
 
 
 def open_capture(sandbox: Sandbox, relay: Relay, in_netns: InNetns) -> Sandbox:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from tests.support.eventually import eventually
@@ -55,7 +56,7 @@ def stranger(probe_lab: Lab) -> Iterator[dict[str, str]]:
     links = json.loads(probe_lab.tidegate(*node, "ip", "-j", "addr", "show").stdout)
     found = {a["family"]: a["local"] for link in links for a in link["addr_info"] if a["scope"] == "global"}
     with probe_lab.start_on_node("node1", "/usr/bin/python3", PROBE, "serve", STRANGERS_PORT) as server:
-        listening = [*node, "/usr/bin/python3", PROBE, "dial", "127.0.0.1", STRANGERS_PORT]
+        listening: list[str | Path] = [*node, "/usr/bin/python3", PROBE, "dial", "127.0.0.1", STRANGERS_PORT]
         eventually(lambda: "error" not in json.loads(probe_lab.tidegate(*listening).stdout), "it listens")
         yield {"4": found["inet"], "mapped": found["inet"], "6": found["inet6"], "v6only": found["inet6"]}
         server.terminate()

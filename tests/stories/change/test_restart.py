@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 from tests.support.eventually import SLOWDOWN, eventually
 from tests.support.lab import Lab
@@ -63,7 +64,7 @@ def test_killed_envoy_is_back_within_two_seconds(web_lab: Lab) -> None:
 
 def test_status_is_unhealthy_while_envoy_is_silent(web_lab: Lab) -> None:
     """Exit code and words; a stopped process is silent for as long as the test likes."""
-    status = ["status", "--run-dir", web_lab.node_dirs()[0]]
+    status: list[str | Path] = ["status", "--run-dir", web_lab.node_dirs()[0]]
     assert web_lab.tidegate(*status, check=False).returncode == 0
     pid = web_lab.status()["envoy"]["pid"]
     os.kill(pid, signal.SIGSTOP)

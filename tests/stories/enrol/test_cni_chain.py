@@ -63,7 +63,7 @@ async def node(tmp_path: Path, namespaces: list[Path]) -> AsyncIterator[Node]:
     agent = Recorder()
     server = CniServer(tmp_path / "cni.sock", agent)
     await server.start()
-    yield Node(*namespaces, tmp_path, agent, server)
+    yield Node(namespaces[0], namespaces[1], tmp_path, agent, server)
     await server.stop()
 
 

@@ -9,6 +9,7 @@ import subprocess
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.support.cni import PLUGIN, PREVIOUS, Recorder, call
@@ -136,7 +137,8 @@ async def test_version_is_answered_without_an_agent(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("variable", ["CNI_CONTAINERID", "CNI_NETNS", "CNI_IFNAME", "CNI_COMMAND"])
 async def test_a_missing_variable_is_named(sock: Path, variable: str) -> None:
-    done = await call("ADD", sock, **{variable: None})
+    unset: dict[str, Any] = {variable: None}
+    done = await call("ADD", sock, **unset)
     assert (done.code, done.json["code"]) == (1, 4)
     assert variable in done.json["msg"]
 

@@ -95,7 +95,14 @@ def test_little_is_held_and_everything_works(lab: Lab) -> None:
 
 def harmless_agent(directory: Path) -> list[str | Path]:
     """An agent that cannot attach anything should the guard under test let it through: its pods' cgroup is none."""
-    places = ["--run-dir", directory / "run", "--cgroup", directory, "--bpffs", "/sys/fs/bpf/tidegate/least-no-agent"]
+    places: list[str | Path] = [
+        "--run-dir",
+        directory / "run",
+        "--cgroup",
+        directory,
+        "--bpffs",
+        "/sys/fs/bpf/tidegate/least-no-agent",
+    ]
     return [TIDEGATE, "agent", "--node", "least-no-agent", "--config", f"file:{directory}", *places]
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from tests.support.lab import Lab
 
-Route = Callable[[str], None]
+Route = Callable[..., None]
 
 HEAD = """
 apiVersion: networking.istio.io/{version}

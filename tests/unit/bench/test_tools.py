@@ -18,11 +18,11 @@ TOOLS = Path(__file__).resolve().parents[3] / "build" / "bench"
 BASE = 18701
 
 
-def load(tool: str, *words: str | int) -> subprocess.CompletedProcess[str]:
+def load(tool: str, *words: str | float) -> subprocess.CompletedProcess[str]:
     return subprocess.run([TOOLS / tool, *map(str, words)], capture_output=True, text=True, timeout=30, check=False)
 
 
-def counted(tool: str, *words: str | int) -> dict[str, Any]:
+def counted(tool: str, *words: str | float) -> dict[str, Any]:
     done = load(tool, *words)
     assert done.returncode == 0, done.stderr
     value: dict[str, Any] = json.loads(done.stdout)
@@ -36,7 +36,10 @@ def listening(port: int) -> bool:
 
 @pytest.fixture(scope="module", autouse=True)
 def servers() -> Iterator[None]:
-    commands = ([TOOLS / "l4server", str(BASE)], [TOOLS / "httpserver", str(BASE + HTTP), "1024"])
+    commands: tuple[list[str | Path], ...] = (
+        [TOOLS / "l4server", str(BASE)],
+        [TOOLS / "httpserver", str(BASE + HTTP), "1024"],
+    )
     started = [subprocess.Popen(command) for command in commands]
     for port in (BASE, BASE + 1, BASE + 2, BASE + HTTP):
         eventually(lambda port=port: listening(port), f"port {port}")  # type: ignore[misc]

@@ -6,6 +6,7 @@ import random
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from tests.support.configs import (
     ENROLLED,
@@ -130,7 +131,7 @@ def test_order_of_facts_does_not_matter() -> None:
     config, shuffled = rich_config(), random.Random(7)
     wanted = compile_snapshot(Inputs(config, SANDBOXES, "node1", 5))
     for _ in range(10):
-        mixed = {
+        mixed: dict[str, Any] = {
             field: tuple(shuffled.sample(value, len(value)))
             for field, value in (
                 ("namespaces", config.namespaces),

@@ -9,7 +9,7 @@ from typing import Any
 from tests.support.configs import ENROLLED, config_of, pod, sandbox, service
 
 from tidegate.compile.compiler import Inputs, compile_snapshot
-from tidegate.compile.listeners import CAPTURE4_ENVOY, CAPTURE6_ENVOY
+from tidegate.model.capture import CAPTURE4_ENVOY, CAPTURE6_ENVOY
 from tidegate.model.plan.envoy import LISTENERS
 
 WEB, HEADS = "web.default.svc.cluster.local:80", "heads.default.svc.cluster.local:8000"

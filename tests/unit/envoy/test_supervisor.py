@@ -67,7 +67,7 @@ DEAF = 'trap \'\' TERM; echo x >> "$(dirname "$0")/runs"; while :; do sleep 1000
 async def test_a_program_that_ends_is_started_again_at_ever_longer_intervals(bench: Bench) -> None:
     status = bench.supervisor.status
     for attempt, delay in enumerate([0.1, 0.2, 0.4], start=1):
-        await bench.until(lambda attempt=attempt: status().restarts == attempt and status().state == State.WAITING)
+        await bench.until(lambda n=attempt: status().restarts == n and status().state == State.WAITING)  # type: ignore[misc]
         assert (bench.runs(), status().last_exit, status().pid) == (attempt, "exit code 3", 0)
         await bench.until(lambda: len(bench.clock.waiting()) == 1)
         assert bench.clock.waiting() == [pytest.approx(delay)]
