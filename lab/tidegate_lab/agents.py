@@ -20,7 +20,7 @@ import aiohttp
 
 from tidegate.errors import Transient
 from tidegate.model.names import WorkloadId
-from tidegate_lab.backoff import Backoff
+from tidegate.runtime.backoff import Backoff, no_jitter
 from tidegate_lab.launch import in_cgroup, in_netns
 from tidegate_lab.node import Node
 from tidegate_lab.paths import LabPaths
@@ -63,7 +63,7 @@ class NodeAgent:
 
     async def run(self) -> None:
         """Start and restart until stopped. The pause between attempts is 0.2 s at first and grows to 5 s."""
-        backoff = Backoff(0.2, 5.0)
+        backoff = Backoff(no_jitter, base=0.2, cap=5.0)
         clock = asyncio.get_running_loop().time
         while not self._stopping:
             started = clock()
@@ -81,9 +81,7 @@ class NodeAgent:
             if self._stopping:
                 return
             log.warning("agent of %s ended with %s", self.node.name, code)
-            if clock() - started > 10:
-                backoff.reset()
-            await asyncio.sleep(backoff.next())
+            await asyncio.sleep(backoff.next(clock() - started))
             self.restarts += 1
 
     async def stop(self, grace: float) -> None:

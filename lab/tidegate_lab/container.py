@@ -9,8 +9,8 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
+from tidegate.runtime.backoff import Backoff, no_jitter
 from tidegate_lab import cgroups, spec
-from tidegate_lab.backoff import Backoff
 from tidegate_lab.expansion import command_line, environment, expand, port_number
 from tidegate_lab.probes import Outcome, Prober, Verdict, watch
 from tidegate_lab.sandbox import Sandbox, hostname_of
@@ -51,16 +51,14 @@ class ContainerRunner:
 
     async def run(self, policy: str) -> int:
         """Start, watch and restart by policy (Always, OnFailure, Never); the exit code once it is not restarted."""
-        backoff = Backoff(BACKOFF_FIRST, BACKOFF_MAX)
+        backoff = Backoff(no_jitter, base=BACKOFF_FIRST, cap=BACKOFF_MAX, reset_after=STEADY)
         clock = asyncio.get_running_loop().time
         while True:
             started = clock()
             code = await self._run_once()
             if self._stopping or policy == "Never" or (policy == "OnFailure" and code == 0):
                 return code
-            if clock() - started > STEADY:
-                backoff.reset()
-            await asyncio.sleep(backoff.next())
+            await asyncio.sleep(backoff.next(clock() - started))
             self.restarts += 1
 
     async def stop(self, grace: float) -> None:

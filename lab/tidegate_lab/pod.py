@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 
 from tidegate.errors import TidegateError
 from tidegate.model.net import IPAddress
+from tidegate.runtime.backoff import Backoff, no_jitter
 from tidegate_lab import sandbox as sandboxes
-from tidegate_lab.backoff import Backoff
 from tidegate_lab.container import ContainerRunner
 from tidegate_lab.node import Node
 from tidegate_lab.paths import LabPaths
@@ -93,7 +93,7 @@ class PodRunner:
 
     async def _create(self) -> Sandbox:
         """Sandboxes are retried for ever, like a kubelet does: the agent may be away at the moment (CNI error 11)."""
-        backoff = Backoff(0.2, 5.0)
+        backoff = Backoff(no_jitter, base=0.2, cap=5.0)
         while True:
             try:
                 return await sandboxes.create(self.paths, self.pod, self.node)
@@ -101,7 +101,7 @@ class PodRunner:
                 self.message = str(error)
                 log.warning("pod %s: %s", self.pod.id, error)
                 self.changed()
-            await asyncio.sleep(backoff.next())
+            await asyncio.sleep(backoff.next(0.0))
 
     async def _run_containers(self, sandbox: Sandbox) -> str:
         spec = self.pod.spec

@@ -6,6 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 
+def no_jitter() -> float:
+    """For one who retries alone: nobody else waits in the same rhythm."""
+    return 0.0
+
+
 @dataclass(slots=True)
 class Backoff:
     """Doubles from base to cap seconds; starts over once an attempt lasted reset_after seconds."""

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 from tidegate_lab import spec
-from tidegate_lab.backoff import Backoff
 from tidegate_lab.probes import Verdict
 
 
@@ -30,10 +29,3 @@ def test_a_verdict_that_was_assumed_is_not_reported() -> None:
 def test_without_an_assumption_the_first_threshold_is_a_change() -> None:
     assert changes(Verdict(probe(failure=2)), "--") == ".-"
     assert changes(Verdict(probe()), "+") == "+"
-
-
-def test_pauses_grow_to_a_limit_and_start_again() -> None:
-    backoff = Backoff(1.0, 5.0)
-    assert [backoff.next() for _ in range(5)] == [1, 2, 4, 5, 5]
-    backoff.reset()
-    assert backoff.next() == 1

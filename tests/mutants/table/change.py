@@ -219,8 +219,8 @@ _AGENT = Group(
             "agent-restarted-late",
             "a killed agent is started again only after five seconds",
             "lab/tidegate_lab/agents.py",
-            "backoff = Backoff(0.2, 5.0)",
-            "backoff = Backoff(5.0, 5.0)",
+            "backoff = Backoff(no_jitter, base=0.2, cap=5.0)",
+            "backoff = Backoff(no_jitter, base=5.0, cap=5.0)",
             (ADOPTS,),
         ),
         Mutant(
