@@ -1,4 +1,4 @@
-"""Process settings: one table gives each setting its flag, environment variable, default and help.
+"""Process settings: one table gives each setting its flag, environment variable, default, limits and help.
 
 Strings die here; the rest of the agent sees a frozen Settings. Raises Rejected on a value that cannot be used.
 """
@@ -8,8 +8,9 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import Field, dataclass, field, fields, replace
 from pathlib import Path
+from typing import Any, get_args, get_type_hints
 
 from tidegate.errors import Rejected
 
@@ -35,26 +36,36 @@ def envoy_binary() -> Path:
     return Path(os.environ.get("TIDEGATE_ENVOY") or Path(sys.prefix) / "bin" / "envoy")
 
 
+def _of(default: Any, text: str, **limits: Any) -> Any:
+    """A setting: its default, its help text, and `least` and `most` or `choices`."""
+    return field(default=default, metadata={"help": text, **limits})
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """How one agent process runs. Ports are TCP on localhost of the node's netns; 0 switches one off."""
+    """How one agent process runs: the only list of settings. Flags, TIDEGATE_* variables, checks and help come from it.
 
-    node: str
-    config: tuple[str, ...]
-    run_dir: Path = DEFAULT_RUN_DIR
-    bpffs: Path = DEFAULT_BPFFS
-    cgroup: Path | None = None  # None: the cgroup v2 root
-    workers: int = 0  # fast path threads; 0 = one per usable CPU
-    envoy_concurrency: int = 2
-    admin_port: int = ADMIN_PORT
-    metrics_port: int = METRICS_PORT
-    ready_port: int = READY_PORT
-    drain_seconds: float = 5.0
-    log_level: str = "info"
-    cni_conf_dir: Path | None = None  # None: whoever deploys the agent sees to the plugin
-    cni_bin_dir: Path = DEFAULT_CNI_BIN_DIR
-    cni_conflist: str = ""  # file name; empty = the first, which is what runtimes use
-    access_log: bool = False  # one line per connection of the fast path, in the agent's log
+    Ports are TCP on localhost of the node's netns; 0 switches one off.
+    """
+
+    node: str = _of("", "name of this node; default: host name")
+    config: tuple[str, ...] = _of((), "where configuration comes from, e.g. file:DIR; may be repeated")
+    run_dir: Path = _of(DEFAULT_RUN_DIR, "sockets and state of this agent")
+    bpffs: Path = _of(DEFAULT_BPFFS, "directory for pinned kernel objects")
+    cgroup: Path | None = _of(None, "cgroup v2 directory that holds the pods; default: the root")
+    workers: int = _of(0, "fast path threads; 0 = one per usable CPU", least=0, most=1024)
+    envoy_concurrency: int = _of(2, "Envoy's worker threads", least=1, most=1024)
+    admin_port: int = _of(ADMIN_PORT, "localhost port of the admin API, 0 = none", least=0, most=65535)
+    metrics_port: int = _of(METRICS_PORT, "localhost port of /metrics, 0 = none", least=0, most=65535)
+    ready_port: int = _of(READY_PORT, "localhost port of /healthz/ready, 0 = none", least=0, most=65535)
+    drain_seconds: float = _of(5.0, "time for live connections at a stop", least=0, most=3600)
+    cni_conf_dir: Path | None = _of(
+        None, "keep our CNI plugin chained in this directory's configuration; default: whoever deploys the agent does"
+    )
+    cni_bin_dir: Path = _of(DEFAULT_CNI_BIN_DIR, "where the plugin goes then")
+    cni_conflist: str = _of("", "file to chain it in; default: the first by name, which is what runtimes use")
+    access_log: bool = _of(False, "log one line per connection of the fast path")
+    log_level: str = _of("info", f"one of {', '.join(LOG_LEVELS)}", choices=LOG_LEVELS)
 
     @property
     def admin_socket(self) -> Path:
@@ -69,60 +80,55 @@ class Settings:
         return self.run_dir / "xds.sock"
 
 
+def kind(setting: Field[Any]) -> Any:
+    """The type of one value of a setting: str, int, float, bool or Path."""
+    annotation = get_type_hints(Settings)[setting.name]
+    return next(t for t in (get_args(annotation) or (annotation,)) if t not in (type(None), ...))
+
+
 def from_environment(flags: Mapping[str, object], environ: Mapping[str, str] = os.environ) -> Settings:
     """Settings from flags (None = not given), then TIDEGATE_<NAME>, then defaults. Raises Rejected.
 
     Lists in the environment are separated by commas; there the node's name defaults to the host name.
     """
-    values: dict[str, object] = {}
+    values: dict[str, Any] = {}
     for f in fields(Settings):
         given = flags.get(f.name)
         if given is None or given in ([], ()):
             text = environ.get("TIDEGATE_" + f.name.upper())
-            given = _parse(f.name, text) if text else None
+            given = _parse(f, text) if text else None
         if given is not None:
             values[f.name] = tuple(given) if isinstance(given, list) else given
-    values.setdefault("node", socket.gethostname())
-    values.setdefault("config", ())
-    if not values["config"]:
+    settings = Settings(**values)
+    if not settings.config:
         raise Rejected("--config", "is missing", "say where configuration comes from, e.g. --config file:DIR")
-    for source in values["config"]:  # type: ignore[attr-defined]
+    for source in settings.config:
         _check_source(str(source))
-    settings = Settings(**values)  # type: ignore[arg-type]
-    _check_ranges(settings)
-    return settings
+    for f in fields(Settings):
+        _check_limits(f, getattr(settings, f.name))
+    return settings if settings.node else replace(settings, node=socket.gethostname())
 
 
-def _parse(name: str, text: str) -> object:
-    if name == "config":
+def _parse(setting: Field[Any], text: str) -> object:
+    if setting.name == "config":
         return tuple(part for part in text.split(",") if part)
-    if name in ("run_dir", "bpffs", "cgroup", "cni_conf_dir", "cni_bin_dir"):
-        return Path(text)
-    if name in ("node", "log_level", "cni_conflist"):
-        return text
-    if name == "access_log":
+    wanted = kind(setting)
+    if wanted is bool:
         return text.lower() in ("1", "true", "yes", "on")
     try:
-        return float(text) if name == "drain_seconds" else int(text)
+        return wanted(text)
     except ValueError:
-        raise Rejected(f"TIDEGATE_{name.upper()}={text}", "is not a number", "write for example 2") from None
+        raise Rejected(f"TIDEGATE_{setting.name.upper()}={text}", "is not a number", "write for example 2") from None
 
 
-def _check_ranges(settings: Settings) -> None:
-    if settings.log_level.lower() not in LOG_LEVELS:
-        raise Rejected(f"--log-level {settings.log_level}", "is no level", f"use {', '.join(LOG_LEVELS)}")
-    for name, least, most in (
-        ("workers", 0, 1024),
-        ("envoy_concurrency", 1, 1024),
-        ("admin_port", 0, 65535),
-        ("metrics_port", 0, 65535),
-        ("ready_port", 0, 65535),
-        ("drain_seconds", 0, 3600),
-    ):
-        value = getattr(settings, name)
-        if not least <= value <= most:
-            flag = "--" + name.replace("_", "-")
-            raise Rejected(f"{flag} {value}", "is out of range", f"use a number from {least} to {most}")
+def _check_limits(setting: Field[Any], value: Any) -> None:
+    flag = "--" + setting.name.replace("_", "-")
+    choices = setting.metadata.get("choices")
+    if choices and value.lower() not in choices:
+        raise Rejected(f"{flag} {value}", "is none of its values", f"use {', '.join(choices)}")
+    least, most = setting.metadata.get("least"), setting.metadata.get("most")
+    if least is not None and not least <= value <= most:
+        raise Rejected(f"{flag} {value}", "is out of range", f"use a number from {least} to {most}")
 
 
 def _check_source(source: str) -> None:

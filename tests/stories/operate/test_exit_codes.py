@@ -55,7 +55,7 @@ def test_who_is_not_root_is_told_so(probe_lab: Lab, command: tuple[str, ...]) ->
         (("lab", "pods", "--name", "none"), 3, "is not running"),
         (("status", "--run-dir", "/absent"), 3, "none runs in /absent"),
         (("doctor", "--cgroup", "/absent"), 2, "is no cgroup v2 directory"),
-        (("agent", "--config", "file:/etc", "--log-level", "loud"), 2, "is no level"),
+        (("agent", "--config", "file:/etc", "--log-level", "loud"), 2, "is none of its values"),
         (("agent", "--config", "file:/etc", "--admin-port", "65536"), 2, "is out of range"),
         (("agent",), 2, "is missing"),
     ],
