@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from tidegate.model.kube import Namespace, Pod
 
@@ -11,23 +12,30 @@ _INJECTION = "istio-injection"
 _INJECT = "sidecar.istio.io/inject"
 
 
-def enrolment(pod: Pod | None, namespace: Namespace | None) -> tuple[bool, str]:
-    """Whether a pod is in the mesh, and a phrase that says why (not). The pod's labels win over the namespace's."""
+class Enrolment(NamedTuple):
+    """Whether a pod is in the mesh, and a phrase that says why (not)."""
+
+    enrolled: bool
+    reason: str
+
+
+def enrolment(pod: Pod | None, namespace: Namespace | None) -> Enrolment:
+    """Decide by labels; the pod's win over the namespace's."""
     if pod is None:
-        return False, "its Pod object has not arrived from the configuration source"
+        return Enrolment(False, "its Pod object has not arrived from the configuration source")
     if pod.host_network:
-        return False, "uses the host's network"
+        return Enrolment(False, "uses the host's network")
     if pod.labels.get(_MODE) == "none":
-        return False, f"pod label {_MODE}=none"
+        return Enrolment(False, f"pod label {_MODE}=none")
     for where, values in (("label", pod.labels), ("annotation", pod.annotations)):
         if values.get(_INJECT) == "false":
-            return False, f"pod {where} {_INJECT}=false"
+            return Enrolment(False, f"pod {where} {_INJECT}=false")
     if pod.labels.get(_MODE) == "ambient":
-        return True, f"pod label {_MODE}=ambient"
+        return Enrolment(True, f"pod label {_MODE}=ambient")
     labels: Mapping[str, str] = namespace.labels if namespace else {}
     if labels.get(_MODE) == "none":
-        return False, f"namespace label {_MODE}=none"
+        return Enrolment(False, f"namespace label {_MODE}=none")
     for key, value in ((_MODE, "ambient"), (_INJECTION, "enabled")):
         if labels.get(key) == value:
-            return True, f"namespace label {key}={value}"
-    return False, f"namespace {pod.id.namespace} has no label {_MODE}=ambient or {_INJECTION}=enabled"
+            return Enrolment(True, f"namespace label {key}={value}")
+    return Enrolment(False, f"namespace {pod.id.namespace} has no label {_MODE}=ambient or {_INJECTION}=enabled")

@@ -1,0 +1,251 @@
+"""Facts: the configuration joined with the sandboxes of this node, once, for everybody who asks.
+
+A Pod that nobody wrote a status for (a container outside Kubernetes) gets its addresses and its readiness from its
+sandbox; whether a sandbox is in the mesh is decided here, with the reason. compile, explain, telemetry and the admin
+API read pods and services from Facts only, so they cannot differ in what they believe.
+
+join() follows changes: with the facts of before it costs what changed, and what did not change is the same object.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Final
+
+from tidegate.compile.enrolment import Enrolment, enrolment
+from tidegate.compile.index import Draft, Groups, changes
+from tidegate.compile.rules import Rules
+from tidegate.model.kube import Age, Namespace, Pod, Service, ServicePort
+from tidegate.model.mesh import MeshConfig
+from tidegate.model.names import WorkloadId
+from tidegate.model.net import IPAddress
+from tidegate.model.selectors import LabelPair, pairs, selects
+from tidegate.model.workload import Sandbox
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One address of one ready pod behind a service port."""
+
+    pod: Pod
+    address: IPAddress
+    port: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Facts:
+    """Never written to after join() made it; read it from any thread."""
+
+    mesh: MeshConfig
+    sandboxes: tuple[Sandbox, ...]  # of this node, by pod and container id
+    pods: Mapping[WorkloadId, Pod]  # of the cluster, with what sandboxes lend them
+    namespaces: Mapping[str, Namespace]
+    services: Mapping[str, Service]  # by FQDN
+    rules: Rules
+    enrolments: Mapping[WorkloadId, Enrolment]  # of the pods that have a sandbox here
+    pods_by_label: Mapping[LabelPair, tuple[Pod, ...]]  # by name
+    pods_by_address: Mapping[IPAddress, tuple[Pod, ...]]  # by name; several on the host's network, or while one ends
+    services_by_address: Mapping[IPAddress, tuple[Service, ...]]  # virtual addresses; the oldest first
+    pods_by_service: Mapping[str, tuple[Pod, ...]]  # FQDN -> pods that its selector names, ready or not, by name
+    services_by_selector: Mapping[LabelPair, tuple[Service, ...]]  # by one pair of the selector; for join()
+    documents: Mapping[WorkloadId, Pod]  # as written, of pods that a sandbox lent something; for join()
+
+    def enrolment(self, pod: WorkloadId) -> Enrolment:
+        """Whether the pod is in the mesh, and why (not)."""
+        known = self.enrolments.get(pod)
+        return known or enrolment(self.pods.get(pod), self.namespaces.get(pod.namespace))
+
+    def selected(self, service: Service) -> tuple[Pod, ...]:
+        """Pods that the service's selector names, ready or not, by name; none without a selector."""
+        return self.pods_by_service.get(service.id.fqdn, ())
+
+    def endpoints(self, service: Service, port: ServicePort) -> tuple[Endpoint, ...]:
+        """Every address of every ready pod behind the port, ordered by pod name."""
+        found: list[Endpoint] = []
+        for pod in self.selected(service):
+            number = target_port(port, pod)
+            if number and (pod.ready or service.publish_not_ready):
+                found.extend(Endpoint(pod, address, number) for address in pod.ips)
+        return tuple(found)
+
+    def pod_at(self, address: IPAddress) -> Pod | None:
+        """The pod that an address means: rather one of a network of its own, and one that is ready."""
+        known = self.pods_by_address.get(address, ())
+        return min(known, key=lambda pod: (pod.host_network, not pod.ready), default=None)
+
+    def sandbox(self, pod: WorkloadId) -> Sandbox | None:
+        """The sandbox of a pod of this node."""
+        return next((s for s in self.sandboxes if s.id == pod), None)
+
+
+def join(mesh: MeshConfig, sandboxes: Sequence[Sandbox], previous: Facts | None = None) -> Facts:
+    """The facts of this configuration and these sandboxes; the order of sandboxes does not matter.
+
+    previous: facts of before. What did not change since, or is equal to what was, comes back as the same object.
+    """
+    old = previous or NOTHING
+    local = tuple(sorted(sandboxes, key=lambda s: (s.id, s.container_id)))
+    pods = _join_pods(old, mesh, {s.id: s for s in local})
+    namespaces = _join_namespaces(old, mesh)
+    services = _join_services(old, mesh, pods)
+    rules_changed = (
+        mesh.virtual_services is not old.mesh.virtual_services
+        or mesh.destination_rules is not old.mesh.destination_rules
+    )
+    return Facts(
+        mesh=mesh,
+        sandboxes=old.sandboxes if local == old.sandboxes else local,
+        pods=pods.by_id,
+        namespaces=namespaces,
+        services=services.by_name,
+        rules=Rules(mesh) if rules_changed else old.rules,
+        enrolments=_enrolments(old, local, pods.by_id, namespaces),
+        pods_by_label=pods.by_label,
+        pods_by_address=pods.by_address,
+        services_by_address=services.by_address,
+        pods_by_service=services.pods,
+        services_by_selector=services.by_selector,
+        documents=pods.documents,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Pods:
+    by_id: Mapping[WorkloadId, Pod]
+    documents: Mapping[WorkloadId, Pod]
+    by_label: Mapping[LabelPair, tuple[Pod, ...]]
+    by_address: Mapping[IPAddress, tuple[Pod, ...]]
+    changed: tuple[Pod, ...]  # as they were and as they are
+
+
+def _join_pods(old: Facts, mesh: MeshConfig, local: Mapping[WorkloadId, Sandbox]) -> _Pods:
+    gone, come = changes(old.mesh.pods, mesh.pods)
+    documents: dict[WorkloadId, Pod | None] = {**dict.fromkeys(p.id for p in gone), **{p.id: p for p in come}}
+    for sandbox in _different(old.sandboxes, local):
+        if sandbox not in documents:
+            documents[sandbox] = old.documents.get(sandbox) or old.pods.get(sandbox)
+    by_id, lent = Draft(old.pods), Draft(old.documents)
+    by_label, by_address = Groups(old.pods_by_label, _pod_name), Groups(old.pods_by_address, _pod_name)
+    changed: list[Pod] = []
+    for name, document in documents.items():
+        before = old.pods.get(name)
+        now = _joined(document, local.get(name)) if document else None
+        lent.set(name, document if now is not document else None)
+        if now == before:
+            continue
+        by_id.set(name, now)
+        if before is not None:
+            by_label.remove(pairs(name.namespace, before.labels), before)
+            by_address.remove(before.ips, before)
+            changed.append(before)
+        if now is not None:
+            by_label.add(pairs(name.namespace, now.labels), now)
+            by_address.add(now.ips, now)
+            changed.append(now)
+    return _Pods(by_id.done(), lent.done(), by_label.done(), by_address.done(), tuple(changed))
+
+
+def _different(old: Sequence[Sandbox], local: Mapping[WorkloadId, Sandbox]) -> Iterator[WorkloadId]:
+    """Pods whose sandbox may lend something else than before."""
+    before = {s.id: s for s in old}
+    for name in before.keys() | local.keys():
+        if before.get(name) is not local.get(name):
+            yield name
+
+
+def _joined(document: Pod, sandbox: Sandbox | None) -> Pod:
+    """The pod with the addresses of its sandbox if its status says none. Without Kubernetes nobody writes a status:
+    then a container that runs here is ready."""
+    if sandbox is None or (document.ips and (document.ready or document.has_status)):
+        return document
+    ready = document.ready or not document.has_status
+    return replace(document, ips=document.ips or sandbox.ips, ready=ready)
+
+
+@dataclass(frozen=True, slots=True)
+class _Services:
+    by_name: Mapping[str, Service]
+    by_address: Mapping[IPAddress, tuple[Service, ...]]
+    by_selector: Mapping[LabelPair, tuple[Service, ...]]
+    pods: Mapping[str, tuple[Pod, ...]]
+
+
+def _join_services(old: Facts, mesh: MeshConfig, pods: _Pods) -> _Services:
+    gone, come = changes(old.mesh.services, mesh.services)
+    changed: dict[str, Service | None] = {**dict.fromkeys(s.id.fqdn for s in gone), **{s.id.fqdn: s for s in come}}
+    by_name = Draft(old.services)
+    by_address = Groups(old.services_by_address, _service_age)
+    by_selector = Groups(old.services_by_selector, _service_age)
+    concerned: dict[str, Service | None] = {}
+    for fqdn, now in changed.items():
+        before = old.services.get(fqdn)
+        if now == before:
+            continue
+        concerned[fqdn] = now
+        by_name.set(fqdn, now)
+        if before is not None:
+            by_address.remove(before.addresses, before)
+            by_selector.remove(_one_pair(before), before)
+        if now is not None:
+            by_address.add(now.addresses, now)
+            by_selector.add(_one_pair(now), now)
+    selectors = by_selector.done()
+    for pod in pods.changed:
+        for pair in pairs(pod.id.namespace, pod.labels):
+            for service in selectors.get(pair, ()):
+                if service.id.fqdn not in concerned and selects(service.selector, pod.labels):
+                    concerned[service.id.fqdn] = service
+    selected = Draft(old.pods_by_service)
+    for fqdn, concerned_service in concerned.items():
+        found = _select(concerned_service, pods.by_label) if concerned_service else ()
+        selected.set(fqdn, found or None)
+    return _Services(by_name.done(), by_address.done(), selectors, selected.done())
+
+
+def _one_pair(service: Service) -> Iterator[LabelPair]:
+    """One pair of the selector; whoever has all pairs has this one."""
+    return islice(pairs(service.id.namespace, service.selector), 1)
+
+
+def _select(service: Service, by_label: Mapping[LabelPair, tuple[Pod, ...]]) -> tuple[Pod, ...]:
+    if not service.selector:
+        return ()
+    smallest = min((by_label.get(pair, ()) for pair in pairs(service.id.namespace, service.selector)), key=len)
+    found = tuple(pod for pod in smallest if selects(service.selector, pod.labels))
+    return smallest if len(found) == len(smallest) else found
+
+
+def _join_namespaces(old: Facts, mesh: MeshConfig) -> Mapping[str, Namespace]:
+    gone, come = changes(old.mesh.namespaces, mesh.namespaces)
+    by_name = Draft(old.namespaces)
+    changed: dict[str, Namespace | None] = {**dict.fromkeys(n.name for n in gone), **{n.name: n for n in come}}
+    for name, now in changed.items():
+        by_name.set(name, now)
+    return by_name.done()
+
+
+def _enrolments(
+    old: Facts, local: Sequence[Sandbox], pods: Mapping[WorkloadId, Pod], namespaces: Mapping[str, Namespace]
+) -> Mapping[WorkloadId, Enrolment]:
+    out = {s.id: enrolment(pods.get(s.id), namespaces.get(s.id.namespace)) for s in local}
+    return old.enrolments if out == old.enrolments else out
+
+
+def target_port(port: ServicePort, pod: Pod) -> int:
+    """The number of the container port that a service port leads to; 0 if the pod has no port of that name."""
+    if isinstance(port.target, int):
+        return port.target or port.port
+    return next((p.port for p in pod.ports if p.name == port.target), 0)
+
+
+def _pod_name(pod: Pod) -> tuple[str, str]:
+    return (pod.id.namespace, pod.id.name)
+
+
+def _service_age(service: Service) -> tuple[Age, str, str]:
+    return (service.age, service.id.namespace, service.id.name)
+
+
+NOTHING: Final = Facts(MeshConfig(), (), {}, {}, {}, Rules(MeshConfig()), {}, {}, {}, {}, {}, {}, {})
