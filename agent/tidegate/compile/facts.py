@@ -18,7 +18,7 @@ from tidegate.compile.enrolment import Enrolment, enrolment
 from tidegate.compile.index import Draft, Groups, changes
 from tidegate.compile.rules import Rules
 from tidegate.model.kube import Age, Namespace, Pod, Service, ServicePort
-from tidegate.model.mesh import MeshConfig
+from tidegate.model.mesh import Mesh
 from tidegate.model.names import WorkloadId
 from tidegate.model.net import IPAddress
 from tidegate.model.selectors import LabelPair, pairs, selects
@@ -38,7 +38,7 @@ class Endpoint:
 class Facts:
     """Never written to after join() made it; read it from any thread."""
 
-    mesh: MeshConfig
+    mesh: Mesh
     sandboxes: tuple[Sandbox, ...]  # of this node, by pod and container id
     pods: Mapping[WorkloadId, Pod]  # of the cluster, with what sandboxes lend them
     namespaces: Mapping[str, Namespace]
@@ -80,7 +80,7 @@ class Facts:
         return next((s for s in self.sandboxes if s.id == pod), None)
 
 
-def join(mesh: MeshConfig, sandboxes: Sequence[Sandbox], previous: Facts | None = None) -> Facts:
+def join(mesh: Mesh, sandboxes: Sequence[Sandbox], previous: Facts | None = None) -> Facts:
     """The facts of this configuration and these sandboxes; the order of sandboxes does not matter.
 
     previous: facts of before. What did not change since, or is equal to what was, comes back as the same object.
@@ -120,7 +120,7 @@ class _Pods:
     changed: tuple[Pod, ...]  # as they were and as they are
 
 
-def _join_pods(old: Facts, mesh: MeshConfig, local: Mapping[WorkloadId, Sandbox]) -> _Pods:
+def _join_pods(old: Facts, mesh: Mesh, local: Mapping[WorkloadId, Sandbox]) -> _Pods:
     gone, come = changes(old.mesh.pods, mesh.pods)
     documents: dict[WorkloadId, Pod | None] = {**dict.fromkeys(p.id for p in gone), **{p.id: p for p in come}}
     for sandbox in _different(old.sandboxes, local):
@@ -172,7 +172,7 @@ class _Services:
     pods: Mapping[str, tuple[Pod, ...]]
 
 
-def _join_services(old: Facts, mesh: MeshConfig, pods: _Pods) -> _Services:
+def _join_services(old: Facts, mesh: Mesh, pods: _Pods) -> _Services:
     gone, come = changes(old.mesh.services, mesh.services)
     changed: dict[str, Service | None] = {**dict.fromkeys(s.id.fqdn for s in gone), **{s.id.fqdn: s for s in come}}
     by_name = Draft(old.services)
@@ -217,7 +217,7 @@ def _select(service: Service, by_label: Mapping[LabelPair, tuple[Pod, ...]]) -> 
     return smallest if len(found) == len(smallest) else found
 
 
-def _join_namespaces(old: Facts, mesh: MeshConfig) -> Mapping[str, Namespace]:
+def _join_namespaces(old: Facts, mesh: Mesh) -> Mapping[str, Namespace]:
     gone, come = changes(old.mesh.namespaces, mesh.namespaces)
     by_name = Draft(old.namespaces)
     changed: dict[str, Namespace | None] = {**dict.fromkeys(n.name for n in gone), **{n.name: n for n in come}}
@@ -248,4 +248,4 @@ def _service_age(service: Service) -> tuple[Age, str, str]:
     return (service.age, service.id.namespace, service.id.name)
 
 
-NOTHING: Final = Facts(MeshConfig(), (), {}, {}, {}, Rules(MeshConfig()), {}, {}, {}, {}, {}, {}, {})
+NOTHING: Final = Facts(Mesh(), (), {}, {}, {}, Rules(Mesh()), {}, {}, {}, {}, {}, {}, {})

@@ -10,7 +10,7 @@ from tests.support.configs import ENROLLED, config_of, pod, sandbox, service
 
 from tidegate.compile.facts import Facts, join
 from tidegate.model.kube import Namespace, Pod, Protocol, Service, ServicePort
-from tidegate.model.mesh import MeshConfig
+from tidegate.model.mesh import Mesh
 from tidegate.model.names import ServiceName, WorkloadId
 from tidegate.model.workload import Sandbox
 
@@ -71,7 +71,7 @@ class World:
         self.services: dict[ServiceName, Service] = {}
         self.namespaces: dict[str, Namespace] = {}
         self.sandboxes: dict[WorkloadId, Sandbox] = {}
-        self.mesh = MeshConfig()
+        self.mesh = Mesh()
 
     def change(self) -> None:
         choose = self.random.choice
