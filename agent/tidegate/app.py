@@ -43,7 +43,7 @@ from tidegate.observe.life import Life, living, require_private
 from tidegate.observe.views import Views
 from tidegate.runtime.latest import Latest
 from tidegate.settings import Settings, build_root, envoy_binary
-from tidegate.telemetry.flows import Workloads, follow_flows
+from tidegate.telemetry.flows import follow_flows
 from tidegate.telemetry.metrics import AgentCollector, TcpMetrics, exposition
 from tidegate.telemetry.pairs import Pairs
 from tidegate.xds.server import AdsServer
@@ -145,7 +145,7 @@ async def _run(settings: Settings, life: Life, own: Path, envoy_cgroup: Path) ->
     flows = follow_flows(
         relay.events(),
         TcpMetrics(metrics),
-        Workloads(lambda: config.value),
+        lambda: cycle.facts.value,
         lambda number: cycle.snapshot.value.services.get(number, ""),
         pairs,
     )

@@ -9,10 +9,9 @@ from typing import Annotated, Any
 import typer
 
 from tidegate.cli.output import Format, OutputOption, structured, table
-from tidegate.compile.compiler import Inputs, compile_snapshot
-from tidegate.compile.registry import Registry
+from tidegate.compile.compiler import compile_plan
+from tidegate.compile.facts import Facts, join
 from tidegate.errors import Rejected
-from tidegate.model.mesh import Mesh
 from tidegate.model.names import WorkloadId
 from tidegate.model.plan import Plan
 from tidegate.model.plan.envoy import CLUSTERS, ENDPOINTS, LISTENERS, ROUTES, SECRETS
@@ -52,7 +51,8 @@ def compile_files(
     for problem in config.problems:
         print(problem, file=sys.stderr)
     complete = with_stand_ins(config)
-    snapshot = compile_snapshot(Inputs(complete, sandboxes=_sandboxes(complete, pod), node="compile", generation=1))
+    facts = join(complete, ())
+    snapshot = compile_plan(join(complete, _sandboxes(facts, pod), facts), generation=1)
     if not structured(as_json(snapshot), output):
         _print_tables(snapshot)
     raise typer.Exit(1 if any(p.is_error for p in config.problems) else 0)
@@ -84,20 +84,20 @@ def as_json(snapshot: Plan) -> dict[str, Any]:
     return out
 
 
-def _sandboxes(config: Mesh, only: str) -> tuple[Sandbox, ...]:
-    registry = Registry(config)
-    chosen = [p for p in registry.pods if registry.enrolment(p)[0]]
+def _sandboxes(facts: Facts, only: str) -> tuple[Sandbox, ...]:
+    chosen = [p for p in facts.pods if facts.enrolment(p).enrolled]
     if only:
         wanted = WorkloadId.parse(only)
-        if wanted not in registry.pods:
-            near = sorted(str(p) for p in registry.pods if p.name.startswith(wanted.name))
+        if wanted not in facts.pods:
+            near = sorted(str(p) for p in facts.pods if p.name.startswith(wanted.name))
             raise Rejected(f"pod {wanted}", "is not in these files", f"known: {', '.join(near)}" if near else "")
-        enrolled, reason = registry.enrolment(wanted)
+        enrolled, reason = facts.enrolment(wanted)
         if not enrolled:
             raise Rejected(f"pod {wanted}", f"is not in the mesh: {reason}")
         chosen = [wanted]
     return tuple(
-        Sandbox(pod, "compile", "", number, registry.pods[pod].ips, _CAPTURE) for number, pod in enumerate(chosen, 1)
+        Sandbox(pod, "compile", "", number, facts.pods[pod].ips, _CAPTURE)
+        for number, pod in enumerate(sorted(chosen), 1)
     )
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from tidegate.compile.facts import Endpoint
 from tidegate.compile.protojson import ADS, Json, duration, socket_address, typed
-from tidegate.compile.registry import Endpoint, Registry
+from tidegate.compile.registry import Registry
 from tidegate.compile.rules import DestinationPolicy, Rules
 from tidegate.model.kube import Service, ServicePort
 from tidegate.model.plan.envoy import EnvoyResource
+from tidegate.model.selectors import selects
 from tidegate.model.traffic import Balancing, ConnectionPool, Outlier, Subset, TrafficPolicy
 
 PASSTHROUGH = "PassthroughCluster"
@@ -81,8 +83,7 @@ def subset_endpoints(
 def _in_subset(found: tuple[Endpoint, ...], subset: Subset | None) -> tuple[Endpoint, ...]:
     if subset is None:
         return found
-    wanted = subset.labels.items()
-    return tuple(e for e in found if wanted <= e.pod.labels.items())
+    return tuple(e for e in found if selects(subset.labels, e.pod.labels))
 
 
 def _cluster(

@@ -1,4 +1,4 @@
-"""compile_snapshot: facts -> everything that must be true on this node. Pure and deterministic.
+"""compile_plan: facts -> everything that must be true on this node. Pure and deterministic.
 
 Order of the work is the table of contents of this room: index (registry, rules) -> destinations -> pods -> routes ->
 listeners -> clusters and endpoints.
@@ -6,17 +6,15 @@ listeners -> clusters and endpoints.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from tidegate.compile.clusters import PASSTHROUGH, passthrough_cluster, service_clusters
 from tidegate.compile.destinations import Claim, find_destinations
+from tidegate.compile.facts import Facts
 from tidegate.compile.listeners import chain_matcher, filter_chain, listener_name, pod_listener
 from tidegate.compile.protojson import Json
 from tidegate.compile.registry import Registry
 from tidegate.compile.routes import ClusterKey, RouteCompiler
 from tidegate.compile.rules import Rules, Source
 from tidegate.model.kube import Pod
-from tidegate.model.mesh import Mesh
 from tidegate.model.origin import Origin
 from tidegate.model.plan import Plan
 from tidegate.model.plan.envoy import CLUSTERS, ENDPOINTS, LISTENERS, ROUTES, SECRETS, EnvoyResource
@@ -27,28 +25,16 @@ from tidegate.model.workload import Sandbox
 Resources = dict[str, dict[str, EnvoyResource]]
 
 
-@dataclass(frozen=True, slots=True)
-class Inputs:
-    """Everything that a snapshot depends on."""
-
-    config: Mesh
-    sandboxes: tuple[Sandbox, ...] = ()  # of this node
-    node: str = ""
-    generation: int = 0
-    access_log: str = ""  # file for Envoy's access log; empty = none
-
-
-def compile_snapshot(inputs: Inputs) -> Plan:
-    """The snapshot of these inputs; their order does not matter."""
-    sandboxes = sorted(inputs.sandboxes, key=lambda s: (s.id, s.container_id))
-    registry = Registry(inputs.config, sandboxes)
-    rules = Rules(inputs.config)
+def compile_plan(facts: Facts, generation: int = 0) -> Plan:
+    """What must be true on the node of these facts."""
+    registry, rules = Registry(facts), facts.rules
     found = find_destinations(registry, rules)
     http = [c for c in found.claims if c.tier is Tier.ENVOY]
-    plans = tuple(_plan(registry, s, bool(http)) for s in sandboxes)
-    envoy = _envoy(inputs, registry, rules, http, [s for s, p in zip(sandboxes, plans, strict=True) if p.needs_envoy])
+    plans = tuple(_plan(facts, s, bool(http)) for s in facts.sandboxes)
+    with_envoy = [s for s, p in zip(facts.sandboxes, plans, strict=True) if p.needs_envoy]
+    envoy = _envoy(registry, rules, http, with_envoy)
     return Plan(
-        generation=inputs.generation,
+        generation=generation,
         pods=plans,
         destinations=found.rows,
         l4=found.l4,
@@ -57,13 +43,13 @@ def compile_snapshot(inputs: Inputs) -> Plan:
     )
 
 
-def _plan(registry: Registry, sandbox: Sandbox, any_http: bool) -> PodPlan:
-    enrolled, reason = registry.enrolment(sandbox.id)
+def _plan(facts: Facts, sandbox: Sandbox, any_http: bool) -> PodPlan:
+    enrolled, reason = facts.enrolment(sandbox.id)
     wanted = enrolled and any_http
     return PodPlan(sandbox.id, enrolled, reason, wanted, listener_name(sandbox) if wanted else "")
 
 
-def _envoy(inputs: Inputs, registry: Registry, rules: Rules, http: list[Claim], sandboxes: list[Sandbox]) -> Resources:
+def _envoy(registry: Registry, rules: Rules, http: list[Claim], sandboxes: list[Sandbox]) -> Resources:
     out: Resources = {LISTENERS: {}, ROUTES: {}, CLUSTERS: {}, ENDPOINTS: {}, SECRETS: {}}
     if not sandboxes:
         return out
@@ -81,7 +67,7 @@ def _envoy(inputs: Inputs, registry: Registry, rules: Rules, http: list[Claim], 
             used |= compiled.uses
             key = (claim.name, name)
             if key not in chains:
-                chains[key] = filter_chain(claim, name, inputs.access_log)
+                chains[key] = filter_chain(claim, name)
             listed.append(chains[key])
         if sandbox.capture.envoy4:
             listener = pod_listener(sandbox, listed, matcher, _pod_origins(registry, pod))

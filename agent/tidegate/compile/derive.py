@@ -28,6 +28,8 @@ from tidegate.compile.nodes import CURRENT, DOUBTFUL, RUNNING, STALE, Node, diff
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
+K_contra = TypeVar("K_contra", contravariant=True)
+V_co = TypeVar("V_co", covariant=True)
 
 _WHOLE: Final = object()  # key of the cell that stands for all of an input
 
@@ -39,10 +41,10 @@ class Input(Generic[K, V]):
         self.name = name
 
 
-class Derived(Generic[K, V]):
+class Derived(Generic[K_contra, V_co]):
     """A pure function of a key and of what it reads. Make it with @derived."""
 
-    def __init__(self, function: Callable[[Read, K], V]) -> None:
+    def __init__(self, function: Callable[[Read, K_contra], V_co]) -> None:
         self.function = function
         self.name = function.__name__
 

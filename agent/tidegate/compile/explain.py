@@ -10,16 +10,16 @@ from typing import Any
 
 from tidegate.compile.clusters import cluster_name, goes_where_dialled, subset_endpoints
 from tidegate.compile.destinations import Claim, Destinations, find_destinations
+from tidegate.compile.facts import Facts
 from tidegate.compile.oracle import Outcome, choose_host, choose_route
 from tidegate.compile.registry import Registry
 from tidegate.compile.render import render
 from tidegate.compile.routes import foreign_hosts, route_name, routed_to_headless, target_number
-from tidegate.compile.rules import DestinationPolicy, Rules, Source
+from tidegate.compile.rules import DestinationPolicy, Source
 from tidegate.model.capture import CAPTURE4_PREFIX, CAPTURE6_PREFIX
 from tidegate.model.hosts import is_address
 from tidegate.model.http import HttpRequest
 from tidegate.model.kube import Service, ServicePort
-from tidegate.model.mesh import Mesh
 from tidegate.model.names import CLUSTER_DOMAIN, ServiceName, WorkloadId
 from tidegate.model.net import IPAddress, host_port, parse_ip
 from tidegate.model.origin import Origin
@@ -75,16 +75,17 @@ class Explanation:
 
 
 def explain(
-    config: Mesh, source: WorkloadId, host: str, port: int | None, request: HttpRequest | None = None
+    facts: Facts, source: WorkloadId, host: str, port: int | None, request: HttpRequest | None = None
 ) -> Explanation:
     """What the node does with a connection of the pod `source` to host (a name as in the pod, or an address)."""
-    return _Explainer(config, source).explain(host.rstrip(".").lower(), port, request or HttpRequest())
+    return _Explainer(facts, source).explain(host.rstrip(".").lower(), port, request or HttpRequest())
 
 
 class _Explainer:
-    def __init__(self, config: Mesh, source: WorkloadId) -> None:
-        self._registry = Registry(config)
-        self._rules = Rules(config)
+    def __init__(self, facts: Facts, source: WorkloadId) -> None:
+        self._facts = facts
+        self._registry = Registry(facts)
+        self._rules = facts.rules
         self._found: Destinations = find_destinations(self._registry, self._rules)
         self._id = source
         pod = self._registry.pods.get(source)
@@ -95,7 +96,7 @@ class _Explainer:
         self._hops.append((step, result))
 
     def explain(self, host: str, port: int | None, request: HttpRequest) -> Explanation:
-        enrolled, why = self._registry.enrolment(self._id)
+        enrolled, why = self._facts.enrolment(self._id)
         self._hop("enrolment", f"{'in' if enrolled else 'not in'} the mesh: {why}")
         service, address = self._dialled(host)
         number = port or _default_port(service)
@@ -137,12 +138,8 @@ class _Explainer:
             if service is not None:
                 addresses = service.addresses
                 if service.headless:
-                    ready = [
-                        p
-                        for p in self._registry.selected(service)
-                        if self._registry.ready(p) or service.publish_not_ready
-                    ]
-                    addresses = tuple(a for p in ready for a in self._registry.addresses(p))
+                    ready = [p for p in self._facts.selected(service) if p.ready or service.publish_not_ready]
+                    addresses = tuple(a for p in ready for a in p.ips)
                 return service, (addresses[0] if addresses else None)
         return None, None
 
@@ -303,9 +300,8 @@ class _Explainer:
         return destination, rows, policy
 
     def _dialled_row(self, address: str, port: int) -> dict[str, Any]:
-        ip = parse_ip(address)
-        pod = next((str(p.id) for p in self._registry.pods.values() if ip in self._registry.addresses(p)), "")
-        return {"address": address, "port": port, "pod": pod, "subset": ""}
+        pod = self._facts.pod_at(parse_ip(address))
+        return {"address": address, "port": port, "pod": str(pod.id) if pod else "", "subset": ""}
 
 
 def _default_port(service: Service | None) -> int:

@@ -58,7 +58,7 @@ def pod_listener(
     return EnvoyResource(name, body, origins)
 
 
-def filter_chain(claim: Claim, route_config: str, access_log: str = "") -> Json:
+def filter_chain(claim: Claim, route_config: str) -> Json:
     """The chain of one HTTP service port."""
     manager: Json = {
         "stat_prefix": f"outbound|{claim.port.port}||{claim.service.id.fqdn}",
@@ -86,8 +86,6 @@ def filter_chain(claim: Claim, route_config: str, access_log: str = "") -> Json:
         "stream_idle_timeout": "0s",
         "proxy_100_continue": True,
     }
-    if access_log:
-        manager["access_log"] = [_access_log(access_log)]
     return {
         "name": claim.name,
         "filters": [named("envoy.filters.network.http_connection_manager", _HCM, **manager)],
@@ -140,26 +138,3 @@ def _address(address: IPAddress, port: int, sandbox: Sandbox) -> Json:
 
 def _host_prefix(address: IPAddress) -> Json:
     return {"address_prefix": str(address), "prefix_len": address.max_prefixlen}
-
-
-def _access_log(path: str) -> Json:
-    fields = {
-        "start_time": "%START_TIME%",
-        "client": "%DOWNSTREAM_REMOTE_ADDRESS%",
-        "dialled": "%DOWNSTREAM_LOCAL_ADDRESS%",
-        "method": "%REQUEST_HEADER(:METHOD)%",
-        "authority": "%REQUEST_HEADER(:AUTHORITY)%",
-        "path": "%REQUEST_HEADER(X-ENVOY-ORIGINAL-PATH?:PATH)%",
-        "code": "%RESPONSE_CODE%",
-        "flags": "%RESPONSE_FLAGS%",
-        "route": "%ROUTE_NAME%",
-        "cluster": "%UPSTREAM_CLUSTER%",
-        "upstream": "%UPSTREAM_HOST%",
-        "duration_ms": "%DURATION%",
-    }
-    return named(
-        "envoy.access_loggers.file",
-        "envoy.extensions.access_loggers.file.v3.FileAccessLog",
-        path=path,
-        log_format={"json_format": fields},
-    )

@@ -10,6 +10,7 @@ from tidegate.model.mesh import Mesh
 from tidegate.model.names import ServiceName
 from tidegate.model.origin import Origin
 from tidegate.model.routing import MESH, HttpMatch, HttpRoute, Match, VirtualService
+from tidegate.model.selectors import selects
 from tidegate.model.traffic import DestinationRule, Subset, TrafficPolicy
 
 ROOT_NAMESPACE = "istio-system"
@@ -169,4 +170,4 @@ def _reachable(match: HttpMatch, source: Source, port: int) -> bool:
         return MESH in match.gateways  # with gateways given, conditions on the source are not looked at
     if match.source_namespace and match.source_namespace != source.namespace:
         return False
-    return match.source_labels.items() <= source.labels.items()
+    return selects(match.source_labels, source.labels)

@@ -14,6 +14,7 @@ from tidegate.model.kube import Namespace, Pod
 from tidegate.model.mesh import Mesh
 from tidegate.model.names import WorkloadId
 from tidegate.model.origin import Origin
+from tidegate.model.selectors import selects
 
 _SERVICES = IPv4Network("10.96.0.0/12")
 _PODS = IPv4Network("10.244.0.0/14")
@@ -46,7 +47,7 @@ def with_stand_ins(config: Mesh) -> Mesh:
 
 
 def _belongs(pod: Pod, namespace: str, template: Pod) -> bool:
-    return pod.id.namespace == namespace and bool(template.labels) and template.labels.items() <= pod.labels.items()
+    return pod.id.namespace == namespace and bool(template.labels) and selects(template.labels, pod.labels)
 
 
 def _free(network: IPv4Network, taken: Iterator[object]) -> Iterator[IPv4Address]:

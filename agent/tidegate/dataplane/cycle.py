@@ -13,8 +13,8 @@ from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import replace
 from typing import Protocol
 
-from tidegate.compile.compiler import Inputs, compile_snapshot
-from tidegate.compile.enrolment import enrolment
+from tidegate.compile.compiler import compile_plan
+from tidegate.compile.facts import NOTHING, Facts, join
 from tidegate.dataplane import kernel
 from tidegate.dataplane.capture import InNetns, Relay, close_capture, open_capture
 from tidegate.errors import TidegateError
@@ -70,6 +70,7 @@ class Cycle:
         self._open: dict[int, Sandbox] = {}  # by netns cookie, with capture listeners of ours
         self._wake = asyncio.Event()
         self._generation = 0
+        self.facts: Latest[Facts] = Latest(NOTHING)
         self.snapshot: Latest[Plan] = Latest(Plan(0))
         self.status: Latest[Status] = Latest(Status())
 
@@ -111,13 +112,14 @@ class Cycle:
         self._generation += 1
         generation = self._generation
         sandboxes = dict(self._sandboxes)
-        wanted = _enrolled(config, sandboxes)
+        facts = join(config, tuple(sandboxes.values()), self.facts.value)
+        wanted = {cookie for cookie, sandbox in sandboxes.items() if facts.enrolment(sandbox.id).enrolled}
         kernel.release_others(self._tables, sorted(wanted))
         failures = self._open_listeners(wanted, sandboxes)
         current = tuple(self._open.get(cookie, s) for cookie, s in sandboxes.items())
-        snapshot = await asyncio.to_thread(
-            compile_snapshot, Inputs(config=config, sandboxes=current, node=self._node, generation=generation)
-        )
+        facts = join(config, current, facts)
+        await self.facts.set(facts)
+        snapshot = await asyncio.to_thread(compile_plan, facts, generation)
         relay_failures: tuple[Failure, ...] = ()
         try:
             leaving = _leaving(self.snapshot.value.l4, snapshot.l4)
@@ -130,8 +132,7 @@ class Cycle:
         answered = await self._envoy.wait_applied(generation, ENVOY_ANSWER_SECONDS)
         rejected = tuple(self._envoy.rejected())
         kernel_failures = tuple(kernel.apply_destinations(self._tables, snapshot, tuple(Tier)))
-        known = {pod.id for pod in config.pods}
-        pods = self._enrol(snapshot, current, known, failures, answered, {f.item for f in rejected})
+        pods = self._enrol(snapshot, current, facts.pods.keys(), failures, answered, {f.item for f in rejected})
         await self.snapshot.set(snapshot)
         silent = () if answered else (Failure("envoy", f"no answer within {ENVOY_ANSWER_SECONDS:.0f} s"),)
         return Status(
@@ -223,14 +224,3 @@ def _leaving(before: Sequence[L4Service], after: Sequence[L4Service]) -> tuple[L
     numbers = {service.number for service in after}
     taken = {address for service in after for address in service.addresses}
     return tuple(s for s in before if s.number not in numbers and taken.isdisjoint(s.addresses))
-
-
-def _enrolled(config: Mesh, sandboxes: Mapping[int, Sandbox]) -> set[int]:
-    """Cookies of the sandboxes whose pods are in the mesh."""
-    pods = {pod.id: pod for pod in config.pods}
-    namespaces = {namespace.name: namespace for namespace in config.namespaces}
-    return {
-        cookie
-        for cookie, sandbox in sandboxes.items()
-        if enrolment(pods.get(sandbox.id), namespaces.get(sandbox.id.namespace))[0]
-    }

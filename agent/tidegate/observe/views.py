@@ -138,8 +138,7 @@ class Views:
         }
 
     def _pod(self, pod: WorkloadId, state: str, reason: str, cookie: int) -> dict[str, Any]:
-        config = self._config()
-        known = next((p for p in config.pods if p.id == pod), None) if config else None
+        known = self._cycle.facts.value.pods.get(pod)
         sandbox = self._sandboxes().get(cookie)
         account = known.service_account if known else "default"
         return {
@@ -196,14 +195,14 @@ class Views:
 
     async def explain(self, query: Mapping[str, str]) -> dict[str, Any] | None:
         """None if the pod is not on this node."""
-        config = self._config()
+        facts = self._cycle.facts.value
         source = WorkloadId.parse(query.get("pod", ""))
-        if config is None or source not in {s.id for s in self._sandboxes().values()}:
+        if facts.sandbox(source) is None:
             return None
         host, port = split_destination(query.get("destination", ""))
         headers = {key.split(".", 2)[2]: value for key, value in query.items() if key.startswith("header.")}
         request = HttpRequest(method=query.get("method", "GET"), path=query.get("path", "/"), headers=headers)
-        return explain(config, source, host, port, request).as_json()
+        return explain(facts, source, host, port, request).as_json()
 
     async def config_dump(self, _: Mapping[str, str]) -> dict[str, Any]:
         """The snapshot in force: Envoy's resources and what the fast path serves."""

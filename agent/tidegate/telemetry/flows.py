@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 
+from tidegate.compile.facts import Facts
 from tidegate.fastpath import FlowEvent
 from tidegate.model.kube import Pod
-from tidegate.model.mesh import Mesh
 from tidegate.model.net import IPAddress
 from tidegate.telemetry.metrics import TcpMetrics
 from tidegate.telemetry.pairs import Pairs
@@ -24,33 +24,23 @@ def workload_name(pod: Pod) -> str:
     return pod.id.name.rpartition(f"-{template}-")[0] or pod.id.name if template else pod.id.name
 
 
-class Workloads:
-    """Address -> (namespace, workload) from the newest configuration; rebuilt when that changes."""
-
-    def __init__(self, config: Callable[[], Mesh | None]) -> None:
-        self._config = config
-        self._built_from: Mesh | None = None
-        self._by_address: Mapping[IPAddress, tuple[str, str]] = {}
-
-    def at(self, address: IPAddress | None) -> tuple[str, str]:
-        """(namespace, workload); empty strings for an address that is no pod's."""
-        config = self._config()
-        if config is not self._built_from and config is not None:
-            self._built_from = config
-            self._by_address = {ip: (pod.id.namespace, workload_name(pod)) for pod in config.pods for ip in pod.ips}
-        return self._by_address.get(address, ("", "")) if address is not None else ("", "")
+def workload_at(facts: Facts, address: IPAddress | None) -> tuple[str, str]:
+    """(namespace, workload) of an address; empty strings for one that is no pod's."""
+    pod = facts.pod_at(address) if address is not None else None
+    return (pod.id.namespace, workload_name(pod)) if pod is not None else ("", "")
 
 
 async def follow_flows(
     events: AsyncIterator[FlowEvent],
     metrics: TcpMetrics,
-    workloads: Workloads,
+    facts: Callable[[], Facts],
     service_name: Callable[[int], str],
     pairs: Pairs,
 ) -> None:
     """Until cancelled: count what the fast path tells about, and log each connection that ended."""
     async for event in events:
-        source, destination = workloads.at(event.client), workloads.at(event.endpoint)
+        known = facts()
+        source, destination = workload_at(known, event.client), workload_at(known, event.endpoint)
         service = service_name(event.service)
         metrics.observe(event, source, destination, service)
         pairs.observe(event, service)

@@ -401,4 +401,52 @@ _NACK = Group(
     ),
 )
 
-GROUPS = (_CHANGE, _BROKEN, _AGENT, _ENVOY, _NACK)
+_DERIVE = "agent/tidegate/compile/derive.py"
+_DERIVED = "tests/unit/compile/test_derive.py"
+_COST = Group(
+    "a change costs what changed",
+    (
+        Mutant(
+            "derived-again-means-changed",
+            "a derived value that came out equal makes everything that read it run again",
+            _DERIVE,
+            "if value is node.value or value == node.value:",
+            "if value is node.value:",
+            (f"{_DERIVED}::test_only_what_read_the_change_runs_again",),
+        ),
+        Mutant(
+            "whole-tables-not-recorded",
+            "what was derived from a whole table does not follow it",
+            _DERIVE,
+            "for key in (*differences(before, now), _WHOLE):",
+            "for key in differences(before, now):",
+            (f"{_DERIVED}::test_after_any_changes_it_is_as_if_derived_from_nothing",),
+        ),
+        Mutant(
+            "derived-values-never-forgotten",
+            "values of services that are gone stay in memory",
+            _DERIVE,
+            "            del known[node.key]\n",
+            "",
+            (f"{_DERIVED}::test_keys_that_are_gone_are_forgotten",),
+        ),
+        Mutant(
+            "facts-join-everything-anew",
+            "what did not change in the facts is another object after each change",
+            "agent/tidegate/compile/facts.py",
+            "        if now == before:\n            continue\n        by_id.set(name, now)\n",
+            "        by_id.set(name, now)\n",
+            ("tests/unit/compile/test_facts.py::test_what_did_not_change_is_the_same_object",),
+        ),
+        Mutant(
+            "selectors-forget-pods-that-went",
+            "a service keeps the endpoints of a pod that is gone",
+            "agent/tidegate/compile/facts.py",
+            "            changed.append(before)\n",
+            "            pass\n",
+            ("tests/unit/compile/test_facts.py::test_joined_after_changes_is_joined_from_nothing",),
+        ),
+    ),
+)
+
+GROUPS = (_CHANGE, _BROKEN, _AGENT, _ENVOY, _NACK, _COST)

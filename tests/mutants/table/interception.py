@@ -327,8 +327,8 @@ _ALONE = Group(
             "namespace-label-not-needed",
             "pods of a namespace without the label are captured",
             "agent/tidegate/compile/enrolment.py",
-            '    return False, f"namespace {pod.id.namespace} has no label',
-            '    return True, f"namespace {pod.id.namespace} has no label',
+            '    return Enrolment(False, f"namespace {pod.id.namespace} has no label',
+            '    return Enrolment(True, f"namespace {pod.id.namespace} has no label',
             (f"{ADDRESSES}::test_pods_without_the_mesh_are_untouched[outsider-plain]",),
         ),
         Mutant(

@@ -50,6 +50,25 @@ _TOLD = Group(
             ),
         ),
         Mutant(
+            "nobody-wrote-a-status",
+            "explain, metrics and the data plane take a container without a status for one that is not ready",
+            "agent/tidegate/compile/facts.py",
+            "    ready = document.ready or not document.has_status\n",
+            "    ready = document.ready\n",
+            (
+                "tests/unit/compile/test_explain.py"
+                "::test_a_container_that_nobody_wrote_a_status_for_is_an_endpoint_where_it_runs",
+            ),
+        ),
+        Mutant(
+            "addresses-of-containers-not-lent",
+            "metrics say unknown for a container whose document says no address",
+            "agent/tidegate/compile/facts.py",
+            "ips=document.ips or sandbox.ips,",
+            "ips=document.ips,",
+            ("tests/unit/telemetry/test_flows.py::test_a_container_that_nobody_wrote_a_status_for_has_its_name",),
+        ),
+        Mutant(
             "explain-exit-code",
             "explain ends with 0 for a connection that would be refused",
             "agent/tidegate/cli/explain.py",

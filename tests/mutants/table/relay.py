@@ -318,8 +318,8 @@ _BALANCE = Group(
         Mutant(
             "unready-pods-get-connections",
             "a pod that is not ready gets connections",
-            "agent/tidegate/compile/registry.py",
-            "if number and (self.ready(pod) or service.publish_not_ready):",
+            "agent/tidegate/compile/facts.py",
+            "if number and (pod.ready or service.publish_not_ready):",
             "if number:",
             ("tests/unit/compile",),
         ),

@@ -8,6 +8,7 @@ import pytest
 from tests.support.configs import config_of, destination_rule, pod, service
 
 from tidegate.compile.clusters import service_clusters
+from tidegate.compile.facts import join
 from tidegate.compile.registry import Registry
 from tidegate.compile.rules import Rules
 
@@ -17,7 +18,7 @@ NAME = "outbound|80|{}|web.default.svc.cluster.local"
 
 def made(*texts: str, port: int = 80, scope: str = "") -> tuple[dict[str, Any], dict[str, Any]]:
     config = config_of(*texts)
-    registry, rules = Registry(config), Rules(config)
+    registry, rules = Registry(join(config, ())), Rules(config)
     web = registry.services["web.default.svc.cluster.local"]
     found = web.port(port)
     assert found is not None

@@ -1,4 +1,4 @@
-"""compile_snapshot: pure, independent of order, and content that the real Envoy accepts."""
+"""compile_plan: pure, independent of order, and content that the real Envoy accepts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from tests.support.configs import (
 )
 from tests.support.envoy_static import messages, validate
 
-from tidegate.compile.compiler import Inputs, compile_snapshot
+from tidegate.compile.compiler import compile_plan
+from tidegate.compile.facts import join
 from tidegate.model.mesh import Mesh
 from tidegate.model.plan.envoy import CLUSTERS, ENDPOINTS, LISTENERS, ROUTES
 
@@ -112,14 +113,14 @@ SANDBOXES = (sandbox("reviews-1", "10.244.0.1", v6=True), sandbox("ratings-1", "
 
 
 def test_the_real_envoy_accepts_everything(tmp_path: Path) -> None:
-    snapshot = compile_snapshot(Inputs(rich_config(), SANDBOXES, "node1", 1, access_log=str(tmp_path / "access")))
+    snapshot = compile_plan(join(rich_config(), SANDBOXES), 1)
     assert set(snapshot.envoy[LISTENERS]) == {"outbound|default/reviews-1|1", "outbound|default/ratings-1|2"}
     assert len(messages(snapshot.envoy)) == sum(map(len, snapshot.envoy.values()))
     assert validate(snapshot.envoy, tmp_path) == ""
 
 
 def test_every_name_that_is_asked_for_is_there() -> None:
-    envoy = compile_snapshot(Inputs(rich_config(), SANDBOXES, "node1", 1)).envoy
+    envoy = compile_plan(join(rich_config(), SANDBOXES), 1).envoy
     text = str({k: {n: r.body for n, r in v.items()} for k, v in envoy.items()})
     for name in envoy[ROUTES]:
         assert f"'route_config_name': '{name}'" in text
@@ -129,7 +130,7 @@ def test_every_name_that_is_asked_for_is_there() -> None:
 
 def test_order_of_facts_does_not_matter() -> None:
     config, shuffled = rich_config(), random.Random(7)
-    wanted = compile_snapshot(Inputs(config, SANDBOXES, "node1", 5))
+    wanted = compile_plan(join(config, SANDBOXES), 5)
     for _ in range(10):
         mixed: dict[str, Any] = {
             field: tuple(shuffled.sample(value, len(value)))
@@ -142,30 +143,30 @@ def test_order_of_facts_does_not_matter() -> None:
             )
         }
         sandboxes = tuple(shuffled.sample(SANDBOXES, len(SANDBOXES)))
-        assert compile_snapshot(Inputs(replace(config, **mixed), sandboxes, "node1", 5)) == wanted
+        assert compile_plan(join(replace(config, **mixed), sandboxes), 5) == wanted
 
 
 def test_no_listener_without_http_services_enrolment_or_a_port() -> None:
     tcp = config_of(ENROLLED, service("db", "tcp:3306", ips="10.96.0.1"), pod("p", "app: db", "10.244.0.1"))
-    (plan,) = compile_snapshot(Inputs(tcp, (sandbox("p"),))).pods
+    (plan,) = compile_plan(join(tcp, (sandbox("p"),))).pods
     assert (plan.enrolled, plan.needs_envoy, plan.listener) == (True, False, "")
-    stranger = compile_snapshot(Inputs(rich_config(), (sandbox("stranger"),)))
+    stranger = compile_plan(join(rich_config(), (sandbox("stranger"),)))
     assert not stranger.pods[0].enrolled
     assert stranger.envoy[LISTENERS] == {}
     portless = replace(SANDBOXES[0], capture=replace(SANDBOXES[0].capture, envoy4=0))
-    unready = compile_snapshot(Inputs(rich_config(), (portless,)))
+    unready = compile_plan(join(rich_config(), (portless,)))
     assert unready.pods[0].needs_envoy
     assert unready.envoy[LISTENERS] == {}
 
 
 def test_an_edited_route_changes_one_route_configuration_and_nothing_else() -> None:
-    before = compile_snapshot(Inputs(rich_config(), SANDBOXES)).envoy
+    before = compile_plan(join(rich_config(), SANDBOXES)).envoy
     config = rich_config()
     rule = config.virtual_services[0]
     http = (replace(rule.http[0], timeout_ms=9), *rule.http[1:])
     edited = replace(config, virtual_services=(replace(rule, hosts=rule.hosts[:1], http=http),))
     narrowed = replace(config, virtual_services=(replace(rule, hosts=rule.hosts[:1]),))
-    base, after = (compile_snapshot(Inputs(c, SANDBOXES)).envoy for c in (narrowed, edited))
+    base, after = (compile_plan(join(c, SANDBOXES)).envoy for c in (narrowed, edited))
     changed = {(k, n) for k in after for n in after[k] if after[k][n] != base[k].get(n)}
     assert changed == {(ROUTES, "reviews.default.svc.cluster.local:9080")}
     assert set(before[LISTENERS]) == set(after[LISTENERS])
@@ -182,7 +183,7 @@ def test_a_thousand_services_compile_in_reasonable_time() -> None:
     config = config_of("---".join(texts))
     read = time.monotonic()
     sandboxes = tuple(sandbox(f"p{n}", cookie=n + 1) for n in range(30))
-    snapshot = compile_snapshot(Inputs(config, sandboxes))
+    snapshot = compile_plan(join(config, sandboxes))
     done = time.monotonic()
     print(f"1000 services, 30 local pods: read {read - start:.2f} s, compile {done - read:.2f} s")
     assert len(snapshot.envoy[ROUTES]) == 1000

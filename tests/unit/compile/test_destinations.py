@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.support.configs import ENROLLED, config_of, destination_rule, pod, service
 
 from tidegate.compile.destinations import Destinations, find_destinations
+from tidegate.compile.facts import join
 from tidegate.compile.registry import Registry, service_numbers
 from tidegate.compile.rules import Rules
 from tidegate.model.mesh import Mesh
@@ -13,7 +14,7 @@ from tidegate.model.tier import Tier
 
 
 def found(config: Mesh) -> Destinations:
-    return find_destinations(Registry(config), Rules(config))
+    return find_destinations(Registry(join(config, ())), Rules(config))
 
 
 def rows(config: Mesh) -> dict[str, str]:

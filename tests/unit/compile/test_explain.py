@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from tests.support.configs import ENROLLED, config_of, destination_rule, pod, service, virtual_service
+from tests.support.configs import ENROLLED, config_of, destination_rule, pod, sandbox, service, virtual_service
 
 from tidegate.compile.explain import HttpRequest, explain, render
+from tidegate.compile.facts import join
 from tidegate.model.names import WorkloadId
 
 CLIENT = WorkloadId("default", "client")
@@ -44,10 +45,11 @@ CONFIG = config_of(
     service("web-heads", "http:8000", ips="None", selector="app: reviews"),
     service("alias", spec="type: ExternalName\n  externalName: reviews.default.svc.cluster.local"),
 )
+FACTS = join(CONFIG, ())
 
 
 def ask(host: str, port: int | None = None, source: WorkloadId = CLIENT, **request: Any) -> dict[str, Any]:
-    answer = explain(CONFIG, source, host, port, HttpRequest(**request)).as_json()
+    answer = explain(FACTS, source, host, port, HttpRequest(**request)).as_json()
     json.dumps(answer)
     assert render(answer)
     return answer
@@ -121,6 +123,22 @@ def test_a_service_without_endpoints_is_unavailable() -> None:
     assert ask("reviews", path="/gone")["verdict"] == "unavailable"
     assert ask("reviews", path="/split")["verdict"] == "allow"
     assert ask("reviews", path="/old")["verdict"] == "allow", "a redirect needs no endpoint"
+
+
+def test_a_container_that_nobody_wrote_a_status_for_is_an_endpoint_where_it_runs() -> None:
+    box = """
+apiVersion: v1
+kind: Pod
+metadata: {name: box, namespace: default, labels: {app: box}}
+spec: {containers: [{name: c}]}
+"""
+    web = service("box", "http:80", "tcp:81", ips="10.96.0.9")
+    mesh = config_of(ENROLLED, web, box, pod("client", "app: client", "10.244.0.9"))
+    for host in ("box:80", "box:81"):
+        name, number = host.split(":")
+        told = explain(join(mesh, [sandbox("box", "10.0.0.7")]), CLIENT, name, int(number)).as_json()
+        assert (told["verdict"], [e["address"] for e in told["endpoints"]]) == ("allow", ["10.0.0.7"])
+        assert explain(join(mesh, ()), CLIENT, name, int(number)).as_json()["verdict"] == "unavailable"
 
 
 def test_a_port_that_the_service_lacks_is_named() -> None:

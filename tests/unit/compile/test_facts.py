@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import fields, replace
 from ipaddress import ip_address
+from typing import Any
 
 from tests.support.configs import ENROLLED, config_of, pod, sandbox, service
 
@@ -97,7 +98,7 @@ class World:
             self.sandboxes.pop(name, None)
         else:
             self.sandboxes[name] = Sandbox(name, "c", "/n", 7, (ip_address(f"10.0.0.{choose('45')}"),))
-        tuples = {
+        tuples: dict[str, Any] = {
             "pods": tuple(self.pods[k] for k in sorted(self.pods)),
             "services": tuple(self.services[k] for k in sorted(self.services)),
             "namespaces": tuple(self.namespaces[k] for k in sorted(self.namespaces)),

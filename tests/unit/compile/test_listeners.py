@@ -8,7 +8,8 @@ from typing import Any
 
 from tests.support.configs import ENROLLED, config_of, pod, sandbox, service
 
-from tidegate.compile.compiler import Inputs, compile_snapshot
+from tidegate.compile.compiler import compile_plan
+from tidegate.compile.facts import join
 from tidegate.model.capture import CAPTURE4_ENVOY, CAPTURE6_ENVOY
 from tidegate.model.plan.envoy import LISTENERS
 
@@ -24,7 +25,7 @@ def listener(v6: bool = False) -> dict[str, Any]:
         pod("client", "app: client", "10.244.0.9"),
         pod("web", "app: web", "10.244.0.1"),
     )
-    snapshot = compile_snapshot(Inputs(config, (sandbox("client", cookie=77, v6=v6),)))
+    snapshot = compile_plan(join(config, [sandbox("client", cookie=77, v6=v6)]))
     ((name, resource),) = snapshot.envoy[LISTENERS].items()
     assert name == snapshot.pods[0].listener == "outbound|default/client|77"
     return dict(resource.body)

@@ -15,6 +15,7 @@ from tests.support.eventually import eventually
 from tests.support.http_vectors import HOST, Vector, vectors
 
 from tidegate.compile.destinations import find_destinations
+from tidegate.compile.facts import join
 from tidegate.compile.listeners import filter_chain
 from tidegate.compile.registry import Registry
 from tidegate.compile.routes import RouteCompiler
@@ -27,7 +28,7 @@ ANY_PORT = {"socket_address": {"address": "127.0.0.1", "port_value": 0}}
 
 def listener(vector: Vector) -> dict[str, object]:
     """The service's own filter chain, on a port that the kernel chooses and with the routes inside."""
-    registry, rules = Registry(vector.config), Rules(vector.config)
+    registry, rules = Registry(join(vector.config, ())), Rules(vector.config)
     (claim,) = find_destinations(registry, rules).claims
     compiled = RouteCompiler(registry, rules).compile(claim.service, claim.port, vector.source)
     chain = filter_chain(claim, compiled.resource.name)

@@ -6,6 +6,7 @@ from typing import Any
 
 from tests.support.configs import config_of, destination_rule, service, virtual_service
 
+from tidegate.compile.facts import join
 from tidegate.compile.registry import Registry
 from tidegate.compile.routes import Compiled, RouteCompiler
 from tidegate.compile.rules import Rules, Source
@@ -17,7 +18,7 @@ CLUSTER = "outbound|9080|{}|reviews.default.svc.cluster.local"
 
 
 def compiled(config: Mesh, source: Source | None = None, name: str = "reviews") -> Compiled:
-    registry = Registry(config)
+    registry = Registry(join(config, ()))
     found = registry.services[f"{name}.default.svc.cluster.local"]
     return RouteCompiler(registry, Rules(config)).compile(found, found.ports[0], source or Source("default"))
 

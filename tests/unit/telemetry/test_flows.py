@@ -7,10 +7,11 @@ from ipaddress import ip_address
 
 import pytest
 from prometheus_client import CollectorRegistry
-from tests.support.configs import config_of, pod
+from tests.support.configs import config_of, pod, sandbox
 
+from tidegate.compile.facts import Facts, join
 from tidegate.fastpath import CloseReason, FlowEvent
-from tidegate.telemetry.flows import Workloads, follow_flows
+from tidegate.telemetry.flows import follow_flows
 from tidegate.telemetry.metrics import TcpMetrics
 from tidegate.telemetry.pairs import Pairs, PairTotals
 
@@ -18,6 +19,13 @@ CONFIG = config_of(
     pod("client", "app: client", "10.0.0.1"),
     pod("web-6f9c-x2v8q", "app: web, pod-template-hash: 6f9c", "10.0.0.2"),
 )
+FACTS = join(CONFIG, ())
+CONTAINER = """
+apiVersion: v1
+kind: Pod
+metadata: {name: box, namespace: default, labels: {app: web}}
+spec: {containers: [{name: c}]}
+"""
 
 
 def flow(endpoint: str | None) -> FlowEvent:
@@ -38,14 +46,14 @@ def flow(endpoint: str | None) -> FlowEvent:
     )
 
 
-async def told(*flows: FlowEvent, pairs: Pairs | None = None) -> CollectorRegistry:
+async def told(*flows: FlowEvent, pairs: Pairs | None = None, facts: Facts = FACTS) -> CollectorRegistry:
     async def events() -> AsyncIterator[FlowEvent]:
         for one in flows:
             yield one
 
     registry = CollectorRegistry()
     names = {7: "web.default.svc.cluster.local:80"}
-    await follow_flows(events(), TcpMetrics(registry), Workloads(lambda: CONFIG), names.__getitem__, pairs or Pairs())
+    await follow_flows(events(), TcpMetrics(registry), lambda: facts, names.__getitem__, pairs or Pairs())
     return registry
 
 
@@ -97,6 +105,13 @@ async def test_a_connection_that_lives_is_open_and_its_bytes_count_once(caplog: 
 
 async def test_a_connection_without_an_endpoint_is_counted_too() -> None:
     assert sample(await told(flow(None)), "istio_tcp_connections_opened_total", "unknown") == 1
+
+
+async def test_a_container_that_nobody_wrote_a_status_for_has_its_name() -> None:
+    facts = join(config_of(pod("client", "app: client", "10.0.0.1"), CONTAINER), [sandbox("box", "10.0.0.7")])
+    registry = await told(flow("10.0.0.7"), facts=facts)
+    assert sample(registry, "istio_tcp_connections_opened_total", "box") == 1
+    assert sample(await told(flow("10.0.0.7")), "istio_tcp_connections_opened_total", "unknown") == 1
 
 
 async def test_each_client_pod_and_service_has_its_totals() -> None:
