@@ -433,9 +433,9 @@ _COST = Group(
         Mutant(
             "facts-join-everything-anew",
             "what did not change in the facts is another object after each change",
-            "agent/tidegate/compile/facts.py",
-            "        if now == before:\n            continue\n        by_id.set(name, now)\n",
-            "        by_id.set(name, now)\n",
+            "agent/tidegate/compile/index.py",
+            "if self.get(key) == value:",
+            "if self.get(key) is value:",
             ("tests/unit/compile/test_facts.py::test_what_did_not_change_is_the_same_object",),
         ),
         Mutant(
