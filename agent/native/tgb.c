@@ -321,6 +321,27 @@ int tgb_map_set_batch(int fd, const void *keys, const void *values, uint32_t cou
 	return err;
 }
 
+int tgb_map_delete_batch(int fd, const void *keys, uint32_t count)
+{
+	struct tgb_map map;
+	uint32_t at = 0;
+	int err = tgb_map_info(fd, &map);
+
+	while (!err && at < count) {
+		uint32_t done = count - at;
+
+		err = bpf_map_delete_batch(fd, (const char *)keys + (size_t)at * map.key_size, &done, NULL);
+		if (err == -EFAULT)
+			return err; /* the kernel did not get as far as to say */
+		at += done;
+		if (err == -ENOENT) {
+			at++;
+			err = 0;
+		}
+	}
+	return err;
+}
+
 int tgb_map_dump(int fd, void *ret_keys, void *ret_values, uint32_t max)
 {
 	/* One bucket's rows come together or not at all, so a batch must hold the longest chain. */

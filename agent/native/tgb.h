@@ -98,6 +98,8 @@ int tgb_map_get(int fd, const void *key, void *ret_value);
 int tgb_map_delete(int fd, const void *key);
 /* Several rows in one system call; ret_done (never NULL) says how many were written before an error. */
 int tgb_map_set_batch(int fd, const void *keys, const void *values, uint32_t count, uint32_t *ret_done);
+/* Several rows in one system call; rows that are not there are passed over. */
+int tgb_map_delete_batch(int fd, const void *keys, uint32_t count);
 /* All rows of a hash map into arrays with room for max rows (either may be NULL); returns how many, -ENOSPC: more. */
 int tgb_map_dump(int fd, void *ret_keys, void *ret_values, uint32_t max);
 /* Sum over CPUs of the first `count` slots of a per-CPU array of uint64_t. */
