@@ -467,6 +467,30 @@ int tgb_setns(int netns_fd)
 	return setns(netns_fd, CLONE_NEWNET) ? -errno : 0;
 }
 
+int tgb_bind_netns(int netns_fd, const char *path)
+{
+	char self[64];
+
+	snprintf(self, sizeof(self), "/proc/self/fd/%d", netns_fd);
+	return mount(self, path, NULL, MS_BIND, NULL) ? -errno : 0;
+}
+
+int tgb_share_mounts(const char *path)
+{
+	if (!mount("", path, NULL, MS_SHARED, NULL))
+		return 0;
+	if (errno != EINVAL) /* EINVAL: it is no mount */
+		return -errno;
+	if (mount(path, path, NULL, MS_BIND, NULL) || mount("", path, NULL, MS_SHARED, NULL))
+		return -errno;
+	return 0;
+}
+
+int tgb_unmount(const char *path)
+{
+	return umount2(path, MNT_DETACH | UMOUNT_NOFOLLOW) ? -errno : 0;
+}
+
 int tgb_mount_bpffs(const char *path)
 {
 	return mount("bpf", path, "bpf", MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_RELATIME, "mode=0700") ? -errno : 0;

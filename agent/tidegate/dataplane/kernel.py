@@ -6,7 +6,6 @@ was killed simply goes on.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Protocol
 
@@ -63,14 +62,10 @@ def release_others(tables: KernelTables, keep: Sequence[int]) -> None:
         tables.detach_lookup(cookie)
 
 
-def enrol(tables: KernelTables, sandbox: Sandbox) -> None:
-    """Guard the pod's capture addresses, then let the hooks send its connections there. Raises OSError."""
+def enrol(tables: KernelTables, sandbox: Sandbox, fd: int) -> None:
+    """Guard the capture addresses in the pod's netns fd, then let the hooks send connections there. Raises OSError."""
     if sandbox.netns_cookie not in tables.lookups():
-        fd = os.open(sandbox.netns_path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            tables.attach_lookup(sandbox.netns_cookie, fd)
-        finally:
-            os.close(fd)
+        tables.attach_lookup(sandbox.netns_cookie, fd)
     row = pod_row(sandbox)
     if tables.pods().get(sandbox.netns_cookie) != row:
         tables.set_pod(sandbox.netns_cookie, row)

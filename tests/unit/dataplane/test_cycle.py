@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
@@ -14,6 +16,7 @@ from tidegate.bpf.records import PodRow
 from tidegate.compile.listeners import listener_name
 from tidegate.dataplane.cycle import Cycle
 from tidegate.errors import Rejected
+from tidegate.linux.netns import Netns
 from tidegate.model.mesh import Mesh
 from tidegate.model.names import WorkloadId
 from tidegate.model.net import IPAddress
@@ -38,7 +41,7 @@ WITH_HTTP = config_of(
     pod("web", "app: web", "10.0.0.3"),
     pod("client", "app: client"),
 )
-# A path that is no network namespace: opening listeners there fails, as for a pod that died between ADD and now.
+# A pod whose network namespace cannot be entered (see gone).
 GONE = Sandbox(WorkloadId("default", "client"), "c1", "/nonexistent/netns", 42, (ip_address("10.0.0.1"),))
 
 
@@ -121,6 +124,14 @@ def in_netns(_fd: int, fn: Callable[[], T]) -> T:
     return fn()
 
 
+def gone(_cookie: int) -> Netns:
+    raise FileNotFoundError(2, "No such file or directory")
+
+
+def own(cookie: int) -> Netns:
+    return Netns(os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC), cookie, Path("/proc/self/ns/net"))
+
+
 async def one_pass(
     tables: Tables,
     relay: Relay,
@@ -128,6 +139,7 @@ async def one_pass(
     config: Mesh,
     *sandboxes: Sandbox,
     inside: Callable[[int, Callable[[], Any]], Any] = in_netns,
+    netns: Callable[[int], Netns] = gone,
 ) -> Status:
     latest: Latest[Mesh | None] = Latest(None)
     cycle = Cycle(
@@ -137,6 +149,7 @@ async def one_pass(
         relay=relay,
         envoy=envoy,
         in_netns=inside,
+        netns=netns,
         captured=lambda _: None,
     )
     cycle.set_sandboxes(sandboxes)
@@ -160,6 +173,7 @@ async def test_nothing_is_touched_before_the_first_configuration() -> None:
         relay=Relay(),
         envoy=Envoy(),
         in_netns=in_netns,
+        netns=gone,
         captured=lambda _: None,
     )
     cycle.set_sandboxes(())
@@ -204,6 +218,7 @@ async def test_a_port_that_changes_its_tier_is_served_at_each_moment(
         relay=relay,
         envoy=envoy,
         in_netns=in_netns,
+        netns=gone,
         captured=lambda _: None,
     )
     cycle.set_sandboxes(())
@@ -235,6 +250,7 @@ async def test_an_address_that_another_service_takes_over_is_the_new_ones_at_onc
         relay=relay,
         envoy=Envoy(),
         in_netns=in_netns,
+        netns=gone,
         captured=lambda _: None,
     )
     cycle.set_sandboxes(())
@@ -284,7 +300,7 @@ async def test_a_pod_whose_listener_envoy_refuses_is_not_captured() -> None:
     listener = listener_name(here)
     tables = Tables()
     refusing = Envoy(rejected=[Failure(listener, "envoy: cannot bind")])
-    status = await one_pass(tables, Relay(), refusing, WITH_HTTP, here, inside=lambda _fd, _fn: True)
+    status = await one_pass(tables, Relay(), refusing, WITH_HTTP, here, inside=lambda _fd, _fn: True, netns=own)
     expected = (here.id, "failed", f"Envoy rejected {listener}, see status of envoy")
     assert [(p.id, p.state, p.reason) for p in status.pods] == [expected]
     assert tables.rows == {}
