@@ -12,14 +12,14 @@ const volatile uint32_t tg_has_set_retval = 0;
 
 static __always_inline const struct tg_dest *tg_find_dest(const struct tg_connect_in *in)
 {
-	struct tg_dest_key key = { .port_be = in->dst_port_be };
 	const struct tg_dest *dest;
+	struct tg_dest_key key;
 
-	tg_addr_copy(&key.addr, &in->dst);
+	tg_dest_key_of(&key, in, 0);
 	dest = bpf_map_lookup_elem(&tg_dests, &key);
 	if (dest)
 		return dest;
-	key.port_be = 0;
+	tg_dest_key_of(&key, in, 1);
 	return bpf_map_lookup_elem(&tg_dests, &key);
 }
 

@@ -14,7 +14,7 @@ int tg_lookup(struct bpf_sk_lookup *ctx)
 	uint32_t reason;
 	int recorded;
 
-	if (ctx->protocol != 6 /* IPPROTO_TCP */)
+	if (ctx->protocol != TG_PROTOCOL_TCP)
 		return SK_PASS;
 	tg_conn_from_sk_lookup(&conn, ctx);
 	if (!tg_addr_is_capture(&conn.local))

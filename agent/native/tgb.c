@@ -321,6 +321,27 @@ int tgb_map_set_batch(int fd, const void *keys, const void *values, uint32_t cou
 	return err;
 }
 
+int tgb_map_delete_batch(int fd, const void *keys, uint32_t count)
+{
+	struct tgb_map map;
+	uint32_t at = 0;
+	int err = tgb_map_info(fd, &map);
+
+	while (!err && at < count) {
+		uint32_t done = count - at;
+
+		err = bpf_map_delete_batch(fd, (const char *)keys + (size_t)at * map.key_size, &done, NULL);
+		if (err == -EFAULT)
+			return err; /* the kernel did not get as far as to say */
+		at += done;
+		if (err == -ENOENT) {
+			at++;
+			err = 0;
+		}
+	}
+	return err;
+}
+
 int tgb_map_dump(int fd, void *ret_keys, void *ret_values, uint32_t max)
 {
 	/* One bucket's rows come together or not at all, so a batch must hold the longest chain. */
@@ -444,6 +465,30 @@ int tgb_has_netns_cookie(uint32_t prog_type, uint32_t attach_type)
 int tgb_setns(int netns_fd)
 {
 	return setns(netns_fd, CLONE_NEWNET) ? -errno : 0;
+}
+
+int tgb_bind_netns(int netns_fd, const char *path)
+{
+	char self[64];
+
+	snprintf(self, sizeof(self), "/proc/self/fd/%d", netns_fd);
+	return mount(self, path, NULL, MS_BIND, NULL) ? -errno : 0;
+}
+
+int tgb_share_mounts(const char *path)
+{
+	if (!mount("", path, NULL, MS_SHARED, NULL))
+		return 0;
+	if (errno != EINVAL) /* EINVAL: it is no mount */
+		return -errno;
+	if (mount(path, path, NULL, MS_BIND, NULL) || mount("", path, NULL, MS_SHARED, NULL))
+		return -errno;
+	return 0;
+}
+
+int tgb_unmount(const char *path)
+{
+	return umount2(path, MNT_DETACH | UMOUNT_NOFOLLOW) ? -errno : 0;
 }
 
 int tgb_mount_bpffs(const char *path)

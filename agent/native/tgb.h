@@ -98,6 +98,8 @@ int tgb_map_get(int fd, const void *key, void *ret_value);
 int tgb_map_delete(int fd, const void *key);
 /* Several rows in one system call; ret_done (never NULL) says how many were written before an error. */
 int tgb_map_set_batch(int fd, const void *keys, const void *values, uint32_t count, uint32_t *ret_done);
+/* Several rows in one system call; rows that are not there are passed over. */
+int tgb_map_delete_batch(int fd, const void *keys, uint32_t count);
 /* All rows of a hash map into arrays with room for max rows (either may be NULL); returns how many, -ENOSPC: more. */
 int tgb_map_dump(int fd, void *ret_keys, void *ret_values, uint32_t max);
 /* Sum over CPUs of the first `count` slots of a per-CPU array of uint64_t. */
@@ -116,6 +118,12 @@ int tgb_has_netns_cookie(uint32_t prog_type, uint32_t attach_type);
 
 /* System calls that Python 3.11 has no name for. */
 int tgb_setns(int netns_fd);
+/* Mount the namespace that a descriptor is open on over an existing file; who opens the file enters that namespace. */
+int tgb_bind_netns(int netns_fd, const char *path);
+/* Make a directory a mount of its own whose mounts come and go in copies of this mount namespace as well. Twice is once. */
+int tgb_share_mounts(const char *path);
+/* Take one mount away from path, at once for everybody who looks. -EINVAL: nothing is mounted there. */
+int tgb_unmount(const char *path);
 int tgb_mount_bpffs(const char *path);
 
 /* Capabilities of the calling thread (caps.c), as a mask by number. keep: permitted, effective and bounding become the

@@ -34,7 +34,7 @@ from tidegate.errors import Fatal
 from tidegate.fastpath import FastPath
 from tidegate.linux.capabilities import keep_needed_only, require_needed
 from tidegate.linux.cgroup import cgroup2_mount, cgroup_home, own_cgroup
-from tidegate.linux.netns import in_netns
+from tidegate.linux.netns import NetnsNames, in_netns
 from tidegate.model.mesh import Mesh
 from tidegate.observe.admin import Admin
 from tidegate.observe.dashboard.assets import assets
@@ -91,7 +91,7 @@ async def _run(settings: Settings, life: Life, own: Path, envoy_cgroup: Path) ->
     # Facts in, data plane out
     sources = [FileSource(Path(source.removeprefix("file:"))) for source in settings.config]
     config: Latest[Mesh | None] = Latest(None)
-    registry = Registry(settings.run_dir / "sandboxes")
+    registry = Registry(settings.run_dir / "sandboxes", NetnsNames(settings.run_dir / "netns"))
     cycle = Cycle(
         node=settings.node,
         config=config,
@@ -99,6 +99,7 @@ async def _run(settings: Settings, life: Life, own: Path, envoy_cgroup: Path) ->
         relay=relay,
         envoy=ads,
         in_netns=in_netns,
+        netns=registry.netns,
         captured=registry.remember,
     )
     cycle.set_sandboxes(registry.load())
@@ -200,4 +201,5 @@ async def _run(settings: Settings, life: Life, own: Path, envoy_cgroup: Path) ->
         await admin.stop()
         await ads.stop()
         datapath.close()
+        registry.close()
         os.close(claimed)

@@ -15,7 +15,7 @@ tg_inline uint32_t tg_connect_screen(const struct tg_connect_in *in, const struc
 		return TG_PASS_NOT_ENROLLED;
 	if (in->cgroup == settings->agent_cgroup || in->cgroup == settings->envoy_cgroup)
 		return TG_PASS_EXEMPT_CGROUP;
-	if (in->protocol != 6 /* IPPROTO_TCP */)
+	if (in->protocol != TG_PROTOCOL_TCP)
 		return TG_PASS_NOT_TCP;
 	if (tg_addr_is_capture(&in->dst))
 		return TG_DENY_CAPTURE_ADDRESS;
@@ -24,6 +24,14 @@ tg_inline uint32_t tg_connect_screen(const struct tg_connect_in *in, const struc
 	if (in->bound_dev_if)
 		return TG_PASS_BOUND_DEVICE;
 	return TG_REASON_COUNT;
+}
+
+/* Key of the row that decides about in->dst; any_port: of the row that stands for every port of the address. */
+tg_inline void tg_dest_key_of(struct tg_dest_key *key, const struct tg_connect_in *in, int any_port)
+{
+	tg_addr_copy(&key->addr, &in->dst);
+	key->port_be = any_port ? 0 : in->dst_port_be;
+	key->protocol = (uint16_t)in->protocol;
 }
 
 tg_inline void tg_connect_verdict(struct tg_connect_out *out, uint32_t reason)

@@ -11,7 +11,7 @@
 #endif
 
 enum tg_abi {
-	TG_ABI_VERSION = 1,
+	TG_ABI_VERSION = 2,     /* raised with the meaning or the layout of any row, with a step in tidegate/bpf/migrations.py */
 	TG_MAX_PODS = 4096,     /* enrolled pods of one node */
 	TG_MAX_DESTS = 131072,  /* (address, port) rows */
 	TG_MAX_FLOWS = 131072,  /* captured connections whose listener may still ask for the destination */
@@ -23,6 +23,12 @@ enum tg_tier {
 	TG_TIER_DIRECT = 1,   /* leave the connection alone */
 	TG_TIER_FASTPATH = 2, /* C fast path: L4 */
 	TG_TIER_ENVOY = 3     /* Envoy: L7 */
+};
+
+/* Protocol of a destination: IPPROTO_* as the kernel numbers them. */
+enum tg_protocol {
+	TG_PROTOCOL_TCP = 6,
+	TG_PROTOCOL_UDP = 17
 };
 
 enum tg_pod_flag {
@@ -53,7 +59,7 @@ struct tg_pod {
 struct tg_dest_key {
 	struct tg_addr addr;
 	uint16_t port_be;
-	uint16_t pad;
+	uint16_t protocol; /* enum tg_protocol */
 };
 
 struct tg_dest {

@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 from tidegate.errors import Fatal
+from tidegate.linux.netns import NetnsNames
 from tidegate_lab import cgroups, netns
 from tidegate_lab.launch import tool
 from tidegate_lab.paths import BPFFS_ROOT, RUN_ROOT, LabPaths
@@ -49,6 +50,8 @@ def clean(paths: LabPaths) -> None:
         done = subprocess.run([tool("ip"), "netns", "delete", name], check=False, capture_output=True, text=True)
         if done.returncode:
             raise Fatal(f"network namespace {name}", done.stderr.strip(), "who has it mounted?")
+    for directory in paths.node_run("any").parent.glob("*/netns"):
+        NetnsNames(directory).remove()
     shutil.rmtree(paths.run, ignore_errors=True)
     if paths.run.exists():
         raise Fatal(str(paths.run), "cannot be removed", "is something mounted or writing there?")

@@ -13,6 +13,8 @@ struct tg_connect_case {
 	uint32_t has_pod;
 	uint32_t has_dest;
 	struct tg_connect_out out;
+	struct tg_dest_key key;     /* of the row that decides */
+	struct tg_dest_key any_key; /* of the row for any port */
 };
 
 struct tg_name_case {

@@ -41,6 +41,23 @@ class Decisions:
 
     def connect(self, case: dict[str, Any]) -> dict[str, Any]:
         """The answer to a case of tests/vectors/connect, in the form of its `expect`."""
+        c = self._connect(case)
+        out = c.out
+        answer: dict[str, Any] = {"action": ACTIONS[out.action], "reason": reason(out.reason)}
+        if out.action == 2:
+            answer |= {"to": _address(out.to), "to_port": ntohs(out.to_port_be), "flow": _flow(out.flow)}
+        else:
+            assert not any(ffi.buffer(ffi.addressof(c, "out"))[8:]), "nothing but a redirection says where to"
+        return answer
+
+    def destination_keys(self, case: dict[str, Any]) -> list[list[Any]]:
+        """Keys of the rows that decide about a case, the first that there is: address, port, protocol."""
+        c = self._connect(case)
+        return [
+            [str(from_wire(bytes(ffi.buffer(k.addr.ip)))), ntohs(k.port_be), k.protocol] for k in (c.key, c.any_key)
+        ]
+
+    def _connect(self, case: dict[str, Any]) -> Any:
         c = ffi.new("struct tg_connect_case *")
         _put(c.settings, agent_cgroup=11, envoy_cgroup=12)
         _put(getattr(c, "in"), dst=case["dst"], bound=case["bound"], dst_port_be=case["port"])
@@ -55,13 +72,7 @@ class Decisions:
             c.has_dest = 1
             _put(c.dest, **case["dest"])
         self._run("test_connect", c)
-        out = c.out
-        answer: dict[str, Any] = {"action": ACTIONS[out.action], "reason": reason(out.reason)}
-        if out.action == 2:
-            answer |= {"to": _address(out.to), "to_port": ntohs(out.to_port_be), "flow": _flow(out.flow)}
-        else:
-            assert not any(ffi.buffer(ffi.addressof(c, "out"))[8:]), "nothing but a redirection says where to"
-        return answer
+        return c
 
     def names(self, case: dict[str, Any]) -> dict[str, Any]:
         c = ffi.new("struct tg_name_case *")

@@ -22,6 +22,7 @@ from tidegate.bpf.datapath import Datapath
 from tidegate.bpf.pins import claim, names
 from tidegate.errors import Rejected
 from tidegate.linux.cgroup import cgroup_id
+from tidegate.model.plan.kernel import Destination, DestinationKey
 from tidegate.model.tier import Tier
 from tidegate.native import ffi, lib
 
@@ -34,11 +35,12 @@ import sys, os, signal
 from ipaddress import ip_address
 from pathlib import Path
 from tests.bpf.pod import OBJECTS, Tree
+from tidegate.model.plan.kernel import Destination
 from tidegate.model.tier import Tier
 tree = Tree(sys.argv[1])
 datapath = tree.open_datapath(OBJECTS)
 assert not datapath.adopted
-datapath.set_destination(ip_address("10.96.0.10"), 9080, Tier.FASTPATH, 7)
+datapath.set_destinations([Destination(ip_address("10.96.0.10"), 9080, Tier.FASTPATH, 7)])
 datapath.attach_lookup(int(sys.argv[2]), os.open(sys.argv[3], os.O_RDONLY))
 print("ready", flush=True)
 signal.pause()
@@ -67,7 +69,7 @@ def test_killed_loader_leaves_capture_working_and_is_adopted(
     assert set(datapath.hooks.values()) == {Attached.ADOPTED}
     assert ids(tree) == before, "not a single program, map or link was exchanged"
     assert datapath.lookups() == {pod.cookie}
-    assert datapath.destinations() == {(ip_address(VIP), PORT): (Tier.FASTPATH, 7)}
+    assert datapath.destinations() == {DestinationKey(ip_address(VIP), PORT): (Tier.FASTPATH, 7)}
 
     datapath.set_pod(pod.cookie, pod.row())
     client = pod.dial(VIP, PORT)
@@ -82,7 +84,7 @@ def test_killed_loader_leaves_capture_working_and_is_adopted(
 
 
 def test_other_programs_are_exchanged_and_tables_kept(tree: Tree, pod: Pod, datapath: Datapath, tmp_path: Path) -> None:
-    datapath.set_destination(ip_address(VIP), PORT, Tier.FASTPATH, 7)
+    datapath.set_destinations([Destination(ip_address(VIP), PORT, Tier.FASTPATH, 7)])
     client = pod.dial(VIP, PORT)
     before = ids(tree)
     other = ("(out, TG_PASS_WORKLOAD)", "(out, TG_PASS_UNKNOWN)")
@@ -97,7 +99,7 @@ def test_other_programs_are_exchanged_and_tables_kept(tree: Tree, pod: Pod, data
         _, source = pod.accept(pod.listeners[Tier.FASTPATH, 4])
         assert upgraded.flow(pod.flow_key(Tier.FASTPATH, 4, source)) is not None
         assert client.sock.getpeername() == (VIP, PORT)
-        upgraded.set_destination(ip_address(pod.ip4), 0, Tier.DIRECT, 0)
+        upgraded.set_destinations([Destination(ip_address(pod.ip4), 0, Tier.DIRECT, 0)])
         pod.dial(pod.ip4, 1)
         assert upgraded.counters()["pass_unknown"] == 1, "it is the new program that runs"
     finally:
@@ -106,7 +108,7 @@ def test_other_programs_are_exchanged_and_tables_kept(tree: Tree, pod: Pod, data
 
 @pytest.mark.parametrize(
     "change",
-    [("TG_MAX_PODS = 4096", "TG_MAX_PODS = 2048"), ("TG_ABI_VERSION = 1", "TG_ABI_VERSION = 2")],
+    [("TG_MAX_PODS = 4096", "TG_MAX_PODS = 2048"), ("TG_ABI_VERSION = 2", "TG_ABI_VERSION = 3")],
     ids=["layout", "version"],
 )
 def test_other_layouts_start_with_empty_tables_under_the_same_links(
@@ -116,7 +118,7 @@ def test_other_layouts_start_with_empty_tables_under_the_same_links(
     datapath.remove()
     old = tree.open_datapath(build(tmp_path, {"bpf/include/tg_abi.h": change}))
     if "VERSION" in change[0]:
-        write_abi_version(tree, 2)
+        write_abi_version(tree, 3)
     old.set_pod(pod.cookie, pod.row())
     old.attach_lookup(pod.cookie, pod.netns_fd)
     old.close()
@@ -131,7 +133,7 @@ def test_other_layouts_start_with_empty_tables_under_the_same_links(
         assert not ids(tree)["maps"] & before["maps"]
         assert new.lookups() == {pod.cookie}
         new.set_pod(pod.cookie, pod.row())
-        new.set_destination(ip_address(VIP), PORT, Tier.FASTPATH, 7)
+        new.set_destinations([Destination(ip_address(VIP), PORT, Tier.FASTPATH, 7)])
         assert pod.dial(VIP, PORT).peer == (VIP, PORT)
         assert new.counters()["lookup_captured"] >= 1, "the guard reads the new tables as well"
     finally:
@@ -227,7 +229,7 @@ def test_guard_of_a_netns_that_is_gone_is_dropped(
 
 
 def test_remove_leaves_nothing(tree: Tree, pod: Pod, datapath: Datapath) -> None:
-    datapath.set_destination(ip_address(VIP), PORT, Tier.FASTPATH, 7)
+    datapath.set_destinations([Destination(ip_address(VIP), PORT, Tier.FASTPATH, 7)])
     pod.dial(VIP, PORT)
     ours = ids(tree)
     assert ours["links"] <= listed("link")
@@ -248,7 +250,7 @@ def test_remove_detaches_links_that_somebody_holds_open(tree: Tree, pod: Pod, da
     held = [lib.tgb_get(str(tree.pins / "links" / name).encode()) for name in names(tree.pins / "links")]
     assert min(held) >= 0
     server = pod.server(pod.ip4)
-    datapath.set_destination(ip_address(pod.ip4), 0, Tier.FASTPATH, 7)
+    datapath.set_destinations([Destination(ip_address(pod.ip4), 0, Tier.FASTPATH, 7)])
     datapath.remove()
     assert not pod.dial(*server.getsockname()).failed
     pod.accept(server)

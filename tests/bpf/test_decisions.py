@@ -54,6 +54,7 @@ def test_kernel_and_oracle_agree_on_random_calls(kernel: Decisions) -> None:
         case = random_case(luck)
         expect = connect_oracle.decide(case)
         assert kernel.connect(case) == expect, case
+        assert kernel.destination_keys(case) == connect_oracle.destination_keys(case), case
         seen.add(expect["reason"])
     assert len(seen) == 12, "every verdict of the connect hook but those about memory comes up"
 

@@ -12,6 +12,7 @@ from cffi import FFI
 from tests.bpf.pod import Pod
 
 from tidegate.bpf.datapath import Datapath
+from tidegate.model.plan.kernel import Destination
 from tidegate.model.tier import Tier
 
 VIP4, VIP6, PORT = "10.96.0.10", "fd00:96::10", 9080
@@ -21,7 +22,7 @@ SO_ORIGINAL_DST = 80
 @pytest.fixture(autouse=True)
 def _destinations(datapath: Datapath) -> None:
     for vip in (VIP4, VIP6):
-        datapath.set_destination(ip_address(vip), PORT, Tier.ENVOY, 1)
+        datapath.set_destinations([Destination(ip_address(vip), PORT, Tier.ENVOY, 1)])
 
 
 def accepted(pod: Pod, tier: Tier, vip: str, **how: Any) -> socket.socket:
@@ -79,7 +80,7 @@ def test_other_options_and_other_sockets_answer_as_ever(datapath: Datapath, pod:
     assert small[0] == big[0] == 1, "established"
     # The same number at another level, and at ours on the fast path's side, where no hook answers.
     assert isinstance(ask(server, socket.IPPROTO_TCP, 16), str)
-    datapath.set_destination(ip_address(VIP4), PORT, Tier.FASTPATH, 1)
+    datapath.set_destinations([Destination(ip_address(VIP4), PORT, Tier.FASTPATH, 1)])
     assert isinstance(ask(accepted(pod, Tier.FASTPATH, VIP4), socket.IPPROTO_IP, 16), str)
     counters = datapath.counters()
     assert counters["sockopt_original_dst"] == counters["sockopt_no_record"] == 0

@@ -9,6 +9,7 @@ import pytest
 from tests.bpf.pod import Pod
 
 from tidegate.bpf.datapath import Datapath
+from tidegate.model.plan.kernel import Destination
 from tidegate.model.tier import Tier
 
 VIP, PORT = "10.96.0.10", 9080
@@ -28,7 +29,7 @@ def test_unrecorded_connection_is_reset(datapath: Datapath, pod: Pod, tier: Tier
 
 
 def test_recorded_connection_passes_and_is_counted(datapath: Datapath, pod: Pod) -> None:
-    datapath.set_destination(ip_address(VIP), PORT, Tier.FASTPATH, 1)
+    datapath.set_destinations([Destination(ip_address(VIP), PORT, Tier.FASTPATH, 1)])
     assert not pod.dial(VIP, PORT).failed
     assert datapath.counters()["lookup_captured"] >= 1
     assert datapath.counters()["lookup_deny_unrecorded"] == 0
@@ -43,7 +44,7 @@ def test_other_addresses_are_none_of_its_business(datapath: Datapath, pod: Pod) 
 
 def test_records_of_another_pod_do_not_count(datapath: Datapath, pod: Pod, make_pod: Callable[[], Pod]) -> None:
     """Two pods have the same loopback addresses and may have the same ports; only the netns tells them apart."""
-    datapath.set_destination(ip_address(VIP), PORT, Tier.FASTPATH, 1)
+    datapath.set_destinations([Destination(ip_address(VIP), PORT, Tier.FASTPATH, 1)])
     client = pod.dial(VIP, PORT)
     other = make_pod()
     datapath.attach_lookup(other.cookie, other.netns_fd)

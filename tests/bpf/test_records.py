@@ -11,6 +11,7 @@ from tests.bpf.pod import SECONDS, Pod, connect
 from tests.support.eventually import eventually
 
 from tidegate.bpf.datapath import Datapath
+from tidegate.model.plan.kernel import Destination
 from tidegate.model.tier import Tier
 
 VIP, PORT = "10.96.0.10", 9080
@@ -20,7 +21,7 @@ ABORT = b"\1\0\0\0\0\0\0\0"  # struct linger { 1, 0 }: close() resets
 
 @pytest.fixture(autouse=True, params=[Tier.FASTPATH, Tier.ENVOY])
 def tier(request: pytest.FixtureRequest, datapath: Datapath) -> Tier:
-    datapath.set_destination(ip_address(VIP), PORT, request.param, 1)
+    datapath.set_destinations([Destination(ip_address(VIP), PORT, request.param, 1)])
     return Tier(request.param)
 
 

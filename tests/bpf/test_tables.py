@@ -8,7 +8,7 @@ import pytest
 
 from tidegate.bpf.datapath import Datapath
 from tidegate.bpf.records import PodRow
-from tidegate.model.plan.kernel import Destination
+from tidegate.model.plan.kernel import Destination, DestinationKey, L4Protocol
 from tidegate.model.tier import Tier
 from tidegate.native import lib
 
@@ -30,23 +30,33 @@ def test_pod_rows(datapath: Datapath, row: PodRow) -> None:
 
 def test_destination_rows(datapath: Datapath) -> None:
     a, b = ip_address("10.96.0.1"), ip_address("fd00::96")
-    datapath.set_destination(a, 80, Tier.FASTPATH, 1)
-    datapath.set_destination(a, 0, Tier.DIRECT, 0)
-    datapath.set_destination(b, 443, Tier.ENVOY, 2**32 - 1)
-    datapath.set_destination(a, 80, Tier.ENVOY, 3)
-    assert datapath.destinations() == {
-        (a, 80): (Tier.ENVOY, 3),
-        (a, 0): (Tier.DIRECT, 0),
-        (b, 443): (Tier.ENVOY, 2**32 - 1),
-    }
-    datapath.delete_destinations([(a, 80), (b, 443), (b, 444)])
-    assert datapath.destinations() == {(a, 0): (Tier.DIRECT, 0)}
-
-
-def test_many_destinations_at_once(datapath: Datapath) -> None:
-    rows = [Destination(ip_address(0x0A600000 + i), 80 + i % 7, Tier.FASTPATH, i) for i in range(20_000)]
+    rows = [
+        Destination(a, 80, Tier.FASTPATH, 1),
+        Destination(a, 0, Tier.DIRECT, 0),
+        Destination(b, 443, Tier.ENVOY, 2**32 - 1),
+        Destination(a, 80, Tier.DIRECT, 4, L4Protocol.UDP),
+    ]
     datapath.set_destinations(rows)
-    assert datapath.destinations() == {(r.address, r.port): (r.tier, r.service) for r in rows}
+    datapath.set_destinations([Destination(a, 80, Tier.ENVOY, 3)])
+    assert datapath.destinations() == {
+        DestinationKey(a, 80): (Tier.ENVOY, 3),
+        DestinationKey(a, 0): (Tier.DIRECT, 0),
+        DestinationKey(b, 443): (Tier.ENVOY, 2**32 - 1),
+        DestinationKey(a, 80, L4Protocol.UDP): (Tier.DIRECT, 4),
+    }
+    datapath.delete_destinations([DestinationKey(a, 80), DestinationKey(b, 443)])
+    assert datapath.destinations().keys() == {DestinationKey(a, 0), DestinationKey(a, 80, L4Protocol.UDP)}
+
+
+@pytest.mark.parametrize("absent", [0, 1, 1023, 1024, 2499], ids=lambda at: f"row {at} is not there")
+def test_many_destinations_at_once(datapath: Datapath, absent: int) -> None:
+    rows = [Destination(ip_address(0x0A600000 + i), 80 + i % 7, Tier.FASTPATH, i) for i in range(2500)]
+    datapath.set_destinations(rows)
+    assert datapath.destinations() == {r.key: (r.tier, r.service) for r in rows}
+    datapath.delete_destinations([rows[absent].key])
+    datapath.delete_destinations([r.key for r in rows])
+    assert datapath.destinations() == {}
+    datapath.delete_destinations([])
 
 
 def test_full_table_says_so_and_keeps_what_fits(datapath: Datapath) -> None:

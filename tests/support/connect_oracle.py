@@ -55,6 +55,11 @@ def decide(case: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def destination_keys(case: dict[str, Any]) -> list[list[Any]]:
+    """Which rows of tg_dests decide about a case, the more specific one first: address, port (0 = any), protocol."""
+    return [[case["dst"], port, case["protocol"]] for port in (case["port"], 0)]
+
+
 def shown_client(bound: str | None, dst: IPv4Address | IPv6Address, pod: dict[str, Any]) -> str | None:
     if bound is not None:
         address = ip_address(bound)

@@ -7,10 +7,11 @@ from socket import htons, ntohs
 from typing import Any
 
 from tidegate.model.net import IPAddress
+from tidegate.model.plan.kernel import DestinationKey, L4Protocol
 from tidegate.model.tier import Tier
 from tidegate.native import address_of, ffi, lib, put_address
 
-DestinationKey = tuple[IPAddress, int]
+__all__ = ["DestinationKey", "FlowGroup", "FlowKey", "FlowRow", "PodRow"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,15 +86,16 @@ def decode_pod(raw: Any) -> PodRow:
     )
 
 
-def put_destination_key(raw: Any, address: IPAddress, port: int) -> None:
-    put_address(raw.addr, address)
-    raw.port_be = htons(port)
+def put_destination_key(raw: Any, key: DestinationKey) -> None:
+    put_address(raw.addr, key.address)
+    raw.port_be = htons(key.port)
+    raw.protocol = key.protocol
 
 
 def decode_destination_key(raw: Any) -> DestinationKey:
     address = address_of(raw.addr)
     assert address is not None  # rows are only written by put_destination_key
-    return address, ntohs(raw.port_be)
+    return DestinationKey(address, ntohs(raw.port_be), L4Protocol(raw.protocol))
 
 
 def flow_key(key: FlowKey) -> Any:

@@ -11,7 +11,6 @@ from typing import Any
 
 from tidegate.bpf import records
 from tidegate.bpf.records import DestinationKey, FlowGroup, FlowKey, FlowRow, PodRow
-from tidegate.model.net import IPAddress
 from tidegate.model.plan.kernel import Destination
 from tidegate.model.tier import Tier
 from tidegate.native import REASONS, checked, ffi, lib
@@ -66,38 +65,36 @@ class Tables:
 
     # --- destinations -------------------------------------------------------------------------------------------
     def destinations(self) -> dict[DestinationKey, tuple[Tier, int]]:
-        """(address, port) -> (tier, service number); port 0 = any port of the address."""
+        """Every row: key -> (tier, service number)."""
         keys, values, count = self._dump("tg_dests", "struct tg_dest_key[]", "struct tg_dest[]", lib.TG_MAX_DESTS)
         return {
             records.decode_destination_key(keys[i]): (Tier(values[i].tier), values[i].service) for i in range(count)
         }
 
-    def set_destination(self, address: IPAddress, port: int, tier: Tier, service: int) -> None:
-        self.set_destinations([Destination(address, port, tier, service)])
-
     def set_destinations(self, rows: Iterable[Destination]) -> None:
-        """Write rows in batches. On OSError (ENOSPC: the table is full) the rows before the refused one are written."""
+        """Write rows, many in one system call. On OSError (E2BIG: the table is full) those before the refused one
+        stand."""
         rows = list(rows)
         for start in range(0, len(rows), BATCH):
             part = rows[start : start + BATCH]
             keys = ffi.new("struct tg_dest_key[]", len(part))
             values = ffi.new("struct tg_dest[]", len(part))
             for i, row in enumerate(part):
-                records.put_destination_key(keys[i], row.address, row.port)
+                records.put_destination_key(keys[i], row.key)
                 values[i].tier = row.tier
                 values[i].service = row.service
             done = ffi.new("uint32_t *")
             checked(lib.tgb_map_set_batch(self._fds["tg_dests"], keys, values, len(part), done), "tg_dests")
 
-    def delete_destination(self, address: IPAddress, port: int) -> None:
-        """No error if there is no such row."""
-        key = ffi.new("struct tg_dest_key *")
-        records.put_destination_key(key, address, port)
-        self._delete("tg_dests", key)
-
     def delete_destinations(self, keys: Iterable[DestinationKey]) -> None:
-        for address, port in keys:
-            self.delete_destination(address, port)
+        """Delete rows, many in one system call; one that is not there is fine."""
+        keys = list(keys)
+        for start in range(0, len(keys), BATCH):
+            part = keys[start : start + BATCH]
+            raw = ffi.new("struct tg_dest_key[]", len(part))
+            for i, key in enumerate(part):
+                records.put_destination_key(raw[i], key)
+            checked(lib.tgb_map_delete_batch(self._fds["tg_dests"], raw, len(part)), "tg_dests")
 
     # --- flows and counters -------------------------------------------------------------------------------------
     def flow(self, key: FlowKey) -> FlowRow | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 from collections.abc import Callable
 from dataclasses import replace
@@ -26,42 +25,29 @@ class Relay(Protocol):
 
 
 class InNetns(Protocol):
-    """bpf.netns.in_netns: run a function on a thread that is inside the netns."""
+    """linux.netns.in_netns: run a function on a thread that is inside the netns."""
 
     def __call__(self, fd: int, fn: Callable[[], T], /) -> T: ...
 
 
-def open_capture(sandbox: Sandbox, relay: Relay, in_netns: InNetns) -> Sandbox:
+def open_capture(sandbox: Sandbox, fd: int, relay: Relay, in_netns: InNetns) -> Sandbox:
     """Open the fast path's listeners in the pod and set ports aside for Envoy's; returns the sandbox with both.
 
     Envoy's ports of an earlier life of the agent are kept, since Envoy may have outlived it and still listen there.
-    Raises OSError if the netns is gone or the pod has no room for a listener.
+    fd: the pod's netns, borrowed for the call. Raises OSError if the pod has no room for a listener.
     """
-    fd = os.open(sandbox.netns_path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        v6 = in_netns(fd, _prepare_loopback)
-        fastpath4, fastpath6 = relay.add_pod(sandbox.netns_cookie, fd, v6)
-        envoy4, envoy6 = sandbox.capture.envoy4, sandbox.capture.envoy6
-        if not envoy4:
-            envoy4, envoy6 = in_netns(
-                fd, lambda: (_free_port(socket.AF_INET), _free_port(socket.AF_INET6) if v6 else 0)
-            )
-        return replace(sandbox, capture=Capture(fastpath4, fastpath6, envoy4, envoy6), v6_capture=v6)
-    finally:
-        os.close(fd)
+    v6 = in_netns(fd, _prepare_loopback)
+    fastpath4, fastpath6 = relay.add_pod(sandbox.netns_cookie, fd, v6)
+    envoy4, envoy6 = sandbox.capture.envoy4, sandbox.capture.envoy6
+    if not envoy4:
+        envoy4, envoy6 = in_netns(fd, lambda: (_free_port(socket.AF_INET), _free_port(socket.AF_INET6) if v6 else 0))
+    return replace(sandbox, capture=Capture(fastpath4, fastpath6, envoy4, envoy6), v6_capture=v6)
 
 
-def close_capture(sandbox: Sandbox, relay: Relay, in_netns: InNetns) -> None:
-    """Undo open_capture; a netns that is already gone took its half with it."""
+def close_capture(sandbox: Sandbox, fd: int, relay: Relay, in_netns: InNetns) -> None:
+    """Undo open_capture."""
     relay.remove_pod(sandbox.netns_cookie)
-    try:
-        fd = os.open(sandbox.netns_path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return
-    try:
-        in_netns(fd, lambda: netlink.remove_from_loopback(CAPTURE6_PREFIX))
-    finally:
-        os.close(fd)
+    in_netns(fd, lambda: netlink.remove_from_loopback(CAPTURE6_PREFIX))
 
 
 def _prepare_loopback() -> bool:

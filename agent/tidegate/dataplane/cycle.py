@@ -18,6 +18,7 @@ from tidegate.compile.facts import NOTHING, Facts, join
 from tidegate.dataplane import kernel
 from tidegate.dataplane.capture import InNetns, Relay, close_capture, open_capture
 from tidegate.errors import TidegateError
+from tidegate.linux.netns import Netns
 from tidegate.model.mesh import Mesh
 from tidegate.model.names import WorkloadId
 from tidegate.model.plan import Plan
@@ -57,6 +58,7 @@ class Cycle:
         relay: FastPathApplier,
         envoy: EnvoyApplier,
         in_netns: InNetns,
+        netns: Callable[[int], Netns],
         captured: Callable[[Sandbox], None],
     ) -> None:
         self._node = node
@@ -65,6 +67,8 @@ class Cycle:
         self._relay = relay
         self._envoy = envoy
         self._in_netns = in_netns
+        self._netns_of = netns  # of a sandbox, by cookie
+        self._netns: dict[int, Netns] = {}  # of those in _open: ours until their capture is undone
         self._captured = captured  # told when a sandbox got its ports, to be remembered over restarts
         self._sandboxes: dict[int, Sandbox] = {}  # by netns cookie, as the runtime told us
         self._open: dict[int, Sandbox] = {}  # by netns cookie, with capture listeners of ours
@@ -149,7 +153,9 @@ class Cycle:
     def _open_listeners(self, wanted: Set[int], sandboxes: Mapping[int, Sandbox]) -> dict[int, str]:
         failures: dict[int, str] = {}
         for cookie in self._open.keys() - wanted:
-            close_capture(self._open.pop(cookie), self._relay, self._in_netns)
+            netns = self._netns.pop(cookie)
+            close_capture(self._open.pop(cookie), netns.fd, self._relay, self._in_netns)
+            netns.close()
         for cookie in wanted:
             sandbox = sandboxes[cookie]
             known = self._open.get(cookie)
@@ -157,7 +163,13 @@ class Cycle:
                 self._open[cookie] = replace(known, ips=sandbox.ips, container_id=sandbox.container_id)
                 continue
             try:
-                self._open[cookie] = open_capture(sandbox, self._relay, self._in_netns)
+                netns = self._netns_of(cookie).dup()
+                try:
+                    self._open[cookie] = open_capture(sandbox, netns.fd, self._relay, self._in_netns)
+                except BaseException:
+                    netns.close()
+                    raise
+                self._netns[cookie] = netns
                 self._captured(self._open[cookie])
             except (OSError, TidegateError) as error:
                 log.warning("pod %s: capture listeners: %s", sandbox.id, error)
@@ -193,7 +205,7 @@ class Cycle:
                 state, reason = "failed", "Envoy has not opened this pod's listener yet"
             else:
                 try:
-                    kernel.enrol(self._tables, sandbox)
+                    kernel.enrol(self._tables, sandbox, self._netns[cookie].fd)
                 except (OSError, TidegateError) as error:
                     state, reason = "failed", f"kernel: {error}"
             out.append(PodStatus(sandbox.id, state, reason, cookie))

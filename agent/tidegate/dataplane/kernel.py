@@ -6,19 +6,17 @@ was killed simply goes on.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Protocol
 
-from tidegate.bpf.records import PodRow
+from tidegate.bpf.records import DestinationKey, PodRow
 from tidegate.dataplane.diff import diff
-from tidegate.model.net import IPAddress
 from tidegate.model.plan import Plan
+from tidegate.model.plan.kernel import Destination
 from tidegate.model.status import Failure
 from tidegate.model.tier import Tier
 from tidegate.model.workload import Sandbox
 
-DestinationKey = tuple[IPAddress, int]
 DestinationRow = tuple[Tier, int]
 
 
@@ -29,8 +27,8 @@ class KernelTables(Protocol):
     def set_pod(self, cookie: int, row: PodRow) -> None: ...
     def delete_pod(self, cookie: int) -> None: ...
     def destinations(self) -> dict[DestinationKey, DestinationRow]: ...
-    def set_destination(self, address: IPAddress, port: int, tier: Tier, service: int) -> None: ...
-    def delete_destination(self, address: IPAddress, port: int) -> None: ...
+    def set_destinations(self, rows: Iterable[Destination]) -> None: ...
+    def delete_destinations(self, keys: Iterable[DestinationKey]) -> None: ...
     def attach_lookup(self, cookie: int, netns_fd: int) -> None: ...
     def detach_lookup(self, cookie: int) -> None: ...
     def lookups(self) -> set[int]: ...
@@ -41,20 +39,17 @@ def apply_destinations(tables: KernelTables, snapshot: Plan, ready: Container[Ti
 
     One refused row (table full) leaves the others applied.
     """
-    want: Mapping[DestinationKey, DestinationRow] = {
-        (d.address, d.port): (d.tier, d.service) for d in snapshot.destinations
-    }
+    want: Mapping[DestinationKey, DestinationRow] = {d.key: (d.tier, d.service) for d in snapshot.destinations}
     plan = diff(tables.destinations(), want)
     failures: list[Failure] = []
-    for (address, port), (tier, service) in plan.put:
+    for key, (tier, service) in plan.put:
         if tier not in ready:
             continue
         try:
-            tables.set_destination(address, port, tier, service)
+            tables.set_destinations([Destination(key.address, key.port, tier, service, key.protocol)])
         except OSError as error:
-            failures.append(Failure(f"destination {address} port {port}", str(error)))
-    for address, port in plan.remove:
-        tables.delete_destination(address, port)
+            failures.append(Failure(f"destination {key}", str(error)))
+    tables.delete_destinations(plan.remove)
     return failures
 
 
@@ -67,14 +62,10 @@ def release_others(tables: KernelTables, keep: Sequence[int]) -> None:
         tables.detach_lookup(cookie)
 
 
-def enrol(tables: KernelTables, sandbox: Sandbox) -> None:
-    """Guard the pod's capture addresses, then let the hooks send its connections there. Raises OSError."""
+def enrol(tables: KernelTables, sandbox: Sandbox, fd: int) -> None:
+    """Guard the capture addresses in the pod's netns fd, then let the hooks send connections there. Raises OSError."""
     if sandbox.netns_cookie not in tables.lookups():
-        fd = os.open(sandbox.netns_path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            tables.attach_lookup(sandbox.netns_cookie, fd)
-        finally:
-            os.close(fd)
+        tables.attach_lookup(sandbox.netns_cookie, fd)
     row = pod_row(sandbox)
     if tables.pods().get(sandbox.netns_cookie) != row:
         tables.set_pod(sandbox.netns_cookie, row)

@@ -1,6 +1,7 @@
 """Sandboxes on disk, one JSON file each, so that an agent that was killed finds its pods again.
 
-A record says which namespace it means by path, device and inode: paths are used again for other pods.
+A record says which namespace it means by its cookie, and where the runtime had put it. Device and inode are written for
+agents that went by them.
 """
 
 from __future__ import annotations
@@ -29,15 +30,15 @@ class Records:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
 
-    def write(self, sandbox: Sandbox) -> None:
-        """Write or replace the record of a sandbox. Raises OSError, also when its namespace is gone."""
+    def write(self, sandbox: Sandbox, identity: tuple[int, int]) -> None:
+        """Write or replace the record of a sandbox. identity: device and inode of its namespace. Raises OSError."""
         self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        netns = os.stat(sandbox.netns_path)
+        device, inode = identity
         body = {
             "format": FORMAT,
             "pod": {"namespace": sandbox.id.namespace, "name": sandbox.id.name},
             "container_id": sandbox.container_id,
-            "netns": {"path": sandbox.netns_path, "device": netns.st_dev, "inode": netns.st_ino},
+            "netns": {"path": sandbox.runtime_path, "device": device, "inode": inode},
             "netns_cookie": sandbox.netns_cookie,
             "ips": [str(ip) for ip in sandbox.ips],
             "capture": asdict(sandbox.capture),
@@ -55,17 +56,15 @@ class Records:
         self._file(container_id).unlink(missing_ok=True)
 
     def read(self) -> Iterator[Sandbox]:
-        """Sandboxes whose namespace still is the one that was recorded, oldest record first; others are removed."""
+        """All sandboxes, oldest record first; records that cannot be read are removed. netns_path is left empty."""
         for file in sorted(self._directory.glob("*.json"), key=_written):
             try:
-                sandbox, same = _parse(json.loads(file.read_text()))
+                sandbox = _parse(json.loads(file.read_text()))
             except (OSError, ValueError, KeyError, TypeError) as error:
                 log.warning("sandbox record %s cannot be read and is removed: %s", file, error)
-                same = False
-            if same:
-                yield sandbox
-            else:
                 file.unlink(missing_ok=True)
+            else:
+                yield sandbox
         for leftover in self._directory.glob(".*.new"):
             leftover.unlink(missing_ok=True)
 
@@ -73,26 +72,20 @@ class Records:
         return self._directory / f"{container_id}.json"
 
 
-def _parse(body: dict[str, Any]) -> tuple[Sandbox, bool]:
-    """The sandbox of a record, and whether its path still names the same namespace."""
+def _parse(body: dict[str, Any]) -> Sandbox:
     if body["format"] != FORMAT:
         raise ValueError(f"format {body['format']} is not {FORMAT}")
-    netns = body["netns"]
-    sandbox = Sandbox(
+    return Sandbox(
         id=WorkloadId(body["pod"]["namespace"], body["pod"]["name"]),
         container_id=body["container_id"],
-        netns_path=netns["path"],
+        netns_path="",
         netns_cookie=int(body["netns_cookie"]),
         ips=tuple(parse_ip(ip) for ip in body["ips"]),
         capture=Capture(**body["capture"]),
         v6_capture=bool(body["v6_capture"]),
         kubernetes=bool(body.get("kubernetes", True)),  # agents before this field knew Kubernetes pods only
+        runtime_path=body["netns"]["path"],
     )
-    try:
-        now = os.stat(sandbox.netns_path)
-    except OSError:
-        return sandbox, False
-    return sandbox, (now.st_dev, now.st_ino) == (netns["device"], netns["inode"])
 
 
 def _written(file: Path) -> int:

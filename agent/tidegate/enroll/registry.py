@@ -1,59 +1,79 @@
-"""The sandboxes of this node: what CNI calls say (enroll.ledger), on disk (enroll.records), known by netns cookie."""
+"""The sandboxes of this node: what CNI calls say (enroll.ledger), on disk (enroll.records), each with the namespace
+that it means, held by a descriptor of ours from ADD to DEL."""
 
 from __future__ import annotations
 
 import logging
-import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from tidegate.enroll.ledger import Ledger
 from tidegate.enroll.records import Records
 from tidegate.enroll.wire import CniRequest
 from tidegate.errors import Transient
-from tidegate.linux.netns import netns_cookie
+from tidegate.linux.netns import Netns, NetnsNames
 from tidegate.model.workload import Sandbox
 
 log = logging.getLogger(__name__)
 
 
 class Registry:
-    """Use from one event loop. cookie_of(fd) gives the cookie of a network namespace."""
+    """Use from one event loop. Owns the namespaces of its sandboxes until delete() or close()."""
 
-    def __init__(self, directory: Path, cookie_of: Callable[[int], int] = netns_cookie) -> None:
+    def __init__(self, directory: Path, names: NetnsNames) -> None:
         self._ledger = Ledger()
         self._records = Records(directory)
-        self._cookie_of = cookie_of
+        self._names = names
+        self._netns: dict[int, Netns] = {}  # by cookie, of every sandbox in the ledger
 
     def load(self) -> tuple[Sandbox, ...]:
-        """Take up what an earlier agent recorded, as far as it still exists; all sandboxes. Call before any other."""
+        """Take up what an earlier agent recorded, as far as it still exists; all sandboxes. Call before any other.
+
+        Names of namespaces whose sandbox is gone are removed: nothing else would let go of those namespaces.
+        """
         for sandbox in self._records.read():
-            if self._is_alive(sandbox):
-                self._forget_on_disk(self._ledger.add(sandbox).replaced)
-            else:
+            netns = self._still_there(sandbox)
+            if netns is None:
                 self._records.remove(sandbox.container_id)
+                continue
+            self._netns[netns.cookie] = netns
+            self._drop(self._ledger.add(replace(sandbox, netns_path=str(netns.path))).replaced)
+        try:
+            self._names.sweep(self._netns.keys())
+        except OSError as error:
+            log.warning("names of namespaces that are gone stay: %s", error)
         return self.all()
 
     def add(self, request: CniRequest) -> Sandbox:
         """Record the sandbox of a CNI ADD; repeating it changes nothing. Raises Transient if it cannot be recorded."""
         try:
-            cookie = self._cookie_of(request.netns_fd)
-            added = self._ledger.add(
-                Sandbox(
-                    request.pod,
-                    request.container_id,
-                    request.netns_path,
-                    cookie,
-                    request.ips,
-                    kubernetes=request.kubernetes,
-                )
-            )
-            self._records.write(added.sandbox)
+            netns = self._names.keep(request.netns_fd)
+        except OSError as error:
+            raise Transient(f"sandbox of pod {request.pod}", f"its namespace cannot be kept: {error}") from error
+        known = self._netns.get(netns.cookie)
+        if known is not None:
+            netns.detach()
+            netns = known
+        self._netns[netns.cookie] = netns
+        sandbox = Sandbox(
+            request.pod,
+            request.container_id,
+            str(netns.path),
+            netns.cookie,
+            request.ips,
+            kubernetes=request.kubernetes,
+            runtime_path=request.netns_path,
+        )
+        added = self._ledger.add(sandbox)
+        try:
+            self._records.write(added.sandbox, netns.identity)
         except OSError as error:
             self._ledger.remove(request.container_id)
+            self._close_unused()
             raise Transient(f"sandbox of pod {request.pod}", f"cannot be recorded: {error}") from error
         # A container that is started again keeps its id, so its old record has been overwritten already.
-        self._forget_on_disk(tuple(old for old in added.replaced if old.container_id != request.container_id))
+        self._drop(tuple(old for old in added.replaced if old.container_id != request.container_id))
         for old in added.replaced:
             log.info(
                 "pod %s: sandbox %.12s takes the place of %.12s", request.pod, request.container_id, old.container_id
@@ -63,7 +83,9 @@ class Registry:
     def delete(self, request: CniRequest) -> bool:
         """Forget the sandbox of a CNI DEL; False if it was not known."""
         self._records.remove(request.container_id)
-        return self._ledger.remove(request.container_id) is not None
+        found = self._ledger.remove(request.container_id)
+        self._close_unused()
+        return found is not None
 
     def find(self, request: CniRequest) -> Sandbox | None:
         return self._ledger.find(request.container_id)
@@ -72,7 +94,7 @@ class Registry:
         """Record what the data plane gave to a sandbox (capture ports)."""
         if self._ledger.update(sandbox):
             try:
-                self._records.write(sandbox)
+                self._records.write(sandbox, self._netns[sandbox.netns_cookie].identity)
             except OSError as error:
                 log.warning("pod %s: its record is out of date: %s", sandbox.id, error)
 
@@ -82,19 +104,35 @@ class Registry:
     def by_cookie(self) -> Mapping[int, Sandbox]:
         return self._ledger.by_cookie()
 
-    def _forget_on_disk(self, sandboxes: tuple[Sandbox, ...]) -> None:
+    def netns(self, cookie: int) -> Netns:
+        """The namespace of a sandbox, owned by this registry: dup() what must outlive a CNI DEL. Raises KeyError."""
+        return self._netns[cookie]
+
+    def close(self) -> None:
+        """Let go of the descriptors; records and names stay for the next agent."""
+        while self._netns:
+            self._netns.popitem()[1].detach()
+
+    def _drop(self, sandboxes: tuple[Sandbox, ...]) -> None:
+        """Forget records of sandboxes that left the ledger, and namespaces that nobody in it means."""
         for sandbox in sandboxes:
             self._records.remove(sandbox.container_id)
+        self._close_unused()
 
-    def _is_alive(self, sandbox: Sandbox) -> bool:
-        """Inode numbers of namespaces are used again, cookies are not."""
+    def _close_unused(self) -> None:
+        for cookie in self._netns.keys() - self._ledger.by_cookie().keys():
+            try:
+                self._netns.pop(cookie).close()
+            except OSError as error:
+                log.warning("the name of namespace %d stays until the next start: %s", cookie, error)
+
+    def _still_there(self, sandbox: Sandbox) -> Netns | None:
+        """The namespace of a recorded sandbox; None if the runtime's path means nothing or another one by now.
+
+        Inode numbers of namespaces are used again, cookies are not.
+        """
         try:
-            fd = os.open(sandbox.netns_path, os.O_RDONLY | os.O_CLOEXEC)
-        except OSError:
-            return False
-        try:
-            return self._cookie_of(fd) == sandbox.netns_cookie
-        except OSError:
-            return False
-        finally:
-            os.close(fd)
+            return self._names.reopen(sandbox.runtime_path, sandbox.netns_cookie)
+        except OSError as error:
+            log.info("pod %s: its sandbox %.12s is gone: %s", sandbox.id, sandbox.container_id, error)
+            return None

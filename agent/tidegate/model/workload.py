@@ -24,9 +24,10 @@ class Sandbox:
 
     id: WorkloadId
     container_id: str
-    netns_path: str  # as the runtime named it, e.g. /run/netns/...; openable by agent and Envoy
+    netns_path: str  # for Envoy: a name of ours that only ever means this namespace (linux.netns.NetnsNames)
     netns_cookie: int  # SO_NETNS_COOKIE of a socket inside; the pod's identity in every kernel table
     ips: tuple[IPAddress, ...]
     capture: Capture = Capture()
     v6_capture: bool = False  # IPv6 works inside and the v6 capture prefix is routed to lo
     kubernetes: bool = True  # False: a container of a runtime without Kubernetes; nobody will bring its Pod later
+    runtime_path: str = ""  # as the runtime named it: only to see at start whether it is still there

@@ -186,11 +186,12 @@ class Views:
                 "node": self._node,
                 "address": str(address),
                 "port": port,
+                "protocol": protocol.name,
                 "tier": tier.name.lower(),
                 "service": snapshot.services.get(service, ""),
                 "endpoints": endpoints.get(service, []),
             }
-            for (address, port), (tier, service) in rows
+            for (address, port, protocol), (tier, service) in rows
         ]
 
     async def explain(self, query: Mapping[str, str]) -> dict[str, Any] | None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
@@ -14,10 +16,12 @@ from tidegate.bpf.records import PodRow
 from tidegate.compile.listeners import listener_name
 from tidegate.dataplane.cycle import Cycle
 from tidegate.errors import Rejected
+from tidegate.linux.netns import Netns
 from tidegate.model.mesh import Mesh
 from tidegate.model.names import WorkloadId
 from tidegate.model.net import IPAddress
 from tidegate.model.plan.envoy import EnvoyResource
+from tidegate.model.plan.kernel import Destination, DestinationKey
 from tidegate.model.plan.relay import L4Service
 from tidegate.model.status import Failure, Status
 from tidegate.model.tier import Tier
@@ -37,7 +41,7 @@ WITH_HTTP = config_of(
     pod("web", "app: web", "10.0.0.3"),
     pod("client", "app: client"),
 )
-# A path that is no network namespace: opening listeners there fails, as for a pod that died between ADD and now.
+# A pod whose network namespace cannot be entered (see gone).
 GONE = Sandbox(WorkloadId("default", "client"), "c1", "/nonexistent/netns", 42, (ip_address("10.0.0.1"),))
 
 
@@ -47,7 +51,7 @@ class Tables:
     def __init__(self, room: int = 100) -> None:
         self.room = room
         self.rows: dict[int, PodRow] = {}
-        self.dests: dict[tuple[IPAddress, int], tuple[Tier, int]] = {}
+        self.dests: dict[DestinationKey, tuple[Tier, int]] = {}
 
     def pods(self) -> dict[int, PodRow]:
         return dict(self.rows)
@@ -58,16 +62,18 @@ class Tables:
     def delete_pod(self, cookie: int) -> None:
         del self.rows[cookie]
 
-    def destinations(self) -> dict[tuple[IPAddress, int], tuple[Tier, int]]:
+    def destinations(self) -> dict[DestinationKey, tuple[Tier, int]]:
         return dict(self.dests)
 
-    def set_destination(self, address: IPAddress, port: int, tier: Tier, service: int) -> None:
-        if len(self.dests) >= self.room and (address, port) not in self.dests:
-            raise OSError(7, "Argument list too long")
-        self.dests[address, port] = (tier, service)
+    def set_destinations(self, rows: Iterable[Destination]) -> None:
+        for row in rows:
+            if len(self.dests) >= self.room and row.key not in self.dests:
+                raise OSError(7, "Argument list too long")
+            self.dests[row.key] = (row.tier, row.service)
 
-    def delete_destination(self, address: IPAddress, port: int) -> None:
-        del self.dests[address, port]
+    def delete_destinations(self, keys: Iterable[DestinationKey]) -> None:
+        for key in keys:
+            self.dests.pop(key, None)
 
     def attach_lookup(self, cookie: int, netns_fd: int) -> None:
         raise AssertionError("no netns to attach to")
@@ -118,6 +124,14 @@ def in_netns(_fd: int, fn: Callable[[], T]) -> T:
     return fn()
 
 
+def gone(_cookie: int) -> Netns:
+    raise FileNotFoundError(2, "No such file or directory")
+
+
+def own(cookie: int) -> Netns:
+    return Netns(os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC), cookie, Path("/proc/self/ns/net"))
+
+
 async def one_pass(
     tables: Tables,
     relay: Relay,
@@ -125,6 +139,7 @@ async def one_pass(
     config: Mesh,
     *sandboxes: Sandbox,
     inside: Callable[[int, Callable[[], Any]], Any] = in_netns,
+    netns: Callable[[int], Netns] = gone,
 ) -> Status:
     latest: Latest[Mesh | None] = Latest(None)
     cycle = Cycle(
@@ -134,6 +149,7 @@ async def one_pass(
         relay=relay,
         envoy=envoy,
         in_netns=inside,
+        netns=netns,
         captured=lambda _: None,
     )
     cycle.set_sandboxes(sandboxes)
@@ -157,6 +173,7 @@ async def test_nothing_is_touched_before_the_first_configuration() -> None:
         relay=Relay(),
         envoy=Envoy(),
         in_netns=in_netns,
+        netns=gone,
         captured=lambda _: None,
     )
     cycle.set_sandboxes(())
@@ -170,11 +187,11 @@ async def test_nothing_is_touched_before_the_first_configuration() -> None:
 async def test_destinations_reach_the_kernel_and_strangers_leave_it() -> None:
     tables = Tables()
     tables.rows[7] = PodRow()
-    tables.dests[ip_address("10.96.9.9"), 1] = (Tier.FASTPATH, 9)
+    tables.dests[DestinationKey(ip_address("10.96.9.9"), 1)] = (Tier.FASTPATH, 9)
     status = await one_pass(tables, Relay(), Envoy(), CONFIG)
     assert tables.rows == {}
-    assert tables.dests[ip_address("10.96.0.5"), 5432][0] is Tier.FASTPATH
-    assert (ip_address("10.96.9.9"), 1) not in tables.dests
+    assert tables.dests[DestinationKey(ip_address("10.96.0.5"), 5432)][0] is Tier.FASTPATH
+    assert DestinationKey(ip_address("10.96.9.9"), 1) not in tables.dests
     assert not any(a.failures for a in status.appliers.values())
 
 
@@ -192,7 +209,7 @@ async def test_a_port_that_changes_its_tier_is_served_at_each_moment(
 ) -> None:
     """Rows point to the fast path only while it knows the service, and to Envoy only while Envoy has the listener."""
     tables, relay, envoy = Tables(), Relay(), Envoy()
-    key = (ip_address("10.96.0.6"), 80)
+    key = DestinationKey(ip_address("10.96.0.6"), 80)
     latest: Latest[Mesh | None] = Latest(speaking(before))
     cycle = Cycle(
         node="n",
@@ -201,6 +218,7 @@ async def test_a_port_that_changes_its_tier_is_served_at_each_moment(
         relay=relay,
         envoy=envoy,
         in_netns=in_netns,
+        netns=gone,
         captured=lambda _: None,
     )
     cycle.set_sandboxes(())
@@ -208,7 +226,7 @@ async def test_a_port_that_changes_its_tier_is_served_at_each_moment(
     try:
         version, _ = await cycle.status.newer(0)
         seen: list[tuple[Tier | None, bool]] = []
-        envoy.told = lambda: seen.append((tables.dests.get(key, (None, 0))[0], key in served()))
+        envoy.told = lambda: seen.append((tables.dests.get(key, (None, 0))[0], key[:2] in served()))
 
         def served() -> set[tuple[IPAddress, int]]:
             return {address for s in relay.services for address in s.addresses}
@@ -232,6 +250,7 @@ async def test_an_address_that_another_service_takes_over_is_the_new_ones_at_onc
         relay=relay,
         envoy=Envoy(),
         in_netns=in_netns,
+        netns=gone,
         captured=lambda _: None,
     )
     cycle.set_sandboxes(())
@@ -258,7 +277,7 @@ async def test_a_refusing_fast_path_does_not_hold_up_the_rest(refusal: Exception
     tables = Tables()
     status = await one_pass(tables, Relay(refusal), Envoy(), CONFIG)
     assert str(refusal) in status.appliers["fastpath"].failures[0].reason
-    assert (ip_address("10.96.0.5"), 5432) in tables.dests
+    assert DestinationKey(ip_address("10.96.0.5"), 5432) in tables.dests
 
 
 async def test_a_silent_envoy_is_reported() -> None:
@@ -281,7 +300,7 @@ async def test_a_pod_whose_listener_envoy_refuses_is_not_captured() -> None:
     listener = listener_name(here)
     tables = Tables()
     refusing = Envoy(rejected=[Failure(listener, "envoy: cannot bind")])
-    status = await one_pass(tables, Relay(), refusing, WITH_HTTP, here, inside=lambda _fd, _fn: True)
+    status = await one_pass(tables, Relay(), refusing, WITH_HTTP, here, inside=lambda _fd, _fn: True, netns=own)
     expected = (here.id, "failed", f"Envoy rejected {listener}, see status of envoy")
     assert [(p.id, p.state, p.reason) for p in status.pods] == [expected]
     assert tables.rows == {}

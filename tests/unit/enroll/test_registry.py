@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import stat
+from collections.abc import Callable
 from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from tidegate.enroll.registry import Registry
 from tidegate.enroll.wire import CniRequest, Command
 from tidegate.errors import Transient
+from tidegate.linux.netns import Mounting, NetnsNames
 from tidegate.model.names import WorkloadId
 from tidegate.model.workload import Capture
 
@@ -35,6 +37,15 @@ class Namespaces:
     def cookie_of(self, fd: int) -> int:
         return self.cookies[self._id(os.fstat(fd))]
 
+    def names(self, directory: Path) -> NetnsNames:
+        """A hard link in the place of a mount: it is the same file as what it stands for, too."""
+        nothing: Callable[[Path], None] = lambda _: None  # noqa: E731
+        return NetnsNames(directory, Mounting(self.cookie_of, nothing, self._bind, nothing))
+
+    def _bind(self, fd: int, path: Path) -> None:
+        path.unlink()
+        os.link(os.readlink(f"/proc/self/fd/{fd}"), path)
+
     @staticmethod
     def _id(status: os.stat_result) -> tuple[int, int]:
         return status.st_dev, status.st_ino
@@ -53,11 +64,15 @@ def request(netns: Path, pod: str = "web", container: str = "c1") -> CniRequest:
 
 
 def registry(tmp_path: Path, namespaces: Namespaces) -> Registry:
-    return Registry(tmp_path / "sandboxes", namespaces.cookie_of)
+    return Registry(tmp_path / "sandboxes", namespaces.names(tmp_path / "names"))
 
 
 def records(tmp_path: Path) -> list[str]:
     return sorted(path.name for path in (tmp_path / "sandboxes").iterdir())
+
+
+def names(tmp_path: Path) -> list[str]:
+    return sorted(path.name for path in (tmp_path / "names").iterdir())
 
 
 def test_a_new_agent_knows_what_the_old_one_recorded(tmp_path: Path, namespaces: Namespaces) -> None:
@@ -142,3 +157,76 @@ def test_a_container_that_is_started_again_keeps_its_id_and_its_record(tmp_path:
     again = old.add(request(namespaces.make("b")))  # the agent was away when the runtime said DEL
     assert registry(tmp_path, namespaces).load() == (again,)
     assert not again.kubernetes
+
+
+def test_a_sandbox_has_its_namespace_until_it_is_deleted(tmp_path: Path, namespaces: Namespaces) -> None:
+    one = registry(tmp_path, namespaces)
+    added = request(namespaces.make("a"))
+    sandbox = one.add(added)
+    os.close(added.netns_fd)  # open for the duration of the call only
+    (namespaces.directory / "a").unlink()
+    namespaces.make("a")  # the runtime gives the path to another pod
+    netns = one.netns(sandbox.netns_cookie)
+    assert (netns.cookie, str(netns.path)) == (namespaces.cookie_of(netns.fd), sandbox.netns_path)
+    working = netns.dup()
+    assert one.delete(added)
+    with pytest.raises(KeyError):
+        one.netns(sandbox.netns_cookie)
+    with pytest.raises(OSError, match="given up"):
+        _ = netns.fd
+    assert namespaces.cookie_of(working.fd) == sandbox.netns_cookie, "who still works in there is not disturbed"
+    working.close()
+    assert names(tmp_path) == []
+
+
+def test_a_repeated_add_keeps_the_namespace(tmp_path: Path, namespaces: Namespaces) -> None:
+    one = registry(tmp_path, namespaces)
+    path = namespaces.make("a")
+    netns = one.netns(one.add(request(path)).netns_cookie)
+    assert one.netns(one.add(request(path)).netns_cookie) is netns
+    assert namespaces.cookie_of(netns.fd) == netns.cookie
+    assert names(tmp_path) == [str(netns.cookie)]
+
+
+def test_a_pods_new_namespace_takes_the_place_of_its_old_one(tmp_path: Path, namespaces: Namespaces) -> None:
+    one = registry(tmp_path, namespaces)
+    old = one.add(request(namespaces.make("a")))
+    new = one.add(request(namespaces.make("b"), container="c2"))
+    with pytest.raises(KeyError):
+        one.netns(old.netns_cookie)
+    assert one.netns(new.netns_cookie).cookie == new.netns_cookie
+    assert names(tmp_path) == [str(new.netns_cookie)]
+
+
+def test_a_new_agent_keeps_the_names_and_removes_those_of_sandboxes_that_went_meanwhile(
+    tmp_path: Path, namespaces: Namespaces
+) -> None:
+    old = registry(tmp_path, namespaces)
+    kept, gone = (old.add(request(namespaces.make(name), pod=name, container=name)) for name in ("kept", "gone"))
+    inode = os.stat(kept.netns_path).st_ino
+    old.close()
+    (namespaces.directory / "gone").unlink()
+    (tmp_path / "names" / "stray").touch()
+    new = registry(tmp_path, namespaces)
+    assert new.load() == (kept,)
+    assert os.stat(kept.netns_path).st_ino == inode
+    assert new.netns(kept.netns_cookie).cookie == kept.netns_cookie
+    assert names(tmp_path) == [str(kept.netns_cookie)]
+    assert gone.netns_cookie != kept.netns_cookie
+
+
+def test_a_name_of_before_the_machine_started_anew_is_made_again(tmp_path: Path, namespaces: Namespaces) -> None:
+    """Then a plain file may lie there, if the run directory outlives the machine's start."""
+    (tmp_path / "names").mkdir()
+    (tmp_path / "names" / "1").touch()
+    sandbox = registry(tmp_path, namespaces).add(request(namespaces.make("a")))
+    with open(sandbox.netns_path) as name:
+        assert namespaces.cookie_of(name.fileno()) == sandbox.netns_cookie == 1
+
+
+def test_a_namespace_that_cannot_be_kept_is_not_taken(tmp_path: Path, namespaces: Namespaces) -> None:
+    (tmp_path / "names").touch()  # a file where the directory should be
+    one = registry(tmp_path, namespaces)
+    with pytest.raises(Transient, match="cannot be kept"):
+        one.add(request(namespaces.make("a")))
+    assert one.all() == ()
