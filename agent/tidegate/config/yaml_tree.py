@@ -101,13 +101,14 @@ def line_of(root: Any, path: Path) -> int:
 
 def read_trees(text: str) -> Iterator[Tree]:
     """Every document of a file, in order; empty ones are left out."""
-    for first, chunk in _documents(text):
-        tree = _read(first, chunk)
+    for first, chunk in pieces(text):
+        tree = read_tree(first, chunk)
         if tree is not None:
             yield tree
 
 
-def _documents(text: str) -> Iterator[tuple[int, str]]:
+def pieces(text: str) -> Iterator[tuple[int, str]]:
+    """First line and text of each document of a file, empty ones included."""
     start = 1
     lines: list[str] = []
     for number, line in enumerate(text.splitlines(keepends=True), 1):
@@ -120,7 +121,8 @@ def _documents(text: str) -> Iterator[tuple[int, str]]:
     yield start, "".join(lines)
 
 
-def _read(first: int, chunk: str) -> Tree | None:
+def read_tree(first: int, chunk: str) -> Tree | None:
+    """One document whose text begins in line first; None if it is empty."""
     try:
         _check_depth(first, chunk)
         node = yaml.compose(chunk, Loader=yaml.CSafeLoader)
