@@ -1,6 +1,6 @@
 """One file's text -> model objects and problems. A bad document never hides the others.
 
-Neighbours: yaml_tree cuts and parses, the *_schema modules know the messages, sources.files feeds this module, store
+Neighbours: tree cuts and parses, the *_schema modules know the messages, sources.files feeds this module, store
 keeps the best of each object.
 """
 
@@ -16,8 +16,8 @@ from pydantic_core import ErrorDetails
 from tidegate.config.destination_rule import DestinationRuleDoc
 from tidegate.config.kube_schema import AnyDoc, DeploymentDoc, Metadata, NamespaceDoc, PodDoc, ServiceDoc
 from tidegate.config.schema import ApiModel, Report, suggestion, words
+from tidegate.config.tree import Path, Tree, YamlList, YamlMap, pieces, read_tree
 from tidegate.config.virtual_service import VirtualServiceDoc
-from tidegate.config.yaml_tree import Path, Tree, YamlList, YamlMap, pieces, read_tree
 from tidegate.model.kube import Age, Namespace, Pod, PodTemplate, Service
 from tidegate.model.mesh import Problem, Severity
 from tidegate.model.names import ObjectKey
