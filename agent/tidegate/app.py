@@ -19,10 +19,9 @@ from tidegate import __version__
 from tidegate.bpf.datapath import Datapath
 from tidegate.bpf.pins import claim
 from tidegate.bpf.probe import probe, require
-from tidegate.config.files import FileSource
+from tidegate.config.follow import follow
 from tidegate.config.last_good import LastGood
-from tidegate.config.merge import follow
-from tidegate.config.store import Store
+from tidegate.config.sources.files import FileSource
 from tidegate.dataplane.cni_calls import Enrolment
 from tidegate.dataplane.cycle import Cycle
 from tidegate.enroll.cni_server import CniServer
@@ -173,7 +172,7 @@ async def _run(settings: Settings, life: Life, own: Path, envoy_cgroup: Path) ->
     tasks = {
         asyncio.create_task(work, name=name)
         for name, work in {
-            "config": follow(sources, Store(), config, LastGood(settings.run_dir / "last-good")),
+            "config": follow(sources, config, LastGood(settings.run_dir / "last-good")),
             "cycle": cycle.run(),
             "envoy": envoy.run(),
             "flows": flows,

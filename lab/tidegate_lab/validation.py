@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from tidegate.config.files import load_paths
+from tidegate.config.sources.files import load_paths
 from tidegate.errors import Rejected
 
 
@@ -14,9 +14,8 @@ def validate(files: Sequence[Path]) -> None:
 
     Each document is judged by itself: what it refers to may have been applied before.
     """
-    loaded = load_paths(list(files))
-    problems = [*loaded.problems, *(problem for file in loaded.files for problem in file.problems)]
-    errors = sorted({str(problem) for problem in problems if problem.is_error})
+    told = (change for changes in load_paths(list(files)) for change in changes)
+    errors = sorted({str(problem) for change in told for problem in change.problems if problem.is_error})
     if errors:
         count = "1 error" if len(errors) == 1 else f"{len(errors)} errors"
         raise Rejected("manifests", f"{count}, so nothing was applied:\n" + "\n".join(errors))

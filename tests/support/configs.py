@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from ipaddress import ip_address
 from textwrap import dedent
 
-from tidegate.config.documents import parse_text
-from tidegate.config.source import Loaded
+from tidegate.config.documents import ParsedFile, parse_text
+from tidegate.config.sources.base import Change
+from tidegate.config.sources.holdings import Holdings
 from tidegate.config.store import load_once
 from tidegate.model.mesh import Mesh
 from tidegate.model.names import WorkloadId
@@ -19,10 +21,31 @@ metadata: {name: default, labels: {istio-injection: enabled}}
 """
 
 
+class Texts:
+    """A source of files that a test holds in its hands."""
+
+    def __init__(self) -> None:
+        self._holdings = Holdings()
+
+    def say(self, files: Mapping[str, str], revision: int = 0, unread: Sequence[str] = ()) -> Sequence[Change]:
+        """What a source tells when its files are these. A file comes before another when its name is less."""
+        for name in self._holdings.names - files.keys():
+            self._holdings.drop(name)
+        for name, text in files.items():
+            self._holdings.put(name, parse_text(text, name, self._holdings.content(name)))
+        for name in unread:
+            self._holdings.put(name, ParsedFile(name), "cannot be read")
+        return self._holdings.tell(revision)
+
+
+def mesh_of(files: Mapping[str, str]) -> Mesh:
+    """The configuration of these files, right or wrong."""
+    return load_once([Texts().say(files)])
+
+
 def config_of(*texts: str, errors: bool = False) -> Mesh:
     """The configuration of these files. Fails on errors in them unless those are wanted."""
-    files = tuple(parse_text(dedent(text), f"{number}.yaml") for number, text in enumerate(texts))
-    config = load_once(Loaded(files))
+    config = mesh_of({f"{number}.yaml": dedent(text) for number, text in enumerate(texts)})
     if not errors:
         assert not [p for p in config.problems if p.is_error], "\n".join(map(str, config.problems))
     return config

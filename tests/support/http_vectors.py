@@ -8,10 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.support.configs import mesh_of
 from tidegate.compile.rules import Source
-from tidegate.config.documents import parse_text
-from tidegate.config.source import Loaded
-from tidegate.config.store import load_once
 from tidegate.model.http import HttpRequest
 from tidegate.model.mesh import Mesh
 
@@ -66,7 +64,7 @@ def _config(routes: list[dict[str, Any]], port: int, path: Path) -> Mesh:
             "spec": {"hosts": ["vectors"], "http": http},
         },
     ]
-    config = load_once(Loaded((parse_text("\n---\n".join(map(json.dumps, documents)), str(path)),)))
+    config = mesh_of({str(path): "\n---\n".join(map(json.dumps, documents))})
     errors = [p for p in config.problems if p.is_error]
     assert not errors, errors
     return config

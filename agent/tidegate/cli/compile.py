@@ -39,7 +39,7 @@ def compile_files(
     Pods of Deployments and addresses that a cluster would give out are made up for it.
     """
     # Documents need pydantic, a third of the time that any command would take to start.
-    from tidegate.config.files import load_paths
+    from tidegate.config.sources.files import load_paths
     from tidegate.config.stand_ins import with_stand_ins
     from tidegate.config.store import load_once
 

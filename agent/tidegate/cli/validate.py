@@ -23,7 +23,7 @@ def validate(
     output: OutputOption = Format.TABLE,
 ) -> None:
     """Check Kubernetes and Istio documents. Needs no root and no agent."""
-    from tidegate.config.files import load_paths
+    from tidegate.config.sources.files import load_paths
     from tidegate.config.store import load_once
 
     if not file:

@@ -9,8 +9,8 @@ from pydantic import Field
 from tidegate.config.http_schema import PortSelector
 from tidegate.config.kube_schema import Metadata
 from tidegate.config.schema import LABEL, ApiModel, Duration, PositiveDuration, Report, listify
+from tidegate.config.tree import YamlMap
 from tidegate.config.virtual_service import export_to
-from tidegate.config.yaml_tree import YamlMap
 from tidegate.model.hosts import resolve_host
 from tidegate.model.kube import Age
 from tidegate.model.origin import Origin

@@ -1,12 +1,13 @@
 """One file's text -> model objects and problems. A bad document never hides the others.
 
-Neighbours: yaml_tree cuts and parses, the *_schema modules know the messages, files feeds this module, store merges.
+Neighbours: tree cuts and parses, the *_schema modules know the messages, sources.files feeds this module, store
+keeps the best of each object.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pydantic import ValidationError
@@ -15,42 +16,90 @@ from pydantic_core import ErrorDetails
 from tidegate.config.destination_rule import DestinationRuleDoc
 from tidegate.config.kube_schema import AnyDoc, DeploymentDoc, Metadata, NamespaceDoc, PodDoc, ServiceDoc
 from tidegate.config.schema import ApiModel, Report, suggestion, words
+from tidegate.config.tree import Path, Tree, YamlList, YamlMap, pieces, read_tree
 from tidegate.config.virtual_service import VirtualServiceDoc
-from tidegate.config.yaml_tree import Path, Tree, YamlList, YamlMap, read_trees
 from tidegate.model.kube import Age, Namespace, Pod, PodTemplate, Service
 from tidegate.model.mesh import Problem, Severity
+from tidegate.model.names import ObjectKey
 from tidegate.model.origin import Origin
 from tidegate.model.routing import VirtualService
 from tidegate.model.traffic import DestinationRule
 
 MeshObject = Namespace | Pod | PodTemplate | Service | VirtualService | DestinationRule
-Key = tuple[str, str, str]  # kind, namespace, name
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """The text of one YAML document and the line of its file in which it begins."""
+
+    first: int
+    text: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """One object as written: its key, its value (None = not usable or of no interest) and where it starts."""
+    """One object as written."""
 
-    key: Key
-    value: MeshObject | None
+    key: ObjectKey
+    file: str  # as reported to the user; empty: it comes from no file
     line: int
-    failed: bool  # it has errors, so an earlier version of it stays in force
+    value: MeshObject | None  # None: not usable, or of no interest
+    failed: bool = False  # it has errors, so an earlier version of it stays in force
+    problems: tuple[Problem, ...] = ()
+    piece: Piece | None = field(default=None, repr=False, compare=False)  # kept on disk while a newer one is broken
+
+    def in_place_of(self, other: Document) -> Document:
+        """This document, told beside another one of the same object that came before it and has lost."""
+        text = f"also defined at {other.file}:{other.line}; the definition here is used"
+        told = Problem(self.file, self.line, Severity.WARNING.value, *self.key[1:], "", text)
+        return replace(self, problems=(*other.problems, *self.problems, told))
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What one piece of a file says."""
+
+    piece: Piece
+    documents: tuple[Document, ...] = ()
+    problems: tuple[Problem, ...] = ()  # of what has no name
+    unreadable: bool = False  # some object in it could not be told apart
 
 
 @dataclass(frozen=True, slots=True)
 class ParsedFile:
-    """What one file says. unreadable: some document could not be told apart, so absence of an object means nothing."""
+    """What one file says."""
 
     path: str  # as reported to the user
-    documents: tuple[Document, ...]
-    problems: tuple[Problem, ...]
-    unreadable: bool = False
-    text: str = field(default="", repr=False, compare=False)  # as read; kept over a restart if good
+    parts: tuple[Part, ...] = ()
 
     @property
-    def is_good(self) -> bool:
-        """Whether nothing in it is an error."""
-        return not self.unreadable and not any(problem.is_error for problem in self.problems)
+    def documents(self) -> list[Document]:
+        """Everything that has a name, in the order of the file."""
+        return [document for part in self.parts for document in part.documents]
+
+    @property
+    def nameless(self) -> tuple[Problem, ...]:
+        """Findings about what has no name."""
+        return tuple(problem for part in self.parts for problem in part.problems)
+
+    @property
+    def problems(self) -> list[Problem]:
+        """All findings."""
+        return [*self.nameless, *(problem for document in self.documents for problem in document.problems)]
+
+    @property
+    def unreadable(self) -> bool:
+        """Whether some object could not be told apart, so that absence of one means nothing."""
+        return any(part.unreadable for part in self.parts)
+
+    def objects(self) -> dict[ObjectKey, Document]:
+        """The document that speaks for each object: the last one, as `kubectl apply` of the file would leave it."""
+        found: dict[ObjectKey, Document] = {}
+        for part in self.parts:
+            for document in part.documents:
+                other = found.get(document.key)
+                found[document.key] = document if other is None else document.in_place_of(other)
+        return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,27 +141,37 @@ _LATER: dict[str, frozenset[str]] = {
 }
 
 
-def parse_text(text: str, path: str, created: str = "") -> ParsedFile:
+def parse_text(text: str, path: str, before: ParsedFile | None = None) -> ParsedFile:
     """Read every document of a file. path is how the file is called in problems and origins.
 
-    created (RFC 3339) stands in for a missing creationTimestamp.
+    before: an earlier reading of the file; what stands unchanged in it is taken from there.
     """
+    known = {part.piece: part for part in before.parts} if before is not None and before.path == path else {}
+    parts = []
+    for first, chunk in pieces(text):
+        piece = Piece(first, chunk)
+        part = known.get(piece) or read_piece(piece, path)
+        if part.documents or part.problems:
+            parts.append(part)
+    return ParsedFile(path, tuple(parts))
+
+
+def read_piece(piece: Piece, path: str) -> Part:
+    """Read one YAML document: an object, a list of them, nothing, or something that is wrong."""
+    tree = read_tree(piece.first, piece.text)
+    if tree is None:
+        return Part(piece)
+    if tree.problem is not None:
+        return Part(piece, (), (_nameless(path, tree.problem.line, tree.problem.message),), unreadable=True)
     documents: list[Document] = []
     problems: list[Problem] = []
-    unreadable = False
-    for tree in read_trees(text):
-        if tree.problem is not None:
-            unreadable = True
-            problems.append(_nameless(path, tree.problem.line, tree.problem.message))
-            continue
-        for item in _items(tree):
-            document, found = _read(item, path, created)
-            problems.extend(found)
-            if document is None:
-                unreadable = True
-            else:
-                documents.append(document)
-    return ParsedFile(path, tuple(documents), tuple(problems), unreadable, text)
+    for item in _items(tree):
+        found = _read(item, path, piece)
+        if isinstance(found, Document):
+            documents.append(found)
+        else:
+            problems += found
+    return Part(piece, tuple(documents), tuple(problems), bool(problems))
 
 
 def _items(tree: Tree) -> Iterator[Tree]:
@@ -126,11 +185,12 @@ def _items(tree: Tree) -> Iterator[Tree]:
     yield tree
 
 
-def _read(tree: Tree, path: str, created: str) -> tuple[Document | None, list[Problem]]:
+def _read(tree: Tree, path: str, piece: Piece) -> Document | list[Problem]:
+    """The document; when it has no name by which it could be known, what is wrong with it."""
     value = tree.value
     if not isinstance(value, YamlMap):
         message = "is no object: it needs apiVersion, kind and metadata"
-        return None, [_nameless(path, tree.line, message)]
+        return [_nameless(path, tree.line, message)]
     metadata = value.get("metadata")
     given = metadata if isinstance(metadata, YamlMap) else YamlMap((), value.line)
     kind = _text(value.get("kind"))
@@ -139,19 +199,20 @@ def _read(tree: Tree, path: str, created: str) -> tuple[Document | None, list[Pr
     how = _find_kind(value, report)
     if how is not None and not how.namespaced:
         namespace = ""
-    key = (kind, namespace, name)
+    key = ObjectKey(_group(_text(value.get("apiVersion")), kind), kind, namespace, name)
     if not name and (how is not None or report.failed):
         line = value.lines.get("metadata", value.line)
         report.findings.append((Severity.ERROR, line, "metadata.name", "is missing"))
     made: MeshObject | None = None
     if how is not None:
         origin = Origin(kind, namespace, name, path, value.line)
-        age = (_text(given.get("creationTimestamp")) or created or "~", path, value.line)
+        age = (_text(given.get("creationTimestamp")) or "~", path, value.line)
         made = _build(value, how, _Place(origin, age, report))
-    problems = [Problem(path, line, severity.value, *key, at, text) for severity, line, at, text in report.findings]
+    problems = [Problem(path, line, severity.value, *key[1:], at, text) for severity, line, at, text in report.findings]
     if report.failed and not (kind and name):
-        return None, problems
-    return Document(key, None if report.failed else made, value.line, report.failed), problems
+        return problems
+    failed = report.failed
+    return Document(key, path, value.line, None if failed else made, failed, tuple(problems), piece)
 
 
 def _build(value: YamlMap, how: _Kind, place: _Place) -> MeshObject | None:
@@ -196,6 +257,13 @@ def _find_kind(value: YamlMap, report: Report) -> _Kind | None:
     else:
         report.warning(value, "kind", f"{kind} of {version} has no effect on the mesh, ignored")
     return None
+
+
+def _group(version: str, kind: str) -> str:
+    """The API group of an object; of a kind that we know, its own, so that a wrong apiVersion makes no other object."""
+    if (version, kind) not in _KINDS:
+        version = next((v for v, k in _KINDS if k == kind), version)
+    return version.rpartition("/")[0]
 
 
 def _explain(details: ErrorDetails) -> tuple[Path, str]:

@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field
 
 from tidegate.config.schema import ApiModel, Duration, PositiveDuration, Report, check_regex, listify, words
 from tidegate.config.string_match import StringMatchDoc, cookie_match, scalar_matches
-from tidegate.config.yaml_tree import YamlMap
+from tidegate.config.tree import YamlMap
 from tidegate.model.hosts import resolve_host
 from tidegate.model.routing import (
     MILLION,

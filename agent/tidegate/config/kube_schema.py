@@ -5,14 +5,13 @@ Field lists follow the Kubernetes API (core/v1, apps/v1); what has no effect on 
 
 from __future__ import annotations
 
-from ipaddress import ip_address
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
 from tidegate.config.protocols import port_protocol
 from tidegate.config.schema import LABEL, ApiModel, Report, words
-from tidegate.config.yaml_tree import YamlMap
+from tidegate.config.tree import YamlMap
 from tidegate.model.kube import Age, ContainerPort, Namespace, Pod, PodTemplate, Protocol, Service, ServicePort
 from tidegate.model.names import ServiceName, WorkloadId
 from tidegate.model.net import IPAddress, parse_ip
@@ -273,7 +272,6 @@ def _addresses(at: ApiModel, written: list[str], report: Report) -> tuple[IPAddr
     out: list[IPAddress] = []
     for text in written:
         try:
-            ip_address(text)
             out.append(parse_ip(text))
         except ValueError:
             key = next((k for k in ("clusterIPs", "clusterIP", "podIPs", "podIP") if k in at.at), None)

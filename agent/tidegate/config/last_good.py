@@ -1,6 +1,6 @@
-"""Last good text of files that are broken now, on disk, so that an agent that starts anew still serves it.
+"""Last good text of objects that are broken now, on disk, so that an agent that starts anew still serves it.
 
-Nothing is written while every file is good. Use from one event loop.
+Nothing is written while every document is good.
 """
 
 from __future__ import annotations
@@ -8,70 +8,80 @@ from __future__ import annotations
 import json
 import logging
 import os
+from collections.abc import Mapping
 from hashlib import blake2b
 from pathlib import Path
 
-from tidegate.config.documents import parse_text
-from tidegate.config.source import Loaded
+from tidegate.config.documents import Document, Piece, parse_text, read_piece
+from tidegate.model.names import ObjectKey
 
 log = logging.getLogger(__name__)
 
 
 class LastGood:
-    """A directory with one JSON record, mode 0600, per file that is broken now."""
+    """A directory with one JSON record, mode 0600, per object that is broken now. Use from one thread at a time."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._texts: dict[str, str] = {}  # file -> its last good text
-        self._saved: set[str] = set()
+        self._saved: dict[Path, Piece | None] | None = None  # record -> what it holds; None: not looked at yet
 
-    def seed(self) -> Loaded:
-        """What an earlier agent served in place of broken files. Merge it before the first reading of the sources."""
-        files = []
+    def seed(self) -> list[Document]:
+        """What an earlier agent served in place of broken documents."""
+        self._saved = {}
+        documents = []
         for record in sorted(self._directory.glob("*.json")):
             try:
                 saved = json.loads(record.read_text())
-                path, text = str(saved["path"]), str(saved["text"])
+                found = _documents(saved)
             except (OSError, ValueError, KeyError, TypeError) as error:
                 log.warning("last good configuration %s cannot be read and is removed: %s", record, error)
                 record.unlink(missing_ok=True)
                 continue
-            self._texts[path] = text
-            self._saved.add(path)
-            files.append(parse_text(text, path))
-        return Loaded(tuple(files))
+            self._saved[record] = found[0].piece if len(found) == 1 else None
+            documents += found
+        return documents
 
-    def remember(self, loaded: Loaded) -> None:
-        """Keep what is about to be lost with this process; forget what is good again or gone."""
-        for parsed in loaded.files:
-            if parsed.is_good:
-                self._texts[parsed.path] = parsed.text
-                self._forget(parsed.path)
-            elif parsed.path in self._texts and parsed.path not in self._saved:
-                self._save(parsed.path)
-        unread = {problem.file for problem in loaded.problems}
-        for path in self._texts.keys() - {parsed.path for parsed in loaded.files} - unread:
-            self._forget(path)
-            del self._texts[path]
+    def keep(self, broken: Mapping[ObjectKey, Document]) -> None:
+        """Keep what would be lost with this process, and nothing else."""
+        saved = self._saved if self._saved is not None else {}
+        wanted = {self._record(key): document for key, document in broken.items() if document.piece is not None}
+        for record, document in wanted.items():
+            if saved.get(record) != document.piece and self._save(record, document):
+                saved[record] = document.piece
+        for record in saved.keys() - wanted.keys():
+            record.unlink(missing_ok=True)
+            del saved[record]
+        self._saved = saved
 
-    def _save(self, path: str) -> None:
-        record = self._record(path)
+    def _save(self, record: Path, document: Document) -> bool:
+        assert document.piece is not None
+        text = {
+            "path": document.file,
+            "key": list(document.key),
+            "line": document.piece.first,
+            "text": document.piece.text,
+        }
         new = record.with_suffix(".new")
         try:
             self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
             fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
             with os.fdopen(fd, "w") as file:
-                json.dump({"path": path, "text": self._texts[path]}, file)
+                json.dump(text, file)
             new.replace(record)
         except OSError as error:
-            log.warning("the last good version of %s would not survive a restart: %s", path, error)
-            return
-        self._saved.add(path)
+            log.warning("the last good version of %s would not survive a restart: %s", document.key, error)
+            return False
+        return True
 
-    def _forget(self, path: str) -> None:
-        if path in self._saved:
-            self._record(path).unlink(missing_ok=True)
-            self._saved.discard(path)
+    def _record(self, key: ObjectKey) -> Path:
+        return self._directory / f"{blake2b(json.dumps(key).encode(), digest_size=16).hexdigest()}.json"
 
-    def _record(self, path: str) -> Path:
-        return self._directory / f"{blake2b(path.encode(), digest_size=16).hexdigest()}.json"
+
+def _documents(record: Mapping[str, object]) -> list[Document]:
+    """The documents of a record; one without a key holds a whole file, as agents used to write it."""
+    path, text, line, key = record["path"], record["text"], record.get("line", 1), record.get("key")
+    if not isinstance(path, str) or not isinstance(text, str) or not isinstance(line, int):
+        raise TypeError("it holds something else")
+    if key is None:
+        return parse_text(text, path).documents
+    return [document for document in read_piece(Piece(line, text), path).documents if list(document.key) == key]

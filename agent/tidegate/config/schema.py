@@ -16,7 +16,7 @@ import re2
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ModelWrapValidatorHandler, ValidationInfo, model_validator
 from pydantic.alias_generators import to_camel
 
-from tidegate.config.yaml_tree import Path, YamlList, YamlMap, format_path, line_of
+from tidegate.config.tree import Path, YamlList, YamlMap, format_path, line_of
 from tidegate.model.mesh import Severity
 
 _SNAKE = re.compile(r"_([a-z0-9])")
@@ -24,6 +24,7 @@ _LONGEST_MS = 315_576_000_000_000  # google.protobuf.Duration: 10 000 years
 _DURATION_PART = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|μs|ms|s|m|h|d)")
 _MILLISECONDS = {"ns": 1e-6, "us": 1e-3, "µs": 1e-3, "μs": 1e-3, "ms": 1.0, "s": 1e3, "m": 6e4, "h": 3.6e6, "d": 8.64e7}
 _MAX_REGEX = 1024
+_AT = " at"  # where a message keeps its mapping, beside its fields
 LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")  # DNS-1123 label
 
 
@@ -73,16 +74,22 @@ class ApiModel(BaseModel):
     unsupported: ClassVar[frozenset[str]] = frozenset()
     open_ended: ClassVar[bool] = False  # do not complain about unknown fields
 
-    _at: YamlMap
+    _known: ClassVar[frozenset[str]] = frozenset()  # names that a document may use
+    _plain: ClassVar[frozenset[str]] = frozenset()  # those of them about which nothing has to be said or done
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        cls._plain = frozenset(f.alias or name for name, f in cls.model_fields.items()) | cls.ignored
+        cls._known = cls._plain | cls.unsupported
 
     @property
     def at(self) -> YamlMap:
         """Where this message was written."""
-        return self._at
+        return cast(YamlMap, self.__dict__[_AT])
 
     @property
     def line(self) -> int:
-        return self._at.line
+        return self.at.line
 
     @classmethod
     def normalise(cls, data: YamlMap, report: Report) -> None:
@@ -92,25 +99,32 @@ class ApiModel(BaseModel):
     @classmethod
     def _locate(cls, data: Any, handler: ModelWrapValidatorHandler[Self], info: ValidationInfo) -> Self:
         if isinstance(data, YamlMap):
-            cls._prepare(data, cast(Report, info.context))
+            if not cls._plain.issuperset(data) or None in data.values():
+                cls._tidy(data)
+            cls.normalise(data, cast(Report, info.context))
+            if not cls._plain.issuperset(data):
+                cls._complain(data, cast(Report, info.context))
             made = handler(data)
-            made._at = data
-            return made
-        made = handler(data)  # raises unless data is a mapping
-        made._at = YamlMap()
+        else:
+            made = handler(data)  # raises unless data is a mapping
+            data = YamlMap()
+        made.__dict__[_AT] = data  # a private attribute of pydantic would cost as much as reading the message
         return made
 
     @classmethod
-    def _prepare(cls, data: YamlMap, report: Report) -> None:
-        known = {f.alias or name for name, f in cls.model_fields.items()}
-        known |= cls.ignored | cls.unsupported
+    def _tidy(cls, data: YamlMap) -> None:
+        """Leave out what is unset, bring snake_case into camelCase."""
         for key in [k for k, v in data.items() if v is None]:
             del data[key]
-        for key in [k for k in data if k not in known and "_" in k]:
+        for key in [k for k in data if k not in cls._known and "_" in k]:
             camel = _SNAKE.sub(lambda m: m.group(1).upper(), key)
             if camel not in data:
                 data.rename(key, camel)
-        cls.normalise(data, report)
+
+    @classmethod
+    def _complain(cls, data: YamlMap, report: Report) -> None:
+        """Say what is unknown or has no effect, and leave it out."""
+        known = cls._known
         for key in list(data):
             if key in cls.unsupported:
                 report.warning(data, key, "is not supported yet, ignored")

@@ -1,95 +1,244 @@
-"""Turns readings of the sources into one Mesh.
+"""Keeps every object that the sources told, and publishes the valid ones as a Mesh.
 
-Invariant: a config is complete and valid; a document with errors keeps its previous version in force and becomes a
-Problem. Fed and published by merge.follow.
+Invariant: a Mesh is complete and valid; an object whose newest document has errors keeps its previous version in force
+and becomes a Problem. What a change costs follows from the change: no walk over all objects, but for the tuple of the
+kind that changed. Fed and published by follow.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import replace
-from typing import TypeVar
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import chain
+from typing import Any
 
-from tidegate.config.documents import Document, Key, MeshObject, ParsedFile
-from tidegate.config.references import check_references
-from tidegate.config.source import Loaded
+from tidegate.config.documents import Document, MeshObject
+from tidegate.config.links import Links
+from tidegate.config.references import check, looks_at, provides
+from tidegate.config.sources.base import Change, Delete, Findings, InSync, Upsert
 from tidegate.model.kube import Namespace, Pod, PodTemplate, Service
-from tidegate.model.mesh import Mesh, Problem, Severity
+from tidegate.model.mesh import Mesh, Problem
+from tidegate.model.names import ObjectKey
 from tidegate.model.routing import VirtualService
 from tidegate.model.traffic import DestinationRule
 
-T = TypeVar("T", bound=MeshObject)
+_FIELDS: Mapping[type[MeshObject], str] = {
+    Namespace: "namespaces",
+    Pod: "pods",
+    Service: "services",
+    VirtualService: "virtual_services",
+    DestinationRule: "destination_rules",
+    PodTemplate: "templates",
+}
 
 
-class Store:
-    """Remembers the last good version of every document. No I/O, no clock."""
+@dataclass(slots=True)
+class Held:
+    """What is known of one object."""
 
-    def __init__(self) -> None:
-        self._good: dict[Key, tuple[str, MeshObject]] = {}  # key -> file, value
-        self._config: Mesh | None = None
+    current: Document | None = None  # as told now
+    last_good: Document | None = None  # newest one without errors
+    linked: tuple[Problem, ...] = ()  # what only shows beside other objects
+
+    @property
+    def value(self) -> MeshObject | None:
+        """What is in force."""
+        return self.last_good.value if self.last_good is not None else None
 
     @property
     def problems(self) -> tuple[Problem, ...]:
-        """Findings about what the sources say now."""
-        return self._config.problems if self._config else ()
-
-    def merge(self, loaded: Loaded) -> Mesh:
-        """The config after this reading of all sources; the same object as before when nothing changed."""
-        problems = list(loaded.problems)
-        newest = _newest(loaded.files, problems)
-        unreadable = {f.path for f in loaded.files if f.unreadable} | {p.file for p in loaded.problems}
-        good: dict[Key, tuple[str, MeshObject]] = {}
-        for key, (path, document) in newest.items():
-            if document.value is not None:
-                good[key] = (path, document.value)
-            elif document.failed and key in self._good:
-                good[key] = self._good[key]
-        for key, (path, value) in self._good.items():
-            if key not in newest and path in unreadable:
-                good[key] = (path, value)
-        self._good = good
-        for parsed in loaded.files:
-            problems.extend(parsed.problems)
-        config = _assemble([value for _, value in good.values()], loaded.revision, problems)
-        if self._config is not None and config == replace(self._config, generation=0):
-            return self._config
-        generation = self._config.generation + 1 if self._config else 1
-        self._config = replace(config, generation=generation)
-        return self._config
+        return (*self.current.problems, *self.linked) if self.current is not None else self.linked
 
 
-def load_once(loaded: Loaded) -> Mesh:
-    """The config that a single reading gives, for commands that look once."""
-    return Store().merge(loaded)
+@dataclass(slots=True)
+class _Shelf:
+    """The objects of one kind, in order of namespace and name."""
+
+    values: dict[ObjectKey, MeshObject] = field(default_factory=dict)
+    ordered: tuple[MeshObject, ...] = ()
+    changed: bool = False
+
+    def put(self, key: ObjectKey, value: MeshObject | None) -> None:
+        self.changed = True
+        if value is None:
+            self.values.pop(key, None)
+        else:
+            self.values[key] = value
+
+    def sorted(self) -> tuple[MeshObject, ...]:
+        if self.changed:
+            self.ordered = tuple(self.values[key] for key in sorted(self.values))
+            self.changed = False
+        return self.ordered
 
 
-def _assemble(objects: Iterable[MeshObject], revision: int, problems: Iterable[Problem]) -> Mesh:
-    """Sort objects into a Mesh; add what only shows when they are together."""
-    ordered = sorted(objects, key=lambda o: (o.origin.namespace, o.origin.name))
-    config = Mesh(
-        revision=revision,
-        namespaces=_only(ordered, Namespace),
-        pods=_only(ordered, Pod),
-        services=_only(ordered, Service),
-        virtual_services=_only(ordered, VirtualService),
-        destination_rules=_only(ordered, DestinationRule),
-        templates=_only(ordered, PodTemplate),
-    )
-    return replace(config, problems=tuple(sorted({*problems, *check_references(config)})))
+class Store:
+    """The last good version of every object. No I/O, no clock; use from one thread at a time."""
+
+    def __init__(self, sources: int = 1) -> None:
+        self._told: tuple[dict[ObjectKey, Document], ...] = tuple({} for _ in range(sources))
+        self._parts: tuple[dict[str, Findings], ...] = tuple({} for _ in range(sources))  # broken ones
+        self._revisions: dict[int, int] = {}  # of the sources that are in sync
+        self._held: dict[ObjectKey, Held] = {}
+        self._broken: dict[ObjectKey, Document] = {}  # what serves in place of something unusable
+        self._shelves = {kind: _Shelf() for kind in _FIELDS}
+        self._links = Links()
+        self._problems: dict[ObjectKey, tuple[Problem, ...]] = {}
+        self._changed: set[ObjectKey] = set()
+        self._problems_changed = True
+        self._mesh: Mesh | None = None
+
+    @property
+    def mesh(self) -> Mesh | None:
+        """As published last; None before every source is in sync."""
+        return self._mesh
+
+    @property
+    def broken(self) -> Mapping[ObjectKey, Document]:
+        """Last good documents that serve in place of a newer one with errors, or of one that cannot be read."""
+        return self._broken
+
+    def seed(self, documents: Iterable[Document]) -> None:
+        """What an earlier process served in place of broken documents. Call before anything is told."""
+        for document in documents:
+            if not document.failed:
+                self._broken[document.key] = document
+                self._held[document.key] = Held(last_good=document)
+                self._force(document.key, None)
+
+    def apply(self, source: int, changes: Sequence[Change]) -> Mesh:
+        """Take what a source tells. Returns the Mesh, the same object as before when nothing changed.
+
+        Before every source is in sync nothing is published and the Mesh is empty, of generation 0.
+        """
+        dirty: set[ObjectKey] = set()
+        for change in changes:
+            match change:
+                case Upsert(document):
+                    self._told[source][document.key] = document
+                    dirty.add(document.key)
+                case Delete(key):
+                    self._told[source].pop(key, None)
+                    dirty.add(key)
+                case Findings():
+                    self._problems_changed = True
+                    self._parts[source].pop(change.part, None)
+                    if change.problems or change.incomplete:
+                        self._parts[source][change.part] = change
+                case InSync(revision):
+                    self._revisions[source] = revision
+        if len(self._revisions) == len(self._told):
+            # Absence means something now, except in files that cannot be read as a whole.
+            dirty |= {key for key in self._broken if self._held[key].current is None}
+        incomplete = {part.file for parts in self._parts for part in parts.values() if part.incomplete}
+        to_check: set[ObjectKey] = set()
+        for key in dirty:
+            to_check |= self._update(key, incomplete)
+        for key in to_check:
+            self._check(key)
+        return self._publish()
+
+    def _update(self, key: ObjectKey, incomplete: set[str]) -> set[ObjectKey]:
+        """Decide what is in force for an object. Returns which objects have to be checked again."""
+        document = self._speaker(key)
+        held = self._held.get(key)
+        if held is None:
+            if document is None:
+                return set()
+            held = self._held[key] = Held()
+        before = held.value
+        held.current = document
+        if document is not None and not document.failed:
+            if before is not None and document.value == before:
+                held.current = document = replace(document, value=before)
+            held.last_good = document
+            self._broken.pop(key, None)
+        elif held.value is None or (document is None and not self._lingers(held, incomplete)):
+            held.last_good = None
+            self._broken.pop(key, None)
+        else:
+            assert held.last_good is not None
+            self._broken[key] = held.last_good
+        concerned = self._force(key, before)
+        if document is None and held.last_good is None:
+            del self._held[key]
+            held.linked = ()
+        self._note_problems(key, held.problems)
+        return concerned
+
+    def _lingers(self, held: Held, incomplete: set[str]) -> bool:
+        """Whether an object that is not told may be one that only cannot be read."""
+        assert held.last_good is not None
+        return held.last_good.file in incomplete or len(self._revisions) < len(self._told)
+
+    def _force(self, key: ObjectKey, before: MeshObject | None) -> set[ObjectKey]:
+        """Put what is in force for the object where the Mesh and its links come from."""
+        after = self._held[key].value
+        if after is before:
+            return set()
+        self._changed.add(key)
+        concerned: set[ObjectKey] = set()
+        if before is not None:
+            self._shelves[type(before)].put(key, None)
+            self._links.look(key, looks_at(before), looking=False)
+            concerned |= self._links.provide(key, provides(before), None)
+        if after is not None:
+            self._shelves[type(after)].put(key, after)
+            self._links.look(key, looks_at(after), looking=True)
+            concerned |= self._links.provide(key, provides(after), after)
+        return {*concerned, key}
+
+    def _check(self, key: ObjectKey) -> None:
+        held = self._held.get(key)
+        if held is not None:
+            held.linked = tuple(check(held.value, self._links)) if held.value is not None else ()
+            self._note_problems(key, held.problems)
+
+    def _speaker(self, key: ObjectKey) -> Document | None:
+        """The newest word on an object: the last source that has it."""
+        newest: Document | None = None
+        for told in self._told:
+            if (document := told.get(key)) is not None:
+                newest = document if newest is None else document.in_place_of(newest)
+        return newest
+
+    def _note_problems(self, key: ObjectKey, problems: tuple[Problem, ...]) -> None:
+        if problems == self._problems.get(key, ()):
+            return
+        self._problems_changed = True
+        if problems:
+            self._problems[key] = problems
+        else:
+            del self._problems[key]
+
+    def _publish(self) -> Mesh:
+        if len(self._revisions) < len(self._told):
+            return _EMPTY
+        before = self._mesh or _EMPTY
+        fields: dict[str, Any] = {name: self._shelves[kind].sorted() for kind, name in _FIELDS.items()}
+        if self._problems_changed:
+            parts = (part.problems for parts in self._parts for part in parts.values())
+            found = tuple(sorted(set(chain.from_iterable((*parts, *self._problems.values())))))
+            fields["problems"] = before.problems if found == before.problems else found
+            self._problems_changed = False
+        revision = max(self._revisions.values(), default=0)
+        news = {name: value for name, value in fields.items() if value is not getattr(before, name)}
+        if self._mesh is None or news or revision != before.revision:
+            self._mesh = replace(
+                before, **news, generation=before.generation + 1, revision=revision, changed=frozenset(self._changed)
+            )
+            self._changed = set()
+        assert self._mesh is not None
+        return self._mesh
 
 
-def _only(objects: Iterable[MeshObject], kind: type[T]) -> tuple[T, ...]:
-    return tuple(o for o in objects if isinstance(o, kind))
+_EMPTY = Mesh()
 
 
-def _newest(files: Iterable[ParsedFile], problems: list[Problem]) -> dict[Key, tuple[str, Document]]:
-    """Which document speaks for an object: the last one, as `kubectl apply` of the files in order would leave it."""
-    newest: dict[Key, tuple[str, Document]] = {}
-    for parsed in files:
-        for document in parsed.documents:
-            if document.key in newest:
-                path, other = newest[document.key]
-                text = f"also defined at {path}:{other.line}; the definition here is used"
-                problems.append(Problem(parsed.path, document.line, Severity.WARNING.value, *document.key, "", text))
-            newest[document.key] = (parsed.path, document)
-    return newest
+def load_once(told: Sequence[Sequence[Change]]) -> Mesh:
+    """The Mesh of what each of several sources says now, for commands that look once."""
+    store = Store(len(told))
+    mesh = _EMPTY
+    for source, changes in enumerate(told):
+        mesh = store.apply(source, changes)
+    return mesh

@@ -7,7 +7,7 @@ import re
 from pydantic import field_validator
 
 from tidegate.config.schema import ApiModel, Report, check_regex
-from tidegate.config.yaml_tree import YamlMap
+from tidegate.config.tree import YamlMap
 from tidegate.model.routing import Match, StringMatch
 
 _KINDS = ("exact", "prefix", "regex")

@@ -23,7 +23,7 @@ from tidegate.config.http_schema import (
 )
 from tidegate.config.kube_schema import Metadata
 from tidegate.config.schema import ApiModel, Duration, Report, listify
-from tidegate.config.yaml_tree import YamlMap
+from tidegate.config.tree import YamlMap
 from tidegate.model.hosts import is_address, resolve_host
 from tidegate.model.kube import Age
 from tidegate.model.origin import Origin

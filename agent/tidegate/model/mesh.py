@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 from tidegate.model.kube import Namespace, Pod, PodTemplate, Service
+from tidegate.model.names import ObjectKey
 from tidegate.model.routing import VirtualService
 from tidegate.model.traffic import DestinationRule
 
@@ -41,7 +42,11 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Mesh:
-    """Complete and valid. Order carries no meaning: ages and names decide."""
+    """Complete and valid. Order carries no meaning: ages and names decide.
+
+    An object that did not change is the same object in the next Mesh, and a tuple in which nothing changed the same
+    tuple: who keeps what it derived compares by `is`.
+    """
 
     revision: int = 0  # what file REVISION of the source said; 0 = no such file
     generation: int = 0  # raised by the store each time this value changes
@@ -52,3 +57,4 @@ class Mesh:
     destination_rules: tuple[DestinationRule, ...] = ()
     templates: tuple[PodTemplate, ...] = ()
     problems: tuple[Problem, ...] = ()
+    changed: frozenset[ObjectKey] = field(default=frozenset(), repr=False, compare=False)  # since generation - 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from tidegate.errors import Rejected
 
@@ -43,3 +44,15 @@ class ServiceName:
 
     def __str__(self) -> str:
         return self.fqdn
+
+
+class ObjectKey(NamedTuple):
+    """The one identity of an API object, whatever version of its group it was written in."""
+
+    group: str  # empty: Kubernetes' core
+    kind: str
+    namespace: str  # empty: an object of the whole cluster
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.namespace}/{self.name}" if self.namespace else f"{self.kind} {self.name}"

@@ -25,7 +25,8 @@ def from_wire(raw: bytes) -> IPAddress:
 
 def parse_ip(text: str) -> IPAddress:
     """Read an address; a v4-mapped one is the IPv4 address that it stands for. Raises ValueError."""
-    return from_wire(to_wire(ip_address(text)))
+    address = ip_address(text)
+    return address if address.version == 4 else from_wire(address.packed)
 
 
 def host_port(host: str, port: int) -> str:

@@ -12,6 +12,7 @@ RESTART = "tests/stories/change/test_restart.py"
 ADOPTS = f"{RESTART}::test_killed_agent_comes_back_and_adopts"
 UNNOTICED = f"{RESTART}::test_http_does_not_notice_a_killed_agent"
 ENVOY_BACK = f"{RESTART}::test_killed_envoy_is_back_within_two_seconds"
+STORE = "agent/tidegate/config/store.py"
 CYCLE = "agent/tidegate/dataplane/cycle.py"
 SUPERVISOR = "agent/tidegate/envoy/supervisor.py"
 SESSION = "agent/tidegate/xds/session.py"
@@ -32,7 +33,7 @@ _CHANGE = Group(
         Mutant(
             "changes-seen-late",
             "the file source looks at the directory only every two seconds",
-            "agent/tidegate/config/files.py",
+            "agent/tidegate/config/sources/files.py",
             "_SETTLE_S = 0.04",
             "_SETTLE_S = 1.2",
             (f"{IN_FORCE}[kept-alive]",),
@@ -139,17 +140,17 @@ _BROKEN = Group(
         Mutant(
             "broken-document-replaces-the-good-one",
             "a document that breaks takes its rule out of force",
-            "agent/tidegate/config/store.py",
-            "            elif document.failed and key in self._good:\n",
-            "            elif False:\n",
-            (LAST_GOOD,),
+            STORE,
+            "        elif held.value is None or (document is None",
+            "        elif True or (document is None",
+            (LAST_GOOD, "tests/unit/config/test_store.py"),
         ),
         Mutant(
             "last-good-forgotten-over-a-restart",
             "after a restart of the agent a broken document's last good version is not in force any more",
-            "agent/tidegate/config/merge.py",
-            "    store.merge(last_good.seed())\n",
-            "    last_good.seed()\n",
+            "agent/tidegate/config/follow.py",
+            "    store.seed(await asyncio.to_thread(last_good.seed))\n",
+            "    await asyncio.to_thread(last_good.seed)\n",
             (LAST_GOOD,),
         ),
         Mutant(
@@ -187,11 +188,37 @@ _BROKEN = Group(
         Mutant(
             "a-broken-document-hides-the-others",
             "one broken document takes the rest of its file with it",
-            "agent/tidegate/config/store.py",
-            "            if document.value is not None:\n",
-            "            bad = {file.path for file in loaded.files if file.problems}\n"
-            "            if document.value is not None and path not in bad:\n",
-            ("tests/unit/config/test_store.py", "tests/unit/config/test_files.py"),
+            "agent/tidegate/config/documents.py",
+            "        if part.documents or part.problems:\n",
+            "        if not any(d.failed for part in [*parts, part] for d in part.documents):\n",
+            ("tests/unit/config/test_store.py",),
+        ),
+        Mutant(
+            "unchanged-objects-are-made-anew",
+            "each change of a file gives every object in it a new identity: all that hangs on them is derived again",
+            "agent/tidegate/config/sources/holdings.py",
+            "d if (o := old.objects.get(key)) != d else o for",
+            "d for",
+            ("tests/unit/config/test_store.py::test_what_did_not_change_stays_the_same_object",),
+        ),
+        Mutant(
+            "references-checked-once",
+            "a warning about a missing service stays when the service has come",
+            STORE,
+            "            to_check |= self._update(key, incomplete)\n",
+            "            to_check |= self._update(key, incomplete) & dirty\n",
+            ("tests/unit/config/test_store.py::test_references_are_looked_at_again_when_what_they_name_changes",),
+        ),
+        Mutant(
+            "unreadable-is-taken-for-empty",
+            "a file that cannot be read for a moment takes its objects out of force",
+            STORE,
+            "        return held.last_good.file in incomplete or ",
+            "        return ",
+            (
+                "tests/unit/config/test_store.py::test_nothing_of_a_file_disappears_while_it_cannot_be_read",
+                "tests/unit/config/test_last_good.py",
+            ),
         ),
     ),
 )

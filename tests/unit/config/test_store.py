@@ -1,13 +1,12 @@
-"""Last good versions, generations, and what is said when documents are seen together."""
+"""Last good versions, generations, what stays the same object, and what is said when documents are seen together."""
 
 from __future__ import annotations
 
-from tests.support.configs import config_of, destination_rule, service, virtual_service
+from tests.support.configs import Texts, config_of, destination_rule, service, virtual_service
 
-from tidegate.config.documents import parse_text
-from tidegate.config.source import Loaded, combine
 from tidegate.config.store import Store
 from tidegate.model.mesh import Mesh
+from tidegate.model.names import ObjectKey
 
 GOOD = virtual_service("v", "reviews", "- timeout: 1s\n  route: [{destination: {host: reviews}}]")
 BETTER = GOOD.replace("1s", "2s")
@@ -15,8 +14,16 @@ BAD = GOOD.replace("timeout", "timeot")
 OTHER = virtual_service("w", "ratings", "- route: [{destination: {host: ratings}}]")
 
 
-def reading(revision: int = 0, **files: str) -> Loaded:
-    return Loaded(tuple(parse_text(text, f"{name}.yaml") for name, text in files.items()), revision)
+class Story:
+    """A store with one source of files."""
+
+    def __init__(self) -> None:
+        self.store = Store()
+        self.source = Texts()
+
+    def tell(self, revision: int = 0, unread: tuple[str, ...] = (), **files: str) -> Mesh:
+        named = {f"{name}.yaml": text for name, text in files.items()}
+        return self.store.apply(0, self.source.say(named, revision, unread))
 
 
 def names(config: Mesh) -> list[str]:
@@ -24,73 +31,121 @@ def names(config: Mesh) -> list[str]:
 
 
 def test_a_broken_document_keeps_its_last_good_version() -> None:
-    store = Store()
-    store.merge(reading(a=GOOD))
-    config = store.merge(reading(a=BAD + "---" + OTHER))
+    story = Story()
+    story.tell(a=GOOD)
+    config = story.tell(a=BAD + "---" + OTHER)
     assert names(config) == ["v", "w"]
     assert config.virtual_services[0].http[0].timeout_ms == 1000
     (problem,) = [p for p in config.problems if p.is_error]
     assert (problem.file, problem.line) == ("a.yaml", 9)
-    assert store.merge(reading(a=BETTER)).virtual_services[0].http[0].timeout_ms == 2000
+    assert [str(key) for key in story.store.broken] == ["VirtualService default/v"]
+    assert story.tell(a=BETTER).virtual_services[0].http[0].timeout_ms == 2000
+    assert not story.store.broken
 
 
 def test_a_broken_document_that_never_was_good_is_left_out() -> None:
-    assert names(Store().merge(reading(a=BAD + "---" + OTHER))) == ["w"]
+    assert names(Story().tell(a=BAD + "---" + OTHER)) == ["w"]
+
+
+def test_a_wrong_api_version_makes_no_other_object() -> None:
+    story = Story()
+    story.tell(a=GOOD)
+    for version in ("networking.istio.io/v2", "v1", "''"):
+        assert names(story.tell(a=GOOD.replace("networking.istio.io/v1", version))) == ["v"]
 
 
 def test_a_document_that_is_gone_is_gone() -> None:
-    store = Store()
-    store.merge(reading(a=GOOD, b=OTHER))
-    assert names(store.merge(reading(b=OTHER))) == ["w"]
+    story = Story()
+    story.tell(a=GOOD, b=OTHER)
+    assert names(story.tell(b=OTHER)) == ["w"]
 
 
 def test_nothing_of_a_file_disappears_while_a_part_of_it_cannot_be_read() -> None:
-    store = Store()
-    store.merge(reading(a=GOOD + "---" + OTHER))
-    config = store.merge(reading(a="kind: [\n---" + OTHER))
+    story = Story()
+    story.tell(a=GOOD + "---" + OTHER)
+    config = story.tell(a="kind: [\n---" + OTHER)
     assert names(config) == ["v", "w"]
-    assert names(store.merge(reading(a=OTHER))) == ["w"]
+    assert names(story.tell(a=OTHER)) == ["w"]
+
+
+def test_nothing_of_a_file_disappears_while_it_cannot_be_read() -> None:
+    story = Story()
+    story.tell(a=GOOD, b=OTHER)
+    config = story.tell(b=OTHER, unread=("a.yaml",))
+    assert names(config) == ["v", "w"]
+    assert [(p.file, p.message) for p in config.problems] == [("a.yaml", "cannot be read")]
+    assert names(story.tell(b=OTHER)) == ["w"]
 
 
 def test_generation_rises_only_with_changes() -> None:
-    store = Store()
-    first = store.merge(reading(a=GOOD))
-    assert store.merge(reading(a=GOOD)) is first
-    second = store.merge(reading(a=BETTER))
+    story = Story()
+    first = story.tell(a=GOOD)
+    assert story.tell(a=GOOD) is first
+    second = story.tell(a=BETTER)
     assert second.generation == first.generation + 1
-    assert store.merge(reading(3, a=BETTER)).revision == 3
+    numbered = story.tell(3, a=BETTER)
+    assert (numbered.revision, numbered.generation) == (3, second.generation + 1)
+    assert numbered.virtual_services is second.virtual_services
+
+
+def test_what_did_not_change_stays_the_same_object() -> None:
+    story = Story()
+    first = story.tell(a=GOOD + "---" + OTHER, s=service("reviews", "http:80"))
+    second = story.tell(a=BETTER + "---" + OTHER, s=service("reviews", "http:80"))
+    assert second.services is first.services
+    assert second.virtual_services[0] is not first.virtual_services[0]
+    assert second.virtual_services[1] is first.virtual_services[1]
+    assert second.changed == {ObjectKey("networking.istio.io", "VirtualService", "default", "v")}
+    commented = story.tell(a=BETTER.rstrip() + " # said in other words\n---" + OTHER, s=service("reviews", "http:80"))
+    assert commented is second, "the same values"
+
+
+def test_an_object_may_move_to_another_file_at_the_same_line() -> None:
+    story = Story()
+    story.tell(a=GOOD)
+    moved = story.tell(b=GOOD)
+    assert names(moved) == ["v"]
+    assert moved.virtual_services[0].origin.file == "b.yaml"
 
 
 def test_the_later_definition_of_an_object_wins_and_is_told() -> None:
-    config = Store().merge(reading(a=GOOD, b=BETTER))
+    story = Story()
+    config = story.tell(a=GOOD, b=BETTER)
     assert config.virtual_services[0].http[0].timeout_ms == 2000
     assert "also defined at a.yaml:2" in config.problems[0].message
     assert config.problems[0].file == "b.yaml"
+    alone = story.tell(a=GOOD)
+    assert alone.virtual_services[0].http[0].timeout_ms == 1000
+    assert not alone.problems
 
 
-def test_combine_takes_the_highest_revision() -> None:
-    both = combine([reading(1, a=GOOD), reading(4, b=OTHER)])
-    assert both.revision == 4
-    assert len(both.files) == 2
+def test_of_several_sources_the_last_one_speaks() -> None:
+    store, one, two = Store(2), Texts(), Texts()
+    assert store.apply(0, one.say({"a.yaml": BETTER}, 1)).generation == 0, "the other source has not spoken yet"
+    config = store.apply(1, two.say({"b.yaml": GOOD}, 4))
+    assert config.revision == 4
+    assert config.virtual_services[0].http[0].timeout_ms == 1000
+    assert [p.file for p in config.problems] == ["b.yaml"]
+    assert store.apply(1, two.say({}, 4)).virtual_services[0].http[0].timeout_ms == 2000
+
+
+SUBSET = destination_rule("d", "reviews", "subsets: [{name: v1, labels: {version: v1}}]")
+TO_SUBSETS = virtual_service(
+    "v",
+    "reviews",
+    """
+    - route:
+      - {destination: {host: reviews, subset: v1}, weight: 1}
+      - {destination: {host: reviews, subset: v2}, weight: 1}
+      - {destination: {host: reviews, port: {number: 1}}, weight: 1}
+      - {destination: {host: nobody}, weight: 1}
+      - {destination: {host: shop.example}, weight: 1}
+    """,
+)
 
 
 def test_references_that_lead_nowhere_are_warnings() -> None:
-    config = config_of(
-        service("reviews", "http:9080", ips="10.96.0.1"),
-        destination_rule("d", "reviews", "subsets: [{name: v1, labels: {version: v1}}]"),
-        virtual_service(
-            "v",
-            "reviews",
-            """
-            - route:
-              - {destination: {host: reviews, subset: v1}, weight: 1}
-              - {destination: {host: reviews, subset: v2}, weight: 1}
-              - {destination: {host: reviews, port: {number: 1}}, weight: 1}
-              - {destination: {host: nobody}, weight: 1}
-              - {destination: {host: shop.example}, weight: 1}
-            """,
-        ),
-    )
+    config = config_of(service("reviews", "http:9080", ips="10.96.0.1"), SUBSET, TO_SUBSETS)
     assert [(p.line, p.path, p.severity) for p in config.problems] == [
         (11, "spec.http[0].route[1].destination", "warning"),
         (12, "spec.http[0].route[2].destination", "warning"),
@@ -98,8 +153,29 @@ def test_references_that_lead_nowhere_are_warnings() -> None:
     ]
 
 
+def test_references_are_looked_at_again_when_what_they_name_changes() -> None:
+    def lines(config: Mesh) -> list[int]:
+        return [p.line for p in config.problems]
+
+    story = Story()
+    assert lines(story.tell(v=TO_SUBSETS)) == [], "without any service there is no registry to be missing in"
+    reviews = service("reviews", "http:9080")
+    assert lines(story.tell(v=TO_SUBSETS, r=reviews)) == [10, 11, 12, 13]
+    assert lines(story.tell(v=TO_SUBSETS, r=reviews, d=SUBSET)) == [11, 12, 13]
+    wild = destination_rule("w", "*.svc.cluster.local", "subsets: [{name: v2, labels: {version: v2}}]")
+    assert lines(story.tell(v=TO_SUBSETS, r=reviews, d=SUBSET, w=wild)) == [12, 13]
+    both = reviews + "---" + service("nobody", "http:80")
+    assert lines(story.tell(v=TO_SUBSETS, r=both, d=SUBSET, w=wild)) == [12]
+    assert lines(story.tell(v=TO_SUBSETS, r=reviews.replace("9080", "1"), w=wild)) == [10, 13]
+    assert lines(story.tell(v=TO_SUBSETS, w=wild)) == []
+    assert lines(story.tell(r=reviews)) == []
+
+
 def test_a_host_of_two_virtual_services_is_told_at_the_younger() -> None:
     younger = GOOD.replace("name: v,", "name: z,")
     (problem,) = config_of(GOOD, younger).problems
     assert (problem.file, problem.name) == ("1.yaml", "z")
     assert "0.yaml:2" in problem.message
+    story = Story()
+    assert len(story.tell(a=GOOD, b=younger).problems) == 1
+    assert not story.tell(b=younger).problems

@@ -82,7 +82,7 @@ def test_mutants(within: Callable[[float], None]) -> None:
 def test_depth_does_not_exhaust_the_stack_of_the_c_parser(opening: str, within: Callable[[float], None]) -> None:
     parsed = parse_text("apiVersion: v1\nspec: \n " + opening * 200_000, "mesh.yaml")
     assert parsed.unreadable
-    assert "too deep" in parsed.problems[0].message
+    assert ("a key must be a word" if opening == "? " else "too deep") in parsed.problems[0].message
     within(2.0)
 
 

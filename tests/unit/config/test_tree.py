@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tidegate.config.kube_schema import plain
-from tidegate.config.yaml_tree import Tree, YamlMap, format_path, line_of, read_trees
+from tidegate.config.tree import Tree, YamlMap, format_path, line_of, read_trees
 
 
 def one(text: str) -> Tree:

@@ -1,0 +1,192 @@
+"""A directory of YAML files as a source.
+
+Mechanism: runtime.watch says that something may have happened, then the directory is looked at. A look compares cheap
+marks (inode, size, modification time of what each name leads to); only files whose mark changed are read, and of those
+only the documents that changed are parsed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from pathlib import Path
+
+from tidegate.config.documents import ParsedFile, parse_text
+from tidegate.config.sources.base import Change
+from tidegate.config.sources.holdings import Holdings
+from tidegate.runtime.watch import identity, signs
+
+REVISION = "REVISION"
+ORIGINS = ".origins.json"
+_SUFFIXES = (".yaml", ".yml", ".json")
+_SETTLE_S = 0.04  # who writes a file in place is in the middle of it for a moment
+_SETTLE_ROUNDS = 5
+_COMMIT_S = 0.4  # longest wait for REVISION after other files changed
+_READINGS = 20  # of a content that gets a new number each time that it is read
+_FRESH_NS = 100_000_000  # a file that changed so recently may change again under the same mark
+_ROOT = "/"  # part of the source: the directory itself
+_MAX_BYTES = 32 * 1024 * 1024
+
+Mark = tuple[int, int, int]  # inode, size, mtime in ns
+Marks = dict[str, Mark | None]  # by path; None: the name leads nowhere
+
+
+class FileSource:
+    """Reads a directory (or one file) of Kubernetes and Istio documents.
+
+    Names that start with a dot, a directory's included, are left out: editors and Kubernetes keep their own things
+    there. File REVISION at the root (an integer) numbers the content, and a reading during which it changed is done
+    again. File .origins.json at the root says what files are called in messages.
+    """
+
+    def __init__(self, path: Path, pause: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
+        self._path = path
+        self._pause = pause
+        self._holdings = Holdings()
+        self._read: dict[str, tuple[Mark | None, str]] = {}  # file -> mark when it was read, its name in messages
+        self._marks: Marks | None = None
+        self._names: tuple[Mark | None, dict[str, str]] = (None, {})
+        self._unsure = False  # something is to be read again although its mark stays
+        self._revision = 0  # that was told
+
+    async def watch(self) -> AsyncIterator[Sequence[Change]]:
+        """Tell the content once the path exists, then whatever changes in it. Never ends by itself."""
+        async for _ in signs(self._path):
+            changes = await self.look()
+            if changes:
+                yield changes
+
+    def load(self) -> Sequence[Change]:
+        """Read now what changed since the last reading; empty if nothing did."""
+        for _ in range(_READINGS):
+            self._revision = self._numbered()
+            self._read_changed(self._look_around())
+            if self._numbered() == self._revision:
+                break
+        return self._holdings.tell(self._revision)
+
+    async def look(self) -> Sequence[Change]:
+        """As load, but waits until nobody seems to be in the middle of writing."""
+        marks = await asyncio.to_thread(self._look_around)
+        if marks == self._marks and not self._unsure:
+            return ()
+        if self._marks not in (None, marks) and not self._is_committed():
+            marks = await self._settled(marks)
+        if not marks and identity(self._path) is None:
+            return ()  # a directory that is away for a moment is no wish to delete everything
+        self._marks = marks
+        return await asyncio.to_thread(self.load)
+
+    def _is_committed(self) -> bool:
+        """Who numbers the content writes REVISION last: a new number says that nothing is half done."""
+        return bool(self._revision) and self._numbered() != self._revision
+
+    async def _settled(self, marks: Marks) -> Marks:
+        """Wait until nobody seems to be writing any more."""
+        for _ in range(_SETTLE_ROUNDS):
+            await self._pause(_SETTLE_S)
+            before, marks = marks, await asyncio.to_thread(self._look_around)
+            if marks == before:
+                break
+        waited = 0.0
+        while self._revision and not self._is_committed() and waited < _COMMIT_S:
+            await self._pause(_SETTLE_S)
+            waited += _SETTLE_S
+        return await asyncio.to_thread(self._look_around) if waited else marks
+
+    def _look_around(self) -> Marks:
+        root = os.fspath(self._path)
+        extra = [os.path.join(root, REVISION), os.path.join(root, ORIGINS)] if os.path.isdir(root) else []
+        marks: Marks = {path: _mark(path) for path in self._list(root)}
+        marks.update((path, mark) for path in extra if (mark := _mark(path)))
+        return marks
+
+    def _list(self, root: str) -> list[str]:
+        if not os.path.isdir(root):
+            return [root] if os.path.exists(root) else []
+        found: list[str] = []
+        for where, directories, names in os.walk(root, followlinks=True):
+            directories[:] = [d for d in directories if not d.startswith(".")]
+            found.extend(os.path.join(where, n) for n in names if not n.startswith(".") and n.endswith(_SUFFIXES))
+        return found
+
+    def _read_changed(self, marks: Marks) -> None:
+        root = os.fspath(self._path)
+        if identity(self._path) is None:
+            if self._read:
+                self._unsure = True
+                return  # away for a moment
+            self._holdings.put(_ROOT, ParsedFile(root), "does not exist")
+        elif _ROOT in self._holdings.names:
+            self._holdings.drop(_ROOT)
+        shown = self._shown(marks.pop(os.path.join(root, ORIGINS), None))
+        marks.pop(os.path.join(root, REVISION), None)
+        below = len(os.path.join(root, ""))
+        found = {path[below:]: (path, mark) for path, mark in marks.items()}
+        for relative in self._read.keys() - found.keys():
+            self._holdings.drop(relative)
+            del self._read[relative]
+        for relative, (path, mark) in found.items():
+            name = shown.get(relative, path)
+            if mark is None or self._read.get(relative) != (mark, name):
+                self._read[relative] = (self._read_file(relative, path, name, mark), name)
+        self._unsure = any(mark is None for mark, _ in self._read.values())
+
+    def _read_file(self, relative: str, path: str, shown: str, mark: Mark | None) -> Mark | None:
+        """Read one file; the mark by which its next version will be told apart, None if there is none."""
+        try:
+            text = _content(path)
+        except OSError as e:
+            self._holdings.put(relative, ParsedFile(shown), f"cannot be read: {e.strerror}")
+            return None
+        except ValueError as e:
+            self._holdings.put(relative, ParsedFile(shown), str(e))
+        else:
+            self._holdings.put(relative, parse_text(text, shown, self._holdings.content(relative)))
+        return None if mark is None or time.time_ns() - mark[2] < _FRESH_NS else mark
+
+    def _numbered(self) -> int:
+        try:
+            return int((self._path / REVISION).read_text())
+        except (OSError, ValueError):
+            return 0
+
+    def _shown(self, mark: Mark | None) -> dict[str, str]:
+        if mark is None or mark != self._names[0]:
+            self._names = (mark, _origins(self._path / ORIGINS) if mark else {})
+        return self._names[1]
+
+
+def load_paths(paths: Sequence[Path]) -> list[Sequence[Change]]:
+    """Read several files or directories once: what each of them says, in the order given."""
+    return [FileSource(path).load() for path in paths]
+
+
+def _content(path: str) -> str:
+    with open(path, "rb") as file:
+        content = file.read(_MAX_BYTES + 1)
+    if len(content) > _MAX_BYTES:
+        raise ValueError(f"is larger than {_MAX_BYTES >> 20} MiB, ignored")
+    try:
+        return content.decode()
+    except UnicodeDecodeError as e:
+        raise ValueError(f"is no UTF-8 text (byte {e.start})") from e
+
+
+def _mark(path: str) -> Mark | None:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return (found.st_ino, found.st_size, found.st_mtime_ns)
+
+
+def _origins(path: Path) -> dict[str, str]:
+    try:
+        table = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return {k: v for k, v in table.items() if isinstance(v, str)} if isinstance(table, dict) else {}

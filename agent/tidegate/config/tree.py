@@ -1,0 +1,303 @@
+"""YAML text -> plain values that remember where they were written.
+
+A file is cut into documents before parsing, because one document that is no YAML must not hide the others. The C
+parser's events carry marks; mappings and lists built from them keep the line of every member.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+Path = tuple[str | int, ...]
+
+# A document boundary is a line that starts with --- or ...; nothing inside a document, block scalars included, can.
+_BOUNDARY = re.compile(r"^(?:---|\.\.\.)(?=[ \t\r\n]|$)")
+# Aliases are expanded, so a few lines could describe a huge tree.
+_MAX_NODES = 500_000
+_MAX_DEPTH = 100
+_MAX_NUMBER = 400  # characters; longer ones cost quadratic time and do not print
+_TOO_BIG = "is too large or too deep once its aliases are expanded"
+_CONSTRUCT = yaml.constructor.SafeConstructor()
+_TAG = "tag:yaml.org,2002:"
+# First character of a plain scalar -> what it may be besides a text.
+_RESOLVERS = {
+    first: [(tag.removeprefix(_TAG), expression) for tag, expression in found]
+    for first, found in yaml.resolver.Resolver.yaml_implicit_resolvers.items()
+}
+
+
+def format_path(path: Path) -> str:
+    """``spec.http[0].match``."""
+    out = ""
+    for part in path:
+        out += f"[{part}]" if isinstance(part, int) else f".{part}" if out else part
+    return out
+
+
+class YamlMap(dict[str, Any]):
+    """A mapping with its place, and the line of each key."""
+
+    def __init__(self, path: Path = (), line: int = 1) -> None:
+        super().__init__()
+        self.path = path
+        self.line = line
+        self.lines: dict[str, int] = {}
+
+    def put(self, key: str, value: Any, line: int) -> None:
+        self[key] = value
+        self.lines[key] = line
+
+    def rename(self, old: str, new: str) -> None:
+        """Move a member to another key; the line stays."""
+        self.put(new, self.pop(old), self.lines.get(old, self.line))
+
+
+class YamlList(list[Any]):
+    """A sequence with its place, and the line of each item."""
+
+    def __init__(self, path: Path = (), line: int = 1) -> None:
+        super().__init__()
+        self.path = path
+        self.line = line
+        self.lines: list[int] = []
+
+    def put(self, value: Any, line: int) -> None:
+        self.append(value)
+        self.lines.append(line)
+
+
+@dataclass(frozen=True, slots=True)
+class SyntaxProblem:
+    """A document that is no YAML, or YAML that JSON could not say."""
+
+    line: int
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """One document: its first line and its value (YamlMap, YamlList or a scalar), or what is wrong with it."""
+
+    line: int
+    value: Any
+    problem: SyntaxProblem | None = None
+
+
+def line_of(root: Any, path: Path) -> int:
+    """The line of the deepest part of path that exists."""
+    line = getattr(root, "line", 1)
+    value = root
+    for part in path:
+        if isinstance(value, YamlMap) and isinstance(part, str) and part in value:
+            line = value.lines.get(part, line)
+        elif isinstance(value, YamlList) and isinstance(part, int) and 0 <= part < len(value):
+            line = value.lines[part]
+        else:
+            break
+        value = value[part]
+    return line
+
+
+def read_trees(text: str) -> Iterator[Tree]:
+    """Every document of a file, in order; empty ones are left out."""
+    for first, chunk in pieces(text):
+        tree = read_tree(first, chunk)
+        if tree is not None:
+            yield tree
+
+
+def pieces(text: str) -> Iterator[tuple[int, str]]:
+    """First line and text of each document of a file, empty ones included."""
+    start = 1
+    lines: list[str] = []
+    for number, line in enumerate(text.splitlines(keepends=True), 1):
+        if _BOUNDARY.match(line):
+            yield start, "".join(lines)
+            rest = line[3:]
+            start, lines = number, [rest if rest.strip() else "\n"]
+        else:
+            lines.append(line)
+    yield start, "".join(lines)
+
+
+def read_tree(first: int, chunk: str) -> Tree | None:
+    """One document whose text begins in line first; None if it is empty."""
+    try:
+        return _Builder(first, yaml.CSafeLoader(chunk)).document()
+    except yaml.MarkedYAMLError as e:
+        mark = e.problem_mark or e.context_mark
+        if e.problem and "expected ':'" in e.problem:
+            mark = e.context_mark or mark  # the parser notices only in the next line
+        last = len(chunk.rstrip().splitlines()) - 1
+        line = min(mark.line, max(last, 0)) if mark else 0
+        text = " ".join(part for part in (e.problem, e.context) if part)
+        return Tree(first, None, SyntaxProblem(first + line, f"is not YAML: {text}"))
+    except yaml.reader.ReaderError as e:
+        line = first + chunk.count("\n", 0, e.position)
+        return Tree(first, None, SyntaxProblem(line, f"is not YAML: {e.reason}"))
+    except UnicodeEncodeError as e:
+        line = first + chunk.count("\n", 0, e.start)
+        return Tree(first, None, SyntaxProblem(line, f"is not YAML: {e.reason}"))
+    except _NotJsonError as e:
+        return Tree(first, None, SyntaxProblem(e.line, str(e)))
+
+
+class _NotJsonError(Exception):
+    def __init__(self, line: int, message: str) -> None:
+        super().__init__(message)
+        self.line = line
+
+
+_OPEN = object()  # an anchor whose value is not complete
+
+
+class _Builder:
+    """Turns the parser's events into values; every alias becomes a copy of its own.
+
+    Recursion is bounded by _MAX_DEPTH here and does not happen in the parser.
+    """
+
+    def __init__(self, first: int, parser: yaml.CSafeLoader) -> None:
+        self._first = first
+        self._next: Callable[[], Any] = parser.get_event
+        self._count = 0
+        self._anchors: dict[str, Any] = {}  # anchor -> value, of a scalar its event
+
+    def document(self) -> Tree | None:
+        """The only document of the text."""
+        self._next()  # stream start
+        if type(self._next()) is not yaml.DocumentStartEvent:
+            return None
+        event = self._next()
+        line = self._line(event)
+        value = self._value(event, (), 0)
+        self._next()  # document end
+        if type(more := self._next()) is yaml.DocumentStartEvent:
+            raise _NotJsonError(self._line(more), "is not YAML: expected a single document, but found another one")
+        if value is None and not getattr(event, "value", True):
+            return None
+        return Tree(line, value)
+
+    def _value(self, event: Any, path: Path, depth: int) -> Any:
+        self._count += 1
+        if self._count > _MAX_NODES or depth > _MAX_DEPTH:
+            raise _NotJsonError(self._line(event), _TOO_BIG)
+        kind = type(event)
+        if kind is yaml.ScalarEvent:
+            if event.anchor is not None:
+                self._anchors[event.anchor] = event
+            return self._scalar(event)
+        if kind is yaml.AliasEvent:
+            return self._copy(self._named(event), path, depth, self._line(event))
+        anchor = event.anchor
+        if anchor is not None:
+            self._anchors[anchor] = _OPEN
+        made = self._mapping(event, path, depth) if kind is yaml.MappingStartEvent else self._list(event, path, depth)
+        if anchor is not None:
+            self._anchors[anchor] = made
+        return made
+
+    def _list(self, event: Any, path: Path, depth: int) -> YamlList:
+        items = YamlList(path, self._line(event))
+        while type(child := self._next()) is not yaml.SequenceEndEvent:
+            value = self._value(child, (*path, len(items)), depth + 1)
+            items.put(value, self._line_of(value, child))
+        return items
+
+    def _mapping(self, event: Any, path: Path, depth: int) -> YamlMap:
+        out = YamlMap(path, self._line(event))
+        lines = out.lines
+        own: set[str] = set()  # keys written here, which win over merged ones
+        while type(key := self._next()) is not yaml.MappingEndEvent:
+            line = self._line(key)
+            if type(key) is yaml.AliasEvent:
+                key = self._named(key)
+            if type(key) is not yaml.ScalarEvent:
+                raise _NotJsonError(line, "a key must be a word")
+            if key.anchor is not None:
+                self._anchors[key.anchor] = key
+            name = key.value
+            if name[:1] == "<" and _kind(key) == "merge":
+                self._merge(out, self._value(self._next(), path, depth + 1), line)
+                continue
+            if name in own:
+                raise _NotJsonError(line, f"key {name!r} appears twice (first in line {lines[name]})")
+            own.add(name)
+            lines[name] = line  # before the value is read: aliases in it cannot change it
+            out[name] = self._value(self._next(), (*path, name), depth + 1)
+        return out
+
+    def _merge(self, out: YamlMap, merged: Any, line: int) -> None:
+        for part in merged if isinstance(merged, YamlList) else [merged]:
+            if not isinstance(part, YamlMap):
+                raise _NotJsonError(line, "<< needs a mapping")
+            for name, value in part.items():
+                if name not in out:
+                    out.put(name, value, part.lines[name])
+
+    def _named(self, alias: Any) -> Any:
+        if alias.anchor not in self._anchors:
+            raise _NotJsonError(self._line(alias), f"is not YAML: found undefined alias {alias.anchor!r}")
+        return self._anchors[alias.anchor]
+
+    def _copy(self, value: Any, path: Path, depth: int, line: int) -> Any:
+        """What an alias stands for, as if it were written at path."""
+        self._count += 1
+        if value is _OPEN or self._count > _MAX_NODES or depth > _MAX_DEPTH:
+            raise _NotJsonError(line, _TOO_BIG)
+        if isinstance(value, YamlMap):
+            mapping = YamlMap(path, value.line)
+            for name, child in value.items():
+                mapping.put(name, self._copy(child, (*path, name), depth + 1, line), value.lines[name])
+            return mapping
+        if isinstance(value, YamlList):
+            items = YamlList(path, value.line)
+            for i, child in enumerate(value):
+                items.put(self._copy(child, (*path, i), depth + 1, line), value.lines[i])
+            return items
+        return self._scalar(value) if type(value) is yaml.ScalarEvent else value
+
+    def _scalar(self, event: Any) -> Any:
+        kind = _kind(event)
+        if kind == "str":
+            return event.value
+        text = event.value
+        if kind in ("int", "float") and len(text) > _MAX_NUMBER:
+            raise _NotJsonError(self._line(event), f"{text[:20]!r}... is too long for a number")
+        try:
+            if kind == "null":
+                return None
+            if kind == "bool":
+                return _CONSTRUCT.construct_yaml_bool(yaml.ScalarNode(_TAG + kind, text))
+            if kind == "int":
+                return _CONSTRUCT.construct_yaml_int(yaml.ScalarNode(_TAG + kind, text))
+            if kind == "float":
+                return _CONSTRUCT.construct_yaml_float(yaml.ScalarNode(_TAG + kind, text))
+        except (ValueError, KeyError, IndexError, OverflowError) as e:
+            raise _NotJsonError(self._line(event), f"{text!r} is no {kind}") from e
+        return text
+
+    def _line(self, event: Any) -> int:
+        return self._first + int(event.start_mark.line)
+
+    def _line_of(self, value: Any, event: Any) -> int:
+        """Where an item was written: of an alias, where its anchor is."""
+        return int(value.line) if isinstance(value, YamlMap | YamlList) else self._line(event)
+
+
+def _kind(event: Any) -> str:
+    """int, float, bool, null, merge, ...; str for everything that is a text."""
+    tag = event.tag
+    if tag is not None and tag != "!":
+        return str(tag.removeprefix(_TAG))
+    if event.implicit[0]:
+        text = event.value
+        for kind, expression in _RESOLVERS.get(text[:1], ()):
+            if expression.match(text):
+                return str(kind)
+    return "str"
