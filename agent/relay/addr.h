@@ -31,6 +31,18 @@ static inline bool fp_addr_is_v4(const struct tg_addr *addr)
 	return memcmp(addr->ip, mapped, sizeof(mapped)) == 0;
 }
 
+static inline uint64_t fp_address_hash(const struct tg_addr *addr, uint16_t port_be)
+{
+	uint64_t high, low;
+	memcpy(&high, addr->ip, 8);
+	memcpy(&low, addr->ip + 8, 8);
+	/* Multiply and fold (the finalizer of splitmix64): addresses of one cluster differ in few low bits. */
+	uint64_t h = low ^ (high * 0x9e3779b97f4a7c15u) ^ ((uint64_t)port_be << 48);
+	h = (h ^ (h >> 30)) * 0xbf58476d1ce4e5b9u;
+	h = (h ^ (h >> 27)) * 0x94d049bb133111ebu;
+	return h ^ (h >> 31);
+}
+
 static inline socklen_t fp_sockaddr_make(const struct tg_addr *addr, uint16_t port_be, union fp_sockaddr *ret_name)
 {
 	memset(ret_name, 0, sizeof(*ret_name));

@@ -21,6 +21,11 @@ struct fp_pool {
 void fp_pool_init(struct fp_pool *pool, uint32_t size, uint32_t most);
 /* The most recently given buffer, so it is still in the cache; NULL at the bound or without memory. */
 struct fp_buf *fp_pool_take(struct fp_pool *pool);
+/* Whether take would find one, if there is memory. */
+static inline bool fp_pool_has(const struct fp_pool *pool)
+{
+	return pool->free || pool->made < pool->most;
+}
 void fp_pool_give(struct fp_pool *pool, struct fp_buf *buf);
 void fp_pool_clear(struct fp_pool *pool);
 #endif

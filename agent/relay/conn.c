@@ -1,17 +1,9 @@
 #include "conn.h"
 
-#include <errno.h>
 #include <string.h>
-#include <sys/epoll.h>
-#include <sys/socket.h>
 #include <time.h>
-#include <unistd.h>
 
-#include "addr.h"
-#include "dial.h"
-#include "flow.h"
-#include "relay.h"
-#include "worker.h"
+#include "sandbox.h"
 
 static uint64_t wall_clock_ns(void)
 {
@@ -20,228 +12,193 @@ static uint64_t wall_clock_ns(void)
 	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
-static void set_linger_reset(int fd)
+/* Report what is new. `ended`: it is over, for this reason. */
+static void tell(struct fp_conn *conn, uint64_t now_ns, bool ended, enum fp_reason reason)
 {
-	struct linger at_once = { .l_onoff = 1, .l_linger = 0 };
-	/* close() then sends RST and drops what is queued. On a socket that already died it changes nothing. */
-	setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
+	const struct fp_flow *flow = &conn->flow;
+	const struct fp_choice *choice = &conn->upstream.choice;
+	struct fp_told *told = &conn->told;
+	const uint64_t bytes[2] = { conn->pipe.way[FP_CLIENT].bytes, conn->pipe.way[FP_SERVER].bytes };
+	struct fp_event event = {
+		.client = flow->client,
+		.client_port_be = flow->client_port_be,
+		.dst = flow->dst,
+		.dst_port_be = flow->dst_port_be,
+		.endpoint = choice->endpoint,
+		.endpoint_port_be = choice->endpoint_port_be,
+		.service = choice->service,
+		.netns_cookie = conn->sandbox->cookie,
+		.started_ns = conn->started_at_ns,
+		.duration_ns = ended ? now_ns - conn->started_ns : 0,
+		.bytes_to_server = bytes[FP_CLIENT] - told->bytes[FP_CLIENT],
+		.bytes_to_client = bytes[FP_SERVER] - told->bytes[FP_SERVER],
+		.earlier_to_server = told->bytes[FP_CLIENT],
+		.earlier_to_client = told->bytes[FP_SERVER],
+		.opened = !told->opened,
+		.connections = ended,
+		.reason = reason,
+	};
+	fp_report(conn->conns->reporter, &event, now_ns);
+	*told = (struct fp_told){ .opened = true, .bytes = { bytes[FP_CLIENT], bytes[FP_SERVER] } };
 }
 
-/* Send what is new; the caller has set what an end says. */
-static void tell(struct fp_worker *w, struct fp_conn *conn, uint64_t now_ns)
+/* OK: both peers see an orderly end; any other reason: a reset. */
+static void close_conn(struct fp_conn *conn, enum fp_reason reason)
 {
-	struct fp_event *event = &conn->event;
-	event->opened = !conn->told;
-	event->bytes_to_server = conn->stream[FP_CLIENT].bytes - event->earlier_to_server;
-	event->bytes_to_client = conn->stream[FP_SERVER].bytes - event->earlier_to_client;
-	if (w->shared->config.each_event)
-		fp_ring_push(&w->ring, &w->shared->bell, event);
-	else
-		fp_tally_add(&w->tally, &w->ring, &w->shared->bell, event, now_ns);
-	event->earlier_to_server = conn->stream[FP_CLIENT].bytes;
-	event->earlier_to_client = conn->stream[FP_SERVER].bytes;
-	conn->told = true;
-}
-
-void fp_conn_close(struct fp_worker *w, struct fp_conn *conn, enum fp_reason reason)
-{
-	if (conn->state == FP_CLOSED)
-		return;
+	struct fp_conns *conns = conn->conns;
+	if (conn->state == FP_RELAYING)
+		fp_pipe_stop(&conn->pipe);
 	for (int i = 0; i < 2; i++) {
-		if (conn->side[i].fd >= 0 && reason != FP_CLOSE_OK)
-			set_linger_reset(conn->side[i].fd);
-		fp_stream_drop(w, &conn->stream[i]);
+		if (conn->end[i])
+			conn->end[i]->ops->close(conn->end[i], reason == FP_CLOSE_OK ? FP_STREAM_ORDERLY : FP_STREAM_RESET);
+		conn->end[i] = NULL;
 	}
-	/* A client without an attempt under way has no server side and no endpoint counted up. */
-	if (conn->side[FP_SERVER].fd >= 0)
-		fp_dial_abandon(w, conn);
-	close(conn->side[FP_CLIENT].fd);
-	conn->side[FP_CLIENT].fd = -1;
+	fp_upstream_close(&conn->upstream);
 	conn->state = FP_CLOSED;
-	fp_list_remove(&conn->again);
-	fp_list_remove(&conn->due);
+	fp_timer_stop(&conn->report);
 	fp_list_remove(&conn->all);
-	/* Events of this batch may still name the connection, so the memory is reused only after it. */
-	fp_list_append(&w->dead, &conn->all);
+	/* Who called this may be on its way back through the connection's own callbacks. */
+	fp_list_append(&conns->dead, &conn->all);
+	fp_loop_defer(conns->loop, &conns->bury);
 
-	uint64_t now = fp_clock_ns();
-	conn->event.reason = reason;
-	conn->event.connections = 1;
-	conn->event.duration_ns = now - conn->started_ns;
-	tell(w, conn, now);
-	fp_count(&w->stats.closed[reason], 1);
-	atomic_store_explicit(&w->stats.active,
-			      atomic_load_explicit(&w->stats.active, memory_order_relaxed) - 1, memory_order_relaxed);
+	tell(conn, fp_clock_ns(), true, reason);
+	fp_count(&conns->stats->closed[reason], 1);
+	fp_active_add(conns->stats, -1);
 	atomic_fetch_sub_explicit(&conn->sandbox->active, 1, memory_order_relaxed);
 }
 
-/* To whole seconds, so that many connections are reported in one waking. The same period for all keeps the list in order. */
-static void report_later(struct fp_worker *w, struct fp_conn *conn, uint64_t now_ns)
+static void bury(struct fp_task *task)
+{
+	struct fp_conns *conns = fp_container(task, struct fp_conns, bury);
+	while (!fp_list_empty(&conns->dead)) {
+		struct fp_conn *conn = fp_container(conns->dead.next, struct fp_conn, all);
+		fp_list_remove(&conn->all);
+		fp_slab_give(&conns->slab, conn);
+	}
+}
+
+/* At whole seconds, so that many connections report in one waking. The same period for all keeps them in order. */
+static void report_later(struct fp_conn *conn, uint64_t now_ns)
 {
 	const uint64_t second = 1000000000u;
-	uint64_t due = now_ns + w->shared->config.report_ms * (uint64_t)1000000;
-	conn->deadline_ns = (due + second - 1) / second * second;
-	fp_list_append(&w->living, &conn->due);
+	uint64_t due_ns = now_ns + conn->conns->reporter->period_ns;
+	fp_timer_start(&conn->conns->reports, &conn->report, (due_ns + second - 1) / second * second);
 }
 
-void fp_conn_report(struct fp_worker *w, struct fp_conn *conn, uint64_t now_ns)
+static void report_due(struct fp_timer *timer, uint64_t now_ns)
 {
-	uint64_t told = conn->event.earlier_to_server + conn->event.earlier_to_client;
-	if (!conn->told || conn->stream[FP_CLIENT].bytes + conn->stream[FP_SERVER].bytes > told)
-		tell(w, conn, now_ns);
-	fp_list_remove(&conn->due);
-	report_later(w, conn, now_ns);
+	struct fp_conn *conn = fp_container(timer, struct fp_conn, report);
+	uint64_t bytes = conn->pipe.way[FP_CLIENT].bytes + conn->pipe.way[FP_SERVER].bytes;
+	if (!conn->told.opened || bytes > conn->told.bytes[FP_CLIENT] + conn->told.bytes[FP_SERVER])
+		tell(conn, now_ns, false, FP_CLOSE_OK);
+	report_later(conn, now_ns);
 }
 
-/* Dial, or close with the reason why not. */
-static void dial_or_close(struct fp_worker *w, struct fp_conn *conn, enum fp_reason failure)
+static void piped(struct fp_pipe *pipe, enum fp_pipe_end how)
 {
-	int rc = fp_dial(w, conn, failure);
-	if (rc != FP_DIALLING)
-		fp_conn_close(w, conn, (enum fp_reason)rc);
-}
-
-static int identify(struct fp_worker *w, struct fp_conn *conn)
-{
-	struct tg_flow flow;
-	const struct fp_sandbox *sandbox = conn->sandbox;
-	const struct fp_ports *ports = &sandbox->ports;
-	struct tg_flow_key key = {
-		.netns_cookie = sandbox->cookie,
-		.src = conn->event.client,
-		.src_port_be = conn->event.client_port_be,
-		.listener_port_be = fp_addr_is_v4(&conn->event.client) ? ports->port4_be : ports->port6_be,
-		.tier = TG_TIER_FASTPATH,
+	static const enum fp_reason reasons[] = {
+		[FP_PIPE_FINISHED] = FP_CLOSE_OK,
+		[FP_PIPE_CLIENT_DIED] = FP_CLOSE_CLIENT_RESET,
+		[FP_PIPE_SERVER_DIED] = FP_CLOSE_SERVER_RESET,
 	};
-	int rc = fp_flow_find(w->shared->config.flows_fd, &key, &flow);
-	if (rc)
-		return rc;
-	conn->event.dst = flow.dst;
-	conn->event.dst_port_be = flow.dst_port_be;
-	conn->event.service = flow.service;
-	if (fp_addr_is_unset(&flow.client))
-		return 0;
-	/* Only a source that the routes would not choose anyway is the application's choice. */
-	if (!fp_addr_equal(&flow.client, &sandbox->usual[fp_addr_is_v4(&flow.client) ? FP_LISTENER4 : FP_LISTENER6]))
-		conn->bind_to = flow.client;
-	conn->event.client = flow.client;
-	return 0;
+	close_conn(fp_container(pipe, struct fp_conn, pipe), reasons[how]);
 }
 
-void fp_conn_open(struct fp_worker *w, struct fp_sandbox *sandbox, int fd, const struct tg_addr *peer,
-		  uint16_t peer_port_be)
+static void connected(struct fp_upstream *upstream, struct fp_stream *server, enum fp_reason failure)
 {
-	fp_count(&w->stats.accepted, 1);
-	struct fp_conn *conn = fp_slab_take(&w->slab);
-	if (!conn) {
-		set_linger_reset(fd);
-		close(fd);
-		fp_count(&w->stats.closed[FP_CLOSE_NO_MEMORY], 1);
+	struct fp_conn *conn = fp_container(upstream, struct fp_conn, upstream);
+	if (!server) {
+		close_conn(conn, failure);
 		return;
+	}
+	conn->end[FP_SERVER] = server;
+	conn->state = FP_RELAYING;
+	report_later(conn, fp_clock_ns());
+	fp_pipe_start(&conn->pipe, conn->conns->pipes, conn->end[FP_CLIENT], server, piped);
+}
+
+/* While the server is being dialled, what the client sends waits where it is; only its death matters. */
+static void client_changed(struct fp_stream *stream, bool room)
+{
+	(void)room;
+	if (stream->failed)
+		close_conn(stream->user, FP_CLOSE_CLIENT_RESET);
+}
+
+static struct fp_conn *new_conn(struct fp_conns *conns, struct fp_sandbox *sandbox, struct fp_stream *client,
+				const struct fp_flow *flow)
+{
+	struct fp_conn *conn = fp_slab_take(&conns->slab);
+	fp_count(&conns->stats->accepted, 1);
+	if (!conn) {
+		client->ops->close(client, FP_STREAM_RESET);
+		fp_count(&conns->stats->closed[FP_CLOSE_NO_MEMORY], 1);
+		return NULL;
 	}
 	memset(conn, 0, sizeof(*conn));
-	conn->side[FP_CLIENT].fd = fd;
-	conn->side[FP_SERVER].fd = -1;
+	conn->conns = conns;
+	conn->end[FP_CLIENT] = client;
 	conn->state = FP_CONNECTING;
 	conn->sandbox = sandbox;
-	fp_list_init(&conn->again);
-	fp_list_init(&conn->all);
-	fp_list_init(&conn->due);
-	fp_list_append(&w->conns, &conn->all);
-	atomic_store_explicit(&w->stats.active,
-			      atomic_load_explicit(&w->stats.active, memory_order_relaxed) + 1, memory_order_relaxed);
-	atomic_fetch_add_explicit(&sandbox->active, 1, memory_order_relaxed);
+	conn->flow = *flow;
 	conn->started_ns = fp_clock_ns();
-	conn->event.started_ns = wall_clock_ns();
-	conn->event.netns_cookie = sandbox->cookie;
-	conn->event.client = *peer;
-	conn->event.client_port_be = peer_port_be;
-
-	int rc = identify(w, conn);
-	if (rc)
-		fp_conn_close(w, conn, rc == -ENOENT ? FP_CLOSE_NO_RECORD : FP_CLOSE_NO_MEMORY);
-	else if (fp_worker_watch(w, fd, conn, FP_TAG_CLIENT, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET))
-		fp_conn_close(w, conn, FP_CLOSE_NO_MEMORY);
-	else
-		dial_or_close(w, conn, FP_CLOSE_CONNECT_FAILED);
+	conn->started_at_ns = wall_clock_ns();
+	conn->upstream = (struct fp_upstream){
+		.from = { .netns_fd = sandbox->netns_fd, .source = flow->source },
+		.dst = flow->dst,
+		.dst_port_be = flow->dst_port_be,
+		.choice.service = flow->service,
+	};
+	fp_timer_init(&conn->upstream.timeout, NULL);
+	fp_timer_init(&conn->report, report_due);
+	fp_list_init(&conn->all);
+	fp_list_append(&conns->live, &conn->all);
+	fp_stream_use(client, client_changed, conn);
+	fp_active_add(conns->stats, 1);
+	atomic_fetch_add_explicit(&sandbox->active, 1, memory_order_relaxed);
+	return conn;
 }
 
-/* Run one direction; false if that closed the connection. */
-static bool run(struct fp_worker *w, struct fp_conn *conn, enum fp_side_index from)
+struct fp_conn *fp_conn_open(struct fp_conns *conns, struct fp_sandbox *sandbox, struct fp_stream *client,
+			     const struct fp_flow *flow)
 {
-	int rc = fp_relay(w, conn, from);
-	if (rc >= 0) {
-		fp_conn_close(w, conn, (enum fp_reason)rc);
-		return false;
+	struct fp_conn *conn = new_conn(conns, sandbox, client, flow);
+	if (conn)
+		fp_upstream_open(&conn->upstream, conns->upstreams, connected);
+	return conn;
+}
+
+void fp_conn_refuse(struct fp_conns *conns, struct fp_sandbox *sandbox, struct fp_stream *client,
+		    const struct fp_flow *flow, enum fp_reason reason)
+{
+	struct fp_conn *conn = new_conn(conns, sandbox, client, flow);
+	if (conn)
+		close_conn(conn, reason);
+}
+
+void fp_conns_evict(struct fp_conns *conns, const struct fp_sandbox *sandbox)
+{
+	struct fp_node *next;
+	for (struct fp_node *node = conns->live.next; node != &conns->live; node = next) {
+		struct fp_conn *conn = fp_container(node, struct fp_conn, all);
+		next = node->next;
+		if (!sandbox || conn->sandbox == sandbox)
+			close_conn(conn, FP_CLOSE_SHUTDOWN);
 	}
-	if (rc == FP_RELAY_HAS_MORE && conn->again.next == &conn->again)
-		fp_list_append(&w->again, &conn->again);
-	return true;
 }
 
-static void connected(struct fp_worker *w, struct fp_conn *conn)
+void fp_conns_init(struct fp_conns *conns, struct fp_loop *loop)
 {
-	fp_list_remove(&conn->due);
-	conn->state = FP_RELAYING;
-	report_later(w, conn, fp_clock_ns());
-	conn->side[FP_CLIENT].writable = conn->side[FP_SERVER].writable = true;
-	if (run(w, conn, FP_CLIENT))
-		run(w, conn, FP_SERVER);
+	conns->loop = loop;
+	fp_slab_init(&conns->slab, sizeof(struct fp_conn));
+	fp_list_init(&conns->live);
+	fp_list_init(&conns->dead);
+	fp_task_init(&conns->bury, bury);
+	fp_loop_add_timers(loop, &conns->reports);
 }
 
-static void connect_ended(struct fp_worker *w, struct fp_conn *conn, uint32_t events)
+void fp_conns_clear(struct fp_conns *conns)
 {
-	int error = 0;
-	socklen_t length = sizeof(error);
-	if (!(events & (EPOLLERR | EPOLLHUP))) {
-		if (events & EPOLLOUT)
-			connected(w, conn);
-		return;
-	}
-	getsockopt(conn->side[FP_SERVER].fd, SOL_SOCKET, SO_ERROR, &error, &length);
-	fp_dial_abandon(w, conn);
-	dial_or_close(w, conn, fp_dial_reason(error));
-}
-
-void fp_conn_timed_out(struct fp_worker *w, struct fp_conn *conn)
-{
-	fp_dial_abandon(w, conn);
-	dial_or_close(w, conn, FP_CLOSE_CONNECT_TIMEOUT);
-}
-
-void fp_conn_resume(struct fp_worker *w, struct fp_conn *conn)
-{
-	if (conn->state == FP_RELAYING && run(w, conn, FP_CLIENT))
-		run(w, conn, FP_SERVER);
-}
-
-void fp_conn_ready(struct fp_worker *w, struct fp_conn *conn, enum fp_side_index index, uint32_t events)
-{
-	struct fp_side *side = &conn->side[index];
-	if (conn->state == FP_CLOSED || side->fd < 0)
-		return; /* closed earlier in this batch */
-	if (events & (EPOLLERR | EPOLLHUP | EPOLLRDHUP))
-		side->hangup = true;
-	side->failed |= (events & EPOLLERR) != 0;
-	if (events & (EPOLLIN | EPOLLERR | EPOLLHUP | EPOLLRDHUP))
-		side->readable = true;
-
-	if (conn->state == FP_CONNECTING) {
-		if (index == FP_SERVER)
-			connect_ended(w, conn, events);
-		else if (side->failed)
-			fp_conn_close(w, conn, FP_CLOSE_CLIENT_RESET);
-		return;
-	}
-	if (side->readable && !run(w, conn, index))
-		return;
-	if ((events & EPOLLOUT) && !side->writable) {
-		side->writable = true;
-		if (!run(w, conn, !index))
-			return;
-	}
-	/* The socket holds an error that no read has met: it died while its own bytes wait, or after its FIN. The peer
-	 * that would wait for it for ever is told now. */
-	if (side->failed)
-		fp_conn_close(w, conn, index == FP_CLIENT ? FP_CLOSE_CLIENT_RESET : FP_CLOSE_SERVER_RESET);
+	bury(&conns->bury);
+	fp_slab_clear(&conns->slab);
 }

@@ -1,72 +1,64 @@
-/* One captured connection: the client's socket, the server's socket, and a stream of bytes in each direction.
+/* One relayed connection: who dialled what, the client's stream, an upstream, and a pipe between them.
  *
- *   accept -> (record? service? endpoint?) -> CONNECTING -> RELAYING -> CLOSED
- *                                              ^   | refused, timed out: another endpoint, FP_ATTEMPTS at most
- *                                              +---+
- * A connection belongs to one worker for life. */
+ *   open -> CONNECTING -> RELAYING -> CLOSED
+ *
+ * This file is the only one that changes the state. A connection belongs to one worker for life. */
 #ifndef FP_CONN_H
 #define FP_CONN_H
-#include "fastpath.h"
-
-#include "base.h"
-#include "buf.h"
-#include "list.h"
-#include "target.h"
-
-enum fp_side_index { FP_CLIENT = 0, FP_SERVER = 1 };
-
-enum { FP_ATTEMPTS = 3 };
+#include "flow.h"
+#include "pipe.h"
+#include "report.h"
+#include "slab.h"
+#include "stats.h"
+#include "upstream.h"
 
 enum fp_conn_state { FP_CONNECTING, FP_RELAYING, FP_CLOSED };
 
-/* A socket as edge-triggered epoll described it last. */
-struct fp_side {
-	int fd;        /* -1 = none */
-	bool readable; /* a read may find something */
-	bool writable; /* the last write was not cut short */
-	bool hangup;   /* FIN or RST has arrived: read on to the end, however short a read was */
-	bool failed;   /* the socket holds an error */
+/* The connections of one worker and what they stand on. */
+struct fp_conns {
+	struct fp_loop *loop;
+	struct fp_pipes *pipes;
+	struct fp_upstreams *upstreams;
+	struct fp_reporter *reporter;
+	struct fp_worker_stats *stats;
+	struct fp_slab slab;
+	struct fp_node live, dead;
+	struct fp_task bury;
+	struct fp_timers reports; /* when live ones report next */
 };
 
-/* Bytes from side i to the other side. */
-struct fp_stream {
-	struct fp_buf *buf; /* holds what the receiver would not take yet; NULL otherwise */
-	uint32_t offset, length;
-	bool eof;           /* the sender said FIN */
-	bool done;          /* and the receiver was told */
-	uint64_t bytes;
+/* What has been told of a connection. */
+struct fp_told {
+	bool opened;
+	uint64_t bytes[2]; /* by sending side */
 };
-
-struct fp_sandbox;
 
 struct fp_conn {
-	_Alignas(FP_CACHELINE) struct fp_side side[2];
-	struct fp_stream stream[2]; /* by sending side */
-	uint8_t state;              /* enum fp_conn_state */
-	uint8_t tried_count;
-	struct fp_node again;       /* in fp_worker.again: budget used up with work left */
-	struct fp_node all;         /* in fp_worker.conns, then in fp_worker.dead */
-	struct fp_node due;         /* by deadline: in fp_worker.dialling while CONNECTING, in .living while RELAYING */
+	struct fp_pipe pipe;
+	struct fp_conns *conns;
+	struct fp_stream *end[2];    /* NULL: not there yet, or closed */
+	enum fp_conn_state state;
+	struct fp_node all;          /* in fp_conns.live, then in .dead */
+	struct fp_timer report;      /* while RELAYING */
 	struct fp_sandbox *sandbox;
-	struct fp_target *tried[FP_ATTEMPTS]; /* the last one is live while CONNECTING or RELAYING */
-	struct tg_addr bind_to;     /* the application's own choice of source; unset = the pod's routes choose */
-	uint64_t started_ns;        /* CLOCK_MONOTONIC */
-	uint64_t deadline_ns;       /* of the current attempt, then of the next report, CLOCK_MONOTONIC */
-	bool told;                  /* an event has gone out */
-	struct fp_event event;      /* filled as things become known; what the last one told */
+	struct fp_flow flow;
+	struct fp_upstream upstream;
+	uint64_t started_ns;         /* CLOCK_MONOTONIC */
+	uint64_t started_at_ns;      /* CLOCK_REALTIME */
+	struct fp_told told;
 };
 
-struct fp_worker;
+void fp_conns_init(struct fp_conns *conns, struct fp_loop *loop);
+/* Frees the memory of all; none may be live. */
+void fp_conns_clear(struct fp_conns *conns);
 
-/* Take over an accepted socket. It is served, or reset and accounted for. */
-void fp_conn_open(struct fp_worker *w, struct fp_sandbox *sandbox, int fd, const struct tg_addr *peer,
-		  uint16_t peer_port_be);
-/* events: what epoll said about one side. */
-void fp_conn_ready(struct fp_worker *w, struct fp_conn *conn, enum fp_side_index side, uint32_t events);
-void fp_conn_resume(struct fp_worker *w, struct fp_conn *conn);
-void fp_conn_timed_out(struct fp_worker *w, struct fp_conn *conn);
-/* Tell what is new of a live connection and set the time of the next report. */
-void fp_conn_report(struct fp_worker *w, struct fp_conn *conn, uint64_t now_ns);
-/* FP_CLOSE_OK says FIN on both sides, any other reason RST. The memory lives until the end of the worker's batch. */
-void fp_conn_close(struct fp_worker *w, struct fp_conn *conn, enum fp_reason reason);
+/* Serve a client whose destination is known, on a stream that is the connection's from now on. NULL without memory. It may
+ * have been closed when this returns, for a reason that it reported; the memory lives until the next turn of the loop. */
+struct fp_conn *fp_conn_open(struct fp_conns *conns, struct fp_sandbox *sandbox, struct fp_stream *client,
+			     const struct fp_flow *flow);
+/* Reset a client that cannot be served, and report it. */
+void fp_conn_refuse(struct fp_conns *conns, struct fp_sandbox *sandbox, struct fp_stream *client,
+		    const struct fp_flow *flow, enum fp_reason reason);
+/* Reset the connections of one sandbox, or all of them (NULL). */
+void fp_conns_evict(struct fp_conns *conns, const struct fp_sandbox *sandbox);
 #endif

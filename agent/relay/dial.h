@@ -1,15 +1,28 @@
-/* From a recorded destination to a socket on its way to one endpoint. */
+/* How an endpoint is reached. Who wants an upstream chooses endpoints and waits; a dialer only begins one attempt. */
 #ifndef FP_DIAL_H
 #define FP_DIAL_H
-#include "conn.h"
+#include "../../bpf/include/tg_abi.h"
+#include "netns.h"
+#include "stream_plain.h"
 
-/* Choose an endpoint that was not tried yet and start connecting to it from inside the client's pod. Endpoints that
- * fail at once are passed over, within FP_ATTEMPTS. Returns FP_DIALLING, or the enum fp_reason that ended it;
- * `failure` is the reason to tell if no attempt is left. */
-enum { FP_DIALLING = -1 };
+/* Whom the endpoint is to see. */
+struct fp_origin {
+	int netns_fd;          /* of the client's pod */
+	struct tg_addr source; /* the application's own choice; unset = the pod's routes choose */
+};
 
-int fp_dial(struct fp_worker *w, struct fp_conn *conn, enum fp_reason failure);
-/* The current attempt is over: close its socket, forget its deadline, count the endpoint down. */
-void fp_dial_abandon(struct fp_worker *w, struct fp_conn *conn);
-enum fp_reason fp_dial_reason(int error);
+struct fp_dialer {
+	/* A stream on its way to the endpoint: open once it is writable, failed if it cannot be. Or a negative errno. */
+	int (*dial)(struct fp_dialer *dialer, const struct fp_origin *from, const struct tg_addr *addr, uint16_t port_be,
+		    struct fp_stream **ret_stream);
+};
+
+/* Plain TCP from inside the pod. Of one worker. */
+struct fp_plain_dialer {
+	struct fp_dialer dialer;
+	struct fp_netns_visit *visit; /* of the worker's thread */
+	struct fp_plains *plains;
+};
+
+void fp_plain_dialer_init(struct fp_plain_dialer *dialer, struct fp_netns_visit *visit, struct fp_plains *plains);
 #endif

@@ -141,13 +141,13 @@ static void free_retired(struct fp_engine *engine)
 		struct fp_image *image = *link;
 		bool held = false;
 		for (uint32_t i = 0; i < engine->shared.config.workers; i++)
-			held |= atomic_load(&engine->shared.workers[i]->held_image) == image;
+			held |= atomic_load(&engine->shared.workers[i]->hold.image) == image;
 		if (held) {
 			link = &image->next_retired;
 			continue;
 		}
 		*link = image->next_retired;
-		fp_registry_unbind(&engine->targets, image);
+		fp_registry_unbind(image->endpoints, image->endpoint_count);
 		fp_image_free(image);
 	}
 	fp_registry_sweep(&engine->targets);
@@ -261,7 +261,7 @@ static int publish(struct fp_engine *engine, struct fp_image *image)
 {
 	int rc = engine->stopped ? -ESHUTDOWN : fp_image_seal(image);
 	if (!rc)
-		rc = fp_registry_bind(&engine->targets, image);
+		rc = fp_registry_bind(&engine->targets, image->endpoints, image->endpoint_count);
 	if (rc) {
 		fp_image_free(image);
 		return rc;

@@ -7,7 +7,6 @@
 #include <unistd.h>
 
 #include "addr.h"
-#include "target.h"
 
 enum { FP_BELL_DELAY_NS = 20 * 1000 * 1000 };
 

@@ -10,6 +10,7 @@
 #ifndef TG_ABI_CDEF
 #include "../../bpf/include/tg_abi.h"
 #endif
+#include "fp_reason.h"
 
 struct fp_engine;
 struct fp_image;
@@ -18,22 +19,6 @@ enum fp_lb {
 	FP_LB_LEAST_REQUEST = 0, /* two random choices, fewer live connections wins */
 	FP_LB_ROUND_ROBIN = 1,
 	FP_LB_RANDOM = 2
-};
-
-/* Why a relayed connection ended; index of fp_stats.closed and the `reason` label. */
-enum fp_reason {
-	FP_CLOSE_OK = 0,            /* both directions finished */
-	FP_CLOSE_CLIENT_RESET = 1,
-	FP_CLOSE_SERVER_RESET = 2,
-	FP_CLOSE_CONNECT_REFUSED = 3,
-	FP_CLOSE_CONNECT_TIMEOUT = 4,
-	FP_CLOSE_CONNECT_FAILED = 5, /* any other errno of connect */
-	FP_CLOSE_NO_RECORD = 6,     /* no original destination: somebody dialled the listener itself */
-	FP_CLOSE_NO_SERVICE = 7,    /* destination not in the image */
-	FP_CLOSE_NO_ENDPOINT = 8,   /* service without endpoints */
-	FP_CLOSE_NO_MEMORY = 9,     /* a bound was reached (connections, buffers, descriptors) */
-	FP_CLOSE_SHUTDOWN = 10,     /* engine stopped or pod removed */
-	FP_REASON_COUNT = 11
 };
 
 struct fp_config {
@@ -64,7 +49,7 @@ struct fp_stats {
 	uint64_t bytes_to_server;
 	uint64_t bytes_to_client;
 	uint64_t events_lost;      /* connections not told: ring full */
-	uint64_t closed[11];       /* by enum fp_reason */
+	uint64_t closed[FP_REASON_COUNT];
 };
 
 /* What is new of one connection since it was told about last, or the sum of that over several that differ in client port

@@ -2,21 +2,46 @@
 
 #include <errno.h>
 #include <linux/bpf.h>
-#include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-int fp_flow_find(int flows_fd, const struct tg_flow_key *key, struct tg_flow *ret_flow)
+#include "addr.h"
+#include "sandbox.h"
+
+static int look_up(int flows_fd, const struct tg_flow_key *key, struct tg_flow *ret_record)
 {
-	struct tg_flow flow;
 	union bpf_attr attr;
 	memset(&attr, 0, sizeof(attr));
 	attr.map_fd = (uint32_t)flows_fd;
 	attr.key = (uint64_t)(uintptr_t)key;
-	attr.value = (uint64_t)(uintptr_t)&flow;
-	/* A bare system call instead of libbpf: this is the one call that the fast path makes of it. */
-	if (syscall(SYS_bpf, BPF_MAP_LOOKUP_ELEM, &attr, sizeof(attr)))
-		return -errno;
-	*ret_flow = flow;
+	attr.value = (uint64_t)(uintptr_t)ret_record;
+	/* A bare system call instead of libbpf: this is the one call that the relay makes of it. */
+	return syscall(SYS_bpf, BPF_MAP_LOOKUP_ELEM, &attr, sizeof(attr)) ? -errno : 0;
+}
+
+int fp_flow_identify(int flows_fd, const struct fp_sandbox *sandbox, const struct tg_addr *peer, uint16_t peer_port_be,
+		     struct fp_flow *ret_flow)
+{
+	struct tg_flow record;
+	struct tg_flow_key key = {
+		.netns_cookie = sandbox->cookie,
+		.src = *peer,
+		.src_port_be = peer_port_be,
+		.listener_port_be = fp_addr_is_v4(peer) ? sandbox->ports.port4_be : sandbox->ports.port6_be,
+		.tier = TG_TIER_FASTPATH,
+	};
+	*ret_flow = (struct fp_flow){ .client = *peer, .client_port_be = peer_port_be };
+	int rc = look_up(flows_fd, &key, &record);
+	if (rc)
+		return rc;
+	ret_flow->dst = record.dst;
+	ret_flow->dst_port_be = record.dst_port_be;
+	ret_flow->service = record.service;
+	if (fp_addr_is_unset(&record.client))
+		return 0;
+	/* Only a source that the routes would not choose anyway is the application's choice. */
+	if (!fp_addr_equal(&record.client, &sandbox->usual[fp_addr_is_v4(&record.client) ? FP_LISTENER4 : FP_LISTENER6]))
+		ret_flow->source = record.client;
+	ret_flow->client = record.client;
 	return 0;
 }

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 
 #include "addr.h"
-#include "lb.h"
+#include "turns.h"
 
 /* Doubles *items when it is full. */
 static int make_room(void **items, size_t size, uint32_t count, uint32_t *room)

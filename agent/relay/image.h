@@ -9,14 +9,6 @@
 #include "base.h"
 #include "target.h"
 
-struct fp_endpoint {
-	struct tg_addr addr;
-	uint16_t port_be;
-	uint16_t pad;
-	uint32_t weight;
-	struct fp_target *target; /* set by fp_image_bind */
-};
-
 struct fp_service {
 	uint32_t number;
 	uint32_t lb;                   /* enum fp_lb */

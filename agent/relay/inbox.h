@@ -12,9 +12,10 @@ enum { FP_INBOX_SLOTS = 1024 };
 enum fp_message_kind {
 	FP_MSG_WATCH,   /* accept from this sandbox */
 	FP_MSG_UNWATCH, /* no longer */
+	FP_MSG_LOOK,    /* accept what waits in its listeners' queues unannounced */
 	FP_MSG_EVICT,   /* reset the connections of this sandbox and forget it */
 	FP_MSG_ADOPT,   /* a connection accepted by another worker */
-	FP_MSG_RETIRE   /* end when idle, at the deadline at the latest */
+	FP_MSG_RETIRE   /* end when idle, at the deadline at the latest; a later one replaces it */
 };
 
 struct fp_sandbox;
@@ -25,7 +26,7 @@ struct fp_message {
 	struct fp_sandbox *sandbox; /* all but RETIRE */
 	sem_t *done;                /* posted when the worker has dealt with it; NULL for ADOPT */
 	int *ret_result;            /* WATCH: 0 or a negative errno, valid once done */
-	uint64_t deadline_ns;       /* RETIRE, CLOCK_MONOTONIC */
+	uint64_t deadline_ns;       /* RETIRE, CLOCK_MONOTONIC; UINT64_MAX = never */
 	struct tg_addr peer;        /* ADOPT */
 	uint16_t peer_port_be;
 };

@@ -26,12 +26,17 @@ static inline void fp_list_remove(struct fp_node *node)
 	fp_list_init(node);
 }
 
+static inline void fp_list_insert(struct fp_node *after, struct fp_node *node)
+{
+	node->prev = after;
+	node->next = after->next;
+	after->next->prev = node;
+	after->next = node;
+}
+
 static inline void fp_list_append(struct fp_node *head, struct fp_node *node)
 {
-	node->prev = head->prev;
-	node->next = head;
-	head->prev->next = node;
-	head->prev = node;
+	fp_list_insert(head->prev, node);
 }
 
 /* All nodes of `from` go to `to`, which must be empty. */

@@ -97,11 +97,8 @@ int fp_sandbox_open(const struct fp_pod *pod, uint32_t workers, struct fp_sandbo
 		fp_sandbox_free(sandbox);
 		return rc;
 	}
-	for (size_t i = 0; i < watches; i++) {
-		sandbox->watches[i].sandbox = sandbox;
-		sandbox->watches[i].fd = sandbox->listener[i % FP_LISTENERS];
-		fp_list_init(&sandbox->watches[i].more);
-	}
+	for (size_t i = 0; i < watches; i++)
+		fp_watch_init(&sandbox->watches[i], sandbox, sandbox->listener[i % FP_LISTENERS]);
 	*ret_sandbox = sandbox;
 	return 0;
 }

@@ -3,19 +3,10 @@
 #define FP_SANDBOX_H
 #include "fastpath.h"
 
+#include "accept.h"
 #include "base.h"
-#include "list.h"
 
 enum { FP_LISTENER4, FP_LISTENER6, FP_LISTENERS };
-
-struct fp_sandbox;
-
-/* One worker's interest in one listener; only that worker touches it after FP_MSG_WATCH. */
-struct fp_watch {
-	_Alignas(8) struct fp_sandbox *sandbox; /* 8: epoll data keeps a tag in the low bits */
-	int fd;                                 /* -1: no such listener */
-	struct fp_node more;                    /* in fp_worker.backlogs while connections may wait in its queue */
-};
 
 struct fp_sandbox {
 	struct fp_sandbox *next;        /* control thread */

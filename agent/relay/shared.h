@@ -15,12 +15,4 @@ struct fp_shared {
 	struct fp_bell bell;
 	_Alignas(FP_CACHELINE) _Atomic(struct fp_image *) image; /* swapped by the control thread */
 };
-
-/* Written by one worker, read by all: counters of a worker. */
-struct fp_worker_stats {
-	_Alignas(FP_CACHELINE) _Atomic uint32_t active;
-	fp_counter accepted;
-	fp_counter bytes[2]; /* by the side that sent them (enum fp_side_index) */
-	fp_counter closed[FP_REASON_COUNT];
-};
 #endif

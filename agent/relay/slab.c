@@ -2,39 +2,54 @@
 
 #include <stdlib.h>
 
-enum { FP_CHUNK_CONNS = 128 };
+/* The address sanitizer is told what is free, or it would not see a use of something that was given back. */
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/asan_interface.h>
+#else
+#define ASAN_POISON_MEMORY_REGION(from, size) ((void)(from), (void)(size))
+#define ASAN_UNPOISON_MEMORY_REGION(from, size) ((void)(from), (void)(size))
+#endif
+
+enum { FP_CHUNK_THINGS = 128 };
 
 struct fp_slab_chunk {
-	struct fp_slab_chunk *next;
-	struct fp_conn conns[FP_CHUNK_CONNS];
+	_Alignas(FP_CACHELINE) struct fp_slab_chunk *next;
+	_Alignas(FP_CACHELINE) char things[];
 };
 
-/* A free connection is chained by its first list node. */
-static struct fp_conn *next_of(const struct fp_conn *conn)
+struct fp_slab_free {
+	struct fp_slab_free *next;
+};
+
+void fp_slab_init(struct fp_slab *slab, size_t size)
 {
-	return (struct fp_conn *)(void *)conn->all.next;
+	*slab = (struct fp_slab){ .size = (size + FP_CACHELINE - 1) / FP_CACHELINE * FP_CACHELINE };
 }
 
-struct fp_conn *fp_slab_take(struct fp_slab *slab)
+void *fp_slab_take(struct fp_slab *slab)
 {
 	if (!slab->free) {
-		struct fp_slab_chunk *chunk = aligned_alloc(_Alignof(struct fp_slab_chunk), sizeof(*chunk));
+		struct fp_slab_chunk *chunk =
+			aligned_alloc(_Alignof(struct fp_slab_chunk), sizeof(*chunk) + FP_CHUNK_THINGS * slab->size);
 		if (!chunk)
 			return NULL;
 		chunk->next = slab->chunks;
 		slab->chunks = chunk;
-		for (int i = FP_CHUNK_CONNS - 1; i >= 0; i--)
-			fp_slab_give(slab, &chunk->conns[i]);
+		for (size_t i = FP_CHUNK_THINGS; i-- > 0;)
+			fp_slab_give(slab, chunk->things + i * slab->size);
 	}
-	struct fp_conn *conn = slab->free;
-	slab->free = next_of(conn);
-	return conn;
+	struct fp_slab_free *thing = slab->free;
+	slab->free = thing->next;
+	ASAN_UNPOISON_MEMORY_REGION(thing, slab->size);
+	return thing;
 }
 
-void fp_slab_give(struct fp_slab *slab, struct fp_conn *conn)
+void fp_slab_give(struct fp_slab *slab, void *thing)
 {
-	conn->all.next = (struct fp_node *)(void *)slab->free;
-	slab->free = conn;
+	struct fp_slab_free *free_thing = thing;
+	free_thing->next = slab->free;
+	slab->free = free_thing;
+	ASAN_POISON_MEMORY_REGION(free_thing + 1, slab->size - sizeof(*free_thing));
 }
 
 void fp_slab_clear(struct fp_slab *slab)

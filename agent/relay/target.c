@@ -4,19 +4,6 @@
 #include <stdlib.h>
 
 #include "addr.h"
-#include "image.h"
-
-uint64_t fp_address_hash(const struct tg_addr *addr, uint16_t port_be)
-{
-	uint64_t high, low;
-	memcpy(&high, addr->ip, 8);
-	memcpy(&low, addr->ip + 8, 8);
-	/* Multiply and fold (the finalizer of splitmix64): addresses of one cluster differ in few low bits. */
-	uint64_t h = low ^ (high * 0x9e3779b97f4a7c15u) ^ ((uint64_t)port_be << 48);
-	h = (h ^ (h >> 30)) * 0xbf58476d1ce4e5b9u;
-	h = (h ^ (h >> 27)) * 0x94d049bb133111ebu;
-	return h ^ (h >> 31);
-}
 
 static int grow(struct fp_registry *registry)
 {
@@ -58,28 +45,25 @@ static struct fp_target *obtain(struct fp_registry *registry, const struct tg_ad
 	return target;
 }
 
-int fp_registry_bind(struct fp_registry *registry, struct fp_image *image)
+int fp_registry_bind(struct fp_registry *registry, struct fp_endpoint *endpoints, uint32_t count)
 {
-	for (uint32_t i = 0; i < image->endpoint_count; i++) {
-		struct fp_endpoint *endpoint = &image->endpoints[i];
-		endpoint->target = obtain(registry, &endpoint->addr, endpoint->port_be);
-		if (!endpoint->target) {
-			fp_registry_unbind(registry, image);
+	for (uint32_t i = 0; i < count; i++) {
+		endpoints[i].target = obtain(registry, &endpoints[i].addr, endpoints[i].port_be);
+		if (!endpoints[i].target) {
+			fp_registry_unbind(endpoints, i);
 			return -ENOMEM;
 		}
-		endpoint->target->images++;
+		endpoints[i].target->images++;
 	}
 	return 0;
 }
 
-void fp_registry_unbind(struct fp_registry *registry, struct fp_image *image)
+void fp_registry_unbind(struct fp_endpoint *endpoints, uint32_t count)
 {
-	(void)registry;
-	for (uint32_t i = 0; i < image->endpoint_count; i++) {
-		if (!image->endpoints[i].target)
-			continue;
-		image->endpoints[i].target->images--;
-		image->endpoints[i].target = NULL;
+	for (uint32_t i = 0; i < count; i++) {
+		if (endpoints[i].target)
+			endpoints[i].target->images--;
+		endpoints[i].target = NULL;
 	}
 }
 

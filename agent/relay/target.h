@@ -16,20 +16,24 @@ struct fp_target {
 	uint32_t images;                              /* images that name it; control thread only */
 };
 
+struct fp_endpoint {
+	struct tg_addr addr;
+	uint16_t port_be;
+	uint16_t pad;
+	uint32_t weight;
+	struct fp_target *target; /* set by fp_registry_bind */
+};
+
 struct fp_registry {
 	struct fp_target **slots;
 	uint32_t mask;
 	uint32_t count;
 };
 
-struct fp_image;
-
-/* Point every endpoint of the image to its target. -ENOMEM leaves the image unbound. */
-fp_must_check int fp_registry_bind(struct fp_registry *registry, struct fp_image *image);
-void fp_registry_unbind(struct fp_registry *registry, struct fp_image *image);
+/* Point each of an image's endpoints to its target. -ENOMEM leaves all of them unbound. */
+fp_must_check int fp_registry_bind(struct fp_registry *registry, struct fp_endpoint *endpoints, uint32_t count);
+void fp_registry_unbind(struct fp_endpoint *endpoints, uint32_t count);
 /* Free targets that no image names and no connection uses. */
 void fp_registry_sweep(struct fp_registry *registry);
 void fp_registry_clear(struct fp_registry *registry);
-
-uint64_t fp_address_hash(const struct tg_addr *addr, uint16_t port_be);
 #endif

@@ -8,15 +8,16 @@ SECONDS ?= 30
 FUZZ_CLANG ?= clang
 FUZZ_CFLAGS := -std=gnu11 -O1 -g -D_GNU_SOURCE -pthread -Wall -Wextra -Werror -fno-omit-frame-pointer \
 	-fno-sanitize-recover=all
-FUZZ_HEADERS := $(wildcard tests/fuzz/*.h cni/*.h agent/relay/*.h bpf/include/*.h)
+FUZZ_HEADERS := $(wildcard tests/fuzz/*.h tests/relay/unit/*.h cni/*.h agent/relay/*.h bpf/include/*.h)
 
 FUZZ_CNI_WORLD := -Wl,--wrap=connect,--wrap=sendmsg,--wrap=recv,--wrap=poll,--wrap=nanosleep,--wrap=clock_gettime
 FUZZ_SOURCES_cni_call := tests/fuzz/cni_world.c cni/call.c cni/wire.c
 FUZZ_LIBS_cni_call := $(FUZZ_CNI_WORLD) -ljansson
 FUZZ_SOURCES_cni_wire := tests/fuzz/cni_world.c cni/wire.c
 FUZZ_LIBS_cni_wire := $(FUZZ_CNI_WORLD) -ljansson
-FUZZ_SOURCES_image := $(addprefix agent/relay/,image.c lb.c target.c)
-FUZZ_SOURCES_relay := $(sort $(wildcard agent/relay/*.c))
+FUZZ_SOURCES_image := $(addprefix agent/relay/,image.c lb.c target.c turns.c)
+FUZZ_SOURCES_relay := $(addprefix agent/relay/,buf.c conn.c events.c image.c lb.c loop.c pipe.c report.c slab.c \
+	stream_plain.c target.c turns.c upstream.c)
 FUZZ_LIBS_relay := -Wl,--wrap=recv
 
 define fuzzer

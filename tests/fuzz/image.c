@@ -72,7 +72,7 @@ static bool is_unique(const struct model *m)
 static void drop(struct model *m)
 {
 	if (m->bound)
-		fp_registry_unbind(&registry, m->image);
+		fp_registry_unbind(m->image->endpoints, m->image->endpoint_count);
 	fp_image_free(m->image);
 	memset(m, 0, sizeof(*m));
 }
@@ -130,7 +130,7 @@ static void bind_image(struct model *m)
 {
 	if (!m->sealed || m->bound)
 		return;
-	MUST(fp_registry_bind(&registry, m->image) == 0);
+	MUST(fp_registry_bind(&registry, m->image->endpoints, m->image->endpoint_count) == 0);
 	m->bound = true;
 	for (uint32_t i = 0; i < m->image->endpoint_count; i++) {
 		const struct fp_endpoint *endpoint = &m->image->endpoints[i];

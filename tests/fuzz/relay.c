@@ -1,13 +1,17 @@
 /* One relayed connection between a client and a server that write, read, finish and die as a stream of bytes says. The
- * engine's own state machine runs on real sockets and a real epoll, on this thread, with one worker made by hand.
+ * relay's own state machine runs on real sockets and a real epoll, on this thread and without a worker: either between
+ * two sockets, or through a tunnel, whose records hide and garble what is in them (tests/relay/unit/framed.h).
  * What must hold: bytes come out in order, none twice, none invented; and when both ends read all there is, everything
  * that was written has come through: a wake-up that got lost would leave something behind. */
 #include <errno.h>
-#include <sys/epoll.h>
+#include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "../../agent/relay/worker.h"
+#include "../../agent/relay/conn.h"
+#include "../../agent/relay/image.h"
+#include "../../agent/relay/sandbox.h"
+#include "../relay/unit/framed.h"
 #include "fuzz.h"
 
 struct peer {
@@ -33,11 +37,23 @@ ssize_t __wrap_recv(int fd, void *data, size_t size, int flags)
 	return __real_recv(fd, discarded, size, flags & ~MSG_TRUNC);
 }
 
-static struct fp_shared shared;
-static struct fp_worker *w;
+static struct fp_loop loop;
+static struct fp_plains plains;
+static struct fp_pipes pipes;
+static struct fp_upstreams upstreams;
+static struct fp_reporter reporter;
+static struct fp_ring ring;
+static struct fp_bell bell;
+static struct fp_conns conns;
+static struct fp_worker_stats stats;
+static struct fp_hold hold;
+static _Atomic(struct fp_image *) image;
 static struct peer peers[2];
 static struct fp_conn *conn;
-static bool ended;
+static enum { DIRECT, TUNNEL, BLIND_TUNNEL } way;
+static struct fp_pipe far; /* the other end of the tunnel */
+static struct fp_pipes far_pipes;
+static fp_counter far_bytes[2];
 
 /* Byte number n of what side i says. */
 static char saying(int i, uint64_t n)
@@ -45,80 +61,101 @@ static char saying(int i, uint64_t n)
 	return (char)(n * 7 + n / 251 + (uint64_t)i * 101);
 }
 
-static void make_worker(void)
+static bool ended(void)
 {
-	static struct fp_worker worker;
-
-	w = &worker;
-	w->shared = &shared;
-	shared.config.connect_timeout_ms = 1000;
-	shared.config.workers = 1;
-	shared.config.each_event = 1;
-	shared.config.flows_fd = -1;
-	w->visit.home_fd = -1;
-	w->visit.here_fd = FP_AT_HOME;
-	MUST(fp_bell_open(&shared.bell) == 0 && fp_ring_init(&w->ring) == 0);
-	MUST((w->epoll_fd = epoll_create1(EPOLL_CLOEXEC)) >= 0);
-	fp_list_init(&w->conns);
-	fp_list_init(&w->dead);
-	fp_list_init(&w->again);
-	fp_list_init(&w->dialling);
-	fp_list_init(&w->living);
-	fp_list_init(&w->backlogs);
+	return fp_active(&stats) == 0;
 }
 
-static int make_pair(struct peer *peer)
+static int make_pair(int *ret_fd)
 {
 	int fds[2], bytes = SOCKET_BYTES;
 
 	MUST(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds) == 0);
-	/* What the engine may send is little, so that it has to keep the rest of what peers pour in. */
+	/* What the relay may send is little, so that it has to keep the rest of what peers pour in. */
 	MUST(setsockopt(fds[1], SOL_SOCKET, SO_SNDBUF, &bytes, sizeof(bytes)) == 0);
-	*peer = (struct peer){ .fd = fds[0] };
+	*ret_fd = fds[0];
 	return fds[1];
 }
 
-/* As conn.c and dial.c leave a connection whose server is being dialled. */
-static void make_conn(struct fp_sandbox *sandbox, struct fp_target *target)
+static struct fp_stream *make_stream(struct peer *peer, bool connected)
 {
-	MUST((conn = fp_slab_take(&w->slab)));
-	memset(conn, 0, sizeof(*conn));
-	conn->side[FP_CLIENT].fd = make_pair(&peers[FP_CLIENT]);
-	conn->side[FP_SERVER].fd = make_pair(&peers[FP_SERVER]);
-	conn->state = FP_CONNECTING;
-	conn->sandbox = sandbox;
-	fp_list_init(&conn->again);
-	fp_list_init(&conn->all);
-	fp_list_init(&conn->due);
-	fp_list_append(&w->conns, &conn->all);
-	fp_list_append(&w->dialling, &conn->due);
-	conn->tried[conn->tried_count++] = target;
-	atomic_store(&target->live, 1);
-	atomic_store(&w->stats.active, 1);
-	for (int i = 0; i < 2; i++)
-		MUST(fp_worker_watch(w, conn->side[i].fd, conn, (enum fp_tag)i,
-				     EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET) == 0);
+	struct fp_stream *stream;
+
+	*peer = (struct peer){ 0 };
+	MUST(fp_plain_open(&plains, make_pair(&peer->fd), connected, &stream) == 0);
+	return stream;
 }
 
-/* One batch as the worker's loop does it. False if there was nothing to do. */
+static void far_ended(struct fp_pipe *pipe, enum fp_pipe_end how)
+{
+	enum fp_stream_end end = how == FP_PIPE_FINISHED ? FP_STREAM_ORDERLY : FP_STREAM_RESET;
+
+	for (int i = 0; i < 2; i++) {
+		pipe->end[i]->ops->close(pipe->end[i], end);
+		pipe->end[i] = NULL;
+	}
+}
+
+/* The server is there at once, behind a tunnel or not. */
+static int dial(struct fp_dialer *dialer, const struct fp_origin *from, const struct tg_addr *addr, uint16_t port_be,
+		struct fp_stream **ret_stream)
+{
+	int other;
+
+	MUST(dialer && from->netns_fd == -1 && addr && port_be == 2);
+	if (way == DIRECT) {
+		*ret_stream = make_stream(&peers[FP_SERVER], false);
+		return 0;
+	}
+	/* The ends of a tunnel may share buffers if their streams can look ahead, or each could wait for the other's. */
+	*ret_stream = framed_open(&loop, make_pair(&other), false, way == BLIND_TUNNEL);
+	fp_pipe_start(&far, way == BLIND_TUNNEL ? &far_pipes : &pipes, framed_open(&loop, other, true, way == BLIND_TUNNEL),
+		      make_stream(&peers[FP_SERVER], true), far_ended);
+	return 0;
+}
+
+static void make_relay(void)
+{
+	static struct fp_dialer dialer = { dial };
+	static const struct tg_addr addr = { { 1 } };
+	static struct fp_registry registry;
+	struct fp_image *made;
+
+	MUST(fp_loop_open(&loop) == 0 && fp_bell_open(&bell) == 0 && fp_ring_init(&ring) == 0);
+	fp_plains_init(&plains, &loop);
+	hold.current = &image;
+	fp_upstreams_init(&upstreams, &loop, &dialer, &hold, 3600u * (uint64_t)1000000000);
+	fp_reporter_init(&reporter, &loop, &ring, &bell);
+	reporter.each = true;
+	reporter.period_ns = 3600u * (uint64_t)1000000000;
+	fp_conns_init(&conns, &loop);
+	conns.pipes = &pipes;
+	conns.upstreams = &upstreams;
+	conns.reporter = &reporter;
+	conns.stats = &stats;
+	MUST(fp_image_new(1, &made) == 0 && fp_image_service(made, 1, "one", FP_LB_RANDOM) == 0);
+	MUST(fp_image_address(made, &addr, 1) == 0 && fp_image_endpoint(made, &addr, 2, 1) == 0);
+	MUST(fp_image_seal(made) == 0 && fp_registry_bind(&registry, made->endpoints, made->endpoint_count) == 0);
+	atomic_store(&image, made);
+}
+
+static void no_work(struct fp_task *task)
+{
+	(void)task;
+}
+
+/* False if there was nothing to do. */
 static bool turn(void)
 {
-	struct epoll_event events[EVENTS];
-	struct fp_node round;
-	int n = epoll_wait(w->epoll_fd, events, EVENTS, 0);
-	bool again = !fp_list_empty(&w->again);
+	struct fp_task nothing;
+	struct pollfd events = { .fd = loop.epoll_fd, .events = POLLIN };
+	bool any = !fp_list_empty(&loop.tasks) || poll(&events, 1, 0) > 0;
 
-	MUST(n >= 0);
-	for (int i = 0; i < n; i++)
-		fp_conn_ready(w, conn, (enum fp_side_index)(events[i].data.u64 & FP_TAG_MASK), events[i].events);
-	fp_list_init(&round);
-	fp_list_take(&round, &w->again);
-	if (!fp_list_empty(&round)) {
-		fp_list_remove(&conn->again);
-		fp_conn_resume(w, conn);
-	}
-	ended |= conn->state == FP_CLOSED;
-	return n > 0 || again;
+	fp_task_init(&nothing, no_work);
+	fp_loop_defer(&loop, &nothing); /* so that it does not wait */
+	fp_loop_turn(&loop);
+	fp_hold_release(&hold);
+	return any;
 }
 
 static void write_some(int i, size_t most)
@@ -173,7 +210,7 @@ static void step(struct input *in)
 {
 	uint8_t byte = next_byte(in), much = byte >> 4;
 	int side = byte & 1;
-	size_t amount = much * (w->pool.size < 512 ? 16u : 512u) + 1;
+	size_t amount = much * (pipes.pool.size < 512 ? 16u : 512u) + 1;
 
 	switch ((byte >> 1) & 7) {
 	case 0:
@@ -192,8 +229,8 @@ static void step(struct input *in)
 			hang_up(side);
 		break;
 	case 5:
-		if (conn->state == FP_RELAYING)
-			fp_conn_report(w, conn, fp_clock_ns());
+		if (!ended() && conn->state == FP_RELAYING)
+			conn->report.due(&conn->report, fp_clock_ns());
 		break;
 	default:
 		turn();
@@ -222,25 +259,23 @@ static void check_end(bool alive)
 		finish(FP_CLIENT);
 		finish(FP_SERVER);
 		settle();
-		MUST(ended);
+		MUST(ended());
 		return;
 	}
 	for (int i = 0; i < 2; i++)
 		MUST(peers[!i].read == peers[i].written && peers[!i].heard_fin == peers[i].finished);
-	MUST(ended == (peers[0].finished && peers[1].finished));
+	MUST(ended() == (peers[0].finished && peers[1].finished));
 	finish(FP_CLIENT);
 	finish(FP_SERVER);
 	settle();
-	MUST(ended && conn->event.reason == FP_CLOSE_OK);
-	MUST(conn->event.earlier_to_server == peers[FP_CLIENT].written);
-	MUST(conn->event.earlier_to_client == peers[FP_SERVER].written);
+	MUST(ended());
 }
 
 /* However often it was reported: it opened once, ended once, and each byte was told once. */
-static void check_events(void)
+static void check_events(bool alive)
 {
 	static struct fp_event events[STEPS + 1];
-	uint32_t count = fp_ring_drain(&w->ring, events, STEPS + 1), opened = 0, ended_ones = 0;
+	uint32_t count = fp_ring_drain(&ring, events, STEPS + 1), opened = 0, ended_ones = 0;
 	uint64_t to_server = 0, to_client = 0;
 
 	for (uint32_t n = 0; n < count; n++) {
@@ -252,39 +287,51 @@ static void check_events(void)
 		MUST(events[n].connections == (n + 1 == count));
 	}
 	MUST(opened == 1 && ended_ones == 1);
-	MUST(to_server == conn->stream[FP_CLIENT].bytes && to_client == conn->stream[FP_SERVER].bytes);
+	MUST(to_server <= peers[FP_CLIENT].written && to_client <= peers[FP_SERVER].written);
+	MUST(to_client >= peers[FP_CLIENT].read);
+	if (alive) {
+		MUST(events[count - 1].reason == FP_CLOSE_OK);
+		MUST(to_server == peers[FP_CLIENT].written && to_client == peers[FP_SERVER].written);
+	}
 }
 
-/* Input: how large buffers are, how many there are (0: other connections hold them all), steps. */
+/* Input: how large buffers are and the way, how many buffers there are (0: other connections hold them all), steps. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	/* The largest is more than a socket takes at once, so writes are cut short. */
 	static const uint32_t sizes[] = { 1, 64, 4096, MOST_BYTES };
 	struct input in = { data, size };
-	struct fp_sandbox sandbox = { .cookie = 1 };
-	struct fp_target target = { .images = 1 };
+	struct fp_sandbox sandbox = { .cookie = 1, .netns_fd = -1 };
+	struct fp_flow flow = { .dst = { { 1 } }, .dst_port_be = 1 };
+	struct fp_target *target;
 
-	if (!w)
-		make_worker();
-	uint32_t bytes = sizes[next_byte(&in) & 3];
-	fp_pool_init(&w->pool, bytes, next_byte(&in) & 3);
-	MUST((w->scratch = malloc(sizeof(*w->scratch) + bytes)));
-	ended = false;
-	make_conn(&sandbox, &target);
+	if (!conns.loop)
+		make_relay();
+	uint8_t first = next_byte(&in), buffers = next_byte(&in) & 3;
+	way = (first >> 6) % 3;
+	if (way == BLIND_TUNNEL && !buffers)
+		buffers = 1; /* without any it rightly waits for ever */
+	MUST(fp_pipes_init(&pipes, &loop, sizes[first & 3], buffers, stats.bytes) == 0);
+	MUST(fp_pipes_init(&far_pipes, &loop, sizes[first & 3], 2, far_bytes) == 0);
+	target = atomic_load(&image)->endpoints[0].target;
+	conn = fp_conn_open(&conns, &sandbox, make_stream(&peers[FP_CLIENT], true), &flow);
+	MUST(conn && atomic_load(&target->live) == 1);
 	for (int n = 0; n < STEPS && in.left; n++)
 		step(&in);
-	check_end(peers[0].fd >= 0 && peers[1].fd >= 0);
-
-	MUST(fp_list_empty(&w->conns) && fp_list_empty(&w->again) && fp_list_empty(&w->dialling));
-	MUST(fp_list_empty(&w->living));
-	MUST(atomic_load(&target.live) == 0 && atomic_load(&w->stats.active) == 0);
-	check_events();
-	fp_list_remove(&conn->all);
-	fp_slab_give(&w->slab, conn);
-	MUST(w->pool.made == w->pool.free_count); /* every buffer came back */
-	fp_pool_clear(&w->pool);
-	free(w->scratch);
+	bool alive = peers[0].fd >= 0 && peers[1].fd >= 0;
+	check_end(alive);
+	check_events(alive);
 	hang_up(FP_CLIENT);
 	hang_up(FP_SERVER);
+	settle();
+
+	MUST(fp_list_empty(&conns.live) && fp_list_empty(&conns.dead) && fp_list_empty(&loop.tasks));
+	MUST(fp_list_empty(&conns.reports.queue) && fp_list_empty(&upstreams.timeouts.queue));
+	MUST(atomic_load(&target->live) == 0 && fp_active(&stats) == 0 && atomic_load(&sandbox.active) == 0);
+	MUST(framed_alive == 0);
+	/* Every buffer came back. */
+	MUST(pipes.pool.made == pipes.pool.free_count && far_pipes.pool.made == far_pipes.pool.free_count);
+	fp_pipes_clear(&pipes);
+	fp_pipes_clear(&far_pipes);
 	return 0;
 }

@@ -176,8 +176,8 @@ _SERVER_SEES = Group(
             "upstream-in-the-nodes-netns",
             "the fast path connects from the node instead of the client pod: the server sees the node's address",
             "agent/relay/dial.c",
-            "int rc = fp_netns_enter(&w->visit, conn->sandbox->netns_fd);",
-            "int rc = w ? 0 : -1;",
+            "int rc = fp_netns_enter(visit, from->netns_fd);",
+            "int rc = visit ? 0 : -1;",
             (f"{VIP}[4]",),
         ),
         Mutant(
@@ -198,9 +198,9 @@ _SERVER_SEES = Group(
         Mutant(
             "source-bind-off",
             "a source address that the application bound is lost: the server sees the pod's first address",
-            "agent/relay/conn.c",
-            "\t\tconn->bind_to = flow.client;\n",
-            "\t\t(void)flow;\n",
+            "agent/relay/flow.c",
+            "\t\tret_flow->source = record.client;\n",
+            "\t\t(void)ret_flow;\n",
             ("tests/relay/test_relay.py::test_the_applications_own_source_address_is_kept",),
         ),
         Mutant(
@@ -244,19 +244,19 @@ _OTHERS = Group(
         Mutant(
             "hairpin4-broken",
             "a pod cannot reach itself through its own Service over IPv4",
-            "agent/relay/dial.c",
-            "\t\tif (!endpoint)\n",
-            "\t\tif (!endpoint || (fp_addr_is_v4(&endpoint->addr) &&\n"
-            "\t\t\t\t  fp_addr_equal(&endpoint->addr, &conn->event.client)))\n",
+            "agent/relay/conn.c",
+            "\tif (!server) {\n",
+            "\tconn->end[FP_SERVER] = server;\n\tif (!server || (fp_addr_is_v4(&conn->flow.client) &&\n"
+            "\t\t\tfp_addr_equal(&upstream->choice.endpoint, &conn->flow.client))) {\n",
             (f"{HAIRPIN}[4]",),
         ),
         Mutant(
             "hairpin6-broken",
             "a pod cannot reach itself through its own Service over IPv6",
-            "agent/relay/dial.c",
-            "\t\tif (!endpoint)\n",
-            "\t\tif (!endpoint || (!fp_addr_is_v4(&endpoint->addr) &&\n"
-            "\t\t\t\t  fp_addr_equal(&endpoint->addr, &conn->event.client)))\n",
+            "agent/relay/conn.c",
+            "\tif (!server) {\n",
+            "\tconn->end[FP_SERVER] = server;\n\tif (!server || (!fp_addr_is_v4(&conn->flow.client) &&\n"
+            "\t\t\tfp_addr_equal(&upstream->choice.endpoint, &conn->flow.client))) {\n",
             (f"{HAIRPIN}[6]",),
         ),
         Mutant(

@@ -77,18 +77,18 @@ static void targets_outlive_images(void)
 {
 	struct fp_registry registry = { 0 };
 	struct fp_image *first = build(100), *second = build(10);
-	CHECK(fp_image_seal(first) == 0 && fp_registry_bind(&registry, first) == 0);
+	CHECK(fp_image_seal(first) == 0 && fp_registry_bind(&registry, first->endpoints, first->endpoint_count) == 0);
 	CHECK(registry.count == 50); /* shared between services */
 	struct fp_target *kept = first->endpoints[0].target, *busy = first->endpoints[40 * 3].target;
 	CHECK(first->endpoints[50 * 3].target == kept);
 	atomic_store(&kept->live, 2);
 	atomic_store(&busy->live, 1);
 
-	CHECK(fp_image_seal(second) == 0 && fp_registry_bind(&registry, second) == 0);
+	CHECK(fp_image_seal(second) == 0 && fp_registry_bind(&registry, second->endpoints, second->endpoint_count) == 0);
 	CHECK(second->endpoints[0].target == kept && atomic_load(&kept->live) == 2);
 	fp_registry_sweep(&registry);
 	CHECK(registry.count == 50);
-	fp_registry_unbind(&registry, first);
+	fp_registry_unbind(first->endpoints, first->endpoint_count);
 	fp_image_free(first);
 	fp_registry_sweep(&registry);
 	CHECK(registry.count == 12 + 1); /* those of the second image, and the one with a live connection */
@@ -96,7 +96,7 @@ static void targets_outlive_images(void)
 	fp_registry_sweep(&registry);
 	CHECK(registry.count == 12);
 
-	fp_registry_unbind(&registry, second);
+	fp_registry_unbind(second->endpoints, second->endpoint_count);
 	fp_image_free(second);
 	fp_registry_sweep(&registry);
 	CHECK(registry.count == 1);
@@ -112,9 +112,9 @@ static void many_targets(void)
 		struct tg_addr endpoint = address(i);
 		CHECK(fp_image_endpoint(image, &endpoint, 80, 1 + i % 2) == 0);
 	}
-	CHECK(fp_image_seal(image) == 0 && fp_registry_bind(&registry, image) == 0);
+	CHECK(fp_image_seal(image) == 0 && fp_registry_bind(&registry, image->endpoints, image->endpoint_count) == 0);
 	CHECK(registry.count == 5000);
-	fp_registry_unbind(&registry, image);
+	fp_registry_unbind(image->endpoints, image->endpoint_count);
 	fp_image_free(image);
 	fp_registry_sweep(&registry);
 	CHECK(registry.count == 0);

@@ -1,5 +1,6 @@
 /* Turns and picks: exact round robin, weights, least request, and what was tried already. */
 #include "../../../agent/relay/lb.h"
+#include "../../../agent/relay/turns.h"
 #include "check.h"
 
 enum { MANY = 3000 };

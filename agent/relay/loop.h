@@ -1,0 +1,91 @@
+/* One thread's event loop: descriptors, timers, work put off. It knows nothing of what it calls.
+ *
+ * Everything here is embedded in what it serves; nothing is allocated. A callback may forget, free or close anything, its
+ * own source included: an event that still waits in the batch for a forgotten source is dropped. */
+#ifndef FP_LOOP_H
+#define FP_LOOP_H
+#include <sys/epoll.h>
+
+#include "base.h"
+#include "list.h"
+
+enum { FP_BATCH = 128 };
+
+/* A descriptor that is watched. */
+struct fp_source {
+	int fd;
+	void (*ready)(struct fp_source *source, uint32_t events); /* events: EPOLL... */
+};
+
+/* Work for the next round of the loop, which then does not sleep. */
+struct fp_task {
+	struct fp_node node;
+	void (*run)(struct fp_task *task);
+};
+
+/* Something to do at a time (CLOCK_MONOTONIC). It is stopped when it is called. */
+struct fp_timer {
+	struct fp_node node;
+	uint64_t due_ns;
+	void (*due)(struct fp_timer *timer, uint64_t now_ns);
+};
+
+/* Timers of one kind, the first due in front. A kind that always waits equally long is started and stopped at the cost of
+ * two pointers, however many there are; another one is put in its place from the end. */
+struct fp_timers {
+	struct fp_node queue;
+	struct fp_node kinds; /* in fp_loop.kinds */
+};
+
+struct fp_loop {
+	int epoll_fd;
+	struct fp_node tasks;
+	struct fp_node kinds; /* of struct fp_timers */
+	int at, count;        /* in batch: the event being told, how many there are */
+	struct epoll_event batch[FP_BATCH];
+};
+
+fp_must_check int fp_loop_open(struct fp_loop *loop);
+void fp_loop_close(struct fp_loop *loop);
+/* Wait for events, or for the first timer; then events, tasks, timers, in this order. A task or timer that a callback
+ * adds may have to wait for the next turn. */
+void fp_loop_turn(struct fp_loop *loop);
+
+fp_must_check int fp_loop_watch(struct fp_loop *loop, struct fp_source *source, uint32_t events);
+/* The source is not called again. The caller closes its descriptor, which ends the kernel's interest ... */
+void fp_loop_forget(struct fp_loop *loop, const struct fp_source *source);
+/* ... or, if others have that open file as well, leaves it open. */
+void fp_loop_unwatch(struct fp_loop *loop, const struct fp_source *source);
+
+static inline void fp_task_init(struct fp_task *task, void (*run)(struct fp_task *))
+{
+	fp_list_init(&task->node);
+	task->run = run;
+}
+
+/* Once, however often it is asked for. */
+void fp_loop_defer(struct fp_loop *loop, struct fp_task *task);
+
+static inline void fp_task_cancel(struct fp_task *task)
+{
+	fp_list_remove(&task->node);
+}
+
+void fp_loop_add_timers(struct fp_loop *loop, struct fp_timers *timers);
+
+static inline void fp_timer_init(struct fp_timer *timer, void (*due)(struct fp_timer *, uint64_t))
+{
+	fp_list_init(&timer->node);
+	timer->due = due;
+}
+
+/* A timer that runs is started anew. */
+void fp_timer_start(struct fp_timers *timers, struct fp_timer *timer, uint64_t due_ns);
+
+static inline void fp_timer_stop(struct fp_timer *timer)
+{
+	fp_list_remove(&timer->node);
+}
+
+uint64_t fp_clock_ns(void); /* CLOCK_MONOTONIC */
+#endif

@@ -1,0 +1,236 @@
+#include "pipe.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* Buffers' worth of bytes moved before other connections get their turn. */
+enum { FP_BUDGET = 16 };
+
+/* What one direction has come to, if not to an end of the pipe (>= 0). */
+enum { WAITS = -1, HAS_MORE = -2 };
+
+int fp_pipes_init(struct fp_pipes *pipes, struct fp_loop *loop, uint32_t buffer_bytes, uint32_t buffers,
+		  fp_counter *bytes)
+{
+	pipes->loop = loop;
+	pipes->bytes = bytes;
+	fp_list_init(&pipes->waiting);
+	fp_pool_init(&pipes->pool, buffer_bytes, buffers);
+	pipes->scratch = malloc(sizeof(*pipes->scratch) + buffer_bytes);
+	return pipes->scratch ? 0 : -ENOMEM;
+}
+
+void fp_pipes_clear(struct fp_pipes *pipes)
+{
+	fp_pool_clear(&pipes->pool);
+	free(pipes->scratch);
+	pipes->scratch = NULL;
+}
+
+/* If there is a buffer, the pipe that has waited longest for one has its turn next. */
+static void wake_one(struct fp_pipes *pipes)
+{
+	if (fp_list_empty(&pipes->waiting) || !fp_pool_has(&pipes->pool))
+		return;
+	struct fp_pipe *pipe = fp_container(pipes->waiting.next, struct fp_pipe, waiting);
+	fp_list_remove(&pipe->waiting);
+	fp_loop_defer(pipes->loop, &pipe->again);
+}
+
+static void give(struct fp_pipes *pipes, struct fp_buf *buf)
+{
+	fp_pool_give(&pipes->pool, buf);
+	wake_one(pipes);
+}
+
+static void drop(struct fp_pipe *pipe, struct fp_way *way)
+{
+	if (way->buf)
+		give(pipe->pipes, way->buf);
+	way->buf = NULL;
+	way->offset = way->length = 0;
+}
+
+static int died(int side)
+{
+	return side == FP_CLIENT ? FP_PIPE_CLIENT_DIED : FP_PIPE_SERVER_DIED;
+}
+
+static void count(struct fp_pipe *pipe, int from, ssize_t n)
+{
+	pipe->way[from].bytes += (uint64_t)n;
+	fp_count(&pipe->pipes->bytes[from], (uint64_t)n);
+}
+
+static ssize_t offer(struct fp_stream *to, const char *data, size_t length, bool more)
+{
+	return to->ops->send(to, data, length, more);
+}
+
+/* No buffer is free. Bytes that can be looked at are moved without keeping any: looked at, offered, and exactly what was
+ * taken is discarded. Others wait for a buffer. */
+static int move_unbuffered(struct fp_pipe *pipe, int from)
+{
+	struct fp_pipes *pipes = pipe->pipes;
+	struct fp_stream *sender = pipe->end[from], *receiver = pipe->end[!from];
+	if (!sender->ops->peek) {
+		if (fp_list_empty(&pipe->waiting))
+			fp_list_append(&pipes->waiting, &pipe->waiting);
+		return WAITS;
+	}
+	ssize_t n = sender->ops->peek(sender, pipes->scratch->data, pipes->pool.size);
+	if (n == -EAGAIN)
+		return WAITS;
+	if (n < 0)
+		return died(from);
+	if (n == 0) {
+		pipe->way[from].eof = true;
+		return HAS_MORE;
+	}
+	ssize_t taken = offer(receiver, pipes->scratch->data, (size_t)n, false);
+	if (taken < 0)
+		return died(!from);
+	if (taken > 0 && sender->ops->discard(sender, (size_t)taken))
+		return died(from);
+	count(pipe, from, taken);
+	return receiver->writable ? HAS_MORE : WAITS;
+}
+
+/* One read and one write. */
+static int move(struct fp_pipe *pipe, int from)
+{
+	struct fp_pipes *pipes = pipe->pipes;
+	struct fp_way *way = &pipe->way[from];
+	struct fp_stream *sender = pipe->end[from], *receiver = pipe->end[!from];
+	struct fp_buf *buf = fp_pool_take(&pipes->pool);
+	if (!buf)
+		return move_unbuffered(pipe, from);
+	ssize_t n = sender->ops->recv(sender, buf->data, pipes->pool.size);
+	if (n <= 0) {
+		give(pipes, buf);
+		if (n == -EAGAIN)
+			return WAITS;
+		if (n < 0)
+			return died(from);
+		way->eof = true;
+		return HAS_MORE;
+	}
+	/* If the end is known to follow, let the last bytes wait for it, which is a matter of one more recv, and leave with
+	 * it in one segment that wakes the receiver once. */
+	ssize_t taken = offer(receiver, buf->data, (size_t)n, sender->ending);
+	if (taken == n) {
+		give(pipes, buf);
+		count(pipe, from, n);
+		return sender->readable ? HAS_MORE : WAITS;
+	}
+	way->buf = buf;
+	way->offset = taken < 0 ? 0 : (uint32_t)taken;
+	way->length = (uint32_t)n - way->offset;
+	if (taken < 0)
+		return died(!from);
+	count(pipe, from, taken);
+	return receiver->writable ? HAS_MORE : WAITS;
+}
+
+static int flush(struct fp_pipe *pipe, int from)
+{
+	struct fp_way *way = &pipe->way[from];
+	struct fp_stream *receiver = pipe->end[!from];
+	ssize_t taken = offer(receiver, way->buf->data + way->offset, way->length, false);
+	if (taken < 0)
+		return died(!from);
+	count(pipe, from, taken);
+	way->offset += (uint32_t)taken;
+	way->length -= (uint32_t)taken;
+	if (way->length)
+		return receiver->writable ? HAS_MORE : WAITS;
+	drop(pipe, way);
+	return HAS_MORE;
+}
+
+/* The sender has ended and the receiver has all its bytes: pass the end on. */
+static int finish(struct fp_pipe *pipe, int from)
+{
+	struct fp_stream *receiver = pipe->end[!from];
+	pipe->way[from].done = true;
+	if (pipe->way[!from].done)
+		return FP_PIPE_FINISHED; /* closing says so as well */
+	return receiver->ops->finish(receiver) ? died(!from) : WAITS;
+}
+
+static int work(struct fp_pipe *pipe, int from)
+{
+	struct fp_way *way = &pipe->way[from];
+	for (int budget = FP_BUDGET; budget && !way->done; budget--) {
+		if (way->eof) /* read only when nothing was kept */
+			return finish(pipe, from);
+		if (!pipe->end[!from]->writable || (!way->length && !pipe->end[from]->readable))
+			return WAITS;
+		int rc = way->length ? flush(pipe, from) : move(pipe, from);
+		if (rc != HAS_MORE)
+			return rc;
+	}
+	return way->done ? WAITS : HAS_MORE;
+}
+
+/* False if that ended the pipe, which then may be gone. */
+static bool run(struct fp_pipe *pipe, int from)
+{
+	int rc = work(pipe, from);
+	if (rc >= 0) {
+		fp_pipe_stop(pipe);
+		pipe->ended(pipe, (enum fp_pipe_end)rc);
+		return false;
+	}
+	if (rc == HAS_MORE)
+		fp_loop_defer(pipe->pipes->loop, &pipe->again);
+	return true;
+}
+
+static void again(struct fp_task *task)
+{
+	struct fp_pipe *pipe = fp_container(task, struct fp_pipe, again);
+	struct fp_pipes *pipes = pipe->pipes;
+	if (run(pipe, FP_CLIENT))
+		run(pipe, FP_SERVER);
+	wake_one(pipes); /* it may have been woken for a buffer that it did not need any more */
+}
+
+static void changed(struct fp_stream *stream, bool room)
+{
+	struct fp_pipe *pipe = stream->user;
+	int side = stream == pipe->end[FP_SERVER];
+	if (stream->readable && !run(pipe, side))
+		return;
+	if (room && !run(pipe, !side))
+		return;
+	/* It holds an error that no read has met: it died while its own bytes wait, or after its end. The peer that would
+	 * wait for it for ever is told now. */
+	if (stream->failed) {
+		fp_pipe_stop(pipe);
+		pipe->ended(pipe, (enum fp_pipe_end)died(side));
+	}
+}
+
+void fp_pipe_start(struct fp_pipe *pipe, struct fp_pipes *pipes, struct fp_stream *client, struct fp_stream *server,
+		   void (*ended)(struct fp_pipe *, enum fp_pipe_end))
+{
+	*pipe = (struct fp_pipe){ .end = { client, server }, .pipes = pipes, .ended = ended };
+	fp_task_init(&pipe->again, again);
+	fp_list_init(&pipe->waiting);
+	fp_stream_use(client, changed, pipe);
+	fp_stream_use(server, changed, pipe);
+	if (run(pipe, FP_CLIENT))
+		run(pipe, FP_SERVER);
+}
+
+void fp_pipe_stop(struct fp_pipe *pipe)
+{
+	bool woken = !fp_list_empty(&pipe->again.node);
+	fp_task_cancel(&pipe->again);
+	fp_list_remove(&pipe->waiting);
+	drop(pipe, &pipe->way[FP_CLIENT]);
+	drop(pipe, &pipe->way[FP_SERVER]);
+	if (woken)
+		wake_one(pipe->pipes);
+}

@@ -1,0 +1,52 @@
+/* Two streams joined: the bytes of each go to the other, in order and with back-pressure; so do its end and its death.
+ * A pipe neither opens nor closes streams. */
+#ifndef FP_PIPE_H
+#define FP_PIPE_H
+#include "buf.h"
+#include "loop.h"
+#include "stream.h"
+
+enum fp_side { FP_CLIENT = 0, FP_SERVER = 1 };
+
+/* How a pipe ended: both directions have, or one side died. */
+enum fp_pipe_end { FP_PIPE_FINISHED = 0, FP_PIPE_CLIENT_DIED = 1, FP_PIPE_SERVER_DIED = 2 };
+
+/* What the pipes of one worker share. */
+struct fp_pipes {
+	struct fp_loop *loop;
+	struct fp_pool pool;
+	struct fp_buf *scratch;   /* for one look at the data when the pool is at its bound */
+	struct fp_node waiting;   /* for a buffer: pipes whose sender's bytes cannot be looked at */
+	fp_counter *bytes;        /* [2] of all pipes, by the side that sent them */
+};
+
+/* Bytes from one side to the other. */
+struct fp_way {
+	struct fp_buf *buf; /* holds what the receiver would not take yet; NULL otherwise */
+	uint32_t offset, length;
+	bool eof;           /* the sender has ended */
+	bool done;          /* and the receiver was told */
+	uint64_t bytes;     /* taken by the receiver */
+};
+
+struct fp_pipe {
+	struct fp_stream *end[2];
+	struct fp_way way[2];     /* by sending side */
+	struct fp_pipes *pipes;
+	struct fp_task again;     /* its turn was over with work left */
+	struct fp_node waiting;   /* in fp_pipes.waiting */
+	/* The pipe has stopped by itself; it may be freed in here, the streams closed. */
+	void (*ended)(struct fp_pipe *pipe, enum fp_pipe_end how);
+};
+
+/* buffer_bytes: of one read; buffers: how many there may be. bytes: [2]. -ENOMEM. */
+fp_must_check int fp_pipes_init(struct fp_pipes *pipes, struct fp_loop *loop, uint32_t buffer_bytes, uint32_t buffers,
+				fp_counter *bytes);
+void fp_pipes_clear(struct fp_pipes *pipes);
+
+/* Both streams are open; the pipe is their user from now on. It may end in here. */
+void fp_pipe_start(struct fp_pipe *pipe, struct fp_pipes *pipes, struct fp_stream *client, struct fp_stream *server,
+		   void (*ended)(struct fp_pipe *, enum fp_pipe_end));
+/* Bytes that the receiver has not taken are gone. Once or more often, before the streams are closed. */
+void fp_pipe_stop(struct fp_pipe *pipe);
+#endif

@@ -1,0 +1,23 @@
+/* A TCP socket as a stream. What is true of sockets only stays in here: a short read has drained it, MSG_MORE holds bytes
+ * back for the end, MSG_PEEK and MSG_TRUNC look and discard, SO_LINGER resets. */
+#ifndef FP_STREAM_PLAIN_H
+#define FP_STREAM_PLAIN_H
+#include "loop.h"
+#include "slab.h"
+#include "stream.h"
+
+/* Those of one worker. */
+struct fp_plains {
+	struct fp_loop *loop;
+	struct fp_slab slab;
+};
+
+void fp_plains_init(struct fp_plains *plains, struct fp_loop *loop);
+void fp_plains_clear(struct fp_plains *plains);
+
+/* Takes over a non-blocking socket, also when it fails (then it is reset). connected: else it is connecting. -ENOMEM,
+ * -ENOSPC. */
+fp_must_check int fp_plain_open(struct fp_plains *plains, int fd, bool connected, struct fp_stream **ret_stream);
+/* Reset and close a socket that becomes no stream. */
+void fp_plain_refuse(int fd);
+#endif

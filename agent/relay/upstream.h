@@ -1,0 +1,53 @@
+/* From what was dialled to an open stream: service, endpoint, attempts. Knows no connection: whoever wants an upstream
+ * embeds one and is called back. */
+#ifndef FP_UPSTREAM_H
+#define FP_UPSTREAM_H
+#include "dial.h"
+#include "fp_reason.h"
+#include "hold.h"
+#include "lb.h"
+#include "loop.h"
+
+enum { FP_ATTEMPTS = 3 };
+
+/* What the upstreams of one worker share. */
+struct fp_upstreams {
+	struct fp_dialer *dialer;
+	struct fp_hold *hold;
+	struct fp_random random;
+	struct fp_timers timeouts; /* of attempts: the same for all */
+	uint64_t timeout_ns;       /* of each */
+};
+
+/* Who wanted what, and what was chosen. */
+struct fp_choice {
+	uint32_t service;          /* number; as given until an image has said it */
+	uint16_t endpoint_port_be;
+	struct tg_addr endpoint;   /* of the last attempt; all zero if there was none */
+};
+
+struct fp_upstream {
+	struct fp_upstreams *upstreams;
+	struct fp_origin from;
+	struct tg_addr dst;        /* as dialled */
+	uint16_t dst_port_be;
+	uint8_t tried_count;
+	bool lent;                 /* the last target of `tried` is counted up */
+	struct fp_target *tried[FP_ATTEMPTS];
+	struct fp_stream *attempt; /* under way; NULL = none */
+	struct fp_timer timeout;
+	struct fp_choice choice;
+	/* Called once, perhaps before fp_upstream_open() returns: with a stream, which is the callee's, or with NULL and
+	 * why there is none. */
+	void (*opened)(struct fp_upstream *upstream, struct fp_stream *stream, enum fp_reason failure);
+};
+
+void fp_upstreams_init(struct fp_upstreams *upstreams, struct fp_loop *loop, struct fp_dialer *dialer,
+		       struct fp_hold *hold, uint64_t timeout_ns);
+/* `from`, `dst` and `choice.service` are set; the rest is zero. Endpoints that fail are passed over, within FP_ATTEMPTS
+ * and none twice. */
+void fp_upstream_open(struct fp_upstream *upstream, struct fp_upstreams *upstreams,
+		      void (*opened)(struct fp_upstream *, struct fp_stream *, enum fp_reason));
+/* The endpoint is no longer used; an attempt under way is given up and nobody called. Once or more often. */
+void fp_upstream_close(struct fp_upstream *upstream);
+#endif

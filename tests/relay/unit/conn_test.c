@@ -1,0 +1,267 @@
+/* A connection and its upstream without a worker: endpoints are dialled by this test. */
+#include <fcntl.h>
+#include <poll.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "../../../agent/relay/conn.h"
+#include "../../../agent/relay/image.h"
+#include "../../../agent/relay/sandbox.h"
+#include "../../../agent/relay/stream_plain.h"
+#include "check.h"
+
+enum { ENDPOINTS = 4 };
+
+/* What the dialer does at its n-th call. */
+enum script { OPENS, FAILS_AT_ONCE, FAILS_LATER, NEVER_ANSWERS, NO_DESCRIPTORS };
+
+static struct fp_loop loop;
+static struct fp_plains plains;
+static struct fp_pipes pipes;
+static struct fp_upstreams upstreams;
+static struct fp_reporter reporter;
+static struct fp_ring ring;
+static struct fp_bell bell;
+static struct fp_conns conns;
+static struct fp_worker_stats stats;
+static struct fp_hold hold;
+static _Atomic(struct fp_image *) image;
+static struct fp_registry registry;
+static struct fp_sandbox sandbox = { .cookie = 77, .netns_fd = 5 };
+static const struct fp_flow flow = { .client = { { 1 } }, .source = { { 2 } }, .dst = { { 3 } }, .dst_port_be = 80,
+				     .client_port_be = 1234, .service = 9 };
+
+static const enum script *script;
+static uint32_t dialled;
+static uint16_t ports[8];
+static int server;   /* the end of the last upstream that is not the relay's */
+static int client;
+
+static void nothing(struct fp_task *task)
+{
+	(void)task;
+}
+
+static void settle(void)
+{
+	struct pollfd events = { .fd = loop.epoll_fd, .events = POLLIN };
+	struct fp_task task;
+	do {
+		fp_task_init(&task, nothing);
+		fp_loop_defer(&loop, &task);
+		fp_loop_turn(&loop);
+		fp_hold_release(&hold);
+	} while (!fp_list_empty(&loop.tasks) || poll(&events, 1, 0) > 0);
+}
+
+static int dial(struct fp_dialer *dialer, const struct fp_origin *from, const struct tg_addr *addr, uint16_t port_be,
+		struct fp_stream **ret_stream)
+{
+	enum script now = script[dialled];
+	int fds[2], size = 4608;
+	CHECK(dialer && addr->ip[0] == 10);
+	CHECK(from->netns_fd == sandbox.netns_fd && from->source.ip[0] == flow.source.ip[0]);
+	ports[dialled++] = port_be;
+	if (now == FAILS_AT_ONCE || now == NO_DESCRIPTORS)
+		return now == NO_DESCRIPTORS ? -EMFILE : -ECONNREFUSED;
+	CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds) == 0);
+	server = fds[1];
+	if (now == FAILS_LATER || now == NEVER_ANSWERS)
+		CHECK(setsockopt(fds[0], SOL_SOCKET, SO_SNDBUF, &size, sizeof(size)) == 0);
+	if (now == NEVER_ANSWERS) {
+		/* Full, so that it never becomes writable, which would mean open. */
+		while (send(fds[0], "x", 1, MSG_NOSIGNAL) > 0)
+			;
+	}
+	CHECK(fp_plain_open(&plains, fds[0], false, ret_stream) == 0);
+	if (now == FAILS_LATER)
+		close(server); /* HUP before it is open */
+	return 0;
+}
+
+static void publish(uint32_t endpoints)
+{
+	struct fp_image *made;
+	CHECK(fp_image_new(1, &made) == 0 && fp_image_service(made, 42, "one", FP_LB_ROUND_ROBIN) == 0);
+	CHECK(fp_image_address(made, &flow.dst, flow.dst_port_be) == 0);
+	for (uint32_t i = 0; i < endpoints; i++)
+		CHECK(fp_image_endpoint(made, &(struct tg_addr){ { 10 } }, (uint16_t)(100 + i), 1) == 0);
+	CHECK(fp_image_seal(made) == 0 && fp_registry_bind(&registry, made->endpoints, made->endpoint_count) == 0);
+	atomic_store(&image, made);
+}
+
+static void withdraw(void)
+{
+	struct fp_image *old = atomic_exchange(&image, NULL);
+	for (uint32_t i = 0; i < old->endpoint_count; i++)
+		CHECK(atomic_load(&old->endpoints[i].target->live) == 0); /* nothing stays counted up */
+	fp_registry_unbind(old->endpoints, old->endpoint_count);
+	fp_registry_sweep(&registry);
+	CHECK(registry.count == 0);
+	fp_image_free(old);
+}
+
+static struct fp_conn *open_conn(const enum script *what)
+{
+	struct fp_stream *stream;
+	int fds[2];
+	script = what;
+	dialled = 0;
+	CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds) == 0);
+	client = fds[1];
+	CHECK(fp_plain_open(&plains, fds[0], true, &stream) == 0);
+	struct fp_conn *conn = fp_conn_open(&conns, &sandbox, stream, &flow);
+	CHECK(conn);
+	return conn;
+}
+
+static bool gone(int fd)
+{
+	char byte;
+	return read(fd, &byte, 1) == 0;
+}
+
+/* The connection has ended, for this reason, after so many attempts, and that was reported once. */
+static void expect_end(enum fp_reason reason, uint32_t attempts)
+{
+	struct fp_event events[4];
+	settle();
+	CHECK(fp_active(&stats) == 0 && atomic_load(&sandbox.active) == 0 && dialled == attempts);
+	CHECK(fp_ring_drain(&ring, events, 4) == 1);
+	CHECK(events[0].reason == (uint32_t)reason && events[0].connections == 1 && events[0].opened == 1);
+	CHECK(events[0].client_port_be == flow.client_port_be && events[0].dst_port_be == flow.dst_port_be);
+	CHECK(events[0].netns_cookie == sandbox.cookie);
+	CHECK(events[0].endpoint_port_be == (attempts ? ports[attempts - 1] : 0));
+	CHECK(events[0].service == (atomic_load(&image) ? 42 : flow.service));
+	for (uint32_t i = 0; i < attempts; i++) {
+		for (uint32_t k = 0; k < i; k++)
+			CHECK(ports[i] != ports[k]); /* none is tried twice */
+	}
+	CHECK(fp_list_empty(&conns.live) && fp_list_empty(&conns.dead) && fp_list_empty(&conns.reports.queue));
+	CHECK(fp_list_empty(&upstreams.timeouts.queue));
+	CHECK(gone(client));
+	close(client);
+}
+
+static void another_endpoint_is_tried(void)
+{
+	publish(ENDPOINTS);
+	struct fp_conn *conn = open_conn((enum script[]){ FAILS_AT_ONCE, FAILS_LATER, OPENS });
+	CHECK(send(client, "ping", 4, 0) == 4); /* waits, whichever endpoint answers */
+	settle();
+	CHECK(conn->state == FP_RELAYING && dialled == 3 && fp_active(&stats) == 1);
+	uint32_t live = 0;
+	for (int i = 0; i < ENDPOINTS; i++)
+		live += atomic_load(&atomic_load(&image)->endpoints[i].target->live);
+	CHECK(live == 1 && atomic_load(&conn->upstream.tried[2]->live) == 1);
+	char got[8];
+	CHECK(recv(server, got, sizeof(got), 0) == 4 && memcmp(got, "ping", 4) == 0);
+	shutdown(client, SHUT_WR);
+	settle();
+	CHECK(gone(server) && shutdown(server, SHUT_WR) == 0);
+	expect_end(FP_CLOSE_OK, 3);
+	close(server);
+	withdraw();
+}
+
+static void attempts_are_bounded(void)
+{
+	publish(ENDPOINTS);
+	open_conn((enum script[]){ FAILS_AT_ONCE, FAILS_AT_ONCE, FAILS_AT_ONCE });
+	expect_end(FP_CLOSE_CONNECT_REFUSED, FP_ATTEMPTS);
+	open_conn((enum script[]){ FAILS_AT_ONCE, NO_DESCRIPTORS });
+	expect_end(FP_CLOSE_NO_MEMORY, 2); /* another one would not help */
+	withdraw();
+	publish(2);
+	open_conn((enum script[]){ FAILS_LATER, FAILS_AT_ONCE });
+	expect_end(FP_CLOSE_CONNECT_REFUSED, 2);
+	withdraw();
+	publish(0);
+	open_conn(NULL);
+	expect_end(FP_CLOSE_NO_ENDPOINT, 0);
+	withdraw();
+	open_conn(NULL);
+	expect_end(FP_CLOSE_NO_SERVICE, 0);
+}
+
+static void an_attempt_times_out(void)
+{
+	publish(ENDPOINTS);
+	struct fp_conn *conn = open_conn((enum script[]){ NEVER_ANSWERS, NEVER_ANSWERS, NEVER_ANSWERS });
+	int first = server;
+	settle();
+	CHECK(conn->state == FP_CONNECTING && dialled == 1);
+	conn->upstream.timeout.due(&conn->upstream.timeout, 0); /* as the loop would */
+	CHECK(dialled == 2 && !fp_list_empty(&conn->upstream.timeout.node));
+	conn->upstream.timeout.due(&conn->upstream.timeout, 0);
+	conn->upstream.timeout.due(&conn->upstream.timeout, 0);
+	expect_end(FP_CLOSE_CONNECT_TIMEOUT, 3);
+	close(first);
+	withdraw();
+}
+
+/* A unix socket that is closed with bytes unread resets its peer. */
+static void a_client_may_die_while_its_server_is_dialled(void)
+{
+	struct fp_stream *stream;
+	int fds[2];
+	publish(1);
+	script = (enum script[]){ NEVER_ANSWERS };
+	dialled = 0;
+	CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds) == 0);
+	CHECK(send(fds[0], "x", 1, 0) == 1 && fp_plain_open(&plains, fds[0], true, &stream) == 0);
+	CHECK(fp_conn_open(&conns, &sandbox, stream, &flow));
+	settle();
+	CHECK(fp_active(&stats) == 1);
+	close(fds[1]);
+	client = open("/dev/null", O_RDONLY); /* stands for what is gone */
+	expect_end(FP_CLOSE_CLIENT_RESET, 1);
+	close(server);
+	withdraw();
+}
+
+static void a_sandbox_takes_its_connections_along(void)
+{
+	struct fp_sandbox other = { .cookie = 78 };
+	publish(1);
+	open_conn((enum script[]){ NEVER_ANSWERS });
+	fp_conns_evict(&conns, &other);
+	CHECK(fp_active(&stats) == 1);
+	fp_conns_evict(&conns, &sandbox);
+	expect_end(FP_CLOSE_SHUTDOWN, 1);
+	close(server);
+	withdraw();
+}
+
+int main(void)
+{
+	static struct fp_dialer dialer = { dial };
+	CHECK(fp_loop_open(&loop) == 0 && fp_bell_open(&bell) == 0 && fp_ring_init(&ring) == 0);
+	CHECK(fp_pipes_init(&pipes, &loop, 4096, 4, stats.bytes) == 0);
+	fp_plains_init(&plains, &loop);
+	hold.current = &image;
+	fp_upstreams_init(&upstreams, &loop, &dialer, &hold, 3600u * (uint64_t)1000000000);
+	fp_reporter_init(&reporter, &loop, &ring, &bell);
+	reporter.each = true;
+	reporter.period_ns = 3600u * (uint64_t)1000000000;
+	fp_conns_init(&conns, &loop);
+	conns.pipes = &pipes;
+	conns.upstreams = &upstreams;
+	conns.reporter = &reporter;
+	conns.stats = &stats;
+
+	another_endpoint_is_tried();
+	attempts_are_bounded();
+	an_attempt_times_out();
+	a_client_may_die_while_its_server_is_dialled();
+	a_sandbox_takes_its_connections_along();
+
+	fp_conns_clear(&conns);
+	fp_plains_clear(&plains);
+	fp_pipes_clear(&pipes);
+	fp_ring_free(&ring);
+	fp_bell_close(&bell);
+	fp_registry_clear(&registry);
+	fp_loop_close(&loop);
+	return 0;
+}
