@@ -5,17 +5,17 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
 from tests.support.configs import service
+from tests.support.eventually import HANG_SECONDS
 
+from tidegate.config import files
 from tidegate.config.files import FileSource, load_paths
 from tidegate.config.source import Loaded
-
-VISIBLE_SECONDS = 0.3
+from tidegate.runtime import watch as signs
 
 
 class Watch:
@@ -24,8 +24,8 @@ class Watch:
     def __init__(self, path: Path) -> None:
         self._readings = FileSource(path).watch()
 
-    async def next(self, timeout: float = 5.0) -> Loaded:
-        return await asyncio.wait_for(anext(self._readings), timeout)
+    async def next(self) -> Loaded:
+        return await asyncio.wait_for(anext(self._readings), HANG_SECONDS)
 
     async def names_after(self, change: Callable[[], object]) -> list[str]:
         """Names of the objects in the reading that follows a change."""
@@ -59,19 +59,6 @@ async def test_a_new_and_a_rewritten_file(watch: Watch, tmp_path: Path) -> None:
     assert await watch.names_after((tmp_path / "b.yaml").unlink) == ["a"]
 
 
-async def test_a_change_is_visible_soon(watch: Watch, tmp_path: Path) -> None:
-    taken = []
-    for number in range(5):
-        waiting = asyncio.ensure_future(watch.next())
-        await asyncio.wait([waiting], timeout=0.3)
-        start = time.monotonic()
-        (tmp_path / "b.yaml").write_text(service(f"b{number}", "http:80"))
-        assert names(await waiting) == ["a", f"b{number}"]
-        taken.append(time.monotonic() - start)
-    # The best of several: this machine may be busy with something else.
-    assert min(taken) <= VISIBLE_SECONDS, taken
-
-
 async def test_an_editor_that_renames(watch: Watch, tmp_path: Path) -> None:
     def save() -> None:
         (tmp_path / ".a.yaml.swp").write_text(service("b", "http:80"))
@@ -95,7 +82,8 @@ async def test_an_atomic_symlink_swap(tmp_path: Path) -> None:
     await watch.close()
 
 
-async def test_the_directory_itself_may_be_a_symlink(tmp_path: Path) -> None:
+async def test_the_directory_itself_may_be_a_symlink(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(signs, "_LOOK_EVERY", 1 << 60)  # no look without a sign
     for version in ("one", "two"):
         (tmp_path / version).mkdir()
         (tmp_path / version / "a.yaml").write_text(service(version, "http:80"))
@@ -111,12 +99,14 @@ async def test_the_directory_itself_may_be_a_symlink(tmp_path: Path) -> None:
     waiting = asyncio.ensure_future(watch.next())
     await asyncio.wait([waiting], timeout=0.3)
     swap()
-    # Sooner than the look that is made without any sign.
-    assert names(await asyncio.wait_for(waiting, 1.2)) == ["two"]
+    assert names(await waiting) == ["two"]
     await watch.close()
 
 
-async def test_a_file_that_is_truncated_and_then_written_is_seen_whole(watch: Watch, tmp_path: Path) -> None:
+async def test_a_file_that_is_truncated_and_then_written_is_seen_whole(
+    watch: Watch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "_SETTLE_S", 1.5)  # a hundred times what this writer pauses
     waiting = asyncio.ensure_future(watch.next())
     await asyncio.wait([waiting], timeout=0.4)
     with (tmp_path / "a.yaml").open("w") as file:
@@ -127,7 +117,8 @@ async def test_a_file_that_is_truncated_and_then_written_is_seen_whole(watch: Wa
     assert names(await waiting) == ["b"]
 
 
-async def test_a_numbered_state_is_read_when_it_is_complete(tmp_path: Path) -> None:
+async def test_a_numbered_state_is_read_when_it_is_complete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "_COMMIT_S", HANG_SECONDS)
     (tmp_path / "a.yaml").write_text(service("a", "http:80"))
     (tmp_path / "REVISION").write_text("1\n")
     watch = Watch(tmp_path)

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from tests.support.configs import service
+from tests.support.eventually import HANG_SECONDS
 
 from tidegate.config.documents import parse_text
 from tidegate.config.last_good import LastGood
@@ -38,14 +39,14 @@ async def test_follow(tmp_path: Path) -> None:
     out: Latest[Mesh | None] = Latest(None)
     task = asyncio.create_task(follow([one, two], Store(), out, LastGood(tmp_path)))
     one.readings.put_nowait(reading("a"))
-    await asyncio.wait_for(one.readings.join(), 5)
+    await asyncio.wait_for(one.readings.join(), HANG_SECONDS)
     assert out.value is None
     two.readings.put_nowait(reading("b"))
-    version, config = await asyncio.wait_for(out.newer(0), 5)
+    version, config = await asyncio.wait_for(out.newer(0), HANG_SECONDS)
     assert config is not None
     assert [s.id.name for s in config.services] == ["a", "b"]
     one.readings.put_nowait(reading("c"))
-    _, config = await asyncio.wait_for(out.newer(version), 5)
+    _, config = await asyncio.wait_for(out.newer(version), HANG_SECONDS)
     assert config is not None
     assert [s.id.name for s in config.services] == ["b", "c"]
     task.cancel()
