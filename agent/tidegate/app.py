@@ -163,6 +163,7 @@ async def _run(settings: Settings, life: Life, own: Path, envoy_cgroup: Path) ->
         assets=assets(),
     )
 
+    await envoy.take_over()
     await ads.start()
     await admin.start(settings.admin_socket, settings.admin_port, settings.metrics_port, settings.ready_port)
     await cni.start()

@@ -20,4 +20,4 @@ def test_the_suites_left_nothing_behind() -> None:
         assert not found, found
         return True
 
-    eventually(nothing, "nothing is left", timeout=10)
+    eventually(nothing, "nothing is left")

@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
 from tests.support.lab import ROOT
 
-FIRST, SECOND = 600, 60
-"""Seconds that `make run ONCE=1` may take: with everything to install and build, and with everything there."""
+GUARD_SECONDS = 6000
+"""Against hanging, for one `make run ONCE=1`. What README says of its duration is seen by `make test-bare`."""
 
 
 @pytest.fixture
@@ -33,16 +32,20 @@ def tree(tmp_path: Path) -> Path:
     return tmp_path / "tidegate"
 
 
-@pytest.mark.timeout(FIRST + SECOND + 30)
+@pytest.mark.timeout(3 * GUARD_SECONDS)
 def test_the_first_command_works_in_a_fresh_clone_and_again(tree: Path) -> None:
     inherited = {name: value for name, value in os.environ.items() if name not in {"MAKEFLAGS", "MFLAGS", "MAKELEVEL"}}
     environ = {**inherited, "TIDEGATE_LAB": "fresh"}
-    for limit in (FIRST, SECOND):
-        start = time.monotonic()
+    for _ in range(2):
         done = subprocess.run(
-            ["make", "run", "ONCE=1"], cwd=tree, env=environ, capture_output=True, text=True, check=False, timeout=limit
+            ["make", "run", "ONCE=1"],
+            cwd=tree,
+            env=environ,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=GUARD_SECONDS,
         )
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-        print(f"make run ONCE=1: {time.monotonic() - start:.0f} s of {limit}")
     assert "setup:" not in done.stdout, "the second run installed something again"
     assert not Path("/run/tidegate-lab/fresh").exists()

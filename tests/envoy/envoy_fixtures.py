@@ -26,9 +26,9 @@ def upstreams() -> Iterator[dict[str, int]]:
 
 
 @pytest.fixture
-async def node(tmp_path: Path) -> AsyncIterator[EnvoyNode]:
-    """Started, nothing published; at the end nothing of it may be left."""
-    made = EnvoyNode(tmp_path)
+async def node(tmp_path: Path, request: pytest.FixtureRequest) -> AsyncIterator[EnvoyNode]:
+    """Started, nothing published; at the end nothing of it may be left. Options come by indirect parametrization."""
+    made = EnvoyNode(tmp_path, **getattr(request, "param", {}))
     await made.start()
     yield made
     await made.stop()

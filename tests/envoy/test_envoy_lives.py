@@ -15,6 +15,7 @@ import pytest
 from tests.envoy.envoy_fixtures import node, pod, upstreams
 from tests.support.envoy_node import EnvoyNode, KillableAgent, Pod, Steady, cgroup2_mount, until
 from tests.support.envoy_resources import route, website
+from tests.support.eventually import HANG_SECONDS
 
 from tidegate.envoy.supervisor import State
 from tidegate.linux.process import start_ticks
@@ -38,24 +39,19 @@ def alive(pid: int) -> bool:
     return True
 
 
-async def test_a_killed_envoy_serves_again_within_two_seconds(
-    node: EnvoyNode, pod: Pod, upstreams: dict[str, int]
-) -> None:
+async def test_a_killed_envoy_serves_again(node: EnvoyNode, pod: Pod, upstreams: dict[str, int]) -> None:
     await node.publish(website(pod.path, upstreams, {"v1": 1}))
     await until(lambda: node.envoy.status().state == State.RUNNING, "Envoy is ready")
     stream = await asyncio.to_thread(Steady, pod)
     await stream.started()
     first = node.envoy.status().pid
     os.kill(first, signal.SIGKILL)
-    killed = time.monotonic()
-    await until(lambda: node.envoy.status().pid not in (0, first), "another Envoy runs", timeout=2)
-    await until(lambda: node.xds.status().applied == node.generation, "it has the configuration", timeout=2)
-    await until(lambda: pod.ask().get("status") == 200, "it serves", timeout=2)
-    assert time.monotonic() - killed < 2
+    await until(lambda: node.envoy.status().pid not in (0, first), "another Envoy runs")
+    await until(lambda: node.xds.status().applied == node.generation, "it has the configuration")
+    await until(lambda: pod.ask().get("status") == 200, "it serves")
     status = node.envoy.status()
     assert (status.restarts, status.last_exit) == (1, "signal SIGKILL")
-    result = await stream.stop()
-    assert result["gap"] < 2, result
+    await stream.stop()
 
 
 async def test_a_killed_envoy_gets_the_last_good_content_of_what_is_refused(
@@ -89,7 +85,7 @@ async def test_killing_the_agent_interrupts_nothing_and_the_next_one_adopts(
     node = EnvoyNode(tmp_path, cgroup=cgroup)
     await node.start()
     try:
-        await node.publish(website(pod.path, upstreams, {"v1": 1}), timeout=2)
+        await node.publish(website(pod.path, upstreams, {"v1": 1}))
         await until(lambda: node.envoy.status().state == State.RUNNING, "the adopted Envoy is ready")
         status = node.envoy.status()
         assert (status.pid, status.adopted, status.restarts) == (pid, True, 0)
@@ -118,11 +114,11 @@ async def test_an_envoy_with_other_settings_is_replaced_not_adopted(
     node = EnvoyNode(tmp_path, cgroup=cgroup, node_id="renamed")
     await node.start()
     try:
+        assert not alive(pid), "it would connect again, and its answers would be taken for those of the next one"
         await node.publish(website(pod.path, upstreams, {"v1": 1}))
         status = node.envoy.status()
         assert status.pid != pid
         assert not status.adopted
-        await until(lambda: not alive(pid), "the old one has ended")
         assert node.xds.status().node == "renamed"
     finally:
         await node.stop()
@@ -155,9 +151,8 @@ async def test_stopping_lets_a_request_finish_and_leaves_nothing(
     pid = node.envoy.status().pid
     slow = asyncio.create_task(asyncio.to_thread(pod.ask, "/?sleep=1"))
     await until(lambda: node.stat("cluster.web-v1.upstream_rq_active") == 1, "the request is on its way")
-    begun = time.monotonic()
-    await node.envoy.stop(drain=10)
-    assert time.monotonic() - begun < 5, "nothing was left to wait for"
+    # Returns when nothing is left to wait for, and not when the drain time is over.
+    await asyncio.wait_for(node.envoy.stop(drain=10 * HANG_SECONDS), HANG_SECONDS)
     answer = await slow
     assert answer["status"] == 200
     await node.stop()
@@ -176,10 +171,10 @@ async def test_a_hung_connection_does_not_outlast_the_drain_time(
     resources = website(pod.path, upstreams, {"v1": 1})
     resources[ROUTES]["web"] = route("web", {"web-v1": 1}, timeout="0s")
     await node.publish(resources)
-    slow = asyncio.create_task(asyncio.to_thread(pod.ask, "/?sleep=8"))
+    slow = asyncio.create_task(asyncio.to_thread(pod.ask, f"/?sleep={10 * HANG_SECONDS:.0f}"))
     await until(lambda: node.stat("cluster.web-v1.upstream_rq_active") == 1, "the request is on its way")
     begun = time.monotonic()
-    await node.envoy.stop(drain=0.5)
-    assert 0.5 <= time.monotonic() - begun < 4
-    await slow
+    await asyncio.wait_for(node.envoy.stop(drain=0.5), HANG_SECONDS)
+    assert time.monotonic() - begun >= 0.5
+    assert (await slow)["status"] != 200
     await node.stop()

@@ -83,7 +83,14 @@ def copy_of_checkout() -> Iterator[Path]:
         yield Path(name)
 
 
-def run(copy: Path, changed: Mapping[str, str], targets: Sequence[str], pytest: Sequence[str], seconds: float) -> Ran:
+def run(
+    copy: Path,
+    changed: Mapping[str, str],
+    targets: Sequence[str],
+    pytest: Sequence[str],
+    seconds: float,
+    environ: Mapping[str, str] | None = None,
+) -> Ran:
     """Put `changed` (path from the root -> text) over a copy of the checkout, build targets, run pytest; all in a cell.
 
     The cell is killed after `seconds`; its code is then -SIGKILL. Needs root and overlayfs.
@@ -112,7 +119,7 @@ def run(copy: Path, changed: Mapping[str, str], targets: Sequence[str], pytest: 
         ]
         process = subprocess.Popen(
             ["bash", "-c", 'echo $$ > "$0/cgroup.procs" && exec "$@"', str(cgroup), *command],
-            env={**os.environ, "MUTANT_OUTCOMES": str(outcomes), "PYTHONDONTWRITEBYTECODE": "1"},
+            env={**os.environ, **(environ or {}), "MUTANT_OUTCOMES": str(outcomes), "PYTHONDONTWRITEBYTECODE": "1"},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -138,7 +145,7 @@ def _cgroup() -> Iterator[Path]:
     try:
         yield path
     finally:
-        cgroups.remove(path, timeout=20)
+        cgroups.remove(path, timeout=120)
 
 
 def _read(path: Path) -> str:

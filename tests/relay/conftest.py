@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import pytest
 from tests.relay.pods import CAPTURE4, CAPTURE6, Pod, join
+from tests.support.eventually import HANG_SECONDS
 from tests.support.flows import Flows
 
 from tidegate.fastpath import CloseReason, FastPath, FlowEvent
@@ -51,11 +52,12 @@ def service(
     )
 
 
-async def until(condition: Callable[[], T], what: str, timeout: float = 5.0) -> T:
+async def until(condition: Callable[[], T], what: str) -> T:
     """tests.support.eventually for conditions that come true by work of this event loop."""
-    deadline = time.monotonic() + timeout
+    deadline = time.monotonic() + HANG_SECONDS
     while not (value := condition()):
-        assert time.monotonic() < deadline, f"not within {timeout} s: {what}"
+        if time.monotonic() >= deadline:
+            raise AssertionError(f"not within {HANG_SECONDS:.0f} s: {what}")
         await asyncio.sleep(0.01)  # the poll itself
     return value
 
@@ -128,7 +130,7 @@ class Mesh:
     async def pair(self, listener: socket.socket, **dial: Any) -> tuple[socket.socket, socket.socket]:
         """A relayed connection: the client's end and the server's."""
         client = await self.dial(**dial)
-        server, _ = await asyncio.wait_for(asyncio.get_running_loop().sock_accept(listener), 5)
+        server, _ = await asyncio.wait_for(asyncio.get_running_loop().sock_accept(listener), HANG_SECONDS)
         self._accepted.append(server)
         return client, server
 
@@ -149,7 +151,7 @@ class Mesh:
 
     async def stop(self, drain: float = 0) -> None:
         await asyncio.to_thread(self.engine.stop, drain)
-        await asyncio.wait_for(self._collector, 5)
+        await asyncio.wait_for(self._collector, HANG_SECONDS)
 
     def close_sockets(self) -> None:
         while self._accepted:

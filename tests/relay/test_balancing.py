@@ -11,6 +11,8 @@ from contextlib import ExitStack, contextmanager
 import pytest
 from tests.relay.conftest import Mesh, reset, service, until
 from tests.relay.pods import SERVER4
+from tests.support.chance import binomial
+from tests.support.eventually import HANG_SECONDS
 
 from tidegate.errors import Rejected
 from tidegate.fastpath import CloseReason
@@ -44,7 +46,7 @@ class Backends:
         """Connect, and tell which listener answered. The connection is closed, or appended to keep."""
         loop = asyncio.get_running_loop()
         sock = await self.mesh.dial()
-        answer = await asyncio.wait_for(loop.sock_recv(sock, 1), 5)
+        answer = await asyncio.wait_for(loop.sock_recv(sock, 1), HANG_SECONDS)
         if keep is None:
             sock.close()
         else:
@@ -92,8 +94,7 @@ async def test_random_is_even(mesh: Mesh) -> None:
     with backends(mesh, 3) as servers:
         mesh.publish(service(*servers.addresses, balancing=LoadBalancing.RANDOM))
         counts = await servers.count(600)
-        # 200 each expected, standard deviation 11.5: 5 of them on either side.
-        assert all(140 <= counts[i] <= 260 for i in range(3)), counts
+        assert all(counts[i] in binomial(600, 1 / 3) for i in range(3)), counts
 
 
 async def test_least_request_avoids_the_busy_endpoint(mesh: Mesh) -> None:
@@ -156,7 +157,7 @@ async def test_timeout(mesh: Mesh) -> None:
         mesh.publish(service(silent, (UNREACHABLE, 80)))
         await mesh.dial_in_vain()
         [event] = await mesh.closed(CloseReason.CONNECT_TIMEOUT)
-        assert 0.35e9 < event.duration_ns < 2e9  # two attempts of 0.2 s
+        assert event.duration_ns > 0.35e9  # two attempts of 0.2 s
 
 
 @pytest.mark.parametrize("mesh", [{"connect_timeout": 0.2}], indirect=True)
@@ -168,10 +169,10 @@ async def test_bytes_and_fin_wait_for_the_endpoint_that_answers(mesh: Mesh) -> N
         client.send(b"fire and forget")
         client.close()
         loop = asyncio.get_running_loop()
-        server, _ = await asyncio.wait_for(loop.sock_accept(listener), 5)
+        server, _ = await asyncio.wait_for(loop.sock_accept(listener), HANG_SECONDS)
         with server:
             assert await loop.sock_recv(server, 64) == b"fire and forget"
-            assert await asyncio.wait_for(loop.sock_recv(server, 64), 5) == b""
+            assert await asyncio.wait_for(loop.sock_recv(server, 64), HANG_SECONDS) == b""
         [event] = await mesh.closed(CloseReason.OK)
         assert event.duration_ns > 0.2e9
 

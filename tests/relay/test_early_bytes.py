@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 import pytest
 from tests.relay.conftest import Mesh, service, until
 from tests.relay.pods import SERVER4
+from tests.support.eventually import HANG_SECONDS
 
 KIB = 1 << 10
 SEGMENTS_IN = slice(140, 144)  # tcpi_segs_in of struct tcp_info (linux/tcp.h)
@@ -33,7 +34,7 @@ async def late_endpoint(mesh: Mesh, early: bytes, *, fin: bool) -> AsyncIterator
                 client.shutdown(socket.SHUT_WR)
             await until(lambda: not unacknowledged(client), "the engine's socket has it all")
             (await loop.sock_accept(listener))[0].close()
-            server, _ = await asyncio.wait_for(loop.sock_accept(listener), 5)
+            server, _ = await asyncio.wait_for(loop.sock_accept(listener), HANG_SECONDS)
             with server:
                 yield server
 
@@ -51,7 +52,7 @@ async def test_a_connection_that_used_up_its_turn_goes_on(mesh: Mesh) -> None:
     async with late_endpoint(mesh, early, fin=False) as server:
         got = b""
         while len(got) < len(early):
-            got += await asyncio.wait_for(loop.sock_recv(server, len(early)), 5)
+            got += await asyncio.wait_for(loop.sock_recv(server, len(early)), HANG_SECONDS)
         assert got == early
 
 
@@ -59,7 +60,7 @@ async def test_last_bytes_and_fin_come_in_one_segment(mesh: Mesh) -> None:
     """One wake-up of the receiver instead of two."""
     loop = asyncio.get_running_loop()
     async with late_endpoint(mesh, b"last words", fin=True) as server:
-        assert await asyncio.wait_for(loop.sock_recv(server, 64), 5) == b"last words"
-        assert await asyncio.wait_for(loop.sock_recv(server, 64), 5) == b""
+        assert await asyncio.wait_for(loop.sock_recv(server, 64), HANG_SECONDS) == b"last words"
+        assert await asyncio.wait_for(loop.sock_recv(server, 64), HANG_SECONDS) == b""
         seen = server.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 192)
         assert int.from_bytes(seen[SEGMENTS_IN], "little") == 3, "SYN, ACK, and this"

@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from tests.support.eventually import HANG_SECONDS
 
 from tidegate.settings import build_root
 
@@ -17,6 +18,6 @@ TARGETS = ["cni_call", "cni_wire", "image", "relay"]
 def test_corpus(target: str) -> None:
     inputs = sorted((CORPUS / target).iterdir())
     program = build_root() / "fuzz" / "replay" / target
-    ran = subprocess.run([program, *inputs], capture_output=True, check=False, timeout=60)
+    ran = subprocess.run([program, *inputs], capture_output=True, check=False, timeout=HANG_SECONDS)
     assert ran.returncode == 0, ran.stderr.decode(errors="replace")
     assert ran.stdout.decode() == f"{len(inputs)} inputs\n"

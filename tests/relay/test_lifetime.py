@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import re
 import resource
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import pytest
 from tests.relay.conftest import PORT, VIP4, VIP6, Mesh, expect_reset, service, until
 from tests.relay.pods import CAPTURE4, SERVER4, Pod
 from tests.relay.traffic import resident
+from tests.support.eventually import HANG_SECONDS
 from tests.support.flows import Flows
 
 from tidegate.fastpath import CloseReason, FastPath
@@ -25,6 +27,21 @@ MIB = 1 << 20
 
 def descriptors() -> int:
     return len(os.listdir("/proc/self/fd"))
+
+
+@contextmanager
+def waits_of_workers() -> Iterator[Callable[[], int]]:
+    """How often the workers gave their processor away by themselves: who spins is preempted, but never waits."""
+    with ExitStack() as stack:
+        tasks = [task for task in Path("/proc/self/task").iterdir() if (task / "comm").read_text() == "tg-fastpath\n"]
+        files = [stack.enter_context((task / "status").open("rb")) for task in tasks]
+        assert files
+
+        def waits() -> int:
+            texts = [os.pread(file.fileno(), 8192, 0).decode() for file in files]
+            return sum(int(re.findall(r"^voluntary_ctxt_switches:\s*(\d+)", text, re.MULTILINE)[0]) for text in texts)
+
+        yield waits
 
 
 def threads() -> int:
@@ -112,7 +129,7 @@ async def test_many_connections_at_once_in_bounded_memory(mesh: Mesh) -> None:
             sock = await mesh.dial()
             await loop.sock_sendall(sock, number.to_bytes(4, "big"))
             clients.append(sock)
-        await asyncio.wait_for(accepting, 20)
+        await asyncio.wait_for(accepting, HANG_SECONDS)
         assert mesh.engine.stats().active == count
         for _ in range(3):  # every one of them, there and back
             for number, sock in enumerate(clients):
@@ -206,7 +223,7 @@ async def neighbours_pair(mesh: Mesh, listener: socket.socket) -> tuple[socket.s
     client.bind(("127.0.0.1", 0))
     mesh.flows.record(mesh.server.cookie, client.getsockname(), port, (VIP4, PORT))
     await loop.sock_connect(client, (CAPTURE4, port))
-    server, _ = await asyncio.wait_for(loop.sock_accept(listener), 5)
+    server, _ = await asyncio.wait_for(loop.sock_accept(listener), HANG_SECONDS)
     return client, server
 
 
@@ -250,13 +267,13 @@ async def test_with_a_limit_below_what_is_open_it_waits_without_spinning(mesh: M
     with mesh.server.listen(SERVER4) as listener:
         mesh.publish(service(listener.getsockname()))
         waiting = mesh.prepare()
-        with open_files_limited(3):  # descriptors in use stay usable, but not even a freed one can be had again
+        # Descriptors in use stay usable, but not even a freed one can be had again.
+        with waits_of_workers() as waits, open_files_limited(3):
             await mesh.connect(waiting)
-            begin = time.process_time()
-            await asyncio.sleep(0.4)  # time in which a spinning worker would burn 0.4 s
-            assert time.process_time() - begin < 0.05
+            before = waits()
+            await until(lambda: waits() >= before + 3, "the worker to wait between its attempts")
         loop = asyncio.get_running_loop()
-        server, _ = await asyncio.wait_for(loop.sock_accept(listener), 5)
+        server, _ = await asyncio.wait_for(loop.sock_accept(listener), HANG_SECONDS)
         with server:
             await loop.sock_sendall(waiting, b"patience")
             assert await loop.sock_recv(server, 64) == b"patience"
@@ -274,7 +291,7 @@ async def test_stop_lets_live_connections_finish(mesh: Mesh) -> None:
         assert await loop.sock_recv(server, 64) == b"last words"
         client.close()
         server.close()
-        await asyncio.wait_for(stopping, 5)
+        await asyncio.wait_for(stopping, HANG_SECONDS)
     reasons = [event.reason for event in mesh.ended if event.reason is not CloseReason.NO_RECORD]  # of refuses()
     assert reasons == [CloseReason.OK]
 
@@ -292,7 +309,7 @@ async def test_stop_resets_what_does_not_finish_in_time(mesh: Mesh) -> None:
         with client, server:
             begin = time.monotonic()
             await mesh.stop(drain=0.3)
-            assert 0.25 < time.monotonic() - begin < 3
+            assert time.monotonic() - begin >= 0.25
             await expect_reset(client)
             await expect_reset(server)
     assert [event.reason for event in mesh.ended] == [CloseReason.SHUTDOWN]

@@ -9,6 +9,7 @@ import pytest
 from tests.relay.conftest import VIP4, VIP6, Mesh, expect_reset, reset, service, until
 from tests.relay.pods import CLIENT4, CLIENT4_SECOND, CLIENT6, SERVER4, SERVER6
 from tests.relay.traffic import exchange, receive_stream, resident, send_stream
+from tests.support.eventually import HANG_SECONDS
 
 from tidegate.fastpath import CloseReason
 
@@ -36,7 +37,7 @@ async def test_one_connection_there_and_back(mesh: Mesh, vip: str, server_addres
     assert (str(event.dst), event.dst_port, event.service) == (vip, 80, 7)
     assert (str(event.endpoint), event.endpoint_port) == (server_address, port)
     assert (event.client_port, event.netns_cookie) == (client_port, mesh.client.cookie)
-    assert 0 < event.duration_ns < 60e9
+    assert event.duration_ns > 0
     stats = mesh.engine.stats()
     assert (stats.accepted, stats.active, stats.bytes_to_server, stats.bytes_to_client) == (1, 0, 4, 5)
 
@@ -48,7 +49,7 @@ async def test_server_that_speaks_first(mesh: Mesh) -> None:
         client, server = await mesh.pair(listener)
         with client, server:
             await loop.sock_sendall(server, b"220 hello")
-            assert await asyncio.wait_for(loop.sock_recv(client, 64), 5) == b"220 hello"
+            assert await asyncio.wait_for(loop.sock_recv(client, 64), HANG_SECONDS) == b"220 hello"
 
 
 async def test_the_applications_own_source_address_is_kept(mesh: Mesh) -> None:
@@ -118,7 +119,7 @@ async def test_a_reader_that_stops_holds_the_sender_back(mesh: Mesh) -> None:
             await until(stalled, "the engine to stop reading")
             assert seen < 64 * MIB  # what the sockets' buffers take
             assert not sending.done()
-            assert await asyncio.wait_for(loop.sock_recv(server, 1), 5)  # and it is not stuck
+            assert await asyncio.wait_for(loop.sock_recv(server, 1), HANG_SECONDS)  # and it is not stuck
             total, _ = await receive_stream(server)
             await sending
             assert total == 256 * MIB - 1
@@ -182,10 +183,8 @@ async def wait_writable(sock: socket.socket) -> bool:
     loop = asyncio.get_running_loop()
     writable = asyncio.Event()
     loop.add_writer(sock, writable.set)
-    try:
-        await asyncio.wait_for(writable.wait(), 0.3)
-    except TimeoutError:
-        return False
-    finally:
-        loop.remove_writer(sock)
-    return True
+    waiting = asyncio.ensure_future(writable.wait())
+    done, _ = await asyncio.wait([waiting], timeout=0.3)
+    loop.remove_writer(sock)
+    waiting.cancel()
+    return bool(done)

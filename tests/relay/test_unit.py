@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from tests.support.eventually import HANG_SECONDS
 
 HERE = Path(__file__).resolve().parent
 ENGINE = HERE.parents[1] / "agent" / "relay"
@@ -28,5 +29,5 @@ def test_c(test: Path, sanitizer: str, tmp_path: Path) -> None:
     )
     assert built.returncode == 0, built.stderr
     # -R: the thread sanitizer of gcc 12 wants its shadow memory at fixed addresses, which randomization may take.
-    ran = subprocess.run(["setarch", "-R", program], capture_output=True, text=True, check=False, timeout=60)
+    ran = subprocess.run(["setarch", "-R", program], capture_output=True, text=True, check=False, timeout=HANG_SECONDS)
     assert ran.returncode == 0, ran.stderr

@@ -2,8 +2,10 @@
 
 `ask.py URL [-X METHOD] [-H k:v]...` makes one request and prints status, headers, body and seconds.
 `ask.py URL --count N [--rate R] [--fresh]` makes N requests, at R per second if given, on one kept-alive connection or
-(--fresh) one connection each, and prints statuses, versions that answered, failures, the
-time of each version change, and how many connections it took.
+(--fresh) one connection each, and prints statuses, versions that answered, failures, how many connections it took, and
+each change of version (seconds since the epoch, version).
+`ask.py URL --until-told ...` goes on until its standard input ends, and tells on standard error what happens meanwhile:
+a line `now VERSION` for each change.
 """
 
 from __future__ import annotations
@@ -13,14 +15,17 @@ import http.client
 import json
 import socket
 import sys
+import threading
 import time
 from collections import Counter
 from typing import Any
 from urllib.parse import urlsplit
 
+GUARD_SECONDS = 120  # against hanging, and nothing else
+
 
 def connection(host: str, port: int, family: str) -> http.client.HTTPConnection:
-    made = http.client.HTTPConnection(host, port, timeout=20)
+    made = http.client.HTTPConnection(host, port, timeout=GUARD_SECONDS)
     kind = {"4": socket.AF_INET, "mapped": socket.AF_INET}.get(family, socket.AF_INET6)
     address = socket.getaddrinfo(host, port, kind, socket.SOCK_STREAM)[0][4]
     if family == "mapped":
@@ -28,7 +33,7 @@ def connection(host: str, port: int, family: str) -> http.client.HTTPConnection:
     made.sock = socket.socket(socket.AF_INET if family == "4" else socket.AF_INET6, socket.SOCK_STREAM)
     if family == "v6only":
         made.sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-    made.sock.settimeout(20)
+    made.sock.settimeout(GUARD_SECONDS)
     made.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     made.sock.connect(address)
     return made
@@ -51,14 +56,23 @@ def once(made: http.client.HTTPConnection, method: str, target: str, headers: di
     }
 
 
+def until_told(told: threading.Event) -> None:
+    sys.stdin.read()
+    told.set()
+
+
 def many(options: argparse.Namespace, host: str, port: int, target: str, headers: dict[str, str]) -> dict[str, object]:
     statuses: Counter[str] = Counter()
     versions: Counter[str] = Counter()
     failures: list[str] = []
     changes: list[tuple[float, str]] = []
-    made, connections = None, 0
+    made, connections, index = None, 0, -1
+    told = threading.Event()
+    if options.until_told:
+        threading.Thread(target=until_told, args=(told,), daemon=True).start()
     begin = time.monotonic()
-    for index in range(options.count):
+    while not told.is_set() and (options.until_told or index + 1 < options.count):
+        index += 1
         if options.rate:
             time.sleep(max(0.0, begin + index / options.rate - time.monotonic()))
         try:
@@ -72,6 +86,8 @@ def many(options: argparse.Namespace, host: str, port: int, target: str, headers
             versions[version] += 1
             if not changes or changes[-1][1] != version:
                 changes.append((time.time(), version))
+                if options.until_told:
+                    print("now", version, file=sys.stderr, flush=True)
             if options.fresh or answer["headers"].get("connection") == "close":
                 made.close()
                 made = None
@@ -95,6 +111,7 @@ def main() -> None:
     parser.add_argument("-H", dest="headers", action="append", default=[])
     parser.add_argument("--family", default="4", choices=["4", "6", "mapped", "v6only"])
     parser.add_argument("--count", type=int, default=0)
+    parser.add_argument("--until-told", action="store_true")
     parser.add_argument("--rate", type=float, default=0)
     parser.add_argument("--fresh", action="store_true")
     options = parser.parse_args()
@@ -103,7 +120,7 @@ def main() -> None:
     headers.setdefault("Host", url.netloc)
     target = (url.path or "/") + ("?" + url.query if url.query else "")
     host, port = url.hostname or "", url.port or 80
-    if options.count:
+    if options.count or options.until_told:
         result = many(options, host, port, target, headers)
     else:
         try:

@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tests.support.eventually import eventually
+from tests.support.eventually import HANG_SECONDS, eventually
 from tidegate.bpf.pins import Pins
 from tidegate.linux.cgroup import cgroup2_mount
 
@@ -105,7 +105,7 @@ events_logger = "none"
             capture_output=True,
             text=True,
             check=False,
-            timeout=60,
+            timeout=HANG_SECONDS,
         )
         assert not check or done.returncode == 0, f"podman {' '.join(argv)}: {done.stderr}"
         return done
@@ -158,12 +158,12 @@ events_logger = "none"
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
             )
-        eventually(lambda: self.status()["healthy"], f"the agent is well, see {self.directory}/agent.log", 20)
+        eventually(lambda: self.status()["healthy"], f"the agent is well, see {self.directory}/agent.log")
 
     def end_agent(self, number: signal.Signals = signal.SIGTERM) -> None:
         if self.agent is not None:
             self.agent.send_signal(number)
-            self.agent.wait(20)
+            self.agent.wait(HANG_SECONDS)
             self.agent = None
 
     def status(self) -> dict[str, Any]:
@@ -188,7 +188,7 @@ events_logger = "none"
         self._holder.wait()
         subprocess.run(["ip", "link", "delete", self.bridge], check=False, capture_output=True)
         self.pins.remove()
-        eventually(self._remove_cgroups, "the cgroups are empty", 10)
+        eventually(self._remove_cgroups, "the cgroups are empty")
         shutil.rmtree(self.directory)
 
     def _remove_cgroups(self) -> bool:

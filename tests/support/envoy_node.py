@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.envoy_resources import CAPTURE, CAPTURE_PORT
-from tests.support.eventually import eventually
+from tests.support.eventually import HANG_SECONDS, eventually
 from tidegate.envoy.supervisor import EnvoySupervisor
 from tidegate.model.plan.envoy import EnvoyResource
 from tidegate.xds.server import AdsServer
+from tidegate.xds.stream import PATIENCE_SECONDS
 
 ROOT = Path(__file__).resolve().parents[2]
 ENVOY = ROOT / ".venv/bin/envoy"
@@ -34,9 +35,9 @@ def cgroup2_mount() -> Path:
     raise AssertionError("no cgroup2 mount: tests/netns need one")
 
 
-async def until(check: Callable[[], Any], what: str, timeout: float = 5.0) -> Any:
+async def until(check: Callable[[], Any], what: str) -> Any:
     """eventually() that lets the event loop of the test go on."""
-    return await asyncio.to_thread(eventually, check, what, timeout)
+    return await asyncio.to_thread(eventually, check, what)
 
 
 class Pod:
@@ -136,12 +137,14 @@ class KillableAgent:
 class EnvoyNode:
     """The agent's two halves in this process; cleans up after itself."""
 
-    def __init__(self, run_dir: Path, *, cgroup: Path | None = None, node_id: str = "node1") -> None:
+    def __init__(
+        self, run_dir: Path, *, cgroup: Path | None = None, node_id: str = "node1", patience: float = PATIENCE_SECONDS
+    ) -> None:
         self.run_dir = run_dir
         self.cgroup = cgroup or cgroup2_mount() / f"tg-envoy-{secrets.token_hex(4)}"
         self.node_id = node_id
         self.generation = 0
-        self.xds = AdsServer(run_dir / "xds.sock")
+        self.xds = AdsServer(run_dir / "xds.sock", patience=patience)
         self.envoy = self.supervisor()
         self.task: asyncio.Task[None] | None = None
 
@@ -149,14 +152,15 @@ class EnvoyNode:
         return EnvoySupervisor(ENVOY, self.run_dir, self.node_id, self.run_dir / "xds.sock", self.cgroup, 1, **options)
 
     async def start(self) -> None:
+        await self.envoy.take_over()
         await self.xds.start()
         self.task = asyncio.create_task(self.envoy.run())
 
-    async def publish(self, resources: Mapping[str, Mapping[str, EnvoyResource]], timeout: float = 10.0) -> None:
+    async def publish(self, resources: Mapping[str, Mapping[str, EnvoyResource]]) -> None:
         """Publish the next generation and wait until Envoy answered all of it."""
         self.generation += 1
         await self.xds.publish(self.generation, resources)
-        assert await self.xds.wait_applied(self.generation, timeout), f"not applied: {self.xds.status()}"
+        assert await self.xds.wait_applied(self.generation, HANG_SECONDS), f"not applied: {self.xds.status()}"
 
     async def stop(self) -> None:
         await self.envoy.stop(0)

@@ -10,6 +10,7 @@ from typing import Any
 
 from google.protobuf import json_format
 
+from tests.support.eventually import HANG_SECONDS
 from tidegate.model.plan.envoy import CLUSTERS, ENDPOINTS, LISTENERS, ROUTES, EnvoyResource
 
 ENVOY = Path(__file__).parents[2] / ".venv" / "bin" / "envoy"
@@ -83,5 +84,5 @@ def validate(envoy: Resources, directory: Path) -> str:
     path = directory / "bootstrap.json"
     path.write_text(json.dumps(static_bootstrap(envoy)))
     command = [str(ENVOY), "--mode", "validate", "-c", str(path), "--log-level", "warn"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=HANG_SECONDS, check=False)
     return "" if done.returncode == 0 else done.stdout + done.stderr

@@ -1,8 +1,9 @@
 """gRPC server and client that test pods run; both sides move bytes and JSON, so no generated code is needed.
 
 Server: `grpc_service.py serve PORT`. Methods of /story.Story: Ask (unary; answers who it is and what it got), Count
-(server streaming; N messages), Echo (both ways). Metadata of a request: `fail: N` with `key: K` answers UNAVAILABLE to
-the first N calls of that key; `wait: S` waits; `refuse: MESSAGE` ends with FAILED_PRECONDITION.
+(server streaming; N messages), Echo (both ways), Play (both ways: each side speaks when the other has spoken). Metadata
+of a request: `fail: N` with `key: K` answers UNAVAILABLE to the first N calls of that key; `wait: S` waits; `refuse:
+MESSAGE` ends with FAILED_PRECONDITION.
 Client: `grpc_service.py ask TARGET [-H k:v]... [--count N] [--method M] [--deadline S]` prints one JSON object.
 """
 
@@ -11,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import queue
 import sys
 import threading
 import time
@@ -49,9 +51,8 @@ def ask(request: bytes, context: grpc.ServicerContext) -> bytes:
 
 
 def count(request: bytes, context: grpc.ServicerContext) -> Iterator[bytes]:
-    told = _obey(context)
+    _obey(context)
     for number in range(int(request)):
-        time.sleep(float(told.get("every", "0")))
         yield str(number).encode()
 
 
@@ -60,12 +61,27 @@ def echo(requests: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[b
     yield from requests
 
 
+def play(requests: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
+    _obey(context)
+    for number, _ in enumerate(requests):
+        yield str(number).encode()
+
+
+def _turns(count: int, heard: queue.SimpleQueue[bytes]) -> Iterator[bytes]:
+    """`count` messages, each after an answer to the one before."""
+    for number in range(count):
+        if number:
+            heard.get()
+        yield b"x"
+
+
 def serve(port: str) -> None:
     server = grpc.server(ThreadPoolExecutor(16), options=[("grpc.so_reuseport", 0)])
     methods: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
         "Ask": grpc.unary_unary_rpc_method_handler(ask),
         "Count": grpc.unary_stream_rpc_method_handler(count),
         "Echo": grpc.stream_stream_rpc_method_handler(echo),
+        "Play": grpc.stream_stream_rpc_method_handler(play),
     }
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("story.Story", methods),))
     assert server.add_insecure_port(f"[::]:{port}")
@@ -80,8 +96,10 @@ def _one(
     out: dict[str, Any] = {"code": "OK", "messages": []}
     path = f"/story.Story/{options.method}"
     body = options.body.encode() * options.repeat
+    heard: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     try:
         call: Any
+        streaming: Any = channel.stream_stream(path)
         if options.method == "Ask":
             ask: Any = channel.unary_unary(path)
             answer, call = ask.with_call(body, options.deadline, metadata)
@@ -89,10 +107,13 @@ def _one(
         else:
             if options.method == "Count":
                 call = channel.unary_stream(path)(body, options.deadline, metadata)
+            elif options.method == "Play":
+                call = streaming(_turns(int(body), heard), options.deadline, metadata)
             else:
-                call = channel.stream_stream(path)(iter([body] * 5), options.deadline, metadata)
+                call = streaming(iter([body] * 5), options.deadline, metadata)
             for message in call:
-                out["messages"].append((len(message), round(time.monotonic() - start, 3)))
+                out["messages"].append(len(message))
+                heard.put(message)
         out["trailers"] = {str(k): str(v) for k, v in call.trailing_metadata() or ()}
     except grpc.RpcError as refused:
         error: Any = refused
@@ -122,10 +143,10 @@ def main() -> None:
     parser.add_argument("do")
     parser.add_argument("target")
     parser.add_argument("-H", dest="headers", action="append", default=[])
-    parser.add_argument("--method", default="Ask", choices=["Ask", "Count", "Echo"])
+    parser.add_argument("--method", default="Ask", choices=["Ask", "Count", "Echo", "Play"])
     parser.add_argument("--body", default="1")
     parser.add_argument("--repeat", type=int, default=1)
-    parser.add_argument("--deadline", type=float, default=20)
+    parser.add_argument("--deadline", type=float, default=120)
     parser.add_argument("--count", type=int, default=0)
     client(parser.parse_args())
 

@@ -42,7 +42,7 @@ def bound_to(source: str, host: str) -> str:
     """X-Forwarded-For as the server got it from a client that bound a source."""
     subprocess.run(["ip", "address", "add", f"{source}/32", "dev", "lo"], check=True)
     try:
-        connection = http.client.HTTPConnection(host, 80, timeout=5, source_address=(source, 0))
+        connection = http.client.HTTPConnection(host, 80, timeout=120, source_address=(source, 0))
         connection.request("GET", "/", headers={"Host": "web"})
         return str(json.load(connection.getresponse())["headers"]["x-forwarded-for"])
     finally:
@@ -78,7 +78,7 @@ def steal(address: str, port: int, host: str) -> int:
 
 def ask_often(host: str) -> None:
     for _ in range(REQUESTS):
-        connection = http.client.HTTPConnection(host, 80, timeout=2)
+        connection = http.client.HTTPConnection(host, 80, timeout=120)
         try:
             connection.request("GET", "/", headers={"Host": "web"})
             connection.getresponse().read()

@@ -6,9 +6,12 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from tests.support.eventually import HANG_SECONDS, eventually
 
 ROOT = Path(__file__).resolve().parents[2]
 TIDEGATE = Path(sys.executable).parent / "tidegate"
@@ -25,13 +28,15 @@ class Lab:
         self.env = {**os.environ, "TIDEGATE_LAB": name}
         self.run_dir = Path("/run/tidegate-lab") / name
 
-    def tidegate(
-        self, *args: str | Path, check: bool = True, stdin: str = "", timeout: float = 120
-    ) -> subprocess.CompletedProcess[str]:
+    def tidegate(self, *args: str | Path, check: bool = True, stdin: str = "") -> subprocess.CompletedProcess[str]:
         """Run the CLI against this lab; check=True raises AssertionError with all output if it fails."""
-        done = subprocess.run(
-            [TIDEGATE, *args], env=self.env, input=stdin, capture_output=True, text=True, timeout=timeout, check=False
-        )
+        command, limit = [TIDEGATE, *args], 2 * HANG_SECONDS
+        try:
+            done = subprocess.run(
+                command, env=self.env, input=stdin, capture_output=True, text=True, timeout=limit, check=False
+            )
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"not within {limit:.0f} s: tidegate {' '.join(map(str, args))}") from None
         if check:
             assert done.returncode == 0, (
                 f"tidegate {' '.join(map(str, args))}: {done.returncode}\n{done.stdout}{done.stderr}"
@@ -90,6 +95,10 @@ class Lab:
             text=True,
         )
 
+    def load(self, pod: str, url: str, *options: str, namespace: str = "default") -> Load:
+        """Start requests from a pod (options of ask.py) that go on until they are stopped."""
+        return Load(self, pod, url, *options, namespace=namespace)
+
     def start_command(self, *args: str | Path) -> subprocess.Popen[str]:
         """Start the CLI and go on."""
         quiet = subprocess.DEVNULL
@@ -127,3 +136,60 @@ class Lab:
             if line.startswith(name + "{") and all(f'{key}="{value}"' in line for key, value in labels.items()):
                 total += float(line.rpartition(" ")[2])
         return total
+
+
+class Load:
+    """Requests from a pod, one after the other, until stop(); what they see can be waited for meanwhile."""
+
+    def __init__(self, lab: Lab, pod: str, url: str, *options: str, namespace: str) -> None:
+        self._process = subprocess.Popen(
+            [
+                TIDEGATE,
+                "lab",
+                "exec",
+                "-n",
+                namespace,
+                pod,
+                "--",
+                "/usr/bin/python3",
+                ASK,
+                url,
+                "--until-told",
+                *options,
+            ],
+            env=lab.env,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self._told: list[str] = []
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self._process.stderr is not None
+        for line in self._process.stderr:
+            self._told.append(line.strip())
+
+    def starts(self) -> None:
+        """Wait for the first answer."""
+        eventually(lambda: self._told, "a request is answered")
+
+    def sees(self, version: str) -> None:
+        """Wait until the newest answer that differs from the one before it came from this version."""
+        eventually(lambda: self._told[-1:] == [f"now {version}"], f"requests are answered by {version}")
+
+    def stop(self) -> dict[str, Any]:
+        """End the load; returns what it counted (ask.py), with "told" = the versions in their order."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        assert self._process.stderr is not None
+        self._process.stdin.close()
+        with self._process.stdout, self._process.stderr:
+            out = self._process.stdout.read()
+            self._process.wait(HANG_SECONDS)
+            self._reader.join(HANG_SECONDS)
+        assert self._process.returncode == 0, self._told
+        value: dict[str, Any] = json.loads(out)
+        return {**value, "told": [line.removeprefix("now ") for line in self._told]}

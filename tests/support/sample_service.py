@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.support.eventually import HANG_SECONDS
+
 SAMPLES = Path(__file__).resolve().parents[2] / "samples"
 PYTHON = "/usr/bin/python3"  # what the manifests run: the distribution's, with no package of ours
 
@@ -30,7 +32,7 @@ class Running:
 
     def connect(self, host: str = "127.0.0.1") -> http.client.HTTPConnection:
         """A new client connection."""
-        return http.client.HTTPConnection(host, self.port, timeout=10)
+        return http.client.HTTPConnection(host, self.port, timeout=HANG_SECONDS)
 
     def ask(
         self, path: str, method: str = "GET", headers: dict[str, str] | None = None, body: bytes | None = None
@@ -51,7 +53,7 @@ class Running:
     def terminate(self) -> str:
         """SIGTERM, as a kubelet does; returns what was logged. The exit code must be 0."""
         self.process.send_signal(signal.SIGTERM)
-        output, _ = self.process.communicate(timeout=15)
+        output, _ = self.process.communicate(timeout=HANG_SECONDS)
         assert self.process.returncode == 0
         return output
 
@@ -73,5 +75,5 @@ def launch(script: str, env: dict[str, str]) -> Running:
     found = re.search(r"listens on port (\d+)", line)
     if not found:
         process.kill()
-        raise AssertionError(f"{script}: {line}{process.communicate(timeout=10)[0]}")
+        raise AssertionError(f"{script}: {line}{process.communicate(timeout=HANG_SECONDS)[0]}")
     return Running(process, int(found[1]))

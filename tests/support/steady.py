@@ -36,7 +36,7 @@ class Stream:
             time.sleep(max(0.0, begin + index / self.rate - time.monotonic()))
             start = time.monotonic()
             try:
-                connection = connection or http.client.HTTPConnection(*self.where, timeout=10)
+                connection = connection or http.client.HTTPConnection(*self.where, timeout=120)
                 connection.request("GET", self.path, headers={"Host": "web"})
                 response = connection.getresponse()
                 body = response.read()
@@ -59,7 +59,7 @@ def main() -> None:
     address, port, path, rate = sys.argv[1], int(sys.argv[2]), sys.argv[3], float(sys.argv[4])
     streams = [Stream(address, port, path, rate / 2, fresh=fresh) for fresh in (False, True)]
     for stream in streams:
-        stream.first.wait(10)
+        stream.first.wait(120)
     print("started", flush=True)
     sys.stdin.readline()
     for stream in streams:

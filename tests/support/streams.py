@@ -1,8 +1,8 @@
 """HTTP server and client that test pods run, for what lasts longer than a request and its answer.
 
 Server: `streams.py serve PORT`. /ws echoes WebSocket messages, /upload answers length and SHA-256 of the body, /events
-sends the time every `every` seconds, `count` times.
-Client: `streams.py websocket|upload|events|idle|early URL [SIZE or SECONDS]` prints one JSON object.
+sends `count` events, each after a request to /seen has confirmed the one before.
+Client: `streams.py websocket|upload|events|idle URL [SIZE, SECONDS or COUNT]` prints one JSON object.
 """
 
 from __future__ import annotations
@@ -10,13 +10,14 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import os
 import sys
-import time
 from collections.abc import AsyncIterator
 from typing import Any
 
 from aiohttp import ClientSession, ClientTimeout, TCPConnector, WSMsgType, web
 
+GUARD_SECONDS = 120  # against hanging, and nothing else
 BLOCK = bytes(range(256)) * 256
 
 
@@ -45,13 +46,22 @@ def _peer(request: web.Request) -> dict[str, int]:
     return {"client_port": request.transport.get_extra_info("peername")[1]}
 
 
+confirmed: dict[str, asyncio.Semaphore] = {}  # by the key of an /events request
+
+
 async def events(request: web.Request) -> web.StreamResponse:
     out = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+    seen = confirmed[request.query["key"]] = asyncio.Semaphore(0)
     await out.prepare(request)
-    for _ in range(int(request.query["count"])):
-        await asyncio.sleep(float(request.query["every"]))
-        await out.write(f"data: {time.monotonic()}\n\n".encode())
+    for number in range(int(request.query["count"])):
+        await out.write(f"data: {number}\n\n".encode())
+        await seen.acquire()
     return out
+
+
+async def confirm(request: web.Request) -> web.Response:
+    confirmed[request.query["key"]].release()
+    return web.Response()
 
 
 async def _blocks(size: int) -> AsyncIterator[bytes]:
@@ -65,10 +75,10 @@ async def talk(session: ClientSession, url: str, size: float) -> dict[str, Any]:
         sizes = []
         for length in (0, 1, int(size)):
             await ws.send_bytes(BLOCK[:1] * length)
-            sizes.append(len(await ws.receive_bytes(timeout=20)))
+            sizes.append(len(await ws.receive_bytes(timeout=GUARD_SECONDS)))
         await asyncio.sleep(1.0)
         await ws.send_str("still there?")
-        return {"sizes": sizes, "said": await ws.receive_str(timeout=5)}
+        return {"sizes": sizes, "said": await ws.receive_str(timeout=GUARD_SECONDS)}
 
 
 async def send(session: ClientSession, url: str, size: float) -> dict[str, Any]:
@@ -80,14 +90,17 @@ async def send(session: ClientSession, url: str, size: float) -> dict[str, Any]:
         return {"status": response.status, "server": await response.json(), "sha256": digest.hexdigest()}
 
 
-async def listen(session: ClientSession, url: str, _: float) -> dict[str, Any]:
-    """Seconds between the sending and the arrival of each event; both are on this machine's clock."""
-    late = []
-    async with session.get(url) as response:
+async def listen(session: ClientSession, url: str, count: float) -> dict[str, Any]:
+    """The events that came, each confirmed at once."""
+    came = []
+    key = str(os.getpid())
+    async with session.get(f"{url}/events", params={"count": int(count), "key": key}) as response:
         async for line in response.content:
             if line.startswith(b"data:"):
-                late.append(time.monotonic() - float(line[5:]))
-        return {"status": response.status, "late": late}
+                came.append(line[5:].strip().decode())
+                async with session.post(f"{url}/seen", params={"key": key}):
+                    pass
+        return {"status": response.status, "events": came}
 
 
 async def idle(session: ClientSession, url: str, seconds: float) -> dict[str, Any]:
@@ -110,7 +123,9 @@ async def client(do: str, url: str, size: float) -> None:
 
 def serve(port: int) -> None:
     app = web.Application(client_max_size=0)
-    app.add_routes([web.get("/ws", websocket), web.post("/upload", upload), web.get("/events", events)])
+    app.add_routes(
+        [web.get("/ws", websocket), web.post("/upload", upload), web.get("/events", events), web.post("/seen", confirm)]
+    )
     web.run_app(app, host=["0.0.0.0", "::"], port=port, print=None, keepalive_timeout=3600, access_log=None)
 
 

@@ -82,6 +82,7 @@ class EnvoySupervisor:
         self._drain_seconds = drain_seconds
         self._admin = Admin(self.admin_socket)
         self._process: Process | None = None
+        self._digest = ""  # of everything that Envoy is launched with; "" = take_over() is still to come
         self._stopping = False
         self._wake = asyncio.Event()
         self._ended = asyncio.Event()
@@ -111,17 +112,27 @@ class EnvoySupervisor:
             process.adopted if process else False,
         )
 
+    async def take_over(self) -> None:
+        """Adopt the Envoy of an earlier agent, or end it. Raises Fatal if Envoy can never run here.
+
+        To be done before the ADS server listens: an Envoy that is to be replaced would connect to it, and its answers
+        would count for the one that comes.
+        """
+        digest = self._prepare()
+        self._process = await self._adopt(digest)
+        self._digest = digest
+
     async def run(self) -> None:
         """Keep Envoy running until stop(). Raises Fatal if it can never run here."""
         self._ended.clear()
         try:
-            digest = self._prepare()
-            self._process = await self._adopt(digest)
+            if not self._digest:
+                await self.take_over()
             while not self._stopping:
                 began = self._clock.monotonic()
                 try:
                     if self._process is None:
-                        self._process = self._launch(digest)
+                        self._process = self._launch(self._digest)
                     how = await self._watch(self._process)
                     self._last_exit = f"{how} ({self._killed_for})" if self._killed_for else how
                 except Transient as error:

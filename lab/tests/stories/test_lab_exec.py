@@ -9,7 +9,7 @@ import signal
 import subprocess
 from pathlib import Path
 
-from tests.support.eventually import eventually
+from tests.support.eventually import HANG_SECONDS, eventually
 from tests.support.lab import MANIFESTS, TIDEGATE, Lab
 
 
@@ -34,7 +34,7 @@ def test_a_signal_to_exec_reaches_the_program(plain_lab: Lab) -> None:
     assert running.stdout is not None
     assert running.stdout.readline() == "up\n"
     running.send_signal(signal.SIGTERM)
-    out, _ = running.communicate(timeout=10)
+    out, _ = running.communicate(timeout=HANG_SECONDS)
     assert (out, running.returncode) == ("told\n", 3)
 
 

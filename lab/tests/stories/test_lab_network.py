@@ -15,7 +15,7 @@ DNS4, DNS6 = "10.96.0.10", "fd77:96::a"
 LOOKUP = """
 import json, sys, dns.message, dns.query, dns.rcode
 name, kind, server, transport = sys.argv[1:]
-answer = getattr(dns.query, transport)(dns.message.make_query(name, kind), server, timeout=5)
+answer = getattr(dns.query, transport)(dns.message.make_query(name, kind), server, timeout=120)
 records = sorted(str(item) for rrset in answer.answer for item in rrset)
 json.dump([dns.rcode.to_text(answer.rcode()), records], sys.stdout)
 """

@@ -9,7 +9,6 @@ EXPLAINED = "tests/stories/operate/test_explain.py"
 DOCTOR = "tests/stories/operate/test_doctor.py"
 REPORT = "tests/bench/report.py"
 CORPUS = "tests/relay/test_fuzz_corpus.py::test_corpus[relay]"
-E2E_BENCH = "tests/e2e/test_bench.py::test_all_contestants_are_measured_and_the_sidecar_model_is_beaten"
 
 _TOLD = Group(
     "status, explain, pods, services, doctor are true",
@@ -207,7 +206,7 @@ _BENCH = Group(
             REPORT,
             'PEERS = ("envoy2_iptables", "haproxy")',
             'PEERS = ("envoy2_iptables",)',
-            ("tests/unit/bench", E2E_BENCH),
+            ("tests/unit/bench",),
         ),
         Mutant(
             "bench-without-a-placement",
@@ -240,24 +239,6 @@ _BENCH = Group(
             '        run(*self.topology.server.command(["iptables-restore", "--noflush"]), stdin=RULES_IN)\n',
             "",
             ("tests/stories/operate/test_bench.py",),
-        ),
-        Mutant(
-            "fast-path-slow",
-            "every read of the fast path takes a tenth of a millisecond longer",
-            "agent/relay/pipe.c",
-            "\tstruct fp_buf *buf = fp_pool_take(&pipes->pool);\n",
-            "\tfor (uint64_t end = fp_clock_ns() + 100000; fp_clock_ns() < end;)\n\t\t;\n"
-            "\tstruct fp_buf *buf = fp_pool_take(&pipes->pool);\n",
-            (E2E_BENCH,),
-        ),
-        Mutant(
-            "http-tier-slow",
-            "every HTTP request takes a millisecond longer",
-            "agent/tidegate/compile/listeners.py",
-            '            named(FAULT_FILTER, "envoy.extensions.filters.http.fault.v3.HTTPFault"),\n',
-            '            named(FAULT_FILTER, "envoy.extensions.filters.http.fault.v3.HTTPFault", delay={\n'
-            '                "fixed_delay": "0.001s", "percentage": {"numerator": 100}}),\n',
-            (E2E_BENCH,),
         ),
     ),
 )

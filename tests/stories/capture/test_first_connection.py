@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from tests.support.cni import call
-from tests.support.eventually import eventually
+from tests.support.eventually import HANG_SECONDS, eventually
 from tests.support.lab import Lab
 
 PODS = 6
@@ -66,7 +66,7 @@ def test_no_container_starts_before_its_pod_is_enrolled(web_lab: Lab, tmp_path: 
         assert not ran.exists(), "its container runs although nothing captures its connections"
     finally:
         os.kill(envoy, signal.SIGCONT)
-    assert applying.wait(20) == 0
+    assert applying.wait(HANG_SECONDS) == 0
     assert ran.exists()
     web_lab.delete(manifest)
 

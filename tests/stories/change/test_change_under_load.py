@@ -1,15 +1,13 @@
-"""Configuration changes while requests flow: in force within a second, no request lost, bad input changes nothing."""
+"""Configuration changes while requests flow: in force, no request lost, bad input changes nothing."""
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
-import time
 
 import pytest
-from tests.support.eventually import eventually
+from tests.support.eventually import HANG_SECONDS, eventually
 from tests.support.lab import ASK, Lab
 
 RULE = """
@@ -24,26 +22,16 @@ spec:
 
 
 @pytest.mark.parametrize("mode", ["kept-alive", "fresh"])
-def test_a_change_is_in_force_within_a_second_and_nothing_fails(web_lab: Lab, mode: str) -> None:
+def test_each_change_comes_into_force_and_no_request_fails(web_lab: Lab, mode: str) -> None:
+    """How soon says `make bench` (change.*)."""
     web_lab.apply(RULE.format(subset="v1"))
-    options = ["--count", "2000", "--rate", "200", *(["--fresh"] if mode == "fresh" else [])]
-    load = web_lab.start("client", "/usr/bin/python3", ASK, "http://web/", *options)
-    written = []
-    for subset in ("v2", "v1", "v2", "v1"):
-        applied = web_lab.tidegate("lab", "pods", check=True)  # any call: the load is running by now
-        assert applied.returncode == 0
-        path = web_lab.run_dir / "applied-by-test.yaml"
-        path.write_text(RULE.format(subset=subset))
-        written.append((time.time(), subset))
-        web_lab.tidegate("lab", "apply", "-f", path)
-    out, err = load.communicate(timeout=60)
-    got = json.loads(out)
-    assert (got["failed"], set(got["statuses"])) == (0, {"200"}), (got["failures"], err)
-    seen = [tuple(change) for change in got["changes"]]
-    for when, subset in written:
-        after = next((at for at, version in seen if at >= when and version == subset), None)
-        assert after is not None, f"{subset} was never seen"
-        assert after - when <= 1.0, f"{subset} took {after - when:.2f} s"
+    load = web_lab.load("client", "http://web/", "--rate", "200", *(["--fresh"] if mode == "fresh" else []))
+    for subset in ("v1", "v2", "v1", "v2", "v1"):
+        web_lab.apply(RULE.format(subset=subset))
+        load.sees(subset)
+    got = load.stop()
+    assert (got["failed"], set(got["statuses"])) == (0, {"200"}), got["failures"]
+    assert got["told"] == ["v1", "v2", "v1", "v2", "v1"], "old rules do not come back"
     web_lab.delete(web_lab.run_dir / "applied-by-test.yaml")
 
 
@@ -60,7 +48,7 @@ def test_apply_returns_when_the_change_is_in_force(web_lab: Lab) -> None:
                 applying.wait(1.0)
         finally:
             os.kill(agent, signal.SIGCONT)
-        assert applying.wait(20) == 0
+        assert applying.wait(HANG_SECONDS) == 0
         assert web_lab.ask("client", "http://web/", "--count", "5")["versions"] == {subset: 5}
     web_lab.delete(web_lab.run_dir / "applied-by-test.yaml")
 
@@ -90,8 +78,8 @@ def test_a_document_that_breaks_under_a_running_agent_keeps_its_last_good_versio
     assert (problem["kind"], problem["name"], problem["line"]) == ("VirtualService", "web", 8)
     assert web_lab.ask("client", "http://web/", "--count", "50")["versions"] == {"v1": 50}
     os.kill(web_lab.status()["agent"]["pid"], signal.SIGKILL)
-    eventually(lambda: web_lab.status()["agent"]["previous"] == "killed", "the next agent is there", timeout=10)
-    eventually(lambda: web_lab.status()["config"]["problems"], "it reports the problem too", timeout=10)
+    eventually(lambda: web_lab.status()["agent"]["previous"] == "killed", "the next agent is there")
+    eventually(lambda: web_lab.status()["config"]["problems"], "it reports the problem too")
     assert web_lab.ask("client", "http://web/", "--count", "50")["versions"] == {"v1": 50}
     copy.write_text(good)
     eventually(lambda: not web_lab.status()["config"]["problems"], "the problem is gone")
@@ -112,14 +100,14 @@ def test_pods_that_come_and_go_leave_connections_to_others_behind_a_headless_nam
     """Envoy would end them all (long streams after its drain time), if their filter chain changed with the pods."""
     chosen = next(pod["ip"] for name, pod in web_lab.pods().items() if "/web-v1" in name)
     url = f"http://{chosen}:8080/"
-    load = web_lab.start("client", "/usr/bin/python3", ASK, url, "--count", "300", "--rate", "50")
+    load = web_lab.load("client", url, "--rate", "50")
+    load.sees("v1")
     web_lab.apply(EXTRA_POD.replace("WEB", str(ASK.with_name("web.py"))))
     extra = web_lab.address("default/web-extra", "4")
     assert web_lab.ask("client", f"http://{extra}:8080/")["body"]["pod"] == "web-extra"
     web_lab.delete(web_lab.run_dir / "applied-by-test.yaml")
-    out, err = load.communicate(timeout=60)
-    got = json.loads(out)
-    assert (got["statuses"], got["failed"], got["connections"]) == ({"200": 300}, 0, 1), (got, err)
+    got = load.stop()
+    assert (set(got["statuses"]), got["failed"], got["connections"]) == ({"200"}, 0, 1), got
 
 
 FLIP = """
@@ -137,18 +125,13 @@ def test_a_port_that_becomes_http_and_tcp_again_loses_no_connection(web_lab: Lab
     web_lab.apply(FLIP.format(name="http"))
     try:
         url = "http://flip/"
-        loads = [
-            web_lab.start("client", "/usr/bin/python3", ASK, url, "--count", "3000", "--rate", "200", *fresh)
-            for fresh in ([], ["--fresh"], ["--fresh"])
-        ]
-        changes = 0
-        while all(load.poll() is None for load in loads):
-            web_lab.apply(FLIP.format(name=("tcp", "http")[changes % 2]))
-            changes += 1
-        assert changes >= 3, "the load has seen both ways"
+        loads = [web_lab.load("client", url, "--rate", "200", *fresh) for fresh in ([], ["--fresh"], ["--fresh"])]
         for load in loads:
-            out, err = load.communicate(timeout=60)
-            got = json.loads(out)
-            assert (got["statuses"], got["failed"]) == ({"200": 3000}, 0), (got, err)
+            load.starts()
+        for name in ("tcp", "http") * 10:
+            web_lab.apply(FLIP.format(name=name))
+        for load in loads:
+            got = load.stop()
+            assert (set(got["statuses"]), got["failed"]) == ({"200"}, 0), got
     finally:
         web_lab.delete(web_lab.run_dir / "applied-by-test.yaml")

@@ -55,14 +55,14 @@ def test_containers_with_a_pod_document_are_enrolled(node: ContainerNode) -> Non
 
 
 def test_tcp_to_a_service_address_shows_the_server_the_client_container(node: ContainerNode) -> None:
-    eventually(lambda: serves(node), "the servers are up", 10)
+    eventually(lambda: serves(node), "the servers are up")
     seen = dial(node, "client", TCP, 700)
     own = node.address("client")
     assert (seen["peer"], seen["sock"], seen["server"]["client"]) == (TCP, own, own)
 
 
 def test_http_follows_the_virtual_service_through_envoy(node: ContainerNode) -> None:
-    eventually(lambda: serves(node), "the servers are up", 10)
+    eventually(lambda: serves(node), "the servers are up")
     assert {get(node)["body"]["pod"] for _ in range(6)} == {"web-1"}
     answer = get(node, "-H", "end-user: jason")
     assert (answer["body"]["pod"], answer["body"]["headers"]["x-forwarded-for"]) == ("web-2", node.address("client"))
@@ -76,7 +76,7 @@ def test_a_container_without_a_document_runs_untouched_until_there_is_one(node: 
     assert dial(node, "stranger", node.address("tcp"), 7000)["server"]["client"] == node.address("stranger")
     document = node.config / "stranger.yaml"
     document.write_text("{apiVersion: v1, kind: Pod, metadata: {name: stranger}, spec: {containers: [{name: c}]}}")
-    eventually(lambda: "server" in dial(node, "stranger", TCP, 700), "it is enrolled while it runs", 10)
+    eventually(lambda: "server" in dial(node, "stranger", TCP, 700), "it is enrolled while it runs")
     document.unlink()
     node.podman("rm", "--force", "--time", "0", "stranger")
     assert "default/stranger" not in node.pods()
@@ -93,7 +93,7 @@ def test_a_container_that_is_started_again_is_enrolled_again(node: ContainerNode
     before = node.address("tcp")
     for _ in range(2):
         node.podman("restart", "--time", "0", "tcp")
-        eventually(lambda: serves(node), "the server serves at its new address", 10)
+        eventually(lambda: serves(node), "the server serves at its new address")
     assert node.address("tcp") != before
     assert len(list((node.run_dir / "sandboxes").glob("*.json"))) == 4
 
@@ -104,7 +104,7 @@ def test_running_containers_are_adopted_by_the_next_agent(node: ContainerNode, n
     node.end_agent(number)
     assert "error" in dial(node, "client", TCP, 700)  # captured, and nobody serves: closed
     node.start_agent()
-    eventually(lambda: serves(node), "the containers are served again", 10)
+    eventually(lambda: serves(node), "the containers are served again")
     assert node.pods() == before
     # Who stops in order takes Envoy and its cgroup, with the hooks on that, away.
     assert node.status()["kernel"]["adopted"] == (number == signal.SIGKILL)
@@ -119,10 +119,10 @@ def test_while_the_agent_is_away_containers_wait_and_can_go(node: ContainerNode)
     node.podman("restart", "--time", "0", "tcp", check=False)  # DEL succeeds, ADD does not: same id, later
     node.start_agent()
     node.podman("start", "tcp")
-    eventually(lambda: serves(node), "the server that could not start serves", 10)
+    eventually(lambda: serves(node), "the server that could not start serves")
     node.end_agent(signal.SIGKILL)
     node.start_agent()
-    eventually(lambda: serves(node), "its record was kept", 10)
+    eventually(lambda: serves(node), "its record was kept")
 
 
 def test_a_container_that_is_removed_leaves_nothing(node: ContainerNode) -> None:
@@ -145,8 +145,8 @@ def test_the_agent_mends_the_chain_and_uninstall_gives_the_bytes_back(node: Cont
     node.start_agent("--cni-conf-dir", str(node.conf_dir), "--cni-bin-dir", str(node.bin_dir))
     assert file.read_text() == chained
     file.write_text(bare)
-    eventually(lambda: file.read_text() == chained, "the chain is mended", 5)
-    eventually(lambda: node.status()["cni"]["repairs"] == 1, "status says so", 5)
+    eventually(lambda: file.read_text() == chained, "the chain is mended")
+    eventually(lambda: node.status()["cni"]["repairs"] == 1, "status says so")
     node.cni("status")
     node.start("brief", *SLEEP)
     assert "default/brief" in node.pods()

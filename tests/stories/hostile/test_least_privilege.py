@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.support.eventually import eventually
+from tests.support.eventually import HANG_SECONDS, eventually
 from tests.support.lab import MANIFESTS, TIDEGATE, Lab
 
 from tidegate.linux.cgroup import cgroup2_mount
@@ -53,7 +53,7 @@ def threads(pid: int) -> dict[str, set[tuple[int, ...]]]:
 
 def confined(lab: Lab) -> None:
     """Assert that agent, workers and Envoy hold what they need and nothing else, and that status says so."""
-    status = eventually(lambda: (s := lab.status())["healthy"] and s, "healthy", timeout=10)
+    status = eventually(lambda: (s := lab.status())["healthy"] and s, "healthy")
     agent = threads(status["agent"]["pid"])
     assert agent.pop("tg-fastpath") == {(SYS_ADMIN,) * 3}
     assert set().union(*agent.values()) == {(AGENT,) * 3}
@@ -66,8 +66,8 @@ def confined(lab: Lab) -> None:
 
 
 def served(lab: Lab, pod: str = "client") -> None:
-    eventually(lambda: lab.ask(pod, "http://web/")["status"] == 200, "HTTP is served", timeout=10)
-    eventually(lambda: "error" not in lab.probe(pod, "dial", "talk", "7000"), "TCP is relayed", timeout=10)
+    eventually(lambda: lab.ask(pod, "http://web/")["status"] == 200, "HTTP is served")
+    eventually(lambda: "error" not in lab.probe(pod, "dial", "talk", "7000"), "TCP is relayed")
 
 
 def test_little_is_held_and_everything_works(lab: Lab) -> None:
@@ -76,13 +76,13 @@ def test_little_is_held_and_everything_works(lab: Lab) -> None:
 
     before = lab.status()
     os.kill(before["agent"]["pid"], signal.SIGKILL)
-    eventually(lambda: lab.status()["agent"]["pid"] != before["agent"]["pid"], "another agent", timeout=10)
+    eventually(lambda: lab.status()["agent"]["pid"] != before["agent"]["pid"], "another agent")
     confined(lab)
     served(lab)
     assert lab.status()["envoy"]["pid"] == before["envoy"]["pid"], "adopted"
 
     os.kill(before["envoy"]["pid"], signal.SIGKILL)
-    eventually(lambda: lab.status()["envoy"]["pid"] not in (0, before["envoy"]["pid"]), "another Envoy", timeout=10)
+    eventually(lambda: lab.status()["envoy"]["pid"] not in (0, before["envoy"]["pid"]), "another Envoy")
     confined(lab)
     served(lab)
 
@@ -90,7 +90,7 @@ def test_little_is_held_and_everything_works(lab: Lab) -> None:
     assert lab.pods()["default/late"]["enrolled"]
     served(lab, "late")
     lab.delete(lab.run_dir / "applied-by-test.yaml")
-    eventually(lambda: "late" not in {p["name"] for p in lab.status()["pods"]}, "the pod is released", timeout=10)
+    eventually(lambda: "late" not in {p["name"] for p in lab.status()["pods"]}, "the pod is released")
 
 
 def harmless_agent(directory: Path) -> list[str | Path]:
@@ -117,7 +117,7 @@ def made_a_group() -> bool:
 def test_a_missing_capability_is_named(tmp_path: Path, capability: str, purpose: str) -> None:
     limited = ["setpriv", f"--bounding-set=-{capability}", "--inh-caps=-all"]
     done = subprocess.run(
-        [*limited, *harmless_agent(tmp_path)], capture_output=True, text=True, timeout=30, check=False
+        [*limited, *harmless_agent(tmp_path)], capture_output=True, text=True, timeout=HANG_SECONDS, check=False
     )
     assert done.returncode == 4
     assert f"CAP_{capability.upper()}" in done.stderr
@@ -128,7 +128,7 @@ def test_a_missing_capability_is_named(tmp_path: Path, capability: str, purpose:
 def test_a_run_directory_of_everybody_is_refused(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run").chmod(0o777)
-    done = subprocess.run(harmless_agent(tmp_path), capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(harmless_agent(tmp_path), capture_output=True, text=True, timeout=HANG_SECONDS, check=False)
     assert done.returncode == 1
     assert "others may write into it" in done.stderr
     assert not made_a_group()
@@ -156,13 +156,12 @@ def test_an_agent_in_the_root_cgroup_makes_one_for_envoy(tmp_path_factory: pytes
                 agent.poll() is not None or subprocess.run(status, capture_output=True, check=False).returncode == 0
             ),
             "the agent is well or gone",
-            timeout=20,
         )
         assert agent.poll() is None, (directory / "agent.log").read_text()
         assert (home / "envoy" / "cgroup.procs").read_text()
     finally:
         agent.send_signal(signal.SIGTERM)
-        agent.wait(20)
+        agent.wait(HANG_SECONDS)
         for path in (home, pods):
             path.rmdir()
         for path in sorted(pins.rglob("*"), reverse=True):

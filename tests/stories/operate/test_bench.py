@@ -17,6 +17,7 @@ from tests.bench.loads import LOADS
 from tests.bench.processes import BenchError, alone, run, until
 from tests.bench.sidecars import Sidecars
 from tests.bench.topology import NETNS, OwnPods
+from tests.support.eventually import HANG_SECONDS
 
 
 @pytest.fixture
@@ -44,7 +45,7 @@ def test_a_whole_run_gives_every_figure_and_leaves_nothing(tmp_path: Path) -> No
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=HANG_SECONDS,
         check=False,
     )
     assert done.returncode == 0, done.stderr

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from itertools import pairwise
 from typing import Any
 
 import pytest
+from tests.support.chance import binomial
 from tests.support.lab import MANIFESTS, ROOT, Lab
 
 SERVICE = ROOT / "tests" / "support" / "grpc_service.py"
 PYTHON = ROOT / ".venv" / "bin" / "python"
+FOR_EVER = 90  # seconds; nobody waits for that
 RULE = """
 apiVersion: networking.istio.io/v1
 kind: VirtualService
@@ -71,12 +72,11 @@ def test_addresses_of_both_families(ask: Ask, lab: Lab, family: str) -> None:
 
 
 def test_streams_both_ways_and_large_messages(ask: Ask) -> None:
-    counted = ask("--method", "Count", "--body", "4", "-H", "every: 0.3")
-    assert (counted["code"], [size for size, _ in counted["messages"]]) == ("OK", [1] * 4)
-    times = [when for _, when in counted["messages"]]
-    assert all(later - earlier > 0.2 for earlier, later in pairwise(times)), "each comes by itself"
+    # The server sends a message only when the one before it has been answered: each comes by itself, both ways.
+    played = ask("--method", "Play", "--body", "4")
+    assert (played["code"], played["messages"]) == ("OK", [1] * 4)
     echoed = ask("--method", "Echo", "--body", "abcd", "--repeat", "500000")
-    assert (echoed["code"], [size for size, _ in echoed["messages"]]) == ("OK", [2_000_000] * 5)
+    assert (echoed["code"], echoed["messages"]) == ("OK", [2_000_000] * 5)
 
 
 @pytest.mark.parametrize("method", ["Ask", "Count"])
@@ -94,7 +94,7 @@ def test_calls_of_one_connection_are_split_by_weight(ask: Ask, route: Callable[[
 """)
     got = ask("--count", "6000")
     assert got["codes"] == {"OK": 6000}
-    assert abs(got["versions"]["v1"] / 6000 - 0.75) <= 0.03
+    assert got["versions"]["v1"] in binomial(6000, 0.75)
 
 
 def test_metadata_and_method_are_matched(ask: Ask, route: Callable[[str], None]) -> None:
@@ -112,7 +112,7 @@ def test_metadata_and_method_are_matched(ask: Ask, route: Callable[[str], None])
 def test_unavailable_is_tried_again(
     ask: Ask, route: Callable[[str], None], attempts: int, code: str, tries: int
 ) -> None:
-    retry_on = ", retryOn: unavailable, perTryTimeout: 2s" if attempts else ""
+    retry_on = ", retryOn: unavailable, perTryTimeout: 60s" if attempts else ""
     route(f"""
     - retries: {{ attempts: {attempts}{retry_on} }}
       {to("v1")}
@@ -135,12 +135,13 @@ def test_timeout_and_faults_are_told_as_grpc_statuses(ask: Ask, route: Callable[
     - match: [{{ headers: {{ want: {{ exact: deadline }} }} }}]
       {to("v1")}
 """)
-    late = ask("-H", "want: timeout", "-H", "wait: 3")
-    assert (late["code"], 0.4 < late["seconds"] < 2) == ("UNAVAILABLE", True)
+    late = ask("-H", "want: timeout", "-H", f"wait: {FOR_EVER}")
+    assert late["code"] == "UNAVAILABLE"
+    assert late["seconds"] > 0.4
     assert ask("-H", "want: status")["code"] == "RESOURCE_EXHAUSTED"
     assert ask("-H", "want: nobody")["code"] == "UNAVAILABLE"
     assert ask()["code"] == "UNIMPLEMENTED", "no route fits"
-    assert ask("-H", "want: deadline", "-H", "wait: 3", "--deadline", "0.5")["code"] == "DEADLINE_EXCEEDED"
+    assert ask("-H", "want: deadline", "-H", f"wait: {FOR_EVER}", "--deadline", "0.5")["code"] == "DEADLINE_EXCEEDED"
 
 
 def test_a_headless_name_leads_to_the_pod_that_was_resolved(ask: Ask, lab: Lab) -> None:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterator
 
 import pytest
+from tests.support.chance import binomial
 from tests.support.lab import Lab
 
 Route = Callable[..., None]
@@ -55,10 +56,9 @@ def test_without_a_rule_every_version_answers(web_lab: Lab) -> None:
     assert set(web_lab.ask("client", "http://web/", "--count", "60", "--fresh")["versions"]) == {"v1", "v2"}
 
 
-# Three points are three standard deviations at 2 000 requests; each further test of them would fail once in 500 runs
-# by luck, so the older versions of the API are asked for a wider band, and other tests of weights for 6 000 requests.
-@pytest.mark.parametrize(("api_version", "points"), [("v1alpha3", 5), ("v1beta1", 5), ("v1", 3)])
-def test_75_25_split_over_2000_requests(web_lab: Lab, route: Route, api_version: str, points: int) -> None:
+# Three points are three standard deviations at 2 000 requests, which luck exceeds once in 500 runs.
+@pytest.mark.parametrize(("api_version", "count"), [("v1alpha3", 2000), ("v1beta1", 2000), ("v1", 8000)])
+def test_75_25_split(web_lab: Lab, route: Route, api_version: str, count: int) -> None:
     route(
         """
     - route:
@@ -67,9 +67,9 @@ def test_75_25_split_over_2000_requests(web_lab: Lab, route: Route, api_version:
 """,
         api_version,
     )
-    got = web_lab.ask("client", "http://web/", "--count", "2000")
+    got = web_lab.ask("client", "http://web/", "--count", str(count))
     assert got["failed"] == 0
-    assert abs(got["versions"]["v1"] / 2000 - 0.75) <= points / 100
+    assert got["versions"]["v1"] in binomial(count, 0.75)
 
 
 def test_end_user_jason_gets_v2_and_nobody_else_does(web_lab: Lab, route: Route) -> None:
@@ -132,15 +132,15 @@ def test_timeout(web_lab: Lab, route: Route) -> None:
     - timeout: 0.5s
       {to("v1")}
 """)
-    got = web_lab.ask("client", "http://web/?sleep=3")
+    got = web_lab.ask("client", "http://web/?sleep=90")
     assert got["status"] == 504
-    assert 0.4 < got["seconds"] < 1.5
+    assert got["seconds"] > 0.4
 
 
 @pytest.mark.parametrize(("attempts", "status", "tries"), [(3, 200, 3), (1, 503, 2), (0, 503, 1)])
 def test_retries(web_lab: Lab, route: Route, attempts: int, status: int, tries: int) -> None:
     route(f"""
-    - retries: {{ attempts: {attempts}{", retryOn: 5xx, perTryTimeout: 2s" if attempts else ""} }}
+    - retries: {{ attempts: {attempts}{", retryOn: 5xx, perTryTimeout: 60s" if attempts else ""} }}
       {to("v1")}
 """)
     got = web_lab.ask("client", f"http://web/?fail=2&key=story-{attempts}")
@@ -152,10 +152,13 @@ def test_fault_delay(web_lab: Lab, route: Route) -> None:
     - match: [{{ headers: {{ slow: {{ exact: 'yes' }} }} }}]
       fault: {{ delay: {{ percentage: {{ value: 100 }}, fixedDelay: 1s }} }}
       {to("v1")}
+    - match: [{{ headers: {{ slow: {{ exact: very }} }} }}]
+      fault: {{ delay: {{ percentage: {{ value: 100 }}, fixedDelay: 1000s }} }}
+      {to("v1")}
     - {to("v1")}
 """)
     assert web_lab.ask("client", "http://web/", "-H", "slow: yes")["seconds"] > 0.95
-    assert web_lab.ask("client", "http://web/")["seconds"] < 0.9
+    assert web_lab.ask("client", "http://web/")["status"] == 200, "nobody else is held"
 
 
 def test_fault_abort(web_lab: Lab, route: Route) -> None:
@@ -165,7 +168,7 @@ def test_fault_abort(web_lab: Lab, route: Route) -> None:
 """)
     statuses = web_lab.ask("client", "http://web/", "--count", "600")["statuses"]
     assert set(statuses) == {"200", "418"}
-    assert 200 < statuses["418"] < 400
+    assert statuses["418"] in binomial(600, 0.5)
 
 
 def test_header_operations(web_lab: Lab, route: Route) -> None:

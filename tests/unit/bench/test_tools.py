@@ -12,14 +12,16 @@ from typing import Any
 
 import pytest
 from tests.bench.loads import HTTP, LOADS, ONCE, SINK, Load, figures
-from tests.support.eventually import eventually
+from tests.support.eventually import HANG_SECONDS, eventually
 
 TOOLS = Path(__file__).resolve().parents[3] / "build" / "bench"
 BASE = 18701
 
 
 def load(tool: str, *words: str | float) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([TOOLS / tool, *map(str, words)], capture_output=True, text=True, timeout=30, check=False)
+    return subprocess.run(
+        [TOOLS / tool, *map(str, words)], capture_output=True, text=True, timeout=HANG_SECONDS, check=False
+    )
 
 
 def counted(tool: str, *words: str | float) -> dict[str, Any]:
@@ -46,14 +48,14 @@ def servers() -> Iterator[None]:
     yield
     for process in started:
         process.kill()
-        process.wait(timeout=10)
+        process.wait(timeout=HANG_SECONDS)
 
 
 @pytest.mark.parametrize("one", LOADS, ids=lambda one: one.name)
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
 def test_every_load_runs_and_yields_its_metrics(one: Load, host: str) -> None:
     command = one.command(TOOLS, host, BASE + one.port, 0.1)
-    values = figures(subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout)
+    values = figures(subprocess.run(command, capture_output=True, text=True, timeout=HANG_SECONDS, check=True).stdout)
     for metric in one.metrics:
         assert values[metric.key] > 0
 
@@ -72,7 +74,7 @@ def test_a_round_trip_is_as_long_as_the_peer_takes() -> None:
         thread = threading.Thread(target=slow_echo)
         thread.start()
         value = counted("l4load", "rr", "127.0.0.1", listener.getsockname()[1], 0.3, 64)
-        thread.join(timeout=10)
+        thread.join(timeout=HANG_SECONDS)
     assert 20_000 <= value["p50_us"] <= 200_000  # microseconds, and not another unit, on a busy machine too
     assert value["per_second"] == pytest.approx(1e6 / value["mean_us"], rel=0.1)
 
@@ -105,7 +107,7 @@ def test_a_peer_that_leaves_at_once_gives_no_number(mode: str) -> None:
         thread = threading.Thread(target=leave)
         thread.start()
         done = load("l4load", mode, "127.0.0.1", listener.getsockname()[1], 0.1)
-        thread.join(timeout=10)
+        thread.join(timeout=HANG_SECONDS)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr
 
@@ -137,12 +139,12 @@ def test_an_answer_that_is_no_200_gives_no_number(answer: bytes) -> None:
         thread = threading.Thread(target=serve)
         thread.start()
         done = load("httpload", "127.0.0.1", listener.getsockname()[1], 0.1, 1, "x")
-        thread.join(timeout=10)
+        thread.join(timeout=HANG_SECONDS)
     assert (done.returncode, done.stdout) == (1, "")
 
 
 def test_the_http_server_answers_pipelined_and_split_requests() -> None:
-    with socket.create_connection(("127.0.0.1", BASE + HTTP), timeout=5) as peer:
+    with socket.create_connection(("127.0.0.1", BASE + HTTP), timeout=HANG_SECONDS) as peer:
         peer.sendall(b"GET /1 HTTP/1.1\r\n\r\nGET /2 HTTP/1.1\r\nhost: x\r\n\r")
         peer.sendall(b"\nGET /3 HTTP/1.1\r\n\r\n")
         received = b""

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from tests.support.envoy_static import ENVOY
-from tests.support.eventually import eventually
+from tests.support.eventually import HANG_SECONDS, eventually
 from tests.support.http_vectors import HOST, Vector, vectors
 
 from tidegate.compile.destinations import find_destinations
@@ -57,16 +57,16 @@ def ports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, int]]:
         return _ports(address) if address else {}
 
     try:
-        yield eventually(listening, "Envoy listens", timeout=30)
+        yield eventually(listening, "Envoy listens")
     finally:
         process.terminate()
-        process.wait(10)
+        process.wait(HANG_SECONDS)
 
 
 def _ports(admin: str) -> dict[str, int]:
     """Port of each listener by its name; empty until all are there."""
     host, _, port = admin.rpartition(":")
-    with closing(http.client.HTTPConnection(host, int(port), timeout=5)) as connection:
+    with closing(http.client.HTTPConnection(host, int(port), timeout=HANG_SECONDS)) as connection:
         try:
             connection.request("GET", "/listeners?format=json")
             found = json.loads(connection.getresponse().read()).get("listener_statuses", [])
@@ -77,7 +77,7 @@ def _ports(admin: str) -> dict[str, int]:
 
 
 def ask(port: int, request: HttpRequest) -> str | None:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=HANG_SECONDS)
     with closing(connection):
         connection.putrequest(request.method, request.path, skip_host=True, skip_accept_encoding=True)
         connection.putheader("Host", request.authority)

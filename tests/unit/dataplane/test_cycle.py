@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import pytest
 from tests.support.configs import ENROLLED, config_of, pod, service
+from tests.support.eventually import HANG_SECONDS
 
 from tidegate.bpf.records import PodRow
 from tidegate.compile.listeners import listener_name
@@ -156,7 +157,7 @@ async def one_pass(
     running = asyncio.create_task(cycle.run())
     try:
         await latest.set(config)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(HANG_SECONDS):
             _, status = await cycle.status.newer(0)
         return status
     finally:
@@ -232,7 +233,7 @@ async def test_a_port_that_changes_its_tier_is_served_at_each_moment(
             return {address for s in relay.services for address in s.addresses}
 
         await latest.set(speaking(after) if after else config_of(ENROLLED))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(HANG_SECONDS):
             await cycle.status.newer(version)
     finally:
         running.cancel()
@@ -258,7 +259,7 @@ async def test_an_address_that_another_service_takes_over_is_the_new_ones_at_onc
     try:
         version, _ = await cycle.status.newer(0)
         await latest.set(config_of(ENROLLED, service("new", "tcp:80", ips="10.96.0.6")))
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(HANG_SECONDS):
             await cycle.status.newer(version)
     finally:
         running.cancel()

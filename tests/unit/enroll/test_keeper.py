@@ -32,7 +32,7 @@ async def keeper(node: NodeCni) -> AsyncIterator[Keeper]:
 
 
 async def soon(check: Callable[[], bool]) -> None:
-    await asyncio.to_thread(eventually, check, "the keeper's work", 10.0)
+    await asyncio.to_thread(eventually, check, "the keeper's work")
 
 
 async def test_it_waits_for_the_primary_cni_and_then_mends_what_that_writes(node: NodeCni, keeper: Keeper) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 from tests.fuzz.mutate import mutants, seeds
 
@@ -33,12 +31,10 @@ def check(data: bytes) -> None:
 
 
 @pytest.mark.parametrize("name", SEEDS)
-def test_a_seed(name: str, within: Callable[[float], None]) -> None:
+def test_a_seed(name: str) -> None:
     check(SEEDS[name])
-    within(1.0)
 
 
-def test_mutants(within: Callable[[float], None]) -> None:
+def test_mutants() -> None:
     for data in mutants(list(SEEDS.values()), WORDS, count=6000, seed=20):
         check(data)
-        within(1.0)

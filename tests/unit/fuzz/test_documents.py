@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 
 import pytest
 from tests.fuzz.mutate import mutants, seeds
@@ -67,31 +66,27 @@ def check(text: str) -> None:
 
 
 @pytest.mark.parametrize("name", SEEDS)
-def test_a_seed(name: str, within: Callable[[float], None]) -> None:
+def test_a_seed(name: str) -> None:
     check(SEEDS[name].decode())
-    within(1.0)
 
 
-def test_mutants(within: Callable[[float], None]) -> None:
+def test_mutants() -> None:
     for data in mutants(list(SEEDS.values()), WORDS, count=2000, seed=20):
         check(data.decode(errors="replace"))
-        within(1.0)
 
 
 @pytest.mark.parametrize("opening", ["- ", "? ", "[", "{a: ", "[{a: "])
-def test_depth_does_not_exhaust_the_stack_of_the_c_parser(opening: str, within: Callable[[float], None]) -> None:
+def test_depth_does_not_exhaust_the_stack_of_the_c_parser(opening: str) -> None:
     parsed = parse_text("apiVersion: v1\nspec: \n " + opening * 200_000, "mesh.yaml")
     assert parsed.unreadable
     assert ("a key must be a word" if opening == "? " else "too deep") in parsed.problems[0].message
-    within(2.0)
 
 
-def test_depth_over_many_lines_counts_as_well(within: Callable[[float], None]) -> None:
+def test_depth_over_many_lines_counts_as_well() -> None:
     depth = 1500
     parsed = parse_text("\n".join(" " * n + "a:" for n in range(depth)), "mesh.yaml")
     assert "too deep" in parsed.problems[0].message
     assert sys.getrecursionlimit() < depth  # that is why it matters
-    within(2.0)
 
 
 def test_a_long_line_is_no_deep_one() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import pytest
+from tests.support.eventually import HANG_SECONDS
 from tests.support.sample_service import Running, Start, launch
 
 
@@ -20,7 +21,7 @@ def start() -> Iterator[Start]:
     yield one
     for service in running:
         service.process.kill()
-        service.process.communicate(timeout=10)
+        service.process.communicate(timeout=HANG_SECONDS)
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable
 
 import pytest
+from tests.support.eventually import HANG_SECONDS
 from tests.support.sample_service import Running, Start
 
 TRACE = {
@@ -81,7 +82,8 @@ def test_a_silent_ratings_service_costs_the_stars_and_says_so(start: Start) -> N
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
         reviews = start("bookinfo/src/reviews.py", SERVICE_VERSION="v3", RATINGS_URL=url, RATINGS_TIMEOUT="0.2")
-        front = start("bookinfo/src/productpage.py", REVIEWS_URL=reviews.url, DETAILS_URL=url, DETAILS_TIMEOUT="0.2")
+        patient = {"REVIEWS_URL": reviews.url, "REVIEWS_TIMEOUT": str(HANG_SECONDS)}
+        front = start("bookinfo/src/productpage.py", **patient, DETAILS_URL=url, DETAILS_TIMEOUT="0.2")
         text = html.unescape(page(front))
     assert "Ratings are unavailable just now" in text
     assert "no answer within 0.2 s" in text
@@ -149,7 +151,7 @@ class one_answer:  # noqa: N801 - used as a context manager, reads as a phrase
 
     def __exit__(self, *_: object) -> None:
         self._listener.shutdown(socket.SHUT_RDWR)
-        self._thread.join(timeout=10)
+        self._thread.join(timeout=HANG_SECONDS)
         self._listener.close()
 
     def _serve(self) -> None:

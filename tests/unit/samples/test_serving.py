@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import http.client
 import json
+import signal
 import socket
 import threading
 
+from tests.support.eventually import HANG_SECONDS, eventually
 from tests.support.sample_service import Running, Start
 
 HTTPBIN = "httpbin/src/httpbin.py"
@@ -53,7 +55,7 @@ def test_head_has_the_length_but_no_body(start: Start) -> None:
 
 def test_garbage_is_answered_with_400(start: Start) -> None:
     service = start(HTTPBIN)
-    with socket.create_connection(("127.0.0.1", service.port), timeout=10) as raw:
+    with socket.create_connection(("127.0.0.1", service.port), timeout=HANG_SECONDS) as raw:
         raw.sendall(b"GET / HTTP/1.1\r\ncontent-length: -7\r\n\r\n")
         assert raw.recv(64).startswith(b"HTTP/1.1 400 ")
 
@@ -79,7 +81,7 @@ def test_sigterm_finishes_the_request_in_flight_and_closes_idle_connections(star
     waiting.start()
     in_flight(service)
     service.terminate()
-    waiting.join(timeout=10)
+    waiting.join(timeout=HANG_SECONDS)
     assert answers == [200]
     assert idle.sock.recv(1) == b""
     busy.close()
@@ -88,14 +90,24 @@ def test_sigterm_finishes_the_request_in_flight_and_closes_idle_connections(star
 
 def test_while_draining_an_answer_asks_the_client_to_go_elsewhere(start: Start) -> None:
     service = start(HTTPBIN)
-    busy = service.connect()
-    busy.request("GET", "/delay/0.6")
-    in_flight(service)
+    with socket.create_connection(("127.0.0.1", service.port), timeout=HANG_SECONDS) as busy:
+        busy.sendall(b"POST /post HTTP/1.1\r\ncontent-length: 2\r\nexpect: 100-continue\r\n\r\n")
+        assert busy.recv(100).startswith(b"HTTP/1.1 100"), "the request is being answered from here on"
+        service.process.send_signal(signal.SIGTERM)
+        eventually(lambda: draining(service), "it drains")
+        busy.sendall(b"ab")
+        head = busy.makefile("rb").read().partition(b"\r\n\r\n")[0].lower()
+    assert head.startswith(b"http/1.1 200")
+    assert b"\r\nconnection: close" in head
     service.terminate()
-    response = busy.getresponse()
-    assert response.status == 200
-    assert response.getheader("connection") == "close"
-    busy.close()
+
+
+def draining(service: Running) -> bool:
+    """It says so, or has already stopped to listen."""
+    try:
+        return bool(service.json("/health") == {"status": "draining"})
+    except ConnectionRefusedError:
+        return True
 
 
 def in_flight(service: Running) -> None:

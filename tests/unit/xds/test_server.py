@@ -14,6 +14,7 @@ import grpc.aio
 import pytest
 from envoy.service.discovery.v3 import discovery_pb2
 from tests.support.envoy_resources import cluster, resources
+from tests.support.eventually import HANG_SECONDS
 
 from tidegate.errors import Fatal
 from tidegate.model.plan.envoy import CLUSTERS, LISTENERS, TYPE_URLS
@@ -50,7 +51,7 @@ class Client:
         await self.call.write(message)
 
     async def hear(self) -> Any:
-        return await asyncio.wait_for(self.call.read(), 5)
+        return await asyncio.wait_for(self.call.read(), HANG_SECONDS)
 
     async def close(self) -> None:
         await self.channel.close()
