@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 from tests.support.configs import service
+from tests.support.eventually import HANG_SECONDS
 
 from tidegate.config.sources.base import Change, Delete, Findings, InSync, Upsert
 from tidegate.config.sources.files import FileSource, load_paths
 from tidegate.model.mesh import Problem
 from tidegate.model.names import ObjectKey
 
-PATIENCE = 60.0  # seconds until a change that is not seen fails a test
+PATIENCE = HANG_SECONDS
 
 
 class Heard:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 from tests.support.configs import Texts, service
+from tests.support.eventually import HANG_SECONDS
 
 from tidegate.config.follow import follow
 from tidegate.config.last_good import LastGood
@@ -36,14 +37,14 @@ async def test_follow(tmp_path: Path) -> None:
     out: Latest[Mesh | None] = Latest(None)
     task = asyncio.create_task(follow([one, two], out, LastGood(tmp_path)))
     one.say("a")
-    await asyncio.wait_for(one.changes.join(), 60)
+    await asyncio.wait_for(one.changes.join(), HANG_SECONDS)
     assert out.value is None
     two.say("b")
-    version, config = await asyncio.wait_for(out.newer(0), 60)
+    version, config = await asyncio.wait_for(out.newer(0), HANG_SECONDS)
     assert config is not None
     assert [s.id.name for s in config.services] == ["a", "b"]
     one.say("c")
-    _, config = await asyncio.wait_for(out.newer(version), 60)
+    _, config = await asyncio.wait_for(out.newer(version), HANG_SECONDS)
     assert config is not None
     assert [s.id.name for s in config.services] == ["b", "c"]
     task.cancel()
