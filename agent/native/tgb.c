@@ -232,6 +232,11 @@ int tgb_prog_info(int fd, struct tgb_prog *ret_prog)
 	return 0;
 }
 
+int tgb_prog_get(uint32_t id)
+{
+	return bpf_prog_get_fd_by_id(id);
+}
+
 int tgb_prog_info_by_id(uint32_t id, struct tgb_prog *ret_prog)
 {
 	int fd = bpf_prog_get_fd_by_id(id);
