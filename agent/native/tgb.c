@@ -480,17 +480,6 @@ int tgb_bind_netns(int netns_fd, const char *path)
 	return mount(self, path, NULL, MS_BIND, NULL) ? -errno : 0;
 }
 
-int tgb_share_mounts(const char *path)
-{
-	if (!mount("", path, NULL, MS_SHARED, NULL))
-		return 0;
-	if (errno != EINVAL) /* EINVAL: it is no mount */
-		return -errno;
-	if (mount(path, path, NULL, MS_BIND, NULL) || mount("", path, NULL, MS_SHARED, NULL))
-		return -errno;
-	return 0;
-}
-
 int tgb_unmount(const char *path)
 {
 	return umount2(path, MNT_DETACH | UMOUNT_NOFOLLOW) ? -errno : 0;

@@ -122,8 +122,6 @@ int tgb_has_netns_cookie(uint32_t prog_type, uint32_t attach_type);
 int tgb_setns(int netns_fd);
 /* Mount the namespace that a descriptor is open on over an existing file; who opens the file enters that namespace. */
 int tgb_bind_netns(int netns_fd, const char *path);
-/* Make a directory a mount of its own whose mounts come and go in copies of this mount namespace as well. Twice is once. */
-int tgb_share_mounts(const char *path);
 /* Take one mount away from path, at once for everybody who looks. -EINVAL: nothing is mounted there. */
 int tgb_unmount(const char *path);
 int tgb_mount_bpffs(const char *path);
