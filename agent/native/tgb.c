@@ -232,6 +232,11 @@ int tgb_prog_info(int fd, struct tgb_prog *ret_prog)
 	return 0;
 }
 
+int tgb_prog_get(uint32_t id)
+{
+	return bpf_prog_get_fd_by_id(id);
+}
+
 int tgb_prog_info_by_id(uint32_t id, struct tgb_prog *ret_prog)
 {
 	int fd = bpf_prog_get_fd_by_id(id);
@@ -473,17 +478,6 @@ int tgb_bind_netns(int netns_fd, const char *path)
 
 	snprintf(self, sizeof(self), "/proc/self/fd/%d", netns_fd);
 	return mount(self, path, NULL, MS_BIND, NULL) ? -errno : 0;
-}
-
-int tgb_share_mounts(const char *path)
-{
-	if (!mount("", path, NULL, MS_SHARED, NULL))
-		return 0;
-	if (errno != EINVAL) /* EINVAL: it is no mount */
-		return -errno;
-	if (mount(path, path, NULL, MS_BIND, NULL) || mount("", path, NULL, MS_SHARED, NULL))
-		return -errno;
-	return 0;
 }
 
 int tgb_unmount(const char *path)

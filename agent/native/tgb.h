@@ -11,7 +11,7 @@ enum bpf_prog_type {
 	BPF_PROG_TYPE_SOCK_OPS, BPF_PROG_TYPE_CGROUP_SOCK_ADDR, BPF_PROG_TYPE_CGROUP_SOCKOPT, BPF_PROG_TYPE_SK_LOOKUP, ...
 };
 enum bpf_map_type {
-	BPF_MAP_TYPE_SK_STORAGE, BPF_MAP_TYPE_LRU_HASH, BPF_MAP_TYPE_PERCPU_ARRAY, ...
+	BPF_MAP_TYPE_HASH, BPF_MAP_TYPE_SK_STORAGE, BPF_MAP_TYPE_LRU_HASH, BPF_MAP_TYPE_PERCPU_ARRAY, ...
 };
 enum bpf_attach_type {
 	BPF_CGROUP_INET4_CONNECT, BPF_CGROUP_INET6_CONNECT, BPF_CGROUP_INET4_GETPEERNAME, BPF_CGROUP_INET6_GETPEERNAME,
@@ -80,6 +80,8 @@ void tgb_object_close(struct bpf_object *object);
 /* What a descriptor is. */
 int tgb_map_info(int fd, struct tgb_map *ret_map);
 int tgb_prog_info(int fd, struct tgb_prog *ret_prog);
+/* A descriptor of the program of that id, which keeps it. */
+int tgb_prog_get(uint32_t id);
 int tgb_prog_info_by_id(uint32_t id, struct tgb_prog *ret_prog);
 int tgb_link_info(int fd, struct tgb_link *ret_link);
 
@@ -120,8 +122,6 @@ int tgb_has_netns_cookie(uint32_t prog_type, uint32_t attach_type);
 int tgb_setns(int netns_fd);
 /* Mount the namespace that a descriptor is open on over an existing file; who opens the file enters that namespace. */
 int tgb_bind_netns(int netns_fd, const char *path);
-/* Make a directory a mount of its own whose mounts come and go in copies of this mount namespace as well. Twice is once. */
-int tgb_share_mounts(const char *path);
 /* Take one mount away from path, at once for everybody who looks. -EINVAL: nothing is mounted there. */
 int tgb_unmount(const char *path);
 int tgb_mount_bpffs(const char *path);

@@ -67,7 +67,8 @@ struct tg_dest {
 	uint32_t service; /* the compiler's number for the service; for events and `tidegate services` */
 };
 
-/* Map tg_flows (LRU hash): the 4-tuple of a captured connection -> what its client dialled. The kernel gives one source
+/* One layout for ever (bpf/README.md): new meaning goes into pads, 0 = as before.
+ * Map tg_flows (LRU hash): the 4-tuple of a captured connection -> what its client dialled. The kernel gives one source
  * port to several connections when their destinations differ, so the listener is part of the key: its address by tier (and
  * by the family of src), its port as it is. Written by sockops when the source port is known and before the SYN leaves;
  * removed when the connection is gone on both sides. */
@@ -99,7 +100,7 @@ struct tg_sock {
 struct tg_settings {
 	uint64_t agent_cgroup;    /* cgroup ids (inode of the cgroup v2 directory) that hooks leave alone */
 	uint64_t envoy_cgroup;
-	uint32_t abi_version;
+	uint32_t abi_version;     /* at this offset in every version */
 	uint32_t pad;
 };
 #endif

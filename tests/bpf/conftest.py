@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterator
 
 import pytest
-from tests.bpf.pod import OBJECTS, Pod, Tree
+from tests.bpf.pod import OBJECTS, Pod, Tree, remove_pins
 
 from tidegate.bpf.datapath import Datapath
 
@@ -41,7 +41,8 @@ def open_datapath(tree: Tree) -> Iterator[Callable[[], Datapath]]:
 
     yield open_
     for datapath in opened:
-        datapath.remove()
+        datapath.close()
+    remove_pins(tree.pins)
 
 
 @pytest.fixture

@@ -21,13 +21,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from tidegate.bpf.datapath import Datapath
+from tidegate.bpf.pins import drop_link, names, unpin_all
 from tidegate.bpf.records import FlowKey, PodRow
 from tidegate.dataplane.capture import IPV6_FREEBIND
 from tidegate.linux.cgroup import cgroup2_mount
 from tidegate.linux.netns import netns_cookie
 from tidegate.model.capture import CAPTURE4_ENVOY, CAPTURE4_FASTPATH, CAPTURE6_ENVOY, CAPTURE6_FASTPATH, CAPTURE6_PREFIX
 from tidegate.model.tier import Tier
-from tidegate.native import checked, lib
+from tidegate.native import checked, ffi, lib
 
 T = TypeVar("T")
 
@@ -61,6 +62,37 @@ class Tree:
         return Datapath.open(
             bpffs=self.pins, cgroup=self.node, agent_cgroup=self.agent, envoy_cgroup=self.envoy, objects=objects
         )
+
+
+def remove_pins(root: Path) -> None:
+    """Detach whatever is pinned, redirection first, and leave no pin behind."""
+    links = names(root / "links")
+    for name in [*(n for n in links if "connect" in n), *(n for n in links if "connect" not in n)]:
+        drop_link(root / "links" / name)
+    for name in names(root / "lookup"):
+        drop_link(root / "lookup" / name)
+    for directory in [*root.glob("*/"), root]:
+        unpin_all(directory)
+
+
+def pinned_ids(tree: Tree) -> dict[str, set[int]]:
+    """Kernel ids of everything that is pinned, and of the programs that the links run."""
+    found: dict[str, set[int]] = {"links": set(), "programs": set(), "maps": set()}
+    for folder in ("links", "lookup", "maps"):
+        for name in names(tree.pins / folder):
+            fd = lib.tgb_get(str(tree.pins / folder / name).encode())
+            assert fd >= 0
+            if folder == "maps":
+                info = ffi.new("struct tgb_map *")
+                assert lib.tgb_map_info(fd, info) == 0
+                found["maps"].add(info.id)
+            else:
+                link = ffi.new("struct tgb_link *")
+                assert lib.tgb_link_info(fd, link) == 0
+                found["links"].add(link.id)
+                found["programs"].add(link.prog_id)
+            os.close(fd)
+    return found
 
 
 @dataclass
@@ -208,8 +240,7 @@ def run_in(cgroup: Path, netns_fd: int, fn: Callable[[], T]) -> T:
     pid = os.fork()
     if pid == 0:
         try:
-            (cgroup / "cgroup.procs").write_text(str(os.getpid()))
-            checked(lib.tgb_setns(netns_fd), "netns")
+            enter(cgroup, netns_fd)
             _answer(theirs, fn)
         finally:
             os._exit(0)
@@ -232,6 +263,12 @@ def run_in(cgroup: Path, netns_fd: int, fn: Callable[[], T]) -> T:
     if isinstance(value, Dialled) and sock is not None:
         value.sock = sock
     return value if value is not None else sock  # type: ignore[return-value]
+
+
+def enter(cgroup: Path, netns_fd: int) -> None:
+    """Move this process, which must be one of its own, into a cgroup and a netns."""
+    (cgroup / "cgroup.procs").write_text(str(os.getpid()))
+    checked(lib.tgb_setns(netns_fd), "netns")
 
 
 def _answer(to: socket.socket, fn: Callable[[], Any]) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from tests.bpf.pod import ip
 
-from tidegate.linux.netns import Netns, NetnsNames, netns_cookie, share_mounts, unbind_name
+from tidegate.linux.netns import Netns, NetnsNames, netns_cookie, unbind_name
 
 
 @pytest.fixture
@@ -31,10 +31,16 @@ def make_netns() -> Iterator[Callable[[], Path]]:
 
 @pytest.fixture
 def names(tmp_path: Path) -> Iterator[NetnsNames]:
+    # Of its own, and private, so that copies in other mount namespaces hear of nothing.
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", str(tmp_path)], check=True)
+    subprocess.run(["mount", "--make-private", str(tmp_path)], check=True)
     names = NetnsNames(tmp_path / "netns")
-    yield names
-    names.remove()
-    assert not mounted(tmp_path)
+    try:
+        yield names
+        names.remove()
+        assert mounted(tmp_path) == [str(tmp_path)]
+    finally:
+        subprocess.run(["umount", "-l", str(tmp_path)], check=True)
 
 
 def mounted(directory: Path, pid: int | str = "self") -> list[str]:
@@ -113,14 +119,13 @@ def test_what_a_crash_left_under_the_name_is_put_right(
     path, other = make_netns(), make_netns()
     name = tmp_path / "netns" / str(cookie_at(path))
     name.parent.mkdir()
-    share_mounts(name.parent)
     name.touch()
     for source in {"another namespace": [other], "the namespace twice": [path, path]}.get(leftover, []):
         subprocess.run(["mount", "--bind", str(source), str(name)], check=True)
     netns = keep(names, path)
     assert cookie_at(netns.path) == netns.cookie
     netns.close()
-    assert mounted(tmp_path) == [str(name.parent)]
+    assert mounted(tmp_path) == [str(tmp_path)]
 
 
 def test_a_container_that_was_started_meanwhile_does_not_keep_the_namespace(

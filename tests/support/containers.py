@@ -187,7 +187,7 @@ events_logger = "none"
         self._holder.kill()
         self._holder.wait()
         subprocess.run(["ip", "link", "delete", self.bridge], check=False, capture_output=True)
-        self.pins.remove()
+        shutil.rmtree(self.pins.root, ignore_errors=True)
         eventually(self._remove_cgroups, "the cgroups are empty")
         shutil.rmtree(self.directory)
 

@@ -23,44 +23,78 @@ class Attached(Enum):
     CREATED = "created"
 
 
-def attach(pin: Path, program: Program, target_fd: int, target: int, shared: frozenset[int]) -> Attached:
-    """Have program run at a cgroup or netns, with its link pinned.
+class Exchange:
+    """Links that are changed together: all of them, or undo() puts back what they ran."""
 
-    target is what the link must point to (cgroup id or inode of the netns), shared the ids of our maps.
-    Raises Fatal if the kernel refuses.
-    """
-    if pin.exists():
-        adopted = adopt(pin, program, target, shared)
-        if adopted is not None:
-            return adopted
-        drop_link(pin)
-    fd = lib.tgb_link_create(program.fd, target_fd, program.attach_type)
-    if fd < 0:
-        raise fatal(fd, f"attaching {program.name}", REMEDY)
-    try:
-        checked(lib.tgb_pin(fd, str(pin).encode()), str(pin))
-    finally:
-        os.close(fd)
-    return Attached.CREATED
+    def __init__(self, shared: frozenset[int]) -> None:
+        """shared: ids of our maps."""
+        self._shared = shared
+        self._before: list[tuple[Path, int]] = []  # link and descriptor of the program that it ran, to put it back
+        self._created: list[Path] = []
 
+    def attach(self, pin: Path, program: Program, target_fd: int, target: int) -> Attached:
+        """Have program run at a cgroup or netns, with its link pinned. A link that points elsewhere is replaced.
 
-def adopt(pin: Path, program: Program, target: int, shared: frozenset[int]) -> Attached | None:
-    """Have the link that is pinned already run program; None if it is of no use: it points elsewhere or nowhere."""
-    fd = lib.tgb_get(str(pin).encode())
-    if fd < 0:
-        return None
-    try:
-        link, runs = ffi.new("struct tgb_link *"), ffi.new("struct tgb_prog *")
-        if lib.tgb_link_info(fd, link) < 0 or link.target != target:
+        target is what the link must point to (cgroup id or inode of the netns). Raises Fatal if the kernel refuses.
+        """
+        if pin.exists():
+            adopted = self.adopt(pin, program, target)
+            if adopted is not None:
+                return adopted
+            drop_link(pin)
+        fd = lib.tgb_link_create(program.fd, target_fd, program.attach_type)
+        if fd < 0:
+            raise fatal(fd, f"attaching {program.name}", REMEDY)
+        try:
+            checked(lib.tgb_pin(fd, str(pin).encode()), str(pin))
+        finally:
+            os.close(fd)
+        self._created.append(pin)
+        return Attached.CREATED
+
+    def adopt(self, pin: Path, program: Program, target: int) -> Attached | None:
+        """Have the link that is pinned already run program; None if it is of no use: it points elsewhere or nowhere.
+
+        Raises Fatal if the kernel refuses.
+        """
+        fd = lib.tgb_get(str(pin).encode())
+        if fd < 0:
             return None
-        if lib.tgb_prog_info_by_id(link.prog_id, runs) == 0:
-            tag, map_ids = identity(runs)
-            # Same instructions on other maps are another program: ids of the maps that we share must be the same.
-            if tag == program.tag and map_ids & shared == program.map_ids & shared:
-                return Attached.ADOPTED
-        return Attached.UPDATED if lib.tgb_link_update(fd, program.fd) == 0 else None
-    finally:
-        os.close(fd)
+        try:
+            link, runs = ffi.new("struct tgb_link *"), ffi.new("struct tgb_prog *")
+            if lib.tgb_link_info(fd, link) < 0 or link.target != target:
+                return None
+            running = lib.tgb_prog_get(link.prog_id)
+            if running >= 0:
+                self._before.append((pin, running))
+                if lib.tgb_prog_info(running, runs) == 0:
+                    tag, map_ids = identity(runs)
+                    # Same instructions on other maps are another program: the maps that we share must be the same.
+                    if tag == program.tag and map_ids & self._shared == program.map_ids & self._shared:
+                        return Attached.ADOPTED
+            result = lib.tgb_link_update(fd, program.fd)
+            if result < 0:
+                raise fatal(result, f"exchanging {program.name}", REMEDY)
+            return Attached.UPDATED
+        finally:
+            os.close(fd)
+
+    def undo(self) -> None:
+        """Put every link back to the program that it ran, remove those that were not there."""
+        for pin in reversed(self._created):
+            drop_link(pin)
+        for pin, program_fd in reversed(self._before):
+            fd = lib.tgb_get(str(pin).encode())
+            if fd >= 0:
+                lib.tgb_link_update(fd, program_fd)  # the kernel took this very program here before
+                os.close(fd)
+        self.close()
+
+    def close(self) -> None:
+        """What was changed stays. Nothing can be undone afterwards."""
+        while self._before:
+            os.close(self._before.pop()[1])
+        self._created.clear()
 
 
 def link_target(pin: Path) -> int:

@@ -1,23 +1,25 @@
 """The kernel part of the data path: load, attach, pin; or adopt what an earlier process of ours left pinned.
 
-Invariant: hooks only ever run with maps of their own layout. Maps that fit are kept whatever the programs look like, so
-enrolment and records survive the agent, a crash and an upgrade. Hooks are exchanged by link update: there is no moment
-without one. Read by dataplane (tables), fastpath (flows_fd), observe (counters).
+Invariant: hooks only ever run with maps of their own layout, and those have every row. Maps that fit are kept whatever
+the programs look like, others are filled before a hook sees them (upgrade.py). Hooks are exchanged by link update:
+there is no moment without one. If anything fails, every link goes back to the program that it ran, and the new maps go.
+Read by dataplane (tables), fastpath (flows_fd), observe (counters).
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Self
 
-from tidegate.bpf.attach import Attached, attach
+from tidegate.bpf.attach import Attached, Exchange
 from tidegate.bpf.hooks import HOOKS, places
 from tidegate.bpf.lookup import Lookups
-from tidegate.bpf.objects import BpfObject, map_id, maps_fit
+from tidegate.bpf.objects import BpfObject, Program, map_id
 from tidegate.bpf.pins import Pins, drop_link, names
 from tidegate.bpf.tables import Tables
+from tidegate.bpf.upgrade import Upgrade
 from tidegate.errors import Fatal
 from tidegate.linux.cgroup import cgroup_id
 from tidegate.native import lib
@@ -26,12 +28,11 @@ from tidegate.native import lib
 class Datapath(Tables):
     """Hooks in place and their tables. Make one with open(); one per directory of pins at a time."""
 
-    def __init__(self, pins: Pins, lookups: Lookups, adopted: bool, hooks: Mapping[str, Attached]) -> None:
-        super().__init__(pins.maps)
-        self._pins = pins
+    def __init__(self, maps: Path, lookups: Lookups) -> None:
+        super().__init__(maps)
         self._lookups = lookups
-        self.adopted = adopted  # maps and every hook were there already
-        self.hooks = hooks  # pin name -> how it came to be in place
+        self.adopted = False  # maps and every hook were there already
+        self.hooks: dict[str, Attached] = {}  # pin name -> how it came to be in place
 
     @classmethod
     def open(cls, *, bpffs: Path, cgroup: Path, agent_cgroup: Path, envoy_cgroup: Path, objects: Path) -> Self:
@@ -41,46 +42,43 @@ class Datapath(Tables):
         whose processes are captured once their netns is enrolled. agent_cgroup, envoy_cgroup: directories whose own
         processes are exempt; envoy_cgroup is created if missing. objects: directory of the *.bpf.o files.
 
-        Raises Fatal with the kernel's words if a program cannot be loaded or attached.
+        Raises Fatal with the kernel's words if a program cannot be loaded or attached, or with the reason why rows of
+        another version cannot become ours. What captured before then still does, as before.
         """
         pins = Pins(bpffs)
         cgroup, agent_cgroup, envoy_cgroup = cgroup.resolve(), agent_cgroup.resolve(), envoy_cgroup.resolve()
         _prepare_cgroups(cgroup, agent_cgroup, envoy_cgroup)
         pins.create()
-        kept = bool(names(pins.maps)) and maps_fit(pins, objects)
-        if not kept:
-            # Old programs keep their old maps until their link runs ours.
-            for name in names(pins.maps):
-                (pins.maps / name).unlink()
-        loaded = {file: BpfObject(objects / f"{file}.bpf.o") for file in dict.fromkeys(hook.file for hook in HOOKS)}
-        try:
+        upgrade = Upgrade.plan(pins, objects)
+        with ExitStack() as done, ExitStack() as undo:
+            loaded = {
+                file: done.enter_context(BpfObject(objects / f"{file}.bpf.o"))
+                for file in dict.fromkeys(hook.file for hook in HOOKS)
+            }
             loaded["connect"].set_constant("tg_has_set_retval", "uint32_t", lib.tgb_has_set_retval())
+            undo.callback(upgrade.abandon)
+            upgrade.carry()
             for item in loaded.values():
-                item.load(pins.maps)
-            shared = frozenset(map_id(pins.maps / name) for name in names(pins.maps))
-            lookups = Lookups(pins, objects, shared)
-            lookups.adopt()
-            hooks: dict[str, Attached] = {}
-            datapath = cls(pins, lookups, kept, hooks)
-            try:
-                datapath.write_settings(cgroup_id(agent_cgroup), cgroup_id(envoy_cgroup))
-                for hook in HOOKS:
-                    program = loaded[hook.file].program(hook.program)
-                    for name, directory in places(hook, cgroup, agent_cgroup, envoy_cgroup).items():
-                        fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-                        try:
-                            hooks[name] = attach(pins.links / name, program, fd, cgroup_id(directory), shared)
-                        finally:
-                            os.close(fd)
-            except BaseException:
-                datapath.close()
-                raise
-        finally:
-            for item in loaded.values():
-                item.close()
-        for name in set(names(pins.links)) - hooks.keys():
+                item.load(upgrade.maps)
+            upgrade.copy()
+            shared = frozenset(map_id(upgrade.maps / name) for name in names(upgrade.maps))
+            datapath = cls(upgrade.maps, Lookups(pins, objects, shared))
+            undo.callback(datapath.close)
+            undo.callback(datapath.put_settings, datapath.settings())
+            datapath.write_settings(cgroup_id(agent_cgroup), cgroup_id(envoy_cgroup))
+            exchange = Exchange(shared)
+            done.callback(exchange.close)
+            undo.callback(exchange.undo)
+            datapath._lookups.adopt(exchange, upgrade.maps)
+            for hook in HOOKS:
+                program = loaded[hook.file].program(hook.program)
+                for name, directory in places(hook, cgroup, agent_cgroup, envoy_cgroup).items():
+                    datapath.hooks[name] = _attach(exchange, pins.links / name, program, directory)
+            undo.pop_all()
+        upgrade.commit()
+        for name in set(names(pins.links)) - datapath.hooks.keys():
             drop_link(pins.links / name)  # of another version, or of a cgroup that is no longer ours
-        datapath.adopted = kept and Attached.CREATED not in hooks.values()
+        datapath.adopted = upgrade.complete and Attached.CREATED not in datapath.hooks.values()
         return datapath
 
     def attach_lookup(self, cookie: int, netns_fd: int) -> None:
@@ -95,10 +93,13 @@ class Datapath(Tables):
         """Cookies of the guarded netns."""
         return self._lookups.cookies()
 
-    def remove(self) -> None:
-        """Detach everything, redirection first, and leave no pin behind."""
-        self.close()
-        self._pins.remove()
+
+def _attach(exchange: Exchange, pin: Path, program: Program, directory: Path) -> Attached:
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        return exchange.attach(pin, program, fd, cgroup_id(directory))
+    finally:
+        os.close(fd)
 
 
 def _prepare_cgroups(cgroup: Path, agent_cgroup: Path, envoy_cgroup: Path) -> None:

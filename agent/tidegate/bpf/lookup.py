@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from tidegate.bpf.attach import Attached, adopt, attach, link_target
+from tidegate.bpf.attach import Attached, Exchange, link_target
 from tidegate.bpf.objects import BpfObject, Program
 from tidegate.bpf.pins import Pins, drop_link, names
 
@@ -18,13 +18,17 @@ class Lookups:
     """Guards by netns cookie. They outlive this process in their pins."""
 
     def __init__(self, pins: Pins, objects: Path, shared: frozenset[int]) -> None:
+        """shared: ids of our maps."""
         self._pins = pins
         self._objects = objects
         self._shared = shared
         self._cookies: set[int] = set()
 
-    def adopt(self) -> dict[int, Attached]:
-        """Take over the guards that an earlier process pinned; useless ones (their netns is gone) are removed."""
+    def adopt(self, exchange: Exchange, maps: Path) -> dict[int, Attached]:
+        """Take over the guards that an earlier process pinned; useless ones (their netns is gone) are removed.
+
+        maps: where the maps are pinned just now. Raises Fatal if the kernel refuses.
+        """
         outcome: dict[int, Attached] = {}
         for name in names(self._pins.lookup):
             pin = self._pins.lookup / name
@@ -32,7 +36,7 @@ class Lookups:
             adopted = None
             if target and name.isdecimal():
                 with BpfObject(self._objects / OBJECT) as loaded:
-                    adopted = adopt(pin, self._load(loaded, int(name)), target, self._shared)
+                    adopted = exchange.adopt(pin, self._load(loaded, int(name), maps), target)
             if adopted is None:
                 drop_link(pin)
             else:
@@ -43,8 +47,12 @@ class Lookups:
     def attach(self, cookie: int, netns_fd: int) -> None:
         """Guard the netns of descriptor netns_fd. Raises Fatal if the kernel refuses. Twice is once."""
         with BpfObject(self._objects / OBJECT) as loaded:
-            program = self._load(loaded, cookie)
-            attach(self._pins.lookup / str(cookie), program, netns_fd, os.fstat(netns_fd).st_ino, self._shared)
+            program = self._load(loaded, cookie, self._pins.maps)
+            exchange = Exchange(self._shared)
+            try:
+                exchange.attach(self._pins.lookup / str(cookie), program, netns_fd, os.fstat(netns_fd).st_ino)
+            finally:
+                exchange.close()
         self._cookies.add(cookie)
 
     def detach(self, cookie: int) -> None:
@@ -57,7 +65,7 @@ class Lookups:
     def cookies(self) -> set[int]:
         return set(self._cookies)
 
-    def _load(self, loaded: BpfObject, cookie: int) -> Program:
+    def _load(self, loaded: BpfObject, cookie: int, maps: Path) -> Program:
         loaded.set_constant("tg_netns_cookie", "uint64_t", cookie)
-        loaded.load(self._pins.maps)
+        loaded.load(maps)
         return loaded.program(PROGRAM)

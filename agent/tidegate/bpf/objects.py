@@ -8,7 +8,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from tidegate.bpf.pins import Pins, names
 from tidegate.native import checked, fatal, ffi, lib
 
 REMEDY = "run `tidegate doctor` to see what this kernel lacks"
@@ -23,6 +22,22 @@ class Program:
     attach_type: int
     tag: bytes  # hash of its instructions: equal tags, equal programs
     map_ids: frozenset[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """What must be equal for a map to serve programs that declare it. Sizes in bytes."""
+
+    type: int
+    key_size: int
+    value_size: int
+    max_entries: int
+    flags: int
+
+    @classmethod
+    def of(cls, info: Any) -> Self:
+        """Of a struct tgb_map."""
+        return cls(info.type, info.key_size, info.value_size, info.max_entries, info.flags)
 
 
 class BpfObject:
@@ -56,12 +71,12 @@ class BpfObject:
         raw = ffi.new(f"{c_type} *", value)
         checked(lib.tgb_object_set_constant(self._object, name.encode(), raw, ffi.sizeof(c_type)), name)
 
-    def layouts(self) -> dict[str, tuple[int, ...]]:
-        """What the object declares for each of its maps: type, key and value size, rows, flags."""
-        found: dict[str, tuple[int, ...]] = {}
+    def layouts(self) -> dict[str, Layout]:
+        """What the object declares for each of its maps."""
+        found: dict[str, Layout] = {}
         name, info = ffi.new("char[32]"), ffi.new("struct tgb_map *")
         while lib.tgb_object_map(self._object, len(found), name, info) == 0:
-            found[ffi.string(name).decode()] = _layout(info)
+            found[ffi.string(name).decode()] = Layout.of(info)
         return found
 
     def load(self, maps: Path | None = None) -> None:
@@ -94,26 +109,17 @@ def map_id(pin: Path) -> int:
     return info.id if info is not None else 0
 
 
-def maps_fit(pins: Pins, objects: Path) -> bool:
-    """Whether every map that the objects declare is pinned with the very layout, and was written by our ABI version."""
-    known = names(pins.maps)
-    for path in sorted(objects.glob("*.bpf.o")):
-        with BpfObject(path) as opened:
-            for name, layout in opened.layouts().items():
-                info = _pinned(pins.maps / name) if name in known else None
-                if info is None or _layout(info) != layout:
-                    return False
-    fd = checked(lib.tgb_get(str(pins.maps / "tg_settings").encode()), "tg_settings")
-    try:
-        settings = ffi.new("struct tg_settings *")
-        checked(lib.tgb_map_get(fd, ffi.new("uint32_t *", 0), settings), "tg_settings")
-    finally:
-        os.close(fd)
-    return bool(settings.abi_version == lib.TG_ABI_VERSION)
+def pinned_layout(pin: Path) -> Layout | None:
+    """Layout of a pinned map; None if the pin is no map or gone."""
+    info = _pinned(pin)
+    return Layout.of(info) if info is not None else None
 
 
-def _layout(info: Any) -> tuple[int, ...]:
-    return info.type, info.key_size, info.value_size, info.max_entries, info.flags
+def layout_of(fd: int, subject: str) -> Layout:
+    """Layout of the map of a descriptor. Raises OSError."""
+    info = ffi.new("struct tgb_map *")
+    checked(lib.tgb_map_info(fd, info), subject)
+    return Layout.of(info)
 
 
 def _pinned(pin: Path) -> Any:

@@ -1,5 +1,6 @@
-"""What lives in bpffs: DIR/maps/<map>, DIR/links/<program>, DIR/lookup/<netns cookie>. A pin keeps its object alive
-without any process, which is how capture survives the agent; removing the last pin ends it."""
+"""What lives in bpffs: DIR/maps/<map>, DIR/links/<program>, DIR/lookup/<netns cookie>; while layouts change, DIR/next
+and DIR/old (upgrade.py). A pin keeps its object alive without any process, which is how capture survives the agent;
+removing the last pin ends it."""
 
 from __future__ import annotations
 
@@ -26,6 +27,16 @@ class Pins:
         return self.root / "maps"
 
     @property
+    def next(self) -> Path:
+        """Maps that are being built."""
+        return self.root / "next"
+
+    @property
+    def old(self) -> Path:
+        """Maps that no hook runs with any more."""
+        return self.root / "old"
+
+    @property
     def links(self) -> Path:
         return self.root / "links"
 
@@ -36,21 +47,16 @@ class Pins:
     def create(self) -> None:
         """Make the directories, mounting bpffs at its usual place if need be. Raises Fatal if it cannot be there."""
         mount_bpffs(self.root)
+        self.settle()
         for directory in (self.maps, self.links, self.lookup):
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
 
-    def remove(self) -> None:
-        """Unpin whatever is left and remove the directories; links are detached first, connect hooks foremost."""
-        links = names(self.links)
-        for name in [*(n for n in links if "connect" in n), *(n for n in links if "connect" not in n)]:
-            drop_link(self.links / name)
-        for name in names(self.lookup):
-            drop_link(self.lookup / name)
-        for name in names(self.maps):
-            (self.maps / name).unlink()
-        for directory in (self.maps, self.links, self.lookup, self.root):
-            if directory.is_dir():
-                directory.rmdir()
+    def settle(self) -> None:
+        """Complete or drop what is left of a change of layouts, as upgrade.py says. Raises OSError."""
+        if self.old.is_dir() and not self.maps.is_dir():
+            self.next.rename(self.maps)
+        unpin_all(self.old)
+        unpin_all(self.next)
 
 
 def claim(root: Path) -> int:
@@ -74,6 +80,14 @@ def claim(root: Path) -> int:
 def names(directory: Path) -> list[str]:
     """Names of the pins in a directory, sorted; none if it does not exist."""
     return sorted(os.listdir(directory)) if directory.is_dir() else []
+
+
+def unpin_all(directory: Path) -> None:
+    """Remove a directory of pins; none is fine. What others hold lives on without a name."""
+    for name in names(directory):
+        (directory / name).unlink()
+    if directory.is_dir():
+        directory.rmdir()
 
 
 def drop_link(pin: Path) -> None:

@@ -48,6 +48,15 @@ class Tables:
             "struct tg_settings *",
             {"agent_cgroup": agent_cgroup, "envoy_cgroup": envoy_cgroup, "abi_version": lib.TG_ABI_VERSION},
         )
+        self.put_settings(settings)
+
+    def settings(self) -> Any:
+        """What they are told just now, for put_settings()."""
+        settings = ffi.new("struct tg_settings *")
+        checked(lib.tgb_map_get(self._fds["tg_settings"], ffi.new("uint32_t *", 0), settings), "tg_settings")
+        return settings
+
+    def put_settings(self, settings: Any) -> None:
         self._set("tg_settings", ffi.new("uint32_t *", 0), settings)
 
     # --- pods ---------------------------------------------------------------------------------------------------

@@ -117,21 +117,11 @@ def unbind_name(path: Path) -> None:
         checked(result, str(path))
 
 
-def share_mounts(directory: Path) -> None:
-    """Have mounts below directory go in other mount namespaces too, once they go here. Raises OSError.
-
-    As iproute2 does with /run/netns: a container that was started meanwhile has copies of all mounts, and a copy that
-    stays keeps its namespace alive as long as that container runs.
-    """
-    checked(lib.tgb_share_mounts(str(directory).encode()), str(directory))
-
-
 @dataclass(frozen=True, slots=True)
 class Mounting:
     """The system calls of NetnsNames; tests give others."""
 
     cookie_of: Callable[[int], int] = netns_cookie
-    share: Callable[[Path], None] = share_mounts
     bind: Callable[[int, Path], None] = bind_name
     unbind: Callable[[Path], None] = unbind_name
 
@@ -146,7 +136,6 @@ class NetnsNames:
     def __init__(self, directory: Path, mounting: Mounting | None = None) -> None:
         self._directory = directory
         self._mounting = mounting or Mounting()
-        self._shared = False
 
     def keep(self, fd: int) -> Netns:
         """Own the namespace of a borrowed descriptor, and a name for it. An earlier agent's name is taken over.
@@ -157,7 +146,7 @@ class NetnsNames:
         netns = Netns(os.dup(fd), cookie, self._directory / str(cookie), self._remove)
         try:
             if not self._names(netns):
-                self._share()
+                self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
                 self._mounting.unbind(netns.path)
                 netns.path.touch(mode=0o600)
                 self._mounting.bind(netns.fd, netns.path)
@@ -187,16 +176,8 @@ class NetnsNames:
     def remove(self) -> None:
         """Remove every name and the directory: after the last agent of this node. Raises OSError."""
         self.sweep(())
-        self._mounting.unbind(self._directory)
         if self._directory.is_dir():
             self._directory.rmdir()
-        self._shared = False
-
-    def _share(self) -> None:
-        if not self._shared:
-            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._mounting.share(self._directory)
-            self._shared = True
 
     def _names(self, netns: Netns) -> bool:
         try:
@@ -207,4 +188,6 @@ class NetnsNames:
 
     def _remove(self, path: Path) -> None:
         self._mounting.unbind(path)
+        # Also what other mount namespaces have there: a container that was started meanwhile began with copies of all
+        # mounts, and its copy would keep the network namespace alive.
         path.unlink(missing_ok=True)

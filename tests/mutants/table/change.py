@@ -9,6 +9,7 @@ IN_FORCE = f"{UNDER_LOAD}::test_each_change_comes_into_force_and_no_request_fail
 REFUSED = f"{UNDER_LOAD}::test_broken_yaml_is_reported_with_its_line_and_changes_nothing"
 LAST_GOOD = f"{UNDER_LOAD}::test_a_document_that_breaks_under_a_running_agent_keeps_its_last_good_version"
 RESTART = "tests/stories/change/test_restart.py"
+UPGRADE = "tests/bpf/test_upgrade.py"
 ADOPTS = f"{RESTART}::test_killed_agent_comes_back_and_adopts"
 UNNOTICED = f"{RESTART}::test_http_does_not_notice_a_killed_agent"
 ENVOY_BACK = f"{RESTART}::test_killed_envoy_is_back"
@@ -228,24 +229,64 @@ _AGENT = Group(
         Mutant(
             "pinned-state-thrown-away",
             "a new agent starts with empty kernel tables",
-            "agent/tidegate/bpf/datapath.py",
-            "kept = bool(names(pins.maps)) and maps_fit(pins, objects)",
-            "kept = False",
+            "agent/tidegate/bpf/pins.py",
+            "        self.settle()\n        for",
+            "        unpin_all(self.maps)\n        for",
             (ADOPTS,),
         ),
         Mutant(
             "hooks-not-adopted",
             "a new agent detaches the hooks and attaches new ones: for a moment nothing is captured",
             "agent/tidegate/bpf/attach.py",
-            "        if adopted is not None:\n            return adopted\n",
+            "            if adopted is not None:\n                return adopted\n",
             "",
             (ADOPTS,),
+        ),
+        Mutant(
+            "rows-not-migrated",
+            "an agent with other layouts starts with empty tables: nothing is captured until its first pass",
+            "agent/tidegate/bpf/datapath.py",
+            "            upgrade.copy()\n",
+            "            pass\n",
+            (f"{UPGRADE}::test_no_connection_leaves_uncaptured_while_layouts_change",),
+        ),
+        Mutant(
+            "rows-migrated-late",
+            "an agent with other layouts fills its tables only after the hooks use them",
+            "agent/tidegate/bpf/datapath.py",
+            "            upgrade.copy()\n",
+            "            undo.callback(upgrade.copy)\n",
+            (f"{UPGRADE}::test_no_connection_leaves_uncaptured_while_layouts_change",),
+        ),
+        Mutant(
+            "connection-state-thrown-away",
+            "an agent with other layouts forgets the connections that live: their names and destinations are gone",
+            "agent/tidegate/bpf/upgrade.py",
+            "        for name in self.carried:\n",
+            "        for name in ():\n",
+            (f"{UPGRADE}::test_no_connection_leaves_uncaptured_while_layouts_change",),
+        ),
+        Mutant(
+            "failed-upgrade-not-undone",
+            "an agent that cannot exchange a hook leaves half of the data path in another version",
+            "agent/tidegate/bpf/datapath.py",
+            "            undo.callback(exchange.undo)\n",
+            "            pass\n",
+            (f"{UPGRADE}::test_what_fails_half_way_is_undone",),
+        ),
+        Mutant(
+            "newer-tables-believed",
+            "an older agent reads a newer one's tables as its own",
+            "agent/tidegate/bpf/upgrade.py",
+            "    if version > lib.TG_ABI_VERSION:\n",
+            "    if False:\n",
+            (f"{UPGRADE}::test_an_older_agent_leaves_newer_tables_alone",),
         ),
         Mutant(
             "hooks-exchanged-for-nothing",
             "a new agent replaces programs that are the same as its own",
             "agent/tidegate/bpf/attach.py",
-            "if tag == program.tag and map_ids & shared == program.map_ids & shared:",
+            "if tag == program.tag and map_ids & self._shared == program.map_ids & self._shared:",
             "if False:",
             ("tests/bpf/test_adopt.py::test_killed_loader_leaves_capture_working_and_is_adopted",),
         ),
@@ -288,8 +329,8 @@ _AGENT = Group(
             "copies-of-names-stay",
             "a container keeps the network namespaces of all pods that were there before it",
             "agent/tidegate/linux/netns.py",
-            "            self._mounting.share(self._directory)\n",
-            "            pass\n",
+            "        path.unlink(missing_ok=True)\n",
+            "        pass\n",
             ("tests/bpf/test_netns_names.py::test_a_container_that_was_started_meanwhile_does_not_keep_the_namespace",),
         ),
         Mutant(

@@ -40,7 +40,7 @@ class Namespaces:
     def names(self, directory: Path) -> NetnsNames:
         """A hard link in the place of a mount: it is the same file as what it stands for, too."""
         nothing: Callable[[Path], None] = lambda _: None  # noqa: E731
-        return NetnsNames(directory, Mounting(self.cookie_of, nothing, self._bind, nothing))
+        return NetnsNames(directory, Mounting(self.cookie_of, self._bind, nothing))
 
     def _bind(self, fd: int, path: Path) -> None:
         path.unlink()

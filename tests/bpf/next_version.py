@@ -1,0 +1,63 @@
+"""The agent of the next ABI version, as a test build: our sources with a field more in each table that agents write.
+
+It is a whole agent of its own (programs, extension, Python) in a directory: layouts are compiled into all three.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+VERSION = 3
+_HEADER = {
+    "TG_ABI_VERSION = 2,": f"TG_ABI_VERSION = {VERSION},",
+    "	uint32_t flags;           /* enum tg_pod_flag */\n	uint32_t pad;\n": (
+        "	uint32_t flags;\n	uint32_t pad;\n	uint64_t test_pod;\n"
+    ),
+    "	uint16_t protocol; /* enum tg_protocol */\n": "	uint16_t protocol;\n	uint32_t test_dest_key;\n",
+    "the compiler's number for the service; for events and `tidegate services` */\n": "*/\n	uint64_t test_dest;\n",
+    "in every version */\n	uint32_t pad;\n": "*/\n	uint32_t pad;\n	uint64_t test_settings;\n",
+}
+# tg_dest_key is built field by field in the hook.
+_SET = "	key->protocol = (uint16_t)in->protocol;\n"
+_HOOK = {_SET: _SET + "	key->test_dest_key = 0;\n"}
+STEPS = f"""
+
+STEPS[{VERSION}] = {{
+    "tg_pods": Step(value=lambda raw: raw + bytes(8)),
+    "tg_dests": Step(key=lambda raw: raw + bytes(4), value=lambda raw: raw + bytes(8)),
+}}
+"""
+# Every program counts, so every program is another one.
+_PROGRAMS = {
+    "	count = bpf_map_lookup_elem(&tg_counters, &reason);\n	if (count)": (
+        "	count = bpf_map_lookup_elem(&tg_counters, &reason);\n	if (count && *count != ~0ULL)"
+    )
+}
+
+
+def build(directory: Path, *, steps: str = STEPS, header: dict[str, str] | None = None) -> Path:
+    """Build the next version in an empty directory and return that; run it with PYTHONPATH=directory/agent."""
+    for name in ("bpf", "agent/native", "agent/tidegate"):
+        shutil.copytree(ROOT / name, directory / name, ignore=shutil.ignore_patterns("_bpf.abi3.so", "__pycache__"))
+    _replace(directory / "bpf/include/tg_abi.h", _HEADER if header is None else header)
+    _replace(directory / "bpf/include/tg_maps.h", _PROGRAMS)
+    if header is None:
+        _replace(directory / "bpf/core/connect_core.h", _HOOK)
+    with (directory / "agent/tidegate/bpf/migrations.py").open("a") as file:
+        file.write(steps)
+    python = f"PY={sys.executable} PYTHON=/usr/bin/python3 VENV={ROOT / '.venv'}"
+    command = f"make -s -f bpf/build.mk bpf-objects agent/tidegate/_bpf.abi3.so BUILD=build {python}"
+    subprocess.run(command.split(), cwd=directory, check=True)
+    return directory
+
+
+def _replace(path: Path, changes: dict[str, str]) -> None:
+    text = path.read_text()
+    for old, new in changes.items():
+        assert text.count(old) == 1, f"{path.name} has {old!r} {text.count(old)} times"
+        text = text.replace(old, new)
+    path.write_text(text)
