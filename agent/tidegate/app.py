@@ -10,8 +10,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import random
 import signal
+from collections.abc import Coroutine
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from prometheus_client import CollectorRegistry
 
@@ -22,13 +26,16 @@ from tidegate.bpf.probe import probe, require
 from tidegate.config.follow import follow
 from tidegate.config.last_good import LastGood
 from tidegate.config.sources.files import FileSource
-from tidegate.dataplane.cni_calls import Enrolment
+from tidegate.dataplane.assembly import assemble
+from tidegate.dataplane.capture import Records, inside
+from tidegate.dataplane.cni_calls import CniCalls
 from tidegate.dataplane.cycle import Cycle
+from tidegate.dataplane.threaded_relay import ThreadedRelay
 from tidegate.enroll.cni_server import CniServer
 from tidegate.enroll.keeper import Keeper
 from tidegate.enroll.node_cni import NodeCni
 from tidegate.enroll.registry import Registry
-from tidegate.envoy.supervisor import EnvoySupervisor
+from tidegate.envoy.supervisor import EnvoySupervisor, State
 from tidegate.errors import Fatal
 from tidegate.fastpath import FastPath
 from tidegate.linux.capabilities import keep_needed_only, require_needed
@@ -39,8 +46,11 @@ from tidegate.observe.admin import Admin
 from tidegate.observe.dashboard.assets import assets
 from tidegate.observe.dashboard.sampling import Dashboard
 from tidegate.observe.life import Life, living, require_private
+from tidegate.observe.readiness import CONFIGURATION, ENVOY, HOOKS, RELAY, Readiness
 from tidegate.observe.views import Views
+from tidegate.runtime.clock import SystemClock
 from tidegate.runtime.latest import Latest
+from tidegate.runtime.worker import Worker
 from tidegate.settings import Settings, build_root, envoy_binary
 from tidegate.telemetry.flows import follow_flows
 from tidegate.telemetry.metrics import AgentCollector, TcpMetrics, exposition
@@ -70,9 +80,18 @@ async def serve(settings: Settings) -> None:
         await _run(settings, life, own, envoy_cgroup)
 
 
-async def _run(settings: Settings, life: Life, own: Path, envoy_cgroup: Path) -> None:
-    claimed = claim(settings.bpffs)
-    # Devices
+@dataclass(frozen=True, slots=True)
+class Devices:
+    """What carries connections, each opened or adopted from an earlier agent."""
+
+    datapath: Datapath
+    relay: FastPath
+    ads: AdsServer
+    envoy: EnvoySupervisor
+
+
+def open_devices(settings: Settings, own: Path, envoy_cgroup: Path) -> Devices:
+    """Hooks in place, the relay running; Envoy is started by its supervisor's run(). Raises Fatal."""
     envoy_cgroup.mkdir(exist_ok=True)
     datapath = Datapath.open(
         bpffs=settings.bpffs,
@@ -86,42 +105,54 @@ async def _run(settings: Settings, life: Life, own: Path, envoy_cgroup: Path) ->
     envoy = EnvoySupervisor(
         envoy_binary(), settings.run_dir, settings.node, settings.xds_socket, envoy_cgroup, settings.envoy_concurrency
     )
+    return Devices(datapath, relay, ads, envoy)
 
-    # Facts in, data plane out
-    sources = [FileSource(Path(source.removeprefix("file:"))) for source in settings.config]
-    config: Latest[Mesh | None] = Latest(None)
-    registry = Registry(settings.run_dir / "sandboxes", NetnsNames(settings.run_dir / "netns"))
-    cycle = Cycle(
+
+def data_plane(
+    settings: Settings, devices: Devices, registry: Registry, disk: Worker, config: Latest[Mesh | None]
+) -> Cycle:
+    """The cycle over these devices, with the sandboxes that an earlier agent knew. disk: the registry's thread."""
+    cycle = assemble(
         node=settings.node,
         config=config,
-        tables=datapath,
-        relay=relay,
-        envoy=ads,
-        in_netns=in_netns,
-        netns=registry.netns,
-        captured=registry.remember,
+        tables=devices.datapath,
+        relay=ThreadedRelay(devices.relay),
+        envoy=devices.ads,
+        inside=inside(in_netns),
+        records=Records(lambda cookie: registry.netns(cookie).dup(), registry.remember),
+        disk=disk,
+        clock=SystemClock(),
+        jitter=random.random,
     )
     cycle.set_sandboxes(registry.load())
-    cni = CniServer(settings.cni_socket, Enrolment(registry, cycle))
-    keeper = None
-    if settings.cni_conf_dir is not None:
-        plugin = build_root() / "cni" / "tidegate"
-        where = (settings.cni_conf_dir, settings.cni_bin_dir, settings.cni_socket, plugin, settings.cni_conflist)
-        keeper = Keeper(NodeCni(*where))
+    return cycle
 
-    # What people and programs may know
-    views = Views(
-        node=settings.node,
-        life=life,
-        datapath=datapath,
-        cycle=cycle,
-        config=lambda: config.value,
-        sandboxes=registry.by_cookie,
-        ads=ads,
-        envoy=envoy,
-        sources=settings.config,
-        cni=keeper.kept if keeper else None,
+
+def node_cni(settings: Settings) -> Keeper | None:
+    """Who keeps our plugin in the node's CNI chain; None if it is not to be there."""
+    if settings.cni_conf_dir is None:
+        return None
+    plugin = build_root() / "cni" / "tidegate"
+    return Keeper(
+        NodeCni(settings.cni_conf_dir, settings.cni_bin_dir, settings.cni_socket, plugin, settings.cni_conflist)
     )
+
+
+def readiness(devices: Devices, cycle: Cycle) -> Readiness:
+    """The tokens of this node. Hooks are attached before there is an agent to ask."""
+    return Readiness(
+        {
+            CONFIGURATION: lambda: cycle.status.value.generation > 0,
+            HOOKS: lambda: bool(devices.datapath.hooks),
+            RELAY: lambda: cycle.relay_up,
+            ENVOY: lambda: devices.envoy.status().state == State.RUNNING,
+        }
+    )
+
+
+def own_metrics(devices: Devices) -> CollectorRegistry:
+    """Counters that the devices keep, read when somebody scrapes."""
+    datapath, relay = devices.datapath, devices.relay
     metrics = CollectorRegistry()
     metrics.register(
         AgentCollector(
@@ -130,24 +161,46 @@ async def _run(settings: Settings, life: Life, own: Path, envoy_cgroup: Path) ->
             lambda: {"fastpath_active_connections": relay.stats().active, "captured_flows": datapath.flow_count()},
         )
     )
-    pairs = Pairs()
+    return metrics
+
+
+async def _run(settings: Settings, life: Life, own: Path, envoy_cgroup: Path) -> None:
+    claimed = claim(settings.bpffs)
+    devices = open_devices(settings, own, envoy_cgroup)
+
+    # Facts in, data plane out
+    sources = [FileSource(Path(source.removeprefix("file:"))) for source in settings.config]
+    config: Latest[Mesh | None] = Latest(None)
+    registry = Registry(settings.run_dir / "sandboxes", NetnsNames(settings.run_dir / "netns"))
+    disk = Worker("sandbox records")
+    cycle = data_plane(settings, devices, registry, disk, config)
+    cni = CniServer(settings.cni_socket, CniCalls(registry, disk, cycle))
+    keeper = node_cni(settings)
+
+    # What people and programs may know
+    views = Views(
+        node=settings.node,
+        life=life,
+        datapath=devices.datapath,
+        cycle=cycle,
+        config=lambda: config.value,
+        sandboxes=registry.by_cookie,
+        ads=devices.ads,
+        envoy=devices.envoy,
+        sources=settings.config,
+        cni=keeper.kept if keeper else None,
+    )
+    metrics, pairs = own_metrics(devices), Pairs()
     dashboard = Dashboard(
         status=views.status,
         rows=views.pods,
-        verdicts=datapath.counters,
-        live=datapath.live_flows,
-        fastpath=relay.stats,
+        verdicts=devices.datapath.counters,
+        live=devices.datapath.live_flows,
+        fastpath=devices.relay.stats,
         pairs=pairs,
-        envoy=envoy.admin.get,
-        services=lambda: cycle.snapshot.value.services,
+        envoy=devices.envoy.admin.get,
+        services=lambda: cycle.plan.value.services,
         sandboxes=registry.by_cookie,
-    )
-    flows = follow_flows(
-        relay.events(),
-        TcpMetrics(metrics),
-        lambda: cycle.facts.value,
-        lambda number: cycle.snapshot.value.services.get(number, ""),
-        pairs,
     )
     admin = Admin(
         views={
@@ -159,47 +212,63 @@ async def _run(settings: Settings, life: Life, own: Path, envoy_cgroup: Path) ->
             "figures": dashboard.figures,
         },
         metrics=lambda: exposition(metrics),
-        ready=views.unhealthy,
+        missing=readiness(devices, cycle).missing,
         assets=assets(),
     )
+    flows = follow_flows(
+        devices.relay.events(),
+        TcpMetrics(metrics),
+        lambda: cycle.facts.value,
+        lambda number: cycle.plan.value.services.get(number, ""),
+        pairs,
+    )
 
-    await envoy.take_over()
-    await ads.start()
+    await devices.envoy.take_over()
+    await devices.ads.start()
     await admin.start(settings.admin_socket, settings.admin_port, settings.metrics_port, settings.ready_port)
     await cni.start()
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    tasks = {
-        asyncio.create_task(work, name=name)
-        for name, work in {
-            "config": follow(sources, config, LastGood(settings.run_dir / "last-good")),
-            "cycle": cycle.run(),
-            "envoy": envoy.run(),
-            "flows": flows,
-            **({"cni": keeper.run()} if keeper else {}),
-            "stop": stop.wait(),
-        }.items()
+    work: dict[str, Coroutine[Any, Any, None]] = {
+        "config": follow(sources, config, LastGood(settings.run_dir / "last-good")),
+        "cycle": cycle.run(),
+        "envoy": devices.envoy.run(),
+        "flows": flows,
+        **({"cni": keeper.run()} if keeper else {}),
+        "stop": _stop_signal(),
     }
-    done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    tasks = {asyncio.create_task(coroutine, name=name) for name, coroutine in work.items()}
     try:
-        for task in done:
-            if task.get_name() != "stop":
-                log.error("task %s ended: the agent stops, so that its supervisor starts a whole one", task.get_name())
-                task.result()
+        await _first_end(tasks)
     finally:
         log.info("stopping: pinned programs stay, live connections have %.0f s", settings.drain_seconds)
         await cni.stop()
         for task in tasks:
             if task.get_name() in ("cycle", "config", "cni", "stop"):
                 task.cancel()
-        await envoy.stop(settings.drain_seconds)
-        await asyncio.to_thread(relay.stop, settings.drain_seconds)
+        await devices.envoy.stop(settings.drain_seconds)
+        await asyncio.to_thread(devices.relay.stop, settings.drain_seconds)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await admin.stop()
-        await ads.stop()
-        datapath.close()
+        await devices.ads.stop()
+        disk.close()
         registry.close()
+        devices.datapath.close()
         os.close(claimed)
+
+
+async def _stop_signal() -> None:
+    """Until somebody asks the agent to stop."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    await stop.wait()
+
+
+async def _first_end(tasks: set[asyncio.Task[None]]) -> None:
+    """Until one of the tasks ends. Raises what it raised: only "stop" ends on purpose."""
+    done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in done:
+        if task.get_name() != "stop":
+            log.error("task %s ended: the agent stops, so that its supervisor starts a whole one", task.get_name())
+            task.result()

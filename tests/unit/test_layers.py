@@ -44,13 +44,12 @@ DOORS = {
 PURE = [
     "model",
     "compile",
-    "dataplane.diff",
+    "dataplane.changes",
     "xds.delta",
     "xds.sotw",
     "xds.session",
     "xds.watch",
     "xds.stream",
-    "xds.retries",
     "xds.encode",
 ]
 IMPURE_MODULES = {"asyncio", "os", "socket", "time", "logging", "random", "subprocess", "threading"}

@@ -46,7 +46,8 @@ def compile_plan(facts: Facts, generation: int = 0) -> Plan:
 def _plan(facts: Facts, sandbox: Sandbox, any_http: bool) -> PodPlan:
     enrolled, reason = facts.enrolment(sandbox.id)
     wanted = enrolled and any_http
-    return PodPlan(sandbox.id, enrolled, reason, wanted, listener_name(sandbox) if wanted else "")
+    name = listener_name(sandbox) if wanted else ""
+    return PodPlan(sandbox.id, enrolled, reason, wanted, name, sandbox.netns_cookie)
 
 
 def _envoy(registry: Registry, rules: Rules, http: list[Claim], sandboxes: list[Sandbox]) -> Resources:

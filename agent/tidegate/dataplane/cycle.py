@@ -1,49 +1,41 @@
-"""The cycle of the agent: newest facts in, one pass over every appliers in their written order, status out.
+"""The cycle of the agent: newest facts in, compile, all appliers in the order of order.py, status out.
 
-Only this task changes the data plane, so appliers need no locks and a burst of changes becomes one pass. Order:
-stop capturing for pods that left -> fast path -> Envoy (waits for its answers) -> kernel destinations -> enrolment.
-A destination therefore never points at a tier that does not know it yet.
+Only this task changes the data plane, so appliers need no locks and a burst of changes becomes one pass. A pass waits
+for no other process: what Envoy, the relay or a pod's namespace still owes is PENDING, and whoever has news wakes the
+cycle. What was refused is tried again by the back-off of that item, with the plan that there is.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence, Set
-from dataclasses import replace
-from typing import Protocol
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
 
 from tidegate.compile.compiler import compile_plan
 from tidegate.compile.facts import NOTHING, Facts, join
-from tidegate.dataplane import kernel
-from tidegate.dataplane.capture import InNetns, Relay, close_capture, open_capture
+from tidegate.dataplane.appliers.enrolment import Enrolment
+from tidegate.dataplane.changes import changes
+from tidegate.dataplane.order import Applier, in_order
+from tidegate.dataplane.sandboxes import Decision, Sandboxes
+from tidegate.dataplane.settling import Settling
+from tidegate.dataplane.shadow import Shadow
 from tidegate.errors import TidegateError
-from tidegate.linux.netns import Netns
 from tidegate.model.mesh import Mesh
-from tidegate.model.names import WorkloadId
 from tidegate.model.plan import Plan
-from tidegate.model.plan.envoy import EnvoyResource
-from tidegate.model.plan.relay import L4Service
-from tidegate.model.status import ApplierStatus, Failure, PodStatus, Status
-from tidegate.model.tier import Tier
+from tidegate.model.status import ApplierStatus, Outcome, Outcomes, State, Status
 from tidegate.model.workload import Sandbox
+from tidegate.runtime.clock import Clock
 from tidegate.runtime.latest import Latest
+from tidegate.runtime.retries import Retries
 
 log = logging.getLogger(__name__)
 
-ENVOY_ANSWER_SECONDS = 3.0
-RETRY_SECONDS = 1.0
-NO_DOCUMENT = "a container outside Kubernetes, and no Pod document has this name"
-
-
-class FastPathApplier(Relay, Protocol):
-    def publish(self, generation: int, services: Sequence[L4Service]) -> None: ...
-
-
-class EnvoyApplier(Protocol):
-    async def publish(self, generation: int, resources: Mapping[str, Mapping[str, EnvoyResource]]) -> None: ...
-    async def wait_applied(self, generation: int, timeout: float) -> bool: ...
-    def rejected(self) -> Sequence[Failure]: ...
+RESYNC_SECONDS = 90.0  # between two looks at the kernel's tables
+FIRST_SECONDS, LONGEST_SECONDS = 1.0, 30.0  # of the back-off after an error that nobody thought of
+BREATH_SECONDS = 0.05  # at least, between two passes for which there is no news
+FACTS, COMPILE = "facts", "compile"
+_NOTHING = Plan(0)
 
 
 class Cycle:
@@ -54,185 +46,208 @@ class Cycle:
         *,
         node: str,
         config: Latest[Mesh | None],
-        tables: kernel.KernelTables,
-        relay: FastPathApplier,
-        envoy: EnvoyApplier,
-        in_netns: InNetns,
-        netns: Callable[[int], Netns],
-        captured: Callable[[Sandbox], None],
+        sandboxes: Sandboxes,
+        shadow: Shadow,
+        enrolment: Enrolment,
+        appliers: Sequence[Applier],
+        clock: Clock,
+        jitter: Callable[[], float],
+        wake: asyncio.Event,
+        news: Sequence[Latest[int]] = (),
     ) -> None:
+        """appliers: enrolment and all others. wake, news: set by whoever owes something to a pass and has it now."""
         self._node = node
         self._config = config
-        self._tables = tables
-        self._relay = relay
-        self._envoy = envoy
-        self._in_netns = in_netns
-        self._netns_of = netns  # of a sandbox, by cookie
-        self._netns: dict[int, Netns] = {}  # of those in _open: ours until their capture is undone
-        self._captured = captured  # told when a sandbox got its ports, to be remembered over restarts
-        self._sandboxes: dict[int, Sandbox] = {}  # by netns cookie, as the runtime told us
-        self._open: dict[int, Sandbox] = {}  # by netns cookie, with capture listeners of ours
-        self._wake = asyncio.Event()
-        self._generation = 0
+        self._sandboxes = sandboxes
+        self._shadow = shadow
+        self._enrolment = enrolment
+        self._appliers = in_order(appliers)
+        self._clock = clock
+        self._wake = wake
+        self._news = news
+        self._retries: Retries[str] = Retries(FIRST_SECONDS, LONGEST_SECONDS, jitter)
+        self._resync_at = 0.0
+        self._joined: tuple[Mesh, tuple[Sandbox, ...]] | None = None  # what the facts were made of
+        self._compiled: Facts | None = None  # what the plan was made of
+        self._prepared: dict[str, Plan] = {}  # by applier: the plan of its last prepare that returned
+        self._revisions: dict[int, int] = {}  # generation -> revision of its configuration, of those not yet dealt with
+        self._broken: dict[str, tuple[Plan, Outcomes]] = {}  # by applier: the plan at which it raised
+        self._errors: dict[str, Outcome] = {}  # of this pass, by step
+        self._last_errors: dict[str, Outcome] = {}
+        self.idle = False  # nothing is under way, and no news has come
+        self.settling = Settling()
+        enrolment.told = self.settling.tell
         self.facts: Latest[Facts] = Latest(NOTHING)
-        self.snapshot: Latest[Plan] = Latest(Plan(0))
+        self.plan: Latest[Plan] = Latest(_NOTHING)
         self.status: Latest[Status] = Latest(Status())
+
+    @property
+    def destinations(self) -> int:
+        """How many rows tg_dests has."""
+        return len(self._shadow.destinations)
+
+    @property
+    def relay_up(self) -> bool:
+        """Whether a relay process can be reached."""
+        return self._sandboxes.relay_up
 
     def set_sandboxes(self, sandboxes: Sequence[Sandbox]) -> None:
         """The sandboxes of this node, all of them."""
-        self._sandboxes = {s.netns_cookie: s for s in sandboxes}
+        self._sandboxes.tell(sandboxes)
+        self.settling.keep(self._sandboxes.known)
         self._wake.set()
 
+    async def release(self, sandboxes: Sequence[Sandbox], gone: int) -> None:
+        """As set_sandboxes, and the netns whose cookie is gone is not captured any more when this returns."""
+        self.set_sandboxes(sandboxes)
+        if gone not in self._sandboxes.known:
+            await self._enrolment.release(gone)
+
     async def run(self) -> None:
-        """Until cancelled. Never deletes anything before the first configuration arrived."""
-        follow = asyncio.create_task(self._follow_config())
+        """Until cancelled. Never touches anything before the first configuration arrived."""
+        news: tuple[Latest[Any], ...] = (self._config, *self._news)
+        following = [asyncio.create_task(self._follow(latest)) for latest in news]
         try:
             while True:
-                await self._wake.wait()
-                self._wake.clear()
+                self.idle = not self._sandboxes.busy and not self._wake.is_set()
+                await self._idle()
+                self.idle = False
                 config = self._config.value
-                if config is None:
-                    continue
-                try:
-                    status = await self._pass(config)
-                except Exception as error:  # whatever it is, what is in force keeps serving and status says so
-                    log.exception("generation %d was not applied", self._generation)
-                    failure = Failure(f"generation {self._generation}", f"{type(error).__name__}: {error}")
-                    appliers = {**self.status.value.appliers, "cycle": ApplierStatus(0, (failure,))}
-                    status = replace(self.status.value, appliers=appliers)
-                await self.status.set(status)
-                if any(a.failures for a in status.appliers.values()) or any(p.state == "failed" for p in status.pods):
-                    asyncio.get_running_loop().call_later(RETRY_SECONDS, self._wake.set)
+                if config is not None:
+                    await self._pass(config)
         finally:
-            follow.cancel()
+            for task in following:
+                task.cancel()
+            await self._sandboxes.stop()
 
-    async def _follow_config(self) -> None:
+    async def _follow(self, latest: Latest[Any]) -> None:
         version = 0
         while True:
-            version, _ = await self._config.newer(version)
+            version, _ = await latest.newer(version)
+            if latest is self._config:
+                for step in (FACTS, COMPILE):
+                    self._retries.forget(step)  # what it could not be made of has changed
             self._wake.set()
 
-    async def _pass(self, config: Mesh) -> Status:
-        self._generation += 1
-        generation = self._generation
-        sandboxes = dict(self._sandboxes)
-        facts = join(config, tuple(sandboxes.values()), self.facts.value)
-        wanted = {cookie for cookie, sandbox in sandboxes.items() if facts.enrolment(sandbox.id).enrolled}
-        kernel.release_others(self._tables, sorted(wanted))
-        failures = self._open_listeners(wanted, sandboxes)
-        current = tuple(self._open.get(cookie, s) for cookie, s in sandboxes.items())
-        facts = join(config, current, facts)
-        await self.facts.set(facts)
-        snapshot = await asyncio.to_thread(compile_plan, facts, generation)
-        relay_failures: tuple[Failure, ...] = ()
-        try:
-            leaving = _leaving(self.snapshot.value.l4, snapshot.l4)
-            await asyncio.to_thread(self._relay.publish, generation, (*snapshot.l4, *leaving))
-        except (OSError, TidegateError) as error:
-            relay_failures = (Failure("services of the fast path", str(error)),)
-        # Whoever leaves Envoy is led elsewhere before Envoy forgets it, and led to Envoy after Envoy knows it.
-        kernel.apply_destinations(self._tables, snapshot, (Tier.DIRECT, Tier.FASTPATH))
-        await self._envoy.publish(generation, snapshot.envoy)
-        answered = await self._envoy.wait_applied(generation, ENVOY_ANSWER_SECONDS)
-        rejected = tuple(self._envoy.rejected())
-        kernel_failures = tuple(kernel.apply_destinations(self._tables, snapshot, tuple(Tier)))
-        pods = self._enrol(snapshot, current, facts.pods.keys(), failures, answered, {f.item for f in rejected})
-        await self.snapshot.set(snapshot)
-        silent = () if answered else (Failure("envoy", f"no answer within {ENVOY_ANSWER_SECONDS:.0f} s"),)
-        return Status(
-            generation=generation,
-            revision=config.revision,
-            appliers={
-                "fastpath": ApplierStatus(0 if relay_failures else generation, relay_failures),
-                "envoy": ApplierStatus(generation if answered else self.status.value.generation, rejected + silent),
-                "kernel": ApplierStatus(generation, kernel_failures),
-            },
-            pods=pods,
-        )
-
-    def _open_listeners(self, wanted: Set[int], sandboxes: Mapping[int, Sandbox]) -> dict[int, str]:
-        failures: dict[int, str] = {}
-        for cookie in self._open.keys() - wanted:
-            netns = self._netns.pop(cookie)
-            close_capture(self._open.pop(cookie), netns.fd, self._relay, self._in_netns)
-            netns.close()
-        for cookie in wanted:
-            sandbox = sandboxes[cookie]
-            known = self._open.get(cookie)
-            if known is not None:
-                self._open[cookie] = replace(known, ips=sandbox.ips, container_id=sandbox.container_id)
-                continue
+    async def _idle(self) -> None:
+        """Until there is news, or something is due."""
+        due = self._next_due()
+        if due is None or self._config.value is None:
+            await self._wake.wait()
+        elif not self._wake.is_set():
+            woken = asyncio.create_task(self._wake.wait())
+            time = asyncio.create_task(self._clock.sleep(max(BREATH_SECONDS, due - self._clock.monotonic())))
             try:
-                netns = self._netns_of(cookie).dup()
-                try:
-                    self._open[cookie] = open_capture(sandbox, netns.fd, self._relay, self._in_netns)
-                except BaseException:
-                    netns.close()
-                    raise
-                self._netns[cookie] = netns
-                self._captured(self._open[cookie])
-            except (OSError, TidegateError) as error:
-                log.warning("pod %s: capture listeners: %s", sandbox.id, error)
-                failures[cookie] = f"capture listeners: {error}"
-        return failures
+                await asyncio.wait((woken, time), return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                woken.cancel()
+                time.cancel()
+        self._wake.clear()
 
-    def _enrol(
-        self,
-        snapshot: Plan,
-        sandboxes: Sequence[Sandbox],
-        known: Set[WorkloadId],
-        failures: Mapping[int, str],
-        envoy_answered: bool,
-        rejected: set[str],
-    ) -> tuple[PodStatus, ...]:
-        plans = {plan.id: plan for plan in snapshot.pods}
-        rows = self._tables.pods()
-        out: list[PodStatus] = []
-        for sandbox in sandboxes:
-            cookie, plan = sandbox.netns_cookie, plans[sandbox.id]
-            state, reason = "enrolled", plan.reason
-            if cookie in failures:
-                state, reason = "failed", failures[cookie]
-            elif sandbox.id not in known:
-                state = "pending" if sandbox.kubernetes else "not-enrolled"
-                reason = reason if sandbox.kubernetes else NO_DOCUMENT
-            elif not plan.enrolled:
-                state = "not-enrolled"
-            elif plan.listener in rejected:
-                state, reason = "failed", f"Envoy rejected {plan.listener}, see status of envoy"
-            elif plan.needs_envoy and not envoy_answered and cookie not in rows:
-                # A pod that was captured before stays so (fail closed); a new one waits for its listener.
-                state, reason = "failed", "Envoy has not opened this pod's listener yet"
-            else:
-                try:
-                    kernel.enrol(self._tables, sandbox, self._netns[cookie].fd)
-                except (OSError, TidegateError) as error:
-                    state, reason = "failed", f"kernel: {error}"
-            out.append(PodStatus(sandbox.id, state, reason, cookie))
-        return tuple(out)
+    def _next_due(self) -> float | None:
+        times = [applier.next_due() for applier in self._appliers]
+        times += [self._sandboxes.next_due(), self._retries.next_due(), self._resync_at]
+        return min(time for time in times if time is not None)
 
-    async def settled(self, pod: WorkloadId, cookie: int, timeout: float) -> PodStatus | None:
-        """Wait until the sandbox is enrolled or known not to be; the last word (or None) when time is up."""
-        last: PodStatus | None = None
+    # --- one pass -----------------------------------------------------------------------------------------------
+    async def _pass(self, config: Mesh) -> None:
+        self._errors = {}
+        tables_known = await self._attempt("kernel tables", self._resync)
+        if tables_known and await self._attempt(FACTS, lambda: self._join(config)):
+            await self._attempt("relay listeners", self._sandboxes.meet_relay)
+            self._sandboxes.open_missing()
+            await self._attempt(COMPILE, self._compile)
+        outcomes = await self._apply(self.plan.value) if self.plan.value.generation else {}
+        await self._report(outcomes)
 
-        async def watch() -> PodStatus:
-            nonlocal last
-            version = -1
-            while True:
-                version, status = await self.status.newer(version)
-                last = next((p for p in status.pods if p.id == pod and p.netns_cookie == cookie), None)
-                if last is not None and last.state in ("enrolled", "not-enrolled"):
-                    return last
+    async def _resync(self) -> None:
+        if self._shadow.doubtful or self._clock.monotonic() >= self._resync_at:
+            await self._shadow.resync()
+            self._resync_at = self._clock.monotonic() + RESYNC_SECONDS
 
+    async def _join(self, config: Mesh) -> None:
+        """The facts, and by them who is to be in the mesh. Who is not, and never was, need not wait for the rest."""
+        sandboxes = self._sandboxes.current()
+        if self._joined is None or config is not self._joined[0] or sandboxes != self._joined[1]:
+            await self.facts.set(await asyncio.to_thread(join, config, sandboxes, self.facts.value))
+            self._joined = (config, sandboxes)
+        facts = self.facts.value
+        self._sandboxes.decisions = {
+            sandbox.netns_cookie: Decision(*facts.enrolment(sandbox.id), known=sandbox.id in facts.pods)
+            for sandbox in facts.sandboxes
+        }
+        self._enrolment.tell_others()
+
+    async def _compile(self) -> None:
+        facts = self.facts.value
+        if facts is self._compiled:
+            return
+        generation = self.plan.value.generation + 1
+        plan = await asyncio.to_thread(compile_plan, facts, generation)
+        self._compiled = facts
+        self._revisions[generation] = facts.mesh.revision
+        await self.plan.set(plan)
+
+    async def _apply(self, plan: Plan) -> dict[str, Outcomes]:
+        outcomes: dict[str, Outcomes] = {}
+        for applier in self._appliers:
+            outcomes[applier.name] = await self._prepare(applier, plan)
+        for applier in reversed(self._appliers):
+            try:
+                outcomes[applier.name] += await applier.retire(plan)
+            except Exception as error:
+                outcomes[applier.name] += (self._unexpected(applier.name, error),)
+        return outcomes
+
+    async def _prepare(self, applier: Applier, plan: Plan) -> Outcomes:
+        name = applier.name
+        failed = self._broken.get(name)
+        if failed is not None and failed[0] is plan and self._retries.waits(name, self._clock.monotonic()):
+            return failed[1]
         try:
-            return await asyncio.wait_for(watch(), timeout)
-        except TimeoutError:
-            return last
+            outcomes = await applier.prepare(plan, changes(self._prepared.get(name, _NOTHING), plan))
+        except Exception as error:
+            outcomes = (self._unexpected(name, error),)
+            self._broken[name] = (plan, outcomes)
+        else:
+            self._prepared[name] = plan
+            if self._broken.pop(name, None):
+                self._retries.forget(name)
+        return outcomes
 
+    async def _attempt(self, what: str, step: Callable[[], Awaitable[None]]) -> bool:
+        """One step before the appliers; False if it cannot be done now. What is in force keeps serving."""
+        last = self._last_errors.get(what)
+        if last is not None and self._retries.waits(what, self._clock.monotonic()):
+            self._errors[what] = last
+            return False
+        try:
+            await step()
+        except Exception as error:
+            self._errors[what] = self._unexpected(what, error)
+            return False
+        self._retries.forget(what)
+        return True
 
-def _leaving(before: Sequence[L4Service], after: Sequence[L4Service]) -> tuple[L4Service, ...]:
-    """Services that the fast path serves for one pass longer: until the kernel's rows have changed, and a little after
-    for connections that are on their way."""
-    numbers = {service.number for service in after}
-    taken = {address for service in after for address in service.addresses}
-    return tuple(s for s in before if s.number not in numbers and taken.isdisjoint(s.addresses))
+    def _unexpected(self, what: str, error: Exception) -> Outcome:
+        """Whatever it is, what is in force keeps serving, the others go on and status says so."""
+        if not isinstance(error, (OSError, TidegateError)):
+            log.exception("%s", what, exc_info=error)
+        self._retries.refused(what, self._clock.monotonic())
+        return Outcome(what, State.FAILED, f"{type(error).__name__}: {error}")
+
+    async def _report(self, outcomes: Mapping[str, Outcomes]) -> None:
+        self._last_errors = self._errors
+        before = self.status.value
+        appliers = {
+            applier.name: ApplierStatus(applier.serving, outcomes[applier.name])
+            for applier in self._appliers
+            if applier.name in outcomes
+        }
+        appliers |= {what: ApplierStatus(self.plan.value.generation, (error,)) for what, error in self._errors.items()}
+        generation = max(before.generation, min(applier.seen for applier in self._appliers))
+        revision = self._revisions.get(generation, before.revision)
+        self._revisions = {g: r for g, r in self._revisions.items() if g >= generation}
+        status = Status(generation, revision, appliers or before.appliers, self.settling.all())
+        if status != before:
+            await self.status.set(status)

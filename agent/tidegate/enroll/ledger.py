@@ -29,7 +29,7 @@ class Ledger:
         self._by_pod: dict[WorkloadId, Sandbox] = {}
 
     def __iter__(self) -> Iterator[Sandbox]:
-        return iter(self._by_pod.values())
+        return iter(tuple(self._by_pod.values()))  # a copy: another thread may change it meanwhile
 
     def add(self, sandbox: Sandbox) -> Added:
         """Record a sandbox. The same one again keeps its capture ports; a pod's new netns replaces its old one."""

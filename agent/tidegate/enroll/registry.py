@@ -19,7 +19,10 @@ log = logging.getLogger(__name__)
 
 
 class Registry:
-    """Use from one event loop. Owns the namespaces of its sandboxes until delete() or close()."""
+    """Owns the namespaces of its sandboxes until delete() or close().
+
+    Calls block; load(), add(), delete(), remember() and netns() from one thread at a time, the others from any.
+    """
 
     def __init__(self, directory: Path, names: NetnsNames) -> None:
         self._ledger = Ledger()

@@ -7,6 +7,7 @@ Host (a foreign name that resolves to 127.0.0.1 does not) and must not come from
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import re
@@ -53,13 +54,14 @@ class Admin:
         *,
         views: Mapping[str, Callable[[Query], Awaitable[Any]]],
         metrics: Callable[[], bytes],
-        ready: Callable[[], list[str]],
+        missing: Callable[[], list[str]],
         assets: Mapping[str, Asset],
     ) -> None:
-        """assets: URL path -> static file, served with the admin routes."""
+        """metrics blocks and is called on a thread. missing: what this node lacks to be ready (observe.readiness).
+        assets: URL path -> static file, served with the admin routes."""
         self._views = views
         self._metrics = metrics
-        self._ready = ready
+        self._missing = missing
         self._assets = assets
         self._runners: list[web.AppRunner] = []
 
@@ -107,10 +109,13 @@ class Admin:
         return handle
 
     async def _serve_metrics(self, _: web.Request) -> web.Response:
-        return web.Response(body=self._metrics(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
+        return web.Response(
+            body=await asyncio.to_thread(self._metrics),
+            headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"},
+        )
 
     async def _serve_ready(self, _: web.Request) -> web.Response:
-        missing = self._ready()
+        missing = self._missing()
         return web.Response(text="\n".join(missing) + "\n" if missing else "ready\n", status=503 if missing else 200)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
@@ -18,6 +19,7 @@ from tidegate.model.http import HttpRequest
 from tidegate.model.mesh import Mesh
 from tidegate.model.names import WorkloadId
 from tidegate.model.net import host_port, split_destination
+from tidegate.model.status import Outcome, PodState, State
 from tidegate.model.workload import Sandbox
 from tidegate.observe.life import Life
 from tidegate.runtime.clock import Clock, SystemClock
@@ -94,7 +96,8 @@ class Views:
             "appliers": {
                 name: {
                     "generation": a.generation,
-                    "failures": [{"item": f.item, "reason": f.reason, "origins": list(f.origins)} for f in a.failures],
+                    "failures": [_outcome(o) for o in a.failures],
+                    "pending": [_outcome(o) for o in a.of(State.PENDING)],
                 }
                 for name, a in status.appliers.items()
             },
@@ -111,9 +114,9 @@ class Views:
             "cni": asdict(self._cni()) if self._cni else None,
             "kernel": {
                 "adopted": self._datapath.adopted,
-                "pods": len(self._datapath.pods()),
-                "destinations": len(self._datapath.destinations()),
-                "flows": self._datapath.flow_count(),
+                "pods": len(await asyncio.to_thread(self._datapath.pods)),
+                "destinations": self._cycle.destinations,
+                "flows": await asyncio.to_thread(self._datapath.flow_count),
             },
             "pods": [self._pod(p.id, p.state, p.reason, p.netns_cookie) for p in status.pods],
         }
@@ -137,7 +140,7 @@ class Views:
             ],
         }
 
-    def _pod(self, pod: WorkloadId, state: str, reason: str, cookie: int) -> dict[str, Any]:
+    def _pod(self, pod: WorkloadId, state: PodState, reason: str, cookie: int) -> dict[str, Any]:
         known = self._cycle.facts.value.pods.get(pod)
         sandbox = self._sandboxes().get(cookie)
         account = known.service_account if known else "default"
@@ -145,7 +148,7 @@ class Views:
             "namespace": pod.namespace,
             "name": pod.name,
             "state": state,
-            "enrolled": state == "enrolled",
+            "enrolled": state is PodState.ENROLLED,
             "reason": reason,
             "identity": f"spiffe://cluster.local/ns/{pod.namespace}/sa/{account}",
             "netns_cookie": cookie,
@@ -157,7 +160,7 @@ class Views:
         """Rows of tg_pods joined with the sandbox that each cookie belongs to."""
         guarded = self._datapath.lookups()
         out = []
-        for cookie, row in sorted(self._datapath.pods().items()):
+        for cookie, row in sorted((await asyncio.to_thread(self._datapath.pods)).items()):
             sandbox = self._sandboxes().get(cookie)
             out.append(
                 {
@@ -178,9 +181,10 @@ class Views:
 
     async def services(self, _: Mapping[str, str]) -> list[dict[str, Any]]:
         """Rows of tg_dests with the name and endpoints that the compiler gave to their service number."""
-        snapshot = self._cycle.snapshot.value
+        snapshot = self._cycle.plan.value
         endpoints = {s.number: [host_port(str(e.address), e.port) for e in s.endpoints] for s in snapshot.l4}
-        rows = sorted(self._datapath.destinations().items(), key=lambda item: (str(item[0][0]), item[0][1]))
+        table = await asyncio.to_thread(self._datapath.destinations)
+        rows = sorted(table.items(), key=lambda item: (str(item[0][0]), item[0][1]))
         return [
             {
                 "node": self._node,
@@ -207,7 +211,7 @@ class Views:
 
     async def config_dump(self, _: Mapping[str, str]) -> dict[str, Any]:
         """The snapshot in force: Envoy's resources and what the fast path serves."""
-        snapshot = self._cycle.snapshot.value
+        snapshot = self._cycle.plan.value
         dump: dict[str, Any] = {
             kind: [dict(r.body) for r in resources.values()] for kind, resources in snapshot.envoy.items()
         }
@@ -221,3 +225,7 @@ class Views:
             for s in snapshot.l4
         ]
         return dump
+
+
+def _outcome(outcome: Outcome) -> dict[str, Any]:
+    return {"item": outcome.item, "reason": outcome.reason, "origins": list(outcome.origins)}

@@ -18,9 +18,10 @@ import grpc.aio
 from envoy.service.discovery.v3 import discovery_pb2
 
 from tidegate.errors import Fatal
-from tidegate.model.plan.envoy import EnvoyResource
-from tidegate.model.status import Failure
+from tidegate.model.plan.envoy import LISTENERS, EnvoyResource
+from tidegate.model.status import Outcome, State
 from tidegate.runtime.clock import Clock, SystemClock
+from tidegate.runtime.latest import Latest
 from tidegate.xds.delta import DeltaStream
 from tidegate.xds.encode import Encoded, Encoder, Image, Rejection
 from tidegate.xds.session import Session
@@ -47,7 +48,7 @@ class AdsServer:
         self._good: dict[tuple[str, str], Encoded] = {}
         self._streams: dict[Stream, asyncio.Event] = {}  # oldest first, each with what wakes it
         self._node = ""
-        self._progress = asyncio.Condition()
+        self.progress: Latest[int] = Latest(0)  # rises whenever a client may have come nearer to what is published
         self._server: grpc.aio.Server | None = None
 
     async def start(self) -> None:
@@ -93,8 +94,9 @@ class AdsServer:
         An answer may be a refusal: see rejected().
         """
         try:
-            async with asyncio.timeout(timeout), self._progress:
-                await self._progress.wait_for(lambda: self._applied() >= generation)
+            async with asyncio.timeout(timeout):
+                while self.answered() < generation:
+                    await self.progress.newer(self.progress.version)
         except TimeoutError:
             return False
         return True
@@ -107,7 +109,7 @@ class AdsServer:
             connected=newest is not None,
             node=self._node,
             published=self._image.generation if self._image else 0,
-            applied=self._applied(),
+            applied=self.answered(),
             types={
                 kind: TypeStatus(
                     published=len(watch.target),
@@ -120,16 +122,27 @@ class AdsServer:
             nacks=self._nacks(),
         )
 
-    def rejected(self) -> Sequence[Failure]:
+    def answered(self) -> int:
+        """The published generation if the newest client confirmed or refused each part of it, else 0."""
+        newest = self._newest()
+        return newest.session.applied if newest else 0
+
+    def waiting(self) -> frozenset[str]:
+        """Names of published listeners that the newest client neither serves as published nor has refused."""
+        newest = self._newest()
+        if newest is None:
+            return frozenset(self._image.of(LISTENERS) if self._image else ())
+        return newest.session.waiting()
+
+    def rejected(self) -> Sequence[Outcome]:
         """Resources that are not in force as published, for the status of the agent."""
-        return [Failure(n.name, f"{n.by}: {n.detail}", tuple(str(o) for o in n.origins)) for n in self._nacks()]
+        return [
+            Outcome(n.name, State.FAILED, f"{n.by}: {n.detail}", tuple(str(o) for o in n.origins))
+            for n in self._nacks()
+        ]
 
     def _newest(self) -> Stream | None:
         return next(reversed(self._streams), None)
-
-    def _applied(self) -> int:
-        newest = self._newest()
-        return newest.session.applied if newest else 0
 
     def _nacks(self) -> tuple[Rejection, ...]:
         newest = self._newest()
@@ -170,8 +183,7 @@ class AdsServer:
                     log.warning("%s does not answer %s (%d: %s)", stream.node, push.kind, len(push.put), some)
                 for response in responses:
                     await context.write(response)
-                async with self._progress:
-                    self._progress.notify_all()
+                await self.progress.set(self.progress.value + 1)
             await reader
         finally:
             del self._streams[stream]

@@ -79,6 +79,20 @@ class Session:
         done = self.image is not None and self._upstreams_ready() and self._users_settled()
         return self.image.generation if done and self.image is not None else 0
 
+    def waiting(self) -> frozenset[str]:
+        """Listeners that the client neither has as they are published, with all that they wait for, nor refused."""
+        listeners, routes = self.watches[LISTENERS], self.watches[ROUTES]
+        return frozenset(
+            name
+            for name, wanted in listeners.target.items()
+            if (name, wanted.version) not in listeners.rejected
+            and not (
+                name in listeners.held
+                and listeners.held[name].version == wanted.version
+                and all(routes.settled(awaited) for awaited in wanted.awaits)
+            )
+        )
+
     def _answer(self, watch: Watch, request: Request) -> Rejection | None:
         # A nonce that is not open any more is about an older response: what was sent since supersedes it.
         if request.error is not None:

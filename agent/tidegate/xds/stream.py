@@ -8,14 +8,18 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from tidegate.model.plan.envoy import LISTENERS
+from tidegate.runtime.retries import Retries
 from tidegate.xds.encode import Image, Rejection
-from tidegate.xds.retries import Retries
 from tidegate.xds.session import Session
 from tidegate.xds.watch import Push, Watch
 
 # How long one response may stay unanswered before others of its type go on without it, and how long if an earlier one
 # still is: then some cluster does not get warm, and Envoy confirms none until it does.
 PATIENCE_SECONDS, SPENT_PATIENCE_SECONDS = 5.0, 0.2
+
+# What makes Envoy refuse a listener is often outside the configuration (its port is taken inside the pod, its netns is
+# not there yet), so unlike other content it is offered again, at ever longer intervals.
+RETRY_SECONDS, LONGEST_RETRY_SECONDS = 1.0, 60.0
 
 
 class Dialect(Protocol):
@@ -35,7 +39,8 @@ class Stream:
         self._dialect = dialect
         self._patience = patience
         self._sent_at: dict[str, float] = {}  # by nonce
-        self._retries = Retries()
+        # One client: there is no herd that jitter would spread.
+        self._retries: Retries[tuple[str, str]] = Retries(RETRY_SECONDS, LONGEST_RETRY_SECONDS, jitter=lambda: 0.0)
         self.node = ""
 
     @property
@@ -52,7 +57,7 @@ class Stream:
         self.node = message.node.id or self.node
         rejection = self._dialect.receive(message)
         if rejection is not None and rejection.kind == LISTENERS:
-            self._retries.refused(rejection, now)
+            self._retries.refused((rejection.name, rejection.version), now)
         return rejection
 
     def advance(self, now: float) -> tuple[list[Any], list[Push]]:
@@ -63,7 +68,7 @@ class Stream:
             if push is not None and now >= self._deadline(watch):
                 watch.overtake()
                 overtaken.append(push)
-        for name in self._retries.take(now):
+        for name, _ in self._retries.take(now):
             self.session.watches[LISTENERS].retry(name)
         responses = self._dialect.responses()
         self._sent_at = {w.last_nonce: self._sent_at.get(w.last_nonce, now) for w in self._unanswered()}

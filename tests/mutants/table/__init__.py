@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from tests.mutants.mutant import Group
-from tests.mutants.table import change, interception, node, observing, relay, routing
+from tests.mutants.table import change, data_plane, interception, node, observing, relay, routing
 
 GROUPS: tuple[Group, ...] = (
     *interception.GROUPS,
     *routing.GROUPS,
     *change.GROUPS,
+    *data_plane.GROUPS,
     *relay.GROUPS,
     *node.GROUPS,
     *observing.GROUPS,

@@ -15,9 +15,11 @@ UNNOTICED = f"{RESTART}::test_http_does_not_notice_a_killed_agent"
 ENVOY_BACK = f"{RESTART}::test_killed_envoy_is_back"
 STORE = "agent/tidegate/config/store.py"
 CYCLE = "agent/tidegate/dataplane/cycle.py"
+ORDER = "agent/tidegate/dataplane/order.py"
+ENVOY_APPLIER = "agent/tidegate/dataplane/appliers/envoy.py"
 SUPERVISOR = "agent/tidegate/envoy/supervisor.py"
 SESSION = "agent/tidegate/xds/session.py"
-TIER_CHANGE = "tests/unit/dataplane/test_cycle.py::test_a_port_that_changes_its_tier_is_served_at_each_moment"
+TIER_CHANGE = "tests/unit/dataplane/test_order.py::test_a_port_that_changes_its_tier_is_served_at_each_moment"
 
 _CHANGE = Group(
     "a YAML change comes into force, with zero failed requests under a steady 200 rps",
@@ -25,11 +27,11 @@ _CHANGE = Group(
         Mutant(
             "listeners-replaced-not-updated",
             "each change takes every listener away before the new one is there",
-            CYCLE,
-            "        await self._envoy.publish(generation, snapshot.envoy)\n",
-            "        await self._envoy.publish(generation, {kind: {} for kind in snapshot.envoy})\n"
-            "        await asyncio.sleep(0.3)\n"
-            "        await self._envoy.publish(generation, snapshot.envoy)\n",
+            ENVOY_APPLIER,
+            "        await self._envoy.publish(plan.generation, told)\n",
+            "        await self._envoy.publish(plan.generation, {kind: {} for kind in told})\n"
+            "        await __import__('asyncio').sleep(0.3)\n"
+            "        await self._envoy.publish(plan.generation, told)\n",
             (f"{IN_FORCE}[fresh]",),
         ),
         Mutant(
@@ -70,28 +72,28 @@ _CHANGE = Group(
         Mutant(
             "generation-told-before-envoy-answers",
             "status calls a generation applied before Envoy has it",
-            CYCLE,
-            "        answered = await self._envoy.wait_applied(generation, ENVOY_ANSWER_SECONDS)\n",
-            "        answered = True\n",
+            ENVOY_APPLIER,
+            "        if answered >= generation:\n",
+            "        if True:\n",
             (
                 f"{UNDER_LOAD}::test_apply_returns_when_the_change_is_in_force",
-                "tests/unit/dataplane/test_cycle.py::test_a_silent_envoy_is_reported",
+                "tests/unit/dataplane/test_cycle.py::test_a_silent_envoy_is_reported_and_holds_up_no_others",
             ),
         ),
         Mutant(
             "envoy-forgets-before-the-kernel",
             "a port that is no longer HTTP is still led to Envoy when Envoy has forgotten it",
-            CYCLE,
-            "        kernel.apply_destinations(self._tables, snapshot, (Tier.DIRECT, Tier.FASTPATH))\n",
-            "",
+            ORDER,
+            "RELAY, PAST_ENVOY, ENVOY, TO_ENVOY",
+            "RELAY, ENVOY, PAST_ENVOY, TO_ENVOY",
             (f"{TIER_CHANGE}[http-tcp-2]",),
         ),
         Mutant(
             "fast-path-forgets-before-the-kernel",
             "a port that becomes HTTP is reset until Envoy has answered",
-            CYCLE,
-            "    return tuple(s for s in before if ",
-            "    return tuple(s for s in () if ",
+            "agent/tidegate/dataplane/appliers/relay.py",
+            "        await self._publish(plan, leaving)\n",
+            "        await self._publish(plan, ())\n",
             (
                 f"{TIER_CHANGE}[tcp-http-2]",
                 f"{UNDER_LOAD}::test_a_port_that_becomes_http_and_tcp_again_loses_no_connection",
@@ -110,9 +112,9 @@ _CHANGE = Group(
         Mutant(
             "old-destinations-stay",
             "a Service that is gone is captured for ever",
-            "agent/tidegate/dataplane/kernel.py",
-            "    tables.delete_destinations(plan.remove)\n",
-            "    tables.delete_destinations(())\n",
+            "agent/tidegate/dataplane/appliers/destinations.py",
+            "                    delete.add(key)\n",
+            "                    pass\n",
             ("tests/unit/dataplane/test_cycle.py::test_destinations_reach_the_kernel_and_strangers_leave_it",),
         ),
     ),
@@ -336,9 +338,9 @@ _AGENT = Group(
         Mutant(
             "envoys-ports-change",
             "a new agent gives every pod's Envoy listener another port, and Envoy ends what is open on the old one",
-            "agent/tidegate/dataplane/capture.py",
-            "    if not envoy4:\n",
-            "    if True:\n",
+            "agent/tidegate/dataplane/sandboxes.py",
+            "        if not envoy4:\n",
+            "        if True:\n",
             ("tests/stories/change/test_restart.py::test_killed_agent_comes_back_and_adopts",),
         ),
         Mutant(
@@ -361,8 +363,8 @@ _AGENT = Group(
             "nothing-known-is-taken-for-empty",
             "an agent without a first configuration takes all pods out of the mesh",
             CYCLE,
-            "                if config is None:\n                    continue\n",
-            "                if config is None:\n                    config = Mesh()\n",
+            "                if config is not None:\n                    await self._pass(config)\n",
+            "                await self._pass(config or Mesh())\n",
             ("tests/unit/dataplane/test_cycle.py::test_nothing_is_touched_before_the_first_configuration",),
         ),
         Mutant(
@@ -463,17 +465,17 @@ _NACK = Group(
         Mutant(
             "nack-does-not-reach-the-agents-status",
             "the agent's status leaves out what its xDS server knows to be refused",
-            CYCLE,
-            "rejected + silent)",
-            "silent)",
+            ENVOY_APPLIER,
+            "            return self._rejected\n",
+            "            return ()\n",
             ("tests/unit/dataplane/test_cycle.py",),
         ),
         Mutant(
             "refused-listener-counts-as-enrolled",
             "a pod whose listener Envoy refused is captured all the same and loses its HTTP",
-            CYCLE,
-            "            elif plan.listener in rejected:\n",
-            "            elif False:\n",
+            ENVOY_APPLIER,
+            "        if any(outcome.item == name for outcome in self._rejected):\n",
+            "        if False:\n",
             ("tests/unit/dataplane/test_cycle.py",),
         ),
     ),

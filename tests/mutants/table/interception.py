@@ -66,9 +66,9 @@ _SERVICE_VIP = Group(
         Mutant(
             "v6-destinations-not-written",
             "only IPv4 addresses of Services reach the kernel",
-            "agent/tidegate/dataplane/kernel.py",
-            "for d in snapshot.destinations}\n",
-            "for d in snapshot.destinations if d.address.version == 4}\n",
+            "agent/tidegate/dataplane/appliers/destinations.py",
+            "for row in changed.put}",
+            "for row in changed.put if row.address.version == 4}",
             (f"{VIP}[6]",),
         ),
         Mutant(
@@ -90,9 +90,9 @@ _SERVICE_VIP = Group(
         Mutant(
             "no-vip-in-the-fast-path",
             "the fast path is never told about Services: captured TCP connections are reset",
-            "agent/tidegate/dataplane/cycle.py",
-            "await asyncio.to_thread(self._relay.publish, generation, (*snapshot.l4, *leaving))",
-            "await asyncio.to_thread(self._relay.publish, generation, ())",
+            "agent/tidegate/dataplane/appliers/relay.py",
+            "        services = (*plan.l4, *leaving)\n",
+            "        services: tuple[L4Service, ...] = ()\n",
             (f"{VIP}[4]",),
         ),
     ),
@@ -416,9 +416,9 @@ _CAPTURE = Group(
         Mutant(
             "lookup-guard-never-attached",
             "enrolled pods are not guarded by sk_lookup",
-            "agent/tidegate/dataplane/kernel.py",
-            "    if sandbox.netns_cookie not in tables.lookups():\n",
-            "    if False:\n",
+            "agent/tidegate/dataplane/shadow.py",
+            "            if cookie not in self.guards:\n",
+            "            if False:\n",
             (f"{ADDRESSES}::test_who_slips_past_the_connect_hook_is_reset_at_a_capture_address",),
         ),
         Mutant(

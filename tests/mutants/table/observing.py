@@ -111,7 +111,7 @@ _TOLD = Group(
             "enrolment-reported-wrongly",
             "pods that are not in the mesh show as enrolled",
             "agent/tidegate/observe/views.py",
-            '"enrolled": state == "enrolled",',
+            '"enrolled": state is PodState.ENROLLED,',
             '"enrolled": True,',
             ("tests/stories/capture/test_addresses.py::test_pods_without_the_mesh_are_untouched",),
         ),

@@ -7,9 +7,7 @@ from tests.support.envoy_resources import cluster
 from tests.support.transcript import Delta, Publisher
 from tests.unit.xds.test_delta import site
 
-from tidegate.model.plan.envoy import CLUSTERS, LISTENERS
-from tidegate.xds.encode import Rejection
-from tidegate.xds.retries import Retries
+from tidegate.model.plan.envoy import CLUSTERS
 from tidegate.xds.stream import PATIENCE_SECONDS, SPENT_PATIENCE_SECONDS, Stream
 
 
@@ -50,29 +48,6 @@ def test_an_answer_ends_the_wait() -> None:
     client.say(CLUSTERS, nonce=client.session.watches[CLUSTERS].last_nonce)
     assert stream.advance(200.0) == ([], [])
     assert stream.idle_until() is None
-
-
-def test_a_refused_listener_is_offered_again_later_and_later() -> None:
-    rejection = Rejection(LISTENERS, "pod", "v1", "port taken")
-    retries = Retries()
-    now, delays = 0.0, []
-    for _ in range(8):
-        retries.refused(rejection, now)
-        due = retries.next_due()
-        assert due is not None
-        assert retries.take(due - 0.01) == []
-        assert retries.take(due) == ["pod"]
-        assert retries.next_due() is None
-        delays.append(due - now)
-        now = due
-    assert delays == [1, 2, 4, 8, 16, 32, 60, 60]
-
-
-def test_content_that_is_not_published_any_more_is_not_offered_again() -> None:
-    retries = Retries()
-    retries.refused(Rejection(LISTENERS, "pod", "v1", "x"), 0.0)
-    retries.keep([("pod", "v2")])
-    assert retries.take(1e9) == []
 
 
 def test_a_stream_offers_a_refused_listener_again_by_itself() -> None:

@@ -16,3 +16,4 @@ class PodPlan:
     reason: str  # why (not), one phrase for `tidegate status`
     needs_envoy: bool  # a listener resource for it is in the snapshot
     listener: str = ""  # name of that resource
+    netns_cookie: int = 0  # of the sandbox

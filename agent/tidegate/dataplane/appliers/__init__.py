@@ -1,0 +1,1 @@
+"""One file per part of the data plane; each class here is a dataplane.order.Applier."""

@@ -1,0 +1,109 @@
+"""Envoy's resources. What it answers comes later and wakes the cycle: nobody waits for it here.
+
+A listener that leaves the plan stays published while its pod is captured and some row leads to Envoy, with all that it
+leads to itself: a connection that is sent to Envoy finds somebody there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from tidegate.dataplane.changes import Changes
+from tidegate.dataplane.devices import Envoy
+from tidegate.dataplane.order import ENVOY
+from tidegate.dataplane.shadow import Shadow
+from tidegate.model.plan import Plan
+from tidegate.model.plan.envoy import LISTENERS, EnvoyResource
+from tidegate.model.status import Outcome, Outcomes, State
+from tidegate.model.tier import Tier
+from tidegate.runtime.clock import Clock
+
+ANSWER_SECONDS = 3.0  # an Envoy that says nothing for longer is reported
+Resources = Mapping[str, Mapping[str, EnvoyResource]]
+
+
+class EnvoyResources:
+    """The applier of Envoy."""
+
+    name = ENVOY
+
+    def __init__(self, envoy: Envoy, shadow: Shadow, clock: Clock) -> None:
+        self.serving = self.seen = 0
+        self._envoy = envoy
+        self._shadow = shadow
+        self._clock = clock
+        self._plan: Plan | None = None  # the newest that was told
+        self._told: Resources = {}
+        self._narrow = True  # nothing is told but what the plan wants
+        self._silent_since: float | None = None
+        self._rejected: Outcomes = ()  # these two as of the last prepare
+        self._waiting: frozenset[str] = frozenset()
+        self._cookies: dict[str, int] = {}  # listener -> netns cookie of its pod
+
+    async def prepare(self, plan: Plan, changed: Changes) -> Outcomes:
+        """See order.Applier."""
+        if plan is not self._plan:
+            await self._publish(plan)
+        self._rejected, self._waiting = tuple(self._envoy.rejected()), self._envoy.waiting()
+        return self._outcomes(plan.generation)
+
+    async def retire(self, plan: Plan) -> Outcomes:
+        """See order.Applier."""
+        if not self._narrow and not await self._needed(plan):
+            await self._publish(plan)
+        return ()
+
+    def next_due(self) -> float | None:
+        """See order.Applier."""
+        due = None if self._silent_since is None else self._silent_since + ANSWER_SECONDS
+        return due if due is not None and due > self._clock.monotonic() else None
+
+    def listener(self, name: str) -> tuple[State, str]:
+        """Whether Envoy serves a pod's listener, and why not."""
+        if name not in self._told.get(LISTENERS, {}):
+            return State.PENDING, "Envoy has not been told of this pod's listener yet"
+        if any(outcome.item == name for outcome in self._rejected):
+            return State.FAILED, f"Envoy rejected {name}, see status of envoy"
+        if name in self._waiting:
+            return State.PENDING, "Envoy has not opened this pod's listener yet"
+        return State.APPLIED, ""
+
+    async def _publish(self, plan: Plan) -> None:
+        needed = await self._needed(plan)
+        told = _with(self._told, plan.envoy, needed) if needed else plan.envoy
+        await self._envoy.publish(plan.generation, told)
+        cookies = {pod.listener: pod.netns_cookie for pod in plan.pods if pod.listener}
+        self._cookies = {name: self._cookies[name] for name in needed} | cookies
+        self._plan, self._told, self._narrow = plan, told, not needed
+
+    async def _needed(self, plan: Plan) -> dict[str, EnvoyResource]:
+        """Listeners that are told, not wanted, and to which the kernel still sends connections."""
+        wanted = plan.envoy.get(LISTENERS, {})
+        left = {name: told for name, told in self._told.get(LISTENERS, {}).items() if name not in wanted}
+        captured = {name: told for name, told in left.items() if self._cookies.get(name) in self._shadow.pods}
+        if not captured:
+            return {}
+        led_to = await self._shadow.on_thread(self._led_to)
+        return captured if led_to else {}
+
+    def _led_to(self) -> bool:
+        return any(tier is Tier.ENVOY for tier, _ in self._shadow.destinations.values())
+
+    def _outcomes(self, generation: int) -> Outcomes:
+        now = self._clock.monotonic()
+        answered = self._envoy.answered()
+        if answered >= generation:
+            self._silent_since = None
+            self.serving = self.seen = generation
+            return self._rejected
+        if self._silent_since is None:
+            self._silent_since = now
+        silent = now - self._silent_since >= ANSWER_SECONDS
+        state, reason = (State.FAILED, f"no answer within {ANSWER_SECONDS:.0f} s") if silent else (State.PENDING, "")
+        return (*self._rejected, Outcome("envoy", state, reason or "has not answered yet"))
+
+
+def _with(before: Resources, after: Resources, listeners: Mapping[str, EnvoyResource]) -> Resources:
+    """after, with some listeners of before and whatever they may lead to."""
+    both = {kind: {**before.get(kind, {}), **after.get(kind, {})} for kind in {*before, *after}}
+    return {**both, LISTENERS: {**listeners, **after.get(LISTENERS, {})}}

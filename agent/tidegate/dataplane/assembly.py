@@ -1,0 +1,76 @@
+"""The data plane of one node, put together: who knows whom. The appliers that there are today, by ORDER."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from tidegate.dataplane.appliers.destinations import Destinations, Wanted
+from tidegate.dataplane.appliers.enrolment import Enrolment
+from tidegate.dataplane.appliers.envoy import EnvoyResources
+from tidegate.dataplane.appliers.relay import RelayServices
+from tidegate.dataplane.capture import Inside, Records
+from tidegate.dataplane.cycle import Cycle
+from tidegate.dataplane.devices import DestinationRow, Envoy, KernelTables, Relay
+from tidegate.dataplane.order import PAST_ENVOY, TO_ENVOY
+from tidegate.dataplane.sandboxes import Sandboxes
+from tidegate.dataplane.shadow import Shadow
+from tidegate.model.mesh import Mesh
+from tidegate.model.plan.kernel import Destination
+from tidegate.model.tier import Tier
+from tidegate.runtime.clock import Clock
+from tidegate.runtime.latest import Latest
+from tidegate.runtime.worker import Worker
+
+POD_THREADS = 8  # pods whose namespaces are entered at the same time
+
+
+def assemble(
+    *,
+    node: str,
+    config: Latest[Mesh | None],
+    tables: KernelTables,
+    relay: Relay,
+    envoy: Envoy,
+    inside: Inside,
+    records: Records,
+    disk: Worker,
+    clock: Clock,
+    jitter: Callable[[], float],
+) -> Cycle:
+    """A cycle with all its appliers. disk: the thread of records. jitter: in [0, 1), spreads what is tried again."""
+    wake = asyncio.Event()
+    shadow = Shadow(tables, Worker("kernel tables"))
+    sandboxes = Sandboxes(relay, inside, records, Worker("pods", POD_THREADS), disk, clock, jitter, wake.set)
+    services = RelayServices(relay, sandboxes, shadow, clock, jitter)
+    resources = EnvoyResources(envoy, shadow, clock)
+
+    def past_envoy(row: Destination, held: DestinationRow | None, generation: int) -> str:
+        waits = row.tier is Tier.FASTPATH and not services.serves(row.service)
+        return "the relay does not serve it yet" if waits else ""
+
+    def to_envoy(row: Destination, held: DestinationRow | None, generation: int) -> str:
+        known = (held is not None and held[0] is Tier.ENVOY) or resources.seen >= generation
+        return "" if known else "Envoy does not serve it yet"
+
+    wanted = Wanted()
+    enrolment = Enrolment(sandboxes, shadow, resources.listener, clock, jitter)
+    appliers = (
+        services,
+        Destinations(wanted, shadow, clock, jitter, name=PAST_ENVOY, missing=past_envoy),
+        resources,
+        Destinations(wanted, shadow, clock, jitter, name=TO_ENVOY, missing=to_envoy),
+        enrolment,
+    )
+    return Cycle(
+        node=node,
+        config=config,
+        sandboxes=sandboxes,
+        shadow=shadow,
+        enrolment=enrolment,
+        appliers=appliers,
+        clock=clock,
+        jitter=jitter,
+        wake=wake,
+        news=(envoy.progress, relay.process),
+    )

@@ -1,0 +1,89 @@
+"""What the data plane needs of its devices. Everything that implements these, fakes included, passes tests/contract."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Protocol, TypeVar
+
+from tidegate.bpf.records import DestinationKey, PodRow
+from tidegate.model.plan.envoy import EnvoyResource
+from tidegate.model.plan.kernel import Destination
+from tidegate.model.plan.relay import L4Service
+from tidegate.model.status import Outcome
+from tidegate.model.tier import Tier
+from tidegate.runtime.latest import Latest
+
+T = TypeVar("T")
+DestinationRow = tuple[Tier, int]  # who serves it, number of the service
+
+
+class KernelTables(Protocol):
+    """The part of bpf.datapath.Datapath that changes with configuration and enrolment. Calls block; one at a time.
+
+    Each raises OSError or TidegateError when the kernel refuses; deleting what is not there is fine.
+    """
+
+    def pods(self) -> dict[int, PodRow]: ...
+    def set_pod(self, cookie: int, row: PodRow) -> None: ...
+    def delete_pod(self, cookie: int) -> None: ...
+    def destinations(self) -> dict[DestinationKey, DestinationRow]: ...
+    def set_destinations(self, rows: Iterable[Destination]) -> None:
+        """All of them, or OSError when the kernel refuses one; some of the others may be written then."""
+
+    def delete_destinations(self, keys: Iterable[DestinationKey]) -> None: ...
+    def attach_lookup(self, cookie: int, netns_fd: int) -> None: ...
+    def detach_lookup(self, cookie: int) -> None: ...
+    def lookups(self) -> set[int]: ...
+
+
+class Relay(Protocol):
+    """The process that relays TCP. Calls raise OSError or TidegateError when it refuses or is not there."""
+
+    @property
+    def process(self) -> Latest[int]:
+        """0 while none is reachable, else a number that rises with each relay process."""
+
+    async def add_pod(self, cookie: int, netns_fd: int, v6: bool) -> tuple[int, int]:
+        """Listen inside a pod; ports on the v4 and the v6 capture address, the latter 0 without v6."""
+
+    async def remove_pod(self, cookie: int) -> None:
+        """Close the pod's listeners and reset its connections."""
+
+    async def pods(self) -> Mapping[int, tuple[int, int]]:
+        """The listeners that it has, by netns cookie: as add_pod returned them, perhaps to an earlier agent."""
+
+    async def publish(self, generation: int, services: Sequence[L4Service]) -> None:
+        """Replace all services; after an error those in force stay."""
+
+
+class Envoy(Protocol):
+    """xds.server.AdsServer: what Envoy is told, and what it said to that."""
+
+    @property
+    def progress(self) -> Latest[int]:
+        """Rises whenever one of the answers below may have changed."""
+
+    async def publish(self, generation: int, resources: Mapping[str, Mapping[str, EnvoyResource]]) -> None: ...
+
+    def answered(self) -> int:
+        """The published generation if Envoy confirmed or refused each part of it, else 0."""
+
+    def waiting(self) -> frozenset[str]:
+        """Names of published listeners that Envoy neither serves as they are published nor has refused."""
+
+    def rejected(self) -> Sequence[Outcome]: ...
+
+
+class Netns(Protocol):
+    """linux.netns.Netns: a network namespace by a descriptor of ours."""
+
+    @property
+    def fd(self) -> int: ...
+
+    def close(self) -> None: ...
+
+
+class InNetns(Protocol):
+    """linux.netns.in_netns: run a function on a thread that is inside the netns."""
+
+    def __call__(self, fd: int, fn: Callable[[], T], /) -> T: ...

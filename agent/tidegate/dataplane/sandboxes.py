@@ -1,0 +1,195 @@
+"""The sandboxes of this node, and what is open inside those that are in the mesh.
+
+A pod's capture ports are facts that the plan is compiled from, so they are opened before there is one: each pod by a
+task of its own, so that one whose namespace does not answer keeps nobody waiting. They are closed by the appliers'
+retire, after nothing leads to them any more.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Container, Iterable
+from dataclasses import dataclass, replace
+
+from tidegate.dataplane.capture import Inside, Records
+from tidegate.dataplane.devices import Netns, Relay
+from tidegate.errors import TidegateError
+from tidegate.model.status import Outcome, Outcomes, State
+from tidegate.model.workload import Capture, Sandbox
+from tidegate.runtime.clock import Clock
+from tidegate.runtime.retries import Retries
+from tidegate.runtime.worker import Worker
+
+log = logging.getLogger(__name__)
+
+FIRST_SECONDS, LONGEST_SECONDS = 0.5, 30.0  # of the back-off of one pod
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Whether a sandbox is to be in the mesh. known: its Pod object has arrived."""
+
+    enrolled: bool
+    reason: str
+    known: bool
+
+
+class Sandboxes:
+    """Use from one event loop. known, decisions and open are by netns cookie."""
+
+    def __init__(
+        self,
+        relay: Relay,
+        inside: Inside,
+        records: Records,
+        pods: Worker,
+        disk: Worker,
+        clock: Clock,
+        jitter: Callable[[], float],
+        changed: Callable[[], None],
+    ) -> None:
+        """pods: threads that enter namespaces; disk: the one of records. changed is called when something was opened,
+        or could not be."""
+        self._relay = relay
+        self._inside = inside
+        self._records = records
+        self._pods = pods
+        self._disk = disk
+        self._clock = clock
+        self._changed = changed
+        self._retries: Retries[int] = Retries(FIRST_SECONDS, LONGEST_SECONDS, jitter)
+        self._opening: dict[int, asyncio.Task[None]] = {}
+        self._process = 0  # of the relay whose listeners are known
+        self._listening: dict[int, tuple[int, int]] = {}  # where that relay listens, as it said
+        self._lost: set[int] = set()  # open, but for the relay's listeners, which went with its process
+        self._netns: dict[int, Netns] = {}  # held while something of ours is inside
+        self.known: dict[int, Sandbox] = {}  # as the runtime told
+        self.decisions: dict[int, Decision] = {}
+        self.open: dict[int, Sandbox] = {}  # with their ports
+        self.failed: dict[int, str] = {}  # why nothing could be opened
+
+    @property
+    def busy(self) -> bool:
+        """Whether something is being opened."""
+        return bool(self._opening)
+
+    @property
+    def relay_up(self) -> bool:
+        """Whether a relay process can be reached."""
+        return self._relay.process.value > 0
+
+    def tell(self, sandboxes: Iterable[Sandbox]) -> None:
+        """All sandboxes of this node."""
+        self.known = {s.netns_cookie: s for s in sandboxes}
+        for cookie in self.open.keys() & self.known.keys():
+            said = self.known[cookie]
+            if (self.open[cookie].ips, self.open[cookie].container_id) != (said.ips, said.container_id):
+                self.open[cookie] = replace(self.open[cookie], ips=said.ips, container_id=said.container_id)
+        self.failed = {cookie: why for cookie, why in self.failed.items() if cookie in self.known}
+        self._retries.keep(self.known)
+
+    def wanted(self, cookie: int) -> bool:
+        """Whether the sandbox is here and is to be in the mesh."""
+        return cookie in self.known and cookie in self.decisions and self.decisions[cookie].enrolled
+
+    def current(self) -> tuple[Sandbox, ...]:
+        """All sandboxes, with what is open inside: what a plan is compiled from."""
+        return tuple(self.open.get(cookie, sandbox) for cookie, sandbox in self.known.items())
+
+    def netns_fd(self, cookie: int) -> int:
+        """The netns of a sandbox that is open, borrowed: good until its capture is closed."""
+        return self._netns[cookie].fd
+
+    async def meet_relay(self) -> None:
+        """Learn what listeners a relay process has that we did not talk to before: they live on, others are lost."""
+        process = self._relay.process.value
+        if process in (0, self._process):
+            return
+        listening = await self._relay.pods()
+        self._process, self._listening = process, dict(listening)
+        self._lost = {
+            cookie
+            for cookie, sandbox in self.open.items()
+            if listening.get(cookie) != (sandbox.capture.fastpath4, sandbox.capture.fastpath6)
+        }
+        for cookie in tuple(self._listening):
+            if not self.wanted(cookie):
+                del self._listening[cookie]
+                await self._relay.remove_pod(cookie)
+
+    def open_missing(self) -> None:
+        """Begin to open what is wanted and is not open, each by itself."""
+        now = self._clock.monotonic()
+        for cookie, sandbox in self.known.items():
+            missing = cookie not in self.open or cookie in self._lost
+            if missing and self.wanted(cookie) and cookie not in self._opening and not self._retries.waits(cookie, now):
+                task = asyncio.create_task(self._open(self.open.get(cookie, sandbox)), name=f"open {sandbox.id}")
+                self._opening[cookie] = task
+
+    async def close_others(self, captured: Container[int]) -> Outcomes:
+        """Close what is not wanted any more in pods that are not captured any more."""
+        gone = [cookie for cookie in self.open if not self.wanted(cookie) and cookie not in captured]
+        outcomes = [await self._close(self.open.pop(cookie)) for cookie in gone]
+        return tuple(outcome for outcome in outcomes if outcome is not None)
+
+    def next_due(self) -> float | None:
+        """When a pod that could not be opened is tried again."""
+        return self._retries.next_due()
+
+    async def stop(self) -> None:
+        """Open no more; what is open stays."""
+        opening = tuple(self._opening.values())
+        for task in opening:
+            task.cancel()
+        await asyncio.gather(*opening, return_exceptions=True)
+
+    # ------------------------------------------------------------------------------------------------------------
+    async def _open(self, sandbox: Sandbox) -> None:
+        cookie = sandbox.netns_cookie
+        try:
+            if cookie not in self._netns:
+                self._netns[cookie] = await self._disk.do(self._records.netns, cookie)
+            opened = await self._open_listeners(sandbox, self._netns[cookie].fd)
+            await self._disk.do(self._records.remember, opened)
+        except Exception as error:  # whatever it is, it is this pod's alone
+            if not isinstance(error, (OSError, KeyError, TidegateError)):
+                log.exception("pod %s", sandbox.id)
+            log.warning("pod %s: capture listeners: %s", sandbox.id, error)
+            self.failed[cookie] = f"capture listeners: {error}"
+            self._retries.refused(cookie, self._clock.monotonic())
+            if cookie not in self.open and cookie in self._netns:
+                self._netns.pop(cookie).close()
+        else:
+            self.open[cookie] = opened
+            self.failed.pop(cookie, None)
+            self._lost.discard(cookie)
+            self._retries.forget(cookie)
+        finally:
+            del self._opening[cookie]
+            self._changed()
+
+    async def _open_listeners(self, sandbox: Sandbox, fd: int) -> Sandbox:
+        """Envoy's ports of an earlier life of the agent are kept, since Envoy may have outlived it and still listen
+        there; so are the relay's listeners."""
+        cookie, inside = sandbox.netns_cookie, self._inside
+        v6 = await self._pods.do(inside.prepare, fd)
+        if cookie not in self._listening:
+            self._listening[cookie] = await self._relay.add_pod(cookie, fd, v6)
+        relay4, relay6 = self._listening[cookie]
+        envoy4, envoy6 = sandbox.capture.envoy4, sandbox.capture.envoy6
+        if not envoy4:
+            envoy4, envoy6 = await self._pods.do(inside.free_ports, fd, v6)
+        return replace(sandbox, capture=Capture(relay4, relay6, envoy4, envoy6), v6_capture=v6)
+
+    async def _close(self, sandbox: Sandbox) -> Outcome | None:
+        netns = self._netns.pop(sandbox.netns_cookie)
+        self._listening.pop(sandbox.netns_cookie, None)
+        try:
+            await self._relay.remove_pod(sandbox.netns_cookie)
+            await self._pods.do(self._inside.restore, netns.fd)
+        except (OSError, TidegateError) as error:
+            return Outcome(f"pod {sandbox.id}", State.FAILED, f"closing its capture listeners: {error}")
+        finally:
+            netns.close()
+        return None

@@ -1,0 +1,362 @@
+"""The devices of the data plane in memory, as strict as the real ones (tests/contract holds both to the same words),
+and a cycle over them whose time stands still."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from ipaddress import ip_address
+
+from tests.support.clock import ManualClock
+from tests.support.eventually import HANG_SECONDS
+from tidegate.bpf.records import PodRow
+from tidegate.dataplane.assembly import assemble
+from tidegate.dataplane.capture import Inside, Records
+from tidegate.dataplane.cycle import Cycle
+from tidegate.dataplane.devices import DestinationRow, Netns
+from tidegate.errors import Rejected
+from tidegate.model.mesh import Mesh
+from tidegate.model.names import WorkloadId
+from tidegate.model.plan.envoy import LISTENERS, EnvoyResource
+from tidegate.model.plan.kernel import Destination, DestinationKey
+from tidegate.model.plan.relay import L4Service
+from tidegate.model.status import Outcome, PodStatus, State, Status
+from tidegate.model.workload import Capture, Sandbox
+from tidegate.runtime.latest import Latest
+from tidegate.runtime.worker import Worker
+
+ABSENT_NETNS = "/run/netns/absent"
+
+
+def off_the_loop() -> None:
+    """What blocks must not be called where the event loop runs."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    raise AssertionError("called on the event loop")
+
+
+class FakeTables:
+    """tg_pods, tg_dests and the guards. calls is what was asked of them, in order."""
+
+    def __init__(self, room: int = 100_000) -> None:
+        self.room = room  # rows of tg_dests, as the kernel's table has a bound
+        self.rows: dict[int, PodRow] = {}
+        self.dests: dict[DestinationKey, DestinationRow] = {}
+        self.guards: set[int] = set()
+        self.refused: set[int] = set()  # cookies whose guard or row the kernel refuses
+        self.calls: list[tuple[str, object]] = []
+        self.slow: Callable[[str], None] = lambda _: None  # called on the thread of each call
+
+    def pods(self) -> dict[int, PodRow]:
+        self._called("pods")
+        return dict(self.rows)
+
+    def set_pod(self, cookie: int, row: PodRow) -> None:
+        self._called("set_pod", cookie)
+        if cookie in self.refused:
+            raise OSError(7, "tg_pods: Argument list too long")
+        self.rows[cookie] = row
+
+    def delete_pod(self, cookie: int) -> None:
+        self._called("delete_pod", cookie)
+        self.rows.pop(cookie, None)
+
+    def destinations(self) -> dict[DestinationKey, DestinationRow]:
+        self._called("destinations")
+        return dict(self.dests)
+
+    def set_destinations(self, rows: Iterable[Destination]) -> None:
+        rows = list(rows)
+        self._called("set_destinations", tuple(row.key for row in rows))
+        for row in rows:
+            if len(self.dests) >= self.room and row.key not in self.dests:
+                raise OSError(7, "tg_dests: Argument list too long")
+            self.dests[row.key] = (row.tier, row.service)
+
+    def delete_destinations(self, keys: Iterable[DestinationKey]) -> None:
+        keys = list(keys)
+        self._called("delete_destinations", tuple(keys))
+        for key in keys:
+            self.dests.pop(key, None)
+
+    def attach_lookup(self, cookie: int, netns_fd: int) -> None:
+        self._called("attach_lookup", cookie)
+        if cookie in self.refused:
+            raise OSError(22, "sk_lookup: Invalid argument")
+        self.guards.add(cookie)
+
+    def detach_lookup(self, cookie: int) -> None:
+        self._called("detach_lookup", cookie)
+        self.guards.discard(cookie)
+
+    def lookups(self) -> set[int]:
+        self._called("lookups")
+        return set(self.guards)
+
+    def count(self, call: str) -> int:
+        """How often it was asked for that."""
+        return sum(name == call for name, _ in self.calls)
+
+    def _called(self, call: str, about: object = None) -> None:
+        off_the_loop()
+        self.calls.append((call, about))
+        self.slow(call)
+
+
+class FakeRelay:
+    """A relay process. restart() is what its supervisor does after it died."""
+
+    def __init__(self) -> None:
+        self.refusal: Exception | None = None  # of the next images
+        self.process: Latest[int] = Latest(1)
+        self.images: list[tuple[L4Service, ...]] = []
+        self.services: tuple[L4Service, ...] = ()
+        self.listening: dict[int, tuple[int, int]] = {}
+        self.added: list[int] = []
+        self._next_port = 10_000
+        self.published: Callable[[], None] = lambda: None
+
+    async def add_pod(self, cookie: int, netns_fd: int, v6: bool) -> tuple[int, int]:
+        if cookie in self.listening:
+            raise OSError(17, f"listener in netns {cookie}: File exists")
+        self._next_port += 2
+        self.added.append(cookie)
+        self.listening[cookie] = ports = (self._next_port, self._next_port + 1 if v6 else 0)
+        return ports
+
+    async def remove_pod(self, cookie: int) -> None:
+        if cookie not in self.listening:
+            raise OSError(2, f"listener in netns {cookie}: No such file or directory")
+        del self.listening[cookie]
+
+    async def pods(self) -> Mapping[int, tuple[int, int]]:
+        return dict(self.listening)
+
+    async def publish(self, generation: int, services: Sequence[L4Service]) -> None:
+        if self.refusal:
+            raise self.refusal
+        addresses = [address for service in services for address in service.addresses]
+        if len(set(addresses)) < len(addresses):
+            raise Rejected(f"services of generation {generation}", "two services claim one address and port")
+        self.services = tuple(services)
+        self.images.append(self.services)
+        self.published()
+
+    async def restart(self, keeps: bool = False) -> None:
+        """keeps: the new process took the listeners over."""
+        self.services = ()
+        if not keeps:
+            self.listening = {}
+        await self.process.set(self.process.value + 1)
+
+
+class FakeEnvoy:
+    """An ADS server and its client. By default everything is confirmed at once; with answers=False only by answer()."""
+
+    def __init__(self, answers: bool = True) -> None:
+        self.answers = answers
+        self.refused: tuple[Outcome, ...] = ()  # besides listeners whose netns is not there
+        self.progress: Latest[int] = Latest(0)
+        self.published: list[Mapping[str, Mapping[str, EnvoyResource]]] = []
+        self.told: Callable[[], None] = lambda: None  # called when a configuration comes
+        self.held: Mapping[str, EnvoyResource] = {}  # listeners that it serves
+        self._generation = self._answered = 0
+
+    async def publish(self, generation: int, resources: Mapping[str, Mapping[str, EnvoyResource]]) -> None:
+        self.published.append(resources)
+        self._generation = generation
+        self.told()
+        if self.answers:
+            await self.answer()
+
+    async def start(self) -> None:
+        """From now on everything is answered at once."""
+        self.answers = True
+        if self.published:
+            await self.answer()
+
+    async def answer(self, but: Iterable[str] = ()) -> None:
+        """Confirm what was published last; but = listeners that do not open yet."""
+        late = {*but, *(outcome.item for outcome in self._absent())}
+        self.held = {name: listener for name, listener in self._wanted().items() if name not in late}
+        self._answered = 0 if set(but) else self._generation
+        await self.progress.set(self.progress.value + 1)
+
+    def answered(self) -> int:
+        return self._answered
+
+    def waiting(self) -> frozenset[str]:
+        refused = {outcome.item for outcome in self.rejected()}
+        return frozenset(n for n, r in self._wanted().items() if self.held.get(n) != r and n not in refused)
+
+    def rejected(self) -> Sequence[Outcome]:
+        return (*self.refused, *(self._absent() if self._answered else ()))
+
+    def _wanted(self) -> Mapping[str, EnvoyResource]:
+        return self.published[-1].get(LISTENERS, {}) if self.published else {}
+
+    def _absent(self) -> list[Outcome]:
+        return [
+            Outcome(name, State.FAILED, "envoy: failed to open netns file", tuple(str(o) for o in listener.origins))
+            for name, listener in self._wanted().items()
+            if ABSENT_NETNS in str(listener.body)
+        ]
+
+
+@dataclass
+class FakeNetns:
+    """As good a descriptor as the cookie is."""
+
+    fd: int
+
+    def close(self) -> None:
+        self.fd = -1
+
+
+class FakeInside:
+    """The insides of pods: gone is a netns that is no more, stuck one in which every call hangs until released."""
+
+    def __init__(self) -> None:
+        self.gone: set[int] = set()
+        self.stuck: dict[int, threading.Event] = {}
+        self.remembered: dict[int, Sandbox] = {}
+        self.prepared: list[int] = []
+        self._cookies: dict[int, int] = {}
+
+    def __call__(self) -> Inside:
+        return Inside(
+            prepare=self._prepare,
+            free_ports=lambda fd, v6: (20_000 + fd, 30_000 + fd if v6 else 0),
+            restore=lambda fd: off_the_loop(),
+        )
+
+    def records(self) -> Records:
+        return Records(self._netns, self._remember)
+
+    def _remember(self, sandbox: Sandbox) -> None:
+        off_the_loop()
+        self.remembered[sandbox.netns_cookie] = sandbox
+
+    def _netns(self, cookie: int) -> Netns:
+        off_the_loop()
+        if cookie in self.gone:
+            raise FileNotFoundError(2, "No such file or directory")
+        return FakeNetns(cookie)
+
+    def _prepare(self, fd: int) -> bool:
+        off_the_loop()
+        self.prepared.append(fd)
+        if fd in self.stuck:
+            assert self.stuck[fd].wait(HANG_SECONDS), "the event loop was held up"
+        return True
+
+
+def at(address: str, port: int) -> DestinationKey:
+    """The key of a TCP row of tg_dests."""
+    return DestinationKey(ip_address(address), port)
+
+
+def sandbox(
+    name: str, cookie: int, ip: str = "", *, kubernetes: bool = True, capture: Capture | None = None
+) -> Sandbox:
+    """A sandbox of default/NAME."""
+    return Sandbox(
+        WorkloadId("default", name),
+        f"container-{cookie}",
+        f"/run/netns/{name}",
+        cookie,
+        (ip_address(ip),) if ip else (),
+        capture or Capture(),
+        kubernetes=kubernetes,
+    )
+
+
+class Node:
+    """A cycle over devices in memory. Use with running()."""
+
+    def __init__(self, config: Mesh | None = None, *sandboxes: Sandbox) -> None:
+        self.tables, self.relay, self.envoy, self.inside = FakeTables(), FakeRelay(), FakeEnvoy(), FakeInside()
+        self.clock = ManualClock()
+        self.config: Latest[Mesh | None] = Latest(config)
+        self.sandboxes = list(sandboxes)
+        self.cycle = self._cycle()
+
+    def _cycle(self) -> Cycle:
+        cycle = assemble(
+            node="n",
+            config=self.config,
+            tables=self.tables,
+            relay=self.relay,
+            envoy=self.envoy,
+            inside=self.inside(),
+            records=self.inside.records(),
+            disk=Worker("records"),
+            clock=self.clock,
+            jitter=lambda: 0.0,
+        )
+        cycle.set_sandboxes(self.sandboxes)
+        return cycle
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[Node]:
+        """Until the block is left. Entered when the first pass is over, if there is a configuration."""
+        task = asyncio.create_task(self.cycle.run())
+        try:
+            await self.calm()
+            yield self
+            if task.done():
+                task.result()
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    @asynccontextmanager
+    async def killed_and_restarted(self) -> AsyncIterator[Node]:
+        """The next agent over the devices that this one left, with what was recorded."""
+        self.sandboxes = [self.inside.remembered.get(s.netns_cookie, s) for s in self.sandboxes]
+        self.cycle = self._cycle()
+        async with self.running():
+            yield self
+
+    async def calm(self) -> None:
+        """Until nothing is under way any more and nobody has news."""
+        async with asyncio.timeout(HANG_SECONDS):
+            quiet = 0
+            while quiet < 20:
+                await asyncio.sleep(0 if quiet else 0.0005)  # worker threads get their turn
+                quiet = quiet + 1 if self.cycle.idle else 0
+
+    async def configure(self, config: Mesh) -> None:
+        await self.config.set(config)
+        await self.calm()
+
+    async def attach(self, *sandboxes: Sandbox) -> None:
+        """CNI ADD, but for its answer."""
+        self.sandboxes += sandboxes
+        self.cycle.set_sandboxes(self.sandboxes)
+        await self.calm()
+
+    async def detach(self, cookie: int) -> None:
+        """CNI DEL."""
+        self.sandboxes = [s for s in self.sandboxes if s.netns_cookie != cookie]
+        await self.cycle.release(self.sandboxes, cookie)
+
+    async def later(self, seconds: float) -> None:
+        """Turn the clock."""
+        self.clock.advance(seconds)
+        await self.calm()
+
+    @property
+    def status(self) -> Status:
+        return self.cycle.status.value
+
+    def pod(self, name: str) -> PodStatus | None:
+        return next((p for p in self.status.pods if p.id.name == name), None)
+
+    def failures(self, applier: str) -> list[tuple[str, str]]:
+        return [(o.item, o.reason) for o in self.status.appliers[applier].failures]

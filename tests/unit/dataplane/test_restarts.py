@@ -1,0 +1,101 @@
+"""The agent or the relay dies and comes back: what lives on is adopted, what is lost is made anew."""
+
+from __future__ import annotations
+
+from tests.support.configs import ENROLLED, config_of, pod, service
+from tests.support.dataplane import Node, at, sandbox
+
+from tidegate.model.tier import Tier
+
+CONFIG = config_of(
+    ENROLLED,
+    service("db", "tcp:5432", ips="10.96.0.5"),
+    service("web", "http:80", ips="10.96.0.6"),
+    pod("client", "app: client"),
+    pod("other", "app: other"),
+)
+SANDBOXES = (sandbox("client", 42, "10.0.0.1"), sandbox("other", 43, "10.0.0.9"))
+
+
+async def test_a_killed_agents_state_is_adopted_and_nothing_is_written_anew() -> None:
+    node = Node(CONFIG, *SANDBOXES)
+    async with node.running():
+        pass
+    rows, dests = dict(node.tables.rows), dict(node.tables.dests)
+    calls, added = len(node.tables.calls), len(node.relay.added)
+    async with node.killed_and_restarted():
+        assert (node.tables.rows, node.tables.dests) == (rows, dests)
+        assert [c for c, _ in node.tables.calls[calls:] if c not in ("pods", "destinations", "lookups")] == []
+        assert len(node.relay.added) == added, "listeners that live on are not opened again"
+
+
+async def test_nothing_goes_before_the_configuration_is_there() -> None:
+    node = Node(CONFIG, *SANDBOXES)
+    async with node.running():
+        pass
+    rows, dests = dict(node.tables.rows), dict(node.tables.dests)
+    await node.config.set(None)
+    async with node.killed_and_restarted():
+        assert (node.tables.rows, node.tables.dests) == (rows, dests)
+        assert set(node.relay.listening) == {42, 43}
+
+
+async def test_what_ended_while_no_agent_was_there_goes() -> None:
+    node = Node(CONFIG, *SANDBOXES)
+    async with node.running():
+        pass
+    node.sandboxes = [s for s in node.sandboxes if s.netns_cookie == 42]
+    await node.config.set(config_of(ENROLLED, service("web", "http:80", ips="10.96.0.6"), pod("client", "app: client")))
+    async with node.killed_and_restarted():
+        assert set(node.tables.rows) == node.tables.guards == set(node.relay.listening) == {42}
+        assert at("10.96.0.5", 5432) not in node.tables.dests
+        assert node.tables.dests[at("10.96.0.6", 80)][0] is Tier.ENVOY
+
+
+async def test_a_new_relay_process_gets_pods_and_services_again() -> None:
+    node = Node(CONFIG, *SANDBOXES)
+    async with node.running():
+        before = dict(node.tables.rows)
+        await node.relay.restart()
+        await node.calm()
+        assert set(node.relay.listening) == {42, 43}
+        assert [s.name for s in node.relay.services] == ["db.default.svc.cluster.local:5432"]
+        for cookie, (port4, port6) in node.relay.listening.items():
+            row = node.tables.rows[cookie]
+            assert (row.fastpath4, row.fastpath6) == (port4, port6)
+            assert (row.envoy4, row.envoy6) == (before[cookie].envoy4, before[cookie].envoy6)
+            assert row != before[cookie]
+        assert node.tables.count("delete_pod") == 0, "captured all the time"
+
+
+async def test_a_relay_process_that_took_the_listeners_over_keeps_them() -> None:
+    node = Node(CONFIG, *SANDBOXES)
+    async with node.running():
+        before = dict(node.tables.rows)
+        await node.relay.restart(keeps=True)
+        await node.calm()
+        assert node.relay.added == [42, 43]
+        assert node.tables.rows == before
+        assert len(node.relay.services) == 1
+
+
+async def test_a_relay_that_is_away_is_waited_for() -> None:
+    node = Node(CONFIG, *SANDBOXES)
+    async with node.running():
+        await node.relay.process.set(0)
+        node.relay.refusal = OSError(111, "Connection refused")
+        await node.calm()
+        assert not node.cycle.relay_up
+        assert set(node.tables.rows) == {42, 43}
+        node.relay.refusal, node.relay.services = None, ()
+        await node.relay.process.set(2)
+        await node.calm()
+        assert node.cycle.relay_up
+        assert len(node.relay.services) == 1
+
+
+async def test_a_listener_that_nobody_wants_is_closed_when_the_relay_is_met() -> None:
+    node = Node(CONFIG, *SANDBOXES)
+    node.relay.listening[77] = (1, 2)
+    async with node.running():
+        assert set(node.relay.listening) == {42, 43}
