@@ -1,4 +1,8 @@
-"""Runs the benchmark: `python -m tests.bench [--quick] [--pods lab|own] [--rounds N] [--seconds S] [-o FILE]`."""
+"""Runs the benchmark: `python -m tests.bench [--only NAME]... [--quick] [--pods lab|own] [--rounds N] [-o FILE]`.
+
+NAME is the beginning of a figure's name up to a dot (l4, scale.1k, recover): the group that it belongs to is measured,
+and takes its place beside what bench.json already has of the others.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +13,17 @@ import platform
 import signal
 import sys
 import tempfile
+from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
+from tests.bench import promises, scale, scale_config
 from tests.bench.contestants import THREADS, Contestant, Direct, HAProxy, Tidegate
 from tests.bench.loads import LOADS, Load, figures
 from tests.bench.processes import BenchError, alone, pin, run, until
-from tests.bench.report import PLACEMENTS, Run, document
+from tests.bench.report import NETWORK, PEERS, PLACEMENTS, PROMISES, Run, chosen, document, merged
 from tests.bench.sidecars import Sidecars
 from tests.bench.topology import LabPods, OwnPods, Topology
 
@@ -34,24 +41,50 @@ def main() -> int:
     parser.add_argument("--rounds", type=int)
     parser.add_argument("--seconds", type=float)
     parser.add_argument("-o", "--output", type=Path, default=ROOT / "build" / "bench.json")
+    parser.add_argument("--only", action="append", default=[], help="a group of figures, e.g. scale.1k; default: all")
     options = parser.parse_args()
+    try:
+        wanted = [NETWORK] if options.pods == "own" else chosen(options.only, list(GROUPS))
+    except ValueError as error:
+        parser.error(str(error))
     rounds = options.rounds or (2 if options.quick else 5)
     seconds = options.seconds or (0.2 if options.quick else 0.7)
     signal.signal(signal.SIGTERM, stop)
     topology: Topology = (
         OwnPods() if options.pods == "own" else LabPods(BIN / "tidegate", ROOT / "tests/bench/pods.yaml")
     )
-    try:
-        runs = measured(topology, rounds, seconds)
-    except BenchError as error:
-        print(f"bench: {error}", file=sys.stderr)
-        return 1
-    metrics = [metric for load in LOADS for metric in load.metrics]
-    bench = document(machine(rounds, seconds, options.quick), metrics, runs)
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    options.output.write_text(json.dumps(bench, indent=1) + "\n")
+    facts = machine(rounds, seconds, options.quick)
+    for group in wanted:
+        try:
+            if group == NETWORK:
+                runs = measured(topology, rounds, seconds)
+                results = document(facts, [metric for load in LOADS for metric in load.metrics], runs)["results"]
+            else:
+                with alone():
+                    results = GROUPS[group](scale.QUICK if options.quick else scale.FULL)
+        except BenchError as error:
+            print(f"bench: {group}: {error}", file=sys.stderr)
+            return 1
+        bench = merged(known(options.output), facts, results)
+        options.output.parent.mkdir(parents=True, exist_ok=True)
+        options.output.write_text(json.dumps(bench, indent=1) + "\n")
     print_table(bench)
     return 0
+
+
+GROUPS: dict[str, Callable[[scale.Effort], list[dict[str, Any]]]] = {
+    NETWORK: lambda _: [],  # takes pods and rounds as well: see main()
+    PROMISES: promises.measured,
+    **{f"scale.{name}": partial(scale.measured, size) for name, size in scale_config.SIZES.items()},
+}
+
+
+def known(path: Path) -> dict[str, Any]:
+    """What was measured before; nothing if that is no bench.json."""
+    try:
+        return dict(json.loads(path.read_text()))
+    except (OSError, ValueError):
+        return {}
 
 
 def stop(*_: object) -> NoReturn:
@@ -143,7 +176,8 @@ def print_table(bench: dict[str, Any]) -> None:
     """The medians, for the terminal."""
     print(f"{'':26} {'direct':>12} {'tidegate':>12} {'envoy2_ipt.':>12} {'haproxy':>12}  unit")
     for result in bench["results"]:
-        values = [result["direct"], result["tidegate"], *result["peers"].values()]
+        peers = result["peers"] or dict.fromkeys(PEERS)
+        values = [result["direct"], result["tidegate"], *peers.values()]
         shown = " ".join(f"{'-' if value is None else format(value, '.1f'):>12}" for value in values)
         print(f"{result['name']:26} {shown}  {result['unit']}")
 

@@ -9,8 +9,9 @@ $(BENCH_TOOLS): $(BUILD)/bench/%: tests/bench/%.c tests/bench/net.c tests/bench/
 
 .PHONY: bench-readme
 # QUICK=1: two very short rounds, to see that everything runs. PODS=own: without Tidegate, on two bare pods.
-bench: setup ## measure every path on the same two pods, write build/bench.json (QUICK=1 for a smoke test)
-	$(PY) -m tests.bench $(if $(QUICK),--quick) $(if $(PODS),--pods $(PODS)) -o $(BUILD)/bench.json
+# ONLY="scale.1k recover": these groups of figures; what build/bench.json has of the others stays.
+bench: setup ## measure paths, scale and promises, write build/bench.json (ONLY=scale.1k; QUICK=1 for a smoke test)
+	$(PY) -m tests.bench $(if $(QUICK),--quick) $(if $(PODS),--pods $(PODS)) $(foreach name,$(ONLY),--only '$(name)') -o $(BUILD)/bench.json
 
 bench-readme: ## publish build/bench.json: docs/bench.json and the table of README.md
 	$(PY) -m tests.bench.readme --bench $(BUILD)/bench.json

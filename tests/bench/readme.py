@@ -9,8 +9,11 @@ import argparse
 import json
 import shutil
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from tests.bench.report import of_network
 
 ROOT = Path(__file__).resolve().parents[2]
 PUBLISHED = ROOT / "docs" / "bench.json"
@@ -29,6 +32,23 @@ WORDS = {
     "l7.p50": "HTTP 1 KiB, 1 connection, median",
     "l7.p99": "HTTP 1 KiB, 1 connection, p99",
     "l7.rps": "HTTP 1 KiB, 32 connections",
+}
+SIZES = {"1k": "1 000 services", "10k": "10 000 services"}
+SCALE = {
+    "change_ms": ("a VirtualService change, file to wire", {"1k": "≤ 200 ms", "10k": "≤ 500 ms"}),
+    "enrol_p99_ms": ("CNI ADD, p99", {"1k": "≤ 100 ms"}),
+    "cold_s": ("agent's start to Envoy's last ACK", {"10k": "≤ 8 s"}),
+    "first_ms": ("first request to a service nobody used", {}),
+    "envoy_mb": ("Envoy (PSS)", {"1k": "≤ 120 MB", "10k": "≤ 300 MB"}),
+    "agent_mb": ("agent (PSS)", {"1k": "≤ 150 MB", "10k": "≤ 350 MB"}),
+    "relay_mb": ("relay (PSS)", {}),
+}
+PROMISES = {
+    "change.in_force_ms": ("a VirtualService change, file to wire", "≤ 1 000 ms"),
+    "enrol.p99_ms": ("CNI ADD, p99", ""),
+    "recover.agent_ms": ("kill -9 of the agent: well again", "≤ 3 000 ms"),
+    "recover.envoy_ms": ("kill -9 of Envoy: requests answered again", "≤ 2 000 ms"),
+    "read.worst_ms": ("the worst of hostile documents, read", "≤ 1 000 ms"),
 }
 PLACES = {"1core": "Everything on one CPU (the CPU cost)", "free": "Wherever the scheduler likes"}
 
@@ -58,7 +78,8 @@ def cell(result: dict[str, Any], column: str) -> str:
 def table(bench: dict[str, Any]) -> str:
     """The Markdown between the markers. Raises ValueError on figures that nobody should quote."""
     machine = bench["machine"]
-    if machine["quick"] or any(result["tidegate"] is None for result in bench["results"]):
+    paths = [result for result in bench["results"] if of_network(result)]
+    if machine["quick"] or any(result["tidegate"] is None for result in paths):
         raise ValueError("bench.json is of a smoke test or without tidegate: run `make bench` first")
     lines = [
         f"Linux {machine['kernel']}, {machine['cpu']}, {machine['cpus']} CPUs; medians of {machine['rounds']} "
@@ -67,12 +88,45 @@ def table(bench: dict[str, Any]) -> str:
     ]
     for placement, title in PLACES.items():
         lines += ["", f"| {title} | {' | '.join(COLUMNS.values())} |", "|---|" + "---:|" * len(COLUMNS)]
-        for result in bench["results"]:
+        for result in paths:
             name, _, where = result["name"].rpartition(".")
             if where == placement:
                 row = " | ".join(cell(result, column) for column in COLUMNS)
                 lines.append(f"| {WORDS.get(name, name)} (`{result['name']}`) | {row} |")
-    return "\n".join(lines)
+    figures = {result["name"]: result for result in bench["results"] if not of_network(result)}
+    return "\n".join([*lines, *scale_table(figures), *promise_table(figures)])
+
+
+def scale_table(figures: Mapping[str, dict[str, Any]]) -> list[str]:
+    """One row for each thing that grows, one column for each size; nothing if no size was measured."""
+    sizes = [size for size in SIZES if f"scale.{size}.change_ms" in figures]
+    if not sizes:
+        return []
+    heads = " | ".join(f"{SIZES[size]} | promised" for size in sizes)
+    lines = ["", f"| One node, 50 pods, every 10th service with a VirtualService | {heads} |"]
+    lines.append("|---|" + "---:|---:|" * len(sizes))
+    for part, (words, promised) in SCALE.items():
+        cells = [f"{alone(figures.get(f'scale.{size}.{part}'))} | {promised.get(size, '')}" for size in sizes]
+        lines.append(f"| {words} (`scale.*.{part}`) | {' | '.join(cells)} |")
+    return lines
+
+
+def promise_table(figures: Mapping[str, dict[str, Any]]) -> list[str]:
+    """What is promised in seconds, on a node with few services; nothing if none was measured."""
+    rows = [
+        f"| {words} (`{name}`) | {alone(figures[name])} | {promised} |"
+        for name, (words, promised) in PROMISES.items()
+        if name in figures
+    ]
+    return ["", "| One node, 5 pods, 20 services | | promised |", "|---|---:|---:|", *rows] if rows else []
+
+
+def alone(result: Mapping[str, Any] | None) -> str:
+    """A figure that is compared with nothing."""
+    if result is None or result["tidegate"] is None:
+        return "–"
+    digits = 2 if result["unit"] == "s" else 0 if result["tidegate"] >= 10 else 1
+    return f"{result['tidegate']:,.{digits}f} {result['unit']}".replace(",", " ")
 
 
 def replaced(text: str, body: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,3 +58,40 @@ def document(machine: dict[str, Any], metrics: Sequence[Metric], runs: Sequence[
     """The whole of bench.json."""
     results = [result(metric, placement, runs) for metric in metrics for placement in PLACEMENTS]
     return {"machine": machine, "results": results}
+
+
+NETWORK, PROMISES = "network", "promises"
+MEMBERS = {"l4": NETWORK, "l7": NETWORK, **dict.fromkeys(("change", "enrol", "recover", "read"), PROMISES)}
+NOT_BY_ITSELF = "scale.smoke"  # for a test of the benchmark: measured only when it is named
+
+
+def chosen(only: Sequence[str], groups: Sequence[str]) -> list[str]:
+    """Groups that are meant by beginnings of figures' names; all if there are none. Raises ValueError for others."""
+    wanted = {group for group in groups if group != NOT_BY_ITSELF} if not only else set()
+    for name in only:
+        meant = f"{MEMBERS.get(name.partition('.')[0], name)}."
+        fits = {group for group in groups if f"{group}.".startswith(meant) or meant.startswith(f"{group}.")}
+        if not fits:
+            raise ValueError(f"no figure begins with {name}; there are {', '.join((*MEMBERS, *groups))}")
+        wanted |= fits if name == NOT_BY_ITSELF else fits - {NOT_BY_ITSELF}
+    return [group for group in groups if group in wanted]
+
+
+def of_network(result: Mapping[str, Any]) -> bool:
+    """Whether it compares paths (l4, l7) and so comes in placements."""
+    return str(result["name"]).rpartition(".")[2] in PLACEMENTS
+
+
+def merged(
+    before: Mapping[str, Any], machine: Mapping[str, Any], results: Iterable[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """bench.json with these results in it, in place of older ones of the same name; paths come first."""
+    new = {result["name"]: dict(result) for result in results}
+    kept = [result for result in before.get("results", []) if result["name"] not in new]
+    facts = dict(machine)
+    if any(of_network(result) for result in kept):  # how those were measured stays true of them
+        facts |= {name: before["machine"][name] for name in ("rounds", "seconds") if name in before["machine"]}
+        facts["quick"] = facts["quick"] or before["machine"]["quick"]
+    found = [*kept, *new.values()]
+    paths = [result for result in found if of_network(result)]
+    return {"machine": facts, "results": [*paths, *(result for result in found if not of_network(result))]}

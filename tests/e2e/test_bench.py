@@ -17,7 +17,7 @@ NAMES = [f"l4.samenode.{kind}" for kind in ("rr64", "rr16k", "bulk", "conn")] + 
 
 def test_all_contestants_are_measured(tmp_path: Path) -> None:
     output = tmp_path / "bench.json"
-    words = ["--rounds", "3", "--seconds", "0.15", "-o", str(output)]
+    words = ["--only", "l4", "--rounds", "3", "--seconds", "0.15", "-o", str(output)]
     done = subprocess.run(
         [sys.executable, "-m", "tests.bench", *words],
         cwd=ROOT,

@@ -225,6 +225,22 @@ _BENCH = Group(
             ("tests/unit/bench",),
         ),
         Mutant(
+            "scale-p99-is-the-median",
+            "enrolment's p99 in bench.json is not the p99",
+            "tests/bench/scale.py",
+            "        return ordered[max(0, -int(-share * len(ordered) // 1) - 1)]\n",
+            "        return ordered[len(ordered) // 2]\n",
+            ("tests/unit/bench/test_scale.py",),
+        ),
+        Mutant(
+            "bench-only-forgets-the-others",
+            "`make bench ONLY=...` drops what was measured before of everything else",
+            REPORT,
+            "    found = [*kept, *new.values()]\n",
+            "    found = [*new.values()]\n",
+            ("tests/unit/bench/test_scale.py",),
+        ),
+        Mutant(
             "readme-table-not-from-the-figures",
             "README's table shows other figures than were measured",
             "tests/bench/readme.py",

@@ -15,6 +15,7 @@ from tests.bench.__main__ import BIN, ROOT, TOOLS, probe
 from tests.bench.contestants import Contestant, Direct, HAProxy
 from tests.bench.loads import LOADS
 from tests.bench.processes import BenchError, alone, run, until
+from tests.bench.scale_rig import PINS, TAG, cgroup2
 from tests.bench.sidecars import Sidecars
 from tests.bench.topology import NETNS, OwnPods
 from tests.support.eventually import HANG_SECONDS
@@ -94,3 +95,21 @@ def test_haproxy_is_in_the_path(pods: OwnPods, tmp_path: Path) -> None:
 def nat(pods: OwnPods) -> int:
     """How many nat tables there are in the two pods."""
     return sum(run(*pod.command(["nft", "list", "tables"])).count("table ip nat") for pod in (pods.client, pods.server))
+
+
+def test_scale_is_measured_on_a_node_of_its_own_and_leaves_nothing(tmp_path: Path) -> None:
+    output = tmp_path / "bench.json"
+    words = ["--only", "scale.smoke", "--quick", "-o", str(output)]
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.bench", *words], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(output.read_text())["results"]
+    results = {result["name"].removeprefix("scale.smoke."): result for result in found}
+    wanted = {"change_ms", "change_told_ms", "first_ms", "enrol_p50_ms", "enrol_p99_ms", "cold_s"}
+    assert set(results) == wanted | {"envoy_mb", "agent_mb", "relay_mb"}
+    assert all(results[name]["tidegate"] > 0 for name in wanted | {"envoy_mb", "agent_mb"})
+    assert TAG not in run("ip", "netns", "list")
+    assert not PINS.exists()
+    assert not (cgroup2() / TAG).exists()
+    assert not list(Path(tempfile.gettempdir()).glob(f"{TAG}-*"))
