@@ -82,6 +82,9 @@ class RelayServices:
         if told is not None and (told is plan or _same(told.l4, plan.l4)):
             self._plan, self.serving, self._refusal = plan, plan.generation, ()
             return
+        if not process:
+            self._refusal = (Outcome(ITEM, State.PENDING, "no relay is there"),)
+            return
         if self._retries.waits(ITEM, self._clock.monotonic()):
             return
         services = (*plan.l4, *left)
