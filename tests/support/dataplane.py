@@ -113,6 +113,8 @@ class FakeRelay:
 
     def __init__(self) -> None:
         self.refusal: Exception | None = None  # of the next images
+        self.full = False  # no room for listeners
+        self._processes = 1
         self.process: Latest[int] = Latest(1)
         self.images: list[tuple[L4Service, ...]] = []
         self.services: tuple[L4Service, ...] = ()
@@ -122,6 +124,8 @@ class FakeRelay:
         self.published: Callable[[], None] = lambda: None
 
     async def add_pod(self, cookie: int, netns_fd: int, v6: bool) -> tuple[int, int]:
+        if self.full:
+            raise OSError(24, f"listener in netns {cookie}: Too many open files")
         if cookie in self.listening:
             raise OSError(17, f"listener in netns {cookie}: File exists")
         self._next_port += 2
@@ -152,7 +156,8 @@ class FakeRelay:
         self.services = ()
         if not keeps:
             self.listening = {}
-        await self.process.set(self.process.value + 1)
+        self._processes += 1
+        await self.process.set(self._processes)
 
 
 class FakeEnvoy:

@@ -15,7 +15,7 @@ from typing import Any
 from tidegate.compile.compiler import compile_plan
 from tidegate.compile.facts import NOTHING, Facts, join
 from tidegate.dataplane.appliers.enrolment import Enrolment
-from tidegate.dataplane.changes import changes
+from tidegate.dataplane.changes import Changes, changes
 from tidegate.dataplane.order import Applier, in_order
 from tidegate.dataplane.sandboxes import Decision, Sandboxes
 from tidegate.dataplane.settling import Settling
@@ -31,11 +31,12 @@ from tidegate.runtime.retries import Retries
 
 log = logging.getLogger(__name__)
 
-RESYNC_SECONDS = 90.0  # between two looks at the kernel's tables
+RESYNC_SECONDS = 300.0  # between two looks at the kernel's tables
 FIRST_SECONDS, LONGEST_SECONDS = 1.0, 30.0  # of the back-off after an error that nobody thought of
 BREATH_SECONDS = 0.05  # at least, between two passes for which there is no news
 FACTS, COMPILE = "facts", "compile"
 _NOTHING = Plan(0)
+_UNCHANGED = Changes()
 
 
 class Cycle:
@@ -71,6 +72,7 @@ class Cycle:
         self._compiled: Facts | None = None  # what the plan was made of
         self._prepared: dict[str, Plan] = {}  # by applier: the plan of its last prepare that returned
         self._revisions: dict[int, int] = {}  # generation -> revision of its configuration, of those not yet dealt with
+        self._compared: tuple[Plan, Plan, Changes] | None = None
         self._broken: dict[str, tuple[Plan, Outcomes]] = {}  # by applier: the plan at which it raised
         self._errors: dict[str, Outcome] = {}  # of this pass, by step
         self._last_errors: dict[str, Outcome] = {}
@@ -205,7 +207,7 @@ class Cycle:
         if failed is not None and failed[0] is plan and self._retries.waits(name, self._clock.monotonic()):
             return failed[1]
         try:
-            outcomes = await applier.prepare(plan, changes(self._prepared.get(name, _NOTHING), plan))
+            outcomes = await applier.prepare(plan, await self._changes(self._prepared.get(name, _NOTHING), plan))
         except Exception as error:
             outcomes = (self._unexpected(name, error),)
             self._broken[name] = (plan, outcomes)
@@ -214,6 +216,14 @@ class Cycle:
             if self._broken.pop(name, None):
                 self._retries.forget(name)
         return outcomes
+
+    async def _changes(self, before: Plan, after: Plan) -> Changes:
+        """Appliers that went through the same plan share the comparison, which walks both and so is for a thread."""
+        if before is after:
+            return _UNCHANGED
+        if self._compared is None or self._compared[0] is not before or self._compared[1] is not after:
+            self._compared = (before, after, await asyncio.to_thread(changes, before, after))
+        return self._compared[2]
 
     async def _attempt(self, what: str, step: Callable[[], Awaitable[None]]) -> bool:
         """One step before the appliers; False if it cannot be done now. What is in force keeps serving."""

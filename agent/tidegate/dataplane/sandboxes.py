@@ -108,6 +108,7 @@ class Sandboxes:
             return
         listening = await self._relay.pods()
         self._process, self._listening = process, dict(listening)
+        self._retries.keep(())  # what the one before refused, this one may do
         self._lost = {
             cookie
             for cookie, sandbox in self.open.items()
@@ -119,7 +120,9 @@ class Sandboxes:
                 await self._relay.remove_pod(cookie)
 
     def open_missing(self) -> None:
-        """Begin to open what is wanted and is not open, each by itself."""
+        """Begin to open what is wanted and is not open, each by itself. Nothing while no relay is there to listen."""
+        if self._relay.process.value != self._process or not self._process:
+            return
         now = self._clock.monotonic()
         for cookie, sandbox in self.known.items():
             missing = cookie not in self.open or cookie in self._lost

@@ -15,6 +15,7 @@ from tidegate.bpf.records import DestinationKey, PodRow
 from tidegate.dataplane.devices import DestinationRow, KernelTables
 from tidegate.errors import TidegateError
 from tidegate.model.plan.kernel import Destination
+from tidegate.model.tier import Tier
 from tidegate.runtime.worker import P, R, Worker
 
 K = TypeVar("K")
@@ -36,6 +37,7 @@ class Shadow:
         self.pods: dict[int, PodRow] = {}
         self.guards: set[int] = set()
         self._drift: set[DestinationKey] = set()
+        self._rows: dict[DestinationRow, DestinationRow] = {}
 
     @property
     def doubtful(self) -> bool:
@@ -56,11 +58,12 @@ class Shadow:
         drift, self._drift = self._drift, set()
         return drift
 
-    async def put(self, rows: Sequence[Destination]) -> dict[DestinationKey, str]:
+    async def put(self, rows: Mapping[DestinationKey, Destination]) -> dict[DestinationKey, str]:
         """Write rows; those that the kernel refused, with its words. One refused row leaves the others written."""
         refused: dict[DestinationKey, str] = {}
-        for start in range(0, len(rows), BATCH):
-            refused |= await self._worker.do(self._put, rows[start : start + BATCH])
+        keys = tuple(rows)
+        for start in range(0, len(keys), BATCH):
+            refused |= await self._worker.do(self._put, {key: rows[key] for key in keys[start : start + BATCH]})
         return refused
 
     async def delete(self, keys: Sequence[DestinationKey]) -> dict[DestinationKey, str]:
@@ -91,30 +94,40 @@ class Shadow:
             log.warning(
                 "somebody else changed the kernel's tables: %d destinations, %d pods", len(drift), len(strangers)
             )
-        self.destinations, self.pods, self.guards = destinations, pods, guards
+        for key in drift:  # what is equal stays the same object
+            if key in destinations:
+                self.destinations[key] = self._shared(*destinations[key])
+            else:
+                del self.destinations[key]
+        self.pods, self.guards = pods, guards
         self._loaded, self._doubtful = True, False
         self._drift |= drift
 
-    def _put(self, rows: Sequence[Destination]) -> dict[DestinationKey, str]:
+    def _put(self, rows: Mapping[DestinationKey, Destination]) -> dict[DestinationKey, str]:
         try:
-            self._tables.set_destinations(rows)
+            self._tables.set_destinations(rows.values())
         except (OSError, TidegateError):
             return self._put_one_by_one(rows)
-        self.destinations.update((row.key, (row.tier, row.service)) for row in rows)
+        self.destinations.update((key, self._shared(row.tier, row.service)) for key, row in rows.items())
         return {}
 
-    def _put_one_by_one(self, rows: Sequence[Destination]) -> dict[DestinationKey, str]:
+    def _put_one_by_one(self, rows: Mapping[DestinationKey, Destination]) -> dict[DestinationKey, str]:
         # A batch stops at the row that is refused, and says neither which that was nor what became of the rest.
         refused: dict[DestinationKey, str] = {}
-        for row in rows:
+        for key, row in rows.items():
             try:
                 self._tables.set_destinations([row])
             except (OSError, TidegateError) as error:
-                refused[row.key] = str(error)
+                refused[key] = str(error)
                 self._doubtful = True
             else:
-                self.destinations[row.key] = (row.tier, row.service)
+                self.destinations[key] = self._shared(row.tier, row.service)
         return refused
+
+    def _shared(self, tier: Tier, service: int) -> DestinationRow:
+        """One object for all equal rows: most lead to pods, which are all the same."""
+        row = (tier, service)
+        return self._rows.setdefault(row, row)
 
     def _delete(self, keys: Sequence[DestinationKey]) -> dict[DestinationKey, str]:
         refused: dict[DestinationKey, str] = {}

@@ -92,7 +92,7 @@ _CHANGE = Group(
             "fast-path-forgets-before-the-kernel",
             "a port that becomes HTTP is reset until Envoy has answered",
             "agent/tidegate/dataplane/appliers/relay.py",
-            "        await self._publish(plan, leaving)\n",
+            "        await self._publish(plan, self._leaving(plan))\n",
             "        await self._publish(plan, ())\n",
             (
                 f"{TIER_CHANGE}[tcp-http-2]",

@@ -91,7 +91,7 @@ _SERVICE_VIP = Group(
             "no-vip-in-the-fast-path",
             "the fast path is never told about Services: captured TCP connections are reset",
             "agent/tidegate/dataplane/appliers/relay.py",
-            "        services = (*plan.l4, *leaving)\n",
+            "        services = (*plan.l4, *left)\n",
             "        services: tuple[L4Service, ...] = ()\n",
             (f"{VIP}[4]",),
         ),

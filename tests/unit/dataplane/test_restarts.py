@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.support.configs import ENROLLED, config_of, pod, service
 from tests.support.dataplane import Node, at, sandbox
 
+from tidegate.model.status import PodState, State
 from tidegate.model.tier import Tier
 
 CONFIG = config_of(
@@ -83,15 +84,45 @@ async def test_a_relay_that_is_away_is_waited_for() -> None:
     node = Node(CONFIG, *SANDBOXES)
     async with node.running():
         await node.relay.process.set(0)
-        node.relay.refusal = OSError(111, "Connection refused")
         await node.calm()
         assert not node.cycle.relay_up
         assert set(node.tables.rows) == {42, 43}
-        node.relay.refusal, node.relay.services = None, ()
-        await node.relay.process.set(2)
+        await node.relay.restart()
         await node.calm()
         assert node.cycle.relay_up
+        assert set(node.relay.listening) == {42, 43}
         assert len(node.relay.services) == 1
+
+
+async def test_nothing_is_asked_of_a_relay_that_is_not_there_yet() -> None:
+    """After a start it takes a moment until it is found; what it has by then is not known before."""
+    node = Node(CONFIG, *SANDBOXES)
+    async with node.running():
+        pass
+    rows, images = dict(node.tables.rows), len(node.relay.images)
+    await node.relay.process.set(0)
+    async with node.killed_and_restarted():
+        assert node.tables.rows == rows
+        assert len(node.relay.images) == images
+        assert [o.reason for o in node.status.appliers["relay"].of(State.PENDING)] == ["no relay is there"]
+        await node.attach(sandbox("late", 44))
+        assert node.inside.prepared.count(44) == 0
+        await node.relay.process.set(1)
+        await node.calm()
+        assert node.tables.rows == rows
+        assert node.relay.added == [42, 43]
+        assert not node.status.appliers["relay"].outcomes
+
+
+async def test_what_one_relay_refused_the_next_one_is_asked_at_once() -> None:
+    node = Node(CONFIG, *SANDBOXES)
+    node.relay.full = True
+    async with node.running():
+        assert {p.state for p in node.status.pods} == {PodState.FAILED}
+        node.relay.full = False
+        await node.relay.restart()
+        await node.calm()
+        assert {p.state for p in node.status.pods} == {PodState.ENROLLED}
 
 
 async def test_a_listener_that_nobody_wants_is_closed_when_the_relay_is_met() -> None:

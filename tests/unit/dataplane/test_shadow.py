@@ -86,9 +86,9 @@ async def test_rows_are_written_in_batches_and_a_refused_one_leaves_the_others()
     shadow = Shadow(tables, Worker("tables"))
     await shadow.resync()
     rows = [Destination(IPv4Address(n), 1, Tier.DIRECT, 0) for n in range(1, 2 * BATCH + 12)]
-    refused = await shadow.put(rows[: 2 * BATCH])
+    refused = await shadow.put({row.key: row for row in rows[: 2 * BATCH]})
     assert (refused, tables.count("set_destinations")) == ({}, 2)
-    refused = await shadow.put(rows[2 * BATCH :])
+    refused = await shadow.put({row.key: row for row in rows[2 * BATCH :]})
     assert set(refused) == {rows[-1].key}
     assert len(tables.dests) == tables.room
     assert shadow.destinations == tables.dests

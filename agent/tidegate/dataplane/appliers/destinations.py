@@ -94,7 +94,7 @@ class Destinations:
         now = self._clock.monotonic()
         due = [key for key in (*put, *delete) if key not in held and not self._retries.waits(key, now)]
         refused = await self._shadow.delete([key for key in due if key not in put])
-        refused |= await self._shadow.put([put[key] for key in due if key in put])
+        refused |= await self._shadow.put({key: put[key] for key in due if key in put})
         for key in due:
             if key in refused:
                 self._retries.refused(key, now)

@@ -111,7 +111,10 @@ class Enrolment:
         opened = self._sandboxes.open.get(cookie)
         if opened is None or plan is None:
             failed = self._sandboxes.failed.get(cookie)
-            return (PodState.FAILED, failed) if failed else (PodState.PENDING, "its capture listeners are being opened")
+            if failed:
+                return PodState.FAILED, failed
+            away = "" if self._sandboxes.relay_up else ", once a relay is there"
+            return PodState.PENDING, f"its capture listeners are being opened{away}"
         # A pod that was captured before stays so (fail closed); a new one waits for its listener.
         if plan.needs_envoy and cookie not in self._shadow.pods:
             state, reason = self._listener(plan.listener)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from tidegate.dataplane.changes import Changes
+from tidegate.dataplane.changes import Changes, delta
 from tidegate.dataplane.devices import Relay
 from tidegate.dataplane.order import RELAY
 from tidegate.dataplane.sandboxes import Sandboxes
@@ -41,8 +41,10 @@ class RelayServices:
         self._clock = clock
         self._retries: Retries[str] = Retries(FIRST_SECONDS, LONGEST_SECONDS, jitter)
         self._process = 0  # which relay process was told
-        self._told: tuple[L4Service, ...] | None = None  # what it serves, those that leave included
-        self._leaving: dict[int, float] = {}  # number of a service that left the plan -> when it may go
+        self._plan: Plan | None = None  # what it was told last
+        self._left: tuple[L4Service, ...] = ()  # and which services of earlier plans it serves besides
+        self._numbers: frozenset[int] = frozenset()  # of all that it serves
+        self._until: dict[int, float] = {}  # number of a service that left -> when it may go
         self._refusal: Outcomes = ()
 
     def serves(self, number: int) -> bool:
@@ -53,73 +55,64 @@ class RelayServices:
         """See order.Applier."""
         if changed.l4 or self._relay.process.value != self._process:
             self._retries.forget(ITEM)
-        leaving = _leaving(self._told or (), plan.l4)
-        await self._publish(plan, leaving)
+        await self._publish(plan, self._leaving(plan))
         return self._refusal
 
     async def retire(self, plan: Plan) -> Outcomes:
         """See order.Applier."""
         now = self._clock.monotonic()
         outcomes = await self._sandboxes.close_others(self._shadow.pods)
-        leaving = _leaving(self._told or (), plan.l4)
-        if not leaving:
-            self._leaving = {}
+        if not self._left or plan is not self._plan:
             return outcomes
         led_to = await self._shadow.on_thread(self._led_to)
-        self._leaving = {
-            service.number: now + LINGER_SECONDS
-            if service.number in led_to
-            else self._leaving.get(service.number, now + LINGER_SECONDS)
-            for service in leaving
-        }
-        stay = tuple(service for service in leaving if self._leaving[service.number] > now)
-        if len(stay) < len(leaving):
-            await self._publish(plan, stay)
+        again = now + LINGER_SECONDS
+        self._until = {s.number: again if s.number in led_to else self._until.get(s.number, again) for s in self._left}
+        await self._publish(plan, tuple(s for s in self._left if self._until[s.number] > now))
         return outcomes
 
     def next_due(self) -> float | None:
         """See order.Applier."""
-        times = [*self._leaving.values(), *([due] if (due := self._retries.next_due()) is not None else [])]
+        times = [*self._until.values(), *([due] if (due := self._retries.next_due()) is not None else [])]
         return min(times, default=None)
 
-    @property
-    def _numbers(self) -> set[int]:
-        return {service.number for service in self._told or ()}
-
-    async def _publish(self, plan: Plan, leaving: Sequence[L4Service]) -> None:
-        services = (*plan.l4, *leaving)
+    async def _publish(self, plan: Plan, left: tuple[L4Service, ...]) -> None:
         self.seen = plan.generation
         process = self._relay.process.value
-        if process == self._process and self._told is not None and _same(services, self._told):
-            self.serving, self._refusal = plan.generation, ()
+        told = self._plan if process == self._process and left == self._left else None
+        if told is not None and (told is plan or _same(told.l4, plan.l4)):
+            self._plan, self.serving, self._refusal = plan, plan.generation, ()
+            return
+        if not process:
+            self._refusal = (Outcome(ITEM, State.PENDING, "no relay is there"),)
             return
         if self._retries.waits(ITEM, self._clock.monotonic()):
             return
+        services = (*plan.l4, *left)
         try:
             await self._relay.publish(plan.generation, services)
         except (OSError, TidegateError) as error:
             self._retries.refused(ITEM, self._clock.monotonic())
             self._refusal = (Outcome(ITEM, State.FAILED, str(error)),)
-        else:
-            self._retries.forget(ITEM)
-            self._process, self._told = process, services
-            self.serving, self._refusal = plan.generation, ()
+            return
+        self._retries.forget(ITEM)
+        self._process, self._plan, self._left = process, plan, left
+        self._numbers = frozenset(service.number for service in services)
+        self._until = {number: until for number, until in self._until.items() if number in self._numbers}
+        self.serving, self._refusal = plan.generation, ()
+
+    def _leaving(self, plan: Plan) -> tuple[L4Service, ...]:
+        """Services that are told and not wanted, but for those one of whose addresses another one has now."""
+        if self._plan is None or plan is self._plan:
+            return self._left
+        told = delta((*self._plan.l4, *self._left), plan.l4).gone
+        numbers = {service.number for service in plan.l4} if told else set()
+        left = [service for service in told if service.number not in numbers]
+        taken = {address for service in plan.l4 for address in service.addresses} if left else set()
+        return tuple(service for service in left if taken.isdisjoint(service.addresses))
 
     def _led_to(self) -> set[int]:
         return {number for tier, number in self._shadow.destinations.values() if tier is Tier.FASTPATH}
 
 
-def _leaving(told: Sequence[L4Service], wanted: Sequence[L4Service]) -> tuple[L4Service, ...]:
-    """Services that are told and not wanted, but for those one of whose addresses another one has now."""
-    if told is wanted:
-        return ()
-    numbers = {service.number for service in wanted}
-    left = [service for service in told if service.number not in numbers]
-    if not left:
-        return ()
-    taken = {address for service in wanted for address in service.addresses}
-    return tuple(service for service in left if taken.isdisjoint(service.addresses))
-
-
 def _same(a: Sequence[L4Service], b: Sequence[L4Service]) -> bool:
-    return len(a) == len(b) and all(x is y or x == y for x, y in zip(a, b, strict=True))
+    return a is b or (len(a) == len(b) and all(x is y or x == y for x, y in zip(a, b, strict=True)))
