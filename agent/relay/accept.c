@@ -56,7 +56,7 @@ static void accept_some(struct fp_watch *watch)
 /* Nothing is accepted before the pause is over: it would fail again. */
 void fp_watch_look(struct fp_watch *watch)
 {
-	if (!fp_list_empty(&watch->starved))
+	if (!watch->acceptor || watch->source.fd < 0 || !fp_list_empty(&watch->starved))
 		return;
 	if (fp_list_empty(&watch->acceptor->starved))
 		accept_some(watch);

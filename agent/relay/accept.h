@@ -36,6 +36,6 @@ void fp_watch_init(struct fp_watch *watch, struct fp_sandbox *sandbox, int liste
 fp_must_check int fp_watch_start(struct fp_watch *watch, struct fp_acceptor *acceptor);
 /* Also of one that was never started. */
 void fp_watch_stop(struct fp_watch *watch);
-/* Take what waits in the queue although nothing announced it. */
+/* Take what waits in the queue although nothing announced it. Nothing if it is not watched. */
 void fp_watch_look(struct fp_watch *watch);
 #endif

@@ -196,9 +196,10 @@ _MEMORY = Group(
         Mutant(
             "descriptor-leaked",
             "each connection costs a descriptor for ever",
-            PLAIN,
-            "\t\tfp_plain_refuse(plain->source.fd);\n\telse\n\t\tclose(plain->source.fd);\n",
-            "\t\tfp_plain_refuse(plain->source.fd);\n\telse\n\t\tshutdown(plain->source.fd, SHUT_RDWR);\n",
+            "agent/relay/dial.c",
+            "\tint fd = socket(name.sa.sa_family,",
+            "\tint lost = socket(name.sa.sa_family, SOCK_STREAM, 0);\n\t(void)lost;\n"
+            "\tint fd = socket(name.sa.sa_family,",
             (f"{LIFETIME}::test_a_connection_that_ended_costs_nothing", LIFETIME),
         ),
         Mutant(
@@ -378,6 +379,14 @@ _LAYERS = Group(
             PIPE,
             "\tif (woken)\n",
             "\tif (0 && woken)\n",
+            (UNIT,),
+        ),
+        Mutant(
+            "absent-listener-spins",
+            "a pod without IPv6 keeps a worker busy for ever after a relay was replaced",
+            "agent/relay/accept.c",
+            "\tif (!watch->acceptor || watch->source.fd < 0 || !fp_list_empty(&watch->starved))\n",
+            "\tif (!watch->acceptor || !fp_list_empty(&watch->starved))\n",
             (UNIT,),
         ),
         Mutant(
