@@ -16,6 +16,7 @@ from tidegate.model.names import WorkloadId
 from tidegate.model.plan import Plan
 from tidegate.model.plan.envoy import CLUSTERS, ENDPOINTS, LISTENERS, ROUTES, SECRETS
 from tidegate.model.workload import Capture, Sandbox
+from tidegate.observe.dump import resource
 
 _KINDS = (LISTENERS, ROUTES, CLUSTERS, ENDPOINTS, SECRETS)
 # Ports that a pod's listeners might get; the agent lets the kernel choose.
@@ -60,7 +61,7 @@ def compile_files(
 
 def as_json(snapshot: Plan) -> dict[str, Any]:
     """Envoy's resources in proto-JSON, and what the kernel and the fast path get as `l4`."""
-    out: dict[str, Any] = {kind: [dict(r.body) for r in snapshot.envoy.get(kind, {}).values()] for kind in _KINDS}
+    out: dict[str, Any] = {kind: [resource(kind, r) for r in snapshot.envoy.get(kind, {}).values()] for kind in _KINDS}
     out["l4"] = {
         "destinations": [
             {

@@ -21,6 +21,7 @@ from tidegate.model.names import WorkloadId
 from tidegate.model.net import host_port, split_destination
 from tidegate.model.status import Outcome, PodState, State
 from tidegate.model.workload import Sandbox
+from tidegate.observe.dump import dump
 from tidegate.observe.life import Life
 from tidegate.runtime.clock import Clock, SystemClock
 from tidegate.xds.server import AdsServer
@@ -210,21 +211,8 @@ class Views:
         return explain(facts, source, host, port, request).as_json()
 
     async def config_dump(self, _: Mapping[str, str]) -> dict[str, Any]:
-        """The snapshot in force: Envoy's resources and what the fast path serves."""
-        snapshot = self._cycle.plan.value
-        dump: dict[str, Any] = {
-            kind: [dict(r.body) for r in resources.values()] for kind, resources in snapshot.envoy.items()
-        }
-        dump["l4"] = [
-            {
-                "name": s.name,
-                "addresses": [f"{a} {p}" for a, p in s.addresses],
-                "balancing": s.balancing.name,
-                "endpoints": [{"address": str(e.address), "port": e.port, "weight": e.weight} for e in s.endpoints],
-            }
-            for s in snapshot.l4
-        ]
-        return dump
+        """The plan in force, without secrets."""
+        return await asyncio.to_thread(dump, self._cycle.plan.value)
 
 
 def _outcome(outcome: Outcome) -> dict[str, Any]:

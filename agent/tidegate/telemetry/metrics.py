@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Protocol
 
 from prometheus_client import CollectorRegistry, Counter, disable_created_metrics
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
+
+from tidegate.fastpath import FlowEvent
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # the *_created series double what a scrape carries and nobody here reads them
 
@@ -28,19 +29,6 @@ _TCP_LABELS = (
 )
 
 
-class Flow(Protocol):
-    """What TcpMetrics reads of fastpath.FlowEvent."""
-
-    @property
-    def opened(self) -> int: ...
-    @property
-    def connections(self) -> int: ...
-    @property
-    def bytes_to_server(self) -> int: ...
-    @property
-    def bytes_to_client(self) -> int: ...
-
-
 class TcpMetrics:
     """Istio's TCP metrics, fed by the fast path's events, which come when a connection ends and while it lives."""
 
@@ -57,10 +45,10 @@ class TcpMetrics:
         # Looking children up by eight labels costs more than everything else that is done for a connection.
         self._children: dict[tuple[object, ...], tuple[Counter, ...]] = {}
 
-    def observe(self, flow: Flow, source: tuple[str, str], destination: tuple[str, str], service: str) -> None:
+    def observe(self, flow: FlowEvent, source: tuple[str, str], destination: tuple[str, str], service: str) -> None:
         """Count what is new of connections.
 
-        source and destination are (namespace, workload), service is FQDN:port as in model.snapshot.L4Service; all
+        source and destination are (namespace, workload), service is FQDN:port as in model.plan.relay.L4Service; all
         empty when unknown.
         """
         key = (source, destination, service)

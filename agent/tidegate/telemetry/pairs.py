@@ -8,24 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+
+from tidegate.fastpath import CloseReason, FlowEvent
 
 LIMIT = 4096  # pairs
-
-
-class Told(Protocol):
-    """What Pairs reads of fastpath.FlowEvent."""
-
-    @property
-    def connections(self) -> int: ...
-    @property
-    def netns_cookie(self) -> int: ...
-    @property
-    def reason(self) -> str: ...
-    @property
-    def bytes_to_server(self) -> int: ...
-    @property
-    def bytes_to_client(self) -> int: ...
 
 
 @dataclass(slots=True)
@@ -48,7 +34,7 @@ class Pairs:
         self._limit = limit
         self._totals: dict[PairKey, PairTotals] = {}
 
-    def observe(self, flow: Told, service: str) -> None:
+    def observe(self, flow: FlowEvent, service: str) -> None:
         """Count connections that ended, and the bytes of those that live as well."""
         totals = self._totals.get((flow.netns_cookie, service))
         if totals is None:
@@ -56,7 +42,7 @@ class Pairs:
                 del self._totals[next(iter(self._totals))]
             totals = self._totals[flow.netns_cookie, service] = PairTotals()
         totals.ended += flow.connections
-        totals.failed += flow.connections if flow.reason != "ok" else 0
+        totals.failed += flow.connections if flow.reason is not CloseReason.OK else 0
         totals.bytes_to_server += flow.bytes_to_server
         totals.bytes_to_client += flow.bytes_to_client
 

@@ -68,6 +68,22 @@ _TOLD = Group(
             ("tests/unit/telemetry/test_flows.py::test_a_container_that_nobody_wrote_a_status_for_has_its_name",),
         ),
         Mutant(
+            "secrets-are-dumped",
+            "/config_dump shows what is in a secret of a kind that it does not know",
+            "agent/tidegate/observe/dump.py",
+            "    if kind == SECRETS:\n",
+            "    if False:\n",
+            ("tests/unit/observe/test_dump.py",),
+        ),
+        Mutant(
+            "keys-in-listeners-are-dumped",
+            "/config_dump shows a private key that stands in a listener",
+            "agent/tidegate/observe/dump.py",
+            "REDACTED if k in SENSITIVE else _redacted(v)",
+            "_redacted(v)",
+            ("tests/unit/observe/test_dump.py",),
+        ),
+        Mutant(
             "explain-exit-code",
             "explain ends with 0 for a connection that would be refused",
             "agent/tidegate/cli/explain.py",
