@@ -117,7 +117,7 @@ def colds(rig: Rig, name: str, times: int) -> Figure:
     """From the agent's start, without an Envoy and with all pods on record, to Envoy's last answer."""
     figure = Figure(f"{name}.cold_s", SECONDS, statistics.median)
     for _ in range(times):
-        rig.stop_agent()
+        rig.end()
         begun = rig.start_agent()
         done, _ = whole(rig)
         figure.add(done - begun, envoy_mb=pss(rig.pids("envoy")), agent_mb=pss(agents(rig)))

@@ -13,7 +13,6 @@ import os
 import select
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -25,6 +24,7 @@ from typing import Any
 
 from tests.bench import scale_config as config
 from tests.bench.processes import BenchError, Program, run
+from tests.bench.scale_host import cgroup2, empty, get_json, mounts_below
 
 ROOT = Path(__file__).resolve().parents[2]
 TOOLS, PLUGIN = ROOT / "build" / "bench", ROOT / "build" / "cni" / "tidegate"
@@ -33,6 +33,7 @@ NODE, FAR = f"{TAG}-node", f"{TAG}-far"
 PINS = Path("/sys/fs/bpf/tidegate-scale")
 GIVE_UP_SECONDS = 600.0  # a step that takes longer has failed
 TRY_AGAIN = 11  # CNI's error code
+READY_PORT = 15021  # Istio's, of the node's own network namespace
 
 Status = dict[str, Any]
 
@@ -118,12 +119,12 @@ class Rig:
     def run_dir(self) -> Path:
         return self.work / "run"
 
-    def start_agent(self) -> float:
+    def start_agent(self, **environ: str) -> float:
         """Start it and return at once; the moment, in monotonic seconds."""
         command = [sys.executable, "-m", "tidegate", "agent", "--node", "scale", "--drain-seconds", "0"]
         command += ["--config", f"file:{self.work / 'config'}", "--run-dir", str(self.run_dir)]
         command += ["--bpffs", str(PINS), "--cgroup", str(self.cgroup), "--workers", "1"]
-        for port in ("--admin-port", "--metrics-port", "--ready-port"):
+        for port in ("--admin-port", "--metrics-port"):
             command += [port, "0"]
         enter = 'echo 0 > "$0/cgroup.procs" && exec "$@"'
         inside = ["nsenter", f"--net=/run/netns/{NODE}", "--", *command]
@@ -131,6 +132,7 @@ class Rig:
         with (self.work / "agent.log").open("ab") as log:
             self.agent = subprocess.Popen(
                 ["sh", "-c", enter, str(self.cgroup / "agent"), *inside],
+                env={**os.environ, **environ},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -139,7 +141,7 @@ class Rig:
         return begun
 
     def stop_agent(self, number: signal.Signals = signal.SIGTERM) -> None:
-        """SIGTERM takes Envoy away as well, SIGKILL leaves it."""
+        """End the agent alone, if that is what an agent does by itself."""
         if self.agent is not None:
             self.agent.send_signal(number)
             try:
@@ -148,6 +150,24 @@ class Rig:
                 self.agent.kill()
                 self.agent.wait(60)
             self.agent = None
+
+    def end(self) -> None:
+        """The agent and all that it started and that outlives it."""
+        self.stop_agent()
+        deadline = time.monotonic() + GIVE_UP_SECONDS
+        while any(self.members()) and time.monotonic() < deadline:
+            for pid in self.members():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            time.sleep(0.01)
+
+    def members(self) -> list[int]:
+        """Processes of the agent's cgroup and below it."""
+        found = []
+        for procs in (self.cgroup / "agent").rglob("cgroup.procs"):
+            with contextlib.suppress(OSError):
+                found += [int(pid) for pid in procs.read_text().split()]
+        return found
 
     def status(self) -> Status:
         """What `tidegate status` asks the agent for. Raises BenchError while it does not answer."""
@@ -182,12 +202,16 @@ class Rig:
     def pids(self, name: str) -> list[int]:
         """Processes below the agent's cgroup with this name (comm)."""
         found = []
-        for procs in (self.cgroup / "agent").rglob("cgroup.procs"):
-            for pid in procs.read_text().split():
-                with contextlib.suppress(OSError):
-                    if Path(f"/proc/{pid}/comm").read_text().startswith(name[:15]):
-                        found.append(int(pid))
+        for pid in self.members():
+            with contextlib.suppress(OSError):
+                if Path(f"/proc/{pid}/comm").read_text().startswith(name[:15]):
+                    found.append(pid)
         return found
+
+    def ready(self) -> int:
+        """The status that the node's readiness probe gets."""
+        probe = ["curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", f"http://127.0.0.1:{READY_PORT}/healthz/ready"]
+        return int(run("nsenter", f"--net=/run/netns/{NODE}", "--", *probe))
 
     # --- pods -------------------------------------------------------------------------------------------------------
     def cni(self, verb: str, number: int) -> float:
@@ -261,54 +285,3 @@ class Watcher:
 
 def netns(number: int) -> str:
     return f"{TAG}-p{number}"
-
-
-def mounts_below(directory: Path) -> list[str]:
-    lines = Path("/proc/self/mountinfo").read_text().splitlines()
-    return [line.split()[4] for line in lines if line.split()[4].startswith(f"{directory}/")][::-1]
-
-
-def cgroup2() -> Path:
-    """Where cgroup v2 is mounted."""
-    for line in Path("/proc/self/mountinfo").read_text().splitlines():
-        if " - cgroup2 " in line:
-            return Path(line.split()[4])
-    raise BenchError("no cgroup2 is mounted")
-
-
-def empty(cgroup: Path) -> None:
-    """Kill what is in a cgroup of ours and remove it."""
-    deadline = time.monotonic() + 60
-    while cgroup.exists():
-        for procs in cgroup.rglob("cgroup.procs"):
-            with contextlib.suppress(OSError):
-                for pid in procs.read_text().split():
-                    os.kill(int(pid), signal.SIGKILL)
-        for path in sorted((p for p in cgroup.rglob("*") if p.is_dir()), reverse=True):
-            with contextlib.suppress(OSError):
-                path.rmdir()
-        with contextlib.suppress(OSError):
-            cgroup.rmdir()
-        if time.monotonic() > deadline:
-            raise BenchError(f"{cgroup} does not become empty")
-        time.sleep(0.02)
-
-
-class _Unix(http.client.HTTPConnection):
-    def __init__(self, path: Path) -> None:
-        super().__init__("agent", timeout=60)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(60)
-        self.sock.connect(str(self._path))
-
-
-def get_json(path: Path, url: str) -> Any:
-    connection = _Unix(path)
-    try:
-        connection.request("GET", url)
-        return json.loads(connection.getresponse().read())
-    finally:
-        connection.close()

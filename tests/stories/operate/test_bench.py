@@ -15,7 +15,8 @@ from tests.bench.__main__ import BIN, ROOT, TOOLS, probe
 from tests.bench.contestants import Contestant, Direct, HAProxy
 from tests.bench.loads import LOADS
 from tests.bench.processes import BenchError, alone, run, until
-from tests.bench.scale_rig import PINS, TAG, cgroup2
+from tests.bench.scale_host import cgroup2
+from tests.bench.scale_rig import PINS, TAG
 from tests.bench.sidecars import Sidecars
 from tests.bench.topology import NETNS, OwnPods
 from tests.support.eventually import HANG_SECONDS
