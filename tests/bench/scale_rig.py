@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -48,6 +49,7 @@ class Rig:
         self.agent: subprocess.Popen[bytes] | None = None
         self.far: Program | None = None
         self.watchers: list[Watcher] = []
+        self.containers = Counter[int]()  # how often each pod got a network namespace
 
     # --- the machine ------------------------------------------------------------------------------------------------
     def up(self) -> None:
@@ -69,12 +71,14 @@ class Rig:
         run("ip", "-n", FAR, "route", "add", "local", config.ENDPOINTS, "dev", "lo")
         run("ip", "-n", NODE, "route", "add", config.ENDPOINTS, "via", "10.97.0.2")
         for number in range(self.size.pods + self.size.spare):
-            self._pod(number)
+            self.join(number)
             (self.cgroup / "pods" / str(number)).mkdir()
         server = [str(TOOLS / "httpserver"), str(config.TARGET), "64"]
         self.far = Program("server", ["nsenter", f"--net=/run/netns/{FAR}", "--", *server])
 
-    def _pod(self, number: int) -> None:
+    def join(self, number: int) -> None:
+        """The network namespace of a pod."""
+        self.containers[number] += 1
         self._join(netns(number), config.pod_ip(number))
         run("ip", "-n", netns(number), "route", "add", "default", "via", "10.97.0.1")
         run("ip", "-n", netns(number), "route", "add", config.ENDPOINTS, "via", "10.97.0.2")
@@ -83,7 +87,7 @@ class Rig:
         """A pod that left comes back as a new sandbox: nothing may be known of its network namespace."""
         run("ip", "-n", NODE, "link", "delete", netns(number).removeprefix(f"{TAG}-"))
         run("ip", "netns", "delete", netns(number))
-        self._pod(number)
+        self.join(number)
 
     def _join(self, name: str, address: str) -> None:
         """A network namespace with an address on the node's bridge."""
@@ -218,19 +222,20 @@ class Rig:
         """One call of the plugin as a runtime makes it, tried again when that is the answer. Milliseconds."""
         begun = time.monotonic()
         while True:
-            done = self._cni(verb, number)
+            done = self.call(verb, number)
             if done.returncode == 0:
                 return (time.monotonic() - begun) * 1000
             code = json.loads(done.stdout or "{}").get("code")
             if code != TRY_AGAIN or time.monotonic() - begun > GIVE_UP_SECONDS:
                 raise BenchError(f"CNI {verb} of pod {number}: {done.stdout}{done.stderr}; {self.log_end()}")
 
-    def _cni(self, verb: str, number: int) -> subprocess.CompletedProcess[str]:
+    def call(self, verb: str, number: int) -> subprocess.CompletedProcess[str]:
+        """One call of the plugin, whatever comes of it."""
         result = {"cniVersion": "1.0.0", "ips": [{"address": f"{config.pod_ip(number)}/16"}]}
         body = {"cniVersion": "1.0.0", "name": TAG, "type": "tidegate", "agentSocket": str(self.run_dir / "cni.sock")}
         environ = {
             "CNI_COMMAND": verb,
-            "CNI_CONTAINERID": f"{TAG}-{number}-{os.stat(f'/run/netns/{netns(number)}').st_ino}",
+            "CNI_CONTAINERID": f"{TAG}-{number}-{self.containers[number]}",
             "CNI_NETNS": f"/run/netns/{netns(number)}",
             "CNI_IFNAME": "eth0",
             "CNI_ARGS": f"K8S_POD_NAMESPACE={config.NAMESPACE};K8S_POD_NAME=local-{number}",

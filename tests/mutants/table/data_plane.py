@@ -105,7 +105,10 @@ _DATA_PLANE = Group(
             "agent/tidegate/app.py",
             "        missing=readiness(devices, cycle).missing,\n",
             "        missing=lambda: views.unhealthy() and [*views.unhealthy()],\n",
-            ("tests/stories/change/test_readiness.py::test_readiness_is_about_the_node",),
+            (
+                "tests/stories/change/test_readiness.py::test_readiness_is_about_the_node",
+                "tests/stories/hostile/test_bad_neighbours.py::test_a_rule_that_envoy_refuses_is_named_and_nobody_else_notices",
+            ),
         ),
     ),
 )

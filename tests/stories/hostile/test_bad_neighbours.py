@@ -1,0 +1,121 @@
+"""A rule that Envoy refuses, a pod that cannot be captured, a pod in an endless crash loop: all others go on.
+
+The node stays ready (any tenant could stop a roll-out otherwise), status names the object, others enrol and change.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from tests.bench import scale_config as config
+from tests.bench.scale_rig import NODE, TAG, Rig, netns
+from tests.support.eventually import eventually
+from tests.support.rig import change, node, stays_ready
+
+FIRST = config.FEW.pods  # number of the first spare pod
+WITH_RULE, OTHER = config.with_rule(config.FEW)[:2]
+
+
+@pytest.fixture(scope="module")
+def rig() -> Iterator[Rig]:
+    with node() as made:
+        yield made
+
+
+def others_go_on(rig: Rig, value: int) -> None:
+    """Another pod is enrolled and goes, another tenant's rule comes into force."""
+    number = FIRST + 1
+    rig.cni("ADD", number)
+    seen = {pod["name"]: pod["enrolled"] for pod in rig.status()["pods"]}
+    assert seen[f"local-{number}"]
+    change(rig, OTHER, value)
+    rig.cni("DEL", number)
+    rig.renew(number)
+
+
+def said_of(status: dict[str, Any], *words: str) -> bool:
+    """Whether one line of what is wrong has all the words."""
+    failures = [failure for applier in status["appliers"].values() for failure in applier["failures"]]
+    lines = [json.dumps(line) for line in (*failures, *status["envoy"]["xds"]["nacks"])]
+    return any(all(word in line for word in words) for line in lines)
+
+
+def test_a_rule_that_envoy_refuses_is_named_and_nobody_else_notices(rig: Rig) -> None:
+    path = rig.work / "config" / "rules" / f"{WITH_RULE:05}.yaml"
+    good = path.read_text()
+    watcher = rig.watcher()
+    try:
+        with stays_ready(rig):
+            path.write_text(config.rule(WITH_RULE, 1).replace('"1"', '"%BAD%"'))  # Envoy knows no such field
+            eventually(lambda: said_of(rig.status(), "VirtualService", f"s{WITH_RULE:05}"), "status names the rule")
+            others_go_on(rig, 1)
+            watcher.tell(do="first", url=[config.vip(WITH_RULE), config.PORT, config.host(WITH_RULE)])
+            watcher.answer()  # the last good version serves
+    finally:
+        path.write_text(good)
+    eventually(lambda: not rig.status()["envoy"]["xds"]["nacks"], "the rule is good again")
+    change(rig, WITH_RULE, 2)
+
+
+def in_pod(number: int, *command: str) -> None:
+    subprocess.run(["ip", "netns", "exec", netns(number), *command], check=True, capture_output=True)
+
+
+def test_a_pod_that_cannot_be_captured_is_refused_and_named_and_nobody_else_notices(rig: Rig) -> None:
+    """Its only free port is taken, so nothing of ours can listen in it."""
+    in_pod(FIRST, "sysctl", "-q", "net.ipv4.ip_local_port_range=20000 20000")
+    holds = "import socket, time; s = socket.create_server(('', 20000)); print('up', flush=True); time.sleep(36000)"
+    command = ["ip", "netns", "exec", netns(FIRST), "/usr/bin/python3", "-c", holds]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as taken:
+        try:
+            assert taken.stdout is not None
+            assert taken.stdout.readline() == "up\n"
+            with stays_ready(rig):
+                refused = rig.call("ADD", FIRST)
+                assert (refused.returncode != 0, json.loads(refused.stdout)["code"]) == (True, 11)
+                others_go_on(rig, 3)
+        finally:
+            taken.kill()
+    rig.cni("ADD", FIRST)  # the obstacle is gone, and the runtime tries again
+    rig.cni("DEL", FIRST)
+    rig.renew(FIRST)
+
+
+def test_a_pod_in_an_endless_crash_loop_disturbs_nobody(rig: Rig) -> None:
+    """Sandbox after sandbox, half of them gone while they are being enrolled."""
+    enough, rounds = threading.Event(), 0
+
+    def crash() -> None:
+        nonlocal rounds
+        while not enough.is_set():
+            adding = threading.Thread(target=rig.call, args=("ADD", FIRST))
+            adding.start()
+            if rounds % 2:
+                adding.join()
+            port = netns(FIRST).removeprefix(f"{TAG}-")
+            subprocess.run(["ip", "-n", NODE, "link", "delete", port], check=True)
+            subprocess.run(["ip", "netns", "delete", netns(FIRST)], check=True)
+            adding.join()
+            rig.call("DEL", FIRST)
+            rig.join(FIRST)
+            rounds += 1
+
+    crashing = threading.Thread(target=crash)
+    with stays_ready(rig):
+        crashing.start()
+        try:
+            for value in range(4, 8):
+                others_go_on(rig, value)
+            eventually(lambda: rounds >= 10 or not crashing.is_alive(), "ten sandboxes came and went")
+            assert crashing.is_alive()
+        finally:
+            enough.set()
+            crashing.join()
+    rig.cni("ADD", FIRST)
+    rig.cni("DEL", FIRST)
+    rig.renew(FIRST)
