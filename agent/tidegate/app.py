@@ -163,7 +163,11 @@ def own_metrics(devices: Devices) -> CollectorRegistry:
         AgentCollector(
             datapath.counters,
             lambda: relay.last.closed,
-            lambda: {"fastpath_active_connections": relay.last.active, "captured_flows": datapath.flow_count()},
+            lambda: {
+                "fastpath_active_connections": relay.last.active,
+                "fastpath_events_lost": relay.last.events_lost,
+                "captured_flows": datapath.flow_count(),
+            },
         )
     )
     return metrics

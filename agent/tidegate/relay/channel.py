@@ -31,10 +31,13 @@ class Answer:
         self.fds = fds
 
     def as_struct(self, kind: str) -> Any:
-        """The message as a struct. Raises Transient if it is shorter."""
+        """A copy of the message as a struct; structs in it live as long as somebody holds it. Raises Transient if the
+        message is shorter."""
         if len(self.message) < ffi.sizeof(kind):
             raise Transient("relay", f"answered {len(self.message)} bytes instead of {kind}")
-        return ffi.from_buffer(f"{kind} *", self.message[: ffi.sizeof(kind)])
+        struct = ffi.new(f"{kind} *")
+        ffi.memmove(struct, self.message, ffi.sizeof(kind))
+        return struct
 
     def close(self) -> None:
         """Close the descriptors."""

@@ -137,7 +137,8 @@ class RelayConnection:
         message.pod.flags = lib.TG_POD_V6_CAPTURE if v6 else 0
         message.pod.ports.port4_be, message.pod.ports.port6_be = htons(wanted[0]), htons(wanted[1])
         answer = await self._ask(lib.FP_POD_ADD, message, (netns_fd, *listeners))
-        return _pod(answer.as_struct("struct fp_told_pod").pod).ports
+        told = answer.as_struct("struct fp_told_pod")
+        return _pod(told.pod).ports
 
     async def remove_pod(self, cookie: int) -> None:
         """Close the pod's listeners and reset its connections. OSError(ENOENT) if the pod is unknown."""
@@ -146,8 +147,13 @@ class RelayConnection:
     async def hand_over(self, cookie: int) -> tuple[PodListeners, list[int]]:
         """The pod's netns and listeners, as descriptors for the caller to close. It goes on accepting until drain()."""
         answer = await self._ask(lib.FP_HAND_OVER, _about(cookie))
+        told = answer.as_struct("struct fp_told_pod")
+        pod = _pod(told.pod)
+        if len(answer.fds) != (3 if pod.v6 else 2):  # as happens to a process that has no room for more
+            answer.close()
+            raise Transient("relay", f"descriptors of netns {cookie} did not arrive")
         fds, answer.fds = answer.fds, []
-        return _pod(answer.as_struct("struct fp_told_pod").pod), fds
+        return pod, fds
 
     async def publish(self, generation: int, image_fd: int) -> None:
         """Replace all services by those of a sealed file. New connections see them at once, live ones keep theirs.
