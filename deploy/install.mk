@@ -13,10 +13,11 @@ install: setup ## a node's directory: DESTDIR= PREFIX=/opt/tidegate, and the sys
 	@cp -R agent/tidegate $(ROOT)/lib.new/python/ && find $(ROOT)/lib.new -name __pycache__ -prune -exec rm -rf {} +
 	@install -D -m 644 -t $(ROOT)/lib.new/build/bpf $(BPF_OUT)/*.bpf.o
 	@install -D -m 755 -t $(ROOT)/lib.new/build/cni $(CNI_PLUGIN)
+	@cmp -s $(FP_BINARY) $(ROOT)/bin/tidegate-relay || { install -m 755 $(FP_BINARY) $(ROOT)/bin/tidegate-relay.new && mv $(ROOT)/bin/tidegate-relay.new $(ROOT)/bin/tidegate-relay; }
 	@# An Envoy that is the same keeps its inode: the next agent goes on with the one that runs (envoy/supervisor.py).
 	@cmp -s $(ENVOY) $(ROOT)/bin/envoy || { install -m 755 $(ENVOY) $(ROOT)/bin/envoy.new && mv $(ROOT)/bin/envoy.new $(ROOT)/bin/envoy; }
-	@printf '#!/bin/sh\nexport TIDEGATE_BUILD=%s/lib/build TIDEGATE_ENVOY="$${TIDEGATE_ENVOY:-%s/bin/envoy}" PYTHONPATH=%s/lib/python\nexec $(PYTHON) -m tidegate "$$@"\n' \
-	  $(PREFIX) $(PREFIX) $(PREFIX) > $(ROOT)/bin/tidegate.new && chmod 755 $(ROOT)/bin/tidegate.new && mv $(ROOT)/bin/tidegate.new $(ROOT)/bin/tidegate
+	@printf '#!/bin/sh\nexport TIDEGATE_BUILD=%s/lib/build TIDEGATE_ENVOY="$${TIDEGATE_ENVOY:-%s/bin/envoy}" TIDEGATE_RELAY="$${TIDEGATE_RELAY:-%s/bin/tidegate-relay}" PYTHONPATH=%s/lib/python\nexec $(PYTHON) -m tidegate "$$@"\n' \
+	  $(PREFIX) $(PREFIX) $(PREFIX) $(PREFIX) > $(ROOT)/bin/tidegate.new && chmod 755 $(ROOT)/bin/tidegate.new && mv $(ROOT)/bin/tidegate.new $(ROOT)/bin/tidegate
 	@rm -rf $(ROOT)/lib.old; [ ! -e $(ROOT)/lib ] || mv $(ROOT)/lib $(ROOT)/lib.old; mv $(ROOT)/lib.new $(ROOT)/lib; rm -rf $(ROOT)/lib.old
 	@sed 's|/opt/tidegate|$(PREFIX)|g' deploy/systemd/tidegate.service > $(DESTDIR)$(UNITDIR)/tidegate.service
 	@echo "install: $(ROOT) and $(DESTDIR)$(UNITDIR)/tidegate.service"

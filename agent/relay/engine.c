@@ -1,32 +1,20 @@
-/* The callers' side: start and stop, pods, images, counters. Slow and simple; workers never wait for it. */
-#include "fastpath.h"
+/* The callers' side: start and end, images, counters (pods: pods.c). Slow and simple; workers never wait for it. */
+#include "engine.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
 #include <semaphore.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "image.h"
-#include "sandbox.h"
-#include "shared.h"
-#include "target.h"
 #include "worker.h"
 
-enum { FP_WORKERS_MAX = 64 };
-
-struct fp_engine {
-	struct fp_shared shared;
-	pthread_mutex_t turn; /* of the callers of this file */
-	_Atomic uint64_t generation;
-	struct fp_sandbox *sandboxes;
-	struct fp_registry targets;
-	struct fp_image *retired; /* replaced, but perhaps in use by a worker */
-	bool stopped;
-	_Atomic bool joined; /* workers are gone: no event can come any more */
-};
+enum { FP_WORKERS_MAX = 64, FP_LOOK_NS = 10 * 1000 * 1000 };
 
 static uint32_t usable_cpus(void)
 {
@@ -51,8 +39,31 @@ static void fill_defaults(struct fp_config *config)
 		config->pool_mib = 256;
 }
 
-/* Send to every worker and wait until each has dealt with it. */
-static int tell_all(struct fp_engine *engine, struct fp_message message)
+/* Has this worker's thread ended? Only one that was told to retire does. */
+static bool has_ended(struct fp_engine *engine, uint32_t i)
+{
+	if (!engine->ended[i])
+		engine->ended[i] = engine->draining && !pthread_tryjoin_np(engine->shared.workers[i]->thread, NULL);
+	return engine->ended[i];
+}
+
+/* Until the worker has dealt with a message, or has ended and never will. */
+static bool wait_for(struct fp_engine *engine, uint32_t i, sem_t *done)
+{
+	for (bool over = false; !over;) {
+		struct timespec until;
+		clock_gettime(CLOCK_REALTIME, &until);
+		until.tv_nsec += FP_LOOK_NS;
+		until.tv_sec += until.tv_nsec / 1000000000;
+		until.tv_nsec %= 1000000000;
+		over = has_ended(engine, i); /* before the wait: what it posted last counts */
+		if (!sem_timedwait(done, &until))
+			return true;
+	}
+	return false;
+}
+
+int fp_tell_all(struct fp_engine *engine, struct fp_message message)
 {
 	int result = 0;
 	sem_t done;
@@ -60,13 +71,12 @@ static int tell_all(struct fp_engine *engine, struct fp_message message)
 	message.done = &done;
 	for (uint32_t i = 0; i < engine->shared.config.workers; i++) {
 		int one = 0;
+		bool over;
 		message.ret_result = &one;
 		/* Full only while connections are being handed over faster than the worker takes them. */
-		while (!fp_inbox_post(&engine->shared.workers[i]->inbox, &message))
+		while (!(over = has_ended(engine, i)) && !fp_inbox_post(&engine->shared.workers[i]->inbox, &message))
 			nanosleep(&(struct timespec){ .tv_nsec = 1000000 }, NULL);
-		while (sem_wait(&done) && errno == EINTR)
-			;
-		if (one && !result)
+		if (!over && wait_for(engine, i, &done) && one && !result)
 			result = one;
 	}
 	sem_destroy(&done);
@@ -88,7 +98,8 @@ int fp_engine_start(const struct fp_config *config, struct fp_engine **ret_engin
 	uint32_t wanted = shared->config.workers;
 	shared->bell.fd = -1;
 	shared->workers = calloc(wanted, sizeof(struct fp_worker *));
-	int rc = shared->workers ? fp_bell_open(&shared->bell) : -ENOMEM;
+	engine->ended = calloc(wanted, sizeof(*engine->ended));
+	int rc = shared->workers && engine->ended ? fp_bell_open(&shared->bell) : -ENOMEM;
 	uint32_t started = 0;
 	while (!rc && started < wanted) {
 		rc = fp_worker_start(shared, started, &shared->workers[started]);
@@ -104,34 +115,44 @@ int fp_engine_start(const struct fp_config *config, struct fp_engine **ret_engin
 	return 0;
 }
 
-static void stop(struct fp_engine *engine, uint32_t drain_ms)
+int fp_engine_drain(struct fp_engine *engine, uint32_t ms)
 {
-	struct fp_shared *shared = &engine->shared;
-	engine->stopped = true;
-	uint64_t deadline = fp_clock_ns() + (uint64_t)drain_ms * 1000000u;
-	for (struct fp_sandbox *sandbox = engine->sandboxes; sandbox; sandbox = sandbox->next)
-		tell_all(engine, (struct fp_message){ .kind = FP_MSG_UNWATCH, .sandbox = sandbox });
-	for (struct fp_sandbox *sandbox = engine->sandboxes; sandbox; sandbox = sandbox->next)
-		fp_sandbox_hush(sandbox);
+	uint64_t deadline = ms >= FP_FOREVER ? UINT64_MAX : fp_clock_ns() + (uint64_t)ms * 1000000u;
+	pthread_mutex_lock(&engine->turn);
+	if (!engine->draining)
+		fp_pods_hush(engine);
+	engine->draining = true;
 	/* No worker accepts any more, so all handed-over connections are in the inboxes before this message. */
-	tell_all(engine, (struct fp_message){ .kind = FP_MSG_RETIRE, .deadline_ns = deadline });
-	for (uint32_t i = 0; i < shared->config.workers; i++)
-		fp_worker_join(shared->workers[i]);
-	while (engine->sandboxes) {
-		struct fp_sandbox *sandbox = engine->sandboxes;
-		engine->sandboxes = sandbox->next;
-		fp_sandbox_free(sandbox);
-	}
-	atomic_store(&engine->joined, true);
-	fp_bell_ring(&shared->bell);
+	int rc = fp_tell_all(engine, (struct fp_message){ .kind = FP_MSG_RETIRE, .deadline_ns = deadline });
+	pthread_mutex_unlock(&engine->turn);
+	return rc;
 }
 
-void fp_engine_stop(struct fp_engine *engine, uint32_t drain_ms)
+bool fp_engine_is_over(struct fp_engine *engine)
 {
 	pthread_mutex_lock(&engine->turn);
-	if (!engine->stopped)
-		stop(engine, drain_ms);
+	uint32_t left = 0;
+	for (uint32_t i = 0; i < engine->shared.config.workers; i++)
+		left += !has_ended(engine, i);
+	if (!left)
+		atomic_store(&engine->joined, true);
 	pthread_mutex_unlock(&engine->turn);
+	return !left;
+}
+
+void fp_engine_stop(struct fp_engine *engine, uint32_t ms)
+{
+	(void)fp_engine_drain(engine, ms); /* retiring cannot fail */
+	while (!fp_engine_is_over(engine))
+		nanosleep(&(struct timespec){ .tv_nsec = FP_LOOK_NS / 10 }, NULL);
+	fp_pods_free(engine);
+	fp_bell_ring(&engine->shared.bell);
+}
+
+int fp_engine_flows(struct fp_engine *engine, int flows_fd)
+{
+	/* Under the number that the workers use: one system call, no moment without a map. */
+	return dup3(flows_fd, engine->shared.config.flows_fd, O_CLOEXEC) < 0 ? -errno : 0;
 }
 
 static void free_retired(struct fp_engine *engine)
@@ -170,74 +191,9 @@ void fp_engine_free(struct fp_engine *engine)
 	if (shared->bell.fd >= 0)
 		fp_bell_close(&shared->bell);
 	free(shared->workers);
+	free(engine->ended);
 	pthread_mutex_destroy(&engine->turn);
 	free(engine);
-}
-
-static struct fp_sandbox **find_sandbox(struct fp_engine *engine, uint64_t netns_cookie)
-{
-	struct fp_sandbox **link = &engine->sandboxes;
-	while (*link && (*link)->cookie != netns_cookie)
-		link = &(*link)->next;
-	return link;
-}
-
-static void forget_sandbox(struct fp_engine *engine, struct fp_sandbox *sandbox)
-{
-	tell_all(engine, (struct fp_message){ .kind = FP_MSG_UNWATCH, .sandbox = sandbox });
-	fp_sandbox_hush(sandbox);
-	/* A second round: connections handed over before the first one are in the inboxes ahead of this message. */
-	tell_all(engine, (struct fp_message){ .kind = FP_MSG_EVICT, .sandbox = sandbox });
-	fp_sandbox_free(sandbox);
-}
-
-static int add_pod(struct fp_engine *engine, const struct fp_pod *pod, struct fp_ports *ret_ports)
-{
-	if (engine->stopped)
-		return -ESHUTDOWN;
-	if (*find_sandbox(engine, pod->netns_cookie))
-		return -EEXIST;
-	struct fp_sandbox *sandbox;
-	int rc = fp_sandbox_open(pod, engine->shared.config.workers, &sandbox);
-	if (rc)
-		return rc;
-	rc = tell_all(engine, (struct fp_message){ .kind = FP_MSG_WATCH, .sandbox = sandbox });
-	if (rc) {
-		forget_sandbox(engine, sandbox);
-		return rc;
-	}
-	sandbox->next = engine->sandboxes;
-	engine->sandboxes = sandbox;
-	*ret_ports = sandbox->ports;
-	return 0;
-}
-
-int fp_pod_add(struct fp_engine *engine, const struct fp_pod *pod, struct fp_ports *ret_ports)
-{
-	pthread_mutex_lock(&engine->turn);
-	int rc = add_pod(engine, pod, ret_ports);
-	pthread_mutex_unlock(&engine->turn);
-	return rc;
-}
-
-static int remove_pod(struct fp_engine *engine, uint64_t netns_cookie)
-{
-	if (engine->stopped)
-		return -ESHUTDOWN;
-	struct fp_sandbox **link = find_sandbox(engine, netns_cookie), *sandbox = *link;
-	if (!sandbox)
-		return -ENOENT;
-	*link = sandbox->next;
-	forget_sandbox(engine, sandbox);
-	return 0;
-}
-
-int fp_pod_remove(struct fp_engine *engine, uint64_t netns_cookie)
-{
-	pthread_mutex_lock(&engine->turn);
-	int rc = remove_pod(engine, netns_cookie);
-	pthread_mutex_unlock(&engine->turn);
-	return rc;
 }
 
 /* Round robin goes on where the previous image stood, or frequent publishing would favour first endpoints. */
@@ -259,7 +215,7 @@ static void carry_cursors(const struct fp_image *from, struct fp_image *to)
 
 static int publish(struct fp_engine *engine, struct fp_image *image)
 {
-	int rc = engine->stopped ? -ESHUTDOWN : fp_image_seal(image);
+	int rc = engine->draining ? -ESHUTDOWN : fp_image_seal(image);
 	if (!rc)
 		rc = fp_registry_bind(&engine->targets, image->endpoints, image->endpoint_count);
 	if (rc) {

@@ -1,100 +1,64 @@
-/* Public face of the C fast path: the only header that Python (cffi) and tests include.
+/* Public face of the C fast path: what main.c, control.c and tests include. What the agent sees is relay_abi.h.
  *
  * Threads: one worker per configured CPU, each with its own epoll, connections and buffers. Calls below may come
- * from any other thread (Python, GIL released by cffi); those that change something take turns on a mutex that workers
- * never see. Nothing calls back into Python: counters are read, events are drained from rings after fp_event_fd became
- * readable. Functions return 0 or a negative errno; outputs (ret_) are untouched
- * on failure. Addresses are struct tg_addr (16 bytes, network order, IPv4 v4-mapped). */
+ * from any other thread; those that change something take turns on a mutex that workers never see. Nothing calls back:
+ * counters are read, events are drained from rings after fp_event_fd became readable. Functions return 0 or a negative
+ * errno; outputs (ret_) are untouched on failure. Addresses are struct tg_addr (16 bytes, network order, IPv4 v4-mapped). */
 #ifndef FASTPATH_H
 #define FASTPATH_H
-#ifndef TG_ABI_CDEF
-#include "../../bpf/include/tg_abi.h"
-#endif
-#include "fp_reason.h"
+#include <stdbool.h>
+
+#include "relay_abi.h"
 
 struct fp_engine;
 struct fp_image;
 
-enum fp_lb {
-	FP_LB_LEAST_REQUEST = 0, /* two random choices, fewer live connections wins */
-	FP_LB_ROUND_ROBIN = 1,
-	FP_LB_RANDOM = 2
-};
-
-struct fp_config {
-	uint32_t workers;            /* threads; 0 = one per usable CPU */
-	int32_t flows_fd;            /* map tg_flows (borrowed) */
-	uint32_t max_connections;    /* per engine; 0 = 65536. A pod gets twice what is free */
-	uint32_t buffer_bytes;       /* of one read, and per direction and connection while data waits; 0 = 262144 */
-	uint32_t connect_timeout_ms; /* of each attempt; 0 = 10000 */
-	uint32_t pool_mib;           /* bound of all buffers together, MiB; 0 = 256. Beyond it bytes wait in the sockets */
-	uint32_t each_event;         /* 1 = events per connection (access log); 0 = those of connections alike are summed */
-	uint32_t report_ms;          /* how often a live connection is told about, to the next second; 0 = 5000 */
-};
+enum { FP_LISTENER4, FP_LISTENER6, FP_LISTENERS };
 
 struct fp_pod {
 	uint64_t netns_cookie;
-	int32_t netns_fd;   /* borrowed for the call; the engine keeps a duplicate */
-	uint32_t flags;     /* enum tg_pod_flag */
-};
-
-struct fp_ports {
-	uint16_t port4_be;  /* listener on TG_CAPTURE4_FASTPATH_IP inside the pod */
-	uint16_t port6_be;  /* 0 without TG_POD_V6_CAPTURE */
-};
-
-struct fp_stats {
-	uint64_t accepted;
-	uint64_t active;
-	uint64_t bytes_to_server;
-	uint64_t bytes_to_client;
-	uint64_t events_lost;      /* connections not told: ring full */
-	uint64_t closed[FP_REASON_COUNT];
-};
-
-/* What is new of one connection since it was told about last, or the sum of that over several that differ in client port
- * and time only (fp_config.each_event). A connection is told about when it ended and, while it lives, every report_ms
- * that brought something new. */
-struct fp_event {
-	struct tg_addr client;     /* the pod's address, as the server saw it */
-	struct tg_addr dst;        /* as dialled */
-	struct tg_addr endpoint;   /* as chosen; all zero if none was */
-	uint64_t netns_cookie;
-	uint64_t started_ns;       /* CLOCK_REALTIME; of the first */
-	uint64_t duration_ns;      /* of those that ended; sum, as are the bytes */
-	uint64_t bytes_to_server;  /* new ones, as in the next field */
-	uint64_t bytes_to_client;
-	uint64_t earlier_to_server; /* told before; only with each_event */
-	uint64_t earlier_to_client;
-	uint32_t service;          /* number given in fp_image_service */
-	uint32_t reason;           /* enum fp_reason; of live connections FP_CLOSE_OK, so that they are alike */
-	uint32_t opened;           /* how many this event is the first to tell about */
-	uint32_t connections;      /* how many ended */
-	uint16_t client_port_be;   /* of the first */
-	uint16_t dst_port_be;
-	uint16_t endpoint_port_be;
-	uint16_t pad;
+	int32_t netns_fd;       /* borrowed for the call; the engine keeps a duplicate */
+	uint32_t flags;         /* enum tg_pod_flag */
+	struct fp_ports wanted; /* ports to listen on if they are free; 0 = the kernel chooses */
 };
 
 int fp_engine_start(const struct fp_config *config, struct fp_engine **ret_engine);
-/* Stop accepting, give live connections drain_ms to end, reset the rest, join workers. Statistics and the last events
- * can still be read; nothing else may be called but fp_engine_free. */
-void fp_engine_stop(struct fp_engine *engine, uint32_t drain_ms);
+/* Close the listeners and return; connections end by themselves or are reset after ms (FP_FOREVER: never). Counters and
+ * events go on, pods can be removed; nothing can be added any more. May be called again with another bound. */
+int fp_engine_drain(struct fp_engine *engine, uint32_t ms);
+/* True once the last worker of a draining engine has ended. */
+bool fp_engine_is_over(struct fp_engine *engine);
+/* Drain for at most ms, then wait for the workers' end. Statistics and the last events can still be read; nothing else may
+ * be called but fp_engine_free. */
+void fp_engine_stop(struct fp_engine *engine, uint32_t ms);
 /* After fp_engine_stop. */
 void fp_engine_free(struct fp_engine *engine);
+/* Look connections up in another map tg_flows from now on. */
+int fp_engine_flows(struct fp_engine *engine, int flows_fd);
 
-/* Open listeners inside the pod's netns. -EEXIST if the cookie is known. The kernel chooses ports. */
+/* Open listeners inside the pod's netns. -EEXIST if the cookie is known. */
 int fp_pod_add(struct fp_engine *engine, const struct fp_pod *pod, struct fp_ports *ret_ports);
+/* The same with listeners that another engine opened (borrowed, the second -1 without v6). -EINVAL if they are something else. */
+int fp_pod_take(struct fp_engine *engine, const struct fp_pod *pod, const int listeners[FP_LISTENERS],
+		struct fp_ports *ret_ports);
 int fp_pod_remove(struct fp_engine *engine, uint64_t netns_cookie);
+/* Up to max pods with cookies greater than `after`, in their order; returns how many. */
+int fp_pods(struct fp_engine *engine, uint64_t after, struct fp_pod_row *ret_rows, uint32_t max);
+/* Duplicates for another relay, to be closed by the caller: netns, IPv4 listener, IPv6 listener or -1. This engine goes on
+ * accepting. -ENOENT, or -ESHUTDOWN when it has closed them. */
+int fp_pod_hand_over(struct fp_engine *engine, uint64_t netns_cookie, struct fp_pod_row *ret_row,
+		     int ret_fds[1 + FP_LISTENERS]);
+/* Accept what waits in the listeners' queues: connections whose arrival woke another engine, which did not take them. */
+int fp_pods_look(struct fp_engine *engine);
 
 /* Build an immutable image, then swap it in. New connections use it at once; live ones keep their endpoint. */
 int fp_image_new(uint64_t generation, struct fp_image **ret_image);
-/* Start a service; following fp_image_endpoint calls belong to it. name is copied (metrics, logs). */
-int fp_image_service(struct fp_image *image, uint32_t service, const char *name, uint32_t lb);
+/* Start a service; following calls belong to it. */
+int fp_image_service(struct fp_image *image, uint32_t service, uint32_t lb);
 int fp_image_address(struct fp_image *image, const struct tg_addr *addr, uint16_t port_be);
 int fp_image_endpoint(struct fp_image *image, const struct tg_addr *addr, uint16_t port_be, uint32_t weight);
 void fp_image_free(struct fp_image *image);
-/* Takes ownership of the image, also on failure. */
+/* Takes ownership of the image, also on failure. -EEXIST if two services claim one address. */
 int fp_publish(struct fp_engine *engine, struct fp_image *image);
 uint64_t fp_generation(const struct fp_engine *engine);
 
@@ -103,7 +67,6 @@ void fp_stats_read(const struct fp_engine *engine, struct fp_stats *ret_stats);
  * ended), at once when one fills up, and after fp_engine_stop. */
 int fp_event_fd(const struct fp_engine *engine);
 /* Move up to max events out of the rings; returns how many. One reader. If it returns max, call again.
- * -ESHUTDOWN once the engine has stopped and all events were moved. */
+ * -ESHUTDOWN once the engine is over and all events were moved. */
 int fp_events_drain(struct fp_engine *engine, struct fp_event *ret_events, uint32_t max);
-const char *fp_reason_name(uint32_t reason);
 #endif

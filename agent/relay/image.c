@@ -30,7 +30,7 @@ int fp_image_new(uint64_t generation, struct fp_image **ret_image)
 	return 0;
 }
 
-int fp_image_service(struct fp_image *image, uint32_t number, const char *name, uint32_t lb)
+int fp_image_service(struct fp_image *image, uint32_t number, uint32_t lb)
 {
 	if (image->table || lb > FP_LB_RANDOM)
 		return -EINVAL;
@@ -46,13 +46,9 @@ int fp_image_service(struct fp_image *image, uint32_t number, const char *name, 
 		image->services = wider;
 		image->service_room = room;
 	}
-	char *copy = strdup(name);
-	if (!copy)
-		return -ENOMEM;
 	struct fp_service *service = &image->services[image->service_count++];
 	memset(service, 0, sizeof(*service));
 	service->number = number;
-	service->name = copy;
 	service->lb = lb;
 	service->first_endpoint = image->endpoint_count;
 	return 0;
@@ -159,8 +155,6 @@ void fp_image_free(struct fp_image *image)
 {
 	if (!image)
 		return;
-	for (uint32_t i = 0; i < image->service_count; i++)
-		free(image->services[i].name);
 	free(image->services);
 	free(image->endpoints);
 	free(image->addresses);

@@ -16,7 +16,6 @@ struct fp_service {
 	uint32_t endpoint_count;
 	uint32_t turn_count;           /* length of turns; 0 = nothing can be chosen */
 	const uint32_t *turns;         /* endpoint numbers (relative), each as often as its weight says */
-	char *name;
 	_Alignas(FP_CACHELINE) _Atomic uint64_t cursor; /* round robin; the only word of an image that changes */
 };
 

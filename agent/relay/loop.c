@@ -61,8 +61,8 @@ void fp_loop_add_timers(struct fp_loop *loop, struct fp_timers *timers)
 
 void fp_timer_start(struct fp_timers *timers, struct fp_timer *timer, uint64_t due_ns)
 {
-	struct fp_node *before = timers->queue.prev;
 	fp_list_remove(&timer->node);
+	struct fp_node *before = timers->queue.prev; /* after that: it may have been the last one itself */
 	timer->due_ns = due_ns;
 	while (before != &timers->queue && fp_container(before, struct fp_timer, node)->due_ns > due_ns)
 		before = before->prev;

@@ -6,8 +6,6 @@
 #include "accept.h"
 #include "base.h"
 
-enum { FP_LISTENER4, FP_LISTENER6, FP_LISTENERS };
-
 struct fp_sandbox {
 	struct fp_sandbox *next;        /* control thread */
 	uint64_t cookie;
@@ -19,7 +17,9 @@ struct fp_sandbox {
 	struct fp_watch watches[];      /* [worker][FP_LISTENERS] */
 };
 
-fp_must_check int fp_sandbox_open(const struct fp_pod *pod, uint32_t workers, struct fp_sandbox **ret_sandbox);
+/* listeners: FP_LISTENERS of another engine (borrowed; duplicates are kept), or NULL to open them. */
+fp_must_check int fp_sandbox_open(const struct fp_pod *pod, const int *listeners, uint32_t workers,
+				  struct fp_sandbox **ret_sandbox);
 /* Closes the listeners: the kernel refuses from now on. */
 void fp_sandbox_hush(struct fp_sandbox *sandbox);
 void fp_sandbox_free(struct fp_sandbox *sandbox);

@@ -30,14 +30,12 @@ from tidegate.dataplane.assembly import assemble
 from tidegate.dataplane.capture import Records, inside
 from tidegate.dataplane.cni_calls import CniCalls
 from tidegate.dataplane.cycle import Cycle
-from tidegate.dataplane.threaded_relay import ThreadedRelay
 from tidegate.enroll.cni_server import CniServer
 from tidegate.enroll.keeper import Keeper
 from tidegate.enroll.node_cni import NodeCni
 from tidegate.enroll.registry import Registry
-from tidegate.envoy.supervisor import EnvoySupervisor, State
+from tidegate.envoy.supervisor import EnvoySupervisor
 from tidegate.errors import Fatal
-from tidegate.fastpath import FastPath
 from tidegate.linux.capabilities import keep_needed_only, require_needed
 from tidegate.linux.cgroup import cgroup2_mount, cgroup_home, own_cgroup
 from tidegate.linux.netns import NetnsNames, in_netns
@@ -48,10 +46,14 @@ from tidegate.observe.dashboard.sampling import Dashboard
 from tidegate.observe.life import Life, living, require_private
 from tidegate.observe.readiness import CONFIGURATION, ENVOY, HOOKS, RELAY, Readiness
 from tidegate.observe.views import Views
+from tidegate.relay.client import RelayClient
+from tidegate.relay.connection import RelayConfig
+from tidegate.relay.supervisor import RelaySupervisor
 from tidegate.runtime.clock import SystemClock
 from tidegate.runtime.latest import Latest
 from tidegate.runtime.worker import Worker
-from tidegate.settings import Settings, build_root, envoy_binary
+from tidegate.settings import Settings, build_root, envoy_binary, relay_binary
+from tidegate.supervise.supervisor import State
 from tidegate.telemetry.flows import follow_flows
 from tidegate.telemetry.metrics import AgentCollector, TcpMetrics, exposition
 from tidegate.telemetry.pairs import Pairs
@@ -72,12 +74,11 @@ async def serve(settings: Settings) -> None:
     settings.run_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     require_private(settings.run_dir)
     # With the capabilities given up below, not even root may make a group beside those of the hierarchy's root (0555).
-    own = own_cgroup()
-    envoy_cgroup = cgroup_home(own, cgroup2_mount(), settings.node) / "envoy"
+    home = cgroup_home(own_cgroup(), cgroup2_mount(), settings.node)
     keep_needed_only()
     with living(settings.run_dir) as life:
         log.info("tidegate %s on %s, start %d, before: %s", __version__, settings.node, life.starts, life.previous)
-        await _run(settings, life, own, envoy_cgroup)
+        await _run(settings, life, home)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,27 +86,31 @@ class Devices:
     """What carries connections, each opened or adopted from an earlier agent."""
 
     datapath: Datapath
-    relay: FastPath
+    relays: RelaySupervisor
+    relay: RelayClient
     ads: AdsServer
     envoy: EnvoySupervisor
 
 
-def open_devices(settings: Settings, own: Path, envoy_cgroup: Path) -> Devices:
-    """Hooks in place, the relay running; Envoy is started by its supervisor's run(). Raises Fatal."""
-    envoy_cgroup.mkdir(exist_ok=True)
+def open_devices(settings: Settings, home: Path) -> Devices:
+    """Hooks in place; relay and Envoy are started by their supervisors' run(), in groups below home. Raises Fatal."""
+    relay_cgroup, envoy_cgroup = home / "relay", home / "envoy"
+    for cgroup in (relay_cgroup, envoy_cgroup):
+        cgroup.mkdir(exist_ok=True)
     datapath = Datapath.open(
         bpffs=settings.bpffs,
         cgroup=settings.cgroup or cgroup2_mount(),
-        agent_cgroup=own,
+        agent_cgroup=relay_cgroup,  # of those who connect to endpoints only the relay is inside pods
         envoy_cgroup=envoy_cgroup,
         objects=build_root() / "bpf",
     )
-    relay = FastPath.start(flows_fd=datapath.flows_fd, workers=settings.workers, each_event=settings.access_log)
+    config = RelayConfig(workers=settings.workers, each_event=settings.access_log)
+    relays = RelaySupervisor(relay_binary(), settings.run_dir, relay_cgroup, config)
     ads = AdsServer(settings.xds_socket)
     envoy = EnvoySupervisor(
         envoy_binary(), settings.run_dir, settings.node, settings.xds_socket, envoy_cgroup, settings.envoy_concurrency
     )
-    return Devices(datapath, relay, ads, envoy)
+    return Devices(datapath, relays, RelayClient(relays, datapath.flows_fd), ads, envoy)
 
 
 def data_plane(
@@ -116,7 +121,7 @@ def data_plane(
         node=settings.node,
         config=config,
         tables=devices.datapath,
-        relay=ThreadedRelay(devices.relay),
+        relay=devices.relay,
         envoy=devices.ads,
         inside=inside(in_netns),
         records=Records(lambda cookie: registry.netns(cookie).dup(), registry.remember),
@@ -157,16 +162,20 @@ def own_metrics(devices: Devices) -> CollectorRegistry:
     metrics.register(
         AgentCollector(
             datapath.counters,
-            lambda: relay.stats().closed,
-            lambda: {"fastpath_active_connections": relay.stats().active, "captured_flows": datapath.flow_count()},
+            lambda: relay.last.closed,
+            lambda: {
+                "fastpath_active_connections": relay.last.active,
+                "fastpath_events_lost": relay.last.events_lost,
+                "captured_flows": datapath.flow_count(),
+            },
         )
     )
     return metrics
 
 
-async def _run(settings: Settings, life: Life, own: Path, envoy_cgroup: Path) -> None:
+async def _run(settings: Settings, life: Life, home: Path) -> None:
     claimed = claim(settings.bpffs)
-    devices = open_devices(settings, own, envoy_cgroup)
+    devices = open_devices(settings, home)
 
     # Facts in, data plane out
     sources = [FileSource(Path(source.removeprefix("file:"))) for source in settings.config]
@@ -186,6 +195,7 @@ async def _run(settings: Settings, life: Life, own: Path, envoy_cgroup: Path) ->
         config=lambda: config.value,
         sandboxes=registry.by_cookie,
         ads=devices.ads,
+        relay=devices.relays,
         envoy=devices.envoy,
         sources=settings.config,
         cni=keeper.kept if keeper else None,
@@ -211,7 +221,7 @@ async def _run(settings: Settings, life: Life, own: Path, envoy_cgroup: Path) ->
             "config_dump": views.config_dump,
             "figures": dashboard.figures,
         },
-        metrics=lambda: exposition(metrics),
+        metrics=lambda: _scrape(devices, metrics),
         missing=readiness(devices, cycle).missing,
         assets=assets(),
     )
@@ -230,6 +240,8 @@ async def _run(settings: Settings, life: Life, own: Path, envoy_cgroup: Path) ->
     work: dict[str, Coroutine[Any, Any, None]] = {
         "config": follow(sources, config, LastGood(settings.run_dir / "last-good")),
         "cycle": cycle.run(),
+        "relay": devices.relays.run(),
+        "relay client": devices.relay.run(),
         "envoy": devices.envoy.run(),
         "flows": flows,
         **({"cni": keeper.run()} if keeper else {}),
@@ -239,13 +251,8 @@ async def _run(settings: Settings, life: Life, own: Path, envoy_cgroup: Path) ->
     try:
         await _first_end(tasks)
     finally:
-        log.info("stopping: pinned programs stay, live connections have %.0f s", settings.drain_seconds)
+        log.info("stopping: pinned programs, relay and Envoy go on")
         await cni.stop()
-        for task in tasks:
-            if task.get_name() in ("cycle", "config", "cni", "stop"):
-                task.cancel()
-        await devices.envoy.stop(settings.drain_seconds)
-        await asyncio.to_thread(devices.relay.stop, settings.drain_seconds)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -255,6 +262,11 @@ async def _run(settings: Settings, life: Life, own: Path, envoy_cgroup: Path) ->
         registry.close()
         devices.datapath.close()
         os.close(claimed)
+
+
+async def _scrape(devices: Devices, metrics: CollectorRegistry) -> bytes:
+    await devices.relay.stats()  # what own_metrics() reads
+    return await asyncio.to_thread(exposition, metrics)
 
 
 async def _stop_signal() -> None:

@@ -36,6 +36,11 @@ def envoy_binary() -> Path:
     return Path(os.environ.get("TIDEGATE_ENVOY") or Path(sys.prefix) / "bin" / "envoy")
 
 
+def relay_binary() -> Path:
+    """The relay to supervise: TIDEGATE_RELAY, else the one that `make build` made."""
+    return Path(os.environ.get("TIDEGATE_RELAY") or build_root() / "relay" / "tidegate-relay")
+
+
 def _of(default: Any, text: str, **limits: Any) -> Any:
     """A setting: its default, its help text, and `least` and `most` or `choices`."""
     return field(default=default, metadata={"help": text, **limits})
@@ -58,7 +63,7 @@ class Settings:
     admin_port: int = _of(ADMIN_PORT, "localhost port of the admin API, 0 = none", least=0, most=65535)
     metrics_port: int = _of(METRICS_PORT, "localhost port of /metrics, 0 = none", least=0, most=65535)
     ready_port: int = _of(READY_PORT, "localhost port of /healthz/ready, 0 = none", least=0, most=65535)
-    drain_seconds: float = _of(5.0, "time for live connections at a stop", least=0, most=3600)
+    drain_seconds: float = _of(5.0, "time for live connections at agent --end", least=0, most=3600)
     cni_conf_dir: Path | None = _of(
         None, "keep our CNI plugin chained in this directory's configuration; default: whoever deploys the agent does"
     )

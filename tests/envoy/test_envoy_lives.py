@@ -17,9 +17,9 @@ from tests.support.envoy_node import EnvoyNode, KillableAgent, Pod, Steady, cgro
 from tests.support.envoy_resources import route, website
 from tests.support.eventually import HANG_SECONDS
 
-from tidegate.envoy.supervisor import State
 from tidegate.linux.process import start_ticks
 from tidegate.model.plan.envoy import ROUTES
+from tidegate.supervise.supervisor import State
 
 __all__ = ["node", "pod", "upstreams"]
 

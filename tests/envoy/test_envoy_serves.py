@@ -8,8 +8,8 @@ from tests.envoy.envoy_fixtures import node, pod, upstreams
 from tests.support.envoy_node import EnvoyNode, Pod, Steady, until
 from tests.support.envoy_resources import listener, website
 
-from tidegate.envoy.supervisor import State
 from tidegate.model.plan.envoy import LISTENERS
+from tidegate.supervise.supervisor import State
 
 __all__ = ["node", "pod", "upstreams"]
 

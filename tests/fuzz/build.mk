@@ -1,8 +1,8 @@
 # Fuzzers of what takes bytes from outside: `make fuzz`, or SECONDS=600 make fuzz, or FUZZERS=image make fuzz.
 # Each target is tests/fuzz/<name>.c. It is built twice: with libFuzzer (clang only), and as a program that replays the
 # corpus in the ordinary suites (tests/relay/test_fuzz_corpus.py).
-FUZZERS ?= cni_call cni_wire image relay
-FUZZ_ALL := cni_call cni_wire image relay
+FUZZERS ?= cni_call cni_wire control image image_file relay
+FUZZ_ALL := cni_call cni_wire control image image_file relay
 FUZZ_OUT := $(BUILD)/fuzz
 SECONDS ?= 30
 FUZZ_CLANG ?= clang
@@ -15,6 +15,8 @@ FUZZ_SOURCES_cni_call := tests/fuzz/cni_world.c cni/call.c cni/wire.c
 FUZZ_LIBS_cni_call := $(FUZZ_CNI_WORLD) -ljansson
 FUZZ_SOURCES_cni_wire := tests/fuzz/cni_world.c cni/wire.c
 FUZZ_LIBS_cni_wire := $(FUZZ_CNI_WORLD) -ljansson
+FUZZ_SOURCES_control := $(FP_ENGINE)
+FUZZ_SOURCES_image_file := $(addprefix agent/relay/,image.c image_file.c lb.c target.c turns.c)
 FUZZ_SOURCES_image := $(addprefix agent/relay/,image.c lb.c target.c turns.c)
 FUZZ_SOURCES_relay := $(addprefix agent/relay/,buf.c conn.c events.c image.c lb.c loop.c pipe.c report.c slab.c \
 	stream_plain.c target.c turns.c upstream.c)

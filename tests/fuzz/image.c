@@ -211,7 +211,7 @@ static void step(struct model *m, struct input *in, uint8_t what)
 		lb = next_byte(in) & 3;
 		if (m->services == SERVICES)
 			return;
-		rc = fp_image_service(m->image, m->services, "service", lb);
+		rc = fp_image_service(m->image, m->services, lb);
 		MUST(rc == (m->sealed || lb > FP_LB_RANDOM ? -EINVAL : 0));
 		m->services += rc == 0;
 		return;

@@ -133,7 +133,7 @@ static void make_relay(void)
 	conns.upstreams = &upstreams;
 	conns.reporter = &reporter;
 	conns.stats = &stats;
-	MUST(fp_image_new(1, &made) == 0 && fp_image_service(made, 1, "one", FP_LB_RANDOM) == 0);
+	MUST(fp_image_new(1, &made) == 0 && fp_image_service(made, 1, FP_LB_RANDOM) == 0);
 	MUST(fp_image_address(made, &addr, 1) == 0 && fp_image_endpoint(made, &addr, 2, 1) == 0);
 	MUST(fp_image_seal(made) == 0 && fp_registry_bind(&registry, made->endpoints, made->endpoint_count) == 0);
 	atomic_store(&image, made);

@@ -7,18 +7,19 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 
+RELAY = ("agent/tidegate/_relay.abi3.so", "build/relay/tidegate-relay")
 # What `make` has to build again when a file of a directory changes; longest prefix wins, Python needs nothing.
 TARGETS: dict[str, tuple[str, ...]] = {
     "bpf/": ("bpf-objects", "agent/tidegate/_bpf.abi3.so"),
-    "bpf/include/": ("bpf-objects", "agent/tidegate/_bpf.abi3.so", "agent/tidegate/_fastpath.abi3.so"),
+    "bpf/include/": ("bpf-objects", "agent/tidegate/_bpf.abi3.so", *RELAY),
     "agent/native/tgb.c": ("agent/tidegate/_bpf.abi3.so",),
-    "agent/relay/": ("agent/tidegate/_fastpath.abi3.so",),
+    "agent/relay/": RELAY,
     "cni/": ("build/cni/tidegate",),
 }
 # A test that runs a program which only it uses.
 TEST_TARGETS = {
     "tests/relay/test_fuzz_corpus.py": tuple(
-        f"build/fuzz/replay/{name}" for name in ("cni_call", "cni_wire", "image", "relay")
+        f"build/fuzz/replay/{name}" for name in ("cni_call", "cni_wire", "control", "image", "image_file", "relay")
     ),
 }
 

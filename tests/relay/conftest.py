@@ -1,23 +1,23 @@
-"""A running engine between two pods. Needs root: without it every test here fails with the kernel's answer."""
+"""A running relay between two pods. Needs root: without it every test here fails with the kernel's answer."""
 
 from __future__ import annotations
 
 import asyncio
 import socket
 import time
-from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import suppress
 from typing import Any, TypeVar
 
 import pytest
 from tests.relay.pods import CAPTURE4, CAPTURE6, Pod, join
+from tests.relay.process import RelayProcess
 from tests.support.eventually import HANG_SECONDS
 from tests.support.flows import Flows
 
-from tidegate.fastpath import CloseReason, FastPath, FlowEvent
 from tidegate.model.net import parse_ip
 from tidegate.model.plan.relay import L4Endpoint, L4Service, LoadBalancing
+from tidegate.relay.events import CloseReason, FlowEvent, RelayStats
 
 T = TypeVar("T")
 
@@ -54,8 +54,17 @@ def service(
 
 async def until(condition: Callable[[], T], what: str) -> T:
     """tests.support.eventually for conditions that come true by work of this event loop."""
+
+    async def ask() -> T:
+        return condition()
+
+    return await until_told(ask, what)
+
+
+async def until_told(condition: Callable[[], Awaitable[T]], what: str) -> T:
+    """The same for a condition that has to be asked for."""
     deadline = time.monotonic() + HANG_SECONDS
-    while not (value := condition()):
+    while not (value := await condition()):
         if time.monotonic() >= deadline:
             raise AssertionError(f"not within {HANG_SECONDS:.0f} s: {what}")
         await asyncio.sleep(0.01)  # the poll itself
@@ -78,24 +87,26 @@ async def expect_reset(sock: socket.socket) -> None:
 
 
 class Mesh:
-    """One engine with the client pod added, and what its connections reported."""
+    """One relay with the client pod added, and what its connections reported."""
 
-    def __init__(self, client: Pod, server: Pod, flows: Flows, engine: FastPath) -> None:
-        self.client, self.server, self.flows, self.engine = client, server, flows, engine
-        self.ended: list[FlowEvent] = []
-        self.port4, self.port6 = engine.add_pod(client.cookie, client.fd, v6=True)
-        self._collector = asyncio.ensure_future(self._collect())
+    def __init__(self, client: Pod, server: Pod, flows: Flows, relay: RelayProcess, ports: tuple[int, int]) -> None:
+        self.client, self.server, self.flows, self.relay = client, server, flows, relay
+        self.ended: list[FlowEvent] = relay.events
+        self.port4, self.port6 = ports
         self._generation = 0
-        self._forgotten: Counter[CloseReason] = Counter()
         self._accepted: list[socket.socket] = []
 
-    async def _collect(self) -> None:
-        async for event in self.engine.events():
-            self.ended.append(event)
-
-    def publish(self, *services: L4Service) -> None:
+    async def publish(self, *services: L4Service) -> None:
         self._generation += 1
-        self.engine.publish(self._generation, services)
+        await self.relay.publish(self._generation, services)
+
+    async def counts(self, wanted: Callable[[RelayStats], bool], what: str) -> None:
+        """Wait until the relay's counters are as wanted."""
+
+        async def ask() -> bool:
+            return wanted(await self.relay.stats())
+
+        await until_told(ask, what)
 
     def prepare(self, vip: str = VIP4, port: int = PORT, client: str = "", record: bool = True) -> socket.socket:
         """A client socket whose destination is on record."""
@@ -137,21 +148,15 @@ class Mesh:
     async def closed(self, reason: CloseReason, count: int = 1) -> list[FlowEvent]:
         """Wait until so many connections have ended for this reason, in counters and in events."""
 
-        def told() -> list[FlowEvent]:
+        async def told() -> list[FlowEvent]:
+            counted = (await self.relay.stats()).closed[reason]
             events = [event for event in self.ended if event.reason is reason and event.connections]
-            told = len(events) + self._forgotten[reason]
-            return events if len(events) >= count and self.engine.stats().closed[reason] == told else []
+            return events if len(events) >= count and counted == len(events) else []
 
-        return await until(told, f"{count} x {reason.name}, seen {self.ended[-3:]} {self.engine.stats()}")
-
-    def forget(self) -> None:
-        """Drop what ended connections reported; closed() counts from here."""
-        self._forgotten += Counter(event.reason for event in self.ended)
-        self.ended.clear()
+        return await until_told(told, f"{count} x {reason.name}, seen {self.ended[-3:]}")
 
     async def stop(self, drain: float = 0) -> None:
-        await asyncio.to_thread(self.engine.stop, drain)
-        await asyncio.wait_for(self._collector, HANG_SECONDS)
+        await self.relay.stop(drain)
 
     def close_sockets(self) -> None:
         while self._accepted:
@@ -160,14 +165,15 @@ class Mesh:
 
 @pytest.fixture
 async def mesh(pods: tuple[Pod, Pod], request: pytest.FixtureRequest) -> AsyncIterator[Mesh]:
-    """Options of FastPath.start() come by indirect parametrization."""
+    """Options of RelayConfig come by indirect parametrization."""
     flows = Flows()
     # A connection tells everything when it ends, however slow the machine.
     options = {"workers": 2, "each_event": True, "report": 3600} | getattr(request, "param", {})
-    engine = FastPath.start(flows_fd=flows.fd, **options)
-    mesh = Mesh(*pods, flows, engine)
+    relay = await RelayProcess.start(flows.fd, **options)
+    client, server = pods
+    mesh = Mesh(client, server, flows, relay, await relay.add_pod(client.cookie, client.fd, v6=True))
     yield mesh
-    await mesh.stop()
+    await relay.kill()
     flows.close()
     for pod in (mesh, *pods):
         pod.close_sockets()

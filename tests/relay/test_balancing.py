@@ -9,14 +9,14 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 import pytest
-from tests.relay.conftest import Mesh, reset, service, until
+from tests.relay.conftest import Mesh, reset, service
 from tests.relay.pods import SERVER4
 from tests.support.chance import binomial
 from tests.support.eventually import HANG_SECONDS
 
 from tidegate.errors import Rejected
-from tidegate.fastpath import CloseReason
 from tidegate.model.plan.relay import LoadBalancing
+from tidegate.relay.events import CloseReason
 
 UNREACHABLE = "10.77.0.200"  # on the link, but nobody there
 
@@ -70,7 +70,7 @@ def backends(mesh: Mesh, count: int) -> Iterator[Backends]:
 
 async def test_round_robin_is_exact_over_all_workers(mesh: Mesh) -> None:
     with backends(mesh, 3) as servers:
-        mesh.publish(service(*servers.addresses, balancing=LoadBalancing.ROUND_ROBIN))
+        await mesh.publish(service(*servers.addresses, balancing=LoadBalancing.ROUND_ROBIN))
         assert await servers.count(60) == {0: 20, 1: 20, 2: 20}
 
 
@@ -78,7 +78,7 @@ async def test_round_robin_goes_on_across_images(mesh: Mesh) -> None:
     with backends(mesh, 3) as servers:
         counts: Counter[int] = Counter()
         for _ in range(30):
-            mesh.publish(service(*servers.addresses, balancing=LoadBalancing.ROUND_ROBIN))
+            await mesh.publish(service(*servers.addresses, balancing=LoadBalancing.ROUND_ROBIN))
             counts[await servers.ask()] += 1
         assert counts == {0: 10, 1: 10, 2: 10}
 
@@ -86,13 +86,13 @@ async def test_round_robin_goes_on_across_images(mesh: Mesh) -> None:
 async def test_round_robin_honours_weights(mesh: Mesh) -> None:
     with backends(mesh, 3) as servers:
         weighted = [(*address, weight) for address, weight in zip(servers.addresses, (30, 10, 0), strict=True)]
-        mesh.publish(service(*weighted, balancing=LoadBalancing.ROUND_ROBIN))
+        await mesh.publish(service(*weighted, balancing=LoadBalancing.ROUND_ROBIN))
         assert await servers.count(40) == {0: 30, 1: 10}
 
 
 async def test_random_is_even(mesh: Mesh) -> None:
     with backends(mesh, 3) as servers:
-        mesh.publish(service(*servers.addresses, balancing=LoadBalancing.RANDOM))
+        await mesh.publish(service(*servers.addresses, balancing=LoadBalancing.RANDOM))
         counts = await servers.count(600)
         assert all(counts[i] in binomial(600, 1 / 3) for i in range(3)), counts
 
@@ -100,16 +100,16 @@ async def test_random_is_even(mesh: Mesh) -> None:
 async def test_least_request_avoids_the_busy_endpoint(mesh: Mesh) -> None:
     with backends(mesh, 2) as servers:
         held: list[socket.socket] = []
-        mesh.publish(service(servers.addresses[0], balancing=LoadBalancing.LEAST_REQUEST))
+        await mesh.publish(service(servers.addresses[0], balancing=LoadBalancing.LEAST_REQUEST))
         for _ in range(40):
             assert await servers.ask(keep=held) == 0
         # The counts outlive the image: a new one knows that endpoint 0 has 40 live connections.
-        mesh.publish(service(*servers.addresses, balancing=LoadBalancing.LEAST_REQUEST))
+        await mesh.publish(service(*servers.addresses, balancing=LoadBalancing.LEAST_REQUEST))
         counts = Counter([await servers.ask(keep=held) for _ in range(38)])
         assert counts == {1: 38}  # with two endpoints both are always looked at
         for sock in held:
             sock.close()
-        await until(lambda: mesh.engine.stats().active == 0, "connections to end")
+        await mesh.counts(lambda stats: stats.active == 0, "connections to end")
         held.clear()
         counts = Counter([await servers.ask(keep=held) for _ in range(40)])
         assert counts == {0: 20, 1: 20}
@@ -120,7 +120,7 @@ async def test_least_request_avoids_the_busy_endpoint(mesh: Mesh) -> None:
 async def test_another_endpoint_is_tried_before_any_byte_moved(mesh: Mesh) -> None:
     with backends(mesh, 1) as servers:
         dead = [(SERVER4, 1), (SERVER4, 2)]
-        mesh.publish(service(*dead, *servers.addresses, balancing=LoadBalancing.ROUND_ROBIN))
+        await mesh.publish(service(*dead, *servers.addresses, balancing=LoadBalancing.ROUND_ROBIN))
         assert await servers.count(12) == {0: 12}
         events = await mesh.closed(CloseReason.OK, 12)
         assert {event.endpoint_port for event in events} == {servers.addresses[0][1]}
@@ -129,14 +129,14 @@ async def test_another_endpoint_is_tried_before_any_byte_moved(mesh: Mesh) -> No
 async def test_attempts_are_bounded(mesh: Mesh) -> None:
     with backends(mesh, 1) as servers:
         dead = [(SERVER4, port) for port in range(1, 4)]
-        mesh.publish(service(*dead, *servers.addresses, balancing=LoadBalancing.ROUND_ROBIN))
+        await mesh.publish(service(*dead, *servers.addresses, balancing=LoadBalancing.ROUND_ROBIN))
         await mesh.dial_in_vain()
         [event] = await mesh.closed(CloseReason.CONNECT_REFUSED)
         assert event.endpoint_port == 3
 
 
 async def test_refused(mesh: Mesh) -> None:
-    mesh.publish(service((SERVER4, 1)))
+    await mesh.publish(service((SERVER4, 1)))
     await mesh.dial_in_vain()
     [event] = await mesh.closed(CloseReason.CONNECT_REFUSED)
     assert (str(event.endpoint), event.endpoint_port, event.bytes_to_server) == (SERVER4, 1, 0)
@@ -154,7 +154,7 @@ def silent_endpoint(mesh: Mesh) -> Iterator[tuple[str, int]]:
 @pytest.mark.parametrize("mesh", [{"connect_timeout": 0.2}], indirect=True)
 async def test_timeout(mesh: Mesh) -> None:
     with silent_endpoint(mesh) as silent:
-        mesh.publish(service(silent, (UNREACHABLE, 80)))
+        await mesh.publish(service(silent, (UNREACHABLE, 80)))
         await mesh.dial_in_vain()
         [event] = await mesh.closed(CloseReason.CONNECT_TIMEOUT)
         assert event.duration_ns > 0.35e9  # two attempts of 0.2 s
@@ -164,7 +164,7 @@ async def test_timeout(mesh: Mesh) -> None:
 async def test_bytes_and_fin_wait_for_the_endpoint_that_answers(mesh: Mesh) -> None:
     """Both are there before the first read of the client's socket, which must not stop at the bytes."""
     with silent_endpoint(mesh) as silent, mesh.server.listen(SERVER4) as listener:
-        mesh.publish(service(silent, listener.getsockname(), balancing=LoadBalancing.ROUND_ROBIN))
+        await mesh.publish(service(silent, listener.getsockname(), balancing=LoadBalancing.ROUND_ROBIN))
         client = await mesh.dial()
         client.send(b"fire and forget")
         client.close()
@@ -179,15 +179,15 @@ async def test_bytes_and_fin_wait_for_the_endpoint_that_answers(mesh: Mesh) -> N
 
 async def test_client_that_gives_up_while_the_endpoint_is_silent(mesh: Mesh) -> None:
     with silent_endpoint(mesh) as silent:
-        mesh.publish(service(silent))
+        await mesh.publish(service(silent))
         client = await mesh.dial()
-        await until(lambda: mesh.engine.stats().active == 1, "the engine to dial")
+        await mesh.counts(lambda stats: stats.active == 1, "the engine to dial")
         reset(client)
         await mesh.closed(CloseReason.CLIENT_RESET)  # long before the 10 s that an attempt may take
 
 
 async def test_endpoint_of_the_other_family_that_cannot_be_reached(mesh: Mesh) -> None:
-    mesh.publish(service(("fe80::1", 80)))  # link-local without a link: the kernel refuses it at once
+    await mesh.publish(service(("fe80::1", 80)))  # link-local without a link: the kernel refuses it at once
     await mesh.dial_in_vain()
     [event] = await mesh.closed(CloseReason.CONNECT_FAILED)
     assert str(event.endpoint) == "fe80::1"
@@ -195,7 +195,7 @@ async def test_endpoint_of_the_other_family_that_cannot_be_reached(mesh: Mesh) -
 
 async def test_no_record(mesh: Mesh) -> None:
     with backends(mesh, 1) as servers:
-        mesh.publish(service(*servers.addresses))
+        await mesh.publish(service(*servers.addresses))
         port = await mesh.dial_in_vain(record=False)
         [event] = await mesh.closed(CloseReason.NO_RECORD)
         assert (event.dst, event.endpoint, event.client_port) == (None, None, port)
@@ -203,14 +203,14 @@ async def test_no_record(mesh: Mesh) -> None:
 
 async def test_no_service(mesh: Mesh) -> None:
     await mesh.dial_in_vain()  # before the first image
-    mesh.publish(service((SERVER4, 1), port=81))
+    await mesh.publish(service((SERVER4, 1), port=81))
     await mesh.dial_in_vain()
     events = await mesh.closed(CloseReason.NO_SERVICE, 2)
     assert [(event.dst_port, event.endpoint) for event in events] == [(80, None)] * 2
 
 
 async def test_no_endpoint(mesh: Mesh) -> None:
-    mesh.publish(service())
+    await mesh.publish(service())
     await mesh.dial_in_vain()
     [event] = await mesh.closed(CloseReason.NO_ENDPOINT)
     assert (event.service, event.endpoint) == (1, None)
@@ -218,16 +218,16 @@ async def test_no_endpoint(mesh: Mesh) -> None:
 
 async def test_an_image_with_one_address_twice_changes_nothing(mesh: Mesh) -> None:
     with backends(mesh, 1) as servers:
-        mesh.publish(service(*servers.addresses))
+        await mesh.publish(service(*servers.addresses))
         with pytest.raises(Rejected, match="two services claim one address"):
-            mesh.publish(service(number=1), service(number=2))
-        assert mesh.engine.generation == 1
+            await mesh.publish(service(number=1), service(number=2))
+        assert mesh.relay.connection.generation == 1
         assert await servers.ask() == 0
 
 
 async def test_images_swap_under_traffic_without_an_error(mesh: Mesh) -> None:
     with backends(mesh, 2) as servers:
-        mesh.publish(service(*servers.addresses))
+        await mesh.publish(service(*servers.addresses))
         done = asyncio.Event()
 
         async def swap() -> int:
@@ -235,7 +235,7 @@ async def test_images_swap_under_traffic_without_an_error(mesh: Mesh) -> None:
             while not done.is_set():
                 kept = servers.addresses[swaps % 2 :][:1]
                 others = [service((SERVER4, 1), port=1000 + i, number=10 + i) for i in range(swaps % 50)]
-                await asyncio.to_thread(mesh.publish, service(*kept), *others)
+                await mesh.publish(service(*kept), *others)
                 swaps += 1
             return swaps
 

@@ -25,7 +25,7 @@ async def late_endpoint(mesh: Mesh, early: bytes, *, fin: bool) -> AsyncIterator
     loop = asyncio.get_running_loop()
     with mesh.server.listen(SERVER4, backlog=0) as listener, mesh.server.socket() as filler:
         await loop.sock_connect(filler, listener.getsockname())
-        mesh.publish(service(listener.getsockname()))
+        await mesh.publish(service(listener.getsockname()))
         with await mesh.dial() as client:
             client.setblocking(True)
             client.sendall(early)

@@ -6,12 +6,12 @@ import asyncio
 import socket
 
 import pytest
-from tests.relay.conftest import VIP4, VIP6, Mesh, expect_reset, reset, service, until
+from tests.relay.conftest import VIP4, VIP6, Mesh, expect_reset, reset, service, until_told
 from tests.relay.pods import CLIENT4, CLIENT4_SECOND, CLIENT6, SERVER4, SERVER6
-from tests.relay.traffic import exchange, receive_stream, resident, send_stream
+from tests.relay.traffic import exchange, receive_stream, send_stream
 from tests.support.eventually import HANG_SECONDS
 
-from tidegate.fastpath import CloseReason
+from tidegate.relay.events import CloseReason
 
 KIB, MIB = 1 << 10, 1 << 20
 
@@ -23,7 +23,7 @@ async def test_one_connection_there_and_back(mesh: Mesh, vip: str, server_addres
     loop = asyncio.get_running_loop()
     with mesh.server.listen(server_address) as listener:
         port = listener.getsockname()[1]
-        mesh.publish(service((server_address, port), vip=vip, number=7))
+        await mesh.publish(service((server_address, port), vip=vip, number=7))
         client, server = await mesh.pair(listener, vip=vip)
         with client, server:
             assert server.getpeername()[0] == client_address
@@ -38,14 +38,14 @@ async def test_one_connection_there_and_back(mesh: Mesh, vip: str, server_addres
     assert (str(event.endpoint), event.endpoint_port) == (server_address, port)
     assert (event.client_port, event.netns_cookie) == (client_port, mesh.client.cookie)
     assert event.duration_ns > 0
-    stats = mesh.engine.stats()
+    stats = await mesh.relay.stats()
     assert (stats.accepted, stats.active, stats.bytes_to_server, stats.bytes_to_client) == (1, 0, 4, 5)
 
 
 async def test_server_that_speaks_first(mesh: Mesh) -> None:
     loop = asyncio.get_running_loop()
     with mesh.server.listen(SERVER4) as listener:
-        mesh.publish(service(listener.getsockname()))
+        await mesh.publish(service(listener.getsockname()))
         client, server = await mesh.pair(listener)
         with client, server:
             await loop.sock_sendall(server, b"220 hello")
@@ -54,7 +54,7 @@ async def test_server_that_speaks_first(mesh: Mesh) -> None:
 
 async def test_the_applications_own_source_address_is_kept(mesh: Mesh) -> None:
     with mesh.server.listen(SERVER4) as listener:
-        mesh.publish(service(listener.getsockname()))
+        await mesh.publish(service(listener.getsockname()))
         for chosen, seen in ((CLIENT4_SECOND, CLIENT4_SECOND), (CLIENT4, CLIENT4), ("", CLIENT4)):
             client, server = await mesh.pair(listener, client=chosen)
             with client, server:
@@ -64,7 +64,7 @@ async def test_the_applications_own_source_address_is_kept(mesh: Mesh) -> None:
 @pytest.mark.parametrize("size", [64 * KIB, 5 * MIB + 13, 256 * MIB], ids=["64KiB", "5MiB+13", "256MiB"])
 async def test_streams_are_byte_exact_both_ways_at_once(mesh: Mesh, size: int) -> None:
     with mesh.server.listen(SERVER4) as listener:
-        mesh.publish(service(listener.getsockname()))
+        await mesh.publish(service(listener.getsockname()))
         client, server = await mesh.pair(listener)
         with client, server:
             await exchange(client, server, size)
@@ -76,7 +76,7 @@ async def test_streams_are_byte_exact_both_ways_at_once(mesh: Mesh, size: int) -
 @pytest.mark.parametrize("mesh", [{}, {"pool_mib": 1, "buffer_bytes": 256 * KIB}], indirect=True, ids=["pool", "bound"])
 async def test_slow_readers_lose_nothing(mesh: Mesh) -> None:
     with mesh.server.listen(SERVER4) as listener:
-        mesh.publish(service(listener.getsockname()))
+        await mesh.publish(service(listener.getsockname()))
         pairs = [await mesh.pair(listener) for _ in range(8)]
         await asyncio.gather(*(exchange(client, server, 6 * MIB, 128 * KIB) for client, server in pairs))
         for client, server in pairs:
@@ -90,13 +90,13 @@ async def test_kept_bytes_that_go_out_in_pieces(mesh: Mesh) -> None:
     hundreds of times a buffer is needed it comes back."""
     size = 8 * MIB + 13
     with mesh.client.sysctl("net/ipv4/tcp_wmem", "4096 16384 32768"), mesh.server.listen(SERVER4) as listener:
-        mesh.publish(service(listener.getsockname()))
+        await mesh.publish(service(listener.getsockname()))
         memory = []
         for _ in range(4):
             client, server = await mesh.pair(listener)
             with client, server:
                 await exchange(client, server, size, 128 * KIB)
-            memory.append(resident())
+            memory.append(mesh.relay.resident())
     for event in await mesh.closed(CloseReason.OK, 4):
         assert (event.bytes_to_server, event.bytes_to_client) == (size, size)
     assert memory[-1] - memory[0] < 4 * MIB, memory
@@ -105,18 +105,18 @@ async def test_kept_bytes_that_go_out_in_pieces(mesh: Mesh) -> None:
 async def test_a_reader_that_stops_holds_the_sender_back(mesh: Mesh) -> None:
     loop = asyncio.get_running_loop()
     with mesh.server.listen(SERVER4) as listener:
-        mesh.publish(service(listener.getsockname()))
+        await mesh.publish(service(listener.getsockname()))
         client, server = await mesh.pair(listener)
         with client, server:
             sending = asyncio.ensure_future(send_stream(client, 256 * MIB))
             seen = -1
 
-            def stalled() -> bool:
+            async def stalled() -> bool:
                 nonlocal seen
-                before, seen = seen, mesh.engine.stats().bytes_to_server
+                before, seen = seen, (await mesh.relay.stats()).bytes_to_server
                 return seen > 0 and seen == before
 
-            await until(stalled, "the engine to stop reading")
+            await until_told(stalled, "the relay to stop reading")
             assert seen < 64 * MIB  # what the sockets' buffers take
             assert not sending.done()
             assert await asyncio.wait_for(loop.sock_recv(server, 1), HANG_SECONDS)  # and it is not stuck
@@ -129,14 +129,14 @@ async def test_a_reader_that_stops_holds_the_sender_back(mesh: Mesh) -> None:
 async def test_half_close_in_either_order(mesh: Mesh, first: str) -> None:
     loop = asyncio.get_running_loop()
     with mesh.server.listen(SERVER4) as listener:
-        mesh.publish(service(listener.getsockname()))
+        await mesh.publish(service(listener.getsockname()))
         client, server = await mesh.pair(listener)
         one, other = (client, server) if first == "client" else (server, client)
         with one, other:
             await loop.sock_sendall(one, b"question")
             one.shutdown(socket.SHUT_WR)
             assert await receive_stream(other) == await receive_checksum(b"question")
-            assert mesh.engine.stats().active == 1  # the other direction is still open ...
+            assert (await mesh.relay.stats()).active == 1  # the other direction is still open ...
             await loop.sock_sendall(other, b"answer")  # ... and works
             other.shutdown(socket.SHUT_WR)
             assert await receive_stream(one) == await receive_checksum(b"answer")
@@ -160,7 +160,7 @@ async def receive_checksum(data: bytes) -> tuple[int, int]:
 async def test_reset_goes_through(mesh: Mesh, who: str, when: str) -> None:
     loop = asyncio.get_running_loop()
     with mesh.server.listen(SERVER4) as listener:
-        mesh.publish(service(listener.getsockname()))
+        await mesh.publish(service(listener.getsockname()))
         client, server = await mesh.pair(listener)
         one, other = (client, server) if who == "client" else (server, client)
         with one, other:

@@ -12,7 +12,7 @@ from tests.relay.conftest import Mesh, service, until
 from tests.relay.pods import SERVER4
 from tests.relay.traffic import receive_stream
 
-from tidegate.fastpath import CloseReason
+from tidegate.relay.events import CloseReason
 
 summed = pytest.mark.parametrize("mesh", [{"each_event": False, "workers": 1}], indirect=True)
 
@@ -31,13 +31,13 @@ async def ended_well(mesh: Mesh, listener: socket.socket, count: int) -> None:
             received += block
         assert received == b"defgh"
         client.close()
-    await until(lambda: mesh.engine.stats().closed[CloseReason.OK] == count, "connections ended")
+    await mesh.counts(lambda stats: stats.closed[CloseReason.OK] == count, "connections ended")
 
 
 @summed
 async def test_connections_that_are_alike_are_told_as_sums(mesh: Mesh) -> None:
     with mesh.server.listen(SERVER4) as listener:
-        mesh.publish(service(listener.getsockname()))
+        await mesh.publish(service(listener.getsockname()))
         await ended_well(mesh, listener, 20)
     await until(lambda: sum(event.connections for event in mesh.ended) == 20, f"sums, {mesh.ended}")
     assert sum(event.bytes_to_server for event in mesh.ended) == 60
@@ -61,7 +61,7 @@ async def test_a_connection_that_lives_is_told_about(mesh: Mesh) -> None:
         )
 
     with mesh.server.listen(SERVER4) as listener:
-        mesh.publish(service(listener.getsockname()))
+        await mesh.publish(service(listener.getsockname()))
         client, server = await mesh.pair(listener)
         with client, server:
             await loop.sock_sendall(client, b"abc")
@@ -85,7 +85,7 @@ async def test_the_last_event_of_a_connection_knows_what_was_told_before(mesh: M
     """For its line in the access log."""
     loop = asyncio.get_running_loop()
     with mesh.server.listen(SERVER4) as listener:
-        mesh.publish(service(listener.getsockname()))
+        await mesh.publish(service(listener.getsockname()))
         client, server = await mesh.pair(listener)
         with client, server:
             await loop.sock_sendall(client, b"abc")
@@ -105,7 +105,7 @@ async def test_the_last_event_of_a_connection_knows_what_was_told_before(mesh: M
 @summed
 async def test_the_engine_tells_its_sums_before_it_ends(mesh: Mesh) -> None:
     with mesh.server.listen(SERVER4) as listener:
-        mesh.publish(service(listener.getsockname()))
+        await mesh.publish(service(listener.getsockname()))
         pairs = [await mesh.pair(listener) for _ in range(7)]
         await mesh.stop()
         assert [(event.connections, event.reason) for event in mesh.ended] == [(7, CloseReason.SHUTDOWN)]
@@ -113,8 +113,8 @@ async def test_the_engine_tells_its_sums_before_it_ends(mesh: Mesh) -> None:
             client.close()
 
 
-def namespaces_of_workers() -> set[int]:
-    tasks = [task for task in Path("/proc/self/task").iterdir() if (task / "comm").read_text() == "tg-fastpath\n"]
+def namespaces_of_workers(pid: int) -> set[int]:
+    tasks = [task for task in Path(f"/proc/{pid}/task").iterdir() if (task / "comm").read_text() == "tg-fastpath\n"]
     assert tasks
     return {os.stat(task / "ns/net").st_ino for task in tasks}
 
@@ -122,8 +122,8 @@ def namespaces_of_workers() -> set[int]:
 async def test_workers_leave_a_pod_that_is_removed(mesh: Mesh) -> None:
     inside = os.fstat(mesh.client.fd).st_ino
     with mesh.server.listen(SERVER4) as listener:
-        mesh.publish(service(listener.getsockname()))
+        await mesh.publish(service(listener.getsockname()))
         await ended_well(mesh, listener, 1)
-    assert inside in namespaces_of_workers()  # a worker stays where it opened its last socket
-    mesh.engine.remove_pod(mesh.client.cookie)
-    assert inside not in namespaces_of_workers()
+    assert inside in namespaces_of_workers(mesh.relay.pid)  # a worker stays where it opened its last socket
+    await mesh.relay.remove_pod(mesh.client.cookie)
+    assert inside not in namespaces_of_workers(mesh.relay.pid)

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-import resource
 import socket
 import zlib
-from pathlib import Path
 
 BLOCK = 1 << 20
 _PATTERN = random.Random(7).randbytes(BLOCK)
@@ -57,8 +55,3 @@ async def exchange(left: socket.socket, right: socket.socket, size: int, pause_e
     )
     assert at_right == (size, to_right)
     assert at_left == (size, to_left)
-
-
-def resident() -> int:
-    """Bytes of this process in memory."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()

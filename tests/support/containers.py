@@ -144,9 +144,7 @@ events_logger = "none"
 
     def start_agent(self, *flags: str) -> None:
         """As the unit would, in a cgroup of its own and with the unit's capabilities; returns when it is well."""
-        command = [sys.executable, "-m", "tidegate", "agent", "--node", self.name, "--config", f"file:{self.config}"]
-        command += ["--run-dir", str(self.run_dir), "--bpffs", str(self.pins.root), "--workers", "1"]
-        command += ["--cgroup", f"/sys/fs/cgroup/{self.cgroup.name}", "--drain-seconds", "0.5"]
+        command = [sys.executable, "-m", "tidegate", *self._agent(), "--workers", "1"]
         for port in ("--admin-port", "--metrics-port", "--ready-port"):
             command += [port, "0"]
         enter = f"echo 0 > /sys/fs/cgroup/{self.cgroup.name}/agent/cgroup.procs"
@@ -159,6 +157,16 @@ events_logger = "none"
                 start_new_session=True,
             )
         eventually(lambda: self.status()["healthy"], f"the agent is well, see {self.directory}/agent.log")
+
+    def _agent(self) -> list[str]:
+        command = ["agent", "--node", self.name, "--config", f"file:{self.config}", "--run-dir", str(self.run_dir)]
+        command += ["--bpffs", str(self.pins.root), "--cgroup", f"/sys/fs/cgroup/{self.cgroup.name}"]
+        return [*command, "--drain-seconds", "0.5"]
+
+    def end_mesh(self) -> None:
+        """What is done before the packages go: the agent is stopped, then nothing of it is left to run."""
+        self.end_agent()
+        self.tidegate(*self._agent(), "--end")
 
     def end_agent(self, number: signal.Signals = signal.SIGTERM) -> None:
         if self.agent is not None:
@@ -183,7 +191,7 @@ events_logger = "none"
     def close(self) -> None:
         """Remove everything, whatever state it is in."""
         self.podman("rm", "--all", "--force", "--time", "0", check=False)
-        self.end_agent()
+        self.end_mesh()
         self._holder.kill()
         self._holder.wait()
         subprocess.run(["ip", "link", "delete", self.bridge], check=False, capture_output=True)

@@ -127,16 +127,14 @@ class FakeRelay:
         if self.full:
             raise OSError(24, f"listener in netns {cookie}: Too many open files")
         if cookie in self.listening:
-            raise OSError(17, f"listener in netns {cookie}: File exists")
+            return self.listening[cookie]
         self._next_port += 2
         self.added.append(cookie)
         self.listening[cookie] = ports = (self._next_port, self._next_port + 1 if v6 else 0)
         return ports
 
     async def remove_pod(self, cookie: int) -> None:
-        if cookie not in self.listening:
-            raise OSError(2, f"listener in netns {cookie}: No such file or directory")
-        del self.listening[cookie]
+        self.listening.pop(cookie, None)
 
     async def pods(self) -> Mapping[int, tuple[int, int]]:
         return dict(self.listening)

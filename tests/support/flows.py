@@ -8,7 +8,7 @@ from socket import htons
 from typing import Any
 
 from cffi import FFI
-from tidegate._fastpath import ffi as abi
+from tidegate._relay import ffi as abi
 
 from tidegate.model.net import to_wire
 from tidegate.model.tier import Tier

@@ -13,12 +13,12 @@ SOURCE = Path(__file__).resolve().parents[2] / "agent" / "tidegate"
 ROWS: list[set[str]] = [
     {"__main__"},
     {"cli"},
-    {"app"},
+    {"app", "end"},
     {"observe"},
     {"telemetry"},
     {"dataplane"},
-    {"enroll", "config", "fastpath", "xds", "envoy"},
-    {"compile"},
+    {"enroll", "config", "relay", "xds", "envoy"},
+    {"compile", "supervise"},
     {"bpf"},
     {"linux"},
     {"native"},
@@ -39,7 +39,7 @@ DOORS = {
     "tidegate_lab": set(),
     "watchfiles": {"runtime.watch"},
     "tidegate._bpf": {"native"},
-    "tidegate._fastpath": {"fastpath"},
+    "tidegate._relay": {"relay.abi"},
 }
 PURE = [
     "model",

@@ -58,6 +58,18 @@ class Pins:
         unpin_all(self.old)
         unpin_all(self.next)
 
+    def remove(self) -> None:
+        """End capture: detach what is attached, connect hooks first, and leave no pin and no directory."""
+        links = names(self.links)
+        for name in [*(n for n in links if "connect" in n), *(n for n in links if "connect" not in n)]:
+            drop_link(self.links / name)
+        for name in names(self.lookup):
+            drop_link(self.lookup / name)
+        for directory in (self.links, self.lookup, self.maps, self.next, self.old):
+            unpin_all(directory)
+        if self.root.is_dir():
+            self.root.rmdir()
+
 
 def claim(root: Path) -> int:
     """Make this process the only owner of the pins below root until it ends or closes the descriptor returned.

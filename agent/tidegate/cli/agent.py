@@ -18,14 +18,23 @@ def register(app: typer.Typer) -> None:
 
 
 def run(**flags: Any) -> None:
-    """Run the node agent until SIGTERM. Every option can also be given as TIDEGATE_<NAME>."""
-    from tidegate.app import serve
+    """Run the node agent until SIGTERM; relay, Envoy and capture go on without it, for the next one.
 
+    Every option but --end can also be given as TIDEGATE_<NAME>.
+    """
+    ending = flags.pop("end")
     try:
         settings = table.from_environment(flags)
     except Rejected as error:
         raise typer.BadParameter(str(error)) from None
-    asyncio.run(serve(settings))
+    if ending:
+        from tidegate.end import end
+
+        asyncio.run(end(settings))
+    else:
+        from tidegate.app import serve
+
+        asyncio.run(serve(settings))
 
 
 def _option(setting: Field[Any]) -> Parameter:
@@ -35,5 +44,11 @@ def _option(setting: Field[Any]) -> Parameter:
     return Parameter(setting.name, Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 
 
+_END = Parameter(
+    "end",
+    Parameter.KEYWORD_ONLY,
+    default=False,
+    annotation=Annotated[bool, typer.Option("--end", help="end capture, relay and Envoy that an agent left, and exit")],
+)
 # Typer reads a command's options from its signature.
-run.__signature__ = Signature([_option(f) for f in fields(table.Settings)])  # type: ignore[attr-defined]
+run.__signature__ = Signature([*(_option(f) for f in fields(table.Settings)), _END])  # type: ignore[attr-defined]

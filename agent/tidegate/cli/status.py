@@ -40,8 +40,17 @@ def metrics(run_dir: RunDirOption = None) -> None:
         print(text, end="")
 
 
+def _print_program(name: str, program: dict[str, Any]) -> None:
+    print(
+        f"  {name}   {program['state']}, pid {program['pid']}, restarts {program['restarts']}"
+        + (f", last exit {program['last_exit']}" if program["last_exit"] else "")
+        + (f", {program['retired']} before it still finish" if program["retired"] else "")
+        + f", holds {', '.join(program['capabilities']) or 'no capability'}"
+    )
+
+
 def _print(node: dict[str, Any]) -> None:
-    agent, envoy, kernel, config = node["agent"], node["envoy"], node["kernel"], node["config"]
+    agent, kernel, config = node["agent"], node["kernel"], node["config"]
     verdict = "healthy" if node["healthy"] else "UNHEALTHY: " + "; ".join(node["unhealthy"])
     print(f"{node['node']}: {verdict}")
     print(f"  agent   pid {agent['pid']}, start {agent['starts']} here, the one before {agent['previous']}")
@@ -51,11 +60,8 @@ def _print(node: dict[str, Any]) -> None:
         f"  kernel  {'adopted from the agent before' if kernel['adopted'] else 'loaded'}, {kernel['pods']} pods, "
         f"{kernel['destinations']} destinations, {kernel['flows']} captured connections"
     )
-    print(
-        f"  envoy   {envoy['state']}, pid {envoy['pid']}, restarts {envoy['restarts']}"
-        + (f", last exit {envoy['last_exit']}" if envoy["last_exit"] else "")
-        + f", holds {', '.join(envoy['capabilities']) or 'no capability'}"
-    )
+    for name in ("relay", "envoy"):
+        _print_program(name, node[name])
     cni = node.get("cni")
     if cni:
         print(f"  cni     {cni['problem'] or 'chained in ' + cni['conflist']}, repaired {cni['repairs']} times")

@@ -44,10 +44,10 @@ class Relay(Protocol):
         """0 while none is reachable, else a number that rises with each relay process."""
 
     async def add_pod(self, cookie: int, netns_fd: int, v6: bool) -> tuple[int, int]:
-        """Listen inside a pod; ports on the v4 and the v6 capture address, the latter 0 without v6."""
+        """Listen inside a pod, once; ports on the v4 and the v6 capture address, the latter 0 without v6."""
 
     async def remove_pod(self, cookie: int) -> None:
-        """Close the pod's listeners and reset its connections."""
+        """Close the pod's listeners and reset its connections; no error if there are none."""
 
     async def pods(self) -> Mapping[int, tuple[int, int]]:
         """The listeners that it has, by netns cookie: as add_pod returned them, perhaps to an earlier agent."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -45,17 +44,6 @@ def bootstrap(*, node_id: str, xds_socket: Path, admin_socket: Path, max_connect
             ]
         },
     }
-
-
-def write_private(path: Path, document: dict[str, Any]) -> str:
-    """Write JSON with mode 0600, whole or not at all; returns the text."""
-    text = json.dumps(document, indent=1, sort_keys=True) + "\n"
-    temporary = path.with_name(path.name + ".new")
-    temporary.unlink(missing_ok=True)
-    temporary.touch(mode=0o600)
-    temporary.write_text(text)
-    temporary.replace(path)
-    return text
 
 
 def _reconnect() -> dict[str, Any]:

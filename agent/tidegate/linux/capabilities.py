@@ -26,7 +26,7 @@ class Capability:
 
 NEEDED: tuple[Capability, ...] = (
     Capability("CAP_DAC_READ_SEARCH", 2, "read configuration, programs and Envoy in other users' directories"),
-    Capability("CAP_SETPCAP", 8, "start Envoy and the fast path's workers with fewer capabilities than the agent"),
+    Capability("CAP_SETPCAP", 8, "start Envoy and the relay with fewer capabilities than the agent"),
     Capability("CAP_NET_ADMIN", 12, "attach the hooks; put capture addresses on the pods' loopback"),
     Capability("CAP_SYS_ADMIN", 21, "enter the pods' network namespaces; load and look up kernel programs"),
 )

@@ -1,4 +1,4 @@
-"""The cgroup that holds Envoy and nothing else: kernel programs tell Envoy's sockets by it, and we its processes."""
+"""The cgroup that holds one program and nothing else: kernel programs tell its sockets by it, and we its processes."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import signal
+from collections.abc import Collection
 from pathlib import Path
 
 from tidegate.errors import Fatal
@@ -37,9 +38,9 @@ class Cgroup:
         # The kernel writes 0 for a process outside our pid namespace; to kill(2), 0 means our own process group.
         return [pid for pid in pids if pid > 0]
 
-    def kill_others(self, keep: int = 0) -> list[int]:
-        """SIGKILL every process in it but one; returns whom."""
-        strays = [pid for pid in self.pids() if pid != keep]
+    def kill_others(self, keep: Collection[int] = ()) -> list[int]:
+        """SIGKILL every process in it but these; returns whom."""
+        strays = [pid for pid in self.pids() if pid not in keep]
         for pid in strays:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)

@@ -23,7 +23,7 @@ CONFINED = (
     "--bounding-set=-all,+sys_admin",
 )
 # Only a parent learns an exit status, and the parent was an agent that is no more.
-UNSEEN = "not known (an earlier agent had started it); the kernel's log and envoy/envoy.log.1 may tell"
+UNSEEN = "not known (an earlier agent had started it); the kernel's log and its own log may tell"
 _ENTER_AND_EXEC = 'echo 0 > "$1" && ulimit -n "$(ulimit -Hn)" && shift && exec "$@"'
 
 

@@ -7,7 +7,6 @@ Host (a foreign name that resolves to 127.0.0.1 does not) and must not come from
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import re
@@ -53,11 +52,11 @@ class Admin:
         self,
         *,
         views: Mapping[str, Callable[[Query], Awaitable[Any]]],
-        metrics: Callable[[], bytes],
+        metrics: Callable[[], Awaitable[bytes]],
         missing: Callable[[], list[str]],
         assets: Mapping[str, Asset],
     ) -> None:
-        """metrics blocks and is called on a thread. missing: what this node lacks to be ready (observe.readiness).
+        """missing: what this node lacks to be ready (observe.readiness).
         assets: URL path -> static file, served with the admin routes."""
         self._views = views
         self._metrics = metrics
@@ -110,8 +109,7 @@ class Admin:
 
     async def _serve_metrics(self, _: web.Request) -> web.Response:
         return web.Response(
-            body=await asyncio.to_thread(self._metrics),
-            headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"},
+            body=await self._metrics(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"}
         )
 
     async def _serve_ready(self, _: web.Request) -> web.Response:

@@ -24,6 +24,7 @@ from tidegate.model.workload import Sandbox
 from tidegate.observe.dump import dump
 from tidegate.observe.life import Life
 from tidegate.runtime.clock import Clock, SystemClock
+from tidegate.supervise.supervisor import Supervisor
 from tidegate.xds.server import AdsServer
 
 
@@ -40,6 +41,7 @@ class Views:
         config: Callable[[], Mesh | None],
         sandboxes: Callable[[], Mapping[int, Sandbox]],
         ads: AdsServer,
+        relay: Supervisor,
         envoy: EnvoySupervisor,
         sources: Sequence[str] = (),
         clock: Clock | None = None,
@@ -52,6 +54,7 @@ class Views:
         self._config = config
         self._sandboxes = sandboxes
         self._ads = ads
+        self._relay = relay
         self._envoy = envoy
         self._sources = sources
         self._clock = clock or SystemClock()
@@ -66,8 +69,9 @@ class Views:
             reasons.append("no configuration was delivered yet")
         elif status.generation == 0:
             reasons.append("the first configuration is not in force yet")
-        if self._envoy.status().state != "running":
-            reasons.append(f"envoy is {self._envoy.status().state}")
+        for program in (self._relay, self._envoy):
+            if program.status().state != "running":
+                reasons.append(f"{program.name} is {program.status().state}")
         if self._cni is not None and self._cni().problem:
             reasons.append(f"cni: {self._cni().problem}")
         for name, applier in status.appliers.items():
@@ -78,7 +82,6 @@ class Views:
     async def status(self, _: Mapping[str, str]) -> dict[str, Any]:
         status, config = self._cycle.status.value, self._config()
         unhealthy = self.unhealthy()
-        envoy = self._envoy.status()
         return {
             "node": self._node,
             "version": __version__,
@@ -102,16 +105,8 @@ class Views:
                 }
                 for name, a in status.appliers.items()
             },
-            "envoy": {
-                "state": envoy.state,
-                "pid": envoy.pid,
-                "restarts": envoy.restarts,
-                "last_exit": envoy.last_exit,
-                "capabilities": held(envoy.pid) if envoy.pid else [],
-                "since": round(envoy.since, 3),
-                "adopted": envoy.adopted,
-                "xds": self._xds(),
-            },
+            "relay": _program(self._relay),
+            "envoy": {**_program(self._envoy), "xds": self._xds()},
             "cni": asdict(self._cni()) if self._cni else None,
             "kernel": {
                 "adopted": self._datapath.adopted,
@@ -217,3 +212,17 @@ class Views:
 
 def _outcome(outcome: Outcome) -> dict[str, Any]:
     return {"item": outcome.item, "reason": outcome.reason, "origins": list(outcome.origins)}
+
+
+def _program(program: Supervisor) -> dict[str, Any]:
+    status = program.status()
+    return {
+        "state": status.state,
+        "pid": status.pid,
+        "restarts": status.restarts,
+        "last_exit": status.last_exit,
+        "capabilities": held(status.pid) if status.pid else [],
+        "since": round(status.since, 3),
+        "adopted": status.adopted,
+        "retired": status.retired,
+    }

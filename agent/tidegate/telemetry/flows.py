@@ -6,9 +6,9 @@ import logging
 from collections.abc import AsyncIterator, Callable
 
 from tidegate.compile.facts import Facts
-from tidegate.fastpath import FlowEvent
 from tidegate.model.kube import Pod
 from tidegate.model.net import IPAddress
+from tidegate.relay.events import FlowEvent
 from tidegate.telemetry.metrics import TcpMetrics
 from tidegate.telemetry.pairs import Pairs
 

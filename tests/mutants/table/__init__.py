@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.mutants.mutant import Group
-from tests.mutants.table import change, data_plane, interception, node, observing, relay, routing
+from tests.mutants.table import change, data_plane, interception, node, observing, process, relay, routing
 
 GROUPS: tuple[Group, ...] = (
     *interception.GROUPS,
@@ -11,6 +11,7 @@ GROUPS: tuple[Group, ...] = (
     *change.GROUPS,
     *data_plane.GROUPS,
     *relay.GROUPS,
+    *process.GROUPS,
     *node.GROUPS,
     *observing.GROUPS,
 )

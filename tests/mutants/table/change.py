@@ -17,7 +17,7 @@ STORE = "agent/tidegate/config/store.py"
 CYCLE = "agent/tidegate/dataplane/cycle.py"
 ORDER = "agent/tidegate/dataplane/order.py"
 ENVOY_APPLIER = "agent/tidegate/dataplane/appliers/envoy.py"
-SUPERVISOR = "agent/tidegate/envoy/supervisor.py"
+SUPERVISOR = "agent/tidegate/supervise/supervisor.py"
 SESSION = "agent/tidegate/xds/session.py"
 TIER_CHANGE = "tests/unit/dataplane/test_order.py::test_a_port_that_changes_its_tier_is_served_at_each_moment"
 
@@ -436,7 +436,7 @@ _ENVOY = Group(
             "envoys-end-not-reported",
             "status does not say how Envoy ended",
             "agent/tidegate/observe/views.py",
-            '"last_exit": envoy.last_exit,',
+            '"last_exit": status.last_exit,',
             '"last_exit": "",',
             (ENVOY_BACK,),
         ),

@@ -82,7 +82,7 @@ static int dial(struct fp_dialer *dialer, const struct fp_origin *from, const st
 static void publish(uint32_t endpoints)
 {
 	struct fp_image *made;
-	CHECK(fp_image_new(1, &made) == 0 && fp_image_service(made, 42, "one", FP_LB_ROUND_ROBIN) == 0);
+	CHECK(fp_image_new(1, &made) == 0 && fp_image_service(made, 42, FP_LB_ROUND_ROBIN) == 0);
 	CHECK(fp_image_address(made, &flow.dst, flow.dst_port_be) == 0);
 	for (uint32_t i = 0; i < endpoints; i++)
 		CHECK(fp_image_endpoint(made, &(struct tg_addr){ { 10 } }, (uint16_t)(100 + i), 1) == 0);

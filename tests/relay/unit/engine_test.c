@@ -123,8 +123,8 @@ static void publish(uint64_t generation)
 	struct fp_image *image;
 	CHECK(fp_image_new(generation, &image) == 0);
 	for (uint32_t i = 0; i < generation % 7; i++)
-		CHECK(fp_image_service(image, 100 + i, "other", FP_LB_RANDOM) == 0);
-	CHECK(fp_image_service(image, 1, "echo", (uint32_t)(generation % 3)) == 0);
+		CHECK(fp_image_service(image, 100 + i, FP_LB_RANDOM) == 0);
+	CHECK(fp_image_service(image, 1, (uint32_t)(generation % 3)) == 0);
 	CHECK(fp_image_address(image, &vip, htons(80)) == 0);
 	for (uint32_t i = 0; i < SERVERS; i++) {
 		if (generation % 4 != i)

@@ -21,9 +21,7 @@ static struct fp_image *build(uint32_t count)
 	CHECK(fp_image_new(count, &image) == 0);
 	for (uint32_t i = 0; i < count; i++) {
 		struct tg_addr vip = address(i);
-		char name[32];
-		snprintf(name, sizeof(name), "service-%u", i);
-		CHECK(fp_image_service(image, 1000 + i, name, FP_LB_ROUND_ROBIN) == 0);
+		CHECK(fp_image_service(image, 1000 + i, FP_LB_ROUND_ROBIN) == 0);
 		CHECK(fp_image_address(image, &vip, 80) == 0);
 		CHECK(fp_image_address(image, &vip, 443) == 0);
 		for (uint32_t k = 0; k < 3; k++) {
@@ -48,7 +46,7 @@ static void lookups(void)
 		}
 		struct tg_addr unknown = address(count);
 		CHECK(!fp_image_find(image, &unknown, 80));
-		CHECK(fp_image_service(image, 1, "late", FP_LB_RANDOM) == -EINVAL);
+		CHECK(fp_image_service(image, 1, FP_LB_RANDOM) == -EINVAL);
 		CHECK(fp_image_address(image, &unknown, 80) == -EINVAL);
 		CHECK(fp_image_endpoint(image, &unknown, 80, 1) == -EINVAL);
 		CHECK(fp_image_seal(image) == -EINVAL);
@@ -63,10 +61,10 @@ static void wrong_input(void)
 	CHECK(fp_image_new(1, &image) == 0);
 	CHECK(fp_image_address(image, &vip, 80) == -EINVAL); /* of which service? */
 	CHECK(fp_image_endpoint(image, &vip, 80, 1) == -EINVAL);
-	CHECK(fp_image_service(image, 1, "one", 99) == -EINVAL);
-	CHECK(fp_image_service(image, 1, "one", FP_LB_RANDOM) == 0);
+	CHECK(fp_image_service(image, 1, 99) == -EINVAL);
+	CHECK(fp_image_service(image, 1, FP_LB_RANDOM) == 0);
 	CHECK(fp_image_address(image, &vip, 80) == 0);
-	CHECK(fp_image_service(image, 2, "two", FP_LB_RANDOM) == 0);
+	CHECK(fp_image_service(image, 2, FP_LB_RANDOM) == 0);
 	CHECK(fp_image_address(image, &vip, 80) == 0);
 	CHECK(fp_image_seal(image) == -EEXIST);
 	fp_image_free(image);
@@ -107,7 +105,7 @@ static void many_targets(void)
 {
 	struct fp_registry registry = { 0 };
 	struct fp_image *image;
-	CHECK(fp_image_new(1, &image) == 0 && fp_image_service(image, 1, "big", FP_LB_RANDOM) == 0);
+	CHECK(fp_image_new(1, &image) == 0 && fp_image_service(image, 1, FP_LB_RANDOM) == 0);
 	for (uint32_t i = 0; i < 5000; i++) {
 		struct tg_addr endpoint = address(i);
 		CHECK(fp_image_endpoint(image, &endpoint, 80, 1 + i % 2) == 0);

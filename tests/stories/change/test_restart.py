@@ -24,7 +24,8 @@ def test_killed_agent_comes_back_and_adopts(web_lab: Lab, probe_lab: Lab) -> Non
     assert after["agent"]["previous"] == "killed"
     assert after["agent"]["starts"] == before["agent"]["starts"] + 1
     assert after["kernel"]["adopted"]
-    assert after["envoy"]["pid"] == before["envoy"]["pid"], "Envoy outlived the agent and was adopted"
+    for program in ("envoy", "relay"):
+        assert after[program]["pid"] == before[program]["pid"], f"{program} outlived the agent and was adopted"
     assert {pod["name"]: pod["netns_cookie"] for pod in after["pods"]} == cookies, "no pod was made anew"
     assert ports, "the kernel's rows were read"
     assert envoys_ports(probe_lab) == ports, "a listener that moves would end the connections that it has"
@@ -54,6 +55,24 @@ def test_killed_envoy_is_back(web_lab: Lab) -> None:
     assert after["restarts"] == before["restarts"] + 1
     # Only a parent learns an exit status: of an Envoy that was adopted from a killed agent it is not known.
     assert after["last_exit"] == (UNSEEN if before["adopted"] else "signal SIGKILL")
+
+
+def test_killed_relay_is_back_on_the_same_ports(web_lab: Lab, probe_lab: Lab) -> None:
+    before = probe_lab.status()["relay"]
+    rows = relays_ports(probe_lab)
+    os.kill(before["pid"], signal.SIGKILL)
+    eventually(lambda: "error" not in probe_lab.probe("client", "dial", "talk", "7000"), "relayed again")
+    after = eventually(lambda: (s := probe_lab.status())["healthy"] and s, "healthy again")["relay"]
+    assert after["restarts"] == before["restarts"] + 1
+    assert after["last_exit"] == (UNSEEN if before["adopted"] else "signal SIGKILL")
+    assert rows, "the kernel's rows were read"
+    assert relays_ports(probe_lab) == rows, "what connects meanwhile would be refused for longer"
+
+
+def relays_ports(lab: Lab) -> dict[str, tuple[int, int]]:
+    """Where the kernel sends connections for the relay, by pod."""
+    rows = json.loads(lab.tidegate("pods", "-o", "json", "--run-dir", lab.node_dirs()[0]).stdout)
+    return {row["name"]: (row["fastpath4"], row["fastpath6"]) for row in rows}
 
 
 def test_status_is_unhealthy_while_envoy_is_silent(web_lab: Lab) -> None:

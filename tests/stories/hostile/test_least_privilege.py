@@ -55,14 +55,16 @@ def confined(lab: Lab) -> None:
     """Assert that agent, workers and Envoy hold what they need and nothing else, and that status says so."""
     status = eventually(lambda: (s := lab.status())["healthy"] and s, "healthy")
     agent = threads(status["agent"]["pid"])
-    assert agent.pop("tg-fastpath") == {(SYS_ADMIN,) * 3}
+    relay = threads(status["relay"]["pid"])
+    assert "tg-fastpath" in relay, "the relay's workers were looked at too"
+    assert set().union(*relay.values()) == {(SYS_ADMIN,) * 3}
     assert set().union(*agent.values()) == {(AGENT,) * 3}
     envoy = threads(status["envoy"]["pid"])
     assert {name for name in envoy if name.startswith("wrk:")}, "Envoy's workers were looked at too"
     assert set().union(*envoy.values()) == {(SYS_ADMIN,) * 3}
     names = {"CAP_DAC_READ_SEARCH", "CAP_SETPCAP", "CAP_NET_ADMIN", "CAP_SYS_ADMIN"}
     assert set(status["agent"]["capabilities"]) == names
-    assert status["envoy"]["capabilities"] == ["CAP_SYS_ADMIN"]
+    assert status["envoy"]["capabilities"] == status["relay"]["capabilities"] == ["CAP_SYS_ADMIN"]
 
 
 def served(lab: Lab, pod: str = "client") -> None:
@@ -159,11 +161,11 @@ def test_an_agent_in_the_root_cgroup_makes_one_for_envoy(tmp_path_factory: pytes
         )
         assert agent.poll() is None, (directory / "agent.log").read_text()
         assert (home / "envoy" / "cgroup.procs").read_text()
+        assert (home / "relay" / "cgroup.procs").read_text()
     finally:
         agent.send_signal(signal.SIGTERM)
         agent.wait(HANG_SECONDS)
+        subprocess.run([*command, "--end"], check=True, timeout=HANG_SECONDS)
         for path in (home, pods):
             path.rmdir()
-        for path in sorted(pins.rglob("*"), reverse=True):
-            path.rmdir() if path.is_dir() else path.unlink()
-        pins.rmdir()
+        assert not pins.exists()

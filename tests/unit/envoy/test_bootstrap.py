@@ -9,8 +9,9 @@ from typing import Any
 
 from google.protobuf.json_format import ParseDict
 
-from tidegate.envoy.bootstrap import bootstrap, write_private
+from tidegate.envoy.bootstrap import bootstrap
 from tidegate.envoy.supervisor import connection_limit
+from tidegate.supervise.files import write_private
 from tidegate.xds.prototypes import load_nested_types, message_class
 
 

@@ -13,10 +13,12 @@ import pytest
 from tests.support.clock import ManualClock
 from tests.support.eventually import HANG_SECONDS
 
-from tidegate.envoy.supervisor import HUNG_SECONDS, TERM_SECONDS, EnvoySupervisor, State, rotate
+from tidegate.envoy.supervisor import EnvoySupervisor
 from tidegate.errors import Fatal
 from tidegate.linux.cgroup_dir import Cgroup
 from tidegate.linux.process import start_ticks
+from tidegate.supervise.files import rotate
+from tidegate.supervise.supervisor import HUNG_SECONDS, TERM_SECONDS, State
 
 
 class Bench:

@@ -23,10 +23,14 @@ async def echo(query: Mapping[str, str]) -> Any:
     return dict(query)
 
 
+async def one() -> bytes:
+    return b"one 1\n"
+
+
 @pytest.fixture
 async def ask(tmp_path: Path) -> AsyncIterator[Any]:
     missing: list[str] = []
-    admin = Admin(views={"status": echo}, metrics=lambda: b"one 1\n", missing=lambda: missing, assets=assets())
+    admin = Admin(views={"status": echo}, metrics=one, missing=lambda: missing, assets=assets())
     socket = tmp_path / "agent.sock"
     await admin.start(socket, 0, 0, 0)
     assert stat.S_IMODE(socket.stat().st_mode) == 0o600
@@ -43,7 +47,7 @@ async def ask(tmp_path: Path) -> AsyncIterator[Any]:
 @pytest.fixture
 async def local(tmp_path: Path, unused_tcp_port: int) -> AsyncIterator[Any]:
     """Asks over TCP as a browser would: (status, headers, body) of one request."""
-    admin = Admin(views={"status": echo}, metrics=lambda: b"one 1\n", missing=list, assets=assets())
+    admin = Admin(views={"status": echo}, metrics=one, missing=list, assets=assets())
     await admin.start(tmp_path / "agent.sock", unused_tcp_port, 0, 0)
     async with aiohttp.ClientSession() as session:
 

@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry
 from tests.support.configs import config_of, pod, sandbox
 
 from tidegate.compile.facts import Facts, join
-from tidegate.fastpath import CloseReason, FlowEvent
+from tidegate.relay.events import CloseReason, FlowEvent
 from tidegate.telemetry.flows import follow_flows
 from tidegate.telemetry.metrics import TcpMetrics
 from tidegate.telemetry.pairs import Pairs, PairTotals

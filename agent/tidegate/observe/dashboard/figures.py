@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from tidegate.bpf.records import FlowGroup
-from tidegate.fastpath import FastPathStats
 from tidegate.model.tier import Tier
 from tidegate.observe.dashboard.envoy_stats import CLASSES, EnvoyStats, Subject
 from tidegate.observe.dashboard.history import History, Key, Sample
+from tidegate.relay.events import RelayStats
 from tidegate.telemetry.pairs import PairKey, PairTotals
 
 _TROUBLE = ("deny", "failed", "no_record", "no_listener", "unrecorded")
@@ -27,7 +27,7 @@ class Reading:
 
     at: float  # monotonic seconds
     verdicts: Mapping[str, int]
-    fastpath: FastPathStats
+    fastpath: RelayStats
     live: Mapping[FlowGroup, int]
     ended: Mapping[PairKey, PairTotals]
     envoy: EnvoyStats | None  # None: it did not answer

@@ -50,8 +50,11 @@ export function attention({ status, verdicts, envoy_silent: silent }) {
   const items = [];
   const add = (kind, what, text, where) =>
     items.push(el(`li.${kind}`, {}, el("b", {}, what), el("span", {}, text), where ? el("code", {}, where) : null));
-  const exit = status.envoy.last_exit ? `; ${number(status.envoy.restarts)} restarts, last exit ${status.envoy.last_exit}` : "";
-  for (const reason of status.unhealthy) add("error", "unhealthy", reason + (reason.startsWith("envoy is") ? exit : ""));
+  for (const reason of status.unhealthy) {
+    const program = status[reason.split(" is ")[0]];
+    const exit = program?.last_exit ? `; ${number(program.restarts)} restarts, last exit ${program.last_exit}` : "";
+    add("error", "unhealthy", reason + exit);
+  }
   for (const p of status.config.problems) {
     const subject = `${p.kind} ${p.namespace ? `${p.namespace}/` : ""}${p.name} ${p.path}`.trim();
     add(p.severity, p.severity, `${subject}: ${p.message}`, `${p.file}:${p.line}`);

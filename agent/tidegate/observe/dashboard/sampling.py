@@ -12,11 +12,11 @@ from typing import Any, Final
 
 from tidegate.bpf.records import FlowGroup
 from tidegate.errors import Transient
-from tidegate.fastpath import FastPathStats
 from tidegate.model.workload import Sandbox
 from tidegate.observe.dashboard.envoy_stats import PATH, EnvoyStats, parse
 from tidegate.observe.dashboard.figures import Reading, figures, sample
 from tidegate.observe.dashboard.history import History
+from tidegate.relay.events import RelayStats
 from tidegate.runtime.clock import Clock, SystemClock
 from tidegate.telemetry.pairs import Pairs
 
@@ -36,7 +36,7 @@ class Dashboard:
         rows: View,
         verdicts: Callable[[], Mapping[str, int]],
         live: Callable[[], Mapping[FlowGroup, int]],
-        fastpath: Callable[[], FastPathStats],
+        fastpath: Callable[[], Awaitable[RelayStats]],
         pairs: Pairs,
         envoy: Callable[[str], Awaitable[str]],
         services: Callable[[], Mapping[int, str]],
@@ -74,7 +74,7 @@ class Dashboard:
         reading = Reading(
             at=self._clock.monotonic(),
             verdicts=self._verdicts(),
-            fastpath=self._fastpath(),
+            fastpath=await self._fastpath(),
             live=await self._walk_flows(),
             ended=self._pairs.totals(),
             envoy=envoy,

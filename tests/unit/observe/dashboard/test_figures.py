@@ -5,11 +5,11 @@ from dataclasses import replace
 from typing import Any
 
 from tidegate.bpf.records import FlowGroup
-from tidegate.fastpath import FastPathStats
 from tidegate.model.tier import Tier
 from tidegate.observe.dashboard.envoy_stats import EnvoyStats, Subject
 from tidegate.observe.dashboard.figures import Reading, figures, sample
 from tidegate.observe.dashboard.history import History
+from tidegate.relay.events import RelayStats
 from tidegate.telemetry.pairs import PairTotals
 
 WEB, RAW = "web.default.svc.cluster.local:80", "raw.default.svc.cluster.local:7000"
@@ -31,7 +31,7 @@ def envoy(good: int, bad: int = 0) -> EnvoyStats:
 READING = Reading(
     at=0.0,
     verdicts={"redirect_envoy": 4, "redirect_fastpath": 6, "deny_state": 0, "sockops_record_failed": 1},
-    fastpath=FastPathStats(6, 1, 100, 900, 0, {"ok": 5}),
+    fastpath=RelayStats(6, 1, 100, 900, 0, {"ok": 5}),
     live={
         FlowGroup(7, Tier.ENVOY, 1): 2,
         FlowGroup(7, Tier.ENVOY, 3): 1,  # another number of the same name: its second address

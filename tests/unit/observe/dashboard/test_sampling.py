@@ -8,9 +8,9 @@ from tests.support.clock import ManualClock
 
 from tidegate.bpf.records import FlowGroup
 from tidegate.errors import Transient
-from tidegate.fastpath import FastPathStats
 from tidegate.model.tier import Tier
 from tidegate.observe.dashboard.sampling import FRESH, SHARE, Dashboard
+from tidegate.relay.events import RelayStats
 from tidegate.telemetry.pairs import Pairs
 
 
@@ -27,13 +27,16 @@ class DataPlane:
             rows=self.rows,
             verdicts=lambda: {"redirect_envoy": self.looks},
             live=self.live,
-            fastpath=lambda: FastPathStats(0, 0, 0, 0, 0, {}),
+            fastpath=self.stats,
             pairs=Pairs(),
             envoy=self.ask_envoy,
             services=dict,
             sandboxes=dict,
             clock=self.clock,
         )
+
+    async def stats(self) -> RelayStats:
+        return RelayStats()
 
     async def status(self, _: Mapping[str, str]) -> Any:
         self.looks += 1

@@ -1,0 +1,217 @@
+/* Layouts shared by the relay's process and the agent (through cffi): declared here and nowhere else.
+ *
+ * The control socket is SOCK_SEQPACKET, one message per packet, each beginning with struct fp_head. The agent asks, the
+ * relay answers with the same kind and serial; only FP_EVENTS comes unasked. A request has exactly the size of its struct;
+ * descriptors come by SCM_RIGHTS in the order given here. Ports are network order, like every name in _be.
+ * Same subset as tg_abi.h: fixed-width integers, arrays, nested structs, enums, explicit pads. */
+#ifndef FP_RELAY_ABI_H
+#define FP_RELAY_ABI_H
+#ifndef TG_ABI_CDEF
+#include "../../bpf/include/tg_abi.h"
+#endif
+#include "fp_reason.h"
+
+enum fp_relay_abi {
+	/* Of all that follows. An agent of another version uses the core only: FP_HELLO, FP_PODS, FP_HAND_OVER, FP_DRAIN,
+	 * FP_STOP, whose layouts and numbers never change. */
+	FP_ABI_VERSION = 1,
+	FP_MESSAGE_MAX = 65536,    /* bytes of one message */
+	FP_MESSAGE_FDS = 3,        /* descriptors with one message */
+	FP_EVENTS_BATCH = 400,     /* events in one message */
+	FP_PODS_BATCH = 2048,      /* rows in one answer to FP_PODS */
+	FP_IMAGE_MAX = 268435456,  /* bytes of an image file */
+	FP_FOREVER = 2147483647    /* fp_ask_drain.ms: connections end when they like */
+};
+
+enum fp_lb {
+	FP_LB_LEAST_REQUEST = 0, /* two random choices, fewer live connections wins */
+	FP_LB_ROUND_ROBIN = 1,
+	FP_LB_RANDOM = 2
+};
+
+/* Zero in a field means its default. */
+struct fp_config {
+	uint32_t workers;            /* threads; 0 = one per usable CPU */
+	int32_t flows_fd;            /* map tg_flows (borrowed); -1 in messages, which carry the descriptor beside them */
+	uint32_t max_connections;    /* per relay; 0 = 65536. A pod gets twice what is free */
+	uint32_t buffer_bytes;       /* of one read, and per direction and connection while data waits; 0 = 262144 */
+	uint32_t connect_timeout_ms; /* of each attempt; 0 = 10000 */
+	uint32_t pool_mib;           /* bound of all buffers together, MiB; 0 = 256. Beyond it bytes wait in the sockets */
+	uint32_t each_event;         /* 1 = events per connection (access log); 0 = those of connections alike are summed */
+	uint32_t report_ms;          /* how often a live connection is reported, to the next second; 0 = 5000 */
+};
+
+struct fp_ports {
+	uint16_t port4_be;  /* listener on TG_CAPTURE4_FASTPATH_IP inside the pod */
+	uint16_t port6_be;  /* 0 without TG_POD_V6_CAPTURE */
+};
+
+struct fp_stats {
+	uint64_t accepted;
+	uint64_t active;
+	uint64_t bytes_to_server;
+	uint64_t bytes_to_client;
+	uint64_t events_lost;      /* connections not reported: ring full */
+	uint64_t closed[FP_REASON_COUNT];
+};
+
+/* What is new of one connection since it was reported last, or the sum of that over several that differ in client port
+ * and time only (fp_config.each_event). A connection is reported when it ended and, while it lives, every report_ms
+ * that brought something new. */
+struct fp_event {
+	struct tg_addr client;     /* the pod's address, as the server saw it */
+	struct tg_addr dst;        /* as dialled */
+	struct tg_addr endpoint;   /* as chosen; all zero if none was */
+	uint64_t netns_cookie;
+	uint64_t started_ns;       /* CLOCK_REALTIME; of the first */
+	uint64_t duration_ns;      /* of those that ended; sum, as are the bytes */
+	uint64_t bytes_to_server;  /* new ones, as in the next field */
+	uint64_t bytes_to_client;
+	uint64_t earlier_to_server; /* reported before; only with each_event */
+	uint64_t earlier_to_client;
+	uint32_t service;          /* number given in fp_file_service */
+	uint32_t reason;           /* enum fp_reason; of live connections FP_CLOSE_OK, so that they are alike */
+	uint32_t opened;           /* how many this event is the first to report */
+	uint32_t connections;      /* how many ended */
+	uint16_t client_port_be;   /* of the first */
+	uint16_t dst_port_be;
+	uint16_t endpoint_port_be;
+	uint16_t pad;
+};
+
+/* --- the file of an image --------------------------------------------------------------------------------------------
+ * A memfd sealed against writing, growing and shrinking: fp_file_head, then all services, then all addresses, then all
+ * endpoints. A service owns the next so many rows of each, so that its own bytes do not depend on its neighbours. */
+enum fp_file_magic {
+	FP_FILE_MAGIC = 1195984468, /* "TFIG" */
+};
+
+struct fp_file_head {
+	uint32_t magic;
+	uint32_t version;    /* FP_ABI_VERSION */
+	uint64_t generation;
+	uint32_t services;   /* rows of each kind */
+	uint32_t addresses;
+	uint32_t endpoints;
+	uint32_t pad;
+};
+
+struct fp_file_service {
+	uint32_t number;     /* comes back in fp_event.service */
+	uint32_t lb;         /* enum fp_lb */
+	uint32_t addresses;  /* its rows */
+	uint32_t endpoints;
+};
+
+struct fp_file_address {
+	struct tg_addr addr;
+	uint16_t port_be;
+	uint16_t pad;
+};
+
+struct fp_file_endpoint {
+	struct tg_addr addr;
+	uint16_t port_be;
+	uint16_t pad;
+	uint32_t weight;     /* 0 = never chosen */
+};
+
+/* --- messages --------------------------------------------------------------------------------------------------------- */
+enum fp_kind {
+	FP_HELLO = 1,          /* fp_ask_hello -> fp_told_hello. First on every connection */
+	FP_PODS = 2,           /* fp_ask_pods -> fp_told_pods: rows in the order of cookies */
+	FP_HAND_OVER = 3,      /* fp_ask_pod -> fp_told_pod, netns, IPv4 listener, IPv6 listener if there is one. The relay goes
+	                        * on accepting, so both do until FP_DRAIN */
+	FP_DRAIN = 4,          /* fp_ask_drain: close the listeners, end when the connections did or ms are over. May be repeated */
+	FP_STOP = 5,           /* fp_head: reset what lives and exit */
+	FP_CONFIGURE = 6,      /* fp_ask_configure, tg_flows. Once; later with an equal configuration: only the map is exchanged */
+	FP_POD_ADD = 7,        /* fp_ask_pod_add, netns[, IPv4 listener, IPv6 listener if v6] -> fp_told_pod. Without listeners
+	                        * they are opened, on the ports asked for if those are free */
+	FP_POD_REMOVE = 8,     /* fp_ask_pod: close its listeners, reset its connections */
+	FP_PUBLISH = 9,        /* fp_head, file of an image. EBADMSG: malformed, EPERM: not sealed, EEXIST: two claim an address;
+	                        * the image in force then stays */
+	FP_STATS = 10,         /* fp_head -> fp_told_stats */
+	FP_FOLLOW = 11,        /* fp_head: FP_EVENTS come on this connection from now on, and on no other */
+	FP_EVENTS = 12,        /* fp_told_events, unasked; serial counts them. Kept until FP_EVENTS_TAKEN, then the next comes */
+	FP_EVENTS_TAKEN = 13,  /* fp_head with the serial of FP_EVENTS. Not answered */
+	FP_LOOK = 14           /* fp_head: accept what waits in listeners' queues; for those that another relay accepted from */
+};
+
+struct fp_head {
+	uint32_t kind;    /* enum fp_kind */
+	uint32_t serial;  /* the asker's, repeated in the answer */
+	int32_t result;   /* of an answer: 0 or a negative errno, then without rows and descriptors */
+	uint32_t count;   /* rows that follow the struct */
+};
+
+enum fp_relay_state {
+	FP_NEW = 0,       /* not configured */
+	FP_SERVING = 1,
+	FP_DRAINING = 2   /* without listeners; exits after its last connection once its events were taken */
+};
+
+struct fp_ask_hello {
+	struct fp_head head;
+	uint32_t version;   /* FP_ABI_VERSION of the agent */
+	uint32_t pad;
+};
+
+struct fp_told_hello {
+	struct fp_head head;
+	uint32_t version;   /* FP_ABI_VERSION of the relay */
+	uint32_t state;     /* enum fp_relay_state */
+	uint64_t generation; /* of the image in force, 0 = none */
+};
+
+struct fp_ask_pods {
+	struct fp_head head;
+	uint64_t after;     /* cookies greater than this */
+};
+
+struct fp_pod_row {
+	uint64_t netns_cookie;
+	uint32_t flags;     /* enum tg_pod_flag */
+	struct fp_ports ports;
+};
+
+struct fp_told_pods {
+	struct fp_head head; /* count rows of fp_pod_row follow; fewer than FP_PODS_BATCH: these are the last */
+};
+
+struct fp_ask_pod {
+	struct fp_head head;
+	uint64_t netns_cookie;
+};
+
+struct fp_told_pod {
+	struct fp_head head;
+	struct fp_pod_row pod;
+};
+
+struct fp_ask_drain {
+	struct fp_head head;
+	uint32_t ms;        /* at most FP_FOREVER, which is no bound */
+	uint32_t pad;
+};
+
+struct fp_ask_configure {
+	struct fp_head head;
+	struct fp_config config;
+};
+
+struct fp_ask_pod_add {
+	struct fp_head head;
+	struct fp_pod_row pod; /* ports: wished for, 0 = any */
+};
+
+struct fp_told_stats {
+	struct fp_head head;
+	struct fp_stats stats;
+};
+
+struct fp_told_events {
+	struct fp_head head; /* count rows of fp_event follow */
+};
+
+const char *fp_reason_name(uint32_t reason);
+#endif

@@ -1,0 +1,1 @@
+"""The relay as the agent sees it: layouts, one connection to a process, and the client that outlasts each process."""

@@ -1,0 +1,138 @@
+"""What the relay tells: what became of connections, and counters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from socket import ntohs
+from typing import Any, Final
+
+from tidegate.model.net import IPAddress, from_wire
+from tidegate.relay.abi import ffi, lib, rows
+
+
+class CloseReason(StrEnum):
+    """Why a connection ended, in the order of enum fp_reason (a test compares them); the value is the metric label."""
+
+    OK = "ok"
+    CLIENT_RESET = "client_reset"
+    SERVER_RESET = "server_reset"
+    CONNECT_REFUSED = "connect_refused"
+    CONNECT_TIMEOUT = "connect_timeout"
+    CONNECT_FAILED = "connect_failed"
+    NO_RECORD = "no_record"  # no original destination: somebody dialled the listener itself
+    NO_SERVICE = "no_service"
+    NO_ENDPOINT = "no_endpoint"
+    NO_MEMORY = "no_memory"  # a bound was reached: connections, buffers, descriptors
+    SHUTDOWN = "shutdown"  # relay stopped or pod removed
+
+
+_REASONS: Final = tuple(CloseReason)
+
+
+@dataclass(frozen=True, slots=True)
+class FlowEvent:
+    """What is new of a connection since it was reported last. Ports are host order, times are nanoseconds.
+
+    Of one, if the relay was configured with each_event, else the sum over those that differ in client port and time
+    only: then client_port and started_ns are those of the first, duration_ns and the bytes are sums. A connection is
+    reported when it ended, and while it lives every few seconds that brought something new: then connections is 0,
+    reason OK.
+    """
+
+    client: IPAddress  # as the server saw it; the peer of the listener if the connection had no record
+    client_port: int  # of the application's socket; the server saw another one
+    dst: IPAddress | None  # as dialled; None without a record
+    dst_port: int
+    endpoint: IPAddress | None  # as chosen, the last one tried; None if none was
+    endpoint_port: int
+    service: int  # L4Service.number, 0 = unknown
+    reason: CloseReason
+    netns_cookie: int
+    started_ns: int  # since the epoch
+    duration_ns: int  # of those that ended
+    bytes_to_server: int
+    bytes_to_client: int
+    earlier_to_server: int = 0  # bytes reported before; only with each_event
+    earlier_to_client: int = 0
+    opened: int = 1  # how many are reported for the first time
+    connections: int = 1  # how many ended
+
+
+@dataclass(frozen=True, slots=True)
+class RelayStats:
+    """Sums over all workers. accepted == active + sum(closed) once nothing is in flight."""
+
+    accepted: int = 0
+    active: int = 0
+    bytes_to_server: int = 0
+    bytes_to_client: int = 0
+    events_lost: int = 0  # connections that no event reported, because nobody took events for too long
+    closed: Mapping[str, int] = field(default_factory=lambda: dict.fromkeys(_REASONS, 0))  # by CloseReason
+
+    def __add__(self, other: RelayStats) -> RelayStats:
+        return RelayStats(
+            accepted=self.accepted + other.accepted,
+            active=self.active + other.active,
+            bytes_to_server=self.bytes_to_server + other.bytes_to_server,
+            bytes_to_client=self.bytes_to_client + other.bytes_to_client,
+            events_lost=self.events_lost + other.events_lost,
+            closed={reason: self.closed[reason] + other.closed[reason] for reason in _REASONS},
+        )
+
+
+def read_stats(message: bytes) -> RelayStats:
+    """From struct fp_told_stats. Raises ValueError if the size is another."""
+    if len(message) != ffi.sizeof("struct fp_told_stats"):
+        raise ValueError(f"statistics of {len(message)} bytes")
+    raw = ffi.from_buffer("struct fp_told_stats *", message).stats
+    return RelayStats(
+        accepted=raw.accepted,
+        active=raw.active,
+        bytes_to_server=raw.bytes_to_server,
+        bytes_to_client=raw.bytes_to_client,
+        events_lost=raw.events_lost,
+        closed={reason: raw.closed[i] for i, reason in enumerate(_REASONS)},
+    )
+
+
+def read_events(message: bytes) -> list[FlowEvent]:
+    """From struct fp_told_events with its rows. Raises ValueError if the size does not fit."""
+    count = ffi.from_buffer("struct fp_head *", message).count
+    return [_event(raw) for raw in _iterate(rows("struct fp_event", message, "struct fp_told_events", count), count)]
+
+
+def _iterate(array: Any, count: int) -> Iterator[Any]:
+    for index in range(count):
+        yield array[index]
+
+
+def _optional(address: Any) -> IPAddress | None:
+    raw = bytes(address.ip)
+    return from_wire(raw) if any(raw) else None
+
+
+def _event(raw: Any) -> FlowEvent:
+    return FlowEvent(
+        client=from_wire(bytes(raw.client.ip)),
+        client_port=ntohs(raw.client_port_be),
+        dst=_optional(raw.dst),
+        dst_port=ntohs(raw.dst_port_be),
+        endpoint=_optional(raw.endpoint),
+        endpoint_port=ntohs(raw.endpoint_port_be),
+        service=raw.service,
+        reason=_REASONS[raw.reason],
+        netns_cookie=raw.netns_cookie,
+        started_ns=raw.started_ns,
+        duration_ns=raw.duration_ns,
+        bytes_to_server=raw.bytes_to_server,
+        bytes_to_client=raw.bytes_to_client,
+        earlier_to_server=raw.earlier_to_server,
+        earlier_to_client=raw.earlier_to_client,
+        opened=raw.opened,
+        connections=raw.connections,
+    )
+
+
+assert len(_REASONS) == lib.FP_REASON_COUNT, "agent/relay/fp_reason.h has another number of reasons"

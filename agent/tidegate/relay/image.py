@@ -1,0 +1,82 @@
+"""The services of one generation as the sealed file that the relay reads (layout: agent/relay/relay_abi.h)."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from socket import htons
+
+from tidegate.errors import Rejected
+from tidegate.model.net import to_wire
+from tidegate.model.plan.relay import L4Service
+from tidegate.relay.abi import ffi, lib
+
+_SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    service: L4Service  # kept, so that its id() stays its own
+    head: bytes
+    addresses: bytes
+    endpoints: bytes
+
+
+class ImageWriter:
+    """Lays images out. A service that is the same object as last time is not laid out again."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, _Rows] = {}
+
+    def lay_out(self, generation: int, services: Sequence[L4Service]) -> bytes:
+        """The file's bytes. Raises Rejected if it would be larger than the relay takes."""
+        rows = [self._known.get(id(service)) or _rows(service) for service in services]
+        self._known = {id(row.service): row for row in rows}
+        head = ffi.new("struct fp_file_head *")
+        head.magic, head.version, head.generation = lib.FP_FILE_MAGIC, lib.FP_ABI_VERSION, generation
+        head.services = len(services)
+        head.addresses = sum(len(service.addresses) for service in services)
+        head.endpoints = sum(len(service.endpoints) for service in services)
+        parts = [
+            bytes(ffi.buffer(head)),
+            *(r.head for r in rows),
+            *(r.addresses for r in rows),
+            *(r.endpoints for r in rows),
+        ]
+        image = b"".join(parts)
+        if len(image) > lib.FP_IMAGE_MAX:
+            raise Rejected(
+                f"relay services of generation {generation}", f"are {len(image)} bytes", f"at most {lib.FP_IMAGE_MAX}"
+            )
+        return image
+
+
+def seal(image: bytes) -> int:
+    """A memfd with these bytes that nobody can change any more; the caller closes it. Raises OSError."""
+    fd = os.memfd_create("tidegate-image", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    try:
+        view = memoryview(image)
+        while view:
+            view = view[os.write(fd, view) :]
+        fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _SEALS)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+def _rows(service: L4Service) -> _Rows:
+    head = ffi.new("struct fp_file_service *")
+    head.number, head.lb = service.number, service.balancing
+    head.addresses, head.endpoints = len(service.addresses), len(service.endpoints)
+    addresses = ffi.new("struct fp_file_address[]", len(service.addresses))
+    for index, (address, port) in enumerate(service.addresses):
+        row = addresses[index]
+        row.addr.ip, row.port_be = to_wire(address), htons(port)
+    endpoints = ffi.new("struct fp_file_endpoint[]", len(service.endpoints))
+    for index, endpoint in enumerate(service.endpoints):
+        row = endpoints[index]
+        row.addr.ip, row.port_be, row.weight = to_wire(endpoint.address), htons(endpoint.port), endpoint.weight
+    return _Rows(service, *(bytes(ffi.buffer(part)) for part in (head, addresses, endpoints)))

@@ -1,0 +1,1 @@
+"""Keeps programs running that outlive the agent: Envoy and the relay."""

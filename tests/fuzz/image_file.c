@@ -1,0 +1,46 @@
+/* A file of an image as the agent hands it in: whatever its bytes are, it is refused or it is an image that holds what it says. */
+#include <errno.h>
+
+#include "../../agent/relay/image.h"
+#include "../../agent/relay/image_file.h"
+#include "fuzz.h"
+
+static void check(const struct fp_image *image, const uint8_t *data, size_t size)
+{
+	struct fp_file_head head;
+	uint64_t addresses = 0, endpoints = 0;
+
+	memcpy(&head, data, sizeof(head));
+	MUST(head.magic == FP_FILE_MAGIC && head.version == FP_ABI_VERSION && image->generation == head.generation);
+	MUST(image->service_count == head.services && image->endpoint_count == head.endpoints);
+	MUST(image->address_count == head.addresses);
+	MUST(size == sizeof(head) + head.services * sizeof(struct fp_file_service) +
+			     head.addresses * sizeof(struct fp_file_address) +
+			     head.endpoints * sizeof(struct fp_file_endpoint));
+	for (uint32_t i = 0; i < image->service_count; i++) {
+		MUST(image->services[i].lb <= FP_LB_RANDOM && image->services[i].first_endpoint == endpoints);
+		endpoints += image->services[i].endpoint_count;
+	}
+	for (uint32_t i = 0; i < image->address_count; i++) {
+		MUST(image->addresses[i].service < image->service_count);
+		MUST(!i || image->addresses[i].service >= image->addresses[i - 1].service);
+		addresses++;
+	}
+	MUST(endpoints == head.endpoints && addresses == head.addresses);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct fp_image *image = NULL;
+	int rc = fp_image_read(data, size, &image);
+
+	MUST(rc == 0 || rc == -EBADMSG);
+	MUST((rc == 0) == (image != NULL));
+	if (rc)
+		return 0;
+	check(image, data, size);
+	rc = fp_image_seal(image);
+	MUST(rc == 0 || rc == -EEXIST);
+	fp_image_free(image);
+	return 0;
+}
