@@ -7,6 +7,7 @@ from ipaddress import ip_address
 from textwrap import dedent
 
 from tidegate.config.documents import ParsedFile, parse_text
+from tidegate.config.messages import UNREADABLE
 from tidegate.config.sources.base import Change
 from tidegate.config.sources.holdings import Holdings
 from tidegate.config.store import load_once
@@ -34,7 +35,7 @@ class Texts:
         for name, text in files.items():
             self._holdings.put(name, parse_text(text, name, self._holdings.content(name)))
         for name in unread:
-            self._holdings.put(name, ParsedFile(name), "cannot be read")
+            self._holdings.put(name, ParsedFile(name), UNREADABLE(reason="by order of a test"))
         return self._holdings.tell(revision)
 
 

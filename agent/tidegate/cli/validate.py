@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -29,7 +28,7 @@ def validate(
     if not file:
         raise typer.BadParameter("name at least one file or directory", param_hint="-f")
     problems = load_once(load_paths(file)).problems
-    if not structured([asdict(p) for p in problems], output):
+    if not structured([p.as_json() for p in problems], output):
         for problem in problems:
             print(problem)
         if not problems:

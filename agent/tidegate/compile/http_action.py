@@ -136,14 +136,14 @@ def _retry_policy(retries: Retries, previous_hosts: bool) -> Json:
         out["per_try_timeout"] = duration(retries.per_try_timeout_ms)
     if retries.backoff_ms:
         out["retry_back_off"] = {"base_interval": duration(retries.backoff_ms)}
-    if previous_hosts and retries.previous_hosts:
+    if previous_hosts and retries.retry_ignore_previous_hosts:
         out["retry_host_predicate"] = [
             named(
                 "envoy.retry_host_predicates.previous_hosts",
                 "envoy.extensions.retry.host.previous_hosts.v3.PreviousHostsPredicate",
             )
         ]
-    if retries.other_localities:
+    if retries.retry_remote_localities:
         out["retry_priority"] = named(
             "envoy.retry_priorities.previous_priorities",
             "envoy.extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig",
@@ -183,7 +183,7 @@ def _cors(cors: Cors) -> Json:
     out = typed(
         "envoy.extensions.filters.http.cors.v3.CorsPolicy",
         allow_origin_string_match=[string_matcher(o) for o in cors.origins],
-        forward_not_matching_preflights=cors.forward_unmatched,
+        forward_not_matching_preflights=cors.unmatched_preflights != "IGNORE",
         filter_enabled={"default_value": {"numerator": 100, "denominator": "HUNDRED"}},
     )
     for key, values in (

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from tidegate.config.documents import MeshObject
 from tidegate.model.hosts import host_matches
+from tidegate.model.mesh import MeshObject
 from tidegate.model.names import ObjectKey
 
 Topic = tuple[str, str]  # what is looked for ("service", "subsets", ...), host name; a provider's may start with "*"

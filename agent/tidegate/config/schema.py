@@ -10,12 +10,15 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Self, cast
 
 import re2
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ModelWrapValidatorHandler, ValidationInfo, model_validator
 from pydantic.alias_generators import to_camel
 
+from tidegate.config import messages as say
+from tidegate.config.messages import Said
 from tidegate.config.tree import Path, YamlList, YamlMap, format_path, line_of
 from tidegate.model.mesh import Severity
 
@@ -33,36 +36,37 @@ def words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something to be said about a field of a document."""
+
+    line: int
+    path: str  # spec.http[0].match
+    said: Said
+
+
 class Report:
     """Collects findings about one document."""
 
     def __init__(self, root: Any) -> None:
         self.root = root
-        self.findings: list[tuple[Severity, int, str, str]] = []  # severity, line, path, message
+        self.findings: list[Finding] = []
         self.misspelt: set[Path] = set()  # fields that are there under a name that is nearly right
 
     @property
     def failed(self) -> bool:
-        return any(severity is Severity.ERROR for severity, *_ in self.findings)
+        return any(finding.said.severity is Severity.ERROR for finding in self.findings)
 
-    def error(self, at: ApiModel | YamlMap | YamlList, key: str | int | Path | None, message: str) -> None:
-        """Say that a field (key of at; None = at itself) is wrong."""
-        self._add(Severity.ERROR, at, key, message)
-
-    def warning(self, at: ApiModel | YamlMap | YamlList, key: str | int | Path | None, message: str) -> None:
-        self._add(Severity.WARNING, at, key, message)
-
-    def at_path(self, path: Path, message: str) -> None:
-        """An error at a path from the root of the document."""
-        self.findings.append((Severity.ERROR, line_of(self.root, path), format_path(path), message))
-
-    def _add(
-        self, severity: Severity, at: ApiModel | YamlMap | YamlList, key: str | int | Path | None, message: str
-    ) -> None:
+    def say(self, at: ApiModel | YamlMap | YamlList, key: str | int | Path | None, said: Said) -> None:
+        """Say something about a field (key of at; None = at itself)."""
         place = at.at if isinstance(at, ApiModel) else at
         below: Path = () if key is None else key if isinstance(key, tuple) else (key,)
         line = line_of(place, below) if below else place.line
-        self.findings.append((severity, line, format_path((*place.path, *below)), message))
+        self.findings.append(Finding(line, format_path((*place.path, *below)), said))
+
+    def at_path(self, path: Path, said: Said) -> None:
+        """Say something about a path from the root of the document."""
+        self.findings.append(Finding(line_of(self.root, path), format_path(path), said))
 
 
 class ApiModel(BaseModel):
@@ -127,10 +131,10 @@ class ApiModel(BaseModel):
         known = cls._known
         for key in list(data):
             if key in cls.unsupported:
-                report.warning(data, key, "is not supported yet, ignored")
+                report.say(data, key, say.UNSUPPORTED_FIELD())
             elif key not in known and not cls.open_ended:
                 near = nearest(key, known)
-                report.error(data, key, f"unknown field{suggestion(key, known)}")
+                report.say(data, key, say.UNKNOWN_FIELD(suggestion=suggestion(key, known)))
                 report.misspelt.add((*data.path, near))
             else:
                 continue
@@ -155,7 +159,7 @@ def parse_duration(text: Any) -> int:
     if text == 0 and not isinstance(text, bool):
         return 0
     if not isinstance(text, str):
-        raise ValueError('is no duration: write a number with a unit, for example "5s"')
+        raise say.Wrong(say.NO_DURATION(given=text))
     if text == "0":
         return 0
     sum_ms, end = 0.0, 0
@@ -165,11 +169,11 @@ def parse_duration(text: Any) -> int:
         sum_ms += float(part[1]) * _MILLISECONDS[part[2]]
         end = part.end()
     if end != len(text) or not text:
-        raise ValueError(f'{text!r} is no duration: write a number with a unit (h, m, s, ms), for example "5s"')
+        raise say.Wrong(say.NO_DURATION(given=repr(text)))
     if sum_ms > _LONGEST_MS:
-        raise ValueError(f"{text[:20]!r}... is too long" if len(text) > 20 else f"{text!r} is too long")
+        raise say.Wrong(say.TOO_LONG_DURATION(given=f"{text[:20]!r}..." if len(text) > 20 else repr(text)))
     if sum_ms > 0 and (sum_ms < 1 or abs(sum_ms - round(sum_ms)) > 1e-6):
-        raise ValueError(f"{text!r}: durations are whole milliseconds, at least 1ms")
+        raise say.Wrong(say.FINE_DURATION(given=text))
     return round(sum_ms)
 
 
@@ -177,23 +181,21 @@ def positive_duration(text: Any) -> int:
     """As parse_duration, but not zero."""
     value = parse_duration(text)
     if value < 1:
-        raise ValueError(f"{text!r}: must be at least 1ms")
+        raise say.Wrong(say.ZERO_DURATION(given=text))
     return value
 
 
 def check_regex(text: str) -> str:
     """Return the expression if Envoy can use it. Raises ValueError."""
     if len(text) > _MAX_REGEX:
-        raise ValueError(f"expression longer than {_MAX_REGEX} characters")
+        raise say.Wrong(say.LONG_REGEX(most=_MAX_REGEX))
     options = re2.Options()
     options.log_errors = False
     try:
         re2.compile(text, options)
     except re2.error as e:
         reason = e.args[0].decode() if isinstance(e.args[0], bytes) else str(e.args[0])
-        raise ValueError(
-            f"expression {text!r} is not RE2: {reason} (RE2 has no look-around and no back-references)"
-        ) from e
+        raise say.Wrong(say.NO_REGEX(given=text, reason=reason)) from e
     return text
 
 

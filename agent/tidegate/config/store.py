@@ -12,24 +12,12 @@ from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Any
 
-from tidegate.config.documents import Document, MeshObject
+from tidegate.config.documents import Document, problem_of
+from tidegate.config.kinds import KINDS, Kind
 from tidegate.config.links import Links
-from tidegate.config.references import check, looks_at, provides
 from tidegate.config.sources.base import Change, Delete, Findings, InSync, Upsert
-from tidegate.model.kube import Namespace, Pod, PodTemplate, Service
-from tidegate.model.mesh import Mesh, Problem
+from tidegate.model.mesh import Mesh, MeshObject, Problem
 from tidegate.model.names import ObjectKey
-from tidegate.model.routing import VirtualService
-from tidegate.model.traffic import DestinationRule
-
-_FIELDS: Mapping[type[MeshObject], str] = {
-    Namespace: "namespaces",
-    Pod: "pods",
-    Service: "services",
-    VirtualService: "virtual_services",
-    DestinationRule: "destination_rules",
-    PodTemplate: "templates",
-}
 
 
 @dataclass(slots=True)
@@ -81,7 +69,7 @@ class Store:
         self._revisions: dict[int, int] = {}  # of the sources that are in sync
         self._held: dict[ObjectKey, Held] = {}
         self._broken: dict[ObjectKey, Document] = {}  # what serves in place of something unusable
-        self._shelves = {kind: _Shelf() for kind in _FIELDS}
+        self._shelves = {kind.shelf: _Shelf() for kind in KINDS.values() if kind.shelf}
         self._links = Links()
         self._problems: dict[ObjectKey, tuple[Problem, ...]] = {}
         self._changed: set[ObjectKey] = set()
@@ -177,22 +165,28 @@ class Store:
         if after is before:
             return set()
         self._changed.add(key)
-        concerned: set[ObjectKey] = set()
+        kind = _kind(key)
+        self._shelves[kind.shelf].put(key, after)
+        concerned = {key}
         if before is not None:
-            self._shelves[type(before)].put(key, None)
-            self._links.look(key, looks_at(before), looking=False)
-            concerned |= self._links.provide(key, provides(before), None)
+            self._links.look(key, kind.looks_at(before), looking=False)
+            concerned |= self._links.provide(key, kind.provides(before), None)
         if after is not None:
-            self._shelves[type(after)].put(key, after)
-            self._links.look(key, looks_at(after), looking=True)
-            concerned |= self._links.provide(key, provides(after), after)
-        return {*concerned, key}
+            self._links.look(key, kind.looks_at(after), looking=True)
+            concerned |= self._links.provide(key, kind.provides(after), after)
+        return concerned
 
     def _check(self, key: ObjectKey) -> None:
         held = self._held.get(key)
         if held is not None:
-            held.linked = tuple(check(held.value, self._links)) if held.value is not None else ()
+            held.linked = self._beside_others(key, held.last_good)
             self._note_problems(key, held.problems)
+
+    def _beside_others(self, key: ObjectKey, document: Document | None) -> tuple[Problem, ...]:
+        if document is None or document.value is None:
+            return ()
+        found = _kind(key).check(document.value, self._links)
+        return tuple(problem_of(f.said, document.file, f.line, key, f.path) for f in found)
 
     def _speaker(self, key: ObjectKey) -> Document | None:
         """The newest word on an object: the last source that has it."""
@@ -215,7 +209,7 @@ class Store:
         if len(self._revisions) < len(self._told):
             return _EMPTY
         before = self._mesh or _EMPTY
-        fields: dict[str, Any] = {name: self._shelves[kind].sorted() for kind, name in _FIELDS.items()}
+        fields: dict[str, Any] = {name: shelf.sorted() for name, shelf in self._shelves.items()}
         if self._problems_changed:
             parts = (part.problems for parts in self._parts for part in parts.values())
             found = tuple(sorted(set(chain.from_iterable((*parts, *self._problems.values())))))
@@ -230,6 +224,10 @@ class Store:
             self._changed = set()
         assert self._mesh is not None
         return self._mesh
+
+
+def _kind(key: ObjectKey) -> Kind:
+    return KINDS[key.group, key.kind]
 
 
 _EMPTY = Mesh()

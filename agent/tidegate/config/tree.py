@@ -13,6 +13,8 @@ from typing import Any
 
 import yaml
 
+from tidegate.config import messages as say
+
 Path = tuple[str | int, ...]
 
 # A document boundary is a line that starts with --- or ...; nothing inside a document, block scalars included, can.
@@ -21,7 +23,6 @@ _BOUNDARY = re.compile(r"^(?:---|\.\.\.)(?=[ \t\r\n]|$)")
 _MAX_NODES = 500_000
 _MAX_DEPTH = 100
 _MAX_NUMBER = 400  # characters; longer ones cost quadratic time and do not print
-_TOO_BIG = "is too large or too deep once its aliases are expanded"
 _CONSTRUCT = yaml.constructor.SafeConstructor()
 _TAG = "tag:yaml.org,2002:"
 # First character of a plain scalar -> what it may be besides a text.
@@ -76,7 +77,7 @@ class SyntaxProblem:
     """A document that is no YAML, or YAML that JSON could not say."""
 
     line: int
-    message: str
+    said: say.Said
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,21 +137,22 @@ def read_tree(first: int, chunk: str) -> Tree | None:
         last = len(chunk.rstrip().splitlines()) - 1
         line = min(mark.line, max(last, 0)) if mark else 0
         text = " ".join(part for part in (e.problem, e.context) if part)
-        return Tree(first, None, SyntaxProblem(first + line, f"is not YAML: {text}"))
+        return Tree(first, None, SyntaxProblem(first + line, say.NOT_YAML(detail=text)))
     except yaml.reader.ReaderError as e:
         line = first + chunk.count("\n", 0, e.position)
-        return Tree(first, None, SyntaxProblem(line, f"is not YAML: {e.reason}"))
+        return Tree(first, None, SyntaxProblem(line, say.NOT_YAML(detail=e.reason)))
     except UnicodeEncodeError as e:
         line = first + chunk.count("\n", 0, e.start)
-        return Tree(first, None, SyntaxProblem(line, f"is not YAML: {e.reason}"))
+        return Tree(first, None, SyntaxProblem(line, say.NOT_YAML(detail=e.reason)))
     except _NotJsonError as e:
-        return Tree(first, None, SyntaxProblem(e.line, str(e)))
+        return Tree(first, None, SyntaxProblem(e.line, e.said))
 
 
 class _NotJsonError(Exception):
-    def __init__(self, line: int, message: str) -> None:
-        super().__init__(message)
+    def __init__(self, line: int, said: say.Said) -> None:
+        super().__init__(said.text)
         self.line = line
+        self.said = said
 
 
 _OPEN = object()  # an anchor whose value is not complete
@@ -178,7 +180,7 @@ class _Builder:
         value = self._value(event, (), 0)
         self._next()  # document end
         if type(more := self._next()) is yaml.DocumentStartEvent:
-            raise _NotJsonError(self._line(more), "is not YAML: expected a single document, but found another one")
+            raise _NotJsonError(self._line(more), say.NOT_YAML(detail="a second document begins without ---"))
         if value is None and not getattr(event, "value", True):
             return None
         return Tree(line, value)
@@ -186,7 +188,7 @@ class _Builder:
     def _value(self, event: Any, path: Path, depth: int) -> Any:
         self._count += 1
         if self._count > _MAX_NODES or depth > _MAX_DEPTH:
-            raise _NotJsonError(self._line(event), _TOO_BIG)
+            raise _NotJsonError(self._line(event), say.TOO_LARGE())
         kind = type(event)
         if kind is yaml.ScalarEvent:
             if event.anchor is not None:
@@ -218,7 +220,7 @@ class _Builder:
             if type(key) is yaml.AliasEvent:
                 key = self._named(key)
             if type(key) is not yaml.ScalarEvent:
-                raise _NotJsonError(line, "a key must be a word")
+                raise _NotJsonError(line, say.KEY_NO_WORD())
             if key.anchor is not None:
                 self._anchors[key.anchor] = key
             name = key.value
@@ -226,7 +228,7 @@ class _Builder:
                 self._merge(out, self._value(self._next(), path, depth + 1), line)
                 continue
             if name in own:
-                raise _NotJsonError(line, f"key {name!r} appears twice (first in line {lines[name]})")
+                raise _NotJsonError(line, say.KEY_TWICE(key=name, line=lines[name]))
             own.add(name)
             lines[name] = line  # before the value is read: aliases in it cannot change it
             out[name] = self._value(self._next(), (*path, name), depth + 1)
@@ -235,21 +237,21 @@ class _Builder:
     def _merge(self, out: YamlMap, merged: Any, line: int) -> None:
         for part in merged if isinstance(merged, YamlList) else [merged]:
             if not isinstance(part, YamlMap):
-                raise _NotJsonError(line, "<< needs a mapping")
+                raise _NotJsonError(line, say.MERGE())
             for name, value in part.items():
                 if name not in out:
                     out.put(name, value, part.lines[name])
 
     def _named(self, alias: Any) -> Any:
         if alias.anchor not in self._anchors:
-            raise _NotJsonError(self._line(alias), f"is not YAML: found undefined alias {alias.anchor!r}")
+            raise _NotJsonError(self._line(alias), say.NOT_YAML(detail=f"found undefined alias {alias.anchor!r}"))
         return self._anchors[alias.anchor]
 
     def _copy(self, value: Any, path: Path, depth: int, line: int) -> Any:
         """What an alias stands for, as if it were written at path."""
         self._count += 1
         if value is _OPEN or self._count > _MAX_NODES or depth > _MAX_DEPTH:
-            raise _NotJsonError(line, _TOO_BIG)
+            raise _NotJsonError(line, say.TOO_LARGE())
         if isinstance(value, YamlMap):
             mapping = YamlMap(path, value.line)
             for name, child in value.items():
@@ -268,7 +270,7 @@ class _Builder:
             return event.value
         text = event.value
         if kind in ("int", "float") and len(text) > _MAX_NUMBER:
-            raise _NotJsonError(self._line(event), f"{text[:20]!r}... is too long for a number")
+            raise _NotJsonError(self._line(event), say.LONG_NUMBER(given=text[:20]))
         try:
             if kind == "null":
                 return None
@@ -279,7 +281,7 @@ class _Builder:
             if kind == "float":
                 return _CONSTRUCT.construct_yaml_float(yaml.ScalarNode(_TAG + kind, text))
         except (ValueError, KeyError, IndexError, OverflowError) as e:
-            raise _NotJsonError(self._line(event), f"{text!r} is no {kind}") from e
+            raise _NotJsonError(self._line(event), say.NO_NUMBER(given=text, kind=kind)) from e
         return text
 
     def _line(self, event: Any) -> int:

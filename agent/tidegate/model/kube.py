@@ -5,14 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import NamedTuple
 
 from tidegate.model.names import ServiceName, WorkloadId
 from tidegate.model.net import IPAddress
 from tidegate.model.origin import Origin
 
-# Sort key that stands for "older first": creationTimestamp ("~" when there is none, so those come last), file, line.
-Age = tuple[str, str, int]
-NO_AGE: Age = ("~", "", 0)
+
+class Age(NamedTuple):
+    """Sorts older objects first: by creationTimestamp, those without one last and by where they were written."""
+
+    undated: bool = True
+    created: str = ""  # RFC 3339, in UTC
+    file: str = ""
+    line: int = 0
+
+
+NO_AGE = Age()
 
 
 class Protocol(Enum):

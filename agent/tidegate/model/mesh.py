@@ -3,41 +3,57 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import Enum
+from enum import StrEnum
 
 from tidegate.model.kube import Namespace, Pod, PodTemplate, Service
 from tidegate.model.names import ObjectKey
 from tidegate.model.routing import VirtualService
 from tidegate.model.traffic import DestinationRule
 
+MeshObject = Namespace | Pod | PodTemplate | Service | VirtualService | DestinationRule
+NO_OBJECT = ObjectKey("", "", "", "")  # stands for what has no name
 
-class Severity(Enum):
+
+class Severity(StrEnum):
     ERROR = "error"
     WARNING = "warning"
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Problem:
-    """One finding about one field of one document. line is 1-based."""
+    """One finding about one field of one document. line is 1-based; without a file the object itself is the place."""
 
     file: str
     line: int
-    severity: str  # value of Severity
-    kind: str
-    namespace: str
-    name: str
+    severity: Severity
+    code: str  # TG0101, see docs/messages.md
+    about: ObjectKey
     path: str  # spec.http[0].route[1].weight; empty = the document
     message: str
 
     @property
     def is_error(self) -> bool:
-        return self.severity == Severity.ERROR.value
+        return self.severity is Severity.ERROR
 
     def __str__(self) -> str:
         """``FILE:LINE: severity Kind ns/name path: message``; parts that are not known are left out."""
-        name = f"{self.namespace}/{self.name}" if self.namespace else self.name
-        subject = " ".join(part for part in (self.severity, self.kind, name, self.path) if part)
-        return f"{self.file}:{self.line}: {subject}: {self.message}"
+        name = f"{self.about.namespace}/{self.about.name}" if self.about.namespace else self.about.name
+        subject = " ".join(part for part in (self.severity.value, self.about.kind, name, self.path) if part)
+        return f"{self.file}:{self.line}: {subject}: {self.message}" if self.file else f"{subject}: {self.message}"
+
+    def as_json(self) -> dict[str, str | int]:
+        """As `tidegate validate -o json` and `/status` print it."""
+        return {
+            "file": self.file,
+            "line": self.line,
+            "severity": self.severity.value,
+            "code": self.code,
+            "kind": self.about.kind,
+            "namespace": self.about.namespace,
+            "name": self.about.name,
+            "path": self.path,
+            "message": self.message,
+        }
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tidegate.model.names import ObjectKey
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class Origin:
@@ -14,6 +16,11 @@ class Origin:
     name: str
     file: str = ""
     line: int = 0  # 1-based; 0 = unknown
+
+    @classmethod
+    def at(cls, key: ObjectKey, file: str, line: int) -> Origin:
+        """Where the object of that key was written."""
+        return cls(key.kind, key.namespace, key.name, file, line)
 
     def __str__(self) -> str:
         where = f" ({self.file}:{self.line})" if self.file else ""

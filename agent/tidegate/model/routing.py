@@ -59,7 +59,7 @@ class RouteTarget:
     line: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class HeaderOperations:
     set: tuple[tuple[str, str], ...] = ()
     add: tuple[tuple[str, str], ...] = ()
@@ -79,7 +79,7 @@ class WeightedTarget:
     headers: Headers = Headers()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Redirect:
     uri: str | None = None
     prefix: str | None = None
@@ -90,31 +90,31 @@ class Redirect:
     code: int = 301
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DirectResponse:
     status: int
     body: str = ""
     body_bytes: str = ""  # base64; used instead of body if set
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Rewrite:
     uri: str | None = None
     authority: str = ""
     regex: tuple[str, str] | None = None  # pattern, substitution (\1)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Retries:
     attempts: int
     per_try_timeout_ms: int = 0
     retry_on: str = ""
     backoff_ms: int = 0
-    previous_hosts: bool = True  # a retry avoids hosts that were tried
-    other_localities: bool = False
+    retry_ignore_previous_hosts: bool = True  # a retry avoids hosts that were tried
+    retry_remote_localities: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
     """Shares are parts per million; 0 with a delay or status set means never."""
 
@@ -131,7 +131,7 @@ class Mirror:
     share: int = MILLION
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Cors:
     origins: tuple[StringMatch, ...] = ()
     methods: tuple[str, ...] = ()
@@ -139,7 +139,7 @@ class Cors:
     expose: tuple[str, ...] = ()
     max_age_s: int | None = None
     credentials: bool | None = None
-    forward_unmatched: bool = True
+    unmatched_preflights: str = "UNSPECIFIED"  # or FORWARD, IGNORE
 
 
 @dataclass(frozen=True, slots=True)

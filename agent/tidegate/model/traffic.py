@@ -18,7 +18,7 @@ class Balancing(Enum):
     CONSISTENT_HASH = "CONSISTENT_HASH"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ConsistentHash:
     """Exactly one of header, cookie, source_ip, query says what is hashed."""
 
@@ -38,7 +38,7 @@ class LoadBalancer:
     hash: ConsistentHash | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ConnectionPool:
     """0 = not limited / Envoy's default."""
 
@@ -55,7 +55,7 @@ class ConnectionPool:
     h2_upgrade: bool | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Outlier:
     consecutive_5xx: int | None = None  # 0 = not counted
     consecutive_gateway: int | None = None
@@ -87,7 +87,7 @@ class TrafficPolicy:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Subset:
     name: str
     labels: Mapping[str, str] = field(default_factory=dict)

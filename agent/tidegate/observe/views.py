@@ -92,7 +92,7 @@ class Views:
             },
             "sources": list(self._sources),
             "applied": {"generation": status.generation, "revision": status.revision},
-            "config": {"problems": [asdict(p) for p in config.problems] if config else []},
+            "config": {"problems": [p.as_json() for p in config.problems] if config else []},
             "appliers": {
                 name: {
                     "generation": a.generation,

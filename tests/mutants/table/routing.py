@@ -40,8 +40,8 @@ _SPLIT = Group(
         Mutant(
             "old-api-version-refused",
             "documents of networking.istio.io/v1alpha3 are not read",
-            "agent/tidegate/config/documents.py",
-            '("networking.istio.io/v1alpha3", ',
+            "agent/tidegate/config/kinds/virtual_service.py",
+            '("v1alpha3", ',
             "(",
             (f"{ROUTING}::test_75_25_split[v1alpha3-2000]",),
         ),

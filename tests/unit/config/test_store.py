@@ -73,7 +73,7 @@ def test_nothing_of_a_file_disappears_while_it_cannot_be_read() -> None:
     story.tell(a=GOOD, b=OTHER)
     config = story.tell(b=OTHER, unread=("a.yaml",))
     assert names(config) == ["v", "w"]
-    assert [(p.file, p.message) for p in config.problems] == [("a.yaml", "cannot be read")]
+    assert [(p.file, p.code) for p in config.problems] == [("a.yaml", "TG0601")]
     assert names(story.tell(b=OTHER)) == ["w"]
 
 
@@ -174,7 +174,7 @@ def test_references_are_looked_at_again_when_what_they_name_changes() -> None:
 def test_a_host_of_two_virtual_services_is_told_at_the_younger() -> None:
     younger = GOOD.replace("name: v,", "name: z,")
     (problem,) = config_of(GOOD, younger).problems
-    assert (problem.file, problem.name) == ("1.yaml", "z")
+    assert (problem.file, problem.about.name) == ("1.yaml", "z")
     assert "0.yaml:2" in problem.message
     story = Story()
     assert len(story.tell(a=GOOD, b=younger).problems) == 1

@@ -14,6 +14,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 
+from tidegate.config import messages as say
 from tidegate.config.documents import ParsedFile, parse_text
 from tidegate.config.sources.base import Change
 from tidegate.config.sources.holdings import Holdings
@@ -119,7 +120,7 @@ class FileSource:
             if self._read:
                 self._unsure = True
                 return  # away for a moment
-            self._holdings.put(_ROOT, ParsedFile(root), "does not exist")
+            self._holdings.put(_ROOT, ParsedFile(root), say.ABSENT())
         elif _ROOT in self._holdings.names:
             self._holdings.drop(_ROOT)
         shown = self._shown(marks.pop(os.path.join(root, ORIGINS), None))
@@ -140,10 +141,10 @@ class FileSource:
         try:
             text = _content(path)
         except OSError as e:
-            self._holdings.put(relative, ParsedFile(shown), f"cannot be read: {e.strerror}")
+            self._holdings.put(relative, ParsedFile(shown), say.UNREADABLE(reason=e.strerror))
             return None
-        except ValueError as e:
-            self._holdings.put(relative, ParsedFile(shown), str(e))
+        except say.Wrong as e:
+            self._holdings.put(relative, ParsedFile(shown), e.said)
         else:
             self._holdings.put(relative, parse_text(text, shown, self._holdings.content(relative)))
         return None if mark is None or time.time_ns() - mark[2] < _FRESH_NS else mark
@@ -169,11 +170,11 @@ def _content(path: str) -> str:
     with open(path, "rb") as file:
         content = file.read(_MAX_BYTES + 1)
     if len(content) > _MAX_BYTES:
-        raise ValueError(f"is larger than {_MAX_BYTES >> 20} MiB, ignored")
+        raise say.Wrong(say.TOO_BIG_FILE(most=_MAX_BYTES >> 20))
     try:
         return content.decode()
     except UnicodeDecodeError as e:
-        raise ValueError(f"is no UTF-8 text (byte {e.start})") from e
+        raise say.Wrong(say.NO_UTF8(byte=e.start)) from e
 
 
 def _mark(path: str) -> Mark | None:

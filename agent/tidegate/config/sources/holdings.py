@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from tidegate.config.documents import Document, ParsedFile
+from tidegate.config import messages as say
+from tidegate.config.documents import Document, ParsedFile, problem_of
 from tidegate.config.sources.base import Change, Delete, Findings, InSync, Upsert
-from tidegate.model.mesh import Problem, Severity
 from tidegate.model.names import ObjectKey
 
 
@@ -15,7 +15,7 @@ from tidegate.model.names import ObjectKey
 class _Part:
     content: ParsedFile
     objects: dict[ObjectKey, Document]
-    unread: str
+    unread: say.Said | None
 
 
 @dataclass(slots=True)
@@ -39,7 +39,7 @@ class Holdings:
         part = self._parts.get(name)
         return part.content if part else None
 
-    def put(self, name: str, content: ParsedFile, unread: str = "") -> None:
+    def put(self, name: str, content: ParsedFile, unread: say.Said | None = None) -> None:
         """A part says this now. unread: why nothing of it could be read."""
         objects = content.objects()
         if (old := self._parts.get(name)) is not None:
@@ -100,6 +100,6 @@ class Holdings:
 
 def _findings(name: str, part: _Part) -> Findings:
     shown = part.content.path
-    if part.unread:
-        return Findings(name, shown, (Problem(shown, 1, Severity.ERROR.value, "", "", "", "", part.unread),), True)
+    if part.unread is not None:
+        return Findings(name, shown, (problem_of(part.unread, shown, 1),), True)
     return Findings(name, shown, part.content.nameless, part.content.unreadable)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import replace
 from typing import Annotated, Literal
 
 from pydantic import Field
 
-from tidegate.config.http_schema import PortSelector
-from tidegate.config.kube_schema import Metadata
+from tidegate.config import messages as say
+from tidegate.config.kinds.base import Kind, Place
+from tidegate.config.links import Topic
 from tidegate.config.schema import LABEL, ApiModel, Duration, PositiveDuration, Report, listify
+from tidegate.config.shapes.destination import PortSelector, export_to
+from tidegate.config.shapes.metadata import Metadata
 from tidegate.config.tree import YamlMap
-from tidegate.config.virtual_service import export_to
 from tidegate.model.hosts import resolve_host
-from tidegate.model.kube import Age
-from tidegate.model.origin import Origin
 from tidegate.model.traffic import (
     Balancing,
     ConnectionPool,
@@ -56,7 +58,7 @@ class ConsistentHashDoc(ApiModel):
     def normalise(cls, data: YamlMap, report: Report) -> None:
         if "minimumRingSize" in data:
             if "ringHash" in data:
-                report.error(data, "minimumRingSize", "minimumRingSize and ringHash exclude each other")
+                report.say(data, "minimumRingSize", say.EXCLUSIVE(first="minimumRingSize", second="ringHash"))
             line = data.lines["minimumRingSize"]
             ring = YamlMap((*data.path, "ringHash"), line)
             ring.put("minimumRingSize", data.pop("minimumRingSize"), line)
@@ -65,17 +67,19 @@ class ConsistentHashDoc(ApiModel):
     def to_model(self, report: Report) -> ConsistentHash:
         given = [self.http_header_name, self.http_cookie, self.use_source_ip, self.http_query_parameter_name]
         if sum(bool(g) for g in given) != 1:
-            report.error(self, None, "needs one of httpHeaderName, httpCookie, useSourceIp, httpQueryParameterName")
+            report.say(
+                self, None, say.NEEDS_ONE_OF(names="httpHeaderName, httpCookie, useSourceIp, httpQueryParameterName")
+            )
         cookie = self.http_cookie
         return ConsistentHash(
-            self.http_header_name,
-            cookie.name if cookie else "",
-            cookie.path if cookie else "",
-            cookie.ttl if cookie else None,
-            self.use_source_ip,
-            self.http_query_parameter_name,
-            self.ring_hash.minimum_ring_size if self.ring_hash else 1024,
-            self.maglev.table_size if self.maglev else None,
+            header=self.http_header_name,
+            cookie=cookie.name if cookie else "",
+            cookie_path=cookie.path if cookie else "",
+            cookie_ttl_ms=cookie.ttl if cookie else None,
+            source_ip=self.use_source_ip,
+            query=self.http_query_parameter_name,
+            ring_size=self.ring_hash.minimum_ring_size if self.ring_hash else 1024,
+            maglev_table=self.maglev.table_size if self.maglev else None,
         )
 
 
@@ -87,7 +91,7 @@ class LoadBalancerDoc(ApiModel):
     def to_model(self, report: Report) -> LoadBalancer:
         if self.consistent_hash is not None:
             if self.simple is not None:
-                report.error(self, "simple", "simple and consistentHash exclude each other")
+                report.say(self, "simple", say.EXCLUSIVE(first="simple", second="consistentHash"))
             return LoadBalancer(Balancing.CONSISTENT_HASH, self.consistent_hash.to_model(report))
         if self.simple in (None, "UNSPECIFIED", "LEAST_CONN"):
             return LoadBalancer()
@@ -126,7 +130,7 @@ class ConnectionPoolDoc(ApiModel):
 
     def to_model(self, report: Report) -> ConnectionPool:
         if not ({"tcp", "http"} & set(self.at)):
-            report.error(self, None, "needs tcp or http")
+            report.say(self, None, say.NEEDS_ONE_OF(names="tcp, http"))
         tcp, http = self.tcp, self.http
         keepalive = tcp.tcp_keepalive
         return ConnectionPool(
@@ -158,7 +162,7 @@ class OutlierDoc(ApiModel):
     @classmethod
     def normalise(cls, data: YamlMap, report: Report) -> None:
         if "consecutiveErrors" in data:
-            report.warning(data, "consecutiveErrors", 'read as "consecutive5xxErrors"')
+            report.say(data, "consecutiveErrors", say.READ_AS(new='"consecutive5xxErrors"'))
             if "consecutive5xxErrors" in data:
                 del data["consecutiveErrors"]
             else:
@@ -166,12 +170,12 @@ class OutlierDoc(ApiModel):
 
     def to_model(self) -> Outlier:
         return Outlier(
-            self.consecutive_5xx_errors,
-            self.consecutive_gateway_errors,
-            self.interval or 0,
-            self.base_ejection_time or 0,
-            self.max_ejection_percent,
-            self.min_health_percent,
+            consecutive_5xx=self.consecutive_5xx_errors,
+            consecutive_gateway=self.consecutive_gateway_errors,
+            interval_ms=self.interval or 0,
+            base_ejection_ms=self.base_ejection_time or 0,
+            max_ejection_percent=self.max_ejection_percent,
+            min_health_percent=self.min_health_percent,
         )
 
 
@@ -191,9 +195,9 @@ class PolicyBlocks(ApiModel):
 
     def blocks(self, report: Report) -> TrafficPolicy:
         return TrafficPolicy(
-            self.load_balancer.to_model(report) if self.load_balancer else None,
-            self.connection_pool.to_model(report) if self.connection_pool else None,
-            self.outlier_detection.to_model() if self.outlier_detection else None,
+            load_balancer=self.load_balancer.to_model(report) if self.load_balancer else None,
+            connection_pool=self.connection_pool.to_model(report) if self.connection_pool else None,
+            outlier=self.outlier_detection.to_model() if self.outlier_detection else None,
         )
 
 
@@ -209,9 +213,9 @@ class TrafficPolicyDoc(PolicyBlocks):
         ports: dict[int, TrafficPolicy] = {}
         for entry in self.port_level_settings:
             if entry.port.number in ports:
-                report.error(entry, "port", f"port {entry.port.number} appears twice")
+                report.say(entry, "port", say.TWICE(what=f"port {entry.port.number}"))
             ports[entry.port.number] = entry.blocks(report)
-        return TrafficPolicy(blocks.load_balancer, blocks.connection_pool, blocks.outlier, ports)
+        return replace(blocks, ports=ports)
 
 
 class SubsetDoc(ApiModel):
@@ -221,9 +225,9 @@ class SubsetDoc(ApiModel):
 
     def to_model(self, report: Report) -> Subset:
         if not LABEL.fullmatch(self.name):
-            report.error(self, "name", f"{self.name!r} is no subset name: lower-case letters, digits and '-'")
+            report.say(self, "name", say.NO_LABEL(name=self.name, what="subset"))
         policy = self.traffic_policy.to_model(report) if self.traffic_policy else TrafficPolicy()
-        return Subset(self.name, self.labels, policy, self.line)
+        return Subset(name=self.name, labels=self.labels, policy=policy, line=self.line)
 
 
 class DestinationRuleSpec(ApiModel):
@@ -243,24 +247,40 @@ class DestinationRuleDoc(ApiModel):
     metadata: Metadata
     spec: DestinationRuleSpec
 
-    def to_model(self, origin: Origin, age: Age, report: Report) -> DestinationRule | None:
-        """The rule, or None for one that is meant for some clients only."""
-        if "workloadSelector" in self.spec.at:
-            report.warning(self.spec, "workloadSelector", "is not supported yet, so the whole rule is ignored")
-            return None
-        spec, namespace = self.spec, self.metadata.namespace
-        names: set[str] = set()
-        for subset in spec.subsets:
-            if subset.name in names:
-                report.error(subset, "name", f"subset {subset.name!r} appears twice")
-            names.add(subset.name)
-        return DestinationRule(
-            namespace=namespace,
-            name=self.metadata.name,
-            host=resolve_host(spec.host, namespace),
-            policy=spec.traffic_policy.to_model(report) if spec.traffic_policy else TrafficPolicy(),
-            subsets=tuple(s.to_model(report) for s in spec.subsets),
-            export_to=export_to(spec, spec.export_to, report),
-            age=age,
-            origin=origin,
-        )
+
+def read(doc: DestinationRuleDoc, place: Place, report: Report) -> DestinationRule | None:
+    """The rule, or None for one that is meant for some clients only."""
+    spec, namespace = doc.spec, place.key.namespace
+    if "workloadSelector" in spec.at:
+        report.say(spec, "workloadSelector", say.WORKLOAD_SELECTOR())
+        return None
+    names: set[str] = set()
+    for subset in spec.subsets:
+        if subset.name in names:
+            report.say(subset, "name", say.TWICE(what=f"subset {subset.name!r}"))
+        names.add(subset.name)
+    return DestinationRule(
+        namespace=namespace,
+        name=place.key.name,
+        host=resolve_host(spec.host, namespace),
+        policy=spec.traffic_policy.to_model(report) if spec.traffic_policy else TrafficPolicy(),
+        subsets=tuple(s.to_model(report) for s in spec.subsets),
+        export_to=export_to(spec, spec.export_to, report),
+        age=place.age,
+        origin=place.origin,
+    )
+
+
+def provides(rule: DestinationRule) -> Iterable[Topic]:
+    return [("subsets", rule.host)]
+
+
+DESTINATION_RULE = Kind(
+    group="networking.istio.io",
+    name="DestinationRule",
+    versions=("v1alpha3", "v1beta1", "v1"),
+    shape=DestinationRuleDoc,
+    read=read,
+    shelf="destination_rules",
+    provides=provides,
+)

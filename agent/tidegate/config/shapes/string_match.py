@@ -6,6 +6,7 @@ import re
 
 from pydantic import field_validator
 
+from tidegate.config import messages as say
 from tidegate.config.schema import ApiModel, Report, check_regex
 from tidegate.config.tree import YamlMap
 from tidegate.model.routing import Match, StringMatch
@@ -22,7 +23,7 @@ class StringMatchDoc(ApiModel):
     @classmethod
     def normalise(cls, data: YamlMap, report: Report) -> None:
         if "extract" in data and "exact" not in data:
-            report.warning(data, "extract", 'read as "exact"')
+            report.say(data, "extract", say.READ_AS(new='"exact"'))
             data.rename("extract", "exact")
 
     @field_validator("regex")
@@ -37,16 +38,16 @@ class StringMatchDoc(ApiModel):
         if not given and presence:
             return _PRESENT
         if len(given) != 1:
-            report.error(self, None, "needs exactly one of exact, prefix, regex")
+            report.say(self, None, say.ONE_MATCH())
             return None
         how, value = given[0], str(getattr(self, given[0]))
         if how == "regex" and value == "*":
             if presence:
                 return _PRESENT
-            report.error(self, how, 'expression "*" is not RE2: nothing to repeat; write ".*"')
+            report.say(self, how, say.LONE_STAR())
             return None
         if not value and how != "exact" and not (how == "prefix" and empty_prefix):
-            report.error(self, how, "must not be empty")
+            report.say(self, how, say.EMPTY_MATCH())
             return None
         return StringMatch(Match(how), value)
 
@@ -74,5 +75,5 @@ def cookie_match(headers: YamlMap, report: Report) -> None:
     match = YamlMap(value.path, line)
     # A cookie may stand anywhere in the header.
     match.put("regex", rf"(^|.*; ?){re.escape(name)}={re.escape(text)}(;.*)?$", line)
-    report.warning(headers, "cookie", f"read as regex {match['regex']!r}")
+    report.say(headers, "cookie", say.READ_AS(new=f"regex {match['regex']!r}"))
     headers.put("cookie", match, headers.lines["cookie"])

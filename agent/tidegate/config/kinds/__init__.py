@@ -1,0 +1,37 @@
+"""The kinds that the mesh reads. KINDS is the only list of them.
+
+To add a kind:
+
+1. Write `kinds/NAME.py` after the pattern of `namespace.py` (small) or `destination_rule.py`: a model of its shape
+   (ApiModel; camelCase is made from the field names; `ignored` names fields without effect on a mesh, `unsupported`
+   those whose effect we do not have yet), a value for `model/`, and `read(shape, place, report)` from one to the
+   other. What is wrong is said with a row of `config/messages.py`, so that it has a code; fields keep Istio's names,
+   in snake case.
+2. If others may refer to it: `provides(value)` gives topics, such as ("service", full name). If it refers to others:
+   `looks_at(value)` gives the topics on which the findings of `check(value, links)` depend, and nothing else may decide
+   about them: `check` is called again only when one of these changes.
+3. Put the Kind into the tuple below and its shelf (a tuple of values) into `model.mesh.Mesh`. Take its name out of
+   LATER.
+4. Prove it: a file in `tests/vectors/documents` with the findings at their lines, a test of what reaches the model in
+   `tests/unit/config`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from tidegate.config.kinds.base import Kind
+from tidegate.config.kinds.deployment import DEPLOYMENT
+from tidegate.config.kinds.destination_rule import DESTINATION_RULE
+from tidegate.config.kinds.inert import INERT, LATER
+from tidegate.config.kinds.namespace import NAMESPACE
+from tidegate.config.kinds.pod import POD
+from tidegate.config.kinds.service import SERVICE
+from tidegate.config.kinds.virtual_service import VIRTUAL_SERVICE
+
+KINDS: Mapping[tuple[str, str], Kind] = {
+    (kind.group, kind.name): kind
+    for kind in (NAMESPACE, POD, DEPLOYMENT, SERVICE, VIRTUAL_SERVICE, DESTINATION_RULE, *INERT)
+}
+
+__all__ = ["KINDS", "LATER", "Kind"]

@@ -1,0 +1,105 @@
+"""Pod: its addresses, ports, labels and whether it is ready. What has no effect on a mesh is named in `ignored`."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from tidegate.config.kinds.base import Kind, Place
+from tidegate.config.schema import ApiModel, Report, words
+from tidegate.config.shapes.metadata import Metadata, addresses
+from tidegate.model.kube import ContainerPort, Pod
+from tidegate.model.names import WorkloadId
+
+PORT = Field(ge=1, le=65535)
+
+
+class ContainerPortDoc(ApiModel):
+    ignored = frozenset({"hostIP", "hostPort"})
+    container_port: int = PORT
+    name: str = ""
+    protocol: Literal["TCP", "UDP", "SCTP"] = "TCP"
+
+
+class Container(ApiModel):
+    ignored = words(
+        "image imagePullPolicy command args env envFrom workingDir resources resizePolicy restartPolicy livenessProbe "
+        "readinessProbe startupProbe lifecycle securityContext volumeMounts volumeDevices stdin stdinOnce tty "
+        "terminationMessagePath terminationMessagePolicy"
+    )
+    name: str = ""
+    ports: list[ContainerPortDoc] = []
+
+
+class PodSpec(ApiModel):
+    ignored = words(
+        "volumes ephemeralContainers restartPolicy terminationGracePeriodSeconds activeDeadlineSeconds dnsPolicy "
+        "nodeSelector serviceAccount automountServiceAccountToken hostPID hostIPC hostUsers shareProcessNamespace "
+        "securityContext imagePullSecrets hostname subdomain hostnameOverride affinity schedulerName tolerations "
+        "hostAliases priorityClassName priority dnsConfig readinessGates runtimeClassName enableServiceLinks "
+        "preemptionPolicy overhead topologySpreadConstraints setHostnameAsFQDN os schedulingGates resourceClaims "
+        "resources initContainers"
+    )
+    containers: list[Container]
+    node_name: str = ""
+    service_account_name: str = "default"
+    host_network: bool = False
+
+    def ports(self) -> tuple[ContainerPort, ...]:
+        return tuple(ContainerPort(p.container_port, p.name) for c in self.containers for p in c.ports)
+
+
+class Condition(ApiModel):
+    open_ended = True
+    type: str
+    status: str
+
+
+class PodStatus(ApiModel):
+    open_ended = True
+    phase: str = ""
+    pod_ip: str = Field(default="", alias="podIP")
+    pod_ips: list[dict[str, str]] = Field(default=[], alias="podIPs")
+    conditions: list[Condition] = []
+
+    @property
+    def addresses(self) -> list[str]:
+        return [a["ip"] for a in self.pod_ips if "ip" in a] or ([self.pod_ip] if self.pod_ip else [])
+
+    @property
+    def ready(self) -> bool:
+        """By the Ready condition; a hand-written status without conditions is ready once it has an address."""
+        if self.phase in ("Succeeded", "Failed"):
+            return False
+        for condition in self.conditions:
+            if condition.type == "Ready":
+                return condition.status == "True"
+        return bool(self.addresses)
+
+
+class PodDoc(ApiModel):
+    ignored = frozenset({"apiVersion", "kind"})
+    metadata: Metadata
+    spec: PodSpec
+    status: PodStatus = Field(default_factory=PodStatus)
+
+
+def read(doc: PodDoc, place: Place, report: Report) -> Pod:
+    spec, status, metadata = doc.spec, doc.status, doc.metadata
+    return Pod(
+        id=WorkloadId(place.key.namespace, place.key.name),
+        labels=metadata.labels,
+        annotations=metadata.annotations,
+        ips=addresses(status, status.addresses, report),
+        ready=status.ready and not metadata.deletion_timestamp,
+        has_status="status" in doc.model_fields_set,
+        node=spec.node_name,
+        service_account=spec.service_account_name,
+        ports=spec.ports(),
+        host_network=spec.host_network,
+        origin=place.origin,
+    )
+
+
+POD = Kind(group="", name="Pod", versions=("v1",), shape=PodDoc, read=read, shelf="pods")

@@ -1,0 +1,111 @@
+"""Service: names, addresses and ports that clients dial."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+from tidegate.config import messages as say
+from tidegate.config.kinds.base import Kind, Place
+from tidegate.config.links import Topic
+from tidegate.config.protocols import port_protocol
+from tidegate.config.schema import LABEL, ApiModel, Report, words
+from tidegate.config.shapes.metadata import Metadata, addresses
+from tidegate.model.kube import Service, ServicePort
+from tidegate.model.names import ServiceName
+
+PORT = Field(ge=1, le=65535)
+
+
+class ServicePortDoc(ApiModel):
+    name: str = ""
+    protocol: Literal["TCP", "UDP", "SCTP"] = "TCP"
+    app_protocol: str = ""
+    port: int = PORT
+    target_port: int | str = 0
+    node_port: int = Field(default=0, ge=0, le=65535)
+
+    @field_validator("target_port")
+    @classmethod
+    def _target(cls, value: int | str) -> int | str:
+        if isinstance(value, int) and not 0 <= value <= 65535:
+            raise say.Wrong(say.TARGET_PORT())
+        return int(value) if isinstance(value, str) and value.isdigit() else value
+
+
+class ServiceSpec(ApiModel):
+    ignored = words(
+        "externalIPs sessionAffinity sessionAffinityConfig loadBalancerIP loadBalancerSourceRanges loadBalancerClass "
+        "externalTrafficPolicy internalTrafficPolicy healthCheckNodePort allocateLoadBalancerNodePorts ipFamilies "
+        "ipFamilyPolicy trafficDistribution"
+    )
+    type: Literal["ClusterIP", "NodePort", "LoadBalancer", "ExternalName"] = "ClusterIP"
+    selector: dict[str, str] = {}
+    ports: list[ServicePortDoc] = []
+    cluster_ip: str = Field(default="", alias="clusterIP")
+    cluster_ips: list[str] = Field(default=[], alias="clusterIPs")
+    external_name: str = ""
+    publish_not_ready_addresses: bool = False
+
+
+class ServiceDoc(ApiModel):
+    ignored = frozenset({"apiVersion", "kind", "status"})
+    metadata: Metadata
+    spec: ServiceSpec
+
+
+def read(doc: ServiceDoc, place: Place, report: Report) -> Service:
+    spec, name = doc.spec, place.key.name
+    written = spec.cluster_ips or ([spec.cluster_ip] if spec.cluster_ip else [])
+    headless = "None" in written
+    if not LABEL.fullmatch(name):
+        report.say(doc.metadata, "name", say.NO_LABEL(name=name, what="service"))
+    if spec.type == "ExternalName":
+        if not spec.external_name:
+            report.say(spec, None, say.NO_EXTERNAL_NAME())
+    elif not spec.ports and not headless and (*spec.at.path, "ports") not in report.misspelt:
+        report.say(spec, None, say.NO_PORTS())
+    _check_ports(spec.ports, report)
+    return Service(
+        id=ServiceName(place.key.namespace, name),
+        ports=tuple(
+            ServicePort(
+                port=p.port,
+                name=p.name,
+                protocol=port_protocol(p.protocol, p.app_protocol, p.name),
+                target=p.target_port,
+                node_port=p.node_port,
+            )
+            for p in spec.ports
+        ),
+        addresses=() if headless or spec.type == "ExternalName" else addresses(spec, written, report),
+        headless=headless,
+        external_name=spec.external_name,
+        selector=spec.selector,
+        publish_not_ready=spec.publish_not_ready_addresses,
+        age=place.age,
+        origin=place.origin,
+    )
+
+
+def _check_ports(ports: list[ServicePortDoc], report: Report) -> None:
+    seen: set[tuple[int, str]] = set()
+    names: set[str] = set()
+    for port in ports:
+        if (port.port, port.protocol) in seen:
+            report.say(port, "port", say.TWICE(what=f"{port.port}/{port.protocol}"))
+        if port.name in names or (len(ports) > 1 and not port.name):
+            report.say(port, "name", say.PORT_NAME())
+        seen.add((port.port, port.protocol))
+        names.add(port.name)
+
+
+def provides(service: Service) -> Iterable[Topic]:
+    return [("service", service.id.fqdn)]
+
+
+SERVICE = Kind(
+    group="", name="Service", versions=("v1",), shape=ServiceDoc, read=read, shelf="services", provides=provides
+)

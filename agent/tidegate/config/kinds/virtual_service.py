@@ -1,0 +1,249 @@
+"""VirtualService (networking.istio.io v1alpha3, v1beta1 and v1 are one schema)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+
+from pydantic import Field
+
+from tidegate.config import messages as say
+from tidegate.config.kinds.base import Kind, Place
+from tidegate.config.links import Links, Topic
+from tidegate.config.schema import ApiModel, Duration, Finding, Report, listify
+from tidegate.config.shapes.destination import DestinationDoc, export_to
+from tidegate.config.shapes.http_action import (
+    CorsDoc,
+    DirectResponseDoc,
+    FaultDoc,
+    HeadersDoc,
+    MirrorDoc,
+    Percentage,
+    RedirectDoc,
+    RetryDoc,
+    RewriteDoc,
+    old_header_fields,
+    old_percent,
+)
+from tidegate.config.shapes.http_match import MatchDoc
+from tidegate.config.shapes.metadata import Metadata
+from tidegate.config.tree import YamlMap
+from tidegate.model.hosts import is_address, resolve_host
+from tidegate.model.kube import Service
+from tidegate.model.names import CLUSTER_DOMAIN
+from tidegate.model.routing import MESH, HttpRoute, Match, Mirror, RouteTarget, VirtualService, WeightedTarget
+from tidegate.model.traffic import DestinationRule
+
+_CLUSTER_SUFFIX = f".svc.{CLUSTER_DOMAIN}"
+_HOST = re.compile(r"(\*|(\*?[a-z0-9_]([-a-z0-9_]*[a-z0-9_])?))(\.[a-z0-9_]([-a-z0-9_]*[a-z0-9_])?)*", re.IGNORECASE)
+
+
+class WeightedDoc(ApiModel):
+    destination: DestinationDoc
+    weight: int = Field(default=0, ge=0)
+    headers: HeadersDoc = Field(default_factory=HeadersDoc)
+
+    @classmethod
+    def normalise(cls, data: YamlMap, report: Report) -> None:
+        old_header_fields(data, report)
+
+
+class HttpRouteDoc(ApiModel):
+    name: str = ""
+    match: list[MatchDoc] = []
+    route: list[WeightedDoc] = []
+    redirect: RedirectDoc | None = None
+    direct_response: DirectResponseDoc | None = None
+    delegate: dict[str, str] | None = None
+    rewrite: RewriteDoc | None = None
+    timeout: Duration | None = None
+    retries: RetryDoc | None = None
+    fault: FaultDoc | None = None
+    mirror: DestinationDoc | None = None
+    mirror_percentage: Percentage | None = None
+    mirrors: list[MirrorDoc] = []
+    cors_policy: CorsDoc | None = None
+    headers: HeadersDoc = Field(default_factory=HeadersDoc)
+
+    @classmethod
+    def normalise(cls, data: YamlMap, report: Report) -> None:
+        if isinstance(data.get("match"), YamlMap):
+            report.say(data, "match", say.LIST_OF_ONE())
+        listify(data, "match", "route")
+        old_header_fields(data, report)
+        old_percent(data, "mirrorPercent", "mirrorPercentage", report)
+        if "websocketUpgrade" in data:
+            report.say(data, "websocketUpgrade", say.NO_EFFECT(why="WebSocket upgrades always work"))
+            del data["websocketUpgrade"]
+
+    def to_model(self, namespace: str, report: Report) -> HttpRoute | None:
+        """The route, or None when it does nothing that we can do yet."""
+        self._check_action(report)
+        if self.delegate is not None:
+            report.say(self, "delegate", say.DELEGATE())
+            return None
+        redirect = self.redirect.to_model(report) if self.redirect else None
+        matches = tuple(m.to_model(report) for m in self.match)
+        if (
+            redirect
+            and redirect.prefix is not None
+            and any(m.uri is not None and m.uri.how is not Match.PREFIX for m in matches)
+        ):
+            report.say(self, ("redirect", "prefixRewrite"), say.PREFIX_REWRITE())
+        return HttpRoute(
+            name=self.name,
+            matches=matches,
+            targets=tuple(
+                WeightedTarget(
+                    target=w.destination.to_model(namespace, report),
+                    weight=w.weight,
+                    headers=w.headers.to_model(report),
+                )
+                for w in self.route
+            ),
+            redirect=redirect,
+            direct_response=self.direct_response.to_model() if self.direct_response else None,
+            rewrite=self.rewrite.to_model(report) if self.rewrite else None,
+            timeout_ms=self.timeout or 0,
+            retries=self.retries.to_model(report) if self.retries else None,
+            fault=self.fault.to_model(report) if self.fault else None,
+            mirrors=self._mirrors(namespace, report),
+            cors=self.cors_policy.to_model(report) if self.cors_policy else None,
+            headers=self.headers.to_model(report),
+            line=self.line,
+        )
+
+    def _check_action(self, report: Report) -> None:
+        actions = [k for k in ("route", "redirect", "directResponse", "delegate") if k in self.at]
+        if len(actions) != 1:
+            what = " and ".join(actions) + " exclude each other" if actions else "no action"
+            report.say(self, None, say.ONE_ACTION(what=what))
+            return
+        if actions[0] == "route":
+            if not self.route:
+                report.say(self, "route", say.NO_DESTINATION())
+            elif len(self.route) > 1 and not any(w.weight for w in self.route):
+                report.say(self, "route", say.NO_WEIGHT())
+        elif actions[0] != "delegate":
+            for key in ("fault", "rewrite"):
+                if key in self.at:
+                    report.say(self, key, say.NOT_WITH_ACTION(action=actions[0]))
+
+    def _mirrors(self, namespace: str, report: Report) -> tuple[Mirror, ...]:
+        if self.mirror is not None and self.mirrors:
+            report.say(self, "mirrors", say.EXCLUSIVE(first="mirror", second="mirrors"))
+        if self.mirror is not None:
+            share = Mirror(self.mirror.to_model(namespace, report)).share
+            if self.mirror_percentage is not None:
+                share = self.mirror_percentage.share(report)
+            found = [Mirror(self.mirror.to_model(namespace, report), share)]
+        else:
+            found = [Mirror(m.destination.to_model(namespace, report), m.share(report)) for m in self.mirrors]
+        return tuple(m for m in found if m.share)
+
+
+class VirtualServiceSpec(ApiModel):
+    unsupported = frozenset({"tcp", "tls"})
+
+    hosts: list[str] = []
+    gateways: list[str] = []
+    http: list[HttpRouteDoc] = []
+    export_to: list[str] = []
+
+    @classmethod
+    def normalise(cls, data: YamlMap, report: Report) -> None:
+        listify(data, "hosts", "gateways", "http", "exportTo")
+        if not any(k in data for k in ("http", "tcp", "tls")):
+            report.say(data, None, say.NEEDS_ONE_OF(names="http, tls, tcp"))
+
+
+class VirtualServiceDoc(ApiModel):
+    ignored = frozenset({"apiVersion", "kind", "status"})
+    metadata: Metadata
+    spec: VirtualServiceSpec
+
+
+def read(doc: VirtualServiceDoc, place: Place, report: Report) -> VirtualService:
+    spec, namespace = doc.spec, place.key.namespace
+    if not spec.hosts:
+        report.say(spec, None, say.NO_HOSTS())
+    on_mesh = not spec.gateways or MESH in spec.gateways
+    hosts: list[str] = []
+    for i, host in enumerate(spec.hosts):
+        if not is_address(host) and not _HOST.fullmatch(host):
+            report.say(spec, ("hosts", i), say.NO_HOST(given=host))
+        elif host == "*" and on_mesh:
+            report.say(spec, ("hosts", i), say.GATEWAY_STAR())
+        full = resolve_host(host, namespace)
+        if full in hosts:
+            report.say(spec, ("hosts", i), say.TWICE(what=repr(host)))
+        hosts.append(full)
+    routes = [r.to_model(namespace, report) for r in spec.http]
+    return VirtualService(
+        namespace=namespace,
+        name=place.key.name,
+        hosts=tuple(hosts),
+        gateways=tuple(spec.gateways) or (MESH,),
+        http=tuple(r for r in routes if r is not None),
+        export_to=export_to(spec, spec.export_to, report),
+        age=place.age,
+        origin=place.origin,
+    )
+
+
+def provides(vs: VirtualService) -> Iterable[Topic]:
+    return [("host", host) for host in vs.hosts] if MESH in vs.gateways else ()
+
+
+def looks_at(vs: VirtualService) -> Iterable[Topic]:
+    hosts = {target.host for target, _ in _targets(vs)}
+    return [*(("service", h) for h in hosts), *(("subsets", h) for h in hosts), *provides(vs)]
+
+
+def check(vs: VirtualService, links: Links) -> Iterator[Finding]:
+    """Names that lead nowhere. Always warnings, because the other object may arrive later."""
+    for target, path in _targets(vs):
+        if (said := _nowhere(target, links)) is not None:
+            yield Finding(target.line, path, said)
+    if MESH not in vs.gateways:
+        return
+    for host in vs.hosts:
+        others = [other for other in links.of("host", host) if isinstance(other, VirtualService)]
+        first = min(others, key=lambda other: (other.age, other.namespace, other.name))
+        if first is not vs and first.export_to == vs.export_to:
+            yield Finding(vs.origin.line, "spec.hosts", say.SHARED_HOST(host=host, owner=first.origin))
+
+
+def _targets(vs: VirtualService) -> Iterator[tuple[RouteTarget, str]]:
+    for index, route in enumerate(vs.http):
+        for i, weighted in enumerate(route.targets):
+            yield weighted.target, f"spec.http[{index}].route[{i}].destination"
+        for mirror in route.mirrors:
+            yield mirror.target, f"spec.http[{index}].mirror"
+
+
+def _nowhere(target: RouteTarget, links: Links) -> say.Said | None:
+    service = next((s for s in links.of("service", target.host) if isinstance(s, Service)), None)
+    if service is None:
+        if target.host.endswith(_CLUSTER_SUFFIX) and links.any("service"):
+            return say.NO_SERVICE(host=target.host)
+        return None
+    if target.port and service.port(target.port) is None:
+        return say.NO_SERVICE_PORT(host=target.host, port=target.port)
+    rules = (r for r in links.covering("subsets", target.host) if isinstance(r, DestinationRule))
+    if target.subset and not any(rule.subset(target.subset) for rule in rules):
+        return say.NO_SUBSET(subset=target.subset, host=target.host)
+    return None
+
+
+VIRTUAL_SERVICE = Kind(
+    group="networking.istio.io",
+    name="VirtualService",
+    versions=("v1alpha3", "v1beta1", "v1"),
+    shape=VirtualServiceDoc,
+    read=read,
+    shelf="virtual_services",
+    provides=provides,
+    looks_at=looks_at,
+    check=check,
+)

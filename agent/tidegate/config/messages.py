@@ -1,0 +1,179 @@
+"""Every sentence that validation can say: code, slug, level, text. `docs/messages.md` is generated from this table.
+
+A code keeps its meaning for ever; texts may become better. TG01 shape of a document, TG02 values, TG03 what routes
+mean, TG04 other kinds, TG05 objects beside others, TG06 sources.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tidegate.model.mesh import Severity
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A message with its arguments filled in."""
+
+    code: str
+    severity: Severity
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One row of the table. Call it with the template's arguments, by name."""
+
+    code: str
+    slug: str
+    severity: Severity
+    template: str
+
+    def __call__(self, **arguments: object) -> Said:
+        return Said(self.code, self.severity, self.template.format(**arguments))
+
+
+class Wrong(ValueError):
+    """A value that cannot be used, raised where pydantic calls us."""
+
+    def __init__(self, said: Said) -> None:
+        super().__init__(said.text)
+        self.said = said
+
+
+MESSAGES: list[Message] = []
+
+
+def _row(code: str, slug: str, severity: Severity, template: str) -> Message:
+    MESSAGES.append(Message(code, slug, severity, template))
+    return MESSAGES[-1]
+
+
+def _error(code: str, slug: str, template: str) -> Message:
+    return _row(code, slug, Severity.ERROR, template)
+
+
+def _warning(code: str, slug: str, template: str) -> Message:
+    return _row(code, slug, Severity.WARNING, template)
+
+
+# TG01: shape of a document
+UNKNOWN_FIELD = _error("TG0101", "unknown-field", "unknown field{suggestion}")
+MISSING = _error("TG0102", "missing-field", "is missing")
+NOT_TEXT = _error("TG0103", "not-text", 'must be text: write "{given}" with quotes')
+WRONG_TYPE = _error("TG0104", "wrong-type", "must be {wanted}")
+NOT_ONE_OF = _error("TG0105", "not-one-of", "{given} is none of {known}{suggestion}")
+OUT_OF_BOUNDS = _error("TG0106", "out-of-bounds", "{detail}")
+UNSUPPORTED_FIELD = _warning("TG0107", "unsupported-field", "is not supported yet, ignored")
+NOT_YAML = _error("TG0108", "not-yaml", "is not YAML: {detail}")
+TOO_LARGE = _error("TG0109", "too-large", "is too large or too deep once its aliases are expanded")
+NO_OBJECT = _error("TG0110", "no-object", "is no object: it needs apiVersion, kind and metadata")
+NO_TYPE = _error("TG0111", "no-type", "is missing or no text")
+UNKNOWN_VERSION = _error("TG0112", "unknown-version", "{kind} has no version {version}; known: {known}")
+UNKNOWN_KIND = _error("TG0113", "unknown-kind", "{group} has no kind {kind}{suggestion}")
+WRONG_GROUP = _error("TG0114", "wrong-group", "{kind} is not in {version}; write {right}")
+UNSUPPORTED_KIND = _warning("TG0115", "unsupported-kind", "{kind} is not supported yet, ignored")
+FOREIGN_KIND = _warning("TG0116", "foreign-kind", "{kind} of {version} has no effect on the mesh, ignored")
+EXCLUSIVE = _error("TG0117", "exclusive-fields", "{first} and {second} exclude each other")
+NEEDS_ONE_OF = _error("TG0118", "needs-one-of", "needs one of {names}")
+READ_AS = _warning("TG0119", "old-spelling", "read as {new}")
+IGNORED_BESIDE = _warning("TG0120", "ignored-beside", '"{old}" is ignored because "{new}" is there')
+NO_EFFECT = _warning("TG0121", "no-effect", "has no effect: {why}")
+KEY_TWICE = _error("TG0123", "key-twice", "key {key!r} appears twice (first in line {line})")
+KEY_NO_WORD = _error("TG0124", "key-no-word", "a key must be a word")
+MERGE = _error("TG0125", "merge-needs-mapping", "<< needs a mapping")
+LONG_NUMBER = _error("TG0126", "number-too-long", "{given!r}... is too long for a number")
+NO_NUMBER = _error("TG0127", "no-number", "{given!r} is no {kind}")
+UPPER_CASE = _warning("TG0122", "upper-case-name", "{name!r} has upper-case letters, which Kubernetes refuses")
+
+# TG02: values
+NO_DURATION = _error(
+    "TG0201", "no-duration", '{given} is no duration: write a number with a unit (h, m, s, ms), for example "5s"'
+)
+TOO_LONG_DURATION = _error("TG0202", "duration-too-long", "{given} is too long")
+FINE_DURATION = _error("TG0203", "duration-too-fine", "{given!r}: durations are whole milliseconds, at least 1ms")
+ZERO_DURATION = _error("TG0204", "duration-zero", "{given!r}: must be at least 1ms")
+WHOLE_SECONDS = _error("TG0205", "whole-seconds", "must be whole seconds")
+LONG_REGEX = _error("TG0206", "regex-too-long", "expression longer than {most} characters")
+NO_REGEX = _error(
+    "TG0207", "no-regex", "expression {given!r} is not RE2: {reason} (RE2 has no look-around and no back-references)"
+)
+LONE_STAR = _error("TG0208", "regex-lone-star", 'expression "*" is not RE2: nothing to repeat; write ".*"')
+ONE_MATCH = _error("TG0209", "one-match", "needs exactly one of exact, prefix, regex")
+EMPTY_MATCH = _error("TG0210", "empty-match", "must not be empty")
+NO_ADDRESS = _error("TG0211", "no-address", "{given!r} is no IP address")
+NO_HOST = _error("TG0212", "no-host", "{given!r} is no host name")
+TWICE = _error("TG0213", "twice", "{what} appears twice")
+NO_HEADER = _error("TG0214", "no-header-name", "{name!r} is no header name")
+TARGET_PORT = _error("TG0215", "target-port", "must be 1..65535 or the name of a container port")
+SMALL_PERCENTAGE = _error("TG0216", "percentage-too-small", "must be 0 or at least 0.0001")
+NO_LABEL = _error("TG0217", "no-label", "{name!r} is no {what} name: lower-case letters, digits and '-'")
+
+# TG03: what routes mean
+ONE_ACTION = _error("TG0301", "one-action", "{what}: write exactly one of route, redirect, directResponse")
+NO_DESTINATION = _error("TG0302", "no-destination", "needs a destination")
+NO_WEIGHT = _error("TG0303", "no-weight", "with several destinations at least one weight must be above 0")
+NOT_WITH_ACTION = _error("TG0304", "not-with-action", "cannot be combined with {action}")
+PREFIX_REWRITE = _error("TG0305", "prefix-rewrite", "needs prefix in every uri condition of the match")
+ONE_SERVICE = _error("TG0306", "one-service", "{host!r} is no destination: one service must be named")
+PORT_BY_NAME = _error("TG0307", "port-by-name", "ports are chosen by number today; write port.number")
+GATEWAY_STAR = _error("TG0308", "host-star", '"*" is only for gateways: name the services')
+NO_HOSTS = _warning(
+    "TG0309", "no-hosts", "has no hosts, so it can only be delegated to, which is not supported yet: ignored"
+)
+DELEGATE = _warning("TG0310", "delegate", "is not supported yet, the route is ignored")
+LIST_OF_ONE = _warning("TG0311", "list-of-one", "is a list; read as a list of one")
+PROTECTED_HEADER = _error("TG0312", "protected-header", "header {name!r} cannot be changed here")
+LONE_PERCENT = _error("TG0313", "lone-percent", "a single % must be written %%")
+TOKEN_CLAIM = _error("TG0314", "token-claim", "conditions on token claims are not supported yet")
+PSEUDO_HEADER = _warning("TG0315", "pseudo-header", 'is ignored here; write it as "{name}" of the match itself')
+REDIRECT_CODE = _error("TG0316", "redirect-code", "{given} is none of 301, 302, 303, 307, 308")
+NO_ATTEMPTS = _error("TG0317", "no-attempts", "0 switches retries off, so nothing else may be said about them")
+RETRY_ON = _error("TG0318", "retry-on", "{word!r} is no retry condition and no status code")
+OLD_FAULT = _error("TG0319", "unsupported-fault", "is not supported; write {new}")
+NO_PERCENTAGE = _warning(
+    "TG0320", "no-percentage", "without percentage no request is affected (Istio 1.0 meant all of them)"
+)
+GRPC_STATUS = _error("TG0321", "grpc-status", "{name!r} is no gRPC status name such as UNAVAILABLE")
+NO_ABORT = _warning("TG0322", "no-abort", "neither httpStatus nor grpcStatus: nothing is aborted")
+EXPORT_NOWHERE = _error("TG0323", "export-nowhere", '"~" is not possible here')
+EXPORT_STAR = _error("TG0324", "export-star", '"*" must stand alone')
+
+# TG04: other kinds
+NO_EXTERNAL_NAME = _error("TG0401", "no-external-name", "ExternalName needs externalName")
+NO_PORTS = _error("TG0402", "no-ports", "ports are missing")
+PORT_NAME = _error("TG0403", "port-name", "each port of a service with several needs a name of its own")
+SELECTOR = _error("TG0404", "selector", "selects {label}={value}, which the template's labels do not have")
+WORKLOAD_SELECTOR = _warning("TG0405", "workload-selector", "is not supported yet, so the whole rule is ignored")
+
+# TG05: objects beside others
+DEFINED_TWICE = _warning("TG0501", "defined-twice", "also defined at {place}; the definition here is used")
+NO_SERVICE = _warning("TG0502", "no-service", "service {host} does not exist: requests get 503")
+NO_SERVICE_PORT = _warning("TG0503", "no-service-port", "service {host} has no TCP port {port}: requests get 503")
+NO_SUBSET = _warning("TG0504", "no-subset", 'no DestinationRule defines subset "{subset}" of {host}: requests get 503')
+SHARED_HOST = _warning(
+    "TG0505", "shared-host", "host {host} belongs to the older {owner}: the routes here are not used for it"
+)
+
+# TG06: sources
+UNREADABLE = _error("TG0601", "unreadable", "cannot be read: {reason}")
+TOO_BIG_FILE = _error("TG0602", "file-too-big", "is larger than {most} MiB, ignored")
+NO_UTF8 = _error("TG0603", "no-utf8", "is no UTF-8 text (byte {byte})")
+ABSENT = _error("TG0604", "absent", "does not exist")
+
+
+def as_markdown() -> str:
+    """The text of docs/messages.md."""
+    lines = [
+        "# Messages",
+        "",
+        "What validation says: `tidegate validate`, `tidegate status`, `tidegate lab apply`. A code keeps its meaning;",
+        "words in braces are for what was found. Written by `make messages` from `agent/tidegate/config/messages.py`.",
+        "",
+        "| code | name | level | text |",
+        "|---|---|---|---|",
+    ]
+    for row in MESSAGES:
+        text = row.template.replace("!r}", "}").replace("|", "\\|")
+        lines.append(f"| {row.code} | `{row.slug}` | {row.severity.value} | {text} |")
+    return "\n".join(lines) + "\n"

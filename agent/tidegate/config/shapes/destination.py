@@ -1,0 +1,46 @@
+"""Where traffic goes, and who may see a rule: what VirtualService and DestinationRule have in common."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from tidegate.config import messages as say
+from tidegate.config.schema import ApiModel, Report
+from tidegate.config.tree import YamlMap
+from tidegate.model.hosts import resolve_host
+from tidegate.model.routing import RouteTarget
+
+PortNumber = Annotated[int, Field(ge=1, le=65535)]
+
+
+class PortSelector(ApiModel):
+    number: PortNumber
+
+    @classmethod
+    def normalise(cls, data: YamlMap, report: Report) -> None:
+        if "name" in data:
+            report.say(data, "name", say.PORT_BY_NAME())
+            del data["name"]
+
+
+class DestinationDoc(ApiModel):
+    host: str
+    subset: str = ""
+    port: PortSelector | None = None
+
+    def to_model(self, namespace: str, report: Report) -> RouteTarget:
+        if not self.host or "*" in self.host:
+            report.say(self, "host", say.ONE_SERVICE(host=self.host))
+        port = self.port.number if self.port else 0
+        return RouteTarget(resolve_host(self.host, namespace), port, self.subset, self.line)
+
+
+def export_to(at: ApiModel, written: list[str], report: Report) -> tuple[str, ...]:
+    """The exportTo list; empty means everybody."""
+    if "~" in written:
+        report.say(at, "exportTo", say.EXPORT_NOWHERE())
+    if "*" in written and len(written) > 1:
+        report.say(at, "exportTo", say.EXPORT_STAR())
+    return tuple(sorted(set(written))) or ("*",)

@@ -1,0 +1,86 @@
+"""HTTPMatchRequest: which requests a route is for."""
+
+from __future__ import annotations
+
+import re
+
+from tidegate.config import messages as say
+from tidegate.config.schema import ApiModel, Report, listify
+from tidegate.config.shapes.destination import PortNumber
+from tidegate.config.shapes.string_match import StringMatchDoc, cookie_match, scalar_matches
+from tidegate.config.tree import YamlMap
+from tidegate.model.routing import HttpMatch, StringMatch
+
+TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2
+_PSEUDO = frozenset({"uri", "scheme", "method", "authority"})
+
+
+class MatchDoc(ApiModel):
+    name: str = ""
+    uri: StringMatchDoc | None = None
+    ignore_uri_case: bool = False
+    scheme: StringMatchDoc | None = None
+    method: StringMatchDoc | None = None
+    authority: StringMatchDoc | None = None
+    headers: dict[str, StringMatchDoc] = {}
+    without_headers: dict[str, StringMatchDoc] = {}
+    query_params: dict[str, StringMatchDoc] = {}
+    port: PortNumber | None = None
+    source_labels: dict[str, str] = {}
+    source_namespace: str = ""
+    gateways: list[str] = []
+    stat_prefix: str = ""
+
+    @classmethod
+    def normalise(cls, data: YamlMap, report: Report) -> None:
+        if "gateway" in data and "gateways" not in data:
+            report.say(data, "gateway", say.READ_AS(new='"gateways"'))
+            data.rename("gateway", "gateways")
+        listify(data, "gateways")
+        scalar_matches(data, "uri", "scheme", "method", "authority")
+        for key in ("headers", "withoutHeaders", "queryParams"):
+            members = data.get(key)
+            if isinstance(members, YamlMap):
+                for name in [n for n, v in members.items() if v is None]:
+                    members.put(name, YamlMap((*members.path, name), members.lines[name]), members.lines[name])
+                scalar_matches(members, *members)
+        if isinstance(headers := data.get("headers"), YamlMap):
+            cookie_match(headers, report)
+            for name in _PSEUDO & set(headers):
+                report.say(headers, name, say.PSEUDO_HEADER(name=name))
+                del headers[name]
+
+    def to_model(self, report: Report) -> HttpMatch:
+        for name in (*self.headers, *self.without_headers):
+            if name.startswith("@"):
+                report.say(self, ("headers", name), say.TOKEN_CLAIM())
+            elif not TOKEN.fullmatch(name.removeprefix(":")):
+                report.say(self, ("headers", name), say.NO_HEADER(name=name))
+        return HttpMatch(
+            name=self.name,
+            uri=self.uri.to_model(report, empty_prefix=True) if self.uri else None,
+            ignore_uri_case=self.ignore_uri_case,
+            scheme=self.scheme.to_model(report) if self.scheme else None,
+            method=self.method.to_model(report) if self.method else None,
+            authority=self.authority.to_model(report) if self.authority else None,
+            headers=_conditions(self.headers, report),
+            without_headers=_conditions(self.without_headers, report),
+            query_params=_conditions(self.query_params, report, lower=False),
+            port=self.port or 0,
+            source_labels=self.source_labels,
+            source_namespace=self.source_namespace,
+            gateways=tuple(self.gateways),
+            stat_prefix=self.stat_prefix,
+            line=self.line,
+        )
+
+
+def _conditions(
+    members: dict[str, StringMatchDoc], report: Report, *, lower: bool = True
+) -> tuple[tuple[str, StringMatch], ...]:
+    out: dict[str, StringMatch] = {}
+    for name, doc in members.items():
+        match = doc.to_model(report, presence=True)
+        if match is not None:
+            out[name.lower() if lower else name] = match
+    return tuple(sorted(out.items(), key=lambda item: item[0]))
