@@ -231,7 +231,12 @@ class _Builder:
                 raise _NotJsonError(line, say.KEY_TWICE(key=name, line=lines[name]))
             own.add(name)
             lines[name] = line  # before the value is read: aliases in it cannot change it
-            out[name] = self._value(self._next(), (*path, name), depth + 1)
+            child = self._next()
+            if type(child) is yaml.ScalarEvent and child.anchor is None:  # nearly all are, and need no path
+                self._count += 1
+                out[name] = self._scalar(child)
+            else:
+                out[name] = self._value(child, (*path, name), depth + 1)
         return out
 
     def _merge(self, out: YamlMap, merged: Any, line: int) -> None:
@@ -265,10 +270,15 @@ class _Builder:
         return self._scalar(value) if type(value) is yaml.ScalarEvent else value
 
     def _scalar(self, event: Any) -> Any:
+        text = event.value
+        if event.tag is None:
+            if not event.implicit[0] or text[:1] not in _RESOLVERS:
+                return text
+            if text.isdecimal() and text[0] != "0" and text.isascii() and len(text) < _MAX_NUMBER:
+                return int(text)
         kind = _kind(event)
         if kind == "str":
-            return event.value
-        text = event.value
+            return text
         if kind in ("int", "float") and len(text) > _MAX_NUMBER:
             raise _NotJsonError(self._line(event), say.LONG_NUMBER(given=text[:20]))
         try:

@@ -29,7 +29,7 @@ class Container(ApiModel):
         "terminationMessagePath terminationMessagePolicy"
     )
     name: str = ""
-    ports: list[ContainerPortDoc] = []
+    ports: list[ContainerPortDoc] = Field(default_factory=list)
 
 
 class PodSpec(ApiModel):
@@ -60,8 +60,8 @@ class PodStatus(ApiModel):
     open_ended = True
     phase: str = ""
     pod_ip: str = Field(default="", alias="podIP")
-    pod_ips: list[dict[str, str]] = Field(default=[], alias="podIPs")
-    conditions: list[Condition] = []
+    pod_ips: list[dict[str, str]] = Field(default_factory=list, alias="podIPs")
+    conditions: list[Condition] = Field(default_factory=list)
 
     @property
     def addresses(self) -> list[str]:

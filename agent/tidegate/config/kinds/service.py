@@ -42,10 +42,10 @@ class ServiceSpec(ApiModel):
         "ipFamilyPolicy trafficDistribution"
     )
     type: Literal["ClusterIP", "NodePort", "LoadBalancer", "ExternalName"] = "ClusterIP"
-    selector: dict[str, str] = {}
-    ports: list[ServicePortDoc] = []
+    selector: dict[str, str] = Field(default_factory=dict)
+    ports: list[ServicePortDoc] = Field(default_factory=list)
     cluster_ip: str = Field(default="", alias="clusterIP")
-    cluster_ips: list[str] = Field(default=[], alias="clusterIPs")
+    cluster_ips: list[str] = Field(default_factory=list, alias="clusterIPs")
     external_name: str = ""
     publish_not_ready_addresses: bool = False
 

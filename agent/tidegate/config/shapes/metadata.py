@@ -18,8 +18,9 @@ class Metadata(ApiModel):
     )
     name: str = ""
     namespace: str = "default"
-    labels: dict[str, str] = {}
-    annotations: dict[str, str] = {}
+    # A factory, because pydantic makes a deep copy of any other default for each object.
+    labels: dict[str, str] = Field(default_factory=dict)
+    annotations: dict[str, str] = Field(default_factory=dict)
     creation_timestamp: str = ""
     deletion_timestamp: str = ""
 
