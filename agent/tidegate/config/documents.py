@@ -37,7 +37,7 @@ class Document:
 
     def in_place_of(self, other: Document) -> Document:
         """This document, told beside another one of the same object that came before it and has lost."""
-        said = say.DEFINED_TWICE(place=f"{other.file}:{other.line}")
+        said = say.DEFINED_TWICE(place=f"{other.file}:{other.line}" if other.file else "another source")
         told = problem_of(said, self.file, self.line, self.key)
         return replace(self, problems=(*other.problems, *self.problems, told))
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
+import pytest
 from tests.support.configs import Texts, config_of, destination_rule, service, virtual_service
 
+from tidegate.config import documents
+from tidegate.config.documents import Document, Part, Piece
 from tidegate.config.store import Store
-from tidegate.model.mesh import Mesh
+from tidegate.model.mesh import Mesh, Problem
 from tidegate.model.names import ObjectKey
 
 GOOD = virtual_service("v", "reviews", "- timeout: 1s\n  route: [{destination: {host: reviews}}]")
@@ -98,6 +103,52 @@ def test_what_did_not_change_stays_the_same_object() -> None:
     assert second.changed == {ObjectKey("networking.istio.io", "VirtualService", "default", "v")}
     commented = story.tell(a=BETTER.rstrip() + " # said in other words\n---" + OTHER, s=service("reviews", "http:80"))
     assert commented is second, "the same values"
+
+
+def test_a_change_costs_what_it_touches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Counted, not timed: documents that are read, and objects whose references are looked at."""
+    read: list[str] = []
+    checked: list[str] = []
+    read_piece, beside_others = documents.read_piece, Store._beside_others
+
+    def counted_read(piece: Piece, path: str) -> Part:
+        read.append(path)
+        return read_piece(piece, path)
+
+    def counted_check(store: Store, key: ObjectKey, document: Document | None) -> tuple[Problem, ...]:
+        checked.append(key.name)
+        return beside_others(store, key, document)
+
+    monkeypatch.setattr(documents, "read_piece", counted_read)
+    monkeypatch.setattr(Store, "_beside_others", counted_check)
+    route = "- route: [{{destination: {{host: s{}}}}}]"
+    files = {
+        f"f{n}.yaml": "---".join(
+            service(f"s{i}", "http:80") + "---" + virtual_service(f"v{i}", f"s{i}", route.format(i))
+            for i in range(10 * n, 10 * n + 10)
+        )
+        for n in range(10)
+    }
+    story = Story()
+    story.store.apply(0, story.source.say(files))
+    assert (len(read), len(set(checked))) == (200, 200)
+    read.clear()
+    checked.clear()
+    edited = files["f3.yaml"].replace("name: http, port: 80", "name: http, port: 81", 1)
+    story.store.apply(0, story.source.say({**files, "f3.yaml": edited}))
+    assert read == ["f3.yaml"]
+    assert sorted(checked) == ["s30", "v30"], "the service, and the rule that names it"
+
+
+def test_what_comes_from_no_file_is_told_by_its_name() -> None:
+    bad = {
+        "apiVersion": "networking.istio.io/v1",
+        "kind": "VirtualService",
+        "metadata": {"name": "v", "namespace": "shop"},
+        "spec": {"hosts": ["a"], "http": [{"timeout": "x"}]},
+    }
+    (problem, *_) = documents.parse_text(json.dumps(bad), "").problems
+    assert str(problem).startswith("error VirtualService shop/v spec.http[0].timeout: ")
 
 
 def test_an_object_may_move_to_another_file_at_the_same_line() -> None:

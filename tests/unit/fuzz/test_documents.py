@@ -75,6 +75,15 @@ def test_mutants() -> None:
         check(data.decode(errors="replace"))
 
 
+def test_reading_again_what_changed_is_as_good_as_reading_everything() -> None:
+    rng = [seed.decode() for seed in SEEDS.values()]
+    before = {text: parse_text(text, "mesh.yaml") for text in rng}
+    for number, data in enumerate(mutants(list(SEEDS.values()), WORDS, count=300, seed=21)):
+        text = data.decode(errors="replace")
+        old = before[rng[number % len(rng)]]
+        assert parse_text(text, "mesh.yaml", old) == parse_text(text, "mesh.yaml")
+
+
 @pytest.mark.parametrize("opening", ["- ", "? ", "[", "{a: ", "[{a: "])
 def test_depth_does_not_exhaust_the_stack_of_the_c_parser(opening: str) -> None:
     parsed = parse_text("apiVersion: v1\nspec: \n " + opening * 200_000, "mesh.yaml")
