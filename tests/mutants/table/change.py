@@ -180,12 +180,23 @@ _BROKEN = Group(
             ("tests/unit/config/test_store.py",),
         ),
         Mutant(
-            "unchanged-objects-are-made-anew",
-            "each change of a file gives every object in it a new identity: all that hangs on them is derived again",
+            "unchanged-objects-are-told",
+            "a source tells objects that say what they said before",
             "agent/tidegate/config/sources/holdings.py",
             "d if (o := old.objects.get(key)) != d else o for",
             "d for",
-            ("tests/unit/config/test_store.py::test_what_did_not_change_stays_the_same_object",),
+            ("tests/unit/config/test_files.py::test_only_what_changed_is_told",),
+        ),
+        Mutant(
+            "unchanged-objects-are-made-anew",
+            "an object that is as it was gets a new identity: all that hangs on it is derived again",
+            STORE,
+            "            if before is not None and document.value == before:\n",
+            "            if False:\n",
+            (
+                "tests/unit/config/test_store.py::"
+                "test_a_document_that_was_broken_for_a_while_is_the_same_object_afterwards",
+            ),
         ),
         Mutant(
             "references-checked-once",

@@ -214,6 +214,8 @@ async def test_only_what_changed_is_told(tmp_path: Path) -> None:
     (change, _) = source.load()
     assert isinstance(change, Upsert)
     assert change.document.key.name == "b"
+    (tmp_path / "c.yaml").write_text(service("c", "http:80") + "# said in other words\n")
+    assert not source.load()
     (tmp_path / "b.yaml").write_text(service("b", "http:82"))
     (change, _) = source.load()
     assert isinstance(change, Upsert)

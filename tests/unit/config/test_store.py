@@ -105,6 +105,15 @@ def test_what_did_not_change_stays_the_same_object() -> None:
     assert commented is second, "the same values"
 
 
+def test_a_document_that_was_broken_for_a_while_is_the_same_object_afterwards() -> None:
+    story = Story()
+    first = story.tell(a=GOOD)
+    assert story.tell(a=BAD).virtual_services is first.virtual_services
+    repaired = story.tell(a=GOOD)
+    assert repaired.virtual_services is first.virtual_services
+    assert not repaired.problems
+
+
 def test_a_change_costs_what_it_touches(monkeypatch: pytest.MonkeyPatch) -> None:
     """Counted, not timed: documents that are read, and objects whose references are looked at."""
     read: list[str] = []
