@@ -36,7 +36,8 @@ def test_json(tmp_path: Path) -> None:
     code, out = run("-f", str(tmp_path), "-o", "json")
     findings = json.loads(out)
     assert code == 1
-    assert set(findings[0]) == {"file", "line", "severity", "kind", "namespace", "name", "path", "message"}
+    assert set(findings[0]) == {"file", "line", "severity", "code", "kind", "namespace", "name", "path", "message"}
+    assert {"TG0101", "TG0108"} <= {f["code"] for f in findings}
     assert {f["path"] for f in findings} >= {"", "spec.prts"}
 
 
