@@ -121,7 +121,8 @@ class FakeRelay:
         self.listening: dict[int, tuple[int, int]] = {}
         self.added: list[int] = []
         self._next_port = 10_000
-        self.published: Callable[[], None] = lambda: None
+        self.published: Callable[[], None] = lambda: None  # called when it took an image
+        self.removed: Callable[[], None] = lambda: None  # called when it closed a pod's listeners
 
     async def add_pod(self, cookie: int, netns_fd: int, v6: bool) -> tuple[int, int]:
         if self.full:
@@ -137,6 +138,7 @@ class FakeRelay:
         if cookie not in self.listening:
             raise OSError(2, f"listener in netns {cookie}: No such file or directory")
         del self.listening[cookie]
+        self.removed()
 
     async def pods(self) -> Mapping[int, tuple[int, int]]:
         return dict(self.listening)

@@ -45,6 +45,8 @@ PURE = [
     "model",
     "compile",
     "dataplane.changes",
+    "runtime.backoff",
+    "runtime.retries",
     "xds.delta",
     "xds.sotw",
     "xds.session",
