@@ -121,7 +121,8 @@ class FakeRelay:
         self.listening: dict[int, tuple[int, int]] = {}
         self.added: list[int] = []
         self._next_port = 10_000
-        self.published: Callable[[], None] = lambda: None
+        self.published: Callable[[], None] = lambda: None  # called when it took an image
+        self.removed: Callable[[], None] = lambda: None  # called when it closed a pod's listeners
 
     async def add_pod(self, cookie: int, netns_fd: int, v6: bool) -> tuple[int, int]:
         if self.full:
@@ -135,6 +136,7 @@ class FakeRelay:
 
     async def remove_pod(self, cookie: int) -> None:
         self.listening.pop(cookie, None)
+        self.removed()
 
     async def pods(self) -> Mapping[int, tuple[int, int]]:
         return dict(self.listening)

@@ -55,6 +55,8 @@ PURE = [
     "config.store",
     "config.tree",
     "dataplane.changes",
+    "runtime.backoff",
+    "runtime.retries",
     "xds.delta",
     "xds.sotw",
     "xds.session",

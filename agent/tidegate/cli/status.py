@@ -75,9 +75,11 @@ def _print(node: dict[str, Any]) -> None:
             f"{problem['namespace']}/{problem['name']} {problem['path']}: {problem['message']}"
         )
     for name, applier in node["appliers"].items():
-        for failure in applier["failures"]:
-            origins = f" (from {', '.join(failure['origins'])})" if failure["origins"] else ""
-            print(f"  {name}: {failure['item']}: {failure['reason']}{origins}")
+        for word in ("failures", "pending"):
+            for outcome in applier[word]:
+                origins = f" (from {', '.join(outcome['origins'])})" if outcome["origins"] else ""
+                waits = "waits: " if word == "pending" else ""
+                print(f"  {name}: {outcome['item']}: {waits}{outcome['reason']}{origins}")
     if node["pods"]:
         table(
             ("  NAMESPACE", "POD", "STATE", "WHY", "IPS"),

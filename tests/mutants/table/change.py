@@ -385,6 +385,7 @@ _AGENT = Group(
             "                if config is not None:\n                    await self._pass(config)\n",
             "                await self._pass(config or Mesh())\n",
             ("tests/unit/dataplane/test_cycle.py::test_nothing_is_touched_before_the_first_configuration",),
+            raises=("TimeoutError",),
         ),
         Mutant(
             "agent-restarts-not-counted",

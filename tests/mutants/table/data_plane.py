@@ -49,7 +49,7 @@ _DATA_PLANE = Group(
             ENVOY_APPLIER,
             "        if not self._narrow and",
             "        if False and",
-            (f"{UNIT}/test_expansion.py",),
+            (f"{UNIT}/test_order.py::test_what_serves_a_pod_goes_in_reverse_order_once_it_is_released",),
         ),
         Mutant(
             "refused-pods-without-back-off",
@@ -81,7 +81,8 @@ _DATA_PLANE = Group(
             "agent/tidegate/dataplane/shadow.py",
             "        await self._worker.do(self._enrol, cookie, row, netns_fd)\n",
             "        self._enrol(cookie, row, netns_fd)\n",
-            (f"{UNIT}/test_waiting.py",),
+            (f"{UNIT}/test_waiting.py::test_a_table_that_hangs_does_not_hold_up_the_event_loop",),
+            raises=("TimeoutError",),
         ),
         Mutant(
             "living-listeners-opened-again",

@@ -7,9 +7,11 @@ import pytest
 from tests.support.configs import ENROLLED, config_of, pod, service
 from tests.support.dataplane import Node, at, sandbox
 
+from tidegate.compile.listeners import listener_name
 from tidegate.dataplane.appliers.relay import LINGER_SECONDS
 from tidegate.dataplane.order import ORDER, in_order
 from tidegate.model.mesh import Mesh
+from tidegate.model.plan.envoy import LISTENERS
 from tidegate.model.plan.kernel import DestinationKey
 from tidegate.model.tier import Tier
 
@@ -99,6 +101,19 @@ async def test_a_pods_row_comes_after_its_guard_and_goes_before_it() -> None:
         await node.detach(42)
         calls = [call for call, about in node.tables.calls if about == 42]
         assert calls == ["attach_lookup", "set_pod", "delete_pod", "detach_lookup"]
+
+
+async def test_what_serves_a_pod_goes_in_reverse_order_once_it_is_released() -> None:
+    client = sandbox("client", 42, "10.0.0.1")
+    node = Node(speaking("http"), client)
+    async with node.running():
+        seen: list[tuple[bool, bool]] = []
+        node.relay.removed = lambda: seen.append(
+            (42 in node.tables.rows, listener_name(client) in node.envoy.published[-1].get(LISTENERS, {}))
+        )
+        web = service("web", "http:80", ips="10.96.0.6")
+        await node.configure(config_of(ENROLLED, web, pod("client", "istio.io/dataplane-mode: none")))
+        assert seen == [(False, False)], "first its row, then Envoy's listener, then the relay's"
 
 
 async def test_a_pod_is_captured_when_all_that_it_may_be_led_to_is_ready() -> None:

@@ -28,6 +28,7 @@ async def test_a_killed_agents_state_is_adopted_and_nothing_is_written_anew() ->
         assert (node.tables.rows, node.tables.dests) == (rows, dests)
         assert [c for c, _ in node.tables.calls[calls:] if c not in ("pods", "destinations", "lookups")] == []
         assert len(node.relay.added) == added, "listeners that live on are not opened again"
+        assert {p.state for p in node.status.pods} == {PodState.ENROLLED}
 
 
 async def test_nothing_goes_before_the_configuration_is_there() -> None:

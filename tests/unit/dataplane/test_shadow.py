@@ -63,7 +63,7 @@ async def test_what_somebody_else_wrote_is_put_right_by_the_timer() -> None:
         node.tables.rows[42] = PodRow()
         node.tables.rows[77] = PodRow()
         await node.later(RESYNC_SECONDS)
-        assert node.tables.dests[DB][0] is Tier.FASTPATH
+        assert node.tables.dests.get(DB, (None, 0))[0] is Tier.FASTPATH
         assert stranger not in node.tables.dests
         assert set(node.tables.rows) == node.tables.guards == {42}
         assert node.tables.rows[42].fastpath4
