@@ -53,7 +53,7 @@ class Program:
             self._process.wait(timeout=5)
         except subprocess.TimeoutExpired:
             self._process.kill()
-            self._process.wait(timeout=5)
+            self._process.wait(timeout=60)
         self._output.close()
 
 
@@ -74,7 +74,7 @@ def alone(seconds: float = 600.0) -> socket.socket:
     return lock
 
 
-def until(condition: Callable[[], None], what: str, seconds: float = 20.0) -> None:
+def until(condition: Callable[[], None], what: str, seconds: float = 180.0) -> None:
     """Call until it raises BenchError no more; raises the last one after that many seconds."""
     deadline = time.monotonic() + seconds
     while True:

@@ -18,6 +18,7 @@ TIDEGATE = Path(sys.executable).parent / "tidegate"
 MANIFESTS = ROOT / "tests" / "support" / "manifests"
 PROBE = ROOT / "tests" / "support" / "probe.py"
 ASK = ROOT / "tests" / "support" / "ask.py"
+PATIENTLY = ("--timeout", str(HANG_SECONDS))
 
 
 class Lab:
@@ -45,7 +46,7 @@ class Lab:
 
     def up(self, *manifests: Path, nodes: int = 1, mesh: bool = True) -> None:
         files = [part for manifest in manifests for part in ("-f", manifest)]
-        self.tidegate("lab", "up", *files, "--nodes", str(nodes), "--mesh", "on" if mesh else "off")
+        self.tidegate("lab", "up", *files, "--nodes", str(nodes), "--mesh", "on" if mesh else "off", *PATIENTLY)
 
     def down(self) -> None:
         self.tidegate("lab", "down")
@@ -53,14 +54,14 @@ class Lab:
     def apply(self, manifest: Path | str) -> None:
         """Apply a file, or YAML text."""
         if isinstance(manifest, Path):
-            self.tidegate("lab", "apply", "-f", manifest)
+            self.tidegate("lab", "apply", "-f", manifest, *PATIENTLY)
         else:
             path = self.run_dir / "applied-by-test.yaml"
             path.write_text(manifest)
-            self.tidegate("lab", "apply", "-f", path)
+            self.tidegate("lab", "apply", "-f", path, *PATIENTLY)
 
     def delete(self, manifest: Path) -> None:
-        self.tidegate("lab", "delete", "-f", manifest)
+        self.tidegate("lab", "delete", "-f", manifest, *PATIENTLY)
 
     def exec(
         self, pod: str, *command: str | Path, namespace: str = "default", check: bool = True, stdin: str = ""
