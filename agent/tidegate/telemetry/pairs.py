@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from tidegate.fastpath import CloseReason, FlowEvent
+from tidegate.relay.events import CloseReason, FlowEvent
 
 LIMIT = 4096  # pairs
 
