@@ -88,7 +88,7 @@ def resolved(host: str, port: int, family: str) -> str:
     return str(socket.getaddrinfo(host, port, kind, socket.SOCK_STREAM)[0][4][0])
 
 
-def connect(host: str, port: int, family: str, timeout: float = 5.0) -> socket.socket:
+def connect(host: str, port: int, family: str, timeout: float = 30.0) -> socket.socket:
     """Connect as an application would: 4, 6 (dual-stack socket), mapped (v4 over an AF_INET6 socket) or v6only."""
     address: tuple[str, int] | tuple[str, int, int, int] = (resolved(host, port, family), port)
     if family == "mapped":
