@@ -191,6 +191,9 @@ void tgb_object_close(struct bpf_object *object)
 	bpf_object__close(object);
 }
 
+_Static_assert((int)TGB_LINK_CGROUP == (int)BPF_LINK_TYPE_CGROUP && (int)TGB_LINK_NETNS == (int)BPF_LINK_TYPE_NETNS,
+	       "numbers of link types");
+
 /* --- what a descriptor is -------------------------------------------------------------------------------------- */
 int tgb_map_info(int fd, struct tgb_map *ret_map)
 {
@@ -226,6 +229,7 @@ int tgb_prog_info(int fd, struct tgb_prog *ret_prog)
 	prog.id = info.id;
 	prog.type = info.type;
 	prog.maps = info.nr_map_ids < TGB_MAX_PROG_MAPS ? info.nr_map_ids : TGB_MAX_PROG_MAPS;
+	prog.verified = info.verified_insns;
 	memcpy(prog.tag, info.tag, sizeof(prog.tag));
 	memcpy(prog.name, info.name, sizeof(prog.name));
 	*ret_prog = prog;
@@ -260,7 +264,9 @@ int tgb_link_info(int fd, struct tgb_link *ret_link)
 	*ret_link = (struct tgb_link){
 		.id = info.id,
 		.prog_id = info.prog_id,
-		.target = info.type == BPF_LINK_TYPE_NETNS ? info.netns.netns_ino : info.cgroup.cgroup_id,
+		.type = info.type,
+		/* Of a union; all but the cgroup's begin with a number of 32 bits. */
+		.target = info.type == BPF_LINK_TYPE_CGROUP ? info.cgroup.cgroup_id : info.netns.netns_ino,
 	};
 	return 0;
 }
@@ -276,9 +282,9 @@ int tgb_get(const char *path)
 	return bpf_obj_get(path);
 }
 
-int tgb_link_create(int prog_fd, int target_fd, uint32_t attach_type)
+int tgb_link_create(int prog_fd, int target, uint32_t attach_type)
 {
-	return bpf_link_create(prog_fd, target_fd, attach_type, NULL);
+	return bpf_link_create(prog_fd, target, attach_type, NULL);
 }
 
 int tgb_link_update(int link_fd, int prog_fd)
