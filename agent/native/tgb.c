@@ -14,7 +14,6 @@
 #include <sys/mount.h>
 #include <unistd.h>
 
-#include "../../bpf/include/tg_capture.h"
 
 enum { LOG_BYTES = 65536 };
 
@@ -412,15 +411,6 @@ int tgb_counters(int fd, uint64_t *ret_counts, uint32_t count)
 	return err;
 }
 
-int tgb_prog_run(int prog_fd, void *data, uint32_t size)
-{
-	LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = data, .data_size_in = size, .data_out = data,
-		    .data_size_out = size, .repeat = 1);
-	int err = bpf_prog_test_run_opts(prog_fd, &opts);
-
-	return err ? err : (int)opts.retval;
-}
-
 /* --- kernel features ------------------------------------------------------------------------------------------- */
 int tgb_has_prog_type(uint32_t prog_type)
 {
@@ -506,22 +496,4 @@ const char *tgb_reason_name(uint32_t reason)
 	};
 
 	return reason < TG_REASON_COUNT ? names[reason] : NULL;
-}
-
-const struct tgb_capture *tgb_capture(void)
-{
-	static const struct tgb_capture capture = {
-		.fastpath4 = TG_CAPTURE4_FASTPATH_IP,
-		.envoy4 = TG_CAPTURE4_ENVOY_IP,
-		.fastpath6 = TG_CAPTURE6_FASTPATH_IP,
-		.envoy6 = TG_CAPTURE6_ENVOY_IP,
-		.prefix4 = TG_CAPTURE4_PREFIX,
-		.prefix6 = TG_CAPTURE6_PREFIX,
-		.fastpath4_addr = TG_CAPTURE4_FASTPATH,
-		.envoy4_addr = TG_CAPTURE4_ENVOY,
-		.fastpath6_addr = TG_CAPTURE6_FASTPATH,
-		.envoy6_addr = TG_CAPTURE6_ENVOY,
-	};
-
-	return &capture;
 }

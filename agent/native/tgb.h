@@ -119,9 +119,6 @@ int tgb_map_dump(int fd, void *ret_keys, void *ret_values, uint32_t max);
 /* Sum over CPUs of the first `count` slots of a per-CPU array of uint64_t. */
 int tgb_counters(int fd, uint64_t *ret_counts, uint32_t count);
 
-/* Run a program on a packet (BPF_PROG_TEST_RUN); data is changed in place, returns the program's return value. */
-int tgb_prog_run(int prog_fd, void *data, uint32_t size);
-
 /* Kernel features: 1 = there, 0 = not there. */
 int tgb_has_prog_type(uint32_t prog_type);
 int tgb_has_map_type(uint32_t map_type);
@@ -145,18 +142,4 @@ int tgb_caps_keep(uint64_t keep);
 
 /* Names of enum tg_reason, lower case; NULL past the end. */
 const char *tgb_reason_name(uint32_t reason);
-/* TG_CAPTURE*: text and the same address as bytes. */
-struct tgb_capture {
-	const char *fastpath4;
-	const char *envoy4;
-	const char *fastpath6;
-	const char *envoy6;
-	const char *prefix4;
-	const char *prefix6;
-	struct tg_addr fastpath4_addr;
-	struct tg_addr envoy4_addr;
-	struct tg_addr fastpath6_addr;
-	struct tg_addr envoy6_addr;
-};
-const struct tgb_capture *tgb_capture(void);
 #endif
