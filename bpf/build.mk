@@ -36,3 +36,7 @@ $(BPF_OUT)/%.o: agent/native/%.c $(BPF_HEADERS)
 # cffi's C is not ours to keep free of warnings.
 $(BPF_EXTENSION): $(BPF_OUT)/_bpf.c $(BPF_OUT)/tgb.o $(BPF_OUT)/caps.o
 	$(CC) -O2 -g -fPIC -shared -w $$($(PYTHON)-config --includes) -DPy_LIMITED_API=0x030b0000 $^ -lbpf -o $@
+
+.PHONY: verifier-cost
+verifier-cost: build ## rewrite tests/bpf/verifier_cost.json: what programs cost this kernel's verifier, and what test-kernels saw
+	$(PY) -m tests.bpf.verifier_cost --write

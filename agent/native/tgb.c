@@ -14,7 +14,6 @@
 #include <sys/mount.h>
 #include <unistd.h>
 
-#include "../../bpf/include/tg_capture.h"
 
 enum { LOG_BYTES = 65536 };
 
@@ -191,6 +190,9 @@ void tgb_object_close(struct bpf_object *object)
 	bpf_object__close(object);
 }
 
+_Static_assert((int)TGB_LINK_CGROUP == (int)BPF_LINK_TYPE_CGROUP && (int)TGB_LINK_NETNS == (int)BPF_LINK_TYPE_NETNS,
+	       "numbers of link types");
+
 /* --- what a descriptor is -------------------------------------------------------------------------------------- */
 int tgb_map_info(int fd, struct tgb_map *ret_map)
 {
@@ -226,6 +228,7 @@ int tgb_prog_info(int fd, struct tgb_prog *ret_prog)
 	prog.id = info.id;
 	prog.type = info.type;
 	prog.maps = info.nr_map_ids < TGB_MAX_PROG_MAPS ? info.nr_map_ids : TGB_MAX_PROG_MAPS;
+	prog.verified = info.verified_insns;
 	memcpy(prog.tag, info.tag, sizeof(prog.tag));
 	memcpy(prog.name, info.name, sizeof(prog.name));
 	*ret_prog = prog;
@@ -260,7 +263,9 @@ int tgb_link_info(int fd, struct tgb_link *ret_link)
 	*ret_link = (struct tgb_link){
 		.id = info.id,
 		.prog_id = info.prog_id,
-		.target = info.type == BPF_LINK_TYPE_NETNS ? info.netns.netns_ino : info.cgroup.cgroup_id,
+		.type = info.type,
+		/* Of a union; all but the cgroup's begin with a number of 32 bits. */
+		.target = info.type == BPF_LINK_TYPE_CGROUP ? info.cgroup.cgroup_id : info.netns.netns_ino,
 	};
 	return 0;
 }
@@ -276,9 +281,9 @@ int tgb_get(const char *path)
 	return bpf_obj_get(path);
 }
 
-int tgb_link_create(int prog_fd, int target_fd, uint32_t attach_type)
+int tgb_link_create(int prog_fd, int target, uint32_t attach_type)
 {
-	return bpf_link_create(prog_fd, target_fd, attach_type, NULL);
+	return bpf_link_create(prog_fd, target, attach_type, NULL);
 }
 
 int tgb_link_update(int link_fd, int prog_fd)
@@ -406,15 +411,6 @@ int tgb_counters(int fd, uint64_t *ret_counts, uint32_t count)
 	return err;
 }
 
-int tgb_prog_run(int prog_fd, void *data, uint32_t size)
-{
-	LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = data, .data_size_in = size, .data_out = data,
-		    .data_size_out = size, .repeat = 1);
-	int err = bpf_prog_test_run_opts(prog_fd, &opts);
-
-	return err ? err : (int)opts.retval;
-}
-
 /* --- kernel features ------------------------------------------------------------------------------------------- */
 int tgb_has_prog_type(uint32_t prog_type)
 {
@@ -500,22 +496,4 @@ const char *tgb_reason_name(uint32_t reason)
 	};
 
 	return reason < TG_REASON_COUNT ? names[reason] : NULL;
-}
-
-const struct tgb_capture *tgb_capture(void)
-{
-	static const struct tgb_capture capture = {
-		.fastpath4 = TG_CAPTURE4_FASTPATH_IP,
-		.envoy4 = TG_CAPTURE4_ENVOY_IP,
-		.fastpath6 = TG_CAPTURE6_FASTPATH_IP,
-		.envoy6 = TG_CAPTURE6_ENVOY_IP,
-		.prefix4 = TG_CAPTURE4_PREFIX,
-		.prefix6 = TG_CAPTURE6_PREFIX,
-		.fastpath4_addr = TG_CAPTURE4_FASTPATH,
-		.envoy4_addr = TG_CAPTURE4_ENVOY,
-		.fastpath6_addr = TG_CAPTURE6_FASTPATH,
-		.envoy6_addr = TG_CAPTURE6_ENVOY,
-	};
-
-	return &capture;
 }

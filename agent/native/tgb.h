@@ -40,14 +40,25 @@ struct tgb_prog {
 	uint32_t attach_type; /* enum bpf_attach_type; only tgb_object_program fills it */
 	uint32_t maps;        /* how many of map_ids */
 	uint32_t map_ids[16]; /* TGB_MAX_PROG_MAPS */
+	uint32_t verified;    /* instructions that the verifier went through, over all paths; 0 before Linux 5.16 */
 	uint8_t tag[8];
 	char name[16];
+};
+
+/* Kinds of links as linux/bpf.h numbers them; the later ones are newer than the headers of Debian 12. */
+enum tgb_link_type {
+	TGB_LINK_CGROUP = 3,
+	TGB_LINK_NETNS = 5,
+	TGB_LINK_TCX = 11,
+	TGB_LINK_SOCKMAP = 14
 };
 
 struct tgb_link {
 	uint32_t id;
 	uint32_t prog_id;
-	uint64_t target; /* cgroup id, or inode of the netns; 0 = the target is gone */
+	uint32_t type;   /* enum tgb_link_type */
+	uint32_t pad;
+	uint64_t target; /* cgroup id, inode of the netns, id of the map, index of the device; 0 = the target is gone */
 };
 
 struct tgb_map {
@@ -88,7 +99,8 @@ int tgb_link_info(int fd, struct tgb_link *ret_link);
 /* Pins and links; functions that make a descriptor return it. */
 int tgb_pin(int fd, const char *path);
 int tgb_get(const char *path);
-int tgb_link_create(int prog_fd, int target_fd, uint32_t attach_type);
+/* target: a descriptor, or for devices the index. */
+int tgb_link_create(int prog_fd, int target, uint32_t attach_type);
 int tgb_link_update(int link_fd, int prog_fd);
 int tgb_link_detach(int link_fd);
 /* Ids of the programs that a cgroup's (own and inherited) hook runs; returns how many, at most max. */
@@ -106,9 +118,6 @@ int tgb_map_delete_batch(int fd, const void *keys, uint32_t count);
 int tgb_map_dump(int fd, void *ret_keys, void *ret_values, uint32_t max);
 /* Sum over CPUs of the first `count` slots of a per-CPU array of uint64_t. */
 int tgb_counters(int fd, uint64_t *ret_counts, uint32_t count);
-
-/* Run a program on a packet (BPF_PROG_TEST_RUN); data is changed in place, returns the program's return value. */
-int tgb_prog_run(int prog_fd, void *data, uint32_t size);
 
 /* Kernel features: 1 = there, 0 = not there. */
 int tgb_has_prog_type(uint32_t prog_type);
@@ -133,18 +142,4 @@ int tgb_caps_keep(uint64_t keep);
 
 /* Names of enum tg_reason, lower case; NULL past the end. */
 const char *tgb_reason_name(uint32_t reason);
-/* TG_CAPTURE*: text and the same address as bytes. */
-struct tgb_capture {
-	const char *fastpath4;
-	const char *envoy4;
-	const char *fastpath6;
-	const char *envoy6;
-	const char *prefix4;
-	const char *prefix6;
-	struct tg_addr fastpath4_addr;
-	struct tg_addr envoy4_addr;
-	struct tg_addr fastpath6_addr;
-	struct tg_addr envoy6_addr;
-};
-const struct tgb_capture *tgb_capture(void);
 #endif

@@ -1,5 +1,5 @@
 /* Every verdict of a kernel program, once. The enum value is the index of the counter in map tg_counters,
- * the lower-case name is the `reason` label of tidegate_verdicts_total and what `tidegate explain` prints.
+ * the lower-case name is the `reason` label of tidegate_verdicts_total and what `tidegate explain` says.
  * Append only: pinned counters survive an upgrade of the agent. */
 #ifndef TG_REASON_H
 #define TG_REASON_H

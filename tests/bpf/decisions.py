@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import platform
 import runpy
 from ipaddress import ip_address
 from pathlib import Path
@@ -13,8 +15,7 @@ from tests.bpf.pod import OBJECTS
 
 from tidegate.bpf.objects import BpfObject
 from tidegate.model.net import from_wire, to_wire
-from tidegate.native import REASONS, checked, lib
-from tidegate.native import ffi as native
+from tidegate.native import REASONS
 
 ROOT = Path(__file__).resolve().parents[2]
 HEADERS = ("bpf/include/tg_abi.h", "bpf/include/tg_reason.h", "bpf/core/core_io.h", "tests/bpf/case.h")
@@ -25,8 +26,21 @@ ACTIONS = {1: "pass", 2: "redirect", 3: "deny"}
 # A build script, not a module: the headers become declarations for tests as they do for the product.
 declarations = runpy.run_path(str(ROOT / "agent" / "native" / "ffi_build.py"))["declarations"]
 
+SYS_BPF = {"x86_64": 321, "aarch64": 280}
+PROG_TEST_RUN = 10  # linux/bpf.h, enum bpf_cmd; struct test_run is what union bpf_attr begins with for it
+TEST_RUN = """
+long syscall(long number, ...);
+struct test_run {
+    uint32_t prog_fd, retval, data_size_in, data_size_out;
+    uint64_t data_in, data_out;
+    uint32_t repeat, duration, ctx_size_in, ctx_size_out;
+    uint64_t ctx_in, ctx_out;
+};
+"""
+
 ffi: Any = FFI()
-ffi.cdef(declarations(tuple(ROOT / header for header in HEADERS)))
+ffi.cdef(declarations(tuple(ROOT / header for header in HEADERS)) + TEST_RUN)
+libc: Any = ffi.dlopen(None)
 
 
 class Decisions:
@@ -104,8 +118,14 @@ class Decisions:
 
     def _run(self, program: str, case: Any) -> None:
         packet = ffi.buffer(case)
-        data = native.from_buffer("char[]", packet, require_writable=True)
-        assert checked(lib.tgb_prog_run(self._object.program(program).fd, data, len(packet)), program) == XDP_PASS
+        run = ffi.new("struct test_run *")
+        run.prog_fd, run.repeat = self._object.program(program).fd, 1
+        run.data_size_in = run.data_size_out = len(packet)
+        run.data_in = run.data_out = int(ffi.cast("uintptr_t", ffi.from_buffer(packet)))
+        size = ffi.cast("long", ffi.sizeof("struct test_run"))
+        result = libc.syscall(SYS_BPF[platform.machine()], ffi.cast("long", PROG_TEST_RUN), run, size)
+        assert result == 0, os.strerror(ffi.errno)
+        assert run.retval == XDP_PASS
 
 
 def reason(number: int) -> str | None:

@@ -52,6 +52,9 @@ def build(directory: Path, *, steps: str = STEPS, header: dict[str, str] | None 
     python = f"PY={sys.executable} PYTHON=/usr/bin/python3 VENV={ROOT / '.venv'}"
     command = f"make -s -f bpf/build.mk bpf-objects agent/tidegate/_bpf.abi3.so BUILD=build {python}"
     subprocess.run(command.split(), cwd=directory, check=True)
+    for path in (ROOT / "build").iterdir():  # what does not know the layouts, for the whole agent
+        if path.name not in ("bpf", "results"):
+            (directory / "build" / path.name).symlink_to(path)
     return directory
 
 

@@ -17,7 +17,7 @@ import pytest
 from tests.bpf.pod import OBJECTS, Pod, Tree, pinned_ids, remove_pins
 from tests.support.eventually import eventually
 
-from tidegate.bpf.attach import Attached, link_target
+from tidegate.bpf.attach import Attached
 from tidegate.bpf.datapath import Datapath
 from tidegate.bpf.pins import claim, names
 from tidegate.errors import Rejected
@@ -141,9 +141,8 @@ def test_agent_and_envoy_may_live_outside_of_the_pods_cgroup(tree: Tree, envoy_b
     )
     try:
         assert {name for name in datapath.hooks if "sockops" in name} == expected.keys()
-        assert {name: link_target(tree.pins / "links" / name) for name in expected} == {
-            name: cgroup_id(path) for name, path in expected.items()
-        }
+        found = {a.pin: (a.kind, a.target) for a in datapath.attachments() if "sockops" in a.pin}
+        assert found == {f"links/{name}": ("cgroup", cgroup_id(path)) for name, path in expected.items()}
     finally:
         datapath.close()
         remove_pins(tree.pins)

@@ -48,10 +48,11 @@ def chosen(names: list[str], known: list[str], what: str) -> list[str]:
 
 
 def commands(wanted: list[Suite]) -> str:
-    """All suites one after the other, whatever becomes of each; before them, what `tidegate doctor` says."""
+    """All suites one after the other, whatever becomes of each; before them what doctor and the verifier say."""
     doctor = ".venv/bin/tidegate doctor -o json > /run/results/doctor.json"
     environment = "export COLUMNS=150"
-    return "; ".join([environment, doctor, *(suite.command() for suite in wanted), "true"])
+    cost = ".venv/bin/python -m tests.bpf.verifier_cost > /run/results/verifier.json"
+    return "; ".join([environment, doctor, cost, *(suite.command() for suite in wanted), "true"])
 
 
 def kernels(names: list[str]) -> list[Kernel]:
@@ -63,12 +64,12 @@ def kernels(names: list[str]) -> list[Kernel]:
 def run(kernel: Kernel, wanted: list[Suite], timeout: float) -> str:
     """Boot one kernel, run the suites; returns release and version of the kernel.
 
-    Leaves build/results/kernel-NAME-SUITE.xml and kernel-NAME-doctor.json.
+    Leaves build/results/kernel-NAME-SUITE.xml, kernel-NAME-doctor.json and kernel-NAME-verifier.json.
 
     timeout: seconds from power-on to power-off. Raises KernelError if there is no complete result.
     """
     for old in RESULTS.glob(f"kernel-{kernel.name}-*"):
-        if old.stem.removeprefix(f"kernel-{kernel.name}-") in {"doctor", *(suite.name for suite in wanted)}:
+        if old.stem.removeprefix(f"kernel-{kernel.name}-") in {"doctor", "verifier", *(suite.name for suite in wanted)}:
             old.unlink()
     work = BUILD / kernel.name
     shutil.rmtree(work, ignore_errors=True)

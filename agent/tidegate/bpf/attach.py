@@ -1,4 +1,4 @@
-"""Attaching programs to cgroups and netns by pinned links, or adopting the links that an earlier process left.
+"""Attaching programs to their targets by pinned links, or adopting the links that an earlier process left.
 
 A link is created and then pinned: killed in between, its only descriptor dies with the process and the program is off
 again, so a half-done start never leaves a hook that nobody can find.
@@ -12,6 +12,7 @@ from pathlib import Path
 
 from tidegate.bpf.objects import REMEDY, Program, identity
 from tidegate.bpf.pins import drop_link
+from tidegate.bpf.targets import Target
 from tidegate.native import checked, fatal, ffi, lib
 
 
@@ -32,17 +33,18 @@ class Exchange:
         self._before: list[tuple[Path, int]] = []  # link and descriptor of the program that it ran, to put it back
         self._created: list[Path] = []
 
-    def attach(self, pin: Path, program: Program, target_fd: int, target: int) -> Attached:
-        """Have program run at a cgroup or netns, with its link pinned. A link that points elsewhere is replaced.
+    def attach(self, pin: Path, program: Program, target: Target) -> Attached:
+        """Have program run at a target, with its link pinned. A link that points elsewhere is replaced.
 
-        target is what the link must point to (cgroup id or inode of the netns). Raises Fatal if the kernel refuses.
+        Raises Fatal if the kernel refuses.
         """
         if pin.exists():
-            adopted = self.adopt(pin, program, target)
+            adopted = self.adopt(pin, program, target.number)
             if adopted is not None:
                 return adopted
             drop_link(pin)
-        fd = lib.tgb_link_create(program.fd, target_fd, program.attach_type)
+        with target.opened() as handle:
+            fd = lib.tgb_link_create(program.fd, handle, program.attach_type)
         if fd < 0:
             raise fatal(fd, f"attaching {program.name}", REMEDY)
         try:
@@ -54,6 +56,8 @@ class Exchange:
 
     def adopt(self, pin: Path, program: Program, target: int) -> Attached | None:
         """Have the link that is pinned already run program; None if it is of no use: it points elsewhere or nowhere.
+
+        target: the number of what it must point to (targets.py).
 
         Raises Fatal if the kernel refuses.
         """
@@ -95,14 +99,3 @@ class Exchange:
         while self._before:
             os.close(self._before.pop()[1])
         self._created.clear()
-
-
-def link_target(pin: Path) -> int:
-    """Cgroup id or netns inode of a pinned link; 0 if that is gone or the pin is no link."""
-    fd = lib.tgb_get(str(pin).encode())
-    if fd < 0:
-        return 0
-    link = ffi.new("struct tgb_link *")
-    result = lib.tgb_link_info(fd, link)
-    os.close(fd)
-    return int(link.target) if result == 0 else 0

@@ -8,7 +8,6 @@ Read by dataplane (tables), fastpath (flows_fd), observe (counters).
 
 from __future__ import annotations
 
-import os
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Self
@@ -16,9 +15,10 @@ from typing import Self
 from tidegate.bpf.attach import Attached, Exchange
 from tidegate.bpf.hooks import HOOKS, places
 from tidegate.bpf.lookup import Lookups
-from tidegate.bpf.objects import BpfObject, Program, map_id
+from tidegate.bpf.objects import BpfObject, map_id
 from tidegate.bpf.pins import Pins, drop_link, names
 from tidegate.bpf.tables import Tables
+from tidegate.bpf.targets import Attachment, Cgroup, attachments
 from tidegate.bpf.upgrade import Upgrade
 from tidegate.errors import Fatal
 from tidegate.linux.cgroup import cgroup_id
@@ -28,8 +28,9 @@ from tidegate.native import lib
 class Datapath(Tables):
     """Hooks in place and their tables. Make one with open(); one per directory of pins at a time."""
 
-    def __init__(self, maps: Path, lookups: Lookups) -> None:
+    def __init__(self, maps: Path, pins: Pins, lookups: Lookups) -> None:
         super().__init__(maps)
+        self._pins = pins
         self._lookups = lookups
         self.adopted = False  # maps and every hook were there already
         self.hooks: dict[str, Attached] = {}  # pin name -> how it came to be in place
@@ -62,7 +63,7 @@ class Datapath(Tables):
                 item.load(upgrade.maps)
             upgrade.copy()
             shared = frozenset(map_id(upgrade.maps / name) for name in names(upgrade.maps))
-            datapath = cls(upgrade.maps, Lookups(pins, objects, shared))
+            datapath = cls(upgrade.maps, pins, Lookups(pins, objects, shared))
             undo.callback(datapath.close)
             undo.callback(datapath.put_settings, datapath.settings())
             datapath.write_settings(cgroup_id(agent_cgroup), cgroup_id(envoy_cgroup))
@@ -73,13 +74,17 @@ class Datapath(Tables):
             for hook in HOOKS:
                 program = loaded[hook.file].program(hook.program)
                 for name, directory in places(hook, cgroup, agent_cgroup, envoy_cgroup).items():
-                    datapath.hooks[name] = _attach(exchange, pins.links / name, program, directory)
+                    datapath.hooks[name] = exchange.attach(pins.links / name, program, Cgroup(directory))
             undo.pop_all()
         upgrade.commit()
         for name in set(names(pins.links)) - datapath.hooks.keys():
             drop_link(pins.links / name)  # of another version, or of a cgroup that is no longer ours
         datapath.adopted = upgrade.complete and Attached.CREATED not in datapath.hooks.values()
         return datapath
+
+    def attachments(self) -> list[Attachment]:
+        """What of ours is attached just now, as the kernel has it: hooks, then guards."""
+        return attachments(self._pins)
 
     def attach_lookup(self, cookie: int, netns_fd: int) -> None:
         """Guard the capture addresses of a pod's netns: what no hook recorded is reset. Raises Fatal if refused."""
@@ -92,14 +97,6 @@ class Datapath(Tables):
     def lookups(self) -> set[int]:
         """Cookies of the guarded netns."""
         return self._lookups.cookies()
-
-
-def _attach(exchange: Exchange, pin: Path, program: Program, directory: Path) -> Attached:
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        return exchange.attach(pin, program, fd, cgroup_id(directory))
-    finally:
-        os.close(fd)
 
 
 def _prepare_cgroups(cgroup: Path, agent_cgroup: Path, envoy_cgroup: Path) -> None:

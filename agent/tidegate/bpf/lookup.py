@@ -3,12 +3,12 @@ program in which netns it runs."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
-from tidegate.bpf.attach import Attached, Exchange, link_target
+from tidegate.bpf.attach import Attached, Exchange
 from tidegate.bpf.objects import BpfObject, Program
 from tidegate.bpf.pins import Pins, drop_link, names
+from tidegate.bpf.targets import Netns, link_information
 
 OBJECT = "lookup.bpf.o"
 PROGRAM = "tg_lookup"
@@ -32,11 +32,11 @@ class Lookups:
         outcome: dict[int, Attached] = {}
         for name in names(self._pins.lookup):
             pin = self._pins.lookup / name
-            target = link_target(pin)
+            known = link_information(pin)
             adopted = None
-            if target and name.isdecimal():
+            if known and known.target and name.isdecimal():
                 with BpfObject(self._objects / OBJECT) as loaded:
-                    adopted = exchange.adopt(pin, self._load(loaded, int(name), maps), target)
+                    adopted = exchange.adopt(pin, self._load(loaded, int(name), maps), known.target)
             if adopted is None:
                 drop_link(pin)
             else:
@@ -50,7 +50,7 @@ class Lookups:
             program = self._load(loaded, cookie, self._pins.maps)
             exchange = Exchange(self._shared)
             try:
-                exchange.attach(self._pins.lookup / str(cookie), program, netns_fd, os.fstat(netns_fd).st_ino)
+                exchange.attach(self._pins.lookup / str(cookie), program, Netns(netns_fd))
             finally:
                 exchange.close()
         self._cookies.add(cookie)

@@ -22,6 +22,7 @@ class Program:
     attach_type: int
     tag: bytes  # hash of its instructions: equal tags, equal programs
     map_ids: frozenset[int]
+    verified: int = 0  # instructions that the verifier went through, over all paths
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +96,7 @@ class BpfObject:
         """A program of the loaded object. Raises OSError (ENOENT) if there is none of that name."""
         info = ffi.new("struct tgb_prog *")
         fd = checked(lib.tgb_object_program(self._object, name.encode(), info), name)
-        return Program(fd, name, info.attach_type, *identity(info))
+        return Program(fd, name, info.attach_type, *identity(info), info.verified)
 
 
 def identity(info: Any) -> tuple[bytes, frozenset[int]]:

@@ -116,7 +116,7 @@ class Tables:
         return records.decode_flow(out)
 
     def flow_count(self) -> int:
-        """Captured connections that the kernel has a record of. Walks the whole table: for status, not for loops."""
+        """Captured connections that the kernel has a record of. Walks the whole table, so it costs what they are."""
         return checked(lib.tgb_map_dump(self.flows_fd, ffi.NULL, ffi.NULL, 2 * lib.TG_MAX_FLOWS), "tg_flows")
 
     def live_flows(self) -> dict[FlowGroup, int]:

@@ -113,6 +113,7 @@ class Views:
                 "pods": len(await asyncio.to_thread(self._datapath.pods)),
                 "destinations": self._cycle.destinations,
                 "flows": await asyncio.to_thread(self._datapath.flow_count),
+                "attached": [asdict(a) for a in await asyncio.to_thread(self._datapath.attachments)],
             },
             "pods": [self._pod(p.id, p.state, p.reason, p.netns_cookie) for p in status.pods],
         }

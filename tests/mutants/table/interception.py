@@ -80,6 +80,14 @@ _SERVICE_VIP = Group(
             ("tests/bpf/test_connect.py::test_a_row_of_another_protocol_is_not_for_tcp",),
         ),
         Mutant(
+            "verifier-cost-grows",
+            "a program costs the verifier a multiple of what it did, and nobody notices before a kernel refuses it",
+            "bpf/core/addr_core.h",
+            "return !(tg_addr_word(addr, 0) |",
+            "for (int i = 0; i < 4; i++)\n		if (addr->ip[i])\n			return 0;\n	return !(",
+            ("tests/bpf/test_verifier_cost.py::test_cost",),
+        ),
+        Mutant(
             "redirects-not-counted",
             "verdicts of the kernel programs are not counted: tidegate_verdicts_total stays at 0",
             "bpf/include/tg_maps.h",

@@ -100,6 +100,14 @@ _TOLD = Group(
             (DOCTOR,),
         ),
         Mutant(
+            "guards-not-listed",
+            "status and doctor show the hooks of the node but not those inside of pods",
+            "agent/tidegate/bpf/targets.py",
+            "for folder in (pins.links, pins.lookup) for name",
+            "for folder in (pins.links,) for name",
+            ("tests/bpf/test_targets.py::test_every_hook_and_guard_is_listed",),
+        ),
+        Mutant(
             "doctor-sees-what-is-not-there",
             "doctor says that bpffs is there when it is not",
             "agent/tidegate/bpf/probe.py",
