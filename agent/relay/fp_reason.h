@@ -1,5 +1,5 @@
 /* Why a relayed connection ended: index of fp_stats.closed; the name is the `reason` label, and what a user reads. This is
- * the one list of them: the enum and the names (reason.c) are made from it, Python's CloseReason is compared with it. Append only. */
+ * the one list of them: the enum, the names (reason.c) and what a number means to Python are made from it. Append only. */
 #ifndef FP_REASON_H
 #define FP_REASON_H
 #define FP_REASONS(X)                                                                                         \
