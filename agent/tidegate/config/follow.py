@@ -6,10 +6,13 @@ import asyncio
 from collections.abc import Sequence
 
 from tidegate.config.last_good import LastGood
-from tidegate.config.sources.base import Source
+from tidegate.config.sources.base import Change, Source
 from tidegate.config.store import Store
 from tidegate.model.mesh import Mesh
+from tidegate.runtime.collector import paused, settle
 from tidegate.runtime.latest import Latest
+
+_MANY = 1000  # objects that came at once: they will stay, and are worth to be left out of the collector's walks
 
 
 async def follow(sources: Sequence[Source], out: Latest[Mesh | None], last_good: LastGood) -> None:
@@ -25,7 +28,7 @@ async def follow(sources: Sequence[Source], out: Latest[Mesh | None], last_good:
     async def follow_one(index: int, source: Source) -> None:
         async for changes in source.watch():
             async with applying:
-                mesh = await asyncio.to_thread(store.apply, index, changes)
+                mesh = await asyncio.to_thread(_apply, store, index, changes)
                 if mesh.generation:
                     await asyncio.to_thread(last_good.keep, store.broken)
                     if mesh is not out.value:
@@ -34,3 +37,11 @@ async def follow(sources: Sequence[Source], out: Latest[Mesh | None], last_good:
     async with asyncio.TaskGroup() as group:
         for index, source in enumerate(sources):
             group.create_task(follow_one(index, source))
+
+
+def _apply(store: Store, source: int, changes: Sequence[Change]) -> Mesh:
+    with paused():
+        mesh = store.apply(source, changes)
+    if len(changes) >= _MANY:
+        settle()
+    return mesh

@@ -18,6 +18,7 @@ from tidegate.config import messages as say
 from tidegate.config.documents import ParsedFile, parse_text
 from tidegate.config.sources.base import Change
 from tidegate.config.sources.holdings import Holdings
+from tidegate.runtime.collector import paused
 from tidegate.runtime.watch import identity, signs
 
 REVISION = "REVISION"
@@ -62,12 +63,13 @@ class FileSource:
 
     def load(self) -> Sequence[Change]:
         """Read now what changed since the last reading; empty if nothing did."""
-        for _ in range(_READINGS):
-            self._revision = self._numbered()
-            self._read_changed(self._look_around())
-            if self._numbered() == self._revision:
-                break
-        return self._holdings.tell(self._revision)
+        with paused():
+            for _ in range(_READINGS):
+                self._revision = self._numbered()
+                self._read_changed(self._look_around())
+                if self._numbered() == self._revision:
+                    break
+            return self._holdings.tell(self._revision)
 
     async def look(self) -> Sequence[Change]:
         """As load, but waits until nobody seems to be in the middle of writing."""
