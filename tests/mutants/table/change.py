@@ -180,6 +180,14 @@ _BROKEN = Group(
             ("tests/unit/config/test_store.py",),
         ),
         Mutant(
+            "half-of-a-state-is-numbered-as-whole",
+            "a state that was replaced while it was read is told as what its number says",
+            "agent/tidegate/config/sources/files.py",
+            "                if self._numbered() == revision:\n",
+            "                if True:\n",
+            ("tests/unit/config/test_files.py::test_a_reading_during_which_the_number_changed_is_done_again",),
+        ),
+        Mutant(
             "unchanged-objects-are-told",
             "a source tells objects that say what they said before",
             "agent/tidegate/config/sources/holdings.py",

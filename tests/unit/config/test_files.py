@@ -12,6 +12,7 @@ import pytest
 from tests.support.configs import service
 from tests.support.eventually import HANG_SECONDS
 
+from tidegate.config.sources import files
 from tidegate.config.sources.base import Change, Delete, Findings, InSync, Upsert
 from tidegate.config.sources.files import FileSource, load_paths
 from tidegate.model.mesh import Problem
@@ -36,7 +37,7 @@ class Heard:
                     assert self.objects.get(document.key) != change, "told again although nothing changed"
                     self.objects[document.key] = change
                 case Delete(key):
-                    del self.objects[key]
+                    self.objects.pop(key, None)  # it may have come and gone between two batches
                 case Findings(part):
                     assert self.findings.get(part) != change, "told again although nothing changed"
                     self.findings[part] = change
@@ -187,6 +188,26 @@ async def test_a_new_number_says_that_nobody_is_writing(tmp_path: Path) -> None:
     (tmp_path / "b.yaml").write_text(service("b", "http:80"))
     (tmp_path / "REVISION").write_text("2\n")
     assert heard.take(await source.look()).names == ["b"]
+
+
+def test_a_reading_during_which_the_number_changed_is_done_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = files._content
+
+    def writer_comes_between(path: str) -> str:
+        text = content(path)
+        if not (tmp_path / "b.yaml").exists():
+            (tmp_path / "b.yaml").write_text(service("b", "http:80"))
+            (tmp_path / "a.yaml").write_text(service("c", "http:80"))
+            (tmp_path / "REVISION").write_text("2\n")
+        return text
+
+    monkeypatch.setattr(files, "_content", writer_comes_between)
+    (tmp_path / "a.yaml").write_text(service("a", "http:80"))
+    (tmp_path / "REVISION").write_text("1\n")
+    heard = load(tmp_path)
+    assert (heard.names, heard.revision) == (["b", "c"], 2)
 
 
 async def test_who_never_numbers_again_is_not_waited_for_without_end(tmp_path: Path) -> None:

@@ -63,49 +63,56 @@ class FileSource:
 
     def load(self) -> Sequence[Change]:
         """Read now what changed since the last reading; empty if nothing did."""
-        with paused():
-            for _ in range(_READINGS):
-                self._revision = self._numbered()
-                self._read_changed(self._look_around())
-                if self._numbered() == self._revision:
-                    break
-            return self._holdings.tell(self._revision)
+        return self._load(*self._look_around())
 
     async def look(self) -> Sequence[Change]:
         """As load, but waits until nobody seems to be in the middle of writing."""
-        marks = await asyncio.to_thread(self._look_around)
+        revision, marks = await asyncio.to_thread(self._look_around)
         if marks == self._marks and not self._unsure:
             return ()
         if self._marks not in (None, marks) and not self._is_committed():
-            marks = await self._settled(marks)
+            revision, marks = await self._settled(marks)
         if not marks and identity(self._path) is None:
             return ()  # a directory that is away for a moment is no wish to delete everything
         self._marks = marks
-        return await asyncio.to_thread(self.load)
+        return await asyncio.to_thread(self._load, revision, marks)
+
+    def _load(self, revision: int, marks: Marks) -> Sequence[Change]:
+        with paused():
+            for _ in range(_READINGS):
+                self._read_changed(dict(marks))
+                if self._numbered() == revision:
+                    break
+                revision, marks = self._look_around()
+            self._revision = revision
+            return self._holdings.tell(revision)
 
     def _is_committed(self) -> bool:
         """Who numbers the content writes REVISION last: a new number says that nothing is half done."""
         return bool(self._revision) and self._numbered() != self._revision
 
-    async def _settled(self, marks: Marks) -> Marks:
+    async def _settled(self, marks: Marks) -> tuple[int, Marks]:
         """Wait until nobody seems to be writing any more."""
         for _ in range(_SETTLE_ROUNDS):
             await self._pause(_SETTLE_S)
-            before, marks = marks, await asyncio.to_thread(self._look_around)
+            before = marks
+            revision, marks = await asyncio.to_thread(self._look_around)
             if marks == before:
                 break
         waited = 0.0
         while self._revision and not self._is_committed() and waited < _COMMIT_S:
             await self._pause(_SETTLE_S)
             waited += _SETTLE_S
-        return await asyncio.to_thread(self._look_around) if waited else marks
+        return await asyncio.to_thread(self._look_around) if waited else (revision, marks)
 
-    def _look_around(self) -> Marks:
+    def _look_around(self) -> tuple[int, Marks]:
+        """REVISION, then the marks: what was there when it was written is seen."""
+        revision = self._numbered()
         root = os.fspath(self._path)
         extra = [os.path.join(root, REVISION), os.path.join(root, ORIGINS)] if os.path.isdir(root) else []
         marks: Marks = {path: _mark(path) for path in self._list(root)}
         marks.update((path, mark) for path in extra if (mark := _mark(path)))
-        return marks
+        return revision, marks
 
     def _list(self, root: str) -> list[str]:
         if not os.path.isdir(root):
