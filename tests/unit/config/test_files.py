@@ -250,6 +250,28 @@ async def test_only_what_changed_is_told(tmp_path: Path) -> None:
     assert change == Delete(ObjectKey("", "Service", "default", "b"))
 
 
+@pytest.mark.parametrize("age", [-3600, 3600])
+async def test_a_file_whose_mark_will_tell_is_read_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, age: int
+) -> None:
+    """Also one that was written by somebody whose clock is ahead."""
+    content, read = files._content, list[str]()
+
+    def counted(path: str) -> str:
+        read.append(path)
+        return content(path)
+
+    monkeypatch.setattr(files, "_content", counted)
+    file = tmp_path / "a.yaml"
+    file.write_text(service("a", "http:80"))
+    written = file.stat().st_mtime - age
+    os.utime(file, (written, written))
+    source = FileSource(tmp_path)
+    for _ in range(3):
+        await source.look()
+    assert len(read) == 1
+
+
 async def test_a_file_changed_under_the_same_mark_is_read_at_the_next_look(tmp_path: Path) -> None:
     file = tmp_path / "a.yaml"
     file.write_text(service("a", "http:80"))

@@ -156,7 +156,7 @@ class FileSource:
             self._holdings.put(relative, ParsedFile(shown), e.said)
         else:
             self._holdings.put(relative, parse_text(text, shown, self._holdings.content(relative)))
-        return None if mark is None or time.time_ns() - mark[2] < _FRESH_NS else mark
+        return None if mark is None or abs(time.time_ns() - mark[2]) < _FRESH_NS else mark
 
     def _numbered(self) -> int:
         try:
