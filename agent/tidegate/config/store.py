@@ -167,7 +167,7 @@ class Store:
         self._changed.add(key)
         kind = _kind(key)
         self._shelves[kind.shelf].put(key, after)
-        concerned = {key}
+        concerned = {key} if kind.refers else set()
         if before is not None:
             self._links.look(key, kind.looks_at(before), looking=False)
             concerned |= self._links.provide(key, kind.provides(before), None)

@@ -180,6 +180,22 @@ _BROKEN = Group(
             ("tests/unit/config/test_store.py",),
         ),
         Mutant(
+            "findings-without-a-code",
+            "programs that read what validation found have to match its prose",
+            "agent/tidegate/model/mesh.py",
+            '            "code": self.code,\n',
+            "",
+            ("tests/unit/cli/test_validate.py::test_json",),
+        ),
+        Mutant(
+            "codes-mixed-up",
+            "a misspelt field has the code of another mistake",
+            "agent/tidegate/config/messages.py",
+            'UNKNOWN_FIELD = _error("TG0101", ',
+            'UNKNOWN_FIELD = _error("TG0190", ',
+            ("tests/unit/config/test_document_vectors.py", "tests/unit/config/test_messages.py"),
+        ),
+        Mutant(
             "half-of-a-state-is-numbered-as-whole",
             "a state that was replaced while it was read is told as what its number says",
             "agent/tidegate/config/sources/files.py",
