@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from tidegate.errors import Rejected
-from tidegate.model.names import ServiceName
+from tidegate.model.names import ROOT_NAMESPACE, ServiceName
 from tidegate.model.net import IPAddress, parse_ip
 from tidegate_lab import addresses, spec
 from tidegate_lab.manifest import Document, Key, Source
@@ -22,7 +22,7 @@ NAMESPACE = ("", "Namespace")
 DEPLOYMENT = ("apps", "Deployment")
 OWNED = frozenset({POD, SERVICE, DEPLOYMENT})
 
-GIVEN_NAMESPACES = frozenset({"default", "kube-system", "istio-system"})
+GIVEN_NAMESPACES = frozenset({"default", "kube-system", ROOT_NAMESPACE})
 
 
 @dataclass(frozen=True, slots=True)

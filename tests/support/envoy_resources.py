@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tidegate.model.origin import Origin
-from tidegate.model.plan.envoy import CLUSTERS, ENDPOINTS, LISTENERS, ROUTES, EnvoyResource
+from tidegate.model.plan.envoy import CLUSTERS, ENDPOINTS, LISTENERS, ROUTES, EnvoyResource, ResourceRef
 
 CAPTURE = "127.77.0.2"
 CAPTURE_PORT = 15001
@@ -21,7 +21,12 @@ Resources = dict[str, dict[str, EnvoyResource]]
 def cluster(name: str, **more: Any) -> EnvoyResource:
     """An EDS cluster."""
     body = {"name": name, "type": "EDS", "connect_timeout": "1s", "eds_cluster_config": {"eds_config": ADS}, **more}
-    return EnvoyResource(name, body, (Origin("Service", "default", name, "web.yaml", 1),))
+    return EnvoyResource(
+        name,
+        body,
+        (Origin("Service", "default", name, "web.yaml", 1),),
+        frozenset({ResourceRef(ENDPOINTS, name)}) if body["type"] == "EDS" else frozenset(),
+    )
 
 
 def endpoints(name: str, *ports: int) -> EnvoyResource:
@@ -47,7 +52,12 @@ def route(name: str, weights: Mapping[str, int], **action: Any) -> EnvoyResource
             }
         ],
     }
-    return EnvoyResource(name, body, (Origin("VirtualService", "default", name, "web.yaml", 12),))
+    return EnvoyResource(
+        name,
+        body,
+        (Origin("VirtualService", "default", name, "web.yaml", 12),),
+        frozenset(ResourceRef(CLUSTERS, cluster) for cluster in weights),
+    )
 
 
 def listener(name: str, netns: str, route_name: str, *, port: int = CAPTURE_PORT, **hcm: Any) -> EnvoyResource:
@@ -68,7 +78,7 @@ def listener(name: str, netns: str, route_name: str, *, port: int = CAPTURE_PORT
             {"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]}
         ],
     }
-    return EnvoyResource(name, body, (Origin("Pod", "default", name),))
+    return EnvoyResource(name, body, (Origin("Pod", "default", name),), frozenset({ResourceRef(ROUTES, route_name)}))
 
 
 def resources(*items: tuple[str, EnvoyResource]) -> Resources:

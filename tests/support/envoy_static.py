@@ -11,7 +11,8 @@ from typing import Any
 from google.protobuf import json_format
 
 from tests.support.eventually import HANG_SECONDS
-from tidegate.model.plan.envoy import CLUSTERS, ENDPOINTS, LISTENERS, ROUTES, EnvoyResource
+from tidegate.model.plan.envoy import CHECKS, CLUSTERS, ENDPOINTS, LISTENERS, ROUTES, SCOPES, TYPE_URLS, EnvoyResource
+from tidegate.xds.prototypes import load_nested_types, message_class
 
 ENVOY = Path(__file__).parents[2] / ".venv" / "bin" / "envoy"
 Resources = Mapping[str, Mapping[str, EnvoyResource]]
@@ -19,45 +20,19 @@ Resources = Mapping[str, Mapping[str, EnvoyResource]]
 
 def messages(envoy: Resources) -> dict[str, Any]:
     """Every resource as a message of Envoy's API. Raises json_format.ParseError for a field that does not exist."""
-    import_extensions()
-    from envoy.config.cluster.v3.cluster_pb2 import Cluster
-    from envoy.config.endpoint.v3.endpoint_pb2 import ClusterLoadAssignment
-    from envoy.config.listener.v3.listener_pb2 import Listener
-    from envoy.config.route.v3.route_pb2 import RouteConfiguration
-
-    types = {
-        LISTENERS: Listener,
-        ROUTES: RouteConfiguration,
-        CLUSTERS: Cluster,
-        ENDPOINTS: ClusterLoadAssignment,
-    }
-    return {
-        f"{kind}/{name}": json_format.ParseDict(dict(resource.body), types[kind]())
-        for kind, resources in envoy.items()
-        for name, resource in resources.items()
-    }
-
-
-def import_extensions() -> None:
-    """Load the messages that stand inside Any fields."""
-    from envoy.extensions.access_loggers.file.v3 import file_pb2  # noqa: F401
-    from envoy.extensions.filters.http.cors.v3 import cors_pb2  # noqa: F401
-    from envoy.extensions.filters.http.fault.v3 import fault_pb2  # noqa: F401
-    from envoy.extensions.filters.http.router.v3 import router_pb2  # noqa: F401
-    from envoy.extensions.filters.listener.original_dst.v3 import original_dst_pb2  # noqa: F401
-    from envoy.extensions.filters.network.http_connection_manager.v3 import http_connection_manager_pb2  # noqa: F401
-    from envoy.extensions.filters.network.tcp_proxy.v3 import tcp_proxy_pb2  # noqa: F401
-    from envoy.extensions.matching.common_inputs.network.v3 import network_inputs_pb2  # noqa: F401
-    from envoy.extensions.retry.host.previous_hosts.v3 import previous_hosts_pb2  # noqa: F401
-    from envoy.extensions.retry.priority.previous_priorities.v3 import previous_priorities_config_pb2  # noqa: F401
-    from envoy.extensions.upstreams.http.v3 import http_protocol_options_pb2  # noqa: F401
-    from google.protobuf import wrappers_pb2  # noqa: F401
-    from xds.type.matcher.v3 import ip_pb2  # noqa: F401
+    out = {}
+    for kind, resources in envoy.items():
+        for name, resource in resources.items():
+            load_nested_types(resource.body)
+            message: Any = message_class(TYPE_URLS[ROUTES if kind == CHECKS else kind].rpartition("/")[2])()
+            out[f"{kind}/{name}"] = json_format.ParseDict(dict(resource.body), message)
+    return out
 
 
 def static_bootstrap(envoy: Resources) -> dict[str, Any]:
-    """Routes and endpoints inlined where listeners and clusters ask for them by name."""
-    listeners = [_inline_routes(dict(r.body), envoy[ROUTES]) for r in envoy[LISTENERS].values()]
+    """Routes and endpoints inlined where scopes and clusters ask for them by name, scopes where listeners do."""
+    scopes = [inline_scope(scope, envoy[ROUTES]) for scope in envoy[SCOPES].values()]
+    listeners = [inline_scopes(dict(r.body), scopes) for r in envoy[LISTENERS].values()]
     clusters = []
     for resource in envoy[CLUSTERS].values():
         cluster = dict(resource.body)
@@ -68,15 +43,22 @@ def static_bootstrap(envoy: Resources) -> dict[str, Any]:
     return {"static_resources": {"listeners": listeners, "clusters": clusters}}
 
 
-def _inline_routes(value: Any, routes: Mapping[str, EnvoyResource]) -> Any:
+def inline_scope(scope: EnvoyResource, routes: Mapping[str, EnvoyResource]) -> dict[str, Any]:
+    """A scope with its routes inside."""
+    (name,) = scope.needs(ROUTES)
+    return {"name": scope.name, "key": scope.body["key"], "route_configuration": dict(routes[name].body)}
+
+
+def inline_scopes(value: Any, scopes: list[dict[str, Any]]) -> Any:
+    """A listener, or a part of one, with these scopes inside instead of a promise to send them."""
     if isinstance(value, list):
-        return [_inline_routes(v, routes) for v in value]
+        return [inline_scopes(v, scopes) for v in value]
     if not isinstance(value, dict):
         return value
-    out = {k: _inline_routes(v, routes) for k, v in value.items() if k != "rds"}
-    if "rds" in value:
-        out["route_config"] = dict(routes[value["rds"]["route_config_name"]].body)
-    return out
+    if "scoped_rds" not in value:
+        return {k: inline_scopes(v, scopes) for k, v in value.items()}
+    kept = {k: v for k, v in value.items() if k not in ("scoped_rds", "rds_config_source")}
+    return {**kept, "scoped_route_configurations_list": {"scoped_route_configurations": scopes}}
 
 
 def validate(envoy: Resources, directory: Path) -> str:

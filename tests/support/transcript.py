@@ -8,9 +8,9 @@ from typing import Any
 from envoy.service.discovery.v3 import discovery_pb2
 from google.protobuf.message import Message
 
-from tidegate.model.plan.envoy import CLUSTERS, ENDPOINTS, LISTENERS, ROUTES, TYPE_URLS, EnvoyResource
+from tidegate.model.plan.envoy import CLUSTERS, ENDPOINTS, LISTENERS, ROUTES, SCOPES, TYPE_URLS, EnvoyResource
 from tidegate.xds.delta import DeltaStream
-from tidegate.xds.encode import KIND_OF_URL, Encoded, Encoder, Image
+from tidegate.xds.encode import KIND_OF_URL, Encoded, Encoder, Image, empty
 from tidegate.xds.session import Session
 from tidegate.xds.sotw import SotwStream
 
@@ -27,7 +27,7 @@ class Publisher:
         resources: dict[str, dict[str, EnvoyResource]] = {}
         for item in items:
             resources.setdefault(_kind(item), {})[item.name] = item
-        return self.encoder.encode(self.generation, resources)
+        return self.encoder.publish(self.generation, resources)
 
 
 def _kind(item: EnvoyResource) -> str:
@@ -35,14 +35,18 @@ def _kind(item: EnvoyResource) -> str:
         return ENDPOINTS
     if "virtual_hosts" in item.body:
         return ROUTES
+    if "route_configuration_name" in item.body:
+        return SCOPES
     return LISTENERS if "address" in item.body else CLUSTERS
 
 
 class Delta:
     """A client that speaks the incremental dialect. Names of resources are given and shown as sorted lists."""
 
-    def __init__(self, good: dict[tuple[str, str], Encoded] | None = None) -> None:
-        self.stream = DeltaStream(Session({} if good is None else good))
+    def __init__(
+        self, good: dict[tuple[str, str], Encoded] | None = None, before: dict[str, Image] | None = None
+    ) -> None:
+        self.stream = DeltaStream(Session({} if good is None else good, before))
         self.open: dict[str, str] = {}  # kind -> nonce of the response that was not answered yet
 
     @property
@@ -106,7 +110,7 @@ class Delta:
         below = {CLUSTERS: ENDPOINTS, LISTENERS: ROUTES}.get(kind)
         if below is None or self.session.image is None:
             return
-        wanted = {a for name in names for a in self.session.image.of(kind)[name].awaits}
+        wanted = {a for name in names for a in (self.session.image.get(kind, name) or empty(kind, name)).awaits}
         fresh = tuple(sorted(wanted - self.session.watches[below].names))
         if fresh:
             self.say(below, add=fresh)

@@ -57,6 +57,7 @@ PURE = [
     "dataplane.changes",
     "runtime.backoff",
     "runtime.retries",
+    "xds.checks",
     "xds.delta",
     "xds.sotw",
     "xds.session",

@@ -14,11 +14,11 @@ from tidegate.compile.facts import Facts, join
 from tidegate.errors import Rejected
 from tidegate.model.names import WorkloadId
 from tidegate.model.plan import Plan
-from tidegate.model.plan.envoy import CLUSTERS, ENDPOINTS, LISTENERS, ROUTES, SECRETS
+from tidegate.model.plan.envoy import CLUSTERS, ENDPOINTS, LISTENERS, ROUTES, SCOPES, SECRETS
 from tidegate.model.workload import Capture, Sandbox
 from tidegate.observe.dump import resource
 
-_KINDS = (LISTENERS, ROUTES, CLUSTERS, ENDPOINTS, SECRETS)
+_KINDS = (LISTENERS, SCOPES, ROUTES, CLUSTERS, ENDPOINTS, SECRETS)
 # Ports that a pod's listeners might get; the agent lets the kernel choose.
 _CAPTURE = Capture(fastpath4=15001, envoy4=15002)
 

@@ -1,46 +1,147 @@
 """compile_plan: facts -> everything that must be true on this node. Pure and deterministic.
 
-Order of the work is the table of contents of this room: index (registry, rules) -> destinations -> pods -> routes ->
-listeners -> clusters and endpoints.
+Order of the work is the table of contents of this room: index (registry, rules) -> destinations -> pods -> listeners
+and scopes. Routes, clusters and endpoints are made when Envoy, or somebody who looks, asks for them by name.
 """
 
 from __future__ import annotations
 
-from tidegate.compile.clusters import PASSTHROUGH, passthrough_cluster, service_clusters
-from tidegate.compile.destinations import Claim, find_destinations
+from collections.abc import Callable, Iterable, Iterator, Mapping
+
+from tidegate.compile.envoy.clusters import ClusterKey, cluster, endpoints
 from tidegate.compile.facts import Facts
-from tidegate.compile.listeners import chain_matcher, filter_chain, listener_name, pod_listener
-from tidegate.compile.protojson import Json
+from tidegate.compile.outbound.destinations import Claim, Destinations, Finder
+from tidegate.compile.outbound.listeners import listener_name, pod_listener
+from tidegate.compile.outbound.routes import RouteCompiler, check, check_name
+from tidegate.compile.outbound.scopes import scope
 from tidegate.compile.registry import Registry
-from tidegate.compile.routes import ClusterKey, RouteCompiler
 from tidegate.compile.rules import Rules, Source
 from tidegate.model.kube import Pod
 from tidegate.model.origin import Origin
 from tidegate.model.plan import Plan
-from tidegate.model.plan.envoy import CLUSTERS, ENDPOINTS, LISTENERS, ROUTES, SECRETS, EnvoyResource
+from tidegate.model.plan.envoy import (
+    CHECKS,
+    CLUSTERS,
+    ENDPOINTS,
+    LISTENERS,
+    ROUTES,
+    SCOPES,
+    SECRETS,
+    EnvoyResource,
+    MadeOnDemand,
+)
 from tidegate.model.plan.pods import PodPlan
+from tidegate.model.routing import VirtualService
 from tidegate.model.tier import Tier
 from tidegate.model.workload import Sandbox
 
-Resources = dict[str, dict[str, EnvoyResource]]
+Table = Mapping[str, EnvoyResource]
+Resources = Mapping[str, Table]
+_NONE: Resources = {kind: {} for kind in (LISTENERS, SCOPES, ROUTES, CLUSTERS, ENDPOINTS, SECRETS, CHECKS)}
 
 
 def compile_plan(facts: Facts, generation: int = 0) -> Plan:
     """What must be true on the node of these facts."""
-    registry, rules = Registry(facts), facts.rules
-    found = find_destinations(registry, rules)
-    http = [c for c in found.claims if c.tier is Tier.ENVOY]
-    plans = tuple(_plan(facts, s, bool(http)) for s in facts.sandboxes)
-    with_envoy = [s for s, p in zip(facts.sandboxes, plans, strict=True) if p.needs_envoy]
-    envoy = _envoy(registry, rules, http, with_envoy)
-    return Plan(
-        generation=generation,
-        pods=plans,
-        destinations=found.rows,
-        l4=found.l4,
-        services=dict(sorted(found.numbers.items())),
-        envoy=envoy,
-    )
+    return Compiler().compile(facts, generation)
+
+
+class Compiler:
+    """Compiles one state of facts after the other, and gives back the same objects for whatever did not change."""
+
+    def __init__(self) -> None:
+        self._destinations = Finder()
+        self._listeners: dict[Sandbox, tuple[tuple[Origin, ...], EnvoyResource]] = {}
+        self._scopes: dict[str, tuple[Claim, list[EnvoyResource]]] = {}
+        self._checks: dict[str, tuple[VirtualService, EnvoyResource]] = {}
+        self._tables: dict[str, tuple[tuple[object, ...], Table]] = {}  # kind -> (what it was made of, the table)
+
+    def compile(self, facts: Facts, generation: int = 0) -> Plan:
+        """What must be true on the node of these facts."""
+        found = self._destinations.find(Registry(facts), facts.rules)
+        any_http = any(c.tier is Tier.ENVOY for c in found.claims)
+        plans = tuple(_plan(facts, s, any_http) for s in facts.sandboxes)
+        with_envoy = tuple(s for s, p in zip(facts.sandboxes, plans, strict=True) if p.needs_envoy)
+        return Plan(
+            generation=generation,
+            pods=plans,
+            destinations=found.rows,
+            l4=found.l4,
+            services=found.numbers,
+            envoy=self._envoy(facts, found, with_envoy) if with_envoy else _NONE,
+        )
+
+    def _envoy(self, facts: Facts, found: Destinations, sandboxes: tuple[Sandbox, ...]) -> Resources:
+        clients = tuple((str(s.id), facts.pods[s.id]) for s in sandboxes)
+        pods = tuple(pod for _, pod in clients)
+        listeners = self._table(LISTENERS, (sandboxes, pods, facts.namespaces), lambda: self._listen(facts, sandboxes))
+        scopes = self._table(SCOPES, (found.claims,), lambda: self._scope(found))
+        routes = self._table(
+            ROUTES, (found.claims, facts.services, facts.rules, clients), lambda: _routes(facts, found, dict(clients))
+        )
+
+        def cluster_names() -> Iterator[str]:
+            for claim in found.claims:
+                if claim.tier is Tier.ENVOY:
+                    yield str(ClusterKey(claim.service.id.fqdn, claim.port.port))
+                    for subset in facts.rules.policy(claim.service.id, claim.service.id.namespace).subsets:
+                        yield str(ClusterKey(claim.service.id.fqdn, claim.port.port, subset.name))
+                    yield from routes[claim.name].needs(CLUSTERS)
+
+        checks = self._table(CHECKS, (facts.rules,), lambda: self._check(facts))
+        made_of = (routes, facts.services, facts.rules)
+        return {
+            LISTENERS: listeners,
+            SCOPES: scopes,
+            ROUTES: routes,
+            CHECKS: checks,
+            CLUSTERS: self._table(CLUSTERS, made_of, lambda: _by_key(facts, cluster, cluster_names)),
+            ENDPOINTS: self._table(
+                ENDPOINTS, (*made_of, facts.pods_by_service), lambda: _by_key(facts, endpoints, cluster_names)
+            ),
+            SECRETS: _NONE[SECRETS],
+        }
+
+    def _table(self, kind: str, made_of: tuple[object, ...], make: Callable[[], Table]) -> Table:
+        known = self._tables.get(kind)
+        if known is None or not all(a is b or _same(a, b) for a, b in zip(known[0], made_of, strict=True)):
+            known = self._tables[kind] = (made_of, make())
+        return known[1]
+
+    def _listen(self, facts: Facts, sandboxes: tuple[Sandbox, ...]) -> Table:
+        known, self._listeners = self._listeners, {}
+        for sandbox in sandboxes:
+            if sandbox.capture.envoy4:
+                origins = _pod_origins(facts, facts.pods[sandbox.id])
+                entry = known.get(sandbox)
+                if entry is None or entry[0] != origins:
+                    entry = (origins, pod_listener(sandbox, origins))
+                self._listeners[sandbox] = entry
+        return {listener.name: listener for _, listener in self._listeners.values()}
+
+    def _check(self, facts: Facts) -> Table:
+        known, self._checks = self._checks, {}
+        for vs in facts.rules.virtual_services:
+            entry = known.get(check_name(vs))
+            self._checks[check_name(vs)] = entry if entry and entry[0] is vs else (vs, check(vs))
+        return {name: resource for name, (_, resource) in self._checks.items()}
+
+    def _scope(self, found: Destinations) -> Table:
+        known, self._scopes = self._scopes, {}
+        for claim in found.claims:
+            if claim.tier is Tier.ENVOY:
+                entry = known.get(claim.name)
+                if entry is None or entry[0] is not claim:
+                    origins = (claim.service.origin,)
+                    entry = (claim, [scope(a, claim.port.port, claim.name, origins) for a in claim.addresses])
+                self._scopes[claim.name] = entry
+        return {item.name: item for _, scopes in self._scopes.values() for item in scopes}
+
+
+def _same(before: object, now: object) -> bool:
+    """Whether a tuple has the same members, or pairs of a name and the same member."""
+    if not isinstance(before, tuple) or not isinstance(now, tuple) or len(before) != len(now):
+        return False
+    return all(a is b or a == b for a, b in zip(before, now, strict=True))
 
 
 def _plan(facts: Facts, sandbox: Sandbox, any_http: bool) -> PodPlan:
@@ -50,45 +151,32 @@ def _plan(facts: Facts, sandbox: Sandbox, any_http: bool) -> PodPlan:
     return PodPlan(sandbox.id, enrolled, reason, wanted, name, sandbox.netns_cookie)
 
 
-def _envoy(registry: Registry, rules: Rules, http: list[Claim], sandboxes: list[Sandbox]) -> Resources:
-    out: Resources = {LISTENERS: {}, ROUTES: {}, CLUSTERS: {}, ENDPOINTS: {}, SECRETS: {}}
-    if not sandboxes:
-        return out
-    routes = RouteCompiler(registry, rules)
-    chains: dict[tuple[str, str], Json] = {}
-    matcher = chain_matcher(http)
-    used: set[ClusterKey] = {ClusterKey(c.service.id.fqdn, c.port.port, "") for c in http}
-    for sandbox in sandboxes:
-        pod = registry.pods[sandbox.id]
-        listed = []
-        for claim in http:
-            compiled = routes.compile(claim.service, claim.port, Source(pod.id.namespace, pod.labels))
-            name = compiled.resource.name
-            out[ROUTES][name] = compiled.resource
-            used |= compiled.uses
-            key = (claim.name, name)
-            if key not in chains:
-                chains[key] = filter_chain(claim, name)
-            listed.append(chains[key])
-        if sandbox.capture.envoy4:
-            listener = pod_listener(sandbox, listed, matcher, _pod_origins(registry, pod))
-            out[LISTENERS][listener.name] = listener
-    _add_clusters(out, registry, rules, used)
-    return {kind: dict(sorted(resources.items())) for kind, resources in out.items()}
+def _routes(facts: Facts, found: Destinations, clients: Mapping[str, Pod]) -> Table:
+    claims = {claim.name: claim for claim in found.claims if claim.tier is Tier.ENVOY}
+    sources = {name: Source(pod.id.namespace, pod.labels) for name, pod in clients.items()}
+    compiler = RouteCompiler(Registry(facts), facts.rules, sources)
+
+    def make(name: str) -> EnvoyResource | None:
+        claim = claims.get(name)
+        return compiler.compile(claim.service, claim.port) if claim else None
+
+    return MadeOnDemand(make, lambda: claims)
 
 
-def _add_clusters(out: Resources, registry: Registry, rules: Rules, used: set[ClusterKey]) -> None:
-    out[CLUSTERS][PASSTHROUGH] = passthrough_cluster()
-    for key in sorted(used, key=lambda k: (k.fqdn, k.port, k.scope, k.chosen)):
-        service = registry.services[key.fqdn]
-        port = service.port(key.port)
-        if port is None:
-            continue
-        clusters, endpoints = service_clusters(registry, rules, service, port, key.scope, key.chosen)
-        out[CLUSTERS].update(clusters)
-        out[ENDPOINTS].update(endpoints)
+def _by_key(
+    facts: Facts,
+    make: Callable[[Registry, Rules, ClusterKey], EnvoyResource | None],
+    names: Callable[[], Iterable[str]],
+) -> Table:
+    registry = Registry(facts)
+
+    def made(name: str) -> EnvoyResource | None:
+        key = ClusterKey.parse(name)
+        return make(registry, facts.rules, key) if key else None
+
+    return MadeOnDemand(made, names)
 
 
-def _pod_origins(registry: Registry, pod: Pod) -> tuple[Origin, ...]:
-    namespace = registry.namespaces.get(pod.id.namespace)
+def _pod_origins(facts: Facts, pod: Pod) -> tuple[Origin, ...]:
+    namespace = facts.namespaces.get(pod.id.namespace)
     return (pod.origin, *((namespace.origin,) if namespace else ()))

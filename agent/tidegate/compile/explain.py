@@ -8,13 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from tidegate.compile.clusters import cluster_name, goes_where_dialled, subset_endpoints
-from tidegate.compile.destinations import Claim, Destinations, find_destinations
+from tidegate.compile.envoy.clusters import ClusterKey, goes_where_dialled, subset_endpoints
 from tidegate.compile.facts import Facts
 from tidegate.compile.oracle import Outcome, choose_host, choose_route
+from tidegate.compile.outbound.destinations import Claim, Destinations, find_destinations
+from tidegate.compile.outbound.routes import foreign_hosts, route_name, routed_to_headless, target_number
 from tidegate.compile.registry import Registry
 from tidegate.compile.render import render
-from tidegate.compile.routes import foreign_hosts, route_name, routed_to_headless, target_number
 from tidegate.compile.rules import DestinationPolicy, Source
 from tidegate.model.capture import CAPTURE4_PREFIX, CAPTURE6_PREFIX
 from tidegate.model.hosts import is_address
@@ -273,8 +273,10 @@ class _Explainer:
         service = self._registry.services.get(target.host)
         port: ServicePort | None = service.port(number) if service else None
         scope = self._rules.policy_scope(service.id, self._source.namespace) if service else ""
-        chosen = service is not None and routed_to_headless(service, number, target.subset, claim.service, claim.port)
-        destination = _destination(target, number, scope, percent, chosen)
+        lb_headless = service is not None and routed_to_headless(
+            service, number, target.subset, claim.service, claim.port
+        )
+        destination = _destination(target, number, scope, percent, lb_headless)
         label = f"{destination['cluster']} ({percent:g} %)"
         if service is None or port is None:
             self._hop("destination", f"{label}: no such service port, Envoy answers 503 (NC)")
@@ -285,7 +287,7 @@ class _Explainer:
             self._hop("destination", f"{label}: no DestinationRule defines the subset, Envoy answers 503 (NC)")
             return destination, [], policy
         settings = policy.for_port(number, target.subset)
-        if goes_where_dialled(service, settings, target.subset, chosen):
+        if goes_where_dialled(service, settings, target.subset, lb_headless):
             self._hop("destination", f"{label}: the address that was dialled, whoever is there")
             return destination, [self._dialled_row(address, claim.port.port)], policy
         if not found:
@@ -312,13 +314,15 @@ def _default_port(service: Service | None) -> int:
     return next((p.port for p in ports if p.protocol.is_http), ports[0].port)
 
 
-def _destination(target: RouteTarget, port: int, scope: str, percent: float, chosen: bool = False) -> dict[str, Any]:
+def _destination(
+    target: RouteTarget, port: int, scope: str, percent: float, lb_headless: bool = False
+) -> dict[str, Any]:
     return {
         "host": target.host,
         "port": port,
         "subset": target.subset,
         "percent": round(percent, 4),
-        "cluster": cluster_name(target.host, port, target.subset, scope, chosen),
+        "cluster": str(ClusterKey(target.host, port, target.subset, scope, lb_headless)),
     }
 
 

@@ -15,9 +15,7 @@ class Registry:
 
     def __init__(self, facts: Facts) -> None:
         self._facts = facts
-        self.services: Mapping[str, Service] = {
-            s.id.fqdn: s for s in sorted(facts.services.values(), key=lambda s: (s.age, s.id))
-        }
+        self.services: Mapping[str, Service] = facts.services
         self.namespaces = facts.namespaces
         self.pods = facts.pods
         self._endpoints: dict[tuple[str, int], tuple[Endpoint, ...]] = {}
@@ -38,12 +36,26 @@ class Registry:
         return self._endpoints[key]
 
 
-def service_numbers(names: Iterable[str]) -> dict[str, int]:
+def service_numbers(names: Iterable[str], known: dict[str, int] | None = None) -> dict[str, int]:
     """A number above 0 for each name. It depends on the name, not on its neighbours, so that adding a service does not
-    renumber the others; a collision moves the later name in alphabetical order on by one."""
+    renumber the others; a collision moves the later name in alphabetical order on by one.
+
+    known: remembers what was computed, from call to call.
+    """
+    hashes = {} if known is None else known
+    wanted = dict.fromkeys(names)
+    out: dict[str, int] = {}
+    for name in wanted:
+        number = hashes.get(name)
+        if number is None:
+            digest = blake2s(name.encode(), digest_size=4).digest()
+            number = hashes[name] = int.from_bytes(digest, "big") % 0x7FFFFFFF + 1
+        out[name] = number
+    if len(set(out.values())) == len(out):
+        return out
     taken: dict[int, str] = {}
-    for name in sorted(set(names)):
-        number = int.from_bytes(blake2s(name.encode(), digest_size=4).digest(), "big") % 0x7FFFFFFF + 1
+    for name in sorted(wanted):
+        number = out[name]
         while number in taken:
             number = number % 0x7FFFFFFF + 1
         taken[number] = name

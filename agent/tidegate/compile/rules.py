@@ -7,13 +7,11 @@ from dataclasses import dataclass, field
 
 from tidegate.model.hosts import host_matches, specificity
 from tidegate.model.mesh import Mesh
-from tidegate.model.names import ServiceName
+from tidegate.model.names import ROOT_NAMESPACE, ServiceName
 from tidegate.model.origin import Origin
 from tidegate.model.routing import MESH, HttpMatch, HttpRoute, Match, VirtualService
 from tidegate.model.selectors import selects
 from tidegate.model.traffic import DestinationRule, Subset, TrafficPolicy
-
-ROOT_NAMESPACE = "istio-system"
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
-from tidegate.compile.compiler import compile_plan
+from tidegate.compile.compiler import Compiler
 from tidegate.compile.facts import NOTHING, Facts, join
 from tidegate.dataplane.appliers.enrolment import Enrolment
 from tidegate.dataplane.changes import Changes, changes
@@ -69,6 +69,7 @@ class Cycle:
         self._retries: Retries[str] = Retries(FIRST_SECONDS, LONGEST_SECONDS, jitter)
         self._resync_at = 0.0
         self._joined: tuple[Mesh, tuple[Sandbox, ...]] | None = None  # what the facts were made of
+        self._compiler = Compiler()
         self._compiled: Facts | None = None  # what the plan was made of
         self._prepared: dict[str, Plan] = {}  # by applier: the plan of its last prepare that returned
         self._revisions: dict[int, int] = {}  # generation -> revision of its configuration, of those not yet dealt with
@@ -185,7 +186,7 @@ class Cycle:
         if facts is self._compiled:
             return
         generation = self.plan.value.generation + 1
-        plan = await asyncio.to_thread(compile_plan, facts, generation)
+        plan = await asyncio.to_thread(self._compiler.compile, facts, generation)
         self._compiled = facts
         self._revisions[generation] = facts.mesh.revision
         await self.plan.set(plan)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from tidegate.envoy import statistics
+
 XDS_CLUSTER = "tidegate-xds"
 
 
@@ -25,6 +27,11 @@ def bootstrap(*, node_id: str, xds_socket: Path, admin_socket: Path, max_connect
             "lds_config": ads_source,
         },
         "static_resources": {"clusters": [_xds_cluster(xds_socket)]},
+        "stats_config": {
+            "stats_matcher": {"inclusion_list": {"patterns": [{"safe_regex": {"regex": r}} for r in statistics.READ]}}
+        },
+        # What a cluster counts is made when the first request goes there.
+        "deferred_stat_options": {"enable_deferred_creation_stats": True},
         "layered_runtime": {
             "layers": [
                 {"name": "static", "static_layer": {}},

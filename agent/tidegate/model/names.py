@@ -7,7 +7,10 @@ from typing import NamedTuple
 
 from tidegate.errors import Rejected
 
-CLUSTER_DOMAIN = "cluster.local"
+# Settings of the mesh that are Istio's defaults, each named here only.
+CLUSTER_DOMAIN = "cluster.local"  # of names of services
+TRUST_DOMAIN = "cluster.local"  # of identities
+ROOT_NAMESPACE = "istio-system"  # whose rules are everybody's
 
 
 @dataclass(frozen=True, slots=True, order=True)

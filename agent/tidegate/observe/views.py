@@ -17,7 +17,7 @@ from tidegate.envoy.supervisor import EnvoySupervisor
 from tidegate.linux.capabilities import held, why
 from tidegate.model.http import HttpRequest
 from tidegate.model.mesh import Mesh
-from tidegate.model.names import WorkloadId
+from tidegate.model.names import TRUST_DOMAIN, WorkloadId
 from tidegate.model.net import host_port, split_destination
 from tidegate.model.status import Outcome, PodState, State
 from tidegate.model.workload import Sandbox
@@ -147,7 +147,7 @@ class Views:
             "state": state,
             "enrolled": state is PodState.ENROLLED,
             "reason": reason,
-            "identity": f"spiffe://cluster.local/ns/{pod.namespace}/sa/{account}",
+            "identity": f"spiffe://{TRUST_DOMAIN}/ns/{pod.namespace}/sa/{account}",
             "netns_cookie": cookie,
             "container_id": sandbox.container_id if sandbox else "",
             "ips": [str(ip) for ip in sandbox.ips] if sandbox else [],

@@ -46,6 +46,7 @@ class AdsServer:
         self._publishing = asyncio.Lock()
         self._image: Image | None = None
         self._good: dict[tuple[str, str], Encoded] = {}
+        self._before: dict[str, Image] = {}
         self._streams: dict[Stream, asyncio.Event] = {}  # oldest first, each with what wakes it
         self._node = ""
         self.progress: Latest[int] = Latest(0)  # rises whenever a client may have come nearer to what is published
@@ -78,11 +79,11 @@ class AdsServer:
     async def publish(self, generation: int, resources: Mapping[str, Mapping[str, EnvoyResource]]) -> None:
         """Make this what every client should have. Returns before they have it: see wait_applied."""
         async with self._publishing:
-            image = await asyncio.to_thread(self._encoder.encode, generation, resources)
+            image = await asyncio.to_thread(self._encoder.publish, generation, resources)
             for rejection in image.broken:
                 log.warning("%s %s %s", rejection.kind, rejection.name, rejection.detail)
             self._image = image
-            for kind, name in [key for key in self._good if key[1] not in image.of(key[0])]:
+            for kind, name in [key for key in self._good if not image.has(*key)]:
                 del self._good[kind, name]
             for stream, wake in self._streams.items():
                 stream.publish(image)
@@ -131,7 +132,7 @@ class AdsServer:
         """Names of published listeners that the newest client neither serves as published nor has refused."""
         newest = self._newest()
         if newest is None:
-            return frozenset(self._image.of(LISTENERS) if self._image else ())
+            return frozenset(self._image.all(LISTENERS) if self._image else ())
         return newest.session.waiting()
 
     def rejected(self) -> Sequence[Outcome]:
@@ -147,8 +148,7 @@ class AdsServer:
     def _nacks(self) -> tuple[Rejection, ...]:
         newest = self._newest()
         broken = self._image.broken if self._image else ()
-        watches = newest.session.watches.values() if newest else ()
-        return broken + tuple(rejection for watch in watches for rejection in watch.withheld())
+        return broken + tuple(newest.session.withheld() if newest else ())
 
     # --- streams ------------------------------------------------------------------------------------------------
     @staticmethod
@@ -160,10 +160,10 @@ class AdsServer:
         )
 
     async def _delta(self, _requests: Any, context: Any) -> None:
-        await self._serve(Stream(DeltaStream(Session(self._good)), self._patience), context)
+        await self._serve(Stream(DeltaStream(Session(self._good, self._before)), self._patience), context)
 
     async def _sotw(self, _requests: Any, context: Any) -> None:
-        await self._serve(Stream(SotwStream(Session(self._good)), self._patience), context)
+        await self._serve(Stream(SotwStream(Session(self._good, self._before)), self._patience), context)
 
     async def _serve(self, stream: Stream, context: Any) -> None:
         if self._image is not None:

@@ -1,7 +1,10 @@
 """One client: what it subscribed to, and in which order it learns of a change. Pure.
 
 Make before break: listeners and routes wait until the client confirmed every cluster and endpoint; a cluster goes only
-when nothing that the client still holds mentions it. Nothing is sent before the first image.
+when nothing that the client still holds refers to it. Nothing is sent before the first image.
+
+Of kinds that are made on demand a client gets what it asks for by name and what that leads to: it asks for the routes
+of a scope when the first request comes, and their clusters follow from that.
 """
 
 from __future__ import annotations
@@ -9,9 +12,26 @@ from __future__ import annotations
 from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass, field
 
-from tidegate.model.plan.envoy import CLUSTERS, ENDPOINTS, LISTENERS, ROUTES
-from tidegate.xds.encode import KINDS, Encoded, Image, Rejection
+from tidegate.model.plan.envoy import CLUSTERS, ENDPOINTS, EVERY, LISTENERS, ROUTES, SCOPES, SECRETS, ResourceRef
+from tidegate.xds.checks import CHECK, Checks
+from tidegate.xds.encode import AWAITS, KINDS, Encoded, Image, Rejection, empty, referred
 from tidegate.xds.watch import Push, Watch
+
+# How long a scope stays after its service went: connections that were kept open are served as before until then. Long,
+# because a client cannot be asked to connect anew, and cheap, because only what is in use stays in more than name.
+LINGER_SECONDS = 600.0
+# What leads to resources of a kind; what leads stands before what it leads to.
+_LEADING: Mapping[str, tuple[str, ...]] = {
+    SECRETS: (),
+    LISTENERS: (),
+    SCOPES: (),
+    ROUTES: (LISTENERS,),
+    CLUSTERS: (LISTENERS, ROUTES),
+    ENDPOINTS: (CLUSTERS,),
+}
+# What a client needs more or less of when it asks for more or less of a kind.
+_FOLLOWING = {ROUTES: (ROUTES, CLUSTERS, ENDPOINTS), CLUSTERS: (CLUSTERS, ENDPOINTS), ENDPOINTS: (ENDPOINTS,)}
+_ALL_SCOPES = ResourceRef(SCOPES, EVERY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,18 +49,44 @@ class Request:
 
 
 class Session:
-    """State of one stream. good: last accepted content by (kind, name), shared by all streams of the server."""
+    """State of one stream. good: last accepted content by (kind, name); before: see Checks; both are shared by all
+    streams of the server."""
 
-    def __init__(self, good: MutableMapping[tuple[str, str], Encoded]) -> None:
+    def __init__(
+        self, good: MutableMapping[tuple[str, str], Encoded], before: MutableMapping[str, Image] | None = None
+    ) -> None:
         self.watches = {kind: Watch(kind, good) for kind in KINDS}
         self.image: Image | None = None
+        self.now = 0.0  # monotonic seconds, set by whoever asks for pushes
+        self._checks = Checks(before)
+        self._gone: dict[str, float] = {}  # scopes that no service has, and since when
         self._sent = 0
 
     def publish(self, image: Image) -> None:
         """Replace what the client should have."""
         self.image = image
-        for kind, watch in self.watches.items():
-            watch.retarget(image.of(kind))
+        self._checks.want(image)
+        for kind in _LEADING:
+            self._retarget(image, kind)
+
+    def _retarget(self, image: Image, kind: str) -> None:
+        """Set what the client should have of a kind, after the kinds that lead to it."""
+        if image.on_demand(kind):
+            wanted = set(self.watches[kind].names)
+            for leading in _LEADING[kind]:
+                wanted |= referred(self.watches[leading].target.values(), kind)
+            found = ((name, image.get(kind, name)) for name in sorted(wanted))
+            instead = self._checks.instead if kind == ROUTES else lambda encoded: encoded
+            target = {name: instead(encoded) for name, encoded in found if encoded is not None}
+        else:
+            target = image.all(kind)
+        if kind == SCOPES and (shown := self._checks.scopes()):
+            target = {**target, **shown}
+        for owner, awaited in AWAITS.items():
+            if awaited == kind:
+                for name in referred(self.watches[owner].target.values(), kind) - target.keys():
+                    target[name] = empty(kind, name)
+        self.watches[kind].retarget(target)
 
     def receive(self, request: Request) -> Rejection | None:
         """Take in one message; returns the rejection if it proves one resource guilty."""
@@ -50,19 +96,30 @@ class Session:
             watch.unsubscribe(request.unsubscribe, wildcard=request.unsubscribe_all)
         if request.subscribe or request.subscribe_all or request.known:
             watch.subscribe(request.subscribe, wildcard=request.subscribe_all, known=request.known)
+        asked = request.subscribe or request.unsubscribe or request.known
+        if asked and self.image is not None and request.kind in _FOLLOWING and self.image.on_demand(request.kind):
+            for kind in _FOLLOWING[request.kind]:
+                self._retarget(self.image, kind)
         return rejection
 
     def pushes(self) -> list[Push]:
         """Responses that may go out now, in the order in which they must be sent."""
         if self.image is None:
             return []
+        if (
+            self.watches[SCOPES].held
+            and self._upstreams_ready()
+            and self._checks.advance(self.image, self.watches[ROUTES])
+        ):
+            for kind in (SCOPES, *_FOLLOWING[ROUTES]):
+                self._retarget(self.image, kind)
         out: list[Push] = []
         for kind, watch in self.watches.items():
             if not watch.subscribed or watch.unanswered is not None:
                 continue
             if kind in (LISTENERS, ROUTES) and not self._upstreams_ready():
                 continue
-            remove = self._unused_clusters() if kind == CLUSTERS else watch.surplus()
+            remove = self._surplus(watch)
             push = watch.push(f"{kind}-{self._sent + 1}", self.image.generation, remove)
             if push is not None:
                 self._sent += 1
@@ -74,14 +131,16 @@ class Session:
     def applied(self) -> int:
         """The published generation once the client confirmed or refused each part of it, else 0.
 
-        Clusters that linger because a draining listener still uses them do not count.
+        Clusters that linger because a draining listener still uses them do not count, nor do scopes that linger.
         """
         done = self.image is not None and self._upstreams_ready() and self._users_settled()
         return self.image.generation if done and self.image is not None else 0
 
     def waiting(self) -> frozenset[str]:
         """Listeners that the client neither has as they are published, with all that they wait for, nor refused."""
-        listeners, routes = self.watches[LISTENERS], self.watches[ROUTES]
+        listeners, routes, scopes = self.watches[LISTENERS], self.watches[ROUTES], self.watches[SCOPES]
+        # The first listener makes the client ask for scopes; each further scope is no reason to wait.
+        scopeless = not scopes.subscribed or (bool(scopes.target) and not scopes.held)
         return frozenset(
             name
             for name, wanted in listeners.target.items()
@@ -90,8 +149,24 @@ class Session:
                 name in listeners.held
                 and listeners.held[name].version == wanted.version
                 and all(routes.settled(awaited) for awaited in wanted.awaits)
+                and not (scopeless and _ALL_SCOPES in wanted.refs)
             )
         )
+
+    def next_due(self) -> float | None:
+        """Monotonic time at which the next scope has lingered long enough; None if none lingers."""
+        return min(self._gone.values()) + LINGER_SECONDS if self._gone else None
+
+    def _surplus(self, watch: Watch) -> list[str]:
+        """What may be taken from the client now."""
+        if watch.kind == CLUSTERS:
+            return self._unused_clusters()
+        surplus = watch.surplus()
+        if watch.kind != SCOPES:
+            return surplus
+        checked = [name for name in surplus if name.startswith(CHECK)]
+        self._gone = {name: self._gone.get(name, self.now) for name in surplus if not name.startswith(CHECK)}
+        return checked + [name for name, since in self._gone.items() if self.now >= since + LINGER_SECONDS]
 
     def _answer(self, watch: Watch, request: Request) -> Rejection | None:
         # A nonce that is not open any more is about an older response: what was sent since supersedes it.
@@ -112,7 +187,18 @@ class Session:
 
     def _users_settled(self) -> bool:
         listeners = self.watches[LISTENERS]
-        return listeners.subscribed and not listeners.surplus() and self._complete(listeners, self.watches[ROUTES])
+        if not listeners.subscribed or listeners.surplus() or not self._complete(listeners, self.watches[ROUTES]):
+            return False
+        scopes = self.watches[SCOPES]
+        needed = any(_ALL_SCOPES in encoded.refs for encoded in listeners.target.values())
+        return not needed or (scopes.subscribed and not scopes.busy and not self._checks.busy)
+
+    def withheld(self) -> list[Rejection]:
+        """Refusals that keep published content from being in force, or would if somebody used it."""
+        all_of_them = (rejection for watch in self.watches.values() for rejection in watch.withheld())
+        used = [rejection for rejection in all_of_them if not rejection.name.startswith(CHECK)]
+        known = {origin for rejection in used for origin in rejection.origins}
+        return used + [rejection for rejection in self._checks.withheld() if known.isdisjoint(rejection.origins)]
 
     @staticmethod
     def _complete(owners: Watch, awaited: Watch) -> bool:
@@ -133,4 +219,5 @@ class Session:
             for name, held in watch.held.items()
             if name not in watch.target or watch.target[name].version != held.version
         ]
-        return [name for name in surplus if not any(held.mentions(name) for held in old)]
+        refs = {name: ResourceRef(CLUSTERS, name) for name in surplus}
+        return [name for name, ref in refs.items() if not any(held.refers_to(ref) for held in old)]

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from envoy.service.discovery.v3 import discovery_pb2
 
-from tidegate.model.plan.envoy import CLUSTERS, LISTENERS, TYPE_URLS
+from tidegate.model.plan.envoy import CLUSTERS, LISTENERS, SCOPES, TYPE_URLS
 from tidegate.xds.delta import WILDCARD
-from tidegate.xds.encode import KIND_OF_URL, Rejection
+from tidegate.xds.encode import KIND_OF_URL, Encoded, Rejection
 from tidegate.xds.session import Request, Session
 from tidegate.xds.watch import Push
 
 # Of these a response is everything that there is, and what is missing from it is deleted.
-WHOLE = frozenset({CLUSTERS, LISTENERS})
+WHOLE = frozenset({CLUSTERS, LISTENERS, SCOPES})
 
 
 class SotwStream:
@@ -51,13 +52,16 @@ class SotwStream:
 
     def responses(self) -> list[Any]:
         """DiscoveryResponses to send now, in order."""
-        return [_render(push) for push in self.session.pushes()]
+        return [
+            _render(push, self.session.watches[push.kind].world(push) if push.kind in WHOLE else push.put)
+            for push in self.session.pushes()
+        ]
 
 
-def _render(push: Push) -> Any:
+def _render(push: Push, shown: Iterable[Encoded]) -> Any:
     url = TYPE_URLS[push.kind]
     message = discovery_pb2.DiscoveryResponse(type_url=url, nonce=push.nonce, version_info=str(push.generation))
-    for encoded in push.world if push.kind in WHOLE else push.put:
+    for encoded in shown:
         resource = message.resources.add(type_url=url)
         resource.value = encoded.data
     return message

@@ -50,7 +50,7 @@ class Stream:
     def publish(self, image: Image) -> None:
         """Replace what the client should have."""
         self.session.publish(image)
-        self._retries.keep((e.name, e.version) for e in image.of(LISTENERS).values())
+        self._retries.keep((e.name, e.version) for e in image.all(LISTENERS).values())
 
     def receive(self, message: Any, now: float) -> Rejection | None:
         """Take in one request; returns the rejection if it proves one resource guilty."""
@@ -70,6 +70,7 @@ class Stream:
                 overtaken.append(push)
         for name, _ in self._retries.take(now):
             self.session.watches[LISTENERS].retry(name)
+        self.session.now = now
         responses = self._dialect.responses()
         self._sent_at = {w.last_nonce: self._sent_at.get(w.last_nonce, now) for w in self._unanswered()}
         return responses, overtaken
@@ -77,8 +78,8 @@ class Stream:
     def idle_until(self) -> float | None:
         """When advance() is due although nothing arrived; None = not before something does."""
         times = [self._deadline(watch) for watch in self._unanswered()]
-        retry = self._retries.next_due()
-        return min([*times, *([] if retry is None else [retry])], default=None)
+        others = (self._retries.next_due(), self.session.next_due())
+        return min([*times, *(due for due in others if due is not None)], default=None)
 
     def _unanswered(self) -> list[Watch]:
         return [watch for watch in self.session.watches.values() if watch.unanswered is not None]

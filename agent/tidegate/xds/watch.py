@@ -11,13 +11,13 @@ import re
 from collections.abc import Iterable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 
-from tidegate.model.plan.envoy import CLUSTERS, ENDPOINTS, LISTENERS, ROUTES
+from tidegate.model.plan.envoy import CLUSTERS, ENDPOINTS, LISTENERS, ROUTES, SCOPES, ResourceRef
 from tidegate.xds.encode import EMPTY_VERSION, Encoded, Rejection, empty
 
 # A client waits for every route and endpoint name that it asked for; nothing else may be made up for it.
 ANSWERED_EMPTY = frozenset({ENDPOINTS, ROUTES})
 # Other types end when the client stops asking for them: absence is not deletion.
-REMOVED_BY_SERVER = frozenset({CLUSTERS, LISTENERS})
+REMOVED_BY_SERVER = frozenset({CLUSTERS, LISTENERS, SCOPES})
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -27,21 +27,20 @@ class Held:
     version: str
     encoded: Encoded | None
 
-    def mentions(self, name: str) -> bool:
-        """Whether it may refer to name; unknown content may."""
-        return self.encoded is None or self.encoded.mentions(name)
+    def refers_to(self, ref: ResourceRef) -> bool:
+        """Whether it may need what ref names; unknown content may."""
+        return self.encoded is None or ref in self.encoded.refs
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Push:
-    """One response: what changes, and (for a client that wants the state of the world) all that there is then."""
+    """One response: what changes."""
 
     kind: str
     nonce: str
     generation: int
     put: tuple[Encoded, ...]
     remove: tuple[str, ...]
-    world: tuple[Encoded, ...] = ()
     repeated: frozenset[str] = frozenset()  # names that the client waits for, whether they changed or not
 
 
@@ -60,6 +59,9 @@ class Watch:
     late: dict[str, Push] = field(default_factory=dict)  # by nonce: given up waiting for, may still be answered
     last_nonce: str = ""
     rejected: dict[tuple[str, str], Rejection] = field(default_factory=dict)  # by (name, version)
+    # Names that may have to be sent; all others are known not to, so that nothing walks over everything.
+    _open: dict[str, None] = field(default_factory=dict)
+    _surplus: list[str] | None = None  # None: to be found again
     _due: set[str] = field(default_factory=set)  # to be answered although nothing changed
     _greet: bool = False
     _undo: set[str] = field(default_factory=set)  # refused, to be overwritten with what was good
@@ -73,12 +75,16 @@ class Watch:
         self.subscribed = True
         # A client that asked for everything waits for an answer, also when there is nothing.
         self._greet |= wildcard and not self.wildcard and not known
+        if wildcard and not self.wildcard:
+            self._reconsider(self.target)
         self.wildcard |= wildcard
         names = set(names)
         self.names |= names
         for name, version in (known or {}).items():
             self.held[name] = Held(version, self._content(name, version))
         self._due |= {name for name in names if name not in (known or {})}
+        self._reconsider(names)
+        self._reconsider(known or ())
 
     def unsubscribe(self, names: Iterable[str], *, wildcard: bool = False) -> None:
         """Forget names. A name that the wildcard still covers is sent again, since the client dropped it."""
@@ -88,12 +94,15 @@ class Watch:
             self.names.discard(name)
             self._due.discard(name)
             self.held.pop(name, None)
+            self._reconsider((name,))
         if not self.wildcard:
             self.held = {name: held for name, held in self.held.items() if name in self.names}
 
     def repeat(self, names: Iterable[str]) -> None:
         """Answer names again although nothing changed: whatever waits for them started anew in the client."""
-        self._due |= self.names.intersection(names)
+        again = self.names.intersection(names)
+        self._due |= again
+        self._reconsider(again)
 
     def accept(self, nonce: str) -> None:
         """The client confirmed a response."""
@@ -114,6 +123,7 @@ class Watch:
         if push is None:
             return None
         self._due |= {name for name in push.repeated if self.covers(name)}
+        self._reconsider((*push.repeated, *(encoded.name for encoded in push.put)))
         for encoded in push.put:
             held = self.held.get(encoded.name)
             if overtaken and held is not None and held.version == encoded.version:
@@ -151,7 +161,10 @@ class Watch:
     # --- what it must be told -----------------------------------------------------------------------------------
     def retarget(self, target: Mapping[str, Encoded]) -> None:
         """Set what the client should have. Rejections of content that is no longer wanted are forgotten."""
-        self.target = target
+        before, self.target = self.target, target
+        self._reconsider(name for name, encoded in target.items() if before.get(name) is not encoded)
+        self._reconsider(before.keys() - target.keys())
+        self._reconsider(name for name, _ in self.rejected)
         self.rejected = {
             (name, version): rejection
             for (name, version), rejection in self.rejected.items()
@@ -183,14 +196,22 @@ class Watch:
     def pending(self) -> list[Encoded]:
         """What has to be sent: new, changed, or asked for again."""
         out: list[Encoded] = []
-        for name in [*self.target, *(n for n in self.names if n not in self.target)] if self.wildcard else self.names:
-            encoded = self.desired(name)
+        still: dict[str, None] = {}
+        for name in self._open:
+            encoded = self.desired(name) if self.covers(name) else None
             if encoded is None or (name, encoded.version) in self.rejected:
                 continue
             held = self.held.get(name)
             if held is None or held.version != encoded.version or name in self._due:
                 out.append(encoded)
+                still[name] = None
+        self._open = still
         return out
+
+    def _reconsider(self, names: Iterable[str]) -> None:
+        """What must be known of these names may have changed."""
+        self._open.update(dict.fromkeys(names))
+        self._surplus = None
 
     def unknown(self) -> list[str]:
         """Names asked for that do not exist; the client is told so once."""
@@ -198,7 +219,9 @@ class Watch:
 
     def surplus(self) -> list[str]:
         """Names that the client has and should not have."""
-        return sorted(self.held.keys() - self.target.keys()) if self.kind in REMOVED_BY_SERVER else []
+        if self._surplus is None:
+            self._surplus = sorted(self.held.keys() - self.target.keys()) if self.kind in REMOVED_BY_SERVER else []
+        return self._surplus
 
     def push(self, nonce: str, generation: int, remove: Iterable[str]) -> Push | None:
         """Build the next response and wait for its answer; None if there is nothing to say."""
@@ -218,22 +241,27 @@ class Watch:
         said = {encoded.name for encoded in put} | set(gone)
         repeated = frozenset(self._due & said)
         self._due -= said
-        world = {name: held.encoded for name, held in self.held.items() if held.encoded and name not in gone}
-        world |= {encoded.name: encoded for encoded in put}
-        self.unanswered = Push(self.kind, nonce, generation, tuple(put), gone, tuple(world.values()), repeated)
+        self.unanswered = Push(self.kind, nonce, generation, tuple(put), gone, repeated)
         self.last_nonce = nonce
         return self.unanswered
 
+    def world(self, push: Push) -> list[Encoded]:
+        """All that the client has once it takes the push, for a client that wants the state of the world."""
+        world = {name: held.encoded for name, held in self.held.items() if held.encoded and name not in push.remove}
+        world |= {encoded.name: encoded for encoded in push.put}
+        return list(world.values())
+
     def retry(self, name: str) -> None:
         """Forget that content of this name was refused, so that it is tried again."""
+        self._reconsider((name,))
         self.rejected = {key: rejection for key, rejection in self.rejected.items() if key[0] != name}
 
     def withheld(self) -> list[Rejection]:
         """Rejections that keep published content from being in force."""
         return [
-            self.rejected[name, encoded.version]
-            for name, encoded in self.target.items()
-            if (name, encoded.version) in self.rejected
+            rejection
+            for (name, version), rejection in sorted(self.rejected.items())
+            if name in self.target and self.target[name].version == version
         ]
 
     # ------------------------------------------------------------------------------------------------------------
@@ -244,6 +272,7 @@ class Watch:
         return self.late.pop(nonce, None)
 
     def _hold(self, push: Push) -> None:
+        self._surplus = None
         for encoded in push.put:
             if self.covers(encoded.name):
                 self.held[encoded.name] = Held(encoded.version, encoded)

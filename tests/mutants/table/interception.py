@@ -10,6 +10,7 @@ HAIRPIN = f"{ADDRESSES}::test_a_pod_reaches_itself_through_its_own_vip"
 STRAIGHT = f"{ADDRESSES}::test_headless_name_and_pod_address_go_straight"
 UNKNOWN = f"{ADDRESSES}::test_unknown_address_passes_untouched"
 HTTP = "tests/stories/routing/test_routing.py::test_http_reaches_the_service_and_names_the_client"
+FORGED = "tests/stories/routing/test_routing.py::test_the_address_decides_and_no_header_that_a_pod_can_send"
 HEADLESS_HTTP = "tests/stories/routing/test_routing.py::test_headless_http_name_is_routed_too"
 
 _SERVICE_VIP = Group(
@@ -214,9 +215,9 @@ _SERVER_SEES = Group(
         Mutant(
             "forwarded-for-off",
             "HTTP servers do not learn the client's address",
-            "agent/tidegate/compile/listeners.py",
-            '"use_remote_address": True,',
-            '"use_remote_address": False,',
+            "agent/tidegate/compile/envoy/filters.py",
+            "use_remote_address=True,",
+            "use_remote_address=False,",
             (HTTP,),
         ),
         Mutant(
@@ -234,6 +235,30 @@ _SERVER_SEES = Group(
             "\ttg_name_client(&out, tg_accepted(ctx));\n\treturn tg_show6(ctx, &out);",
             "\ttg_name_keep(&out);\n\treturn tg_show6(ctx, &out);",
             (HTTP,),
+        ),
+        Mutant(
+            "dialled-address-forged",
+            "a pod chooses by a header of its own where Envoy sends its request",
+            "agent/tidegate/compile/envoy/filters.py",
+            '"append_action": "OVERWRITE_IF_EXISTS_OR_ADD"',
+            '"append_action": "ADD_IF_ABSENT"',
+            (FORGED,),
+        ),
+        Mutant(
+            "private-headers-upstream",
+            "endpoints see the headers by which Envoy finds routes",
+            "agent/tidegate/compile/outbound/routes.py",
+            '            "request_headers_to_remove": list(private.PRIVATE_HEADERS),\n',
+            "",
+            (FORGED,),
+        ),
+        Mutant(
+            "no-host-unknown",
+            "a request without a host reaches the endpoint as one for a host that nobody has",
+            "agent/tidegate/compile/envoy/http_action.py",
+            '        route["route"].setdefault("host_rewrite_literal", host)\n',
+            "        pass\n",
+            ("tests/stories/routing/test_routing.py::test_a_client_that_names_no_host_means_the_service",),
         ),
         Mutant(
             "original-destination-unanswered",
@@ -270,7 +295,7 @@ _OTHERS = Group(
         Mutant(
             "headless-http-rows-dropped",
             "HTTP to a headless name is not routed: rules for it have no effect",
-            "agent/tidegate/compile/destinations.py",
+            "agent/tidegate/compile/outbound/destinations.py",
             "    return tuple(a for p in registry.selected(service) for a in registry.addresses(p))\n",
             "    return ()\n",
             (HEADLESS_HTTP,),
@@ -278,15 +303,15 @@ _OTHERS = Group(
         Mutant(
             "headless-http-balanced",
             "a client that chose a pod of a headless HTTP service is sent to any of its pods",
-            "agent/tidegate/compile/clusters.py",
-            "    return passthrough or (service.headless and not subset and not chosen)\n",
+            "agent/tidegate/compile/envoy/clusters.py",
+            "    return passthrough or (service.headless and not subset and not lb_headless)\n",
             "    return passthrough\n",
             ("tests/stories/routing/test_routing.py::test_the_pod_that_a_client_chose_behind_a_headless_name_answers",),
         ),
         Mutant(
             "routed-to-headless-as-dialled",
             "a request that is routed to a headless service goes to the address that was dialled, which is another's",
-            "agent/tidegate/compile/routes.py",
+            "agent/tidegate/compile/outbound/routes.py",
             "    return target.headless and not subset and (target.id, number) != (dialled.id, port.port)\n",
             "    return False\n",
             (
@@ -296,7 +321,7 @@ _OTHERS = Group(
         Mutant(
             "headless-tcp-captured",
             "TCP to a pod of a headless service takes the way through the fast path",
-            "agent/tidegate/compile/destinations.py",
+            "agent/tidegate/compile/outbound/destinations.py",
             "    return Tier.DIRECT if service.headless else Tier.FASTPATH\n",
             "    return Tier.FASTPATH\n",
             (STRAIGHT,),
@@ -304,9 +329,9 @@ _OTHERS = Group(
         Mutant(
             "pod-addresses-unknown",
             "addresses of pods are not in the kernel's table and count as unknown destinations",
-            "agent/tidegate/compile/destinations.py",
-            "        if not pod.host_network:\n",
-            "        if False:\n",
+            "agent/tidegate/compile/outbound/destinations.py",
+            "ips = () if pod.host_network else registry.addresses(pod)",
+            "ips = ()",
             (STRAIGHT,),
         ),
         Mutant(

@@ -312,10 +312,10 @@ _BALANCE = Group(
         Mutant(
             "balancing-of-the-rule-ignored",
             "a DestinationRule's simple: RANDOM or ROUND_ROBIN has no effect on TCP",
-            "agent/tidegate/compile/destinations.py",
+            "agent/tidegate/compile/l4/services.py",
             "balancing=LoadBalancing.LEAST_REQUEST if balancing is None else balancing,",
             "balancing=LoadBalancing.LEAST_REQUEST,",
-            ("tests/unit/compile/test_destinations.py",),
+            ("tests/unit/compile/outbound/test_destinations.py",),
         ),
         Mutant(
             "unready-pods-get-connections",

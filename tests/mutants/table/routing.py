@@ -5,8 +5,8 @@ from __future__ import annotations
 from tests.mutants.mutant import Group, Mutant
 
 ROUTING = "tests/stories/routing/test_routing.py"
-ACTION = "agent/tidegate/compile/http_action.py"
-MATCH = "agent/tidegate/compile/http_match.py"
+ACTION = "agent/tidegate/compile/envoy/http_action.py"
+MATCH = "agent/tidegate/compile/envoy/http_match.py"
 SPLIT = f"{ROUTING}::test_75_25_split[v1-8000]"
 MATCHES = f"{ROUTING}::test_each_kind_of_match"
 
@@ -32,7 +32,7 @@ _SPLIT = Group(
         Mutant(
             "subsets-ignored",
             "a subset has the endpoints of the whole service",
-            "agent/tidegate/compile/clusters.py",
+            "agent/tidegate/compile/envoy/clusters.py",
             "    if subset is None:\n        return found\n",
             "    if True:\n        return found\n",
             (SPLIT, f"{ROUTING}::test_end_user_jason_gets_v2_and_nobody_else_does"),
@@ -62,7 +62,7 @@ _MATCH = Group(
         Mutant(
             "exact-header-as-prefix",
             "exact: jason also fits jasonx",
-            "agent/tidegate/compile/protojson.py",
+            "agent/tidegate/compile/envoy/protojson.py",
             '        return {"exact": match.value}\n',
             '        return {"prefix": match.value}\n',
             (f"{ROUTING}::test_end_user_jason_gets_v2_and_nobody_else_does",),
@@ -86,7 +86,7 @@ _MATCH = Group(
         Mutant(
             "header-regex-as-search",
             "a regex for a header also fits values that only begin like it",
-            "agent/tidegate/compile/protojson.py",
+            "agent/tidegate/compile/envoy/protojson.py",
             'return {"safe_regex": {"regex": match.value}}',
             'return {"safe_regex": {"regex": match.value + ".*"}}',
             (MATCHES,),

@@ -221,3 +221,76 @@ def test_a_route_from_one_service_to_a_headless_one_reaches_its_pods(web_lab: La
     told = json.loads(web_lab.tidegate("explain", "default/client", "web", "-o", "json").stdout)
     assert {endpoint["port"] for endpoint in told["endpoints"]} == {8080}
     assert len(told["endpoints"]) == 2
+
+
+def test_the_address_decides_and_no_header_that_a_pod_can_send(web_lab: Lab) -> None:
+    """The headers by which Envoy finds routes are its own: a pod cannot set them, and no endpoint sees them."""
+    elsewhere = next(pod["ip"] for name, pod in web_lab.pods().items() if "/web-v1" in name)
+    forged = {"x-tidegate-dialled": f"{elsewhere}:8080", "x-tidegate-virtual-host": "other/pod]elsewhere.example"}
+    options = [part for name, value in forged.items() for part in ("-H", f"{name}: {value}")]
+    got = web_lab.ask("client", "http://web/", "--count", "60", "--fresh", *options)
+    assert (got["statuses"], set(got["versions"])) == ({"200": 60}, {"v1", "v2"})
+    for family in ("4", "6"):
+        seen = web_lab.ask("client", "http://web/", "--family", family, *options)["body"]["headers"]
+        assert not [name for name in seen if name.startswith("x-tidegate")]
+        assert seen["host"] == "web"
+
+
+def test_a_rule_may_be_for_some_pods_only(web_lab: Lab, route: Route) -> None:
+    route(f"""
+    - match: [{{ sourceLabels: {{ app: nobody }} }}]
+      {to("v1")}
+    - match: [{{ sourceLabels: {{ app: client }} }}]
+      {to("v2")}
+    - {to("v1")}
+""")
+    assert web_lab.ask("client", "http://web/", "--count", "20", "--fresh")["versions"] == {"v2": 20}
+
+
+def test_hosts_that_are_no_service_are_routed_at_the_address_that_was_dialled(web_lab: Lab) -> None:
+    web_lab.apply("""
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: { name: foreign }
+spec:
+  hosts: [shop.example, "*.wild.example"]
+  http:
+    - match: [{ uri: { prefix: /moved } }]
+      redirect: { authority: new.example }
+    - route: [{ destination: { host: web, subset: v2 } }]
+""")
+    try:
+        for host in ("shop.example", "Shop.example:8080", "a.wild.example", "a.wild.example:1"):
+            got = web_lab.ask("client", "http://web/", "--count", "10", "--fresh", "-H", f"Host: {host}")
+            assert got["versions"] == {"v2": 10}, host
+            moved = web_lab.exec(
+                "client",
+                "curl",
+                "-s",
+                "-o",
+                "/dev/null",
+                "-w",
+                "%{redirect_url}",
+                "-H",
+                f"Host: {host}",
+                "http://web/moved",
+            )
+            assert moved.stdout == "http://new.example/moved"
+        for host in ("other.example", "wild.example"):
+            got = web_lab.ask("client", "http://web/", "--count", "40", "--fresh", "-H", f"Host: {host}")
+            assert set(got["versions"]) == {"v1", "v2"}, host
+    finally:
+        web_lab.delete(web_lab.run_dir / "applied-by-test.yaml")
+
+
+def test_a_client_that_names_no_host_means_the_service(web_lab: Lab, route: Route) -> None:
+    asked = ("curl", "-s", "-0", "-H", "Host:", "http://web/")
+    fqdn = "web.default.svc.cluster.local"
+    assert json.loads(web_lab.exec("client", *asked).stdout)["headers"]["host"] == fqdn
+    route(f"""
+    - match: [{{ authority: {{ exact: {fqdn} }} }}]
+      {to("v2")}
+    - {to("v1")}
+""")
+    answers = [json.loads(web_lab.exec("client", *asked).stdout) for _ in range(5)]
+    assert {(a["version"], a["headers"]["host"]) for a in answers} == {("v2", fqdn)}

@@ -51,7 +51,7 @@ def compiled(*arguments: str) -> dict[str, Any]:
 
 def test_json(files: Path) -> None:
     found = compiled("-f", str(files))
-    assert set(found) == {"listeners", "routes", "clusters", "endpoints", "secrets", "l4"}
+    assert set(found) == {"listeners", "scopes", "routes", "clusters", "endpoints", "secrets", "l4"}
     assert len(found["listeners"]) == 2
     weights = found["routes"][0]["virtual_hosts"][0]["routes"][0]["route"]["weighted_clusters"]["clusters"]
     assert [w["weight"] for w in weights] == [75, 25]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import random
+import re
 import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 from tests.support.configs import (
     ENROLLED,
     config_of,
@@ -19,10 +21,20 @@ from tests.support.configs import (
 )
 from tests.support.envoy_static import messages, validate
 
-from tidegate.compile.compiler import compile_plan
+from tidegate.compile.compiler import Compiler, compile_plan
 from tidegate.compile.facts import join
 from tidegate.model.mesh import Mesh
-from tidegate.model.plan.envoy import CLUSTERS, ENDPOINTS, LISTENERS, ROUTES
+from tidegate.model.names import ServiceName
+from tidegate.model.plan.envoy import (
+    CHECKS,
+    CLUSTERS,
+    ENDPOINTS,
+    EVERY,
+    LISTENERS,
+    ROUTES,
+    SCOPES,
+    ResourceRef,
+)
 
 EVERYTHING = """
 - name: rules
@@ -119,13 +131,35 @@ def test_the_real_envoy_accepts_everything(tmp_path: Path) -> None:
     assert validate(snapshot.envoy, tmp_path) == ""
 
 
-def test_every_name_that_is_asked_for_is_there() -> None:
+def test_everything_that_is_referred_to_is_there() -> None:
     envoy = compile_plan(join(rich_config(), SANDBOXES), 1).envoy
-    text = str({k: {n: r.body for n, r in v.items()} for k, v in envoy.items()})
-    for name in envoy[ROUTES]:
-        assert f"'route_config_name': '{name}'" in text
-    eds = {n for n, r in envoy[CLUSTERS].items() if r.body["type"] == "EDS"}
-    assert eds == set(envoy[ENDPOINTS])
+    refs = {ref for resources in envoy.values() for resource in resources.values() for ref in resource.refs}
+    assert {ref.name for ref in refs if ref.kind == ROUTES} == set(envoy[ROUTES])
+    named = {ref.name for ref in refs if ref.kind == CLUSTERS}
+    ports = {":".join(reversed(name.split("|")[1::2])) for name in named - set(envoy[CLUSTERS])}
+    assert not ports & set(envoy[ROUTES]), "only a port that its service does not have has no cluster"
+    assert {ref.name for ref in refs if ref.kind == ENDPOINTS} == set(envoy[ENDPOINTS])
+    assert {ref for ref in refs if ref.kind == SCOPES} == {ResourceRef(SCOPES, EVERY)}
+
+
+def test_references_are_what_stands_in_the_bodies() -> None:
+    """Whoever needs to know what a resource uses asks its references: they have to be complete."""
+    envoy = compile_plan(join(rich_config(), SANDBOXES), 1).envoy
+    for name, resource in envoy[ROUTES].items():
+        assert set(resource.needs(CLUSTERS)) == set(re.findall(r"'(outbound\|[^']*)'", str(resource.body))), name
+    for resource in envoy[SCOPES].values():
+        assert resource.needs(ROUTES) == [resource.body["route_configuration_name"]]
+    for name, resource in envoy[CLUSTERS].items():
+        assert resource.needs(ENDPOINTS) == ([name] if resource.body["type"] == "EDS" else [])
+
+
+def test_a_new_service_touches_no_listener_and_no_other_services_resources() -> None:
+    config = rich_config()
+    without = replace(config, services=tuple(s for s in config.services if s.id.name != "ratings"))
+    before, after = (compile_plan(join(c, SANDBOXES)).envoy for c in (without, config))
+    changed = {(k, n) for k in after for n in after[k] if after[k][n] != before[k].get(n)}
+    assert all("ratings" in name or name in ("10.96.0.2:9090", "10.96.0.2:80") for _, name in changed), changed
+    assert before[LISTENERS] == after[LISTENERS]
 
 
 def test_order_of_facts_does_not_matter() -> None:
@@ -143,7 +177,9 @@ def test_order_of_facts_does_not_matter() -> None:
             )
         }
         sandboxes = tuple(shuffled.sample(SANDBOXES, len(SANDBOXES)))
-        assert compile_plan(join(replace(config, **mixed), sandboxes), 5) == wanted
+        mixed_up = compile_plan(join(replace(config, **mixed), sandboxes), 5)
+        assert mixed_up == wanted
+        assert str(dict(mixed_up.envoy[ROUTES])) == str(dict(wanted.envoy[ROUTES]))
 
 
 def test_no_listener_without_http_services_enrolment_or_a_port() -> None:
@@ -168,8 +204,60 @@ def test_an_edited_route_changes_one_route_configuration_and_nothing_else() -> N
     narrowed = replace(config, virtual_services=(replace(rule, hosts=rule.hosts[:1]),))
     base, after = (compile_plan(join(c, SANDBOXES)).envoy for c in (narrowed, edited))
     changed = {(k, n) for k in after for n in after[k] if after[k][n] != base[k].get(n)}
-    assert changed == {(ROUTES, "reviews.default.svc.cluster.local:9080")}
+    assert changed == {(ROUTES, "reviews.default.svc.cluster.local:9080"), (CHECKS, "check|default/reviews")}
     assert set(before[LISTENERS]) == set(after[LISTENERS])
+
+
+def edited(config: Mesh, chance: random.Random) -> Mesh:
+    """The configuration after one random change."""
+    kind = chance.choice(("services", "pods", "virtual_services", "destination_rules"))
+    items = list(getattr(config, kind))
+    at = chance.randrange(len(items)) if items else 0
+    what = chance.random()
+    if what < 0.4 or not items:
+        items[at : at + 1] = []
+    elif kind == "pods":
+        items[at] = replace(items[at], ready=not items[at].ready)
+    elif kind == "services":
+        items[at] = replace(items[at], headless=not items[at].headless)
+    elif kind == "virtual_services":
+        items[at] = replace(items[at], hosts=items[at].hosts[: chance.randrange(1, 4)])
+    else:
+        items[at] = replace(items[at], subsets=items[at].subsets[: chance.randrange(4)])
+    changed: dict[str, Any] = {kind: tuple(items)}
+    return replace(config, **changed)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_following_changes_gives_what_compiling_anew_gives(seed: int) -> None:
+    chance = random.Random(seed)
+    compiler, facts, config = Compiler(), None, rich_config()
+    for _ in range(12):
+        config = rich_config() if chance.random() < 0.2 else edited(config, chance)
+        facts = join(config, SANDBOXES[: chance.randrange(1, 3)], facts)
+        followed, anew = compiler.compile(facts), compile_plan(facts)
+        assert followed == anew
+        assert {k: dict(v) for k, v in followed.envoy.items()} == {k: dict(v) for k, v in anew.envoy.items()}
+
+
+def test_what_did_not_change_comes_back_as_the_same_object() -> None:
+    compiler, config = Compiler(), rich_config()
+    facts = join(config, SANDBOXES)
+    before = compiler.compile(facts)
+    assert compiler.compile(facts).envoy[ROUTES] is before.envoy[ROUTES]
+    rule = config.virtual_services[0]
+    edited = replace(config, virtual_services=(replace(rule, http=(replace(rule.http[0], timeout_ms=9),)),))
+    after = compiler.compile(join(edited, SANDBOXES, facts))
+    assert after.destinations is before.destinations
+    assert after.l4 is before.l4
+    assert after.services is before.services
+    assert after.envoy[LISTENERS] is before.envoy[LISTENERS]
+    assert after.envoy[SCOPES] is before.envoy[SCOPES]
+    one_more = replace(config, services=(*config.services, replace(config.services[0], id=ServiceName("x", "y"))))
+    grown = compiler.compile(join(one_more, SANDBOXES, facts))
+    assert grown.envoy[LISTENERS] is before.envoy[LISTENERS]
+    for name, scope in before.envoy[SCOPES].items():
+        assert grown.envoy[SCOPES][name] is scope
 
 
 def test_a_thousand_services_compile_in_reasonable_time() -> None:
@@ -187,4 +275,4 @@ def test_a_thousand_services_compile_in_reasonable_time() -> None:
     done = time.monotonic()
     print(f"1000 services, 30 local pods: read {read - start:.2f} s, compile {done - read:.2f} s")
     assert len(snapshot.envoy[ROUTES]) == 1000
-    assert len(snapshot.envoy[CLUSTERS]) == 2001
+    assert len(snapshot.envoy[CLUSTERS]) == 2000

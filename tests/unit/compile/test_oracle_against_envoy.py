@@ -14,28 +14,31 @@ from tests.support.envoy_static import ENVOY
 from tests.support.eventually import HANG_SECONDS, eventually
 from tests.support.http_vectors import HOST, Vector, vectors
 
-from tidegate.compile.destinations import find_destinations
+from tidegate.compile.envoy.filters import connection_manager
 from tidegate.compile.facts import join
-from tidegate.compile.listeners import filter_chain
+from tidegate.compile.outbound.destinations import find_destinations
+from tidegate.compile.outbound.routes import RouteCompiler
 from tidegate.compile.registry import Registry
-from tidegate.compile.routes import RouteCompiler
 from tidegate.compile.rules import Rules
 from tidegate.model.http import HttpRequest
 
 ALL = tuple(vectors())
+CLIENT = "default/client"
 ANY_PORT = {"socket_address": {"address": "127.0.0.1", "port_value": 0}}
 
 
 def listener(vector: Vector) -> dict[str, object]:
-    """The service's own filter chain, on a port that the kernel chooses and with the routes inside."""
+    """The connection manager of a pod, on a port that the kernel chooses, whatever is dialled, and with the routes
+    inside."""
     registry, rules = Registry(join(vector.config, ())), Rules(vector.config)
     (claim,) = find_destinations(registry, rules).claims
-    compiled = RouteCompiler(registry, rules).compile(claim.service, claim.port, vector.source)
-    chain = filter_chain(claim, compiled.resource.name)
-    manager = chain["filters"][0]["typed_config"]
-    del manager["rds"]
-    manager["route_config"] = dict(compiled.resource.body)
-    return {"name": vector.name, "address": ANY_PORT, "filter_chains": [chain]}
+    routes = RouteCompiler(registry, rules, {CLIENT: vector.source}).compile(claim.service, claim.port)
+    manager = connection_manager(CLIENT, 1)
+    config = manager["typed_config"]
+    del config["scoped_routes"]
+    config["http_filters"] = [f for f in config["http_filters"] if f["name"] != "envoy.filters.http.on_demand"]
+    config["route_config"] = dict(routes.body)
+    return {"name": vector.name, "address": ANY_PORT, "filter_chains": [{"filters": [manager]}]}
 
 
 @pytest.fixture(scope="module")

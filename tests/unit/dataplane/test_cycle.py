@@ -7,7 +7,7 @@ from tests.support.configs import ENROLLED, config_of, pod, service
 from tests.support.dataplane import Node, at, sandbox
 
 from tidegate.bpf.records import PodRow
-from tidegate.compile.listeners import listener_name
+from tidegate.compile.outbound.listeners import listener_name
 from tidegate.errors import Rejected
 from tidegate.model.plan.envoy import LISTENERS
 from tidegate.model.status import Outcome, PodState, State

@@ -87,7 +87,7 @@ async def test_a_refused_image_is_offered_again_and_a_new_one_at_once() -> None:
         assert len(node.relay.images) == 1
 
 
-@pytest.mark.parametrize(("step", "function"), [("facts", "join"), ("compile", "compile_plan")])
+@pytest.mark.parametrize(("step", "function"), [("facts", "join"), ("compile", "Compiler.compile")])
 async def test_what_cannot_be_made_keeps_what_is_in_force(
     step: str, function: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -188,7 +188,7 @@ def test_a_refused_cluster_is_overwritten_with_the_good_one_before_it_is_tried_a
     client.ack(ENDPOINTS)
     client.ack(CLUSTERS)
     assert client.hear() == []
-    assert [name for name, _ in withheld(client, CLUSTERS)] == ["v1", "new"]
+    assert [name for name, _ in withheld(client, CLUSTERS)] == ["new", "v1"]
     assert client.session.applied == 2
 
 

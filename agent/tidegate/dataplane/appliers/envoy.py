@@ -13,7 +13,7 @@ from tidegate.dataplane.devices import Envoy
 from tidegate.dataplane.order import ENVOY
 from tidegate.dataplane.shadow import Shadow
 from tidegate.model.plan import Plan
-from tidegate.model.plan.envoy import LISTENERS, EnvoyResource
+from tidegate.model.plan.envoy import LISTENERS, EnvoyResource, overlaid
 from tidegate.model.status import Outcome, Outcomes, State
 from tidegate.model.tier import Tier
 from tidegate.runtime.clock import Clock
@@ -105,5 +105,5 @@ class EnvoyResources:
 
 def _with(before: Resources, after: Resources, listeners: Mapping[str, EnvoyResource]) -> Resources:
     """after, with some listeners of before and whatever they may lead to."""
-    both = {kind: {**before.get(kind, {}), **after.get(kind, {})} for kind in {*before, *after}}
+    both = {kind: overlaid(before.get(kind, {}), after.get(kind, {})) for kind in {*before, *after}}
     return {**both, LISTENERS: {**listeners, **after.get(LISTENERS, {})}}

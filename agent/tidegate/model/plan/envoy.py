@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,11 +11,16 @@ from tidegate.model.origin import Origin
 # Short names used as keys of Plan.envoy and in `tidegate compile`.
 LISTENERS = "listeners"
 ROUTES = "routes"
+SCOPES = "scopes"
+# Route configurations that serve nobody: a client is shown each once, so that it can say what is wrong with a rule that
+# nobody uses yet.
+CHECKS = "checks"
 CLUSTERS = "clusters"
 ENDPOINTS = "endpoints"
 SECRETS = "secrets"
 TYPE_URLS: Mapping[str, str] = {
     LISTENERS: "type.googleapis.com/envoy.config.listener.v3.Listener",
+    SCOPES: "type.googleapis.com/envoy.config.route.v3.ScopedRouteConfiguration",
     ROUTES: "type.googleapis.com/envoy.config.route.v3.RouteConfiguration",
     CLUSTERS: "type.googleapis.com/envoy.config.cluster.v3.Cluster",
     ENDPOINTS: "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment",
@@ -23,10 +28,79 @@ TYPE_URLS: Mapping[str, str] = {
 }
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class ResourceRef:
+    """A resource by which another one cannot be served: its kind, one of the names above, and its name."""
+
+    kind: str
+    name: str
+
+
+# In place of a name: all resources of the kind. A listener refers to its scopes so.
+EVERY = "*"
+
+
 @dataclass(frozen=True, slots=True)
 class EnvoyResource:
-    """One xDS resource as proto-JSON, with the objects that it was made from."""
+    """One xDS resource as proto-JSON, with what it needs and the objects that it was made from.
+
+    Nobody changes a body once it is made: bodies share parts, and are compared by identity first.
+    """
 
     name: str
     body: Mapping[str, Any]  # without @type
     origins: tuple[Origin, ...] = ()
+    refs: frozenset[ResourceRef] = frozenset()
+
+    def needs(self, kind: str) -> list[str]:
+        """Names of one kind that it refers to, in order."""
+        return sorted(ref.name for ref in self.refs if ref.kind == kind)
+
+
+class MadeOnDemand(Mapping[str, EnvoyResource]):
+    """Resources that are made when somebody asks for them by name: what nobody on the node uses is never made, and a
+    client gets only what others lead it to.
+
+    make: the resource of a name, None if there is none; names: all of them, for those who want to see everything. Both
+    are asked at most once for the same.
+    """
+
+    __slots__ = ("_made", "_make", "_names")
+
+    def __init__(
+        self, make: Callable[[str], EnvoyResource | None], names: Callable[[], Iterable[str]] = lambda: ()
+    ) -> None:
+        self._make = make
+        self._names: Callable[[], Iterable[str]] | tuple[str, ...] = names
+        self._made: dict[str, EnvoyResource | None] = {}
+
+    def __getitem__(self, name: str) -> EnvoyResource:
+        if name not in self._made:
+            self._made[name] = self._make(name)
+        found = self._made[name]
+        if found is None:
+            raise KeyError(name)
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        if callable(self._names):
+            self._names = tuple(name for name in sorted(set(self._names())) if name in self)
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and self.get(name) is not None
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Mapping) and dict(self) == dict(other)
+
+    __hash__ = None  # type: ignore[assignment]  # as any mapping that compares by content
+
+
+def overlaid(below: Mapping[str, EnvoyResource], above: Mapping[str, EnvoyResource]) -> Mapping[str, EnvoyResource]:
+    """Resources of both; of equal names those above. Made on demand if any of them are."""
+    if isinstance(below, MadeOnDemand) or isinstance(above, MadeOnDemand):
+        return MadeOnDemand(lambda name: above.get(name) or below.get(name), lambda: (*below, *above))
+    return {**below, **above}

@@ -1,30 +1,39 @@
 """Envoy's counters as the dashboard reads them: one page of its admin interface to typed sums. Pure.
 
-Names: http.outbound|PORT||FQDN (what clients of a service saw), listener.LISTENER.http.outbound|PORT||FQDN (the same of
-one pod) and cluster.outbound|PORT|SUBSET|FQDN (what endpoints answered).
+Requests are counted by the listeners' own logger of statistics (compile/envoy/filters.py) under
+tidegate.requests.pod.COOKIE.service.FQDN:PORT.code.CODE and tidegate.{received,sent,duration}.service.FQDN:PORT;
+cluster.outbound|PORT|SUBSET|FQDN is what endpoints answered.
 """
 
 from __future__ import annotations
 
 import json
+import re
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
+from tidegate.compile.envoy import private
+from tidegate.compile.envoy.clusters import ClusterKey
+from tidegate.envoy import statistics
+
 CLASSES = ("1xx", "2xx", "3xx", "4xx", "5xx")
-_WANTED = (
-    r"^(http\.outbound|cluster\.outbound|listener\.outbound).*\."
-    r"((down|up)stream_rq_([1-5]xx|total|active|time|timeout|retry)|downstream_cx_([rt]x_bytes_total)"
-    r"|membership_(healthy|total))$|^server\.(memory_allocated|uptime)$"
-)
-PATH = "/stats?format=json&usedonly&filter=" + quote(_WANTED)
+PATH = "/stats?format=json&usedonly&filter=" + quote(f"^({'|'.join(statistics.DASHBOARD)})$")
 _QUANTILES = {50.0: "p50", 95.0: "p95", 99.0: "p99"}
+_REQUESTS = re.compile(
+    rf"{private.STATS}\.{private.REQUESTS}\.{private.POD}\.(\d+)\.{private.SERVICE}\.(.+)\.{private.CODE}\.(\d+)"
+)
+_OF_SERVICE = re.compile(
+    rf"{private.STATS}\.({private.RECEIVED}|{private.SENT}|{private.DURATION})\.{private.SERVICE}\.(.+)"
+)
+_BYTES = {private.RECEIVED: "downstream_cx_rx_bytes_total", private.SENT: "downstream_cx_tx_bytes_total"}
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """Counters of one service, pod listener or cluster, by the last part of Envoy's name."""
+    """Counters of one service, pod and service, or cluster, under the names that Envoy itself has for such."""
 
     counts: Mapping[str, int] = field(default_factory=dict)
     latency: Mapping[str, float] = field(default_factory=dict)  # p50, p95, p99 in ms of Envoy's last 5 s; {} = none
@@ -37,7 +46,7 @@ class Subject:
 @dataclass(frozen=True, slots=True)
 class EnvoyStats:
     services: Mapping[str, Subject]  # FQDN:port
-    clusters: Mapping[tuple[str, str], Subject]  # (FQDN:port, subset and client namespace as in Envoy's name)
+    clusters: Mapping[tuple[str, str], Subject]  # (FQDN:port, ClusterKey.variant)
     pods: Mapping[tuple[int, str], Subject]  # (netns cookie of the client, FQDN:port)
     memory: int  # bytes
     uptime: int  # seconds
@@ -48,38 +57,44 @@ def parse(text: str) -> EnvoyStats:
     page = json.loads(text)
     if not isinstance(page, dict) or not isinstance(page.get("stats"), list):
         raise ValueError("no stats page of Envoy")
-    counts: dict[str, dict[str, int]] = {}
+    values: dict[str, int] = {}
     latency: dict[str, dict[str, float]] = {}
     for stat in page["stats"]:
         if "histograms" in stat:
             latency = _latencies(stat["histograms"])
         elif isinstance(stat.get("value"), int):
-            subject, _, name = stat["name"].rpartition(".")
-            counts.setdefault(subject, {})[name] = stat["value"]
-    services: dict[str, Subject] = {}
-    clusters: dict[tuple[str, str], Subject] = {}
-    pods: dict[tuple[int, str], Subject] = {}
-    for name, values in counts.items():
-        subject = Subject(values, latency.get(name, {}))
-        kind, _, rest = name.partition(".")
-        if kind == "http":
-            services[_service(rest)[0]] = subject
-        elif kind == "cluster" and rest.count("|") == 3:
-            clusters[_service(rest)] = subject
-        elif kind == "listener":
-            listener, _, service = rest.partition(".http.")
-            cookie = listener.rpartition("|")[2]
-            if service and cookie.isdecimal():
-                pods[int(cookie), _service(service)[0]] = subject
-    server = counts.get("server", {})
-    return EnvoyStats(services, clusters, pods, server.get("memory_allocated", 0), server.get("uptime", 0))
-
-
-def _service(name: str) -> tuple[str, str]:
-    """outbound[_chosen]|PORT|SUBSET|FQDN[@NAMESPACE] -> (FQDN:PORT, SUBSET[ chosen][@NAMESPACE])."""
-    head, port, subset, host = name.split("|", 3)
-    host, at, scope = host.partition("@")
-    return f"{host}:{port}", subset + head.removeprefix("outbound").replace("_", " ") + at + scope
+            values[stat["name"]] = stat["value"]
+    services: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    pods: dict[tuple[int, str], dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    clusters: dict[str, dict[str, int]] = defaultdict(dict)
+    for name, value in values.items():
+        if found := _REQUESTS.fullmatch(name):
+            cookie, service, code = int(found[1]), found[2], int(found[3])
+            # Without a code the client was gone before there was an answer.
+            for count in ("downstream_rq_total", *((f"downstream_rq_{code // 100}xx",) if code else ())):
+                services[service][count] += value
+                pods[cookie, service][count] += value
+        elif (found := _OF_SERVICE.fullmatch(name)) and found[1] in _BYTES:
+            services[found[2]][_BYTES[found[1]]] += value
+        elif name.startswith("cluster."):
+            cluster, _, count = name.removeprefix("cluster.").rpartition(".")
+            clusters[cluster][count] = value
+    by_key: dict[tuple[str, str], Subject] = {}
+    for name, counts in clusters.items():
+        key = ClusterKey.parse(name)
+        if key is not None:
+            service = f"{key.fqdn}:{key.port}"
+            by_key[service, key.variant] = Subject(counts, latency.get(f"cluster.{name}.upstream_rq_time", {}))
+            if service in services:
+                services[service]["downstream_rq_active"] += counts.get("upstream_rq_active", 0)
+    durations = f"{private.STATS}.{private.DURATION}.{private.SERVICE}."
+    return EnvoyStats(
+        {name: Subject(dict(counts), latency.get(durations + name, {})) for name, counts in services.items()},
+        by_key,
+        {key: Subject(dict(counts)) for key, counts in pods.items()},
+        values.get("server.memory_allocated", 0),
+        values.get("server.uptime", 0),
+    )
 
 
 def _latencies(page: Mapping[str, Any]) -> dict[str, dict[str, float]]:
@@ -88,5 +103,5 @@ def _latencies(page: Mapping[str, Any]) -> dict[str, dict[str, float]]:
     for histogram in page.get("computed_quantiles", ()):
         found = {label: histogram["values"][i]["interval"] for i, label in places.items()}
         if all(value is not None for value in found.values()):
-            out[histogram["name"].rpartition(".")[0]] = found
+            out[histogram["name"]] = found
     return out

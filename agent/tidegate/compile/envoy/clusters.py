@@ -1,62 +1,96 @@
-"""Service ports -> Envoy clusters and endpoints, named as Istio names them: outbound|PORT|SUBSET|FQDN."""
+"""Service ports -> Envoy clusters and endpoints, named as Istio names them. Pure, one key at a time."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
+from tidegate.compile.envoy.protojson import Json, ads, duration, socket_address, typed
 from tidegate.compile.facts import Endpoint
-from tidegate.compile.protojson import ADS, Json, duration, socket_address, typed
 from tidegate.compile.registry import Registry
 from tidegate.compile.rules import DestinationPolicy, Rules
 from tidegate.model.kube import Service, ServicePort
-from tidegate.model.plan.envoy import EnvoyResource
+from tidegate.model.plan.envoy import ENDPOINTS, EnvoyResource, ResourceRef
 from tidegate.model.selectors import selects
 from tidegate.model.traffic import Balancing, ConnectionPool, Outlier, Subset, TrafficPolicy
 
-PASSTHROUGH = "PassthroughCluster"
 _UNLIMITED = 2**32 - 1
 _CONNECT_TIMEOUT_MS = 10_000
 _HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+_LB_HEADLESS = "+lb"
 
 
-def cluster_name(fqdn: str, port: int, subset: str = "", scope: str = "", chosen: bool = False) -> str:
-    """Istio's name; scope is the client namespace of a policy that is not everybody's.
+@dataclass(frozen=True, slots=True, order=True)
+class ClusterKey:
+    """What one cluster is for; str() is its name, in the four fields of Istio's: outbound|PORT|SUBSET|FQDN.
 
-    chosen: the cluster of a headless service for clients that dialled another one, see goes_where_dialled().
+    What Istio has no field for stands behind the subset, where no name of a subset can be mistaken for it: matches by
+    port and host (EnvoyFilter, dashboards, alerts) then still find the cluster.
     """
-    return f"outbound{'_chosen' if chosen else ''}|{port}|{subset}|{fqdn}" + (f"@{scope}" if scope else "")
+
+    fqdn: str
+    port: int
+    subset: str = ""
+    client: str = ""  # namespace of the clients, if their policy is not everybody's: SUBSET@CLIENT
+    lb_headless: bool = False  # Envoy chooses a pod of a headless service, see goes_where_dialled(): SUBSET+lb
+
+    @property
+    def variant(self) -> str:
+        """The third field: SUBSET[@CLIENT][+lb]."""
+        client = f"@{self.client}" if self.client else ""
+        return f"{self.subset}{client}{_LB_HEADLESS if self.lb_headless else ''}"
+
+    def __str__(self) -> str:
+        return f"outbound|{self.port}|{self.variant}|{self.fqdn}"
+
+    @classmethod
+    def parse(cls, name: str) -> ClusterKey | None:
+        """The key that a name is of; None if it is no such name."""
+        direction, _, rest = name.partition("|")
+        port, _, rest = rest.partition("|")
+        variant, _, fqdn = rest.partition("|")
+        if direction != "outbound" or not port.isdecimal() or not fqdn:
+            return None
+        lb_headless = variant.endswith(_LB_HEADLESS)
+        subset, _, client = variant.removesuffix(_LB_HEADLESS).partition("@")
+        return cls(fqdn, int(port), subset, client, lb_headless)
 
 
-def passthrough_cluster() -> EnvoyResource:
-    """Where a connection goes that reached Envoy for a service which is gone by now: what the application dialled."""
-    body = {
-        "name": PASSTHROUGH,
-        "type": "ORIGINAL_DST",
-        "lb_policy": "CLUSTER_PROVIDED",
-        "connect_timeout": duration(_CONNECT_TIMEOUT_MS),
-        "circuit_breakers": _breakers(ConnectionPool()),
-    }
-    return EnvoyResource(PASSTHROUGH, body)
+def cluster(registry: Registry, rules: Rules, key: ClusterKey) -> EnvoyResource | None:
+    """The cluster of a key; None if there is no such service port or no rule defines the subset."""
+    found = _found(registry, rules, key)
+    if found is None:
+        return None
+    service, port, policy, subset = found
+    name = str(key)
+    body = _cluster(name, service, port, policy, subset, key.lb_headless)
+    refs = frozenset({ResourceRef(ENDPOINTS, name)} if body["type"] == "EDS" else ())
+    return EnvoyResource(name, body, (service.origin, *policy.origins), refs)
 
 
-def service_clusters(
-    registry: Registry, rules: Rules, service: Service, port: ServicePort, scope: str = "", chosen: bool = False
-) -> tuple[dict[str, EnvoyResource], dict[str, EnvoyResource]]:
-    """(clusters, endpoints) of a service port: all of it, and each of its subsets; with chosen only all of it."""
-    client = scope or service.id.namespace
-    policy = rules.policy(service.id, client)
-    found = registry.endpoints(service, port)
-    clusters: dict[str, EnvoyResource] = {}
-    endpoints: dict[str, EnvoyResource] = {}
-    origins = (service.origin, *policy.origins)
-    for subset in (None, *(() if chosen else policy.subsets)):
-        name = cluster_name(service.id.fqdn, port.port, subset.name if subset else "", scope, chosen)
-        body = _cluster(name, service, port, policy, subset, chosen)
-        clusters[name] = EnvoyResource(name, body, origins)
-        if body["type"] == "EDS":
-            members = _in_subset(found, subset)
-            endpoints[name] = EnvoyResource(name, _assignment(name, service, members), origins)
-    return clusters, endpoints
+def endpoints(registry: Registry, rules: Rules, key: ClusterKey) -> EnvoyResource | None:
+    """The endpoints of the cluster of a key; None if there is none, or if it goes where the client dialled."""
+    found = _found(registry, rules, key)
+    if found is None:
+        return None
+    service, port, policy, subset = found
+    if goes_where_dialled(service, policy.for_port(port.port, key.subset), key.subset, key.lb_headless):
+        return None
+    name = str(key)
+    members = in_family(service, _in_subset(registry.endpoints(service, port), subset))
+    return EnvoyResource(name, _assignment(name, members), (service.origin, *policy.origins))
+
+
+def _found(
+    registry: Registry, rules: Rules, key: ClusterKey
+) -> tuple[Service, ServicePort, DestinationPolicy, Subset | None] | None:
+    service = registry.services.get(key.fqdn)
+    port = service.port(key.port) if service else None
+    if service is None or port is None:
+        return None
+    policy = rules.policy(service.id, key.client or service.id.namespace)
+    subset = policy.subset(key.subset) if key.subset else None
+    return None if key.subset and subset is None else (service, port, policy, subset)
 
 
 def in_family(service: Service, found: tuple[Endpoint, ...]) -> tuple[Endpoint, ...]:
@@ -87,7 +121,7 @@ def _in_subset(found: tuple[Endpoint, ...], subset: Subset | None) -> tuple[Endp
 
 
 def _cluster(
-    name: str, service: Service, port: ServicePort, policy: DestinationPolicy, subset: Subset | None, chosen: bool
+    name: str, service: Service, port: ServicePort, policy: DestinationPolicy, subset: Subset | None, lb_headless: bool
 ) -> Json:
     settings = policy.for_port(port.port, subset.name if subset else "")
     pool = settings.connection_pool or ConnectionPool()
@@ -104,7 +138,7 @@ def _cluster(
             }
         },
     }
-    body.update(_balancing(name, service, settings, subset, chosen))
+    body.update(_balancing(name, service, settings, subset, lb_headless))
     options = _http_options(port, pool)
     if options:
         body["typed_extension_protocol_options"] = {_HTTP_OPTIONS: options}
@@ -118,23 +152,23 @@ def _cluster(
     return body
 
 
-def goes_where_dialled(service: Service, settings: TrafficPolicy, subset: str, chosen: bool = False) -> bool:
+def goes_where_dialled(service: Service, settings: TrafficPolicy, subset: str, lb_headless: bool = False) -> bool:
     """Whether the address that the application dialled is the endpoint, instead of one that Envoy chooses.
 
     A name of a headless service resolves to pods, and the client chose one of them. A subset is our choice again, and
-    so is a pod for those who dialled another service, or another port, and are only routed here (chosen).
+    so is a pod for those who dialled another service, or another port, and are only routed here (lb_headless).
     """
     balancer = settings.load_balancer
     passthrough = balancer is not None and balancer.balancing is Balancing.PASSTHROUGH
-    return passthrough or (service.headless and not subset and not chosen)
+    return passthrough or (service.headless and not subset and not lb_headless)
 
 
-def _balancing(name: str, service: Service, settings: TrafficPolicy, subset: Subset | None, chosen: bool) -> Json:
+def _balancing(name: str, service: Service, settings: TrafficPolicy, subset: Subset | None, lb_headless: bool) -> Json:
     balancer = settings.load_balancer
     balancing = balancer.balancing if balancer else Balancing.LEAST_REQUEST
-    if goes_where_dialled(service, settings, subset.name if subset else "", chosen):
+    if goes_where_dialled(service, settings, subset.name if subset else "", lb_headless):
         return {"type": "ORIGINAL_DST", "lb_policy": "CLUSTER_PROVIDED"}
-    out: Json = {"type": "EDS", "eds_cluster_config": {"eds_config": ADS, "service_name": name}}
+    out: Json = {"type": "EDS", "eds_cluster_config": {"eds_config": ads(), "service_name": name}}
     if balancer is not None and balancer.hash is not None:
         if balancer.hash.maglev_table is not None:
             out["lb_policy"] = "MAGLEV"
@@ -208,9 +242,8 @@ def _outlier(outlier: Outlier) -> Json:
     return out
 
 
-def _assignment(name: str, service: Service, found: tuple[Endpoint, ...]) -> Json:
-    chosen = in_family(service, found)
-    if not chosen:
+def _assignment(name: str, members: tuple[Endpoint, ...]) -> Json:
+    if not members:
         return {"cluster_name": name, "endpoints": []}
     hosts = [
         {
@@ -218,7 +251,7 @@ def _assignment(name: str, service: Service, found: tuple[Endpoint, ...]) -> Jso
             "load_balancing_weight": 1,
             "metadata": {"filter_metadata": {"istio": {"workload": str(e.pod.id)}}},
         }
-        for e in chosen
+        for e in members
     ]
     # A locality needs a weight for clients that insist on one (gRPC without a proxy).
     return {"cluster_name": name, "endpoints": [{"lb_endpoints": hosts, "load_balancing_weight": len(hosts)}]}

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from tests.support.configs import config_of, virtual_service
 
-from tidegate.compile.http_action import fill_action
+from tidegate.compile.envoy.http_action import fill_action
 
 FORWARD = "route: [{destination: {host: reviews}}]"
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from tidegate.compile.protojson import Json, string_matcher
+import re
+
+from tidegate.compile.envoy.protojson import Json, string_matcher
 from tidegate.model.routing import HttpMatch, Match, StringMatch
 
 
@@ -23,6 +25,12 @@ def route_match(match: HttpMatch | None) -> Json:
     if match.query_params:
         out["query_parameters"] = [_compared(name, condition) for name, condition in match.query_params]
     return out
+
+
+def authority_match(pattern: str) -> Json:
+    """A HeaderMatcher for the hosts of a wildcard (``*.example.com``), with any port or none."""
+    regex = f"(?i).+{re.escape(pattern.removeprefix('*'))}(:[0-9]+)?"
+    return {"name": ":authority", "string_match": {"safe_regex": {"regex": regex}}}
 
 
 def _path(uri: StringMatch | None) -> Json:

@@ -10,7 +10,10 @@ from tidegate.model.routing import MILLION, Match, StringMatch
 Json = dict[str, Any]
 _TYPES = "type.googleapis.com/"
 
-ADS: Json = {"ads": {}, "resource_api_version": "V3", "initial_fetch_timeout": "0s"}
+
+def ads() -> Json:
+    """envoy.config.core.v3.ConfigSource: over the stream itself. New each time: bodies share nothing."""
+    return {"ads": {}, "resource_api_version": "V3", "initial_fetch_timeout": "0s"}
 
 
 def typed(type_name: str, **fields: Any) -> Json:

@@ -14,7 +14,7 @@ from tidegate.model.capture import CAPTURE4_ENVOY, CAPTURE6_ENVOY
 from tidegate.model.plan.envoy import LISTENERS
 
 WEB, HEADS = "web.default.svc.cluster.local:80", "heads.default.svc.cluster.local:8000"
-HEADER = Path(__file__).parents[3] / "bpf" / "include" / "tg_capture.h"
+HEADER = Path(__file__).parents[4] / "bpf" / "include" / "tg_capture.h"
 
 
 def listener(v6: bool = False) -> dict[str, Any]:
@@ -53,33 +53,35 @@ def test_envoy_counts_each_pod_under_its_own_name() -> None:
     assert listener()["stat_prefix"] == listener()["name"]
 
 
-def test_one_filter_chain_per_http_port() -> None:
+def test_one_filter_chain_whatever_services_there_are() -> None:
     made = listener()
     assert [f["name"] for f in made["listener_filters"]] == ["envoy.filters.listener.original_dst"]
-    assert [c["name"] for c in made["filter_chains"]] == [WEB, HEADS]
-    assert made["default_filter_chain"]["filters"][0]["typed_config"]["cluster"] == "PassthroughCluster"
+    (chain,) = made["filter_chains"]
+    assert [f["name"] for f in chain["filters"]] == ["envoy.filters.network.http_connection_manager"]
+    assert "web.default" not in str(made)
+    assert "10.96.0.1" not in str(made)
 
 
-def test_port_and_address_choose_the_filter_chain() -> None:
-    """Beside the chains, not in them: a chain whose text changes loses its connections."""
-    made = listener()
-    assert set(made["filter_chains"][0]) == {"name", "filters"}
-    ports = made["filter_chain_matcher"]["matcher_tree"]["exact_match_map"]["map"]
-    found = {}
-    for port, match in ports.items():
-        for row in match["matcher"]["matcher_tree"]["custom_match"]["typed_config"]["range_matchers"]:
-            for block in row["ranges"]:
-                chain = row["on_match"]["action"]["typed_config"]["value"]
-                found[f"{block['address_prefix']}/{block['prefix_len']} {port}"] = chain
-    assert found == {"10.96.0.1/32 80": WEB, "fd00::1/128 80": WEB, "10.244.0.1/32 8000": HEADS}
+def test_routes_are_found_by_what_was_dialled_and_by_who_dialled() -> None:
+    manager = listener()["filter_chains"][0]["filters"][0]["typed_config"]
+    (extension,) = manager["early_header_mutation_extensions"]
+    mutations = [m["append"] for m in extension["typed_config"]["mutations"]]
+    assert {m["header"]["key"]: m["header"]["value"] for m in mutations} == {
+        "x-tidegate-dialled": "%DOWNSTREAM_LOCAL_ADDRESS%",
+        "x-tidegate-virtual-host": "default/client]%REQUEST_HEADER(:AUTHORITY)%",
+    }
+    assert {m["append_action"] for m in mutations} == {"OVERWRITE_IF_EXISTS_OR_ADD"}, "a pod cannot say them itself"
+    (fragment,) = manager["scoped_routes"]["scope_key_builder"]["fragments"]
+    assert fragment["header_value_extractor"]["name"] == "x-tidegate-dialled"
+    assert manager["scoped_routes"]["scoped_rds"]["scoped_rds_config_source"]["ads"] == {}
 
 
 def test_connection_manager() -> None:
     manager = listener()["filter_chains"][0]["filters"][0]["typed_config"]
     assert manager["use_remote_address"] is True
-    assert manager["rds"]["config_source"]["ads"] == {}
     assert manager["upgrade_configs"] == [{"upgrade_type": "websocket"}]
     assert [f["name"] for f in manager["http_filters"]] == [
+        "envoy.filters.http.on_demand",
         "envoy.filters.http.fault",
         "envoy.filters.http.cors",
         "envoy.filters.http.router",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tidegate.compile.protojson import Json, duration, named, share, string_matcher, typed
+from tidegate.compile.envoy.protojson import Json, duration, named, share, string_matcher, typed
 from tidegate.model.routing import Cors, Fault, Headers, HttpRoute, Redirect, Retries, RouteTarget
 from tidegate.model.traffic import ConsistentHash
 
@@ -57,6 +57,15 @@ def forward_to(cluster: str, hashed: ConsistentHash | None) -> Json:
     if hashed is not None:
         out["hash_policy"] = [_hash_policy(hashed)]
     return out
+
+
+def say_host(route: Json, host: str) -> Json:
+    """A Route for requests that named no host, which upstream and in redirects become requests for this one."""
+    if "route" in route:
+        route["route"].setdefault("host_rewrite_literal", host)
+    elif "redirect" in route:
+        route["redirect"].setdefault("host_redirect", host)
+    return route
 
 
 def _forward(route: HttpRoute, cluster_of: ClusterOf, hash_of: HashOf) -> Json:

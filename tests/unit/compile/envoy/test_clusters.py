@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from tests.support.configs import config_of, destination_rule, pod, service
 
-from tidegate.compile.clusters import service_clusters
+from tidegate.compile.envoy.clusters import ClusterKey, cluster, endpoints
 from tidegate.compile.facts import join
 from tidegate.compile.registry import Registry
 from tidegate.compile.rules import Rules
@@ -16,14 +16,40 @@ OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 NAME = "outbound|80|{}|web.default.svc.cluster.local"
 
 
-def made(*texts: str, port: int = 80, scope: str = "") -> tuple[dict[str, Any], dict[str, Any]]:
+def made(*texts: str, port: int = 80, client: str = "") -> tuple[dict[str, Any], dict[str, Any]]:
+    """Clusters and endpoints of a port of service web, all of it and its subsets, by name."""
     config = config_of(*texts)
     registry, rules = Registry(join(config, ())), Rules(config)
     web = registry.services["web.default.svc.cluster.local"]
-    found = web.port(port)
-    assert found is not None
-    clusters, endpoints = service_clusters(registry, rules, web, found, scope)
-    return {n: r.body for n, r in clusters.items()}, {n: r.body for n, r in endpoints.items()}
+    policy = rules.policy(web.id, client or web.id.namespace)
+    keys = [ClusterKey(web.id.fqdn, port, subset, client) for subset in ("", *(s.name for s in policy.subsets))]
+    clusters = [found for key in keys if (found := cluster(registry, rules, key))]
+    members = [found for key in keys if (found := endpoints(registry, rules, key))]
+    assert len(clusters) == len(keys)
+    return {r.name: r.body for r in clusters}, {r.name: r.body for r in members}
+
+
+@pytest.mark.parametrize(
+    ("key", "name"),
+    [
+        (ClusterKey("web.default.svc", 80), "outbound|80||web.default.svc"),
+        (ClusterKey("web.default.svc", 80, "v1"), "outbound|80|v1|web.default.svc"),
+        (ClusterKey("web.default.svc", 80, "v1", "shop"), "outbound|80|v1@shop|web.default.svc"),
+        (ClusterKey("web.default.svc", 80, "", "shop"), "outbound|80|@shop|web.default.svc"),
+        (ClusterKey("web.default.svc", 80, lb_headless=True), "outbound|80|+lb|web.default.svc"),
+        (ClusterKey("web.default.svc", 80, "", "shop", True), "outbound|80|@shop+lb|web.default.svc"),
+    ],
+)
+def test_names_have_four_fields_and_can_be_read_back(key: ClusterKey, name: str) -> None:
+    assert str(key) == name
+    assert ClusterKey.parse(name) == key
+
+
+@pytest.mark.parametrize(
+    "name", ["", "BlackHoleCluster", "outbound|80||", "inbound|80||web", "outbound|http||web", "outbound|80"]
+)
+def test_other_names_are_no_keys(name: str) -> None:
+    assert ClusterKey.parse(name) is None
 
 
 def rule(spec: str) -> str:
@@ -130,6 +156,6 @@ def test_rules_of_the_clients_namespace_give_clusters_of_their_own() -> None:
         "d", "web.default.svc.cluster.local", "trafficPolicy: {loadBalancer: {simple: RANDOM}}", namespace="shop"
     )
     everybody, _ = made(WEB, own)
-    shops, _ = made(WEB, own, scope="shop")
+    shops, _ = made(WEB, own, client="shop")
     assert everybody[NAME.format("")]["lb_policy"] == "LEAST_REQUEST"
-    assert shops[NAME.format("") + "@shop"]["lb_policy"] == "RANDOM"
+    assert shops[NAME.format("@shop")]["lb_policy"] == "RANDOM"

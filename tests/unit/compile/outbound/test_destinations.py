@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from tests.support.configs import ENROLLED, config_of, destination_rule, pod, service
 
-from tidegate.compile.destinations import Destinations, find_destinations
 from tidegate.compile.facts import join
+from tidegate.compile.outbound.destinations import Destinations, find_destinations
 from tidegate.compile.registry import Registry, service_numbers
 from tidegate.compile.rules import Rules
 from tidegate.model.mesh import Mesh

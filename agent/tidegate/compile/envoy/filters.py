@@ -1,0 +1,96 @@
+"""The HTTP connection manager of a pod's listener, equal for every pod but for the pod's name.
+
+Nothing in it depends on services: which of them exist is said by scopes, what they are by routes, and both change
+without a listener. Envoy ends the connections of a listener that changes.
+"""
+
+from __future__ import annotations
+
+from tidegate.compile.envoy import private
+from tidegate.compile.envoy.http_action import CORS_FILTER, FAULT_FILTER
+from tidegate.compile.envoy.protojson import Json, ads, named
+
+_HCM = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
+_SERVICE = f"%METADATA(VIRTUAL_HOST:{private.METADATA}:{private.SERVICE})%"
+
+
+def connection_manager(client: str, cookie: int) -> Json:
+    """The filter that serves all HTTP of one pod. client: its name in virtual hosts; cookie: in statistics."""
+    return named(
+        "envoy.filters.network.http_connection_manager",
+        _HCM,
+        stat_prefix="outbound",
+        codec_type="AUTO",
+        early_header_mutation_extensions=[_private_headers(client)],
+        scoped_routes={
+            "name": "dialled",
+            "scope_key_builder": {"fragments": [{"header_value_extractor": {"name": private.DIALLED, "index": 0}}]},
+            "rds_config_source": ads(),
+            "scoped_rds": {"scoped_rds_config_source": ads()},
+        },
+        http_filters=[
+            # First of all: it holds a request whose routes are not here yet, and asks for them.
+            named("envoy.filters.http.on_demand", "envoy.extensions.filters.http.on_demand.v3.OnDemand"),
+            named(FAULT_FILTER, "envoy.extensions.filters.http.fault.v3.HTTPFault"),
+            named(CORS_FILTER, "envoy.extensions.filters.http.cors.v3.Cors"),
+            named("envoy.filters.http.router", "envoy.extensions.filters.http.router.v3.Router"),
+        ],
+        access_log=[_request_stats(cookie)],
+        # The peer address is the client pod's, so this puts it into X-Forwarded-For.
+        use_remote_address=True,
+        # The pod may itself be a proxy (an ingress that ended TLS): its X-Forwarded-Proto stays. Without a trusted hop
+        # Envoy says "http", and applications behind it redirect to https for ever.
+        xff_num_trusted_hops=1,
+        preserve_external_request_id=True,
+        server_header_transformation="PASS_THROUGH",
+        normalize_path=True,
+        upgrade_configs=[{"upgrade_type": "websocket"}],
+        http_protocol_options={"accept_http_10": True, "default_host_for_http_10": private.NO_HOST},
+        # Applications keep idle streams (long polls, watches) open as long as they like.
+        stream_idle_timeout="0s",
+        proxy_100_continue=True,
+    )
+
+
+def _private_headers(client: str) -> Json:
+    """Sets what requests are routed by, over whatever the client sent under these names."""
+    values = {
+        private.DIALLED: "%DOWNSTREAM_LOCAL_ADDRESS%",
+        private.VIRTUAL_HOST: f"{client}]%REQUEST_HEADER(:AUTHORITY)%",
+    }
+    return named(
+        "envoy.http.early_header_mutation.header_mutation",
+        "envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation",
+        mutations=[
+            {"append": {"header": {"key": key, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}}
+            for key, value in values.items()
+        ],
+    )
+
+
+def _request_stats(cookie: int) -> Json:
+    """Counts requests by who asked whom with what outcome: Envoy itself counts by listener or by cluster."""
+    service = {"name": private.SERVICE, "value_format": _SERVICE}
+
+    def counter(name: str, tags: list[Json], **value: str) -> Json:
+        return {"stat": {"name": name, "tags": tags}, **value}
+
+    pod = {"name": private.POD, "value_format": str(cookie)}
+    code = {"name": private.CODE, "value_format": "%RESPONSE_CODE%"}
+    return named(
+        "envoy.access_loggers.stats",
+        "envoy.extensions.access_loggers.stats.v3.Config",
+        stat_prefix=private.STATS,
+        counters=[
+            counter(private.REQUESTS, [pod, dict(service), code], value_fixed="1"),
+            counter(private.RECEIVED, [dict(service)], value_format="%DOWNSTREAM_WIRE_BYTES_RECEIVED%"),
+            counter(private.SENT, [dict(service)], value_format="%DOWNSTREAM_WIRE_BYTES_SENT%"),
+        ],
+        histograms=[
+            {
+                "stat": {"name": private.DURATION, "tags": [dict(service)]},
+                "unit": "Milliseconds",
+                "value_format": "%DURATION%",
+            }
+        ],
+    )

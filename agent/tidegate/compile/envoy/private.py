@@ -1,0 +1,24 @@
+"""Names that Envoy's resources share with each other, and with nobody outside."""
+
+from __future__ import annotations
+
+# Headers that a listener sets, whatever the client sent, and that no endpoint sees. DIALLED: address:port, by which
+# the route configuration is found. VIRTUAL_HOST: CLIENT]HOST, by which the virtual host is found in it; Envoy cuts the
+# port off a host only behind the last "]".
+DIALLED = "x-tidegate-dialled"
+VIRTUAL_HOST = "x-tidegate-virtual-host"
+PRIVATE_HEADERS = (DIALLED, VIRTUAL_HOST)
+
+# What Envoy takes for the host of an HTTP/1.0 request that names none. No resolver knows names under .invalid.
+NO_HOST = "no-host.invalid"
+
+# filter_metadata of each virtual host: {SERVICE: FQDN:PORT}, by which requests are counted.
+METADATA, SERVICE = "tidegate", "service"
+
+# Where a target leads that cannot have a cluster: Istio's name, and nobody makes a cluster of that name.
+NOWHERE = "BlackHoleCluster"
+
+# Counters of requests, see listener_stats() and observe/dashboard/envoy_stats.py: prefix, and names with their tags.
+STATS = "tidegate"
+REQUESTS, RECEIVED, SENT, DURATION = "requests", "received", "sent", "duration"
+POD, CODE = "pod", "code"

@@ -1,0 +1,1 @@
+"""What the fast path serves: connections, whatever is in them. Pure."""

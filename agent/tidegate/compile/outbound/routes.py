@@ -1,0 +1,314 @@
+"""Service ports -> Envoy route configurations, one per port, whoever asks.
+
+A request reaches the configuration of the service that was dialled by the address (scopes.py), so virtual hosts only
+tell apart who asks and for which host. They are chosen by header VIRTUAL_HOST, CLIENT]HOST, of which the listener sets
+both parts: a client whose routes are everybody's needs no virtual host of its own. Pure, one service port at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from tidegate.compile.envoy import private
+from tidegate.compile.envoy.clusters import ClusterKey
+from tidegate.compile.envoy.http_action import fill_action, forward_to, say_host
+from tidegate.compile.envoy.http_match import authority_match, route_match
+from tidegate.compile.envoy.protojson import Json
+from tidegate.compile.oracle import fits
+from tidegate.compile.registry import Registry
+from tidegate.compile.rules import Candidate, Rules, Source, candidates, looks_at_source
+from tidegate.model.hosts import host_matches, specificity
+from tidegate.model.kube import Service, ServicePort
+from tidegate.model.names import ServiceName
+from tidegate.model.plan.envoy import CLUSTERS, EnvoyResource, ResourceRef
+from tidegate.model.routing import RouteTarget, VirtualService
+from tidegate.model.traffic import ConsistentHash
+
+_DEFAULT_BODY_LIMIT = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A service port as one client sees it, and the clusters found on the way."""
+
+    service: Service
+    port: ServicePort
+    source: Source
+    uses: set[ClusterKey] = field(default_factory=set)
+
+
+@dataclass(slots=True)
+class _Answer:
+    """What a client gets at a service port: routes by host, "" = whatever host is asked for."""
+
+    hosts: dict[str, list[Json]]
+    shown: list[VirtualService]
+    uses: set[ClusterKey]
+
+
+def check_name(vs: VirtualService) -> str:
+    """Name of the resource that shows a VirtualService to Envoy; no service port is called so."""
+    return f"check|{vs.namespace}/{vs.name}"
+
+
+def check(vs: VirtualService) -> EnvoyResource:
+    """All routes of a VirtualService, whoever they are for, for Envoy to judge. They lead nowhere."""
+    routes = []
+    for index, route in enumerate(vs.http):
+        for place, match in enumerate(route.matches or (None,)):
+            made: Json = {"name": route_name(vs, Candidate(index, route, place, match)), "match": route_match(match)}
+            fill_action(made, route, 80, lambda _: private.NOWHERE, lambda _: None)
+            routes.append(made)
+    name = check_name(vs)
+    host = {"name": name, "domains": ["*"], "routes": routes}
+    return EnvoyResource(name, {"name": name, "virtual_hosts": [host], "validate_clusters": False}, (vs.origin,))
+
+
+class RouteCompiler:
+    """Makes route configurations. clients: name and source of each pod that has a listener on this node."""
+
+    def __init__(self, registry: Registry, rules: Rules, clients: Mapping[str, Source] | None = None) -> None:
+        self._registry = registry
+        self._rules = rules
+        self._clients = clients or {}
+        self._foreign = foreign_hosts(registry, rules)
+        self._plain_foreign = [h for h in sorted(self._foreign) if not h.startswith("*")]
+        self._wild_foreign = sorted((h for h in self._foreign if h.startswith("*")), key=specificity)
+
+    def compile(self, service: Service, port: ServicePort) -> EnvoyResource:
+        """The route configuration of a service port: what everybody gets, and what single clients get instead."""
+        everybody = self._answer(service, port, Source(service.id.namespace))
+        answers: list[tuple[_Answer, list[str]]] = [(everybody, [])]
+        if self._depends_on_source(service):
+            answers += self._other_answers(service, port, everybody)
+        name = f"{service.id.fqdn}:{port.port}"
+        hosts = [
+            host
+            for number, (answer, clients) in enumerate(answers)
+            for host in _virtual_hosts(name, answer, clients, everybody, number)
+        ]
+        body: Json = {
+            "name": name,
+            "virtual_hosts": hosts,
+            "vhost_header": private.VIRTUAL_HOST,
+            "request_headers_to_remove": list(private.PRIVATE_HEADERS),
+            "validate_clusters": False,
+            "ignore_port_in_host_matching": True,
+        }
+        shown = list(dict.fromkeys(vs.origin for answer, _ in answers for vs in answer.shown))
+        rules = [vs for answer, _ in answers for vs in answer.shown]
+        bodies = [len(r.direct_response.body) for vs in rules for r in vs.http if r.direct_response is not None]
+        if max(bodies, default=0) > _DEFAULT_BODY_LIMIT:
+            body["max_direct_response_body_size_bytes"] = max(bodies) * 4  # bytes of UTF-8, at most four a character
+        refs = frozenset(ResourceRef(CLUSTERS, str(key)) for answer, _ in answers for key in answer.uses)
+        return EnvoyResource(name, body, (service.origin, *shown), refs)
+
+    def _other_answers(
+        self, service: Service, port: ServicePort, everybody: _Answer
+    ) -> list[tuple[_Answer, list[str]]]:
+        """Answers that differ from everybody's, each with the clients that get it."""
+        out: list[tuple[_Answer, list[str]]] = []
+        by_source: dict[tuple[str, tuple[tuple[str, str], ...]], _Answer] = {}
+        keys = self._label_keys(service)
+        for client, source in self._clients.items():
+            labels = tuple((k, v) for k, v in sorted(source.labels.items()) if k in keys)
+            answer = by_source.get((source.namespace, labels))
+            if answer is None:
+                answer = by_source[source.namespace, labels] = self._answer(service, port, source)
+            if answer.hosts == everybody.hosts:
+                continue
+            same = next((clients for known, clients in out if known.hosts == answer.hosts), None)
+            if same is None:
+                out.append((answer, [client]))
+            else:
+                same.append(client)
+        return out
+
+    def _owners(self, service: Service) -> list[VirtualService]:
+        return [*self._rules.owners(service.id.fqdn), *self._foreign.values()]
+
+    def _label_keys(self, service: Service) -> frozenset[str]:
+        return frozenset(k for vs in self._owners(service) for k in looks_at_source(vs)[0])
+
+    def _depends_on_source(self, service: Service) -> bool:
+        """Quick look whether clients could get anything but what everybody gets."""
+        if any(looks_at_source(vs) != (frozenset(), False) for vs in self._owners(service)):
+            return True
+        namespaces = {source.namespace for source in self._clients.values()}
+        targets = [service.id, *self._targets(service)]
+        return any(self._rules.policy_scope(t, namespace) for t in targets for namespace in namespaces)
+
+    def _targets(self, service: Service) -> list[ServiceName]:
+        out = []
+        for vs in self._owners(service):
+            for route in vs.http:
+                for target in (*(w.target for w in route.targets), *(m.target for m in route.mirrors)):
+                    found = self._registry.services.get(target.host)
+                    if found is not None:
+                        out.append(found.id)
+        return out
+
+    def _answer(self, service: Service, port: ServicePort, source: Source) -> _Answer:
+        asked = _Asked(service, port, source)
+        fqdn = service.id.fqdn
+        owner = self._rules.owner(fqdn, source.namespace)
+        shown = [owner] if owner else []
+        # A virtual host has one wildcard, which the client's name takes up: wildcard hosts are told apart by routes.
+        wild: list[Json] = []
+        for host in self._wild_foreign:
+            vs = self._rules.owner(host, source.namespace)
+            routes = self._rule_routes(asked, vs) if vs else []
+            if vs and routes:
+                shown.append(vs)
+                wild += _under_host(host, routes, f"{service.id.fqdn}:{port.port}")
+        hosts = {"": wild + self._routes(asked, owner)}
+        for host in self._plain_foreign:
+            vs = self._rules.owner(host, source.namespace)
+            routes = self._rule_routes(asked, vs) if vs else []
+            if vs and routes:
+                shown.append(vs)
+                hosts[f"[{host}]" if ":" in host else host] = routes
+        hosts[private.NO_HOST] = [say_host(r, fqdn) for r in self._routes(asked, owner, as_host=fqdn)]
+        return _Answer(hosts, shown, asked.uses)
+
+    def _routes(self, asked: _Asked, owner: VirtualService | None, as_host: str = "") -> list[Json]:
+        """The owner's routes; without any that applies here, straight to the service."""
+        if owner is not None and next(candidates(owner, asked.source, asked.port.port), None) is not None:
+            return self._rule_routes(asked, owner, as_host)
+        fqdn = asked.service.id.fqdn
+        target = RouteTarget(fqdn, asked.port.port)
+        forward = forward_to(self._cluster(asked, target), self._hash(asked, target))
+        operation = f"{fqdn}:{asked.port.port}/*"
+        return [{"name": "default", "match": {"prefix": "/"}, "route": forward, "decorator": {"operation": operation}}]
+
+    def _rule_routes(self, asked: _Asked, vs: VirtualService, as_host: str = "") -> list[Json]:
+        """as_host: the host that requests for these routes count as, decided here instead of by Envoy."""
+        return [
+            self._route(asked, vs, told)
+            for c in candidates(vs, asked.source, asked.port.port)
+            if (told := _told_host(c, as_host) if as_host else c) is not None
+        ]
+
+    def _route(self, asked: _Asked, vs: VirtualService, candidate: Candidate) -> Json:
+        route, match = candidate.route, candidate.match
+        out: Json = {"name": route_name(vs, candidate), "match": route_match(match)}
+        fill_action(
+            out,
+            route,
+            asked.port.port,
+            lambda target: self._cluster(asked, target),
+            lambda target: self._hash(asked, target),
+        )
+        path = f"/apis/networking.istio.io/v1/namespaces/{vs.namespace}/virtual-service/{vs.name}"
+        out["metadata"] = {"filter_metadata": {"istio": {"config": path}}}
+        host = route.targets[0].target.host if len(route.targets) == 1 else vs.name
+        out["decorator"] = {"operation": f"{host}:{asked.port.port}/*"}
+        if match is not None and match.stat_prefix:
+            out["stat_prefix"] = match.stat_prefix
+        return out
+
+    def _cluster(self, asked: _Asked, target: RouteTarget) -> str:
+        """Name of the cluster of a target. An unknown service or subset has a name too: Envoy answers 503 for it."""
+        number = target_number(self._registry, target, asked.port.port)
+        found = self._registry.services.get(target.host)
+        client = self._rules.policy_scope(found.id, asked.source.namespace) if found else ""
+        lb_headless = found is not None and routed_to_headless(found, number, target.subset, asked.service, asked.port)
+        key = ClusterKey(target.host, number, target.subset, client, lb_headless)
+        if ClusterKey.parse(str(key)) != key:
+            return (
+                private.NOWHERE
+            )  # no DestinationRule can define such a subset, and its name would mean another cluster
+        asked.uses.add(key)
+        return str(key)
+
+    def _hash(self, asked: _Asked, target: RouteTarget) -> ConsistentHash | None:
+        found = self._registry.services.get(target.host)
+        if found is None:
+            return None
+        number = target_number(self._registry, target, asked.port.port)
+        policy = self._rules.policy(found.id, asked.source.namespace).for_port(number, target.subset)
+        return policy.load_balancer.hash if policy.load_balancer else None
+
+
+def _told_host(candidate: Candidate, host: str) -> Candidate | None:
+    """The candidate for requests of one known host; None if it is not for them."""
+    match = candidate.match
+    if match is None or match.authority is None:
+        return candidate
+    return replace(candidate, match=replace(match, authority=None)) if fits(match.authority, host) else None
+
+
+def _under_host(pattern: str, routes: list[Json], name: str) -> list[Json]:
+    """Routes that hold for the hosts of a wildcard only; what none of them takes is not found, as in a virtual host."""
+    condition = authority_match(pattern)
+    for route in routes:
+        route["match"].setdefault("headers", []).append(condition)
+    rest = {
+        "name": f"{pattern}:none",
+        "match": {"prefix": "/", "headers": [condition]},
+        "direct_response": {"status": 404},
+        "decorator": {"operation": f"{name}/*"},
+    }
+    return [*routes, rest]
+
+
+def _virtual_hosts(name: str, answer: _Answer, clients: list[str], everybody: _Answer, number: int) -> list[Json]:
+    """The virtual hosts of one answer. Without clients it is everybody's."""
+    out: list[Json] = []
+    suffix = f"@{number}" if clients else ""
+    for host, routes in answer.hosts.items():
+        if not clients:
+            domains = [f"*]{host}"] if host else ["*"]
+        elif host:
+            domains = [f"{client}]{host}" for client in clients]
+        else:
+            # A host that everybody but these clients finds would be found by its end before their names are looked at.
+            hidden = [h for h in everybody.hosts if h and h not in answer.hosts]
+            domains = [f"{client}]{h}" for client in clients for h in ("*", *hidden)]
+        out.append(
+            {
+                "name": f"{host or name}{suffix}" if not host else f"{host}:{name.rpartition(':')[2]}{suffix}",
+                "domains": domains,
+                "metadata": {"filter_metadata": {private.METADATA: {private.SERVICE: name}}},
+                "routes": routes,
+            }
+        )
+    return out
+
+
+def routed_to_headless(target: Service, number: int, subset: str, dialled: Service, port: ServicePort) -> bool:
+    """Whether Envoy has to choose a pod of a headless service, because what the client dialled is none of its pods."""
+    return target.headless and not subset and (target.id, number) != (dialled.id, port.port)
+
+
+def foreign_hosts(registry: Registry, rules: Rules) -> dict[str, VirtualService]:
+    """Hosts of VirtualServices that no service of the registry has, each with the oldest one.
+
+    A wildcard that covers a service is none of them: the dialled address says which service is meant.
+    """
+    out: dict[str, VirtualService] = {}
+    for vs in rules.virtual_services:
+        for host in vs.hosts:
+            if host.startswith("*"):
+                foreign = not any(host_matches(host, fqdn) for fqdn in registry.services)
+            else:
+                foreign = host not in registry.services
+            if foreign:
+                out.setdefault(host, vs)
+    return out
+
+
+def target_number(registry: Registry, target: RouteTarget, dialled: int) -> int:
+    """Port of a target: the written one, else the only port of the service, else the dialled one."""
+    found = registry.services.get(target.host)
+    ports = found.tcp_ports if found else ()
+    return target.port or (ports[0].port if len(ports) == 1 else dialled)
+
+
+def route_name(vs: VirtualService, candidate: Candidate) -> str:
+    """How a route is called in Envoy, access logs and explain: its own name, else namespace/name[index]."""
+    route, match = candidate.route, candidate.match
+    if not route.name:
+        return f"{vs.namespace}/{vs.name}[{candidate.route_index}]"
+    return f"{route.name}.{match.name}" if match is not None and match.name else route.name

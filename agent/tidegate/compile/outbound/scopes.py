@@ -1,0 +1,29 @@
+"""Addresses at which HTTP services are dialled -> Envoy scopes, which say where the routes of an address are.
+
+A scope is all that Envoy knows of a service that nobody on the node uses; it asks for the routes when the first request
+comes, and holds the request until they are there. Pure, one address at a time.
+"""
+
+from __future__ import annotations
+
+from tidegate.model.net import IPAddress, host_port
+from tidegate.model.origin import Origin
+from tidegate.model.plan.envoy import ROUTES, EnvoyResource, ResourceRef
+
+
+def scope_name(address: IPAddress, port: int) -> str:
+    """ADDRESS:PORT as Envoy writes a dialled address, which inet_ntop() made."""
+    mapped = address.ipv4_mapped if address.version == 6 else None
+    return host_port(f"::ffff:{mapped}" if mapped else str(address), port)
+
+
+def scope(address: IPAddress, port: int, routes: str, origins: tuple[Origin, ...]) -> EnvoyResource:
+    """The scope of one dialled address. routes: name of the route configuration."""
+    name = scope_name(address, port)
+    body = {
+        "name": name,
+        "on_demand": True,
+        "route_configuration_name": routes,
+        "key": {"fragments": [{"string_key": name}]},
+    }
+    return EnvoyResource(name, body, origins, frozenset({ResourceRef(ROUTES, routes)}))

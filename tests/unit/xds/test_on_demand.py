@@ -1,0 +1,293 @@
+"""Kinds that are made on demand: a client gets what it asks for and what that leads to, and nothing else is made."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import replace
+
+from tests.support.envoy_resources import cluster, endpoints, listener, route
+from tests.support.transcript import Delta
+
+from tidegate.compile.outbound.scopes import scope
+from tidegate.model.net import parse_ip
+from tidegate.model.origin import Origin
+from tidegate.model.plan.envoy import (
+    CHECKS,
+    CLUSTERS,
+    ENDPOINTS,
+    EVERY,
+    LISTENERS,
+    ROUTES,
+    SCOPES,
+    EnvoyResource,
+    MadeOnDemand,
+    ResourceRef,
+    overlaid,
+)
+from tidegate.xds.checks import AT_A_TIME
+from tidegate.xds.encode import Encoded, Encoder, Image
+from tidegate.xds.session import LINGER_SECONDS
+from tidegate.xds.stream import Stream
+
+NETNS = "/run/netns/pod"
+
+
+class Node:
+    """Plans of a node with one pod and these services, each at an address of its own."""
+
+    def __init__(self) -> None:
+        self.encoder = Encoder()
+        self.generation = 0
+        self.made: list[str] = []
+
+    def image(self, *services: str, weights: int = 1) -> Image:
+        self.generation += 1
+        pod = listener("pod", NETNS, "unused")
+        pod = EnvoyResource(pod.name, pod.body, pod.origins, frozenset({ResourceRef(SCOPES, EVERY)}))
+        scopes = [scope(parse_ip(f"10.96.0.{1 + ord(s[0])}"), 80, s, ()) for s in services]
+        return self.encoder.publish(
+            self.generation,
+            {
+                LISTENERS: {"pod": pod},
+                SCOPES: {s.name: s for s in scopes},
+                ROUTES: self.kind(services, lambda name: route(name, {f"to-{name}": weights})),
+                CLUSTERS: self.kind([f"to-{s}" for s in services], cluster),
+                ENDPOINTS: self.kind([f"to-{s}" for s in services], lambda name: endpoints(name, 80)),
+            },
+        )
+
+    def kind(self, names: Collection[str], make: object) -> MadeOnDemand:
+        def made(name: str) -> EnvoyResource | None:
+            if name not in names:
+                return None
+            self.made.append(name)
+            resource: EnvoyResource = make(name)  # type: ignore[operator]
+            return resource
+
+        return MadeOnDemand(made, lambda: names)
+
+
+def booted(node: Node, *services: str) -> Delta:
+    client = Delta()
+    client.session.publish(node.image(*services))
+    client.boot()
+    assert client.settle() == [(CLUSTERS, [], []), (LISTENERS, ["pod"], [])]
+    assert client.session.applied == 0, "the listener waits for the scopes"
+    client.say(SCOPES)
+    assert client.settle() == [(SCOPES, sorted(f"10.96.0.{1 + ord(s[0])}:80" for s in services), [])]
+    assert client.session.applied == node.generation
+    return client
+
+
+def test_a_service_that_nobody_uses_costs_a_scope() -> None:
+    node = Node()
+    booted(node, "a", "b")
+    assert node.made == []
+
+
+def test_the_first_request_brings_the_route_after_its_cluster() -> None:
+    node = Node()
+    client = booted(node, "a", "b")
+    client.say(ROUTES, add=("a",))
+    assert client.hear() == [(CLUSTERS, ["to-a"], [])]
+    client.say(ENDPOINTS, add=("to-a",))
+    client.ack(CLUSTERS)
+    assert client.hear() == [(ENDPOINTS, ["to-a"], [])]
+    client.ack(ENDPOINTS)
+    assert client.hear() == [(ROUTES, ["a"], [])]
+    assert set(node.made) == {"a", "to-a"}
+
+
+def test_what_is_not_there_is_answered_with_nothing() -> None:
+    client = booted(Node(), "a")
+    client.say(ROUTES, add=("gone",))
+    assert client.settle() == [(ROUTES, ["gone"], [])]
+    assert client.session.watches[ROUTES].held["gone"].version == "empty"
+
+
+def test_a_change_of_what_nobody_uses_says_nothing() -> None:
+    node = Node()
+    client = booted(node, "a", "b")
+    client.say(ROUTES, add=("a",))
+    client.settle()
+    client.session.publish(node.image("a", "b"))
+    assert client.hear() == []
+    client.session.publish(node.image("a", "b", weights=2))
+    assert client.settle() == [(ROUTES, ["a"], [])]
+    client.session.publish(node.image("a", "b", "c", weights=2))
+    assert client.settle() == [(SCOPES, ["10.96.0.100:80"], [])]
+
+
+def test_what_is_not_used_any_more_goes() -> None:
+    client = booted(Node(), "a")
+    client.say(ROUTES, add=("a",))
+    client.settle()
+    client.say(ROUTES, drop=("a",))
+    assert client.settle() == [(CLUSTERS, [], ["to-a"])]
+
+
+def test_a_new_agent_learns_from_envoy_what_is_in_use() -> None:
+    node = Node()
+    before = booted(node, "a", "b")
+    before.say(ROUTES, add=("a",))
+    before.settle()
+    known = {
+        kind: {name: held.version for name, held in before.session.watches[kind].held.items()}
+        for kind in (CLUSTERS, ENDPOINTS, LISTENERS, SCOPES, ROUTES)
+    }
+    client = Delta()
+    client.session.publish(Node().image("a", "b"))
+    client.say(CLUSTERS, known=known[CLUSTERS])
+    client.say(LISTENERS, known=known[LISTENERS])
+    client.say(SCOPES, known=known[SCOPES])
+    client.say(ENDPOINTS, add=("to-a",), known=known[ENDPOINTS])
+    client.say(ROUTES, add=("a",), known=known[ROUTES])
+    assert client.settle() == [], "nothing is taken away, nothing is sent again"
+    assert client.session.applied == 1
+
+
+def test_the_scope_of_a_service_that_went_lingers_for_kept_connections() -> None:
+    node = Node()
+    client = booted(node, "a", "b")
+    client.say(ROUTES, add=("a",))
+    client.settle()
+    stream = Stream(client.stream)
+    stream.publish(node.image("b"))
+    assert stream.advance(1000.0) == ([], [])
+    assert client.session.applied == node.generation, "nobody waits for it"
+    assert stream.idle_until() == 1000.0 + LINGER_SECONDS
+    assert stream.advance(999.0 + LINGER_SECONDS) == ([], [])
+    ((removal,), _) = stream.advance(1000.0 + LINGER_SECONDS)
+    assert list(removal.removed_resources) == ["10.96.0.98:80"]
+
+
+def test_a_service_that_comes_back_keeps_its_scope() -> None:
+    node = Node()
+    client = booted(node, "a", "b")
+    stream = Stream(client.stream)
+    stream.publish(node.image("b"))
+    stream.advance(1000.0)
+    stream.publish(node.image("a", "b"))
+    assert stream.advance(2000.0 + LINGER_SECONDS) == ([], [])
+    assert stream.idle_until() is None
+
+
+def test_a_listener_waits_for_the_scopes_and_for_no_later_one() -> None:
+    node = Node()
+    client = Delta()
+    client.session.publish(node.image("a"))
+    client.boot()
+    client.settle()
+    assert client.session.waiting() == {"pod"}
+    client.say(SCOPES)
+    client.settle()
+    assert client.session.waiting() == set()
+    client.session.publish(node.image("a", "b"))
+    assert client.session.waiting() == set()
+
+
+def test_what_is_made_on_demand_stays_so_when_more_is_laid_over_it() -> None:
+    node = Node()
+    below, above = (node.kind(names, cluster) for names in (("a", "b"), ("b", "c")))
+    both = overlaid(below, above)
+    assert node.made == []
+    assert both["b"] == above["b"]
+    assert set(both) == {"a", "b", "c"}
+    assert overlaid({"a": cluster("a")}, {}) == {"a": cluster("a")}
+
+
+def checked(node: Node, *rules: str, used: str = "a") -> Image:
+    """An image of service `used` and of rules that nobody uses."""
+    image = node.image(used)
+    tables = {**image._resources, CHECKS: {f"check|{r}": route(f"check|{r}", {"x": 1}) for r in rules}}
+    return node.encoder.publish(node.generation, tables)
+
+
+def fetch(client: Delta, name: str, refusal: str = "") -> None:
+    """What Envoy does with a scope that is not on demand: fetch the routes, and judge them."""
+    client.say(ROUTES, add=(name,))
+    assert client.hear() == [(ROUTES, [name], [])]
+    client.nack(ROUTES, refusal) if refusal else client.ack(ROUTES)
+
+
+def test_a_rule_that_nobody_uses_is_shown_once_and_taken_away() -> None:
+    node = Node()
+    client = booted(node, "a")
+    client.session.publish(checked(node, "odd"))
+    assert client.hear() == [(SCOPES, ["check|odd"], [])]
+    client.ack(SCOPES)
+    assert client.session.applied == 0, "nobody knows yet whether it is good"
+    fetch(client, "check|odd")
+    assert client.hear() == [(SCOPES, [], ["check|odd"])]
+    client.ack(SCOPES)
+    client.say(ROUTES, drop=("check|odd",))
+    assert client.hear() == []
+    assert client.session.applied == node.generation
+    assert "to-a" not in node.made, "its clusters are nobody's either"
+    assert client.session.withheld() == []
+
+
+def test_a_refused_rule_that_nobody_uses_is_named_until_it_changes() -> None:
+    node = Node()
+    client = booted(node, "a")
+    image = checked(node, "odd")
+    client.session.publish(image)
+    client.settle()
+    fetch(client, "check|odd", refusal="no such operator")
+    assert client.hear() == [(SCOPES, [], ["check|odd"]), (ROUTES, ["check|odd"], [])], "gone, and empty until then"
+    client.ack(SCOPES)
+    client.ack(ROUTES)
+    client.say(ROUTES, drop=("check|odd",))
+    client.settle()
+    assert client.session.applied == node.generation
+    client.session.publish(image)
+    assert [r.name for r in client.session.withheld()] == ["check|odd"]
+    assert client.hear() == [], "it was judged"
+    client.session.publish(checked(node))
+    assert client.session.withheld() == []
+
+
+def test_rules_are_shown_few_at_a_time() -> None:
+    node = Node()
+    client = booted(node, "a")
+    rules = [f"r{n:03}" for n in range(AT_A_TIME + 1)]
+    client.session.publish(checked(node, *rules))
+    ((_, shown, _),) = client.hear()
+    assert len(shown) == AT_A_TIME
+    client.ack(SCOPES)
+    fetch(client, shown[0])
+    assert client.hear() == [(SCOPES, [f"check|{rules[-1]}"], [shown[0]])]
+
+
+def test_what_a_refused_rule_would_change_stays_as_it_was_also_at_the_first_use() -> None:
+    node = Node()
+    rule = Origin("VirtualService", "default", "odd")
+
+    def image(weights: int) -> Image:
+        plain = node.image("a")
+        made = replace(route("a", {"to-a": weights}), origins=(rule,))
+        shown = replace(route("check|odd", {"x": weights}), origins=(rule,))
+        tables = {**plain._resources, ROUTES: MadeOnDemand({"a": made}.get), CHECKS: {"check|odd": shown}}
+        return node.encoder.publish(node.generation, tables)
+
+    good, before = dict[tuple[str, str], Encoded](), dict[str, Image]()
+    client = Delta(good, before)
+    client.session.publish(image(1))
+    client.boot()
+    client.settle()
+    client.say(SCOPES)
+    client.settle()
+    fetch(client, "check|odd")
+    client.settle()
+    client.say(ROUTES, drop=("check|odd",))
+    first = image(1).get(ROUTES, "a")
+    client.session.publish(image(2))
+    client.settle()
+    fetch(client, "check|odd", refusal="odd")
+    client.settle()
+    client.say(ROUTES, add=("a",))
+    client.settle()
+    held = client.session.watches[ROUTES].held["a"]
+    assert first is not None
+    assert held.version == first.version
+    assert [r.name for r in client.session.withheld()] == ["check|odd"]
