@@ -20,6 +20,7 @@ import pytest
 from tests.bench import scale_config as config
 from tests.bench.scale_rig import ROOT, Rig, netns
 from tests.support.eventually import HANG_SECONDS, eventually
+from tests.support.rig import node, well
 
 HELD = 2000
 URLS = {"tcp": (config.TCP_VIP, config.TCP_PORT, "plain"), "http": (config.vip(0), config.PORT, config.host(0))}
@@ -27,27 +28,8 @@ URLS = {"tcp": (config.TCP_VIP, config.TCP_PORT, "plain"), "http": (config.vip(0
 
 @pytest.fixture(scope="module")
 def rig() -> Iterator[Rig]:
-    rig = Rig(config.FEW)
-    try:
-        rig.up()
-        rig.start_agent()
-        rig.wait("the agent comes up", lambda status: status)
-        rig.enrol()
-        well(rig)
-        yield rig
-    finally:
-        rig.down()
-
-
-def well(rig: Rig, but: int = 0) -> dict[str, Any]:
-    """Until an agent is well; but: not the one with this pid."""
-
-    def reached(status: dict[str, Any]) -> bool:
-        applied = status["applied"]["generation"] > 0 and status["agent"]["pid"] != but
-        enrolled = sum(bool(pod["enrolled"]) for pod in status["pods"])
-        return bool(status["healthy"] and applied and enrolled >= rig.size.pods)
-
-    return rig.wait("an agent is well", reached)[1]
+    with node() as made:
+        yield made
 
 
 class Held:

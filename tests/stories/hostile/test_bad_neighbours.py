@@ -49,6 +49,7 @@ def test_a_rule_that_envoy_refuses_is_named_and_nobody_else_notices(rig: Rig) ->
     path = rig.work / "config" / "rules" / f"{WITH_RULE:05}.yaml"
     good = path.read_text()
     watcher = rig.watcher()
+    change(rig, WITH_RULE, 9)  # somebody on this node uses the service
     try:
         with stays_ready(rig):
             path.write_text(config.rule(WITH_RULE, 1).replace('"1"', '"%BAD%"'))  # Envoy knows no such field
