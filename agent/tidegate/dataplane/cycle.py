@@ -68,6 +68,7 @@ class Cycle:
         self._news = news
         self._retries: Retries[str] = Retries(FIRST_SECONDS, LONGEST_SECONDS, jitter)
         self._resync_at = 0.0
+        self._passed_at = 0.0
         self._joined: tuple[Mesh, tuple[Sandbox, ...]] | None = None  # what the facts were made of
         self._compiler = Compiler()
         self._compiled: Facts | None = None  # what the plan was made of
@@ -148,13 +149,14 @@ class Cycle:
         self._wake.clear()
 
     def _next_due(self) -> float | None:
+        """When to pass again without news. What was due already at the last pass and is still there waits for news."""
         times = [applier.next_due() for applier in self._appliers]
         times += [self._sandboxes.next_due(), self._retries.next_due(), self._resync_at]
-        return min(time for time in times if time is not None)
+        return min((time for time in times if time is not None and time > self._passed_at), default=None)
 
     # --- one pass -----------------------------------------------------------------------------------------------
     async def _pass(self, config: Mesh) -> None:
-        self._errors = {}
+        self._errors, self._passed_at = {}, self._clock.monotonic()
         tables_known = await self._attempt("kernel tables", self._resync)
         if tables_known and await self._attempt(FACTS, lambda: self._join(config)):
             await self._attempt("relay listeners", self._sandboxes.meet_relay)

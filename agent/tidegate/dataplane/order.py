@@ -4,7 +4,8 @@ prepare goes down the list and only adds and changes; retire comes back up and o
 service before anything leads to it, and nothing leads to it any more when it forgets.
 
 Envoy's tables are replaced whole, so a route that goes cannot wait for retire: therefore the rows that do not, or no
-longer, lead to Envoy stand before it, and those that do behind it.
+longer, lead to Envoy stand before it, and those that do behind it
+(docs/decisions/0011-rows-stand-on-both-sides-of-envoy.md).
 """
 
 from __future__ import annotations

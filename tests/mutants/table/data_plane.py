@@ -60,6 +60,14 @@ _DATA_PLANE = Group(
             (f"{UNIT}/test_dirty.py::test_a_refused_pod_is_tried_again_alone",),
         ),
         Mutant(
+            "passes-for-nothing",
+            "what failed and is not wanted any more makes the agent pass again twenty times a second",
+            CYCLE,
+            "if time is not None and time > self._passed_at)",
+            "if time is not None)",
+            (f"{UNIT}/test_dirty.py::test_what_is_not_wanted_any_more_is_not_thought_of_again",),
+        ),
+        Mutant(
             "tables-read-each-pass",
             "every pass reads all of the kernel's tables",
             CYCLE,

@@ -106,3 +106,18 @@ async def test_what_cannot_be_made_keeps_what_is_in_force(
         await node.later(1.0)
         assert step not in node.status.appliers
         assert at("10.96.0.5", 5432) not in node.tables.dests
+
+
+async def test_what_is_not_wanted_any_more_is_not_thought_of_again() -> None:
+    """Neither now and then nor all the time: nothing but the look at the kernel's tables is left to do."""
+    node = Node(CONFIG, CLIENT, OTHER)
+    node.inside.gone.add(42)
+    node.tables.refused.add(43)
+    async with node.running():
+        assert (state(node, "client"), state(node, "other")) == (PodState.FAILED, PodState.FAILED)
+        plain = [pod(name, f"app: {name}, istio.io/dataplane-mode: none") for name in ("client", "other")]
+        await node.configure(config_of(ENROLLED, *plain))
+        for _ in range(3):
+            await node.later(5.0)
+        [due] = node.clock.waiting()
+        assert due > 60.0
