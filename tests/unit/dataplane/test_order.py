@@ -7,7 +7,7 @@ import pytest
 from tests.support.configs import ENROLLED, config_of, pod, service
 from tests.support.dataplane import Node, at, sandbox
 
-from tidegate.compile.listeners import listener_name
+from tidegate.compile.outbound.listeners import listener_name
 from tidegate.dataplane.appliers.relay import LINGER_SECONDS
 from tidegate.dataplane.order import ORDER, in_order
 from tidegate.model.mesh import Mesh
