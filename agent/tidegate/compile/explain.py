@@ -8,14 +8,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from tidegate.compile.derive import Derivations, Read
 from tidegate.compile.envoy.clusters import ClusterKey, goes_where_dialled, subset_endpoints
 from tidegate.compile.facts import Facts
 from tidegate.compile.oracle import Outcome, choose_host, choose_route
-from tidegate.compile.outbound.destinations import Claim, Destinations, find_destinations
+from tidegate.compile.outbound.destinations import Claim, Destinations, FindDestinations
 from tidegate.compile.outbound.routes import foreign_hosts, route_name, routed_to_headless, target_number
 from tidegate.compile.registry import Registry
 from tidegate.compile.render import render
-from tidegate.compile.rules import DestinationPolicy, Source
+from tidegate.compile.rules import DestinationPolicy, Rules, Source
 from tidegate.model.capture import CAPTURE4_PREFIX, CAPTURE6_PREFIX
 from tidegate.model.hosts import is_address
 from tidegate.model.http import HttpRequest
@@ -84,9 +85,12 @@ def explain(
 class _Explainer:
     def __init__(self, facts: Facts, source: WorkloadId) -> None:
         self._facts = facts
-        self._registry = Registry(facts)
-        self._rules = facts.rules
-        self._found: Destinations = find_destinations(self._registry, self._rules)
+        read = Read(facts.tables)
+        self._registry = Registry(read)
+        self._rules = Rules(read)
+        derivations = Derivations()
+        derivations.change(facts.tables)
+        self._found: Destinations = FindDestinations(derivations)()
         self._id = source
         pod = self._registry.pods.get(source)
         self._source = Source(source.namespace, pod.labels if pod else {})
@@ -138,7 +142,7 @@ class _Explainer:
             if service is not None:
                 addresses = service.addresses
                 if service.headless:
-                    ready = [p for p in self._facts.selected(service) if p.ready or service.publish_not_ready]
+                    ready = [p for p in self._registry.selected(service) if p.ready or service.publish_not_ready]
                     addresses = tuple(a for p in ready for a in p.ips)
                 return service, (addresses[0] if addresses else None)
         return None, None
