@@ -585,14 +585,6 @@ _COST = Group(
             ("tests/unit/compile/test_facts.py::test_what_did_not_change_is_the_same_object",),
         ),
         Mutant(
-            "numbers-not-read",
-            "a service whose number another one needs keeps it in the kernel's table",
-            "agent/tidegate/compile/destinations.py",
-            "        if names.keys() != self._names.keys():\n",
-            "        if not self._names:\n",
-            ("tests/unit/compile/outbound/test_destinations.py",),
-        ),
-        Mutant(
             "equal-members-made-anew",
             "all rows of a service are other objects when one of them changed",
             "agent/tidegate/compile/derive.py",
