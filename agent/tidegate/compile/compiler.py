@@ -75,7 +75,7 @@ class Compiler:
         )
 
     def _envoy(self, facts: Facts, found: Destinations, sandboxes: tuple[Sandbox, ...]) -> Resources:
-        read = Read(facts.tables)
+        read = facts.read
         rules = Rules(read)
         of_rules = (facts.services, facts.virtual_services, facts.destination_rules)
         clients = tuple((str(s.id), facts.pods[s.id]) for s in sandboxes)

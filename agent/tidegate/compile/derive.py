@@ -83,7 +83,7 @@ class Read:
     def __call__(self, source: Input[Any, Any] | Derived[Any, Any], key: Any) -> Any:
         """The value of one key; None for a key that an input does not have."""
         if isinstance(source, Input):
-            return self._tables[source].get(key)
+            return self._tables.get(source, {}).get(key)
         if (source, key) not in self._derived:
             self._derived[source, key] = source.function(self, key)
         return self._derived[source, key]
@@ -91,7 +91,7 @@ class Read:
     def all(self, source: Input[K, V]) -> Mapping[K, V]:
         """The whole table. A function that reads it is run again with each change of it, so let it boil the table
         down for others."""
-        return self._tables[source]
+        return self._tables.get(source, {})
 
 
 class _Recorded(Read):

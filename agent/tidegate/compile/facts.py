@@ -10,12 +10,12 @@ join() follows changes: with the facts of before it costs what changed, and what
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any, Final
 
 from tidegate.compile import tables
-from tidegate.compile.derive import Input
+from tidegate.compile.derive import Input, Read
 from tidegate.compile.enrolment import Enrolment, enrolment
 from tidegate.compile.index import Draft, Groups, changes
 from tidegate.model.kube import Age, Namespace, Pod, Service, ServicePort
@@ -55,6 +55,10 @@ class Facts:
     virtual_services: Mapping[str, tuple[VirtualService, ...]]  # by tables.host_key() of a host; the oldest first
     destination_rules: Mapping[tuple[str, str], tuple[DestinationRule, ...]]  # by namespace and the same
     documents: Mapping[WorkloadId, Pod]  # as written, of pods that a sandbox lent something; for join()
+    read: Read = field(init=False)  # looks things up, and remembers what it derived from these tables
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "read", Read(self.tables))
 
     def enrolment(self, pod: WorkloadId) -> Enrolment:
         """Whether the pod is in the mesh, and why (not)."""

@@ -16,7 +16,7 @@ from tidegate.compile.derive import Derivations, Read, derived
 from tidegate.compile.each import Mapped
 from tidegate.compile.l4.numbers import service_numbers
 from tidegate.compile.l4.services import l4_services, second_family
-from tidegate.compile.registry import Registry, Table
+from tidegate.compile.registry import Registry
 from tidegate.compile.rules import Rules
 from tidegate.compile.tables import (
     NUMBERS,
@@ -72,7 +72,7 @@ def claims(read: Read, fqdn: str) -> tuple[Claim, ...]:
     ports = {p.port: p for p in reversed(service.tcp_ports) if _claims(service, p)} if service else {}
     if service is None or not ports:
         return ()
-    rivals = {address: _claimants(read, address) for address in _dialled(read, service)}
+    rivals = {address: claimants(read, address) for address in _dialled(read, service)}
     found = []
     for number, port in reversed(ports.items()):
         won = tuple(a for a, those in rivals.items() if (first := _winner(those, number)) and first.id == service.id)
@@ -92,7 +92,7 @@ def _dialled(read: Read, service: Service) -> tuple[IPAddress, ...]:
     return tuple(address for pod in read(PODS_BY_SERVICE, service.id.fqdn) or () for address in pod.ips)
 
 
-def _claimants(read: Read, address: IPAddress) -> list[Service]:
+def claimants(read: Read, address: IPAddress) -> list[Service]:
     """Services that are dialled at an address, the oldest first."""
     found = {s.id: s for s in read(SERVICES_BY_ADDRESS, address) or ()}
     for pod in read(PODS_BY_ADDRESS, address) or ():
@@ -128,9 +128,20 @@ def fast_path(read: Read, fqdn: str) -> tuple[L4Service, ...]:
         for claim in read(claims, fqdn)
         if claim.tier is Tier.FASTPATH
         for service in l4_services(
-            Registry(read), Rules(read), claim.service, claim.port, claim.addresses, Table(read, NUMBERS)
+            Registry(read), Rules(read), claim.service, claim.port, claim.addresses, _numbers(read, claim)
         )
     )
+
+
+def _numbers(read: Read, claim: Claim) -> dict[str, int]:
+    """0 as long as nobody gave numbers out, as for those who only want to explain."""
+    return {name: read(NUMBERS, name) or 0 for name in _number_names(claim)}
+
+
+def claim_at(read: Read, address: IPAddress, port: int) -> Claim | None:
+    """The claim by which an address and port are served."""
+    found = (claim for service in claimants(read, address) for claim in read(claims, service.id.fqdn))
+    return next((c for c in found if c.port.port == port and address in c.addresses), None)
 
 
 def pod_row(address: IPAddress, pods: tuple[Pod, ...]) -> Destination | None:
