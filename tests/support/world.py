@@ -8,7 +8,7 @@ from ipaddress import ip_address
 from typing import Any
 
 from tidegate.compile.facts import Facts, join
-from tidegate.model.kube import Namespace, Pod, Protocol, Service, ServicePort
+from tidegate.model.kube import Age, Namespace, Pod, Protocol, Service, ServicePort
 from tidegate.model.mesh import Mesh
 from tidegate.model.names import ServiceName, WorkloadId
 from tidegate.model.routing import VirtualService
@@ -50,7 +50,7 @@ class World:
             vips = (ip_address(f"10.96.0.{choose('12')}"), ip_address(f"fd00::{choose('12')}"))
             headless = self.random.random() < 0.3
             addresses = () if headless else vips[: self.random.randrange(3)]
-            age = (choose("0~"), "", 0)
+            age = Age(undated=choose((True, False)))
             self.services[key] = Service(key, ports, addresses, headless, selector=selector, age=age)
             if self.random.random() < 0.3:
                 del self.services[key]
