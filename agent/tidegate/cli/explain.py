@@ -9,7 +9,7 @@ import typer
 from tidegate.cli.client import ask
 from tidegate.cli.output import Format, OutputOption, structured
 from tidegate.cli.status import RunDirOption
-from tidegate.compile.render import render
+from tidegate.compile.explain.render import render
 from tidegate.errors import Rejected
 from tidegate.model.names import WorkloadId
 from tidegate.model.net import split_destination

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
+from tidegate.compile.derive import Derivations, Read
 from tidegate.compile.envoy.clusters import ClusterKey, cluster, endpoints
 from tidegate.compile.facts import Facts
-from tidegate.compile.outbound.destinations import Claim, Destinations, Finder
+from tidegate.compile.outbound.destinations import Claim, Destinations, FindDestinations
 from tidegate.compile.outbound.listeners import listener_name, pod_listener
 from tidegate.compile.outbound.routes import RouteCompiler, check, check_name
 from tidegate.compile.outbound.scopes import scope
@@ -49,7 +50,8 @@ class Compiler:
     """Compiles one state of facts after the other, and gives back the same objects for whatever did not change."""
 
     def __init__(self) -> None:
-        self._destinations = Finder()
+        self._derivations = Derivations()
+        self._find_destinations = FindDestinations(self._derivations)
         self._listeners: dict[Sandbox, tuple[tuple[Origin, ...], EnvoyResource]] = {}
         self._scopes: dict[str, tuple[Claim, list[EnvoyResource]]] = {}
         self._checks: dict[str, tuple[VirtualService, EnvoyResource]] = {}
@@ -57,7 +59,9 @@ class Compiler:
 
     def compile(self, facts: Facts, generation: int = 0) -> Plan:
         """What must be true on the node of these facts."""
-        found = self._destinations.find(Registry(facts), facts.rules)
+        self._derivations.change(facts.tables)
+        found = self._find_destinations()
+        self._derivations.forget_unused()
         any_http = any(c.tier is Tier.ENVOY for c in found.claims)
         plans = tuple(_plan(facts, s, any_http) for s in facts.sandboxes)
         with_envoy = tuple(s for s, p in zip(facts.sandboxes, plans, strict=True) if p.needs_envoy)
@@ -71,32 +75,33 @@ class Compiler:
         )
 
     def _envoy(self, facts: Facts, found: Destinations, sandboxes: tuple[Sandbox, ...]) -> Resources:
+        read = facts.read
+        rules = Rules(read)
+        of_rules = (facts.services, facts.virtual_services, facts.destination_rules)
         clients = tuple((str(s.id), facts.pods[s.id]) for s in sandboxes)
         pods = tuple(pod for _, pod in clients)
         listeners = self._table(LISTENERS, (sandboxes, pods, facts.namespaces), lambda: self._listen(facts, sandboxes))
         scopes = self._table(SCOPES, (found.claims,), lambda: self._scope(found))
-        routes = self._table(
-            ROUTES, (found.claims, facts.services, facts.rules, clients), lambda: _routes(facts, found, dict(clients))
-        )
+        routes = self._table(ROUTES, (found.claims, *of_rules, clients), lambda: _routes(read, found, dict(clients)))
 
         def cluster_names() -> Iterator[str]:
             for claim in found.claims:
                 if claim.tier is Tier.ENVOY:
                     yield str(ClusterKey(claim.service.id.fqdn, claim.port.port))
-                    for subset in facts.rules.policy(claim.service.id, claim.service.id.namespace).subsets:
+                    for subset in rules.policy(claim.service.id, claim.service.id.namespace).subsets:
                         yield str(ClusterKey(claim.service.id.fqdn, claim.port.port, subset.name))
                     yield from routes[claim.name].needs(CLUSTERS)
 
-        checks = self._table(CHECKS, (facts.rules,), lambda: self._check(facts))
-        made_of = (routes, facts.services, facts.rules)
+        checks = self._table(CHECKS, (facts.virtual_services,), lambda: self._check(rules))
+        made_of = (routes, *of_rules)
         return {
             LISTENERS: listeners,
             SCOPES: scopes,
             ROUTES: routes,
             CHECKS: checks,
-            CLUSTERS: self._table(CLUSTERS, made_of, lambda: _by_key(facts, cluster, cluster_names)),
+            CLUSTERS: self._table(CLUSTERS, made_of, lambda: _by_key(read, cluster, cluster_names)),
             ENDPOINTS: self._table(
-                ENDPOINTS, (*made_of, facts.pods_by_service), lambda: _by_key(facts, endpoints, cluster_names)
+                ENDPOINTS, (*made_of, facts.pods_by_service), lambda: _by_key(read, endpoints, cluster_names)
             ),
             SECRETS: _NONE[SECRETS],
         }
@@ -118,9 +123,9 @@ class Compiler:
                 self._listeners[sandbox] = entry
         return {listener.name: listener for _, listener in self._listeners.values()}
 
-    def _check(self, facts: Facts) -> Table:
+    def _check(self, rules: Rules) -> Table:
         known, self._checks = self._checks, {}
-        for vs in facts.rules.virtual_services:
+        for vs in rules.virtual_services:
             entry = known.get(check_name(vs))
             self._checks[check_name(vs)] = entry if entry and entry[0] is vs else (vs, check(vs))
         return {name: resource for name, (_, resource) in self._checks.items()}
@@ -151,10 +156,10 @@ def _plan(facts: Facts, sandbox: Sandbox, any_http: bool) -> PodPlan:
     return PodPlan(sandbox.id, enrolled, reason, wanted, name, sandbox.netns_cookie)
 
 
-def _routes(facts: Facts, found: Destinations, clients: Mapping[str, Pod]) -> Table:
+def _routes(read: Read, found: Destinations, clients: Mapping[str, Pod]) -> Table:
     claims = {claim.name: claim for claim in found.claims if claim.tier is Tier.ENVOY}
     sources = {name: Source(pod.id.namespace, pod.labels) for name, pod in clients.items()}
-    compiler = RouteCompiler(Registry(facts), facts.rules, sources)
+    compiler = RouteCompiler(Registry(read), Rules(read), sources)
 
     def make(name: str) -> EnvoyResource | None:
         claim = claims.get(name)
@@ -164,15 +169,15 @@ def _routes(facts: Facts, found: Destinations, clients: Mapping[str, Pod]) -> Ta
 
 
 def _by_key(
-    facts: Facts,
+    read: Read,
     make: Callable[[Registry, Rules, ClusterKey], EnvoyResource | None],
     names: Callable[[], Iterable[str]],
 ) -> Table:
-    registry = Registry(facts)
+    registry, rules = Registry(read), Rules(read)
 
     def made(name: str) -> EnvoyResource | None:
         key = ClusterKey.parse(name)
-        return make(registry, facts.rules, key) if key else None
+        return make(registry, rules, key) if key else None
 
     return MadeOnDemand(made, names)
 

@@ -11,8 +11,8 @@
     derivations.each(ports, SERVICES).values    # fqdn -> ports, of all services
 
 What a function returns when it is run again and equals what it returned before is thrown away: whoever derived from
-the old object stays as it is, and so do the appliers, which compare by identity first. A function must be pure, must
-read through `read` only, and must return what nobody writes to.
+the old object stays as it is, and so do the appliers, which compare by identity first. So are members of a tuple that
+were in it before. A function must be pure, must read through `read` only, and must return what nobody writes to.
 
 Inside (compile/nodes.py): a node stands for one key of a function or of an input. A change marks what read it as STALE,
 and what read that, and so on, as DOUBTFUL. A doubtful node asks first whether its own reads became something else.
@@ -24,7 +24,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping
 from typing import Any, Final, Generic, TypeVar, overload
 
-from tidegate.compile.nodes import CURRENT, DOUBTFUL, RUNNING, STALE, Node, differences, mark
+from tidegate.compile.each import Each, Union
+from tidegate.compile.nodes import CURRENT, DOUBTFUL, RUNNING, STALE, Node, differences, keep_members, mark
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -66,59 +67,53 @@ def derived(function: Callable[[Read, K], V]) -> Derived[K, V]:
 
 
 class Read:
-    """How a derived function gets at anything; what it reads is recorded."""
+    """How functions get at tables and at each other. This one is for tables that never change: it records nothing,
+    remembers what it derived, and may be used from several threads."""
 
-    __slots__ = ("_derivations", "_node", "_recorded")
+    __slots__ = ("_derived", "_tables")
 
-    def __init__(self, derivations: Derivations, node: Node, recorded: dict[Node, None]) -> None:
-        self._derivations = derivations
-        self._node = node
-        self._recorded = recorded
+    def __init__(self, tables: Mapping[Input[Any, Any], Mapping[Any, Any]]) -> None:
+        self._tables = tables
+        self._derived: dict[tuple[Derived[Any, Any], Any], Any] = {}
 
     @overload
     def __call__(self, source: Input[K, V], key: K) -> V | None: ...
     @overload
     def __call__(self, source: Derived[K, V], key: K) -> V: ...
-    def __call__(self, source: Input[K, V] | Derived[K, V], key: K) -> V | None:
+    def __call__(self, source: Input[Any, Any] | Derived[Any, Any], key: Any) -> Any:
         """The value of one key; None for a key that an input does not have."""
-        found: V | None = self._record(self._derivations.current(source, key))
-        return found
+        if isinstance(source, Input):
+            return self._tables.get(source, {}).get(key)
+        if (source, key) not in self._derived:
+            self._derived[source, key] = source.function(self, key)
+        return self._derived[source, key]
 
     def all(self, source: Input[K, V]) -> Mapping[K, V]:
-        """The whole table. The function is run again with each change of it, so let it boil the table down."""
-        whole: Mapping[K, V] = self._record(self._derivations.current(source, _WHOLE))
-        return whole
+        """The whole table. A function that reads it is run again with each change of it, so let it boil the table
+        down for others."""
+        return self._tables.get(source, {})
 
-    def _record(self, node: Node) -> Any:
-        if node not in self._recorded:
-            self._recorded[node] = None
+
+class _Recorded(Read):
+    """What a derived function reads through."""
+
+    __slots__ = ("_derivations", "_node", "recorded")
+
+    def __init__(self, derivations: Derivations, node: Node) -> None:
+        self._derivations = derivations
+        self._node = node
+        self.recorded: dict[Node, None] = {}
+
+    def __call__(self, source: Input[Any, Any] | Derived[Any, Any], key: Any) -> Any:
+        node = self._derivations.current(source, key)
+        if node not in self.recorded:
+            self.recorded[node] = None
             node.add_reader(self._node)
         return node.value
 
-
-class Each(Generic[K, V]):
-    """A function's values for all keys of a table or spread, as of the last each()."""
-
-    def __init__(self) -> None:
-        self.values: dict[K, V] = {}
-        self.nodes: dict[K, Node] = {}
-        self.waiting: dict[Node, None] = {}  # wanted, and perhaps not what they were
-        self.followed: object = None  # the keys that were looked at last
-        self._ordered: tuple[V, ...] | None = ()
-
-    def ordered(self) -> tuple[V, ...]:
-        """The values in the order of their keys; the same tuple while nothing changed."""
-        if self._ordered is None:
-            self._ordered = tuple([self.values[key] for key in sorted(self.values)])  # type: ignore[type-var]
-        return self._ordered
-
-    def store(self, key: K, value: V) -> None:
-        self.values[key] = value
-        self._ordered = None
-
-    def drop(self, key: K) -> None:
-        del self.values[key]
-        self._ordered = None
+    def all(self, source: Input[K, V]) -> Mapping[K, V]:
+        whole: Mapping[K, V] = self(source, _WHOLE)
+        return whole
 
 
 class Derivations:
@@ -128,7 +123,9 @@ class Derivations:
         self._tables: dict[Input[Any, Any], Mapping[Any, Any]] = {}
         self._nodes: dict[Input[Any, Any] | Derived[Any, Any], dict[Any, Node]] = {}
         self._each: dict[tuple[Derived[Any, Any], Keys[Any]], Each[Any, Any]] = {}
-        self._unions: dict[Spread[Any], _Union] = {}
+        self._unions: dict[Spread[Any], Union] = {}
+        self._asking: Each[Any, Any] = Each()
+        self._asked: dict[Node, bool] = {}  # by value(): whether since the last forget_unused()
         self._unread: list[Node] = []
         self.runs = 0  # how often a function was run: what the changes so far did cost
 
@@ -150,6 +147,10 @@ class Derivations:
                     cell.value = now if key is _WHOLE else now.get(key)
                     mark(cell)
 
+    def table(self, source: Input[K, V]) -> Mapping[K, V]:
+        """An input as of the last change()."""
+        return self._tables.get(source, {})
+
     def each(self, function: Derived[K, V], keys: Keys[K]) -> Each[K, V]:
         """The function's values for all of these keys; what did not change is the same object."""
         each: Each[K, V] = self._each.setdefault((function, keys), Each())
@@ -157,8 +158,23 @@ class Derivations:
             pass
         return each
 
+    def value(self, function: Derived[K, V], key: K) -> V:
+        """The function's value for one key, kept until nobody asks for it between one forget_unused() and the next."""
+        node = self.current(function, key)
+        if node not in self._asked:
+            node.pins = (*node.pins, self._asking)
+        self._asked[node] = True
+        found: V = node.value
+        return found
+
     def forget_unused(self) -> None:
         """Drop what nobody reads any more."""
+        for node in [node for node, lately in self._asked.items() if not lately]:
+            del self._asked[node]
+            node.pins = tuple(pin for pin in node.pins if pin is not self._asking)
+            self._unread.append(node)
+        self._asked = dict.fromkeys(self._asked, False)
+        self._asking.waiting.clear()
         while self._unread:
             node = self._unread.pop()
             known = self._nodes[node.source]
@@ -200,11 +216,12 @@ class Derivations:
     def _run(self, node: Node) -> None:
         source = node.source
         assert isinstance(source, Derived)
-        recorded: dict[Node, None] = {}
+        read = _Recorded(self, node)
+        recorded = read.recorded
         node.state = RUNNING
         self.runs += 1
         try:
-            value = source.function(Read(self, node, recorded), node.key)
+            value = source.function(read, node.key)
         except BaseException:
             node.state = STALE
             node.reads = tuple({**dict.fromkeys(node.reads), **recorded})
@@ -215,7 +232,7 @@ class Derivations:
         node.state = CURRENT
         if value is node.value or value == node.value:
             return
-        node.value = value
+        node.value = keep_members(node.value, value)
         for reader in node.readers:
             if reader.state != RUNNING:
                 reader.state = STALE
@@ -234,8 +251,7 @@ class Derivations:
                 yield key
                 node = each.nodes.pop(key)
                 each.waiting.pop(node, None)
-                if key in each.values:
-                    each.drop(key)
+                each.drop(key)
                 node.pins = tuple(pin for pin in node.pins if pin is not each)
                 self._unread.append(node)
             for key in wanted:
@@ -256,32 +272,5 @@ class Derivations:
     def _keys(self, keys: Keys[K]) -> Mapping[K, object]:
         if isinstance(keys, Input):
             return self._tables.get(keys, {})
-        union = self._unions.setdefault(keys, _Union())
+        union = self._unions.setdefault(keys, Union())
         return union.follow(self._follow(union.members, keys.function, keys.over))
-
-
-class _Union:
-    """State of a Spread: the keys, and how many members name each. The mapping is another one when the keys changed."""
-
-    def __init__(self) -> None:
-        self.members: Each[Any, Any] = Each()
-        self.told: dict[Any, frozenset[Any]] = {}
-        self.counts: dict[Any, int] = {}
-
-    def follow(self, changed: Iterable[Any]) -> Mapping[Any, int]:
-        counts = self.counts
-        for member in list(changed):
-            old = self.told.pop(member, frozenset())
-            new = frozenset(self.members.values.get(member, ()))
-            if new:
-                self.told[member] = new
-            if new != old and counts is self.counts:
-                counts = dict(counts)
-            for key in new - old:
-                counts[key] = counts.get(key, 0) + 1
-            for key in old - new:
-                counts[key] -= 1
-                if not counts[key]:
-                    del counts[key]
-        self.counts = counts
-        return counts

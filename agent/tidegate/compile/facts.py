@@ -10,18 +10,21 @@ join() follows changes: with the facts of before it costs what changed, and what
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
-from typing import Final
+from typing import Any, Final
 
+from tidegate.compile import tables
+from tidegate.compile.derive import Input, Read
 from tidegate.compile.enrolment import Enrolment, enrolment
 from tidegate.compile.index import Draft, Groups, changes
-from tidegate.compile.rules import Rules
 from tidegate.model.kube import Age, Namespace, Pod, Service, ServicePort
 from tidegate.model.mesh import Mesh
 from tidegate.model.names import WorkloadId
 from tidegate.model.net import IPAddress
+from tidegate.model.routing import VirtualService
 from tidegate.model.selectors import LabelPair, pairs, selects
+from tidegate.model.traffic import DestinationRule
 from tidegate.model.workload import Sandbox
 
 
@@ -43,32 +46,39 @@ class Facts:
     pods: Mapping[WorkloadId, Pod]  # of the cluster, with what sandboxes lend them
     namespaces: Mapping[str, Namespace]
     services: Mapping[str, Service]  # by FQDN
-    rules: Rules
     enrolments: Mapping[WorkloadId, Enrolment]  # of the pods that have a sandbox here
     pods_by_label: Mapping[LabelPair, tuple[Pod, ...]]  # by name
     pods_by_address: Mapping[IPAddress, tuple[Pod, ...]]  # by name; several on the host's network, or while one ends
     services_by_address: Mapping[IPAddress, tuple[Service, ...]]  # virtual addresses; the oldest first
     pods_by_service: Mapping[str, tuple[Pod, ...]]  # FQDN -> pods that its selector names, ready or not, by name
-    services_by_selector: Mapping[LabelPair, tuple[Service, ...]]  # by one pair of the selector; for join()
+    services_by_selector: Mapping[LabelPair, tuple[Service, ...]]  # by one pair of the selector
+    virtual_services: Mapping[str, tuple[VirtualService, ...]]  # by tables.host_key() of a host; the oldest first
+    destination_rules: Mapping[tuple[str, str], tuple[DestinationRule, ...]]  # by namespace and the same
     documents: Mapping[WorkloadId, Pod]  # as written, of pods that a sandbox lent something; for join()
+    read: Read = field(init=False)  # looks things up, and remembers what it derived from these tables
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "read", Read(self.tables))
 
     def enrolment(self, pod: WorkloadId) -> Enrolment:
         """Whether the pod is in the mesh, and why (not)."""
         known = self.enrolments.get(pod)
         return known or enrolment(self.pods.get(pod), self.namespaces.get(pod.namespace))
 
-    def selected(self, service: Service) -> tuple[Pod, ...]:
-        """Pods that the service's selector names, ready or not, by name; none without a selector."""
-        return self.pods_by_service.get(service.id.fqdn, ())
-
-    def endpoints(self, service: Service, port: ServicePort) -> tuple[Endpoint, ...]:
-        """Every address of every ready pod behind the port, ordered by pod name."""
-        found: list[Endpoint] = []
-        for pod in self.selected(service):
-            number = target_port(port, pod)
-            if number and (pod.ready or service.publish_not_ready):
-                found.extend(Endpoint(pod, address, number) for address in pod.ips)
-        return tuple(found)
+    @property
+    def tables(self) -> Mapping[Input[Any, Any], Mapping[Any, Any]]:
+        """What derived values are derived from."""
+        return {
+            tables.PODS: self.pods,
+            tables.NAMESPACES: self.namespaces,
+            tables.SERVICES: self.services,
+            tables.PODS_BY_ADDRESS: self.pods_by_address,
+            tables.PODS_BY_SERVICE: self.pods_by_service,
+            tables.SERVICES_BY_ADDRESS: self.services_by_address,
+            tables.SERVICES_BY_SELECTOR: self.services_by_selector,
+            tables.VIRTUAL_SERVICES: self.virtual_services,
+            tables.DESTINATION_RULES: self.destination_rules,
+        }
 
     def pod_at(self, address: IPAddress) -> Pod | None:
         """The pod that an address means: rather one of a network of its own, and one that is ready."""
@@ -90,23 +100,20 @@ def join(mesh: Mesh, sandboxes: Sequence[Sandbox], previous: Facts | None = None
     pods = _join_pods(old, mesh, {s.id: s for s in local})
     namespaces = _join_namespaces(old, mesh)
     services = _join_services(old, mesh, pods)
-    rules_changed = (
-        mesh.virtual_services is not old.mesh.virtual_services
-        or mesh.destination_rules is not old.mesh.destination_rules
-    )
     return Facts(
         mesh=mesh,
         sandboxes=old.sandboxes if local == old.sandboxes else local,
         pods=pods.by_id,
         namespaces=namespaces,
         services=services.by_name,
-        rules=Rules(mesh) if rules_changed else old.rules,
         enrolments=_enrolments(old, local, pods.by_id, namespaces),
         pods_by_label=pods.by_label,
         pods_by_address=pods.by_address,
         services_by_address=services.by_address,
         pods_by_service=services.pods,
         services_by_selector=services.by_selector,
+        virtual_services=_join_virtual_services(old, mesh),
+        destination_rules=_join_destination_rules(old, mesh),
         documents=pods.documents,
     )
 
@@ -226,6 +233,26 @@ def _join_namespaces(old: Facts, mesh: Mesh) -> Mapping[str, Namespace]:
     return by_name.done()
 
 
+def _join_virtual_services(old: Facts, mesh: Mesh) -> Mapping[str, tuple[VirtualService, ...]]:
+    groups = Groups(old.virtual_services, _rule_age)
+    gone, come = changes(old.mesh.virtual_services, mesh.virtual_services)
+    for vs in gone:
+        groups.remove(map(tables.host_key, vs.hosts), vs)
+    for vs in come:
+        groups.add(map(tables.host_key, vs.hosts), vs)
+    return groups.done()
+
+
+def _join_destination_rules(old: Facts, mesh: Mesh) -> Mapping[tuple[str, str], tuple[DestinationRule, ...]]:
+    groups = Groups(old.destination_rules, _rule_age)
+    gone, come = changes(old.mesh.destination_rules, mesh.destination_rules)
+    for rule in gone:
+        groups.remove([(rule.namespace, tables.host_key(rule.host))], rule)
+    for rule in come:
+        groups.add([(rule.namespace, tables.host_key(rule.host))], rule)
+    return groups.done()
+
+
 def _enrolments(
     old: Facts, local: Sequence[Sandbox], pods: Mapping[WorkloadId, Pod], namespaces: Mapping[str, Namespace]
 ) -> Mapping[WorkloadId, Enrolment]:
@@ -248,4 +275,8 @@ def _service_age(service: Service) -> tuple[Age, str, str]:
     return (service.age, service.id.namespace, service.id.name)
 
 
-NOTHING: Final = Facts(Mesh(), (), {}, {}, {}, Rules(Mesh()), {}, {}, {}, {}, {}, {}, {})
+def _rule_age(rule: VirtualService | DestinationRule) -> tuple[Age, str, str]:
+    return (rule.age, rule.namespace, rule.name)
+
+
+NOTHING: Final = Facts(Mesh(), (), {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {})

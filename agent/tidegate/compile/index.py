@@ -73,10 +73,13 @@ class Groups(Generic[K, V]):
     def done(self) -> Mapping[K, tuple[V, ...]]:
         if not self._open:
             return self._base
-        draft = Draft(self._base)
+        out = dict(self._base)
         for key, members in self._open.items():
-            draft.set(key, tuple(sorted(members.values(), key=self._order)) or None)
-        return draft.done()
+            # Equal is not enough: who goes is found by identity.
+            out[key] = tuple(sorted(members.values(), key=self._order))
+            if not members:
+                del out[key]
+        return out
 
     def _members(self, key: K) -> dict[int, V]:
         members = self._open.get(key)

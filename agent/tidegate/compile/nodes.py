@@ -8,7 +8,8 @@ from operator import is_, is_not
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 if TYPE_CHECKING:
-    from tidegate.compile.derive import Derived, Each, Input
+    from tidegate.compile.derive import Derived, Input
+    from tidegate.compile.each import Each
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -16,6 +17,7 @@ V = TypeVar("V")
 CURRENT, DOUBTFUL, STALE, RUNNING = range(4)
 NEVER: Final = object()  # the value of what was not run yet
 _MANY = 8  # readers; more are kept in a set
+_COMPARED = 4096  # pairs of members, at most
 
 
 class Node:
@@ -64,11 +66,19 @@ def mark(cell: Node) -> None:
                 fresh.append(reader)
 
 
-def differences(before: Mapping[K, V], now: Mapping[K, V]) -> Iterable[K]:
-    """Keys whose value is another object, or that only one of the two has."""
+def differences(before: Mapping[K, V], now: Mapping[K, V]) -> list[K]:
+    """Keys whose value is not equal, or that only one of the two has. Asks for identity first."""
     if len(before) == len(now) and all(map(is_, before, now)):  # the same keys in the same order: the usual case
-        return list(compress(now, map(is_not, before.values(), now.values())))
+        others: Iterable[K] = compress(now, map(is_not, before.values(), now.values()))
+        return [key for key in others if before[key] != now[key]]
     return [
         *(key for key in before if key not in now),
-        *(key for key, value in now.items() if before.get(key, NEVER) is not value),
+        *(key for key, value in now.items() if (old := before.get(key, NEVER)) is not value and old != value),
     ]
+
+
+def keep_members(before: Any, now: Any) -> Any:
+    """A tuple with those members of before that equal its own; anything else as it is."""
+    if type(before) is not tuple or type(now) is not tuple or len(before) * len(now) > _COMPARED:
+        return now
+    return tuple(next((old for old in before if old is new or old == new), new) for new in now)

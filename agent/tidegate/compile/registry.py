@@ -1,62 +1,67 @@
-"""What one compilation looks up in the facts, remembered while it runs; and numbers for the kernel's tables."""
+"""What compilation looks up in the facts, through `read`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from hashlib import blake2s
+from collections.abc import Hashable, Iterator, Mapping
+from typing import TypeVar
 
-from tidegate.compile.facts import Endpoint, Facts
+from tidegate.compile.derive import Input, Read, derived
+from tidegate.compile.facts import Endpoint, target_port
+from tidegate.compile.tables import NAMESPACES, PODS, PODS_BY_SERVICE, SERVICES
 from tidegate.model.kube import Pod, Service, ServicePort
-from tidegate.model.net import IPAddress
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+
+
+class Table(Mapping[K, V]):
+    """A table seen through `read`: what is looked up is recorded, key by key; who goes through all of it reads all."""
+
+    def __init__(self, read: Read, source: Input[K, V]) -> None:
+        self._read = read
+        self._source = source
+
+    def __getitem__(self, key: K) -> V:
+        found = self._read(self._source, key)
+        if found is None:
+            raise KeyError(key)
+        return found
+
+    def __iter__(self) -> Iterator[K]:
+        return iter(self._read.all(self._source))
+
+    def __len__(self) -> int:
+        return len(self._read.all(self._source))
 
 
 class Registry:
-    """Lookups over the facts of one compilation."""
+    """Pods and services."""
 
-    def __init__(self, facts: Facts) -> None:
-        self._facts = facts
-        self.services: Mapping[str, Service] = facts.services
-        self.namespaces = facts.namespaces
-        self.pods = facts.pods
-        self._endpoints: dict[tuple[str, int], tuple[Endpoint, ...]] = {}
-
-    def addresses(self, pod: Pod) -> tuple[IPAddress, ...]:
-        """The pod's addresses, primary first."""
-        return pod.ips
+    def __init__(self, read: Read) -> None:
+        self._read = read
+        self.services: Mapping[str, Service] = Table(read, SERVICES)
+        self.namespaces = Table(read, NAMESPACES)
+        self.pods = Table(read, PODS)
 
     def selected(self, service: Service) -> tuple[Pod, ...]:
         """Pods that the service's selector names, ready or not, by name; none without a selector."""
-        return self._facts.selected(service)
+        return self._read(PODS_BY_SERVICE, service.id.fqdn) or ()
 
     def endpoints(self, service: Service, port: ServicePort) -> tuple[Endpoint, ...]:
         """Every address of every ready pod behind the port, ordered by pod name."""
-        key = (service.id.fqdn, port.port)
-        if key not in self._endpoints:
-            self._endpoints[key] = self._facts.endpoints(service, port)
-        return self._endpoints[key]
+        return self._read(_endpoints, (service.id.fqdn, port.port))
 
 
-def service_numbers(names: Iterable[str], known: dict[str, int] | None = None) -> dict[str, int]:
-    """A number above 0 for each name. It depends on the name, not on its neighbours, so that adding a service does not
-    renumber the others; a collision moves the later name in alphabetical order on by one.
-
-    known: remembers what was computed, from call to call.
-    """
-    hashes = {} if known is None else known
-    wanted = dict.fromkeys(names)
-    out: dict[str, int] = {}
-    for name in wanted:
-        number = hashes.get(name)
-        if number is None:
-            digest = blake2s(name.encode(), digest_size=4).digest()
-            number = hashes[name] = int.from_bytes(digest, "big") % 0x7FFFFFFF + 1
-        out[name] = number
-    if len(set(out.values())) == len(out):
-        return out
-    taken: dict[int, str] = {}
-    for name in sorted(wanted):
-        number = out[name]
-        while number in taken:
-            number = number % 0x7FFFFFFF + 1
-        taken[number] = name
-    return {name: number for number, name in taken.items()}
+@derived
+def _endpoints(read: Read, key: tuple[str, int]) -> tuple[Endpoint, ...]:
+    fqdn, number = key
+    service = read(SERVICES, fqdn)
+    port = service.port(number) if service else None
+    if service is None or port is None:
+        return ()
+    return tuple(
+        Endpoint(pod, address, target)
+        for pod in read(PODS_BY_SERVICE, fqdn) or ()
+        if (pod.ready or service.publish_not_ready) and (target := target_port(port, pod))
+        for address in pod.ips
+    )

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from tidegate.compile.derive import Read, derived
+from tidegate.compile.tables import ANY_HOST, DESTINATION_RULES, VIRTUAL_SERVICES
 from tidegate.model.hosts import host_matches, specificity
-from tidegate.model.mesh import Mesh
 from tidegate.model.names import ROOT_NAMESPACE, ServiceName
 from tidegate.model.origin import Origin
 from tidegate.model.routing import MESH, HttpMatch, HttpRoute, Match, VirtualService
@@ -54,69 +55,73 @@ NO_POLICY = DestinationPolicy()
 
 
 class Rules:
-    """The rules of one config, indexed."""
+    """The rules that concern somebody, looked up through `read`."""
 
-    def __init__(self, config: Mesh) -> None:
-        self._exact: dict[str, list[VirtualService]] = {}
-        self._wild: list[tuple[str, VirtualService]] = []
-        self.virtual_services = sorted(
-            (v for v in config.virtual_services if MESH in v.gateways), key=lambda v: (v.age, v.namespace, v.name)
-        )
-        for vs in self.virtual_services:
-            for host in vs.hosts:
-                if host.startswith("*"):
-                    self._wild.append((host, vs))
-                else:
-                    self._exact.setdefault(host, []).append(vs)
-        self._wild.sort(key=lambda item: specificity(item[0]))
-        self._destination: dict[str, dict[str, list[DestinationRule]]] = {}  # namespace -> host -> oldest first
-        for rule in sorted(config.destination_rules, key=lambda r: (r.age, r.namespace, r.name)):
-            self._destination.setdefault(rule.namespace, {}).setdefault(rule.host, []).append(rule)
-        self._wild_destinations = {
-            namespace: sorted((h for h in by_host if h.startswith("*")), key=specificity)
-            for namespace, by_host in self._destination.items()
-        }
-        self._policies: dict[tuple[ServiceName, str], DestinationPolicy] = {}
+    def __init__(self, read: Read) -> None:
+        self._read = read
+
+    @property
+    def virtual_services(self) -> tuple[VirtualService, ...]:
+        """All of the mesh, the oldest first."""
+        return self._read(_of_mesh, "")
 
     def owner(self, host: str, namespace: str) -> VirtualService | None:
         """The one VirtualService that a client of that namespace sees for a host: exact name first, else the longest
         wildcard; of equal hosts the oldest."""
-        for vs in self._exact.get(host, ()):
-            if vs.visible_from(namespace):
-                return vs
-        return next((vs for p, vs in self._wild if host_matches(p, host) and vs.visible_from(namespace)), None)
+        return next((vs for vs in self.owners(host) if vs.visible_from(namespace)), None)
 
     def owners(self, host: str) -> list[VirtualService]:
-        """Every VirtualService that some client may see for a host."""
-        return [*self._exact.get(host, ()), *(vs for p, vs in self._wild if host_matches(p, host))]
+        """Every VirtualService that some client may see for a host, in the order in which they are asked."""
+        exact = [] if host.startswith("*") else self._read(VIRTUAL_SERVICES, host) or ()
+        wild = (vs for pattern, vs in self._read(_wild, "") if host_matches(pattern, host))
+        return [*(vs for vs in exact if MESH in vs.gateways), *wild]
 
     def policy(self, service: ServiceName, client: str) -> DestinationPolicy:
         """What DestinationRules say for clients of namespace `client`: its own, else the service's, else the root's.
 
         A rule in any other namespace is never used.
         """
-        key = (service, client)
-        if key not in self._policies:
-            self._policies[key] = self._find_policy(service, client)
-        return self._policies[key]
+        return self._read(_policy, (service, client))
 
     def policy_scope(self, service: ServiceName, client: str) -> str:
         """Name part of clusters whose policy is special to a client namespace; empty for the policy of everybody."""
         same = self.policy(service, client) == self.policy(service, service.namespace)
         return "" if same else client
 
-    def _find_policy(self, service: ServiceName, client: str) -> DestinationPolicy:
-        places = [] if client == ROOT_NAMESPACE else [client]
-        places += [service.namespace, ROOT_NAMESPACE]
-        for namespace in dict.fromkeys(places):
-            by_host = self._destination.get(namespace, {})
-            fqdn = service.fqdn
-            wildcards = (h for h in self._wild_destinations.get(namespace, ()) if host_matches(h, fqdn))
-            for host in ([fqdn] if fqdn in by_host else []) + list(wildcards):
-                rules = [r for r in by_host[host] if namespace == client or r.exported_to(client)]
-                if rules:
-                    return _merge(rules)
-        return NO_POLICY
+
+@derived
+def _of_mesh(read: Read, _: str) -> tuple[VirtualService, ...]:
+    known = {id(vs): vs for group in read.all(VIRTUAL_SERVICES).values() for vs in group if MESH in vs.gateways}
+    return tuple(sorted(known.values(), key=lambda v: (v.age, v.namespace, v.name)))
+
+
+@derived
+def _wild(read: Read, _: str) -> tuple[tuple[str, VirtualService], ...]:
+    """Hosts with a wildcard, the most specific first; of equal ones the oldest."""
+    found = [
+        (host, vs)
+        for vs in read(VIRTUAL_SERVICES, ANY_HOST) or ()
+        if MESH in vs.gateways
+        for host in vs.hosts
+        if host.startswith("*")
+    ]
+    return tuple(sorted(found, key=lambda item: specificity(item[0])))
+
+
+@derived
+def _policy(read: Read, key: tuple[ServiceName, str]) -> DestinationPolicy:
+    service, client = key
+    fqdn = service.fqdn
+    places = [] if client == ROOT_NAMESPACE else [client]
+    for namespace in dict.fromkeys((*places, service.namespace, ROOT_NAMESPACE)):
+        exact = read(DESTINATION_RULES, (namespace, fqdn)) or ()
+        wild = [r for r in read(DESTINATION_RULES, (namespace, ANY_HOST)) or () if host_matches(r.host, fqdn)]
+        hosts = sorted({r.host for r in wild}, key=specificity)
+        for rules in (exact, *([r for r in wild if r.host == host] for host in hosts)):
+            usable = [r for r in rules if namespace == client or r.exported_to(client)]
+            if usable:
+                return _merge(usable)
+    return NO_POLICY
 
 
 def _merge(rules: list[DestinationRule]) -> DestinationPolicy:

@@ -10,7 +10,7 @@ from typing import Any
 
 from tidegate import __version__
 from tidegate.bpf.datapath import Datapath
-from tidegate.compile.explain import explain
+from tidegate.compile.explain.trace import explain
 from tidegate.dataplane.cycle import Cycle
 from tidegate.enroll.keeper import Kept
 from tidegate.envoy.supervisor import EnvoySupervisor

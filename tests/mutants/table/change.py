@@ -585,6 +585,14 @@ _COST = Group(
             ("tests/unit/compile/test_facts.py::test_what_did_not_change_is_the_same_object",),
         ),
         Mutant(
+            "equal-members-made-anew",
+            "all rows of a service are other objects when one of them changed",
+            "agent/tidegate/compile/derive.py",
+            "node.value = keep_members(node.value, value)",
+            "node.value = value",
+            ("tests/unit/compile/outbound/test_destinations.py",),
+        ),
+        Mutant(
             "selectors-forget-pods-that-went",
             "a service keeps the endpoints of a pod that is gone",
             "agent/tidegate/compile/facts.py",

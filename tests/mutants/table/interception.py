@@ -296,8 +296,8 @@ _OTHERS = Group(
             "headless-http-rows-dropped",
             "HTTP to a headless name is not routed: rules for it have no effect",
             "agent/tidegate/compile/outbound/destinations.py",
-            "    return tuple(a for p in registry.selected(service) for a in registry.addresses(p))\n",
-            "    return ()\n",
+            "return tuple(address for pod in read(PODS_BY_SERVICE, service.id.fqdn) or () for address in pod.ips)",
+            "return ()",
             (HEADLESS_HTTP,),
         ),
         Mutant(
@@ -330,8 +330,8 @@ _OTHERS = Group(
             "pod-addresses-unknown",
             "addresses of pods are not in the kernel's table and count as unknown destinations",
             "agent/tidegate/compile/outbound/destinations.py",
-            "ips = () if pod.host_network else registry.addresses(pod)",
-            "ips = ()",
+            "return None if all(pod.host_network for pod in pods) else Destination(address, 0, Tier.DIRECT, 0)",
+            "return None",
             (STRAIGHT,),
         ),
         Mutant(

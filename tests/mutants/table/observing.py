@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.mutants.mutant import Group, Mutant
 
-EXPLAIN = "agent/tidegate/compile/explain.py"
+EXPLAIN = "agent/tidegate/compile/explain/trace.py"
 EXPLAINED = "tests/stories/operate/test_explain.py"
 DOCTOR = "tests/stories/operate/test_doctor.py"
 REPORT = "tests/bench/report.py"
@@ -17,8 +17,8 @@ _TOLD = Group(
             "explain-names-the-documents-line",
             "explain names the first line of the VirtualService instead of the rule's",
             EXPLAIN,
-            '"line": chosen.route.line or vs.origin.line,',
-            '"line": vs.origin.line,',
+            "line=chosen.route.line or vs.origin.line)",
+            "line=vs.origin.line)",
             (f"{EXPLAINED}::test_http_names_file_line_and_the_endpoints_that_answer",),
         ),
         Mutant(
@@ -40,7 +40,7 @@ _TOLD = Group(
         Mutant(
             "explain-promises-nobody",
             "explain allows TCP to a service without endpoints",
-            "agent/tidegate/compile/explain.py",
+            EXPLAIN,
             'verdict="allow" if endpoints else "unavailable",\n            reason="a TCP',
             'verdict="allow",\n            reason="a TCP',
             (
@@ -82,6 +82,17 @@ _TOLD = Group(
             "REDACTED if k in SENSITIVE else _redacted(v)",
             "_redacted(v)",
             ("tests/unit/observe/test_dump.py",),
+        ),
+        Mutant(
+            "explain-guesses-listeners",
+            "explain promises a tier whose listener the pod does not have",
+            "agent/tidegate/compile/explain/oracle.py",
+            "    if not port:\n",
+            "    if False:\n",
+            (
+                "tests/unit/bpf/test_oracle.py",
+                "tests/unit/compile/test_explain.py::test_what_the_hook_says_is_told_in_its_own_words",
+            ),
         ),
         Mutant(
             "explain-exit-code",

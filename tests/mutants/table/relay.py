@@ -320,9 +320,9 @@ _BALANCE = Group(
         Mutant(
             "unready-pods-get-connections",
             "a pod that is not ready gets connections",
-            "agent/tidegate/compile/facts.py",
-            "if number and (pod.ready or service.publish_not_ready):",
-            "if number:",
+            "agent/tidegate/compile/registry.py",
+            "if (pod.ready or service.publish_not_ready) and (target :=",
+            "if (target :=",
             ("tests/unit/compile",),
         ),
     ),

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import pytest
 from tests.support.configs import ENROLLED, config_of, destination_rule, pod, sandbox, service, virtual_service
 
-from tidegate.compile.explain import HttpRequest, explain, render
+from tidegate.compile.derive import Read
+from tidegate.compile.explain import oracle
+from tidegate.compile.explain.render import render
+from tidegate.compile.explain.trace import explain
 from tidegate.compile.facts import join
+from tidegate.compile.outbound.destinations import Claim, claims
+from tidegate.model.http import HttpRequest
 from tidegate.model.names import WorkloadId
+from tidegate.model.workload import Capture
 
 CLIENT = WorkloadId("default", "client")
 CONFIG = config_of(
@@ -45,7 +55,7 @@ CONFIG = config_of(
     service("web-heads", "http:8000", ips="None", selector="app: reviews"),
     service("alias", spec="type: ExternalName\n  externalName: reviews.default.svc.cluster.local"),
 )
-FACTS = join(CONFIG, ())
+FACTS = join(CONFIG, [sandbox("client", "10.244.0.9")])
 
 
 def ask(host: str, port: int | None = None, source: WorkloadId = CLIENT, **request: Any) -> dict[str, Any]:
@@ -134,11 +144,12 @@ spec: {containers: [{name: c}]}
 """
     web = service("box", "http:80", "tcp:81", ips="10.96.0.9")
     mesh = config_of(ENROLLED, web, box, pod("client", "app: client", "10.244.0.9"))
+    client = sandbox("client", "10.244.0.9")
     for host in ("box:80", "box:81"):
         name, number = host.split(":")
-        told = explain(join(mesh, [sandbox("box", "10.0.0.7")]), CLIENT, name, int(number)).as_json()
+        told = explain(join(mesh, [client, sandbox("box", "10.0.0.7")]), CLIENT, name, int(number)).as_json()
         assert (told["verdict"], [e["address"] for e in told["endpoints"]]) == ("allow", ["10.0.0.7"])
-        assert explain(join(mesh, ()), CLIENT, name, int(number)).as_json()["verdict"] == "unavailable"
+        assert explain(join(mesh, [client]), CLIENT, name, int(number)).as_json()["verdict"] == "unavailable"
 
 
 def test_a_port_that_the_service_lacks_is_named() -> None:
@@ -188,3 +199,55 @@ def test_an_external_name_is_followed_as_a_resolver_follows_it() -> None:
 
 def test_ipv6_destinations_are_written_in_brackets() -> None:
     assert render(ask("fd00::7", 80)).startswith("default/client -> [fd00::7]:80\n")
+
+
+def hooked(host: str, port: int, **client: Any) -> tuple[str, str, str]:
+    """(counted_as, verdict, tier) for a client whose sandbox is like that."""
+    sandboxes = [replace(sandbox("client", "10.244.0.9"), **client)]
+    told = explain(join(TWO_FAMILIES, sandboxes), CLIENT, host, port).as_json()
+    assert told["hops"][-1]["result"].endswith(f"({told['counted_as'].upper()})") or told["tier"] != "none"
+    return told["counted_as"], told["verdict"], told["tier"]
+
+
+TWO_FAMILIES = config_of(
+    ENROLLED,
+    service("web", "http:80", "tcp:81", ips="10.96.0.1,fd00::1"),
+    pod("web", "app: web", "10.244.0.1", "fd01::1"),
+    pod("client", "app: client", "10.244.0.9"),
+)
+
+
+def test_what_the_hook_says_is_told_in_its_own_words() -> None:
+    assert hooked("10.96.0.1", 80) == ("redirect_envoy", "allow", "envoy")
+    assert hooked("10.96.0.1", 81) == ("redirect_fastpath", "allow", "fastpath")
+    assert hooked("10.244.0.1", 80) == ("pass_workload", "allow", "direct")
+    assert hooked("192.0.2.1", 80) == ("pass_unknown", "pass", "none")
+    assert hooked("127.0.0.1", 80) == ("pass_loopback", "pass", "none")
+    assert hooked("::1", 80) == ("pass_loopback", "pass", "none")
+    assert hooked("127.77.0.2", 80) == ("deny_capture_address", "deny", "none")
+    assert hooked("fd00::1", 81) == ("pass_no_v6_capture", "pass", "none")
+    assert hooked("10.96.0.1", 80, capture=Capture(fastpath4=1)) == ("pass_no_listener", "pass", "none")
+    assert hooked("10.96.0.1", 80, capture=Capture()) == ("pass_not_enrolled", "pass", "none")
+
+
+def test_every_reason_that_is_told_is_one_of_the_kernels() -> None:
+    header = (Path(__file__).parents[3] / "bpf" / "include" / "tg_reason.h").read_text()
+    kernel = {name.lower() for name in re.findall(r"X\((\w+)\)", header)}
+    source = Path(oracle.__file__).read_text()
+    told = set(re.findall(r'"((?:pass|deny|redirect)_\w+)"', source))
+    assert len(told) == 12
+    assert told < kernel
+
+
+def test_a_question_is_answered_without_a_look_at_every_service(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only who dialled and what is dialled is derived; VirtualServices for other hosts are looked through once."""
+    runs: list[str] = []
+    real = claims.function
+
+    def counted(read: Read, fqdn: str) -> tuple[Claim, ...]:
+        runs.append(fqdn)
+        return real(read, fqdn)
+
+    monkeypatch.setattr(claims, "function", counted)
+    explain(join(CONFIG, [sandbox("client", "10.244.0.9")]), CLIENT, "reviews", 3306)
+    assert runs == ["reviews.default.svc.cluster.local"]

@@ -14,9 +14,10 @@ from tests.support.envoy_static import ENVOY
 from tests.support.eventually import HANG_SECONDS, eventually
 from tests.support.http_vectors import HOST, Vector, vectors
 
+from tidegate.compile.derive import Read
 from tidegate.compile.envoy.filters import connection_manager
 from tidegate.compile.facts import join
-from tidegate.compile.outbound.destinations import find_destinations
+from tidegate.compile.outbound.destinations import claims
 from tidegate.compile.outbound.routes import RouteCompiler
 from tidegate.compile.registry import Registry
 from tidegate.compile.rules import Rules
@@ -30,8 +31,9 @@ ANY_PORT = {"socket_address": {"address": "127.0.0.1", "port_value": 0}}
 def listener(vector: Vector) -> dict[str, object]:
     """The connection manager of a pod, on a port that the kernel chooses, whatever is dialled, and with the routes
     inside."""
-    registry, rules = Registry(join(vector.config, ())), Rules(vector.config)
-    (claim,) = find_destinations(registry, rules).claims
+    read = Read(join(vector.config, ()).tables)
+    registry, rules = Registry(read), Rules(read)
+    (claim,) = (claim for fqdn in registry.services for claim in read(claims, fqdn))
     routes = RouteCompiler(registry, rules, {CLIENT: vector.source}).compile(claim.service, claim.port)
     manager = connection_manager(CLIENT, 1)
     config = manager["typed_config"]

@@ -8,22 +8,32 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from operator import is_, itemgetter
-from typing import TypeVar
+from itertools import chain
+from operator import is_not
+from typing import Generic, TypeVar
 
+from tidegate.compile.derive import Derivations, Read, derived
+from tidegate.compile.each import Mapped
+from tidegate.compile.l4.numbers import service_numbers
 from tidegate.compile.l4.services import l4_services, second_family
-from tidegate.compile.registry import Registry, service_numbers
-from tidegate.compile.rules import DestinationPolicy, Rules
+from tidegate.compile.registry import Registry
+from tidegate.compile.rules import Rules
+from tidegate.compile.tables import (
+    NUMBERS,
+    PODS_BY_ADDRESS,
+    PODS_BY_SERVICE,
+    SERVICES,
+    SERVICES_BY_ADDRESS,
+    SERVICES_BY_SELECTOR,
+)
 from tidegate.model.kube import Pod, Service, ServicePort
-from tidegate.model.names import WorkloadId
 from tidegate.model.net import IPAddress
 from tidegate.model.plan.kernel import Destination
 from tidegate.model.plan.relay import L4Service
+from tidegate.model.selectors import pairs, selects
 from tidegate.model.tier import Tier
 
 T = TypeVar("T")
-_Address = tuple[IPAddress, int]
-_Order = tuple[int, int, int]  # IP version, address, port
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,141 +49,12 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Destinations:
-    claims: tuple[Claim, ...]
-    rows: tuple[Destination, ...]
-    l4: tuple[L4Service, ...]
-    numbers: Mapping[int, str]  # number -> FQDN:port
-
-
-@dataclass(frozen=True, slots=True)
-class _Served:
-    """What a claim puts into the tables, and what it was made of."""
-
-    claim: Claim
-    numbers: tuple[int, int]  # of the name, and of the second address family
-    members: tuple[Pod, ...]
-    policy: DestinationPolicy | None
-    rows: tuple[tuple[_Order, Destination], ...]
-    l4: tuple[L4Service, ...]
-
-
-def find_destinations(registry: Registry, rules: Rules) -> Destinations:
     """Everything that a connection of an enrolled pod can be caught for."""
-    return Finder().find(registry, rules)
 
-
-class Finder:
-    """Finds destinations, and gives back the same objects for whatever did not change since it looked last."""
-
-    def __init__(self) -> None:
-        self._ports: dict[str, tuple[Service, tuple[tuple[ServicePort, Tier, str], ...]]] = {}
-        self._claims: dict[str, Claim] = {}
-        self._served: dict[str, _Served] = {}
-        self._pods: dict[WorkloadId, tuple[Pod, tuple[tuple[_Order, Destination], ...]]] = {}
-        self._hashes: dict[str, int] = {}
-        self._seen: tuple[object, object, object] = (None, None, None)
-        self._found = Destinations((), (), (), {})
-
-    def find(self, registry: Registry, rules: Rules) -> Destinations:
-        """Everything that a connection of an enrolled pod can be caught for."""
-        seen = (registry.services, registry.pods, rules)
-        known, self._seen = self._seen, seen
-        if all(map(is_, seen[:2], known[:2])) and (rules is known[2] or not self._rules_matter(rules)):
-            return self._found
-        before = self._found
-        claims = kept(before.claims, tuple(self._claim(registry)))
-        self._claims = {c.name: c for c in claims}
-        numbers = service_numbers((n for c in claims for n in (c.name, second_family(c.name))), self._hashes)
-        self._served = {c.name: self._serve(c, numbers, registry, rules) for c in claims}
-        rows: dict[_Order, Destination] = {}
-        for served in self._served.values():
-            for order, row in served.rows:
-                rows.setdefault(order, row)
-        for order, row in self._pod_rows(registry):
-            rows.setdefault(order, row)
-        l4 = sorted((s for served in self._served.values() for s in served.l4), key=lambda s: s.number)
-        used = {number: s.claim.name for s in self._served.values() for number in _numbers(s)}
-        self._found = Destinations(
-            claims,
-            kept(before.rows, tuple(row for _, row in sorted(rows.items(), key=itemgetter(0)))),
-            kept(before.l4, tuple(l4)),
-            before.numbers if used == before.numbers else dict(sorted(used.items())),
-        )
-        return self._found
-
-    def _rules_matter(self, rules: Rules) -> bool:
-        """Whether these rules make anything else of the same services and pods: they balance the fast path."""
-        on_fast_path = (s for s in self._served.values() if s.claim.tier is not Tier.ENVOY)
-        return any(rules.policy(s.claim.service.id, s.claim.service.id.namespace) != s.policy for s in on_fast_path)
-
-    def _claim(self, registry: Registry) -> Iterator[Claim]:
-        taken: set[_Address] = set()
-        for service in sorted(registry.services.values(), key=lambda s: (s.age, s.id.namespace, s.id.name)):
-            addresses: tuple[IPAddress, ...] | None = None
-            for port, tier, name in self._ports_of(service):
-                if addresses is None:
-                    addresses = tuple(dict.fromkeys(_dialled(registry, service)))
-                free = tuple(a for a in addresses if (a, port.port) not in taken)
-                taken.update((a, port.port) for a in free)
-                if not free:
-                    continue
-                known = self._claims.get(name)
-                if known is not None and known.service is service and known.port is port and known.addresses == free:
-                    yield known
-                else:
-                    yield Claim(service, port, free, tier, name)
-
-    def _ports_of(self, service: Service) -> tuple[tuple[ServicePort, Tier, str], ...]:
-        fqdn = service.id.fqdn
-        known = self._ports.get(fqdn)
-        if known is None or known[0] is not service:
-            tiers = ((port, serving_tier(service, port)) for port in service.tcp_ports)
-            known = (service, tuple((p, t, f"{fqdn}:{p.port}") for p, t in tiers if t is not Tier.DIRECT))
-            self._ports[fqdn] = known
-        return known[1]
-
-    def _serve(self, claim: Claim, numbers: Mapping[str, int], registry: Registry, rules: Rules) -> _Served:
-        mine = (numbers[claim.name], numbers[second_family(claim.name)])
-        http = claim.tier is Tier.ENVOY
-        members = () if http else registry.selected(claim.service)
-        policy = None if http else rules.policy(claim.service.id, claim.service.id.namespace)
-        known = self._served.get(claim.name)
-        unchanged = known is not None and known.claim is claim and known.members is members
-        if unchanged and known is not None and (known.numbers, known.policy) == (mine, policy):
-            return known
-        if http:
-            addresses = [Destination(a, claim.port.port, Tier.ENVOY, mine[0]) for a in claim.addresses]
-            return _Served(claim, mine, members, policy, tuple((_order(row), row) for row in addresses), ())
-        l4 = tuple(l4_services(registry, rules, claim.service, claim.port, claim.addresses, numbers))
-        rows = [Destination(a, p, Tier.FASTPATH, s.number) for s in l4 for a, p in s.addresses]
-        return _Served(claim, mine, members, policy, tuple((_order(row), row) for row in rows), l4)
-
-    def _pod_rows(self, registry: Registry) -> Iterator[tuple[_Order, Destination]]:
-        known, self._pods = self._pods, {}
-        for name, pod in registry.pods.items():
-            entry = known.get(name)
-            if entry is None or entry[0] is not pod:
-                ips = () if pod.host_network else registry.addresses(pod)
-                rows = (Destination(a, 0, Tier.DIRECT, 0) for a in ips)
-                entry = (pod, tuple((_order(row), row) for row in rows))
-            self._pods[name] = entry
-            yield from entry[1]
-
-
-def kept(before: tuple[T, ...], now: tuple[T, ...]) -> tuple[T, ...]:
-    """The tuple of before if the new one has the same members."""
-    return before if len(before) == len(now) and all(map(is_, before, now)) else now
-
-
-def _order(row: Destination) -> _Order:
-    return row.address.version, int(row.address), row.port
-
-
-def _numbers(served: _Served) -> Iterator[int]:
-    if served.claim.tier is Tier.ENVOY:
-        yield served.numbers[0]
-    for service in served.l4:
-        yield service.number
+    claims: tuple[Claim, ...]  # by service
+    rows: tuple[Destination, ...]  # of services, then of pods
+    l4: tuple[L4Service, ...]  # by service
+    numbers: Mapping[int, str]  # number -> FQDN:port
 
 
 def serving_tier(service: Service, port: ServicePort) -> Tier:
@@ -184,8 +65,147 @@ def serving_tier(service: Service, port: ServicePort) -> Tier:
     return Tier.DIRECT if service.headless else Tier.FASTPATH
 
 
-def _dialled(registry: Registry, service: Service) -> tuple[IPAddress, ...]:
+@derived
+def claims(read: Read, fqdn: str) -> tuple[Claim, ...]:
+    """What a service serves, as far as no older one does."""
+    service = read(SERVICES, fqdn)
+    ports = {p.port: p for p in reversed(service.tcp_ports) if _claims(service, p)} if service else {}
+    if service is None or not ports:
+        return ()
+    rivals = {address: claimants(read, address) for address in _dialled(read, service)}
+    found = []
+    for number, port in reversed(ports.items()):
+        won = tuple(a for a, those in rivals.items() if (first := _winner(those, number)) and first.id == service.id)
+        if won:
+            found.append(Claim(service, port, won, serving_tier(service, port), f"{fqdn}:{number}"))
+    return tuple(found)
+
+
+def _claims(service: Service, port: ServicePort) -> bool:
+    return serving_tier(service, port) is not Tier.DIRECT
+
+
+def _dialled(read: Read, service: Service) -> tuple[IPAddress, ...]:
     """Virtual addresses, or for a headless service the addresses that its name resolves to."""
     if not service.headless:
         return service.addresses
-    return tuple(a for p in registry.selected(service) for a in registry.addresses(p))
+    return tuple(address for pod in read(PODS_BY_SERVICE, service.id.fqdn) or () for address in pod.ips)
+
+
+def claimants(read: Read, address: IPAddress) -> list[Service]:
+    """Services that are dialled at an address, the oldest first."""
+    found = {s.id: s for s in read(SERVICES_BY_ADDRESS, address) or ()}
+    for pod in read(PODS_BY_ADDRESS, address) or ():
+        for pair in pairs(pod.id.namespace, pod.labels):
+            for service in read(SERVICES_BY_SELECTOR, pair) or ():
+                if service.headless and selects(service.selector, pod.labels):
+                    found[service.id] = service
+    return sorted(found.values(), key=lambda s: (s.age, s.id)) if len(found) > 1 else list(found.values())
+
+
+def _winner(claimants: list[Service], number: int) -> Service | None:
+    return next((s for s in claimants if any(p.port == number and _claims(s, p) for p in s.tcp_ports)), None)
+
+
+@derived
+def service_rows(read: Read, fqdn: str) -> tuple[Destination, ...]:
+    """Rows for what a service is dialled at. Each family of a service of the fast path has a number of its own."""
+    rows = []
+    for claim in read(claims, fqdn):
+        first = claim.addresses[0].version
+        for address in claim.addresses:
+            same = claim.tier is Tier.ENVOY or address.version == first
+            number = read(NUMBERS, claim.name if same else second_family(claim.name)) or 0
+            rows.append(Destination(address, claim.port.port, claim.tier, number))
+    return tuple(rows)
+
+
+@derived
+def fast_path(read: Read, fqdn: str) -> tuple[L4Service, ...]:
+    """What the fast path serves of a service."""
+    return tuple(
+        service
+        for claim in read(claims, fqdn)
+        if claim.tier is Tier.FASTPATH
+        for service in l4_services(
+            Registry(read), Rules(read), claim.service, claim.port, claim.addresses, _numbers(read, claim)
+        )
+    )
+
+
+def _numbers(read: Read, claim: Claim) -> dict[str, int]:
+    """0 as long as nobody gave numbers out, as for those who only want to explain."""
+    return {name: read(NUMBERS, name) or 0 for name in _number_names(claim)}
+
+
+def claim_at(read: Read, address: IPAddress, port: int) -> Claim | None:
+    """The claim by which an address and port are served."""
+    found = (claim for service in claimants(read, address) for claim in read(claims, service.id.fqdn))
+    return next((c for c in found if c.port.port == port and address in c.addresses), None)
+
+
+def pod_row(address: IPAddress, pods: tuple[Pod, ...]) -> Destination | None:
+    """The row by which the kernel tells a pod's address from an unknown one; None if it is the host's."""
+    return None if all(pod.host_network for pod in pods) else Destination(address, 0, Tier.DIRECT, 0)
+
+
+class _Flat(Generic[T]):
+    """Tuples in a row, as long as they are the same ones."""
+
+    def __init__(self) -> None:
+        self._parts: tuple[tuple[T, ...], ...] = ()
+        self.items: tuple[T, ...] = ()
+
+    def of(self, parts: tuple[tuple[T, ...], ...]) -> tuple[T, ...]:
+        if parts is not self._parts:
+            self._parts = parts
+            items = tuple(chain.from_iterable(parts))
+            self.items = self.items if items == self.items else items
+        return self.items
+
+
+class FindDestinations:
+    """Finds destinations again and again; what did not change is the same object."""
+
+    def __init__(self, derivations: Derivations) -> None:
+        self._derivations = derivations
+        self._claims: _Flat[Claim] = _Flat()
+        self._rows: _Flat[Destination] = _Flat()
+        self._l4: _Flat[L4Service] = _Flat()
+        self._pod_rows = Mapped(pod_row, lambda address: (address.version, int(address)))
+        self._parts: tuple[tuple[Destination, ...], ...] = ((), ())
+        self._all_rows: tuple[Destination, ...] = ()
+        self._numbered: tuple[Claim, ...] | None = None
+        self._names: dict[str, int] = {}
+        self._used: Mapping[int, str] = {}
+
+    def __call__(self) -> Destinations:
+        found = self._claims.of(self._derivations.each(claims, SERVICES).ordered())
+        if found is not self._numbered:
+            self._number(found)
+            self._numbered = found
+        self._derivations.change({NUMBERS: self._names})
+        rows = self._join_rows(
+            self._rows.of(self._derivations.each(service_rows, SERVICES).ordered()),
+            self._pod_rows.follow(self._derivations.table(PODS_BY_ADDRESS)),
+        )
+        l4 = self._l4.of(self._derivations.each(fast_path, SERVICES).ordered())
+        return Destinations(found, rows, l4, self._used)
+
+    def _join_rows(self, *parts: tuple[Destination, ...]) -> tuple[Destination, ...]:
+        if any(map(is_not, parts, self._parts)):
+            self._parts = parts
+            self._all_rows = tuple(chain(*parts))
+        return self._all_rows
+
+    def _number(self, found: tuple[Claim, ...]) -> None:
+        names = {name: claim.name for claim in found for name in _number_names(claim)}
+        if names.keys() != self._names.keys():
+            self._names = service_numbers(names)
+            self._used = {self._names[name]: names[name] for name in sorted(names)}
+
+
+def _number_names(claim: Claim) -> Iterator[str]:
+    yield claim.name
+    if claim.tier is Tier.FASTPATH and len({a.version for a in claim.addresses}) > 1:
+        yield second_family(claim.name)

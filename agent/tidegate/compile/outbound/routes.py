@@ -15,7 +15,7 @@ from tidegate.compile.envoy.clusters import ClusterKey
 from tidegate.compile.envoy.http_action import fill_action, forward_to, say_host
 from tidegate.compile.envoy.http_match import authority_match, route_match
 from tidegate.compile.envoy.protojson import Json
-from tidegate.compile.oracle import fits
+from tidegate.compile.explain.requests import fits
 from tidegate.compile.registry import Registry
 from tidegate.compile.rules import Candidate, Rules, Source, candidates, looks_at_source
 from tidegate.model.hosts import host_matches, specificity

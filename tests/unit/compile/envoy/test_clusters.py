@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from tests.support.configs import config_of, destination_rule, pod, service
 
+from tidegate.compile.derive import Read
 from tidegate.compile.envoy.clusters import ClusterKey, cluster, endpoints
 from tidegate.compile.facts import join
 from tidegate.compile.registry import Registry
@@ -19,7 +20,8 @@ NAME = "outbound|80|{}|web.default.svc.cluster.local"
 def made(*texts: str, port: int = 80, client: str = "") -> tuple[dict[str, Any], dict[str, Any]]:
     """Clusters and endpoints of a port of service web, all of it and its subsets, by name."""
     config = config_of(*texts)
-    registry, rules = Registry(join(config, ())), Rules(config)
+    read = Read(join(config, ()).tables)
+    registry, rules = Registry(read), Rules(read)
     web = registry.services["web.default.svc.cluster.local"]
     policy = rules.policy(web.id, client or web.id.namespace)
     keys = [ClusterKey(web.id.fqdn, port, subset, client) for subset in ("", *(s.name for s in policy.subsets))]

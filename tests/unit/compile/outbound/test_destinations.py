@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from tests.support.configs import ENROLLED, config_of, destination_rule, pod, service
+from dataclasses import replace
+from ipaddress import ip_address
 
+from tests.support.configs import ENROLLED, config_of, destination_rule, pod, service
+from tests.support.world import World
+
+from tidegate.compile.derive import Derivations
 from tidegate.compile.facts import join
-from tidegate.compile.outbound.destinations import Destinations, find_destinations
-from tidegate.compile.registry import Registry, service_numbers
-from tidegate.compile.rules import Rules
+from tidegate.compile.l4.numbers import service_numbers
+from tidegate.compile.outbound.destinations import Destinations, FindDestinations
+from tidegate.model.kube import Pod, Protocol, Service, ServicePort
 from tidegate.model.mesh import Mesh
+from tidegate.model.names import ServiceName, WorkloadId
 from tidegate.model.plan.relay import LoadBalancing
 from tidegate.model.tier import Tier
 
 
 def found(config: Mesh) -> Destinations:
-    return find_destinations(Registry(join(config, ())), Rules(config))
+    derivations = Derivations()
+    derivations.change(join(config, ()).tables)
+    return FindDestinations(derivations)()
 
 
 def rows(config: Mesh) -> dict[str, str]:
@@ -114,3 +122,58 @@ def test_every_row_has_a_named_service() -> None:
     config = config_of(service("a", "http:80", "tcp:81", ips="10.96.0.1,fd00::1"), pod("p", "app: a", "10.244.0.1"))
     result = found(config)
     assert {r.service for r in result.rows if r.tier is not Tier.DIRECT} == set(result.numbers)
+
+
+def test_found_after_changes_is_found_from_nothing_and_the_same_objects_where_nothing_changed() -> None:
+    for seed in range(15):
+        world, derivations = World(seed), Derivations()
+        facts, find, before = world.join(), FindDestinations(derivations), Destinations((), (), (), {})
+        for step in range(50):
+            for _ in range(world.random.randrange(1, 3)):
+                world.change()
+            facts = world.join(facts)
+            derivations.change(facts.tables)
+            now = find()
+            derivations.forget_unused()
+            again = Derivations()
+            again.change(world.join().tables)
+            assert now == FindDestinations(again)(), (seed, step)
+            again.forget_unused()
+            assert len(derivations) == len(again)
+            for name in ("claims", "rows", "l4"):
+                old, new = getattr(before, name), getattr(now, name)
+                assert new is old or new != old
+                same = [any(item is other for other in old) for item in new]
+                assert same == [item in old for item in new], (seed, step, name)
+            before = now
+
+
+def test_one_service_of_a_thousand_costs_its_own() -> None:
+    mesh = thousand_services()
+    derivations = Derivations()
+    facts, find = join(mesh, ()), FindDestinations(derivations)
+    derivations.change(facts.tables)
+    before, runs = find(), derivations.runs
+    changed = replace(mesh.services[7], ports=(ServicePort(80, "tcp"),))
+    services = (*mesh.services[:7], changed, *mesh.services[8:])
+    derivations.change(join(replace(mesh, services=services), (), facts).tables)
+    now = find()
+    assert len(now.l4) == 1
+    assert derivations.runs - runs < 8
+    assert [a for a, b in zip(before.rows, now.rows, strict=True) if a is not b] == [
+        row for row in before.rows if row.address in changed.addresses
+    ]
+
+
+def thousand_services() -> Mesh:
+    names = sorted(f"s{n}" for n in range(1000))
+    http = (ServicePort(80, "http", Protocol.HTTP),)
+    services = tuple(
+        Service(ServiceName("default", name), http, (ip_address(0x0A600000 + n),), selector={"app": name})
+        for n, name in enumerate(names)
+    )
+    pods = tuple(
+        Pod(WorkloadId("default", name), {"app": name}, ips=(ip_address(0x0A000000 + n),), ready=True)
+        for n, name in enumerate(names)
+    )
+    return Mesh(generation=1, services=services, pods=pods)

@@ -7,6 +7,7 @@ from typing import Any
 import re2
 from tests.support.configs import config_of, destination_rule, service, virtual_service
 
+from tidegate.compile.derive import Read
 from tidegate.compile.facts import join
 from tidegate.compile.outbound.routes import RouteCompiler
 from tidegate.compile.registry import Registry
@@ -21,10 +22,11 @@ CLUSTER = "outbound|9080|{}|reviews.default.svc.cluster.local"
 
 def compiled(config: Mesh, *sources: Source, name: str = "reviews") -> EnvoyResource:
     """The routes of a service's first port on a node with pods pod0, pod1 ... of these sources."""
-    registry = Registry(join(config, ()))
+    read = Read(join(config, ()).tables)
+    registry = Registry(read)
     found = registry.services[f"{name}.default.svc.cluster.local"]
     clients = {f"pod{n}": source for n, source in enumerate(sources)}
-    return RouteCompiler(registry, Rules(config), clients).compile(found, found.ports[0])
+    return RouteCompiler(registry, Rules(read), clients).compile(found, found.ports[0])
 
 
 def virtual_host(resource: EnvoyResource, client: str = "anybody", host: str = "reviews") -> dict[str, Any] | None:

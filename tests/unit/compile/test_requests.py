@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from tests.support.http_vectors import Vector, vectors
 
-from tidegate.compile.oracle import choose_host, choose_route, host_of, normal_path
+from tidegate.compile.explain.requests import choose_host, choose_route, host_of, normal_path
 from tidegate.model.http import HttpRequest
 
 

@@ -1,6 +1,6 @@
 """Which route a request takes, decided here as Envoy would decide it: the second opinion behind `explain` and tests.
 
-It works on the model, not on the Envoy resources, so that a mistake in the emitter shows as a disagreement with the
+It works on the model, not on Envoy's resources, so that a mistake in the emitter shows as a disagreement with the
 real Envoy (tests/vectors/http_match).
 """
 

@@ -1,0 +1,4 @@
+"""What happens to one connection or request, and why: said by oracles from the facts, not from what was made of them.
+
+Start at trace.py.
+"""

@@ -1,0 +1,59 @@
+"""What a name or an address means in a pod, as its resolver and the mesh see it."""
+
+from __future__ import annotations
+
+from tidegate.compile.derive import Read
+from tidegate.compile.explain.explanation import Hop
+from tidegate.compile.outbound.destinations import claimants
+from tidegate.compile.tables import PODS_BY_SERVICE, SERVICES
+from tidegate.model.hosts import is_address
+from tidegate.model.kube import Service
+from tidegate.model.names import CLUSTER_DOMAIN, ServiceName
+from tidegate.model.net import IPAddress, parse_ip
+
+_SEARCH = ("", f".{{}}.svc.{CLUSTER_DOMAIN}", f".svc.{CLUSTER_DOMAIN}", f".{CLUSTER_DOMAIN}")
+
+
+class Names:
+    """Resolves for one namespace; hops says which aliases were followed."""
+
+    def __init__(self, read: Read, namespace: str) -> None:
+        self._read = read
+        self._namespace = namespace
+        self.hops: list[Hop] = []
+
+    def dialled(self, host: str) -> tuple[Service | None, IPAddress | None]:
+        """The service that is meant, and the (first) address that would be dialled, through the aliases that a resolver
+        follows."""
+        seen: set[ServiceName] = set()
+        service, address = self._resolve(host)
+        while service is not None and service.external_name and service.id not in seen:
+            seen.add(service.id)
+            self.hops.append(Hop("name", f"{service.id} is an ExternalName: an alias of {service.external_name}"))
+            service, address = self._resolve(service.external_name.rstrip("."))
+        return service, address
+
+    def _resolve(self, host: str) -> tuple[Service | None, IPAddress | None]:
+        if is_address(host):
+            address = parse_ip(host)
+            return next(iter(claimants(self._read, address)), None), address
+        for suffix in _SEARCH:
+            service = self._read(SERVICES, host + suffix.format(self._namespace))
+            if service is not None:
+                addresses = self._addresses(service)
+                return service, (addresses[0] if addresses else None)
+        return None, None
+
+    def _addresses(self, service: Service) -> tuple[IPAddress, ...]:
+        if not service.headless:
+            return service.addresses
+        pods = self._read(PODS_BY_SERVICE, service.id.fqdn) or ()
+        return tuple(ip for pod in pods if pod.ready or service.publish_not_ready for ip in pod.ips)
+
+
+def default_port(service: Service | None) -> int:
+    """The port that is meant when none is given: the only one, else the first HTTP port, else the first."""
+    ports = service.tcp_ports if service else ()
+    if not ports:
+        return 80
+    return next((p.port for p in ports if p.protocol.is_http), ports[0].port)

@@ -1,0 +1,31 @@
+"""The inputs of derived values: each table of the Facts by its name. compile/facts.py says what is in them."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tidegate.compile.derive import Input
+from tidegate.model.kube import Namespace, Pod, Service
+from tidegate.model.names import WorkloadId
+from tidegate.model.net import IPAddress
+from tidegate.model.routing import VirtualService
+from tidegate.model.selectors import LabelPair
+from tidegate.model.traffic import DestinationRule
+
+PODS: Final[Input[WorkloadId, Pod]] = Input("pods")
+NAMESPACES: Final[Input[str, Namespace]] = Input("namespaces")
+SERVICES: Final[Input[str, Service]] = Input("services")
+PODS_BY_ADDRESS: Final[Input[IPAddress, tuple[Pod, ...]]] = Input("pods_by_address")
+PODS_BY_SERVICE: Final[Input[str, tuple[Pod, ...]]] = Input("pods_by_service")
+SERVICES_BY_ADDRESS: Final[Input[IPAddress, tuple[Service, ...]]] = Input("services_by_address")
+SERVICES_BY_SELECTOR: Final[Input[LabelPair, tuple[Service, ...]]] = Input("services_by_selector")
+# By host, those with a wildcard under ANY_HOST; the oldest first.
+VIRTUAL_SERVICES: Final[Input[str, tuple[VirtualService, ...]]] = Input("virtual_services")
+DESTINATION_RULES: Final[Input[tuple[str, str], tuple[DestinationRule, ...]]] = Input("destination_rules")
+ANY_HOST: Final = "*"
+NUMBERS: Final[Input[str, int]] = Input("numbers")  # name of a service port -> its number (compile/l4/numbers.py)
+
+
+def host_key(host: str) -> str:
+    """Under which key rules for a host are found."""
+    return ANY_HOST if host.startswith("*") else host

@@ -1,0 +1,83 @@
+"""A small random cluster that changes, to compare what follows changes with what is made from nothing."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from ipaddress import ip_address
+from typing import Any
+
+from tidegate.compile.facts import Facts, join
+from tidegate.model.kube import Age, Namespace, Pod, Protocol, Service, ServicePort
+from tidegate.model.mesh import Mesh
+from tidegate.model.names import ServiceName, WorkloadId
+from tidegate.model.routing import VirtualService
+from tidegate.model.traffic import Balancing, DestinationRule, LoadBalancer, TrafficPolicy
+from tidegate.model.workload import Sandbox
+
+
+class World:
+    """Random objects of a small cluster, and changes to them."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = random.Random(seed)
+        self.pods: dict[WorkloadId, Pod] = {}
+        self.services: dict[ServiceName, Service] = {}
+        self.namespaces: dict[str, Namespace] = {}
+        self.virtual_services: dict[WorkloadId, VirtualService] = {}
+        self.destination_rules: dict[WorkloadId, DestinationRule] = {}
+        self.sandboxes: dict[WorkloadId, Sandbox] = {}
+        self.mesh = Mesh()
+
+    def change(self) -> None:
+        choose = self.random.choice
+        name = WorkloadId(choose("ab"), choose("xyz"))
+        what = self.random.randrange(9)
+        if what == 0:
+            self.pods.pop(name, None)
+        elif what < 3:
+            labels = {k: choose("12") for k in "kl" if self.random.random() < 0.7}
+            ips = (ip_address(f"10.0.0.{choose('123')}"),) if self.random.random() < 0.6 else ()
+            status = bool(ips) or self.random.random() < 0.3
+            self.pods[name] = Pod(name, labels, ips=ips, ready=status and choose((True, False)), has_status=status)
+        elif what == 3:
+            key = ServiceName(choose("ab"), choose("st"))
+            selector = {k: choose("12") for k in "kl" if self.random.random() < 0.5}
+            ports = tuple(
+                ServicePort(number, "p", choose((Protocol.TCP, Protocol.HTTP)), choose((0, 8080)))
+                for number in self.random.sample((80, 81), self.random.randrange(3))
+            )
+            vips = (ip_address(f"10.96.0.{choose('12')}"), ip_address(f"fd00::{choose('12')}"))
+            headless = self.random.random() < 0.3
+            addresses = () if headless else vips[: self.random.randrange(3)]
+            age = Age(undated=choose((True, False)))
+            self.services[key] = Service(key, ports, addresses, headless, selector=selector, age=age)
+            if self.random.random() < 0.3:
+                del self.services[key]
+        elif what == 4:
+            self.namespaces[name.namespace] = Namespace(name.namespace, {"istio-injection": choose(("enabled", "no"))})
+        elif what == 7:
+            hosts = tuple(self.random.sample(["s.a.svc.cluster.local", "x.example", "*.a.svc.cluster.local", "*"], 2))
+            self.virtual_services[name] = VirtualService(name.namespace, name.name, hosts)
+        elif what == 8:
+            host = choose(("s.a.svc.cluster.local", "t.b.svc.cluster.local", "*.a.svc.cluster.local"))
+            policy = TrafficPolicy(LoadBalancer(choose(tuple(Balancing))))
+            self.destination_rules[name] = DestinationRule(name.namespace, name.name, host, policy)
+            if self.random.random() < 0.3:
+                del self.destination_rules[name]
+        elif what == 5:
+            self.sandboxes.pop(name, None)
+        else:
+            self.sandboxes[name] = Sandbox(name, "c", "/n", 7, (ip_address(f"10.0.0.{choose('45')}"),))
+        tuples: dict[str, Any] = {
+            "pods": tuple(self.pods[k] for k in sorted(self.pods)),
+            "services": tuple(self.services[k] for k in sorted(self.services)),
+            "virtual_services": tuple(self.virtual_services[k] for k in sorted(self.virtual_services)),
+            "destination_rules": tuple(self.destination_rules[k] for k in sorted(self.destination_rules)),
+            "namespaces": tuple(self.namespaces[k] for k in sorted(self.namespaces)),
+        }
+        changed = {k: v for k, v in tuples.items() if v != getattr(self.mesh, k)}
+        self.mesh = replace(self.mesh, generation=self.mesh.generation + 1, **changed)
+
+    def join(self, previous: Facts | None = None) -> Facts:
+        return join(self.mesh, list(self.sandboxes.values()), previous)
