@@ -177,9 +177,12 @@ async def test_a_cluster_that_never_gets_warm_does_not_hold_up_later_changes(
     await node.xds.publish(node.generation, waiting)
     await until(lambda: node.stat("cluster_manager.warming_clusters") == 1, "Envoy warms the cluster")
     assert await node.xds.wait_applied(node.generation, HANG_SECONDS), "patience has an end"
-    waiting[ROUTES]["web"] = route("web", {"web-v2": 1})
-    waiting[CLUSTERS]["later"] = cluster("later")
-    await node.publish(waiting)
+    later = {
+        **waiting,
+        ROUTES: {"web": route("web", {"web-v2": 1})},
+        CLUSTERS: {**waiting[CLUSTERS], "later": cluster("later")},
+    }
+    await node.publish(later)
     assert (await until(pod.ask, "the change is in force"))["body"]["version"] == "v2"
     assert node.stat("cluster_manager.warming_clusters") == 1
     assert not node.xds.status().types[CLUSTERS].acked
