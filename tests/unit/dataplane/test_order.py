@@ -11,7 +11,7 @@ from tidegate.compile.outbound.listeners import listener_name
 from tidegate.dataplane.appliers.relay import LINGER_SECONDS
 from tidegate.dataplane.order import ORDER, in_order
 from tidegate.model.mesh import Mesh
-from tidegate.model.plan.envoy import LISTENERS
+from tidegate.model.plan.envoy import LISTENERS, ROUTES, MadeOnDemand
 from tidegate.model.plan.kernel import DestinationKey
 from tidegate.model.tier import Tier
 
@@ -140,3 +140,20 @@ def test_the_order_is_total() -> None:
         in_order([*named, Named(ORDER[0])])  # type: ignore[list-item]
     with pytest.raises(ValueError, match="x"):
         in_order([Named("x")])  # type: ignore[list-item]
+
+
+async def test_what_is_made_on_demand_stays_so_while_a_listener_is_kept() -> None:
+    """A pod that leaves keeps its listener for a moment, and Envoy may still ask for what that leads to."""
+    web, gone = service("web", "http:80", ips="10.96.0.6"), service("gone", "http:81", ips="10.96.0.7")
+    server = pod("web", "app: web", "10.0.0.3")
+    before = config_of(ENROLLED, web, gone, server, pod("client", "app: client"))
+    node = Node(before, sandbox("client", 42, "10.0.0.1"), sandbox("web", 43, "10.0.0.3"))
+    async with node.running():
+        told: list[object] = []
+        node.envoy.told = lambda: told.append(node.envoy.published[-1][ROUTES])
+        new = service("new", "http:82", ips="10.96.0.8")
+        await node.configure(config_of(ENROLLED, web, new, server, pod("client", "istio.io/dataplane-mode: none")))
+        kept = told[0]
+        assert isinstance(kept, MadeOnDemand)
+        assert "gone.default.svc.cluster.local:81" in kept, "as before"
+        assert "new.default.svc.cluster.local:82" in kept, "as after"
