@@ -31,7 +31,6 @@ ONLY ?=
 test-mutants: setup ## each deliberate breakage turns its tests red (ONLY="name other-*"; half an hour)
 	$(PY) -m tests.mutants $(foreach name,$(ONLY),'$(name)')
 
-C_SOURCES := $(wildcard agent/relay/*.[ch] bpf/*.[ch] bpf/*/*.[ch] cni/*.[ch] tests/bench/*.[ch])
 lint: setup ## ruff, mypy --strict, warnings of both C compilers are errors in build
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
