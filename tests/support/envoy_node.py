@@ -32,7 +32,7 @@ def cgroup2_mount() -> Path:
         mount, _, kind = line.partition(" - ")
         if kind.startswith("cgroup2 "):
             return Path(mount.split()[4])
-    raise AssertionError("no cgroup2 mount: tests/netns need one")
+    raise AssertionError("no cgroup2 mount: tests of a real Envoy need one")
 
 
 async def until(check: Callable[[], Any], what: str) -> Any:
