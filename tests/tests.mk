@@ -25,6 +25,11 @@ test: setup ## every suite that this machine can run
 	$(foreach s,$(SUITES) after,echo "== $(call paths,$(s))"; $(PYTEST) -q $(call paths,$(s)) --junit-xml=$(RESULTS)/$(s).xml || true;) \
 	$(PY) tests/support/closing_line.py $(RESULTS) $(SUITES) after
 
+# `make test` runs these tests in their suites; this target is the one command for all rows of docs/faults.md.
+test-cases: setup ## the tests of docs/faults.md alone
+	@mkdir -p $(RESULTS); mountpoint -q /sys/fs/bpf || mount -t bpf bpf /sys/fs/bpf
+	$(PYTEST) -m case $(foreach s,$(SUITES),$(call paths,$(s))) --junit-xml=$(RESULTS)/cases.xml
+
 # Breaks the product on purpose, one mutant at a time (tests/mutants), and sees its tests fail: no part of `make test`,
 # which only checks that the table fits the tree (tests/unit/test_mutants.py).
 ONLY ?=
