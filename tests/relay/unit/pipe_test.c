@@ -68,7 +68,7 @@ static struct fp_stream *plain(int *ret_peer)
 static void join(struct joint *joint, struct fp_pipes *of, struct fp_stream *client, struct fp_stream *server)
 {
 	joint->ended = 0;
-	fp_pipe_start(&joint->pipe, of, client, server, ended);
+	fp_pipe_start(&joint->pipe, of, client, server, NULL, ended);
 }
 
 /* client's peer - plain | blind - tunnel - blind | plain - server's peer: as two nodes would. */
