@@ -38,7 +38,7 @@ _URGENT = Group(
             PIPE,
             "\tway->urgent = urgent;\n",
             "\tway->urgent = false;\n",
-            (f"{URGENT}::test_urgent_bytes_behind_a_reader_that_stopped",),
+            ("tests/relay/test_unit.py::test_c[pipe_test-address,undefined]",),
         ),
     ),
 )
