@@ -230,6 +230,7 @@ static struct fp_conn *new_conn(struct fp_conns *conns, struct fp_sandbox *sandb
 		.choice.service = flow->service,
 	};
 	fp_timer_init(&conn->upstream.timeout, NULL);
+	fp_timer_init(&conn->upstream.delay, NULL);
 	fp_timer_init(&conn->report, report_due);
 	fp_timer_init(&conn->look, look_due);
 	fp_list_init(&conn->all);

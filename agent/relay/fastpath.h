@@ -57,6 +57,8 @@ int fp_image_new(uint64_t generation, struct fp_image **ret_image);
 int fp_image_service(struct fp_image *image, uint32_t service, uint32_t lb);
 int fp_image_address(struct fp_image *image, const struct tg_addr *addr, uint16_t port_be);
 int fp_image_endpoint(struct fp_image *image, const struct tg_addr *addr, uint16_t port_be, uint32_t weight);
+/* Where the endpoint that was added last can be reached too, on the same port: once, in the other family; else -EINVAL. */
+int fp_image_other(struct fp_image *image, const struct tg_addr *addr);
 void fp_image_free(struct fp_image *image);
 /* Takes ownership of the image, also on failure. -EEXIST if two services claim one address. */
 int fp_publish(struct fp_engine *engine, struct fp_image *image);

@@ -84,6 +84,17 @@ int fp_image_endpoint(struct fp_image *image, const struct tg_addr *addr, uint16
 	return 0;
 }
 
+int fp_image_other(struct fp_image *image, const struct tg_addr *addr)
+{
+	if (image->table || !image->service_count || !image->services[image->service_count - 1].endpoint_count)
+		return -EINVAL;
+	struct fp_endpoint *endpoint = &image->endpoints[image->endpoint_count - 1];
+	if (!fp_addr_is_unset(&endpoint->other) || fp_addr_is_v4(addr) == fp_addr_is_v4(&endpoint->addr))
+		return -EINVAL;
+	endpoint->other = *addr;
+	return 0;
+}
+
 /* NULL if there are none: an image without endpoints has no array to point into. */
 static const struct fp_endpoint *endpoints_of(const struct fp_image *image, const struct fp_service *service)
 {

@@ -6,6 +6,8 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
+#include "image.h"
+
 /* The three tables of a checked file. Rows are read by memcpy: nothing is assumed about the alignment of the bytes. */
 struct tables {
 	struct fp_file_head head;
@@ -45,12 +47,22 @@ static int add_addresses(struct fp_image *image, const char *rows, uint32_t coun
 	return 0;
 }
 
+static int add_endpoint(struct fp_image *image, const struct fp_file_endpoint *row, bool before)
+{
+	const struct fp_endpoint *last = before ? &image->endpoints[image->endpoint_count - 1] : NULL;
+	if (!row->other)
+		return fp_image_endpoint(image, &row->addr, row->port_be, row->weight);
+	if (row->other != 1 || row->weight || !last || row->port_be != last->port_be || fp_image_other(image, &row->addr))
+		return -EBADMSG;
+	return 0;
+}
+
 static int add_endpoints(struct fp_image *image, const char *rows, uint32_t count)
 {
 	for (uint32_t i = 0; i < count; i++) {
 		struct fp_file_endpoint row;
 		memcpy(&row, rows + (size_t)i * sizeof(row), sizeof(row));
-		int rc = row.pad ? -EBADMSG : fp_image_endpoint(image, &row.addr, row.port_be, row.weight);
+		int rc = add_endpoint(image, &row, i > 0);
 		if (rc)
 			return rc;
 	}

@@ -112,7 +112,7 @@ struct fp_file_address {
 struct fp_file_endpoint {
 	struct tg_addr addr;
 	uint16_t port_be;
-	uint16_t pad;
+	uint16_t other;      /* 1 = no endpoint, but the other family's address of the one in the row before; weight 0 */
 	uint32_t weight;     /* 0 = never chosen */
 };
 

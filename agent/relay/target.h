@@ -21,6 +21,7 @@ struct fp_endpoint {
 	uint16_t port_be;
 	uint16_t pad;
 	uint32_t weight;
+	struct tg_addr other;     /* where it can be reached too, in the other family; unset = nowhere */
 	struct fp_target *target; /* set by fp_registry_bind */
 };
 

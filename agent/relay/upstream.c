@@ -1,5 +1,6 @@
 #include "upstream.h"
 
+#include "addr.h"
 #include "image.h"
 
 static enum fp_reason reason_of(int error)
@@ -26,31 +27,73 @@ void fp_upstreams_init(struct fp_upstreams *upstreams, struct fp_loop *loop, str
 	upstreams->hold = hold;
 	upstreams->timeout_ns = timeout_ns;
 	fp_loop_add_timers(loop, &upstreams->timeouts);
+	fp_loop_add_timers(loop, &upstreams->delays);
 }
 
-void fp_upstream_close(struct fp_upstream *upstream)
+static void end_attempt(struct fp_upstream *upstream, int which)
 {
-	if (upstream->attempt)
-		upstream->attempt->ops->close(upstream->attempt, FP_STREAM_RESET);
-	upstream->attempt = NULL;
+	if (upstream->attempt[which])
+		upstream->attempt[which]->ops->close(upstream->attempt[which], FP_STREAM_RESET);
+	upstream->attempt[which] = NULL;
+}
+
+/* The attempts, and the endpoint that was lent for them. */
+static void give_up(struct fp_upstream *upstream)
+{
+	end_attempt(upstream, 0);
+	end_attempt(upstream, 1);
 	fp_timer_stop(&upstream->timeout);
+	fp_timer_stop(&upstream->delay);
 	/* Release: the target may be freed once the control thread sees zero. */
 	if (upstream->lent)
 		atomic_fetch_sub_explicit(&upstream->tried[upstream->tried_count - 1]->live, 1, memory_order_release);
 	upstream->lent = false;
 }
 
+void fp_upstream_close(struct fp_upstream *upstream)
+{
+	give_up(upstream);
+}
+
 static void changed(struct fp_stream *stream, bool room);
+
+static int begin(struct fp_upstream *upstream, int which, const struct tg_addr *addr)
+{
+	struct fp_dialer *dialer = upstream->upstreams->dialer;
+	int rc = dialer->dial(dialer, &upstream->from, addr, upstream->choice.endpoint_port_be, &upstream->attempt[which]);
+	if (!rc)
+		fp_stream_use(upstream->attempt[which], changed, upstream);
+	return rc;
+}
+
+/* The endpoint in its other family, if it has one that was not tried. */
+static int begin_other(struct fp_upstream *upstream)
+{
+	const struct tg_addr other = upstream->other;
+	if (fp_addr_is_unset(&other))
+		return -ECONNREFUSED;
+	upstream->other = (struct tg_addr){ 0 };
+	fp_timer_stop(&upstream->delay);
+	upstream->address[1] = other;
+	return begin(upstream, 1, &other);
+}
 
 static int attempt(struct fp_upstream *upstream, const struct fp_endpoint *endpoint)
 {
 	struct fp_upstreams *upstreams = upstream->upstreams;
-	int rc = upstreams->dialer->dial(upstreams->dialer, &upstream->from, &endpoint->addr, endpoint->port_be,
-					 &upstream->attempt);
-	if (rc)
-		return rc;
-	fp_stream_use(upstream->attempt, changed, upstream);
-	fp_timer_start(&upstreams->timeouts, &upstream->timeout, fp_clock_ns() + upstreams->timeout_ns);
+	const uint64_t now_ns = fp_clock_ns();
+	upstream->other = endpoint->other;
+	upstream->address[0] = endpoint->addr;
+	upstream->failure = FP_CLOSE_OK;
+	int rc = begin(upstream, 0, &endpoint->addr);
+	if (rc) {
+		upstream->failure = reason_of(-rc);
+		if (upstream->failure == FP_CLOSE_NO_MEMORY || begin_other(upstream))
+			return rc;
+	}
+	fp_timer_start(&upstreams->timeouts, &upstream->timeout, now_ns + upstreams->timeout_ns);
+	if (!fp_addr_is_unset(&upstream->other))
+		fp_timer_start(&upstreams->delays, &upstream->delay, now_ns + FP_OTHER_FAMILY_MS * (uint64_t)1000000);
 	return 0;
 }
 
@@ -81,7 +124,7 @@ static void try_next(struct fp_upstream *upstream, enum fp_reason failure)
 		int rc = attempt(upstream, endpoint);
 		if (rc == 0)
 			return;
-		fp_upstream_close(upstream);
+		give_up(upstream);
 		failure = reason_of(-rc);
 		if (failure == FP_CLOSE_NO_MEMORY)
 			break; /* another endpoint would not help */
@@ -89,27 +132,48 @@ static void try_next(struct fp_upstream *upstream, enum fp_reason failure)
 	upstream->opened(upstream, NULL, failure);
 }
 
+static void failed(struct fp_upstream *upstream, int which)
+{
+	enum fp_reason failure = reason_of(upstream->attempt[which]->ops->error(upstream->attempt[which]));
+	end_attempt(upstream, which);
+	if (!upstream->failure)
+		upstream->failure = failure;
+	if (upstream->attempt[!which] || !begin_other(upstream))
+		return; /* one is under way */
+	failure = upstream->failure;
+	give_up(upstream);
+	try_next(upstream, failure);
+}
+
 static void changed(struct fp_stream *stream, bool room)
 {
 	struct fp_upstream *upstream = stream->user;
+	int which = stream == upstream->attempt[1];
 	(void)room;
 	if (stream->writable) {
 		/* Perhaps dead already: an endpoint that answered has had this connection, and no other gets it. */
-		upstream->attempt = NULL;
+		upstream->choice.endpoint = upstream->address[which];
+		upstream->attempt[which] = NULL;
+		end_attempt(upstream, !which);
 		fp_timer_stop(&upstream->timeout);
+		fp_timer_stop(&upstream->delay);
 		upstream->opened(upstream, stream, FP_CLOSE_OK);
 	} else if (stream->failed) {
-		int error = stream->ops->error(stream);
-		fp_upstream_close(upstream);
-		try_next(upstream, reason_of(error));
+		failed(upstream, which);
 	}
+}
+
+static void delay_over(struct fp_timer *timer, uint64_t now_ns)
+{
+	(void)now_ns;
+	(void)begin_other(fp_container(timer, struct fp_upstream, delay)); /* the first one goes on, whatever comes of it */
 }
 
 static void timed_out(struct fp_timer *timer, uint64_t now_ns)
 {
 	struct fp_upstream *upstream = fp_container(timer, struct fp_upstream, timeout);
 	(void)now_ns;
-	fp_upstream_close(upstream);
+	give_up(upstream);
 	try_next(upstream, FP_CLOSE_CONNECT_TIMEOUT);
 }
 
@@ -119,5 +183,6 @@ void fp_upstream_open(struct fp_upstream *upstream, struct fp_upstreams *upstrea
 	upstream->upstreams = upstreams;
 	upstream->opened = opened;
 	fp_timer_init(&upstream->timeout, timed_out);
+	fp_timer_init(&upstream->delay, delay_over);
 	try_next(upstream, FP_CLOSE_CONNECT_FAILED);
 }

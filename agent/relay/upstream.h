@@ -8,7 +8,9 @@
 #include "lb.h"
 #include "loop.h"
 
-enum { FP_ATTEMPTS = 3 };
+/* Endpoints that are tried, and how long one has in its first family before it is tried in the other one as well: the
+ * delay that RFC 8305 recommends to clients, who leave it to us. */
+enum { FP_ATTEMPTS = 3, FP_OTHER_FAMILY_MS = 250 };
 
 /* What the upstreams of one worker share. */
 struct fp_upstreams {
@@ -17,6 +19,7 @@ struct fp_upstreams {
 	struct fp_random random;
 	struct fp_timers timeouts; /* of attempts: the same for all */
 	uint64_t timeout_ns;       /* of each */
+	struct fp_timers delays;   /* of the other family */
 };
 
 /* Who wanted what, and what was chosen. */
@@ -34,8 +37,12 @@ struct fp_upstream {
 	uint8_t tried_count;
 	bool lent;                 /* the last target of `tried` is counted up */
 	struct fp_target *tried[FP_ATTEMPTS];
-	struct fp_stream *attempt; /* under way; NULL = none */
+	struct fp_stream *attempt[2]; /* under way, in the endpoint's own family and in the other; NULL = none */
+	struct tg_addr address[2]; /* of either */
+	struct tg_addr other;      /* of the endpoint, as long as it has not been tried; unset = none */
+	enum fp_reason failure;    /* of the first of the two that failed */
 	struct fp_timer timeout;
+	struct fp_timer delay;
 	struct fp_choice choice;
 	/* Called once, perhaps before fp_upstream_open() returns: with a stream, which is the callee's, or with NULL and
 	 * why there is none. */

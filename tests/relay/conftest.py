@@ -41,14 +41,18 @@ def service(
     port: int = PORT,
     balancing: LoadBalancing = LoadBalancing.LEAST_REQUEST,
     number: int = 1,
+    other: str = "",
 ) -> L4Service:
-    """A service from (address, port[, weight]) endpoints."""
+    """A service from (address, port[, weight]) endpoints, which are reached at another address as well."""
     return L4Service(
         number=number,
         name=f"service-{number}:{port}",
         addresses=((parse_ip(vip), port),),
         balancing=balancing,
-        endpoints=tuple(L4Endpoint(parse_ip(address), number_, *rest) for address, number_, *rest in endpoints),
+        endpoints=tuple(
+            L4Endpoint(parse_ip(address), number_, *rest, other=parse_ip(other) if other else None)
+            for address, number_, *rest in endpoints
+        ),
     )
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from socket import htons
 
 from tidegate.errors import Rejected
-from tidegate.model.net import to_wire
-from tidegate.model.plan.relay import L4Service
+from tidegate.model.net import IPAddress, to_wire
+from tidegate.model.plan.relay import L4Endpoint, L4Service
 from tidegate.relay.abi import ffi, lib
 
 _SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
@@ -22,6 +22,7 @@ class _Rows:
     head: bytes
     addresses: bytes
     endpoints: bytes
+    endpoint_count: int
 
 
 class ImageWriter:
@@ -38,7 +39,7 @@ class ImageWriter:
         head.magic, head.version, head.generation = lib.FP_FILE_MAGIC, lib.FP_ABI_VERSION, generation
         head.services = len(services)
         head.addresses = sum(len(service.addresses) for service in services)
-        head.endpoints = sum(len(service.endpoints) for service in services)
+        head.endpoints = sum(row.endpoint_count for row in rows)
         parts = [
             bytes(ffi.buffer(head)),
             *(r.head for r in rows),
@@ -70,13 +71,21 @@ def seal(image: bytes) -> int:
 def _rows(service: L4Service) -> _Rows:
     head = ffi.new("struct fp_file_service *")
     head.number, head.lb = service.number, service.balancing
-    head.addresses, head.endpoints = len(service.addresses), len(service.endpoints)
+    where = [place for endpoint in service.endpoints for place in _places(endpoint)]
+    head.addresses, head.endpoints = len(service.addresses), len(where)
     addresses = ffi.new("struct fp_file_address[]", len(service.addresses))
     for index, (address, port) in enumerate(service.addresses):
         row = addresses[index]
         row.addr.ip, row.port_be = to_wire(address), htons(port)
-    endpoints = ffi.new("struct fp_file_endpoint[]", len(service.endpoints))
-    for index, endpoint in enumerate(service.endpoints):
+    endpoints = ffi.new("struct fp_file_endpoint[]", len(where))
+    for index, (address, port, other, weight) in enumerate(where):
         row = endpoints[index]
-        row.addr.ip, row.port_be, row.weight = to_wire(endpoint.address), htons(endpoint.port), endpoint.weight
-    return _Rows(service, *(bytes(ffi.buffer(part)) for part in (head, addresses, endpoints)))
+        row.addr.ip, row.port_be, row.other, row.weight = to_wire(address), htons(port), other, weight
+    return _Rows(service, *(bytes(ffi.buffer(part)) for part in (head, addresses, endpoints)), len(where))
+
+
+def _places(endpoint: L4Endpoint) -> Iterator[tuple[IPAddress, int, bool, int]]:
+    """Address, port, whether it is the other one, weight: a row each."""
+    yield endpoint.address, endpoint.port, False, endpoint.weight
+    if endpoint.other:
+        yield endpoint.other, endpoint.port, True, 0

@@ -9,6 +9,8 @@ BALANCING = "tests/relay/test_balancing.py"
 GONE = "tests/relay/test_gone.py"
 CONN = "agent/relay/conn.c"
 PEER = "agent/relay/peer.c"
+FAMILIES = "tests/relay/test_families.py"
+UPSTREAM = "agent/relay/upstream.c"
 PIPE = "agent/relay/pipe.c"
 PLAIN = "agent/relay/stream_plain.c"
 
@@ -83,6 +85,7 @@ _GONE = Group(
             "return found->idiag_inode && found->idiag_state != FP_TCP_LISTEN ?",
             "return !found->idiag_inode && found->idiag_state != FP_TCP_LISTEN ?",
             (f"{GONE}::test_a_client_that_has_only_finished_sending_gets_its_answer_however_late",),
+            raises=("OSError",),
         ),
         Mutant(
             "finished-servers-are-not-probed",
@@ -103,4 +106,36 @@ _GONE = Group(
     ),
 )
 
-GROUPS = (_URGENT, _RESET_AT_ONCE, _GONE)
+_FAMILIES = Group(
+    "an endpoint is reached in whichever family it listens on",
+    (
+        Mutant(
+            "other-family-not-tried",
+            "a server that listens on IPv4 only resets who dials the service's IPv6 address",
+            UPSTREAM,
+            "\tif (upstream->attempt[!which] || !begin_other(upstream))\n",
+            "\tif (upstream->attempt[!which])\n",
+            (f"{FAMILIES}::test_a_server_of_one_family_answers_those_who_dial_the_other",),
+            raises=("TimeoutError",),
+        ),
+        Mutant(
+            "silent-family-waited-for",
+            "a family that leads nowhere takes ten seconds",
+            UPSTREAM,
+            "\t(void)begin_other(fp_container(timer, struct fp_upstream, delay));",
+            "\t(void)timer;",
+            (f"{FAMILIES}::test_a_family_that_leads_nowhere_is_not_waited_for",),
+            raises=("TimeoutError",),
+        ),
+        Mutant(
+            "other-family-not-compiled",
+            "the relay never learns that a pod has a second address",
+            "agent/tidegate/compile/l4/services.py",
+            "L4Endpoint(a, p, other=others.get((a, p)))",
+            "L4Endpoint(a, p, other=None)",
+            ("tests/unit/compile/outbound/test_destinations.py::test_endpoints_have_the_family_that_was_dialled",),
+        ),
+    ),
+)
+
+GROUPS = (_URGENT, _RESET_AT_ONCE, _GONE, _FAMILIES)

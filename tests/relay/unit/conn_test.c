@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "../../../agent/relay/addr.h"
 #include "../../../agent/relay/conn.h"
 #include "../../../agent/relay/image.h"
 #include "../../../agent/relay/sandbox.h"
@@ -36,7 +37,8 @@ static const struct fp_flow flow = { .client = { { 1 } }, .source = { { 2 } }, .
 				     .client_port_be = 1234, .service = 9 };
 
 static const enum script *script;
-static uint32_t dialled;
+static uint32_t dialled, seconds; /* seconds: how many of them in the other family */
+static const struct tg_addr second = { { [10] = 0xff, 0xff, 10, 0, 0, 9 } };
 static uint16_t ports[8];
 static int server;   /* the end of the last upstream that is not the relay's */
 static int client;
@@ -63,8 +65,9 @@ static int dial(struct fp_dialer *dialer, const struct fp_origin *from, const st
 {
 	enum script now = script[dialled];
 	int fds[2], size = 4608;
-	CHECK(dialer && addr->ip[0] == 10);
+	CHECK(dialer && (addr->ip[0] == 10 || fp_addr_equal(addr, &second)));
 	CHECK(from->netns_fd == sandbox.netns_fd && from->source.ip[0] == flow.source.ip[0]);
+	seconds += fp_addr_equal(addr, &second);
 	ports[dialled++] = port_be;
 	if (now == FAILS_AT_ONCE || now == NO_DESCRIPTORS)
 		return now == NO_DESCRIPTORS ? -EMFILE : -ECONNREFUSED;
@@ -186,6 +189,84 @@ static void attempts_are_bounded(void)
 	withdraw();
 	open_conn(NULL);
 	expect_end(FP_CLOSE_NO_SERVICE, 0);
+}
+
+/* Endpoints that have a second address each. */
+static struct fp_conn *open_dual(uint32_t endpoints, const enum script *what)
+{
+	struct fp_image *made;
+	CHECK(fp_image_new(1, &made) == 0 && fp_image_service(made, 42, FP_LB_ROUND_ROBIN) == 0);
+	CHECK(fp_image_address(made, &flow.dst, flow.dst_port_be) == 0);
+	for (uint32_t i = 0; i < endpoints; i++) {
+		CHECK(fp_image_endpoint(made, &(struct tg_addr){ { 10 } }, (uint16_t)(100 + i), 1) == 0);
+		CHECK(fp_image_other(made, &(struct tg_addr){ { 11 } }) == -EINVAL); /* of the same family */
+		CHECK(fp_image_other(made, &second) == 0 && fp_image_other(made, &second) == -EINVAL);
+	}
+	CHECK(fp_image_seal(made) == 0 && fp_registry_bind(&registry, made->endpoints, made->endpoint_count) == 0);
+	atomic_store(&image, made);
+	seconds = 0;
+	struct fp_conn *conn = open_conn(what);
+	settle();
+	return conn;
+}
+
+static void end_dual(struct fp_conn *conn, bool is_second)
+{
+	CHECK(conn->state == FP_RELAYING && fp_list_empty(&upstreams.delays.queue));
+	CHECK(fp_addr_equal(&conn->upstream.choice.endpoint, &second) == is_second);
+	shutdown(client, SHUT_WR);
+	shutdown(server, SHUT_WR);
+	settle();
+	struct fp_event event;
+	CHECK(fp_active(&stats) == 0 && fp_ring_drain(&ring, &event, 1) == 1 && event.reason == FP_CLOSE_OK);
+	close(client);
+	close(server);
+	withdraw();
+}
+
+static void an_endpoint_is_tried_in_its_other_family(void)
+{
+	end_dual(open_dual(1, (enum script[]){ FAILS_AT_ONCE, OPENS }), true);
+	end_dual(open_dual(1, (enum script[]){ FAILS_LATER, OPENS }), true);
+	end_dual(open_dual(1, (enum script[]){ OPENS }), false);
+	CHECK(dialled == 1 && seconds == 0); /* one that answers is dialled once */
+	/* Both are refused: it counts as one endpoint, of three that are tried. */
+	open_dual(ENDPOINTS, (enum script[]){ FAILS_AT_ONCE, FAILS_LATER, FAILS_LATER, FAILS_AT_ONCE, FAILS_AT_ONCE, FAILS_LATER });
+	CHECK(dialled == 6 && seconds == 3 && fp_active(&stats) == 0);
+	struct fp_event event;
+	CHECK(fp_ring_drain(&ring, &event, 1) == 1 && event.reason == FP_CLOSE_CONNECT_REFUSED);
+	close(client);
+	withdraw();
+}
+
+/* Silence is no refusal: after a moment the other family is tried as well, and whichever answers first wins. */
+static void a_silent_family_is_not_waited_for(void)
+{
+	struct fp_conn *conn = open_dual(1, (enum script[]){ NEVER_ANSWERS, OPENS });
+	int silent = server;
+	CHECK(dialled == 1 && !fp_list_empty(&conn->upstream.delay.node));
+	fp_timer_stop(&conn->upstream.delay);
+	conn->upstream.delay.due(&conn->upstream.delay, 0); /* as the loop would */
+	settle();
+	char byte;
+	while (recv(silent, &byte, 1, MSG_DONTWAIT) > 0)
+		;
+	CHECK(gone(silent)); /* the attempt was given up */
+	close(silent);
+	end_dual(conn, true);
+
+	conn = open_dual(2, (enum script[]){ NEVER_ANSWERS, FAILS_LATER, OPENS });
+	silent = server;
+	fp_timer_stop(&conn->upstream.delay);
+	conn->upstream.delay.due(&conn->upstream.delay, 0);
+	settle();
+	CHECK(dialled == 2 && conn->state == FP_CONNECTING); /* refused there, and the first may still answer */
+	while (recv(silent, &byte, 1, MSG_DONTWAIT) > 0)
+		;
+	server = silent;
+	settle();
+	end_dual(conn, false);
+	CHECK(dialled == 2);
 }
 
 static void an_attempt_times_out(void)
@@ -311,6 +392,8 @@ int main(void)
 
 	another_endpoint_is_tried();
 	attempts_are_bounded();
+	an_endpoint_is_tried_in_its_other_family();
+	a_silent_family_is_not_waited_for();
 	an_attempt_times_out();
 	a_client_may_die_while_its_server_is_dialled();
 	a_dead_client_is_waited_for_as_its_kernel_would();

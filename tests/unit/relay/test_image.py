@@ -33,6 +33,23 @@ def test_tables_follow_each_other() -> None:
     assert (bytes(last.addr.ip)[-4:], last.port_be, last.weight) == (bytes([10, 0, 0, 3]), 0x901F, 2)
 
 
+def test_an_endpoint_with_a_second_address_takes_two_rows() -> None:
+    both = L4Endpoint(ip_address("fd00::1"), 8080, other=ip_address("10.0.0.1"))
+    one = L4Service(1, "s", ((ip_address("fd77::1"), 80),), LoadBalancing.RANDOM, (both,))
+    image = ImageWriter().lay_out(1, [one])
+    head = ffi.from_buffer("struct fp_file_head *", image[: ffi.sizeof("struct fp_file_head")])
+    size = ffi.sizeof("struct fp_file_endpoint")
+    first, second = (ffi.from_buffer("struct fp_file_endpoint *", image[-n * size :][:size]) for n in (2, 1))
+    assert head.endpoints == 2
+    assert (first.other, first.weight, bytes(first.addr.ip)[:2]) == (0, 1, b"\xfd\0")
+    assert (second.other, second.weight, bytes(second.addr.ip)[-4:], second.port_be) == (
+        1,
+        0,
+        bytes([10, 0, 0, 1]),
+        0x901F,
+    )
+
+
 def test_a_service_that_is_the_same_object_is_not_laid_out_again(monkeypatch: pytest.MonkeyPatch) -> None:
     import tidegate.relay.image as module
 

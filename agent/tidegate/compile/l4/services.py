@@ -25,21 +25,33 @@ def l4_services(
     addresses: tuple[IPAddress, ...],
     numbers: Mapping[str, int],
 ) -> Iterator[L4Service]:
-    """One per address family, because an endpoint must be reachable in the family that was dialled. numbers: of the
-    service port's name and of second_family() of it."""
+    """One per address family, because an endpoint is reached in the family that was dialled; in the other one only
+    if it does not listen on that. A client would do so itself if it were refused, but the relay has accepted it by then.
+    numbers: of the service port's name and of second_family() of it."""
     full_name = f"{service.id.fqdn}:{port.port}"
     balancer = rules.policy(service.id, service.id.namespace).for_port(port.port).load_balancer
     balancing = _BALANCING.get(balancer.balancing, LoadBalancing.LEAST_REQUEST) if balancer else None
     first = addresses[0].version
-    for version in dict.fromkeys(a.version for a in addresses):
+    versions = dict.fromkeys(a.version for a in addresses)
+    found = registry.endpoints(service, port)
+    by_pod = {(e.pod.id, e.port, e.address.version): e.address for e in reversed(found) if e.pod}
+    for version in versions:
         name = full_name if version == first else second_family(full_name)
-        endpoints = {(e.address, e.port) for e in registry.endpoints(service, port) if e.address.version == version}
+        others = {
+            (e.address, e.port): next((by_pod.get((e.pod.id, e.port, v)) for v in versions if v != version), None)
+            for e in found
+            if e.pod
+        }
+        endpoints = {(e.address, e.port) for e in found if e.address.version == version}
         yield L4Service(
             number=numbers[name],
             name=full_name,
             addresses=tuple((a, port.port) for a in addresses if a.version == version),
             balancing=LoadBalancing.LEAST_REQUEST if balancing is None else balancing,
-            endpoints=tuple(L4Endpoint(a, p) for a, p in sorted(endpoints, key=lambda e: (int(e[0]), e[1]))),
+            endpoints=tuple(
+                L4Endpoint(a, p, other=others.get((a, p)))
+                for a, p in sorted(endpoints, key=lambda e: (int(e[0]), e[1]))
+            ),
         )
 
 

@@ -21,6 +21,7 @@ class L4Endpoint:
     address: IPAddress
     port: int
     weight: int = 1
+    other: IPAddress | None = None  # its address of the other family, for a server that listens on that only
 
 
 @dataclass(frozen=True, slots=True)

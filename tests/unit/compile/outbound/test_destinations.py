@@ -65,8 +65,20 @@ def test_endpoints_have_the_family_that_was_dialled() -> None:
         ("10.96.0.1", "10.244.0.1 1", "10.244.0.2 2"),
         ("fd00::1", "fd01::1 1"),
     }
+    # A pod that does not listen in that family is reached in its other one; a pod of one family is not.
+    assert {f"{e.address} or {e.other}" for s in services for e in s.endpoints} == {
+        "10.244.0.1 or fd01::1",
+        "10.244.0.2 or None",
+        "fd01::1 or 10.244.0.1",
+    }
     assert len({s.number for s in services}) == 2
     assert {s.name for s in services} == {"db.default.svc.cluster.local:3306"}
+
+
+@pytest.mark.case("B2")
+def test_a_service_of_one_family_stays_in_it() -> None:
+    config = config_of(service("db", "tcp:1", ips="10.96.0.1"), pod("a", "app: db", "10.244.0.1", "fd01::1"))
+    assert [(str(e.address), e.other) for e in found(config).l4[0].endpoints] == [("10.244.0.1", None)]
 
 
 def test_unready_pods_when_the_service_publishes_them() -> None:
