@@ -169,8 +169,11 @@ SHARED_HOST = _warning(
 # TG06: sources
 UNREADABLE = _error("TG0601", "unreadable", "cannot be read: {reason}")
 TOO_BIG_FILE = _error("TG0602", "file-too-big", "is larger than {most} MiB, ignored")
-NO_UTF8 = _error("TG0603", "no-utf8", "is no UTF-8 text (byte {byte})")
+NO_UTF8 = _error("TG0603", "no-utf8", "is no UTF-8 text (byte {byte}): save it as UTF-8")
 ABSENT = _error("TG0604", "absent", "does not exist")
+ODD_FILE = _error("TG0605", "odd-file", "is {sort} and no file, ignored")
+BROKEN_TEXT = _error("TG0606", "broken-text", "begins as {encoding} and is none (byte {byte}): save it as UTF-8")
+TOO_MANY_NAMES = _error("TG0607", "too-many-names", "has more than {most} names below it, some are not read")
 
 
 def as_markdown() -> str:

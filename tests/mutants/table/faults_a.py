@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.mutants.mutant import Group, Mutant
 
 CONFIG = "agent/tidegate/config"
+FILE_TESTS = "tests/unit/config/test_content.py"
 LIMIT_TESTS = "tests/unit/config/test_limits.py"
 TEXT_TESTS = "tests/unit/config/test_envoy_text.py"
 
@@ -69,6 +70,51 @@ _RANGES = Group(
         ),
     ),
 )
+_FILES = Group(
+    "no file of the configuration stops, fills or misleads the agent, and whatever text it is, it is read or named",
+    (
+        Mutant(
+            "fifos-are-opened",
+            "a FIFO in the configuration directory stops every reload",
+            f"{CONFIG}/sources/content.py",
+            "    if not stat.S_ISREG(mode):\n",
+            "    if stat.S_ISDIR(mode):\n",
+            (f"{FILE_TESTS}::test_an_odd_file_is_named_and_the_others_go_on",),
+        ),
+        Mutant(
+            "times-are-believed",
+            "a file of the same size and time is never read again",
+            f"{CONFIG}/sources/content.py",
+            ", found.st_mtime_ns, found.st_ctime_ns)",
+            ", found.st_mtime_ns, found.st_mtime_ns)",
+            (f"{FILE_TESTS}::test_a_change_that_keeps_size_and_time_is_seen",),
+        ),
+        Mutant(
+            "unseen-means-deleted",
+            "a directory with too many names deletes what it did not come to",
+            f"{CONFIG}/sources/files.py",
+            "            if not self._listing.missing(os.path.join(root, relative)):\n",
+            "            if relative:\n",
+            (f"{FILE_TESTS}::test_a_link_to_everything_is_named_and_what_was_read_stays",),
+        ),
+        Mutant(
+            "only-utf-8",
+            "what PowerShell writes is refused",
+            f"{CONFIG}/sources/content.py",
+            "        if content.startswith(bom):\n",
+            '        if content.startswith(bom) and not codec.startswith("utf-16"):\n',
+            (f"{FILE_TESTS}::test_a_file_of_another_system_is_read",),
+        ),
+        Mutant(
+            "directives-are-documents",
+            "%YAML 1.1 before --- is refused",
+            f"{CONFIG}/tree.py",
+            '            if blank and directives and line[0] == "-":\n',
+            "            if False:\n",
+            ("tests/unit/config/test_tree.py::test_directives_and_marks_belong_to_the_document_that_follows",),
+        ),
+    ),
+)
 _SETTINGS = Group(
     "a setting that cannot be used is a usage error",
     (
@@ -80,6 +126,14 @@ _SETTINGS = Group(
             "least=0, most=1024)",
             ("tests/unit/test_settings.py::test_as_many_workers_as_the_relay_can_have",),
         ),
+        Mutant(
+            "numbers-of-any-size",
+            "a port of 70000 ends in a traceback",
+            "agent/tidegate/settings.py",
+            "if least is not None and not least <= value <= most:",
+            "if least is not None and not least <= value:",
+            ("tests/unit/test_settings.py::test_every_number_is_taken_from_least_to_most_and_refused_beyond",),
+        ),
     ),
 )
-GROUPS = (_RANGES, _SETTINGS)
+GROUPS = (_RANGES, _FILES, _SETTINGS)
