@@ -3,7 +3,18 @@
 from __future__ import annotations
 
 from tests.mutants.mutant import Group
-from tests.mutants.table import change, data_plane, faults_a, interception, node, observing, process, relay, routing
+from tests.mutants.table import (
+    change,
+    data_plane,
+    faults_a,
+    faults_d,
+    interception,
+    node,
+    observing,
+    process,
+    relay,
+    routing,
+)
 
 GROUPS: tuple[Group, ...] = (
     *interception.GROUPS,
@@ -15,4 +26,5 @@ GROUPS: tuple[Group, ...] = (
     *node.GROUPS,
     *observing.GROUPS,
     *faults_a.GROUPS,
+    *faults_d.GROUPS,
 )
