@@ -6,8 +6,19 @@
 
 #define TG_TCP_CLOSE 7
 
+/* What the client's socket was told before it connected. Returns the record's flags. */
+static __always_inline uint16_t tg_carry_wishes(struct bpf_sock *sk, const struct tg_flow_key *key)
+{
+	struct tg_wishes *wanted = bpf_sk_storage_get(&tg_wanted, sk, 0, 0);
+
+	if (wanted && !bpf_map_update_elem(&tg_wishes, key, wanted, BPF_ANY))
+		return TG_FLOW_WISHES;
+	bpf_map_delete_elem(&tg_wishes, key); /* of an earlier connection whose end was missed */
+	return 0;
+}
+
 /* The client's socket, about to send its SYN. */
-static __always_inline void tg_record(struct bpf_sock_ops *ops, struct tg_sock *sock)
+static __always_inline void tg_record(struct bpf_sock_ops *ops, struct bpf_sock *sk, struct tg_sock *sock)
 {
 	struct tg_flow_key key;
 	struct tg_conn conn;
@@ -20,6 +31,7 @@ static __always_inline void tg_record(struct bpf_sock_ops *ops, struct tg_sock *
 	/* Close of this socket must be seen, or the record would stay. */
 	bpf_sock_ops_cb_flags_set(ops, ops->bpf_sock_ops_cb_flags | BPF_SOCK_OPS_STATE_CB_FLAG);
 	flow = sock->flow;
+	flow.flags = tg_carry_wishes(sk, &key);
 	if (bpf_map_update_elem(&tg_flows, &key, &flow, BPF_ANY))
 		return tg_count(TG_SOCKOPS_RECORD_FAILED); /* sk_lookup resets the connection */
 	sock->key = key;
@@ -49,7 +61,7 @@ int tg_sockops(struct bpf_sock_ops *ops)
 	case BPF_SOCK_OPS_TCP_CONNECT_CB:
 		sock = bpf_sk_storage_get(&tg_socks, sk, 0, 0);
 		if (sock)
-			tg_record(ops, sock);
+			tg_record(ops, sk, sock);
 		break;
 	case BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB:
 		if (tg_accepted_key(ops, &key))
@@ -67,6 +79,7 @@ int tg_sockops(struct bpf_sock_ops *ops)
 			break;
 		}
 		bpf_map_delete_elem(&tg_flows, &key);
+		bpf_map_delete_elem(&tg_wishes, &key);
 		break;
 	}
 	return 1;

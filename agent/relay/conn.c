@@ -6,6 +6,7 @@
 #include <time.h>
 
 #include "sandbox.h"
+#include "wishes.h"
 
 /* What a client that is gone has left unsent may wait so long for a server that does not read: about what its own kernel
  * would give it (tcp_orphan_retries of ip-sysctl). */
@@ -71,6 +72,7 @@ static void close_conn(struct fp_conn *conn, enum fp_reason reason)
 	fp_upstream_close(&conn->upstream);
 	conn->state = FP_CLOSED;
 	fp_timer_stop(&conn->report);
+	fp_timer_stop(&conn->wishes);
 	fp_timer_stop(&conn->look);
 	fp_list_remove(&conn->all);
 	/* Who called this may be on its way back through the connection's own callbacks. */
@@ -126,6 +128,20 @@ static void look_due(struct fp_timer *timer, uint64_t now_ns)
 		look_later(conn, now_ns);
 }
 
+/* Applications set options after connect() as well, and whenever they like. */
+static void carry_wishes(struct fp_conn *conn)
+{
+	const struct fp_stream *server = conn->end[FP_SERVER];
+	if (server->ops->socket && fp_flow_wishes(&conn->conns->records, &conn->flow))
+		fp_wishes_apply(server->ops->socket(server), &conn->flow.wishes);
+}
+
+static void wishes_due(struct fp_timer *timer, uint64_t now_ns)
+{
+	(void)now_ns;
+	carry_wishes(fp_container(timer, struct fp_conn, wishes));
+}
+
 /* The other side may keep its direction open for ever, also after it is gone. The client is asked for; of a server, which
  * may be far away, the kernel's own probes tell, once it does not know of the connection any more. They tell of a client
  * too where there is nobody to ask, later. */
@@ -141,12 +157,19 @@ static void probe(const struct fp_stream *stream)
 	setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &seconds, sizeof(seconds));
 }
 
+static bool is_probed_sooner(const struct fp_conn *conn, enum fp_side side)
+{
+	const struct tg_wishes *wishes = &conn->flow.wishes;
+	return side == FP_SERVER && wishes->keepalive && wishes->set & TG_WISH_IDLE && wishes->idle_s < FP_HALF_KEEPALIVE_S;
+}
+
 static void halved(struct fp_pipe *pipe, enum fp_side from)
 {
 	struct fp_conn *conn = fp_container(pipe, struct fp_conn, pipe);
 	if (from == FP_CLIENT)
 		look_later(conn, fp_clock_ns());
-	probe(conn->end[from]);
+	if (!is_probed_sooner(conn, from))
+		probe(conn->end[from]);
 }
 
 /* A client that is gone cannot end its direction while bytes of it wait for a server that does not read, and nothing else
@@ -169,6 +192,7 @@ static void report_due(struct fp_timer *timer, uint64_t now_ns)
 		close_conn(conn, FP_CLOSE_CLIENT_GONE);
 		return;
 	}
+	carry_wishes(conn);
 	if (!conn->told.opened || moved)
 		tell(conn, now_ns, false, FP_CLOSE_OK);
 	report_later(conn, now_ns);
@@ -193,7 +217,9 @@ static void connected(struct fp_upstream *upstream, struct fp_stream *server, en
 	}
 	conn->end[FP_SERVER] = server;
 	conn->state = FP_RELAYING;
-	report_later(conn, fp_clock_ns());
+	uint64_t now_ns = fp_clock_ns();
+	report_later(conn, now_ns);
+	fp_timer_start(&conn->conns->first_wishes, &conn->wishes, now_ns + FP_FIRST_WISHES_MS * (uint64_t)1000000);
 	fp_pipe_start(&conn->pipe, conn->conns->pipes, conn->end[FP_CLIENT], server, halved, piped);
 }
 
@@ -224,7 +250,7 @@ static struct fp_conn *new_conn(struct fp_conns *conns, struct fp_sandbox *sandb
 	conn->started_ns = fp_clock_ns();
 	conn->started_at_ns = wall_clock_ns();
 	conn->upstream = (struct fp_upstream){
-		.from = { .netns_fd = sandbox->netns_fd, .source = flow->source },
+		.from = { .netns_fd = sandbox->netns_fd, .source = flow->source, .wishes = flow->wishes },
 		.dst = flow->dst,
 		.dst_port_be = flow->dst_port_be,
 		.choice.service = flow->service,
@@ -232,6 +258,7 @@ static struct fp_conn *new_conn(struct fp_conns *conns, struct fp_sandbox *sandb
 	fp_timer_init(&conn->upstream.timeout, NULL);
 	fp_timer_init(&conn->upstream.delay, NULL);
 	fp_timer_init(&conn->report, report_due);
+	fp_timer_init(&conn->wishes, wishes_due);
 	fp_timer_init(&conn->look, look_due);
 	fp_list_init(&conn->all);
 	fp_list_append(&conns->live, &conn->all);
@@ -279,6 +306,7 @@ void fp_conns_init(struct fp_conns *conns, struct fp_loop *loop)
 	fp_list_init(&conns->dead);
 	fp_task_init(&conns->bury, bury);
 	fp_loop_add_timers(loop, &conns->reports);
+	fp_loop_add_timers(loop, &conns->first_wishes);
 	for (int i = 0; i < 2; i++)
 		fp_loop_add_timers(loop, &conns->looks[i]);
 }

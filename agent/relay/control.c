@@ -42,19 +42,21 @@ static int configure(struct fp_control *control, const union ask *ask, struct fp
 {
 	struct fp_config config = ask->configure.config;
 	config.flows_fd = control->config.flows_fd;
-	if (request->fd_count != 1)
+	config.wishes_fd = control->config.wishes_fd;
+	if (request->fd_count != 1 && request->fd_count != 2)
 		return -EBADMSG;
 	if (control->engine) {
 		if (memcmp(&config, &control->config, sizeof(config)) != 0)
 			return -EBUSY;
-		return fp_engine_flows(control->engine, request->fds[0]);
+		return fp_engine_flows(control->engine, request->fds[0], request->fds[1]);
 	}
 	config.flows_fd = request->fds[0];
+	config.wishes_fd = request->fds[1];
 	int rc = fp_engine_start(&config, &control->engine);
 	if (rc)
 		return rc;
 	control->config = config;
-	request->fds[0] = -1; /* the engine's, for good */
+	request->fds[0] = request->fds[1] = -1; /* the engine's, for good */
 	return 0;
 }
 
@@ -285,5 +287,7 @@ void fp_control_end(struct fp_control *control)
 	fp_engine_stop(control->engine, 0);
 	fp_engine_free(control->engine);
 	close(control->config.flows_fd);
+	if (control->config.wishes_fd > 0)
+		close(control->config.wishes_fd);
 	*control = (struct fp_control){ .stopping = true };
 }

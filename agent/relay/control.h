@@ -15,7 +15,7 @@ struct fp_peer {
 
 struct fp_control {
 	struct fp_engine *engine; /* NULL before FP_CONFIGURE */
-	struct fp_config config;  /* as asked for, to compare with; flows_fd is our own descriptor */
+	struct fp_config config;  /* as asked for, to compare with; flows_fd and wishes_fd are our own descriptors */
 	bool draining;
 	bool stopping;            /* FP_STOP: whoever runs the loop is to end */
 	const struct fp_peer *follower; /* who gets events, or NULL */

@@ -5,6 +5,7 @@
 
 #include "addr.h"
 #include "list.h"
+#include "wishes.h"
 
 static int bind_source(int fd, const struct tg_addr *source)
 {
@@ -35,6 +36,8 @@ static int start_connect(struct fp_netns_visit *visit, const struct fp_origin *f
 	    setsockopt(fd, SOL_SOCKET, SO_OOBINLINE, &one, sizeof(one)) ||
 	    setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof(one)))
 		rc = -errno;
+	if (from->wishes.set)
+		fp_wishes_apply(fd, &from->wishes);
 	/* An application's choice of an IPv4 source says nothing about IPv6 endpoints, and the other way round. */
 	if (!rc && !fp_addr_is_unset(&from->source) && fp_addr_is_v4(&from->source) == fp_addr_is_v4(addr))
 		rc = bind_source(fd, &from->source);

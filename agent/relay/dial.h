@@ -9,6 +9,7 @@
 struct fp_origin {
 	int netns_fd;          /* of the client's pod */
 	struct tg_addr source; /* the application's own choice; unset = the pod's routes choose */
+	struct tg_wishes wishes; /* what its socket was told for the way to the server */
 };
 
 struct fp_dialer {

@@ -149,10 +149,13 @@ void fp_engine_stop(struct fp_engine *engine, uint32_t ms)
 	fp_bell_ring(&engine->shared.bell);
 }
 
-int fp_engine_flows(struct fp_engine *engine, int flows_fd)
+int fp_engine_flows(struct fp_engine *engine, int flows_fd, int wishes_fd)
 {
-	/* Under the number that the workers use: one system call, no moment without a map. */
-	return dup3(flows_fd, engine->shared.config.flows_fd, O_CLOEXEC) < 0 ? -errno : 0;
+	const struct fp_config *config = &engine->shared.config;
+	/* Under the numbers that the workers use: one system call each, no moment without a map. */
+	if (wishes_fd >= 0 && config->wishes_fd > 0 && dup3(wishes_fd, config->wishes_fd, O_CLOEXEC) < 0)
+		return -errno;
+	return dup3(flows_fd, config->flows_fd, O_CLOEXEC) < 0 ? -errno : 0;
 }
 
 static void free_retired(struct fp_engine *engine)

@@ -33,8 +33,8 @@ bool fp_engine_is_over(struct fp_engine *engine);
 void fp_engine_stop(struct fp_engine *engine, uint32_t ms);
 /* After fp_engine_stop. */
 void fp_engine_free(struct fp_engine *engine);
-/* Look connections up in another map tg_flows from now on. */
-int fp_engine_flows(struct fp_engine *engine, int flows_fd);
+/* Look connections up in another map tg_flows from now on, and their clients' options in another tg_wishes (-1: as before). */
+int fp_engine_flows(struct fp_engine *engine, int flows_fd, int wishes_fd);
 
 /* Open listeners inside the pod's netns. -EEXIST if the cookie is known. */
 int fp_pod_add(struct fp_engine *engine, const struct fp_pod *pod, struct fp_ports *ret_ports);

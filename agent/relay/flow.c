@@ -8,19 +8,29 @@
 #include "addr.h"
 #include "sandbox.h"
 
-static int look_up(int flows_fd, const struct tg_flow_key *key, struct tg_flow *ret_record)
+static int look_up(int map_fd, const struct tg_flow_key *key, void *ret_value)
 {
 	union bpf_attr attr;
 	memset(&attr, 0, sizeof(attr));
-	attr.map_fd = (uint32_t)flows_fd;
+	attr.map_fd = (uint32_t)map_fd;
 	attr.key = (uint64_t)(uintptr_t)key;
-	attr.value = (uint64_t)(uintptr_t)ret_record;
+	attr.value = (uint64_t)(uintptr_t)ret_value;
 	/* A bare system call instead of libbpf: this is the one call that the relay makes of it. */
 	return syscall(SYS_bpf, BPF_MAP_LOOKUP_ELEM, &attr, sizeof(attr)) ? -errno : 0;
 }
 
-int fp_flow_identify(int flows_fd, const struct fp_sandbox *sandbox, const struct tg_addr *peer, uint16_t peer_port_be,
-		     struct fp_flow *ret_flow)
+bool fp_flow_wishes(const struct fp_records *records, struct fp_flow *flow)
+{
+	struct tg_wishes now;
+	if (records->wishes_fd <= 0 || look_up(records->wishes_fd, &flow->key, &now) ||
+	    !memcmp(&now, &flow->wishes, sizeof(now)))
+		return false;
+	flow->wishes = now;
+	return true;
+}
+
+int fp_flow_identify(const struct fp_records *records, const struct fp_sandbox *sandbox, const struct tg_addr *peer,
+		     uint16_t peer_port_be, struct fp_flow *ret_flow)
 {
 	struct tg_flow record;
 	struct tg_flow_key key = {
@@ -31,9 +41,12 @@ int fp_flow_identify(int flows_fd, const struct fp_sandbox *sandbox, const struc
 		.tier = TG_TIER_FASTPATH,
 	};
 	*ret_flow = (struct fp_flow){ .client = *peer, .client_port_be = peer_port_be };
-	int rc = look_up(flows_fd, &key, &record);
+	ret_flow->key = key;
+	int rc = look_up(records->flows_fd, &key, &record);
 	if (rc)
 		return rc;
+	if (record.flags & TG_FLOW_WISHES)
+		fp_flow_wishes(records, ret_flow);
 	ret_flow->dst = record.dst;
 	ret_flow->dst_port_be = record.dst_port_be;
 	ret_flow->service = record.service;

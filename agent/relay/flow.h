@@ -13,9 +13,19 @@ struct fp_flow {
 	uint32_t service;      /* number that the kernel's table had for dst; 0 = none */
 	uint16_t client_port_be;
 	uint16_t dst_port_be;
+	struct tg_flow_key key;  /* of the record */
+	struct tg_wishes wishes; /* what the client's socket was told as far as it is known; zero = nothing */
 };
 
-/* -ENOENT if nobody recorded this connection; then only the peer is known. flows_fd: map tg_flows. */
-fp_must_check int fp_flow_identify(int flows_fd, const struct fp_sandbox *sandbox, const struct tg_addr *peer,
-				   uint16_t peer_port_be, struct fp_flow *ret_flow);
+/* Maps of the kernel programs. */
+struct fp_records {
+	int flows_fd;  /* tg_flows */
+	int wishes_fd; /* tg_wishes; <= 0: there is none */
+};
+
+/* -ENOENT if nobody recorded this connection; then only the peer is known. */
+fp_must_check int fp_flow_identify(const struct fp_records *records, const struct fp_sandbox *sandbox,
+				   const struct tg_addr *peer, uint16_t peer_port_be, struct fp_flow *ret_flow);
+/* Look again what its client's socket was told: an application may do so at any time. True if it is something new. */
+bool fp_flow_wishes(const struct fp_records *records, struct fp_flow *flow);
 #endif

@@ -33,6 +33,7 @@ enum fp_lb {
 struct fp_config {
 	uint32_t workers;            /* threads; 0 = one per usable CPU */
 	int32_t flows_fd;            /* map tg_flows (borrowed); -1 in messages, which carry the descriptor beside them */
+	int32_t wishes_fd;           /* map tg_wishes likewise; messages may leave it out. <= 0: options stay the clients' */
 	uint32_t max_connections;    /* per relay; 0 = 65536. A pod gets twice what is free */
 	uint32_t buffer_bytes;       /* of one read, and per direction and connection while data waits; 0 = 262144 */
 	uint32_t connect_timeout_ms; /* of each attempt; 0 = 10000 */
@@ -124,7 +125,7 @@ enum fp_kind {
 	                        * on accepting, so both do until FP_DRAIN */
 	FP_DRAIN = 4,          /* fp_ask_drain: close the listeners, end when the connections did or ms are over. May be repeated */
 	FP_STOP = 5,           /* fp_head: reset what lives and exit */
-	FP_CONFIGURE = 6,      /* fp_ask_configure, tg_flows. Once; later with an equal configuration: only the map is exchanged */
+	FP_CONFIGURE = 6,      /* fp_ask_configure, tg_flows, perhaps tg_wishes. Once; later with an equal configuration: only maps are exchanged */
 	FP_POD_ADD = 7,        /* fp_ask_pod_add, netns[, IPv4 listener, IPv6 listener if v6] -> fp_told_pod. Without listeners
 	                        * they are opened, on the ports asked for if those are free */
 	FP_POD_REMOVE = 8,     /* fp_ask_pod: close its listeners, reset its connections */

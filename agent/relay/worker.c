@@ -19,7 +19,7 @@ static void serve(struct fp_worker *w, struct fp_sandbox *sandbox, int fd, const
 {
 	struct fp_flow flow;
 	struct fp_stream *client;
-	int rc = fp_flow_identify(w->shared->config.flows_fd, sandbox, peer, port_be, &flow);
+	int rc = fp_flow_identify(&w->conns.records, sandbox, peer, port_be, &flow);
 	if (fp_plain_open(&w->plains, fd, true, &client)) {
 		fp_count(&w->stats.accepted, 1);
 		fp_count(&w->stats.closed[FP_CLOSE_NO_MEMORY], 1);
@@ -187,6 +187,7 @@ static void compose(struct fp_worker *w)
 	fp_conns_init(&w->conns, &w->loop);
 	fp_peers_init(&w->peers, &w->visit);
 	w->conns.peers = &w->peers;
+	w->conns.records = (struct fp_records){ .flows_fd = config->flows_fd, .wishes_fd = config->wishes_fd };
 	w->conns.pipes = &w->pipes;
 	w->conns.upstreams = &w->upstreams;
 	w->conns.reporter = &w->reporter;

@@ -110,7 +110,7 @@ def open_devices(settings: Settings, home: Path) -> Devices:
     envoy = EnvoySupervisor(
         envoy_binary(), settings.run_dir, settings.node, settings.xds_socket, envoy_cgroup, settings.envoy_concurrency
     )
-    return Devices(datapath, relays, RelayClient(relays, datapath.flows_fd), ads, envoy)
+    return Devices(datapath, relays, RelayClient(relays, datapath.flows_fd, datapath.wishes_fd), ads, envoy)
 
 
 def data_plane(

@@ -15,6 +15,7 @@ enum tg_abi {
 	TG_MAX_PODS = 4096,     /* enrolled pods of one node */
 	TG_MAX_DESTS = 131072,  /* (address, port) rows */
 	TG_MAX_FLOWS = 131072,  /* captured connections whose listener may still ask for the destination */
+	TG_MAX_WISHES = 32768,  /* captured connections whose client set TCP options */
 	TG_MAX_REASONS = 64     /* slots of tg_counters: room for reasons that later versions append */
 };
 
@@ -81,11 +82,15 @@ struct tg_flow_key {
 	uint32_t tier;        /* enum tg_tier: which capture address was connected to */
 };
 
+enum tg_flow_flag {
+	TG_FLOW_WISHES = 1 /* the client had set TCP options before it connected: it has a row in tg_wishes */
+};
+
 struct tg_flow {
 	struct tg_addr dst;   /* original destination */
 	struct tg_addr client; /* shown as the client's: the pod's own; to the fast path what was bound */
 	uint16_t dst_port_be;
-	uint16_t pad;
+	uint16_t flags;       /* enum tg_flow_flag */
 	uint32_t tier;        /* enum tg_tier */
 	uint32_t service;
 	uint32_t pad2;
@@ -95,6 +100,29 @@ struct tg_flow {
 struct tg_sock {
 	struct tg_flow_key key; /* all zero until sockops recorded the flow */
 	struct tg_flow flow;
+};
+
+/* Map tg_wishes (LRU hash): tg_flow_key -> what the application set on its socket that is meant for the way to the server.
+ * Written by the setsockopt hook and by sockops, only for sockets that set any of it; read by the relay, which does the
+ * same to its own socket towards the endpoint. The same before the socket is connected: map tg_wanted (socket storage). */
+enum tg_wish {
+	TG_WISH_KEEPALIVE = 1,     /* SO_KEEPALIVE; each bit: this field was set */
+	TG_WISH_IDLE = 2,          /* TCP_KEEPIDLE */
+	TG_WISH_INTERVAL = 4,      /* TCP_KEEPINTVL */
+	TG_WISH_PROBES = 8,        /* TCP_KEEPCNT */
+	TG_WISH_USER_TIMEOUT = 16, /* TCP_USER_TIMEOUT */
+	TG_WISH_TOS = 32           /* IP_TOS, IPV6_TCLASS: the last one that was set */
+};
+
+struct tg_wishes {
+	uint32_t set;             /* enum tg_wish */
+	uint32_t keepalive;       /* 0 or 1 */
+	uint32_t idle_s;
+	uint32_t interval_s;
+	uint32_t probes;
+	uint32_t user_timeout_ms;
+	uint32_t tos;
+	uint32_t pad;
 };
 
 /* Map tg_settings (array of 1). Written by the agent at start, before links are attached or adopted. */

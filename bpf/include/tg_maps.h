@@ -46,6 +46,21 @@ struct {
 	__type(value, struct tg_sock);
 } tg_socks SEC(".maps");
 
+/* LRU: a wish that is lost was most probably carried out long ago. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, TG_MAX_WISHES);
+	__type(key, struct tg_flow_key);
+	__type(value, struct tg_wishes);
+} tg_wishes SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct tg_wishes);
+} tg_wanted SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, TG_MAX_REASONS);

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any, TypeVar
 
@@ -50,7 +50,7 @@ def service(
         addresses=((parse_ip(vip), port),),
         balancing=balancing,
         endpoints=tuple(
-            L4Endpoint(parse_ip(address), number_, *rest, other=parse_ip(other) if other else None)
+            L4Endpoint(parse_ip(address), number_, rest[0] if rest else 1, parse_ip(other) if other else None)
             for address, number_, *rest in endpoints
         ),
     )
@@ -112,19 +112,29 @@ class Mesh:
 
         await until_told(ask, what)
 
-    def prepare(self, vip: str = VIP4, port: int = PORT, client: str = "", record: bool = True) -> socket.socket:
-        """A client socket whose destination is on record."""
+    def prepare(
+        self,
+        vip: str = VIP4,
+        port: int = PORT,
+        client: str = "",
+        record: bool = True,
+        wishes: Mapping[str, int] | None = None,
+    ) -> socket.socket:
+        """A client socket whose destination is on record, and what it was told before."""
         v6 = ":" in vip
         sock = self.client.socket(socket.AF_INET6 if v6 else socket.AF_INET)
         sock.bind(("::1" if v6 else "127.0.0.1", 0))
         if record:
             listener = self.port6 if v6 else self.port4
-            self.flows.record(self.client.cookie, sock.getsockname()[:2], listener, (vip, port), client)
+            source = sock.getsockname()[:2]
+            if wishes:
+                self.flows.wish(self.client.cookie, source, listener, **wishes)
+            self.flows.record(self.client.cookie, source, listener, (vip, port), client, bool(wishes))
         return sock
 
-    async def dial(self, vip: str = VIP4, port: int = PORT, client: str = "", record: bool = True) -> socket.socket:
+    async def dial(self, **prepare: Any) -> socket.socket:
         """What an application's connect() to vip:port comes to once the kernel programs are in."""
-        sock = self.prepare(vip, port, client, record)
+        sock = self.prepare(**prepare)
         await self.connect(sock)
         return sock
 
@@ -173,7 +183,7 @@ async def mesh(pods: tuple[Pod, Pod], request: pytest.FixtureRequest) -> AsyncIt
     flows = Flows()
     # A connection tells everything when it ends, however slow the machine.
     options = {"workers": 2, "each_event": True, "report": 3600} | getattr(request, "param", {})
-    relay = await RelayProcess.start(flows.fd, **options)
+    relay = await RelayProcess.start(flows.fd, flows.wishes_fd, **options)
     client, server = pods
     mesh = Mesh(client, server, flows, relay, await relay.add_pod(client.cookie, client.fd, v6=True))
     yield mesh

@@ -35,13 +35,13 @@ class RelayProcess:
         self.connection: RelayConnection  # set by connect()
 
     @classmethod
-    async def start(cls, flows_fd: int = -1, **config: Any) -> RelayProcess:
+    async def start(cls, flows_fd: int = -1, wishes_fd: int = -1, **config: Any) -> RelayProcess:
         """Config as RelayConfig; without flows_fd it is not configured."""
         directory = Path(tempfile.mkdtemp(prefix="tg-relay-"))
         self = cls(directory, await asyncio.create_subprocess_exec(BINARY, directory))
         await self.connect()
         if flows_fd >= 0:
-            await self.connection.configure(RelayConfig(**config), flows_fd)
+            await self.connection.configure(RelayConfig(**config), flows_fd, wishes_fd)
             await self.connection.follow()
         return self
 

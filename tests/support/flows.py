@@ -9,6 +9,7 @@ from typing import Any
 
 from cffi import FFI
 from tidegate._relay import ffi as abi
+from tidegate._relay import lib
 
 from tidegate.model.net import to_wire
 from tidegate.model.tier import Tier
@@ -35,34 +36,72 @@ def _bpf(command: int, attr: Any, size: int) -> int:
     return int(result)
 
 
+_WISHES = {
+    "keepalive": lib.TG_WISH_KEEPALIVE,
+    "idle_s": lib.TG_WISH_IDLE,
+    "interval_s": lib.TG_WISH_INTERVAL,
+    "probes": lib.TG_WISH_PROBES,
+    "user_timeout_ms": lib.TG_WISH_USER_TIMEOUT,
+    "tos": lib.TG_WISH_TOS,
+}
+
+
 class Flows:
-    """LRU hash of struct tg_flow_key -> struct tg_flow."""
+    """LRU hashes of struct tg_flow_key -> struct tg_flow, and -> struct tg_wishes."""
 
     def __init__(self, max_entries: int = 16384) -> None:
-        attr = _ffi.new("struct create *")
-        attr.map_type = _LRU_HASH
-        attr.key_size = abi.sizeof("struct tg_flow_key")
-        attr.value_size = abi.sizeof("struct tg_flow")
-        attr.max_entries = max_entries
-        self.fd = _bpf(_BPF_MAP_CREATE, attr, _ffi.sizeof("struct create"))
+        self.fd = _make(abi.sizeof("struct tg_flow"), max_entries)
+        self.wishes_fd = _make(abi.sizeof("struct tg_wishes"), max_entries)
+
+    def wish(self, cookie: int, source: tuple[str, int], listener_port: int, **fields: int) -> None:
+        """Say that this socket was told so: fields of struct tg_wishes."""
+        row = abi.new("struct tg_wishes *", fields)
+        row.set = sum(_WISHES[name] for name in fields)
+        _update(self.wishes_fd, _key(cookie, source, listener_port), row)
 
     def record(
-        self, cookie: int, source: tuple[str, int], listener_port: int, dialled: tuple[str, int], client: str = ""
+        self,
+        cookie: int,
+        source: tuple[str, int],
+        listener_port: int,
+        dialled: tuple[str, int],
+        client: str = "",
+        wishes: bool = False,
     ) -> None:
-        """Say that the socket at `source` of netns `cookie` dialled `dialled`, bound to `client` if given."""
-        key = abi.new("struct tg_flow_key *", {"netns_cookie": cookie, "src_port_be": htons(source[1])})
-        key.src.ip = to_wire(ip_address(source[0]))
-        key.listener_port_be = htons(listener_port)
-        key.tier = Tier.FASTPATH
+        """Say that the socket at `source` of netns `cookie` dialled `dialled`, bound to `client` if given; wishes: it
+        was told something before."""
         flow = abi.new("struct tg_flow *", {"dst_port_be": htons(dialled[1]), "tier": Tier.FASTPATH})
         flow.dst.ip = to_wire(ip_address(dialled[0]))
         if client:
             flow.client.ip = to_wire(ip_address(client))
-        attr = _ffi.new("struct update *")
-        attr.map_fd = self.fd
-        attr.key = int(abi.cast("uintptr_t", key))
-        attr.value = int(abi.cast("uintptr_t", flow))
-        _bpf(_BPF_MAP_UPDATE, attr, _ffi.sizeof("struct update"))
+        flow.flags = lib.TG_FLOW_WISHES if wishes else 0
+        _update(self.fd, _key(cookie, source, listener_port), flow)
 
     def close(self) -> None:
         os.close(self.fd)
+        os.close(self.wishes_fd)
+
+
+def _key(cookie: int, source: tuple[str, int], listener_port: int) -> Any:
+    key = abi.new("struct tg_flow_key *", {"netns_cookie": cookie, "src_port_be": htons(source[1])})
+    key.src.ip = to_wire(ip_address(source[0]))
+    key.listener_port_be = htons(listener_port)
+    key.tier = Tier.FASTPATH
+    return key
+
+
+def _make(value_size: int, max_entries: int) -> int:
+    attr = _ffi.new("struct create *")
+    attr.map_type = _LRU_HASH
+    attr.key_size = abi.sizeof("struct tg_flow_key")
+    attr.value_size = value_size
+    attr.max_entries = max_entries
+    return _bpf(_BPF_MAP_CREATE, attr, _ffi.sizeof("struct create"))
+
+
+def _update(fd: int, key: Any, value: Any) -> None:
+    attr = _ffi.new("struct update *")
+    attr.map_fd = fd
+    attr.key = int(abi.cast("uintptr_t", key))
+    attr.value = int(abi.cast("uintptr_t", value))
+    _bpf(_BPF_MAP_UPDATE, attr, _ffi.sizeof("struct update"))

@@ -31,6 +31,7 @@ class Hook:
 HOOKS: tuple[Hook, ...] = (
     Hook("sockops", "tg_sockops", Scope.BOTH_ENDS, lib.BPF_CGROUP_SOCK_OPS),
     Hook("sockopt", "tg_getsockopt", Scope.ENVOY, lib.BPF_CGROUP_GETSOCKOPT),
+    Hook("wishes", "tg_setsockopt", Scope.PODS, lib.BPF_CGROUP_SETSOCKOPT),
     Hook("names", "tg_client4", Scope.ENVOY, lib.BPF_CGROUP_INET4_GETPEERNAME),
     Hook("names", "tg_client6", Scope.ENVOY, lib.BPF_CGROUP_INET6_GETPEERNAME),
     Hook("names", "tg_getpeername4", Scope.PODS, lib.BPF_CGROUP_INET4_GETPEERNAME),

@@ -25,7 +25,7 @@ class Tables:
         """Open the pins in directory maps."""
         self._fds: dict[str, int] = {}
         try:
-            for name in ("tg_settings", "tg_pods", "tg_dests", "tg_flows", "tg_counters"):
+            for name in ("tg_settings", "tg_pods", "tg_dests", "tg_flows", "tg_wishes", "tg_counters"):
                 self._fds[name] = checked(lib.tgb_get(str(maps / name).encode()), str(maps / name))
         except OSError:
             self.close()
@@ -35,6 +35,11 @@ class Tables:
     def flows_fd(self) -> int:
         """Descriptor of tg_flows, for the fast path; valid until close()."""
         return self._fds["tg_flows"]
+
+    @property
+    def wishes_fd(self) -> int:
+        """Descriptor of tg_wishes, likewise."""
+        return self._fds["tg_wishes"]
 
     def close(self) -> None:
         """Close the descriptors; the maps live on in their pins."""

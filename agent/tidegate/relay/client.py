@@ -34,10 +34,11 @@ _Batch = tuple[RelayConnection, int, list[FlowEvent]]
 class RelayClient:
     """Feed it by run(); close() when that has ended. For one event loop."""
 
-    def __init__(self, supervisor: RelaySupervisor, flows_fd: int) -> None:
-        """flows_fd: map tg_flows; borrowed, open as long as this lives."""
+    def __init__(self, supervisor: RelaySupervisor, flows_fd: int, wishes_fd: int = -1) -> None:
+        """Maps tg_flows and tg_wishes; borrowed, open as long as this lives."""
         self._supervisor = supervisor
         self._flows_fd = flows_fd
+        self._wishes_fd = wishes_fd
         self.process: Latest[int] = Latest(0)  # 0 = none reachable, else rises with each relay process
         self._number = 0
         self._current: RelayConnection | None = None
@@ -180,7 +181,7 @@ class RelayClient:
                 await self._left(pid, connection)
 
     async def _serve(self, pid: int, connection: RelayConnection) -> None:
-        await connection.configure(self._supervisor.config, self._flows_fd)
+        await connection.configure(self._supervisor.config, self._flows_fd, self._wishes_fd)
         async with self._changing:
             self._current = connection
             if pid != self._current_pid:

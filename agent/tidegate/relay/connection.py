@@ -95,14 +95,18 @@ class RelayConnection:
     def close(self) -> None:
         self._channel.close()
 
-    async def configure(self, config: RelayConfig, flows_fd: int) -> None:
-        """Start its workers; of one that runs only the map is exchanged. OSError(EBUSY): its config is another."""
+    async def configure(self, config: RelayConfig, flows_fd: int, wishes_fd: int = -1) -> None:
+        """Start its workers; of one that runs only the maps are exchanged (tg_flows, and tg_wishes if there is one).
+
+        :raises OSError: EBUSY: its config is another
+        """
         message = ffi.new("struct fp_ask_configure *")
         raw = message.config
         raw.workers, raw.flows_fd, raw.max_connections = config.workers, -1, config.max_connections
+        raw.wishes_fd = -1
         raw.buffer_bytes, raw.pool_mib, raw.each_event = config.buffer_bytes, config.pool_mib, config.each_event
         raw.connect_timeout_ms, raw.report_ms = round(config.connect_timeout * 1000), round(config.report * 1000)
-        await self._ask(lib.FP_CONFIGURE, message, (flows_fd,))
+        await self._ask(lib.FP_CONFIGURE, message, (flows_fd,) if wishes_fd < 0 else (flows_fd, wishes_fd))
 
     async def pods(self) -> dict[int, PodListeners]:
         """By netns cookie."""

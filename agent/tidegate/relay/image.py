@@ -81,7 +81,8 @@ def _rows(service: L4Service) -> _Rows:
     for index, (address, port, other, weight) in enumerate(where):
         row = endpoints[index]
         row.addr.ip, row.port_be, row.other, row.weight = to_wire(address), htons(port), other, weight
-    return _Rows(service, *(bytes(ffi.buffer(part)) for part in (head, addresses, endpoints)), len(where))
+    parts = (bytes(ffi.buffer(part)) for part in (head, addresses, endpoints))
+    return _Rows(service, next(parts), next(parts), next(parts), len(where))
 
 
 def _places(endpoint: L4Endpoint) -> Iterator[tuple[IPAddress, int, bool, int]]:

@@ -26,7 +26,7 @@ def l4_services(
     numbers: Mapping[str, int],
 ) -> Iterator[L4Service]:
     """One per address family, because an endpoint is reached in the family that was dialled; in the other one only
-    if it does not listen on that. A client would do so itself if it were refused, but the relay has accepted it by then.
+    if it does not listen on that: a client that is refused would do so itself, but the relay has accepted it by then.
     numbers: of the service port's name and of second_family() of it."""
     full_name = f"{service.id.fqdn}:{port.port}"
     balancer = rules.policy(service.id, service.id.namespace).for_port(port.port).load_balancer
