@@ -216,8 +216,8 @@ _SERVER_SEES = Group(
             "forwarded-for-off",
             "HTTP servers do not learn the client's address",
             "agent/tidegate/compile/envoy/filters.py",
-            "use_remote_address=True,",
-            "use_remote_address=False,",
+            '        ("x-forwarded-for", "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT%", append),\n',
+            "",
             (HTTP,),
         ),
         Mutant(
