@@ -3,7 +3,17 @@
 from __future__ import annotations
 
 from tests.mutants.mutant import Group
-from tests.mutants.table import change, data_plane, faults_h, interception, node, observing, process, relay, routing
+from tests.mutants.table import (
+    change,
+    data_plane,
+    faults_h,
+    interception,
+    node,
+    observing,
+    process,
+    relay,
+    routing,
+)
 
 GROUPS: tuple[Group, ...] = (
     *interception.GROUPS,
