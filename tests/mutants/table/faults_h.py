@@ -97,6 +97,14 @@ _REDIRECTS = Group(
             "    if number:\n",
             ("tests/envoy/test_redirects.py",),
         ),
+        Mutant(
+            "two-ports-in-a-redirect",
+            "a port in authority stands beside the port",
+            ACTION,
+            '    host = found["host"] if found else redirect.authority\n',
+            "    host = redirect.authority\n",
+            ("tests/envoy/test_redirects.py",),
+        ),
     ),
 )
 
