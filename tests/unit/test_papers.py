@@ -80,3 +80,9 @@ def test_a_branch_that_changes_the_product_brings_a_note() -> None:
     product = [c for c in changed if c.startswith(("agent/", "bpf/", "cni/", "deploy/", "lab/tidegate_lab/"))]
     noted = [c for c in changed if re.fullmatch(r"notes/\d+\.md", c)]
     assert noted or not product, "say in notes/ what somebody who runs Tidegate notices (notes/README.md)"
+
+
+def test_every_section_of_the_architecture_ends_in_review_notes() -> None:
+    sections = (ROOT / "docs" / "architecture.md").read_text().split("\n## ")[1:]
+    without = [one.splitlines()[0] for one in sections if "**Review notes.**" not in one.rstrip().rsplit("\n\n", 1)[-1]]
+    assert without == ["What is not here yet"]
