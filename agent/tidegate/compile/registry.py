@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from tidegate.compile.derive import Input, Read, derived
 from tidegate.compile.facts import Endpoint, target_port
+from tidegate.compile.nearness import near
 from tidegate.compile.tables import NAMESPACES, PODS, PODS_BY_SERVICE, SERVICES
 from tidegate.model.kube import Pod, Service, ServicePort
 
@@ -50,6 +51,10 @@ class Registry:
     def endpoints(self, service: Service, port: ServicePort) -> tuple[Endpoint, ...]:
         """Every address of every ready pod behind the port, ordered by pod name."""
         return self._read(_endpoints, (service.id.fqdn, port.port))
+
+    def near(self, service: Service, found: tuple[Endpoint, ...]) -> tuple[Endpoint, ...]:
+        """Those of a service's endpoints that clients on this node are sent to."""
+        return near(self._read, service, found)
 
 
 @derived

@@ -138,6 +138,9 @@ GRPC_STATUS = _error("TG0321", "grpc-status", "{name!r} is no gRPC status name s
 NO_ABORT = _warning("TG0322", "no-abort", "neither httpStatus nor grpcStatus: nothing is aborted")
 EXPORT_NOWHERE = _error("TG0323", "export-nowhere", '"~" is not possible here')
 EXPORT_STAR = _error("TG0324", "export-star", '"*" must stand alone')
+GATEWAYS_ONLY = _warning(
+    "TG0325", "gateways-only", "gateways are not supported yet, and mesh is not among these: ignored"
+)
 
 # TG04: other kinds
 NO_EXTERNAL_NAME = _error("TG0401", "no-external-name", "ExternalName needs externalName")
@@ -154,6 +157,15 @@ NO_SUBSET = _warning("TG0504", "no-subset", 'no DestinationRule defines subset "
 SHARED_HOST = _warning(
     "TG0505", "shared-host", "host {host} belongs to the older {owner}: the routes here are not used for it"
 )
+NO_ZONES = _warning(
+    "TG0506",
+    "no-zones",
+    "no Node has the label topology.kubernetes.io/zone, so no endpoint is in a nearer zone than another",
+)
+IDLE_ON_TCP = _warning("TG0507", "idle-on-tcp", "has no effect on TCP port {port} of {service}: {why}")
+RULE_FOR_NOBODY = _warning("TG0508", "rule-for-nobody", "service {host} does not exist: the rule has no effect")
+PORT_OF_NOBODY = _warning("TG0509", "port-of-nobody", "service {host} has no TCP port {port}: the field has no effect")
+OLDER_RULE = _warning("TG0510", "older-rule", "has no effect: the older {owner} says this for the same host")
 
 # TG06: sources
 UNREADABLE = _error("TG0601", "unreadable", "cannot be read: {reason}")

@@ -26,6 +26,7 @@ class CloseReason(StrEnum):
     NO_ENDPOINT = "no_endpoint"
     NO_MEMORY = "no_memory"  # a bound was reached: connections, buffers, descriptors
     SHUTDOWN = "shutdown"  # relay stopped or pod removed
+    MAX_CONNECTIONS = "max_connections"  # of the service: as many as its DestinationRule allows
 
 
 # By the number that comes in an event. A reason that is not listed above fails here.

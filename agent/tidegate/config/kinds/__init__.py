@@ -25,13 +25,14 @@ from tidegate.config.kinds.deployment import DEPLOYMENT
 from tidegate.config.kinds.destination_rule import DESTINATION_RULE
 from tidegate.config.kinds.inert import INERT, LATER
 from tidegate.config.kinds.namespace import NAMESPACE
+from tidegate.config.kinds.node import NODE
 from tidegate.config.kinds.pod import POD
 from tidegate.config.kinds.service import SERVICE
 from tidegate.config.kinds.virtual_service import VIRTUAL_SERVICE
 
 KINDS: Mapping[tuple[str, str], Kind] = {
     (kind.group, kind.name): kind
-    for kind in (NAMESPACE, POD, DEPLOYMENT, SERVICE, VIRTUAL_SERVICE, DESTINATION_RULE, *INERT)
+    for kind in (NAMESPACE, NODE, POD, DEPLOYMENT, SERVICE, VIRTUAL_SERVICE, DESTINATION_RULE, *INERT)
 }
 
 __all__ = ["KINDS", "LATER", "Kind"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Annotated, Literal
 
@@ -10,21 +10,24 @@ from pydantic import Field
 
 from tidegate.config import messages as say
 from tidegate.config.kinds.base import Kind, Place
+from tidegate.config.kinds.effect import check, looks_at
 from tidegate.config.links import Topic
 from tidegate.config.schema import LABEL, ApiModel, Duration, PositiveDuration, Report, listify
 from tidegate.config.shapes.destination import PortSelector, export_to
 from tidegate.config.shapes.metadata import Metadata
-from tidegate.config.tree import YamlMap
+from tidegate.config.tree import YamlMap, format_path, line_of
 from tidegate.model.hosts import resolve_host
 from tidegate.model.traffic import (
     Balancing,
     ConnectionPool,
     ConsistentHash,
     DestinationRule,
+    Honoured,
     LoadBalancer,
     Outlier,
     Subset,
     TrafficPolicy,
+    Written,
 )
 
 Count = Annotated[int, Field(ge=0, le=2**32 - 1)]
@@ -200,6 +203,33 @@ class PolicyBlocks(ApiModel):
             outlier=self.outlier_detection.to_model() if self.outlier_detection else None,
         )
 
+    def written(self, port: int, subset: bool) -> Iterator[Written]:
+        """Each field that is set, and where it does something."""
+        balancer = self.load_balancer
+        if balancer is not None and balancer.consistent_hash is not None:
+            hashed = balancer.consistent_hash
+            for key in hashed.at:
+                yield _written(
+                    hashed, key, Honoured.EVERYWHERE if key == "useSourceIp" else Honoured.HTTP, port, subset
+                )
+        elif balancer is not None and "simple" in balancer.at:
+            passed = balancer.simple == "PASSTHROUGH"
+            yield _written(balancer, "simple", Honoured.HTTP_YET if passed else Honoured.EVERYWHERE, port, subset)
+        if (pool := self.connection_pool) is not None:
+            for key in pool.tcp.at:
+                yield _written(pool.tcp, key, _TCP.get(key, Honoured.EVERYWHERE), port, subset)
+            for key in pool.http.at:
+                yield _written(pool.http, key, Honoured.HTTP, port, subset)
+        if self.outlier_detection is not None:
+            yield _written(self, "outlierDetection", Honoured.HTTP_YET, port, subset)
+
+
+_TCP = {"idleTimeout": Honoured.HTTP_YET}
+
+
+def _written(at: ApiModel, key: str, honoured: Honoured, port: int, subset: bool) -> Written:
+    return Written(line_of(at.at, (key,)), format_path((*at.at.path, key)), honoured, port, subset)
+
 
 class PortPolicyDoc(PolicyBlocks):
     port: PortSelector
@@ -216,6 +246,11 @@ class TrafficPolicyDoc(PolicyBlocks):
                 report.say(entry, "port", say.TWICE(what=f"port {entry.port.number}"))
             ports[entry.port.number] = entry.blocks(report)
         return replace(blocks, ports=ports)
+
+    def all_written(self, subset: bool) -> Iterator[Written]:
+        yield from self.written(0, subset)
+        for entry in self.port_level_settings:
+            yield from entry.written(entry.port.number, subset)
 
 
 class SubsetDoc(ApiModel):
@@ -266,9 +301,18 @@ def read(doc: DestinationRuleDoc, place: Place, report: Report) -> DestinationRu
         policy=spec.traffic_policy.to_model(report) if spec.traffic_policy else TrafficPolicy(),
         subsets=tuple(s.to_model(report) for s in spec.subsets),
         export_to=export_to(spec, spec.export_to, report),
+        written=tuple(_all_written(spec)),
         age=place.age,
         origin=place.origin,
     )
+
+
+def _all_written(spec: DestinationRuleSpec) -> Iterator[Written]:
+    if spec.traffic_policy is not None:
+        yield from spec.traffic_policy.all_written(subset=False)
+    for subset in spec.subsets:
+        if subset.traffic_policy is not None:
+            yield from subset.traffic_policy.all_written(subset=True)
 
 
 def provides(rule: DestinationRule) -> Iterable[Topic]:
@@ -283,4 +327,6 @@ DESTINATION_RULE = Kind(
     read=read,
     shelf="destination_rules",
     provides=provides,
+    looks_at=looks_at,
+    check=check,
 )
