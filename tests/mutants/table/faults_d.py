@@ -91,7 +91,7 @@ _SETTINGS = Group(
     "DestinationRules of TCP ports",
     (
         Mutant(
-            "connection-limit-ignored",
+            "connection-limit-of-the-rule-ignored",
             "maxConnections of a TCP port has no effect",
             UPSTREAM,
             "if (!counter || upstream->counted)",
