@@ -133,4 +133,36 @@ _SETTINGS = Group(
     ),
 )
 
-GROUPS = (_PORTS, _ENDPOINTS, _SETTINGS)
+WALK = "tests/unit/config/test_fields.py"
+
+_FIELDS = Group(
+    "no field is accepted and does nothing",
+    (
+        Mutant(
+            "field-that-does-nothing",
+            "retries.backoff is read and does nothing",
+            "agent/tidegate/config/shapes/http_action.py",
+            "backoff_ms=self.backoff or 0,",
+            "backoff_ms=0,",
+            (f"{WALK}::test_a_field_that_is_honoured_makes_a_difference",),
+        ),
+        Mutant(
+            "field-that-nobody-decided-about",
+            "a field of a Service is accepted without a word in docs/fields.md",
+            "agent/tidegate/config/kinds/service.py",
+            '"healthCheckNodePort allocate',
+            '"healthCheckNodePort newField allocate',
+            (f"{WALK}::test_the_page_has_every_field_and_no_other",),
+        ),
+        Mutant(
+            "unsupported-without-a-word",
+            "what is not supported yet is ignored without a warning",
+            "agent/tidegate/config/schema.py",
+            "report.say(data, key, say.UNSUPPORTED_FIELD())",
+            "pass",
+            (f"{WALK}::test_a_field_that_is_warned_about_is_named",),
+        ),
+    ),
+)
+
+GROUPS = (_PORTS, _ENDPOINTS, _SETTINGS, _FIELDS)

@@ -12,7 +12,8 @@ To add a kind:
    about them: `check` is called again only when one of these changes.
 3. Put the Kind into the tuple below and its shelf (a tuple of values) into `model.mesh.Mesh`. Take its name out of
    LATER.
-4. Prove it: a file in `tests/vectors/documents` with the findings at their lines, a test of what reaches the model in
+4. Say in `docs/fields.md` what becomes of each field, and set those that do something in `tests/vectors/fields`.
+5. Prove it: a file in `tests/vectors/documents` with the findings at their lines, a test of what reaches the model in
    `tests/unit/config`.
 """
 

@@ -52,7 +52,10 @@ class _Use:
 def _without_effect(rule: DestinationRule, written: Written, services: list[Service]) -> say.Said | None:
     if written.port and services and not any(s.port(written.port) for s in services):
         return say.PORT_OF_NOBODY(host=rule.host, port=written.port)
-    uses = [_Use(s, p) for s in services for p in s.tcp_ports if written.port in (0, p.port)]
+    # A port with an entry of its own has nothing of what is said for all ports.
+    others = () if written.port or written.subset else rule.policy.ports
+    ports = ((s, p) for s in services for p in s.tcp_ports if written.port in (0, p.port) and p.port not in others)
+    uses = [_Use(s, p) for s, p in ports]
     idle = [(use, why) for use in uses if (why := use.idle(rule, written))]
     if not idle:
         return None

@@ -45,7 +45,7 @@ class PodSpec(ApiModel):
         "securityContext imagePullSecrets hostname subdomain hostnameOverride affinity schedulerName tolerations "
         "hostAliases priorityClassName priority dnsConfig readinessGates runtimeClassName enableServiceLinks "
         "preemptionPolicy overhead topologySpreadConstraints setHostnameAsFQDN os schedulingGates resourceClaims "
-        "resources"
+        "resources evictionResponders schedulingGroup"
     )
     containers: list[Container]
     init_containers: list[Container] = Field(default_factory=list)
