@@ -25,7 +25,7 @@ def near(read: Read, service: Service, found: Chosen) -> Chosen:
         return _those(found, lambda e: e.node == here)
     zone = _zone(read, here)
     same_node = _those(found, lambda e: e.node == here) if service.near is Near.NODE_FIRST else ()
-    same_zone = _those(found, lambda e: _zone(read, e.node) == zone) if zone and not same_node else ()
+    same_zone = _those(found, lambda e: (e.zone or _zone(read, e.node)) == zone) if zone and not same_node else ()
     return same_node or same_zone or found
 
 

@@ -139,7 +139,7 @@ NO_ABORT = _warning("TG0322", "no-abort", "neither httpStatus nor grpcStatus: no
 EXPORT_NOWHERE = _error("TG0323", "export-nowhere", '"~" is not possible here')
 EXPORT_STAR = _error("TG0324", "export-star", '"*" must stand alone')
 GATEWAYS_ONLY = _warning(
-    "TG0325", "gateways-only", "gateways are not supported yet, and mesh is not among these: ignored"
+    "TG0326", "gateways-only", "gateways are not supported yet, and mesh is not among these: ignored"
 )
 
 # TG04: other kinds
@@ -148,6 +148,13 @@ NO_PORTS = _error("TG0402", "no-ports", "ports are missing")
 PORT_NAME = _error("TG0403", "port-name", "each port of a service with several needs a name of its own")
 SELECTOR = _error("TG0404", "selector", "selects {label}={value}, which the template's labels do not have")
 WORKLOAD_SELECTOR = _warning("TG0405", "workload-selector", "is not supported yet, so the whole rule is ignored")
+NO_ENDPOINT_ADDRESS = _error(
+    "TG0406",
+    "no-endpoint-address",
+    "{given!r} cannot be an endpoint: loopback, link-local, multicast and unspecified addresses mean another host "
+    "wherever they are dialled",
+)
+OTHER_FAMILY = _error("TG0407", "other-family", "{given!r} is no {family} address; write one slice per addressType")
 
 # TG05: objects beside others
 DEFINED_TWICE = _warning("TG0501", "defined-twice", "also defined at {place}; the definition here is used")
@@ -157,15 +164,21 @@ NO_SUBSET = _warning("TG0504", "no-subset", 'no DestinationRule defines subset "
 SHARED_HOST = _warning(
     "TG0505", "shared-host", "host {host} belongs to the older {owner}: the routes here are not used for it"
 )
+NO_SLICE_SERVICE = _warning("TG0506", "no-slice-service", "service {service} does not exist: nothing leads here")
+NO_SLICE_PORT = _warning(
+    "TG0507",
+    "no-slice-port",
+    "no port here has the name of a TCP port of {service} (it has {names}): none of these endpoints is used",
+)
 NO_ZONES = _warning(
-    "TG0506",
+    "TG0508",
     "no-zones",
     "no Node has the label topology.kubernetes.io/zone, so no endpoint is in a nearer zone than another",
 )
-IDLE_ON_TCP = _warning("TG0507", "idle-on-tcp", "has no effect on TCP port {port} of {service}: {why}")
-RULE_FOR_NOBODY = _warning("TG0508", "rule-for-nobody", "service {host} does not exist: the rule has no effect")
-PORT_OF_NOBODY = _warning("TG0509", "port-of-nobody", "service {host} has no TCP port {port}: the field has no effect")
-OLDER_RULE = _warning("TG0510", "older-rule", "has no effect: the older {owner} says this for the same host")
+IDLE_ON_TCP = _warning("TG0509", "idle-on-tcp", "has no effect on TCP port {port} of {service}: {why}")
+RULE_FOR_NOBODY = _warning("TG0510", "rule-for-nobody", "service {host} does not exist: the rule has no effect")
+PORT_OF_NOBODY = _warning("TG0511", "port-of-nobody", "service {host} has no TCP port {port}: the field has no effect")
+OLDER_RULE = _warning("TG0512", "older-rule", "has no effect: the older {owner} says this for the same host")
 
 # TG06: sources
 UNREADABLE = _error("TG0601", "unreadable", "cannot be read: {reason}")

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from tidegate.model.kube import Namespace, Node, Pod, PodTemplate, Service
+from tidegate.model.kube import EndpointSlice, Namespace, Node, Pod, PodTemplate, Service
 from tidegate.model.names import ObjectKey
 from tidegate.model.routing import VirtualService
 from tidegate.model.traffic import DestinationRule
 
-MeshObject = Namespace | Node | Pod | PodTemplate | Service | VirtualService | DestinationRule
+MeshObject = Namespace | Node | Pod | PodTemplate | Service | EndpointSlice | VirtualService | DestinationRule
 NO_OBJECT = ObjectKey("", "", "", "")  # stands for what has no name
 
 
@@ -70,6 +70,7 @@ class Mesh:
     nodes: tuple[Node, ...] = ()
     pods: tuple[Pod, ...] = ()
     services: tuple[Service, ...] = ()
+    endpoint_slices: tuple[EndpointSlice, ...] = ()  # and Endpoints
     virtual_services: tuple[VirtualService, ...] = ()
     destination_rules: tuple[DestinationRule, ...] = ()
     templates: tuple[PodTemplate, ...] = ()
