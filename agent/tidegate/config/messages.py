@@ -85,6 +85,7 @@ MERGE = _error("TG0125", "merge-needs-mapping", "<< needs a mapping")
 LONG_NUMBER = _error("TG0126", "number-too-long", "{given!r}... is too long for a number")
 NO_NUMBER = _error("TG0127", "no-number", "{given!r} is no {kind}")
 UPPER_CASE = _warning("TG0122", "upper-case-name", "{name!r} has upper-case letters, which Kubernetes refuses")
+ANNOTATION = _warning("TG0128", "annotation", "has no effect: {why}")
 
 # TG02: values
 NO_DURATION = _error(

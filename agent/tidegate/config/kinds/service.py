@@ -13,6 +13,7 @@ from tidegate.config.kinds.node import ZONES
 from tidegate.config.links import Links, Topic
 from tidegate.config.protocols import port_protocol
 from tidegate.config.schema import LABEL, ApiModel, Finding, Report, words
+from tidegate.config.shapes import annotated
 from tidegate.config.shapes.metadata import Metadata, addresses
 from tidegate.model.kube import Near, Service, ServicePort
 from tidegate.model.names import ServiceName
@@ -67,15 +68,6 @@ class ServiceSpec(ApiModel):
     internal_traffic_policy: Literal["Cluster", "Local"] = "Cluster"
     traffic_distribution: str = ""
 
-    def near(self, report: Report) -> Near:
-        """Which endpoints are to be used; of what is written the stricter wins, as in kube-proxy."""
-        if self.traffic_distribution not in ("", *_DISTRIBUTIONS):
-            why = f"{self.traffic_distribution!r} is none of {', '.join(_DISTRIBUTIONS)}"
-            report.say(self, "trafficDistribution", say.NO_EFFECT(why=why))
-        if self.internal_traffic_policy == "Local":
-            return Near.SAME_NODE
-        return _DISTRIBUTIONS.get(self.traffic_distribution, Near.ANY)
-
 
 class ServiceDoc(ApiModel):
     ignored = frozenset({"apiVersion", "kind", "status"})
@@ -95,6 +87,7 @@ def read(doc: ServiceDoc, place: Place, report: Report) -> Service:
     elif not spec.ports and not headless and (*spec.at.path, "ports") not in report.misspelt:
         report.say(spec, None, say.NO_PORTS())
     _check_ports(spec.ports, report)
+    annotated.tell(doc.metadata, annotated.OF_SERVICES, report)
     sticky = spec.session_affinity == "ClientIP"
     if spec.session_affinity_config is not None and not sticky:
         report.say(spec, "sessionAffinityConfig", say.NO_EFFECT(why="sessionAffinity is not ClientIP"))
@@ -116,10 +109,23 @@ def read(doc: ServiceDoc, place: Place, report: Report) -> Service:
         selector=spec.selector,
         publish_not_ready=spec.publish_not_ready_addresses,
         sticky=sticky and not headless,
-        near=Near.ANY if headless else spec.near(report),
+        near=Near.ANY if headless else _near(doc, report),
         age=place.age,
         origin=place.origin,
     )
+
+
+def _near(doc: ServiceDoc, report: Report) -> Near:
+    """Which endpoints are to be used; of what is written the stricter wins, as in kube-proxy."""
+    spec, asked = doc.spec, doc.metadata.annotations.get(annotated.DISTRIBUTION, "")
+    wish = spec.traffic_distribution or asked
+    if wish not in ("", *_DISTRIBUTIONS):
+        said = say.NO_EFFECT(why=f"{wish!r} is none of {', '.join(_DISTRIBUTIONS)}")
+        if spec.traffic_distribution:
+            report.say(spec, "trafficDistribution", said)
+        else:
+            report.say(doc.metadata, ("annotations", annotated.DISTRIBUTION), said)
+    return Near.SAME_NODE if spec.internal_traffic_policy == "Local" else _DISTRIBUTIONS.get(wish, Near.ANY)
 
 
 def _check_ports(ports: list[ServicePortDoc], report: Report) -> None:
