@@ -58,7 +58,7 @@ def _balancing(chosen: LoadBalancer | None) -> LoadBalancing:
 
 
 def _settings(pool: ConnectionPool | None) -> L4Settings:
-    """What the relay does of a connection pool; config/kinds/destination_rule.py warns of the rest."""
+    """What the relay does of a connection pool; config/kinds/effect.py warns of the rest."""
     if pool is None:
         return _DEFAULTS
     return L4Settings(
