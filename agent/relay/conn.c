@@ -132,8 +132,13 @@ static void look_due(struct fp_timer *timer, uint64_t now_ns)
 static void carry_wishes(struct fp_conn *conn)
 {
 	const struct fp_stream *server = conn->end[FP_SERVER];
-	if (server->ops->socket && fp_flow_wishes(&conn->conns->records, &conn->flow))
-		fp_wishes_apply(server->ops->socket(server), &conn->flow.wishes);
+	if (!server->ops->socket || !fp_flow_wishes(&conn->conns->records, &conn->flow))
+		return;
+	struct tg_wishes wishes = conn->flow.wishes;
+	const struct fp_keepalive *rule = &conn->upstream.from.keepalive;
+	if (rule->time_s || rule->interval_s || rule->probes) /* as when it was dialled: a rule about it wins */
+		wishes.keepalive = 0;
+	fp_wishes_apply(server->ops->socket(server), &wishes);
 }
 
 static void wishes_due(struct fp_timer *timer, uint64_t now_ns)
@@ -253,6 +258,7 @@ static struct fp_conn *new_conn(struct fp_conns *conns, struct fp_sandbox *sandb
 		.from = { .netns_fd = sandbox->netns_fd, .source = flow->source, .wishes = flow->wishes },
 		.dst = flow->dst,
 		.dst_port_be = flow->dst_port_be,
+		.client = sandbox->cookie,
 		.choice.service = flow->service,
 	};
 	fp_timer_init(&conn->upstream.timeout, NULL);

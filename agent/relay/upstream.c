@@ -27,6 +27,7 @@ void fp_upstreams_init(struct fp_upstreams *upstreams, struct fp_loop *loop, str
 	upstreams->hold = hold;
 	upstreams->timeout_ns = timeout_ns;
 	fp_loop_add_timers(loop, &upstreams->timeouts);
+	fp_loop_add_timers(loop, &upstreams->others);
 	fp_loop_add_timers(loop, &upstreams->delays);
 }
 
@@ -53,6 +54,23 @@ static void give_up(struct fp_upstream *upstream)
 void fp_upstream_close(struct fp_upstream *upstream)
 {
 	give_up(upstream);
+	if (upstream->counted)
+		atomic_fetch_sub_explicit(&upstream->counted->live, 1, memory_order_release);
+	upstream->counted = NULL;
+}
+
+/* Whether the service may have one connection more; it has it then, whatever becomes of the attempts. */
+static bool count_in(struct fp_upstream *upstream, const struct fp_service *service)
+{
+	struct fp_target *counter = service->counter;
+	if (!counter || upstream->counted)
+		return true;
+	if (atomic_fetch_add_explicit(&counter->live, 1, memory_order_relaxed) >= service->settings.max_connections) {
+		atomic_fetch_sub_explicit(&counter->live, 1, memory_order_release);
+		return false;
+	}
+	upstream->counted = counter;
+	return true;
 }
 
 static void changed(struct fp_stream *stream, bool room);
@@ -78,8 +96,9 @@ static int begin_other(struct fp_upstream *upstream)
 	return begin(upstream, 1, &other);
 }
 
-static int attempt(struct fp_upstream *upstream, const struct fp_endpoint *endpoint)
+static int attempt(struct fp_upstream *upstream, const struct fp_endpoint *endpoint, const struct fp_settings *settings)
 {
+	const uint64_t asked_ns = (uint64_t)settings->connect_timeout_ms * 1000000;
 	struct fp_upstreams *upstreams = upstream->upstreams;
 	const uint64_t now_ns = fp_clock_ns();
 	upstream->other = endpoint->other;
@@ -91,7 +110,8 @@ static int attempt(struct fp_upstream *upstream, const struct fp_endpoint *endpo
 		if (upstream->failure == FP_CLOSE_NO_MEMORY || begin_other(upstream))
 			return rc;
 	}
-	fp_timer_start(&upstreams->timeouts, &upstream->timeout, now_ns + upstreams->timeout_ns);
+	fp_timer_start(asked_ns ? &upstreams->others : &upstreams->timeouts, &upstream->timeout,
+		       now_ns + (asked_ns ? asked_ns : upstreams->timeout_ns));
 	if (!fp_addr_is_unset(&upstream->other))
 		fp_timer_start(&upstreams->delays, &upstream->delay, now_ns + FP_OTHER_FAMILY_MS * (uint64_t)1000000);
 	return 0;
@@ -108,9 +128,16 @@ static void try_next(struct fp_upstream *upstream, enum fp_reason failure)
 		upstream->choice.service = service->number;
 	else if (!upstream->tried_count)
 		failure = FP_CLOSE_NO_SERVICE;
+	if (service && !count_in(upstream, service)) {
+		failure = FP_CLOSE_MAX_CONNECTIONS;
+		service = NULL;
+	}
+	if (service)
+		upstream->from.keepalive = service->settings.keepalive;
 	while (service && upstream->tried_count < FP_ATTEMPTS) {
 		const struct fp_endpoint *endpoint =
-			fp_lb_pick(image, service, &upstreams->random, upstream->tried, upstream->tried_count);
+			fp_lb_pick(image, service, upstream->client, &upstreams->random, upstream->tried,
+				   upstream->tried_count);
 		if (!endpoint) {
 			if (!upstream->tried_count)
 				failure = FP_CLOSE_NO_ENDPOINT;
@@ -121,7 +148,7 @@ static void try_next(struct fp_upstream *upstream, enum fp_reason failure)
 		upstream->tried[upstream->tried_count++] = endpoint->target;
 		upstream->lent = true;
 		atomic_fetch_add_explicit(&endpoint->target->live, 1, memory_order_relaxed);
-		int rc = attempt(upstream, endpoint);
+		int rc = attempt(upstream, endpoint, &service->settings);
 		if (rc == 0)
 			return;
 		give_up(upstream);

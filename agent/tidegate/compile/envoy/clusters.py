@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from tidegate.compile.envoy.protojson import Json, ads, duration, socket_address, typed
+from tidegate.compile.envoy import http_options
+from tidegate.compile.envoy.protojson import Json, ads, duration, socket_address
 from tidegate.compile.facts import Endpoint
 from tidegate.compile.registry import Registry
-from tidegate.compile.rules import DestinationPolicy, Rules
+from tidegate.compile.rules import DestinationPolicy, Rules, balancer
 from tidegate.model.kube import Service, ServicePort
 from tidegate.model.plan.envoy import ENDPOINTS, EnvoyResource, ResourceRef
 from tidegate.model.selectors import selects
@@ -16,7 +17,6 @@ from tidegate.model.traffic import Balancing, ConnectionPool, Outlier, Subset, T
 
 _UNLIMITED = 2**32 - 1
 _CONNECT_TIMEOUT_MS = 10_000
-_HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _LB_HEADLESS = "+lb"
 
 
@@ -77,7 +77,7 @@ def endpoints(registry: Registry, rules: Rules, key: ClusterKey) -> EnvoyResourc
     if goes_where_dialled(service, policy.for_port(port.port, key.subset), key.subset, key.lb_headless):
         return None
     name = str(key)
-    members = in_family(service, _in_subset(registry.endpoints(service, port), subset))
+    members = registry.near(service, in_family(service, _in_subset(registry.endpoints(service, port), subset)))
     return EnvoyResource(name, _assignment(name, members), (service.origin, *policy.origins))
 
 
@@ -111,7 +111,7 @@ def subset_endpoints(
     defined = policy.subset(subset) if subset else None
     if subset and defined is None:
         return None
-    return in_family(service, _in_subset(registry.endpoints(service, port), defined))
+    return registry.near(service, in_family(service, _in_subset(registry.endpoints(service, port), defined)))
 
 
 def _in_subset(found: tuple[Endpoint, ...], subset: Subset | None) -> tuple[Endpoint, ...]:
@@ -139,9 +139,7 @@ def _cluster(
         },
     }
     body.update(_balancing(name, service, settings, subset, lb_headless))
-    options = _http_options(port, pool)
-    if options:
-        body["typed_extension_protocol_options"] = {_HTTP_OPTIONS: options}
+    body["typed_extension_protocol_options"] = {http_options.UPSTREAM_OPTIONS: http_options.upstream(port, pool)}
     if pool.keepalive_probes or pool.keepalive_time_ms or pool.keepalive_interval_ms:
         body["upstream_connection_options"] = {"tcp_keepalive": _keepalive(pool)}
     if settings.outlier is not None:
@@ -158,27 +156,26 @@ def goes_where_dialled(service: Service, settings: TrafficPolicy, subset: str, l
     A name of a headless service resolves to pods, and the client chose one of them. A subset is our choice again, and
     so is a pod for those who dialled another service, or another port, and are only routed here (lb_headless).
     """
-    balancer = settings.load_balancer
-    passthrough = balancer is not None and balancer.balancing is Balancing.PASSTHROUGH
+    chosen = settings.load_balancer
+    passthrough = chosen is not None and chosen.balancing is Balancing.PASSTHROUGH
     return passthrough or (service.headless and not subset and not lb_headless)
 
 
 def _balancing(name: str, service: Service, settings: TrafficPolicy, subset: Subset | None, lb_headless: bool) -> Json:
-    balancer = settings.load_balancer
-    balancing = balancer.balancing if balancer else Balancing.LEAST_REQUEST
+    chosen = balancer(service, settings)
     if goes_where_dialled(service, settings, subset.name if subset else "", lb_headless):
         return {"type": "ORIGINAL_DST", "lb_policy": "CLUSTER_PROVIDED"}
     out: Json = {"type": "EDS", "eds_cluster_config": {"eds_config": ads(), "service_name": name}}
-    if balancer is not None and balancer.hash is not None:
-        if balancer.hash.maglev_table is not None:
+    if chosen is not None and chosen.hash is not None:
+        if chosen.hash.maglev_table is not None:
             out["lb_policy"] = "MAGLEV"
-            if balancer.hash.maglev_table:
-                out["maglev_lb_config"] = {"table_size": str(balancer.hash.maglev_table)}
+            if chosen.hash.maglev_table:
+                out["maglev_lb_config"] = {"table_size": str(chosen.hash.maglev_table)}
         else:
             out["lb_policy"] = "RING_HASH"
-            out["ring_hash_lb_config"] = {"minimum_ring_size": str(balancer.hash.ring_size)}
+            out["ring_hash_lb_config"] = {"minimum_ring_size": str(chosen.hash.ring_size)}
     else:
-        out["lb_policy"] = balancing.value
+        out["lb_policy"] = (chosen.balancing if chosen else Balancing.LEAST_REQUEST).value
     return out
 
 
@@ -194,22 +191,6 @@ def _breakers(pool: ConnectionPool) -> Json:
             }
         ]
     }
-
-
-def _http_options(port: ServicePort, pool: ConnectionPool) -> Json:
-    http2 = port.protocol.is_http2 if pool.h2_upgrade is None else pool.h2_upgrade or port.protocol.is_http2
-    common: Json = {}
-    if pool.max_requests_per_connection:
-        common["max_requests_per_connection"] = pool.max_requests_per_connection
-    if pool.idle_timeout_ms is not None:
-        common["idle_timeout"] = duration(pool.idle_timeout_ms)
-    if not http2 and not common:
-        return {}
-    explicit: Json = {"http2_protocol_options": {}} if http2 else {"http_protocol_options": {}}
-    out = typed(_HTTP_OPTIONS, explicit_http_config=explicit)
-    if common:
-        out["common_http_protocol_options"] = common
-    return out
 
 
 def _keepalive(pool: ConnectionPool) -> Mapping[str, int]:
