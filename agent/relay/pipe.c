@@ -3,8 +3,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Buffers' worth of bytes moved before other connections get their turn. */
-enum { FP_BUDGET = 16 };
+enum {
+	/* Bytes moved at events of one turn of the loop; what comes after that waits in its party's lane, unless it is
+	 * small, as a message of somebody who waits for the answer is. */
+	FP_ROUND = 512 * 1024,
+	FP_SMALL = 16 * 1024,
+	/* Two kernels' buffers take a part of this from a connection that nobody reads (TCP_NOTSENT_LOWAT bounds ours). Until
+	 * then little is read at a time, and the sender's window stays small. */
+	FP_PROOF = 256 * 1024,
+	FP_UNPROVEN_READ = 32 * 1024,
+	FP_SHARE = 2 /* a party holds at most so many times the buffers that are free */
+};
 
 /* What one direction has come to, if not to an end of the pipe (>= 0). */
 enum { WAITS = -1, HAS_MORE = -2 };
@@ -16,6 +25,7 @@ int fp_pipes_init(struct fp_pipes *pipes, struct fp_loop *loop, uint32_t buffer_
 	pipes->bytes = bytes;
 	fp_list_init(&pipes->waiting);
 	fp_pool_init(&pipes->pool, buffer_bytes, buffers);
+	fp_party_init(&pipes->nobody);
 	pipes->scratch = malloc(sizeof(*pipes->scratch) + buffer_bytes);
 	return pipes->scratch ? 0 : -ENOMEM;
 }
@@ -34,19 +44,32 @@ static void wake_one(struct fp_pipes *pipes)
 		return;
 	struct fp_pipe *pipe = fp_container(pipes->waiting.next, struct fp_pipe, waiting);
 	fp_list_remove(&pipe->waiting);
-	fp_loop_defer(pipes->loop, &pipe->again);
+	fp_loop_queue(pipes->loop, &pipe->party->lane, &pipe->again);
 }
 
-static void give(struct fp_pipes *pipes, struct fp_buf *buf)
+/* As with connections (worker.c): whoever keeps many, for readers that do not read, leaves room for others. */
+static struct fp_buf *take(struct fp_pipe *pipe, const struct fp_stream *sender)
 {
-	fp_pool_give(&pipes->pool, buf);
-	wake_one(pipes);
+	const struct fp_pool *pool = &pipe->pipes->pool;
+	uint32_t free = pool->free_count + pool->most - pool->made;
+	if (sender->ops->peek && pipe->party->buffers >= FP_SHARE * free)
+		return NULL;
+	struct fp_buf *buf = fp_pool_take(&pipe->pipes->pool);
+	pipe->party->buffers += buf != NULL;
+	return buf;
+}
+
+static void give(struct fp_pipe *pipe, struct fp_buf *buf)
+{
+	pipe->party->buffers--;
+	fp_pool_give(&pipe->pipes->pool, buf);
+	wake_one(pipe->pipes);
 }
 
 static void drop(struct fp_pipe *pipe, struct fp_way *way)
 {
 	if (way->buf)
-		give(pipe->pipes, way->buf);
+		give(pipe, way->buf);
 	way->buf = NULL;
 	way->offset = way->length = 0;
 }
@@ -58,8 +81,22 @@ static int died(int side)
 
 static void count(struct fp_pipe *pipe, int from, ssize_t n)
 {
-	pipe->way[from].bytes += (uint64_t)n;
+	struct fp_way *way = &pipe->way[from];
+	struct fp_stream *sender = pipe->end[from];
+	way->bytes += (uint64_t)n;
 	fp_count(&pipe->pipes->bytes[from], (uint64_t)n);
+	if (way->proven || way->bytes < FP_PROOF)
+		return;
+	way->proven = true;
+	if (sender->ops->widen)
+		sender->ops->widen(sender);
+}
+
+/* Bytes of one read. */
+static size_t room_of(const struct fp_pipe *pipe, int from)
+{
+	uint32_t most = pipe->pipes->pool.size;
+	return pipe->way[from].proven || most < FP_UNPROVEN_READ ? most : FP_UNPROVEN_READ;
 }
 
 static ssize_t offer(struct fp_stream *to, const char *data, size_t length, bool more)
@@ -78,7 +115,7 @@ static int move_unbuffered(struct fp_pipe *pipe, int from)
 			fp_list_append(&pipes->waiting, &pipe->waiting);
 		return WAITS;
 	}
-	ssize_t n = sender->ops->peek(sender, pipes->scratch->data, pipes->pool.size);
+	ssize_t n = sender->ops->peek(sender, pipes->scratch->data, room_of(pipe, from));
 	if (n == -EAGAIN)
 		return WAITS;
 	if (n < 0)
@@ -92,6 +129,7 @@ static int move_unbuffered(struct fp_pipe *pipe, int from)
 		return died(!from);
 	if (taken > 0 && sender->ops->discard(sender, (size_t)taken))
 		return died(from);
+	pipe->way[from].latest = (uint32_t)n;
 	count(pipe, from, taken);
 	return receiver->writable ? HAS_MORE : WAITS;
 }
@@ -99,15 +137,14 @@ static int move_unbuffered(struct fp_pipe *pipe, int from)
 /* One read and one write. */
 static int move(struct fp_pipe *pipe, int from)
 {
-	struct fp_pipes *pipes = pipe->pipes;
 	struct fp_way *way = &pipe->way[from];
 	struct fp_stream *sender = pipe->end[from], *receiver = pipe->end[!from];
-	struct fp_buf *buf = fp_pool_take(&pipes->pool);
+	struct fp_buf *buf = take(pipe, sender);
 	if (!buf)
 		return move_unbuffered(pipe, from);
-	ssize_t n = sender->ops->recv(sender, buf->data, pipes->pool.size);
+	ssize_t n = sender->ops->recv(sender, buf->data, room_of(pipe, from));
 	if (n <= 0) {
-		give(pipes, buf);
+		give(pipe, buf);
 		if (n == -EAGAIN)
 			return WAITS;
 		if (n < 0)
@@ -115,11 +152,12 @@ static int move(struct fp_pipe *pipe, int from)
 		way->eof = true;
 		return HAS_MORE;
 	}
+	way->latest = (uint32_t)n;
 	/* If the end is known to follow, let the last bytes wait for it, which is a matter of one more recv, and leave with
 	 * it in one segment that wakes the receiver once. */
 	ssize_t taken = offer(receiver, buf->data, (size_t)n, sender->ending);
 	if (taken == n) {
-		give(pipes, buf);
+		give(pipe, buf);
 		count(pipe, from, n);
 		return sender->readable ? HAS_MORE : WAITS;
 	}
@@ -158,10 +196,12 @@ static int finish(struct fp_pipe *pipe, int from)
 	return receiver->ops->finish(receiver) ? died(!from) : WAITS;
 }
 
-static int work(struct fp_pipe *pipe, int from)
+/* Until nothing can be moved, or `most` bytes were. */
+static int work(struct fp_pipe *pipe, int from, uint32_t most)
 {
 	struct fp_way *way = &pipe->way[from];
-	for (int budget = FP_BUDGET; budget && !way->done; budget--) {
+	uint64_t before = way->bytes;
+	while (!way->done && way->bytes - before < most) {
 		if (way->eof) /* read only when nothing was kept */
 			return finish(pipe, from);
 		if (!pipe->end[!from]->writable || (!way->length && !pipe->end[from]->readable))
@@ -174,16 +214,39 @@ static int work(struct fp_pipe *pipe, int from)
 }
 
 /* False if that ended the pipe, which then may be gone. */
-static bool run(struct fp_pipe *pipe, int from)
+static bool run(struct fp_pipe *pipe, int from, uint32_t most)
 {
-	int rc = work(pipe, from);
+	int rc = work(pipe, from, most);
 	if (rc >= 0) {
 		fp_pipe_stop(pipe);
 		pipe->ended(pipe, (enum fp_pipe_end)rc);
 		return false;
 	}
 	if (rc == HAS_MORE)
-		fp_loop_defer(pipe->pipes->loop, &pipe->again);
+		fp_loop_queue(pipe->pipes->loop, &pipe->party->lane, &pipe->again);
+	return true;
+}
+
+/* Something may be moved. It is at once, if not too much was in this turn or it looks small; else when the party's lane
+ * comes to it. */
+static bool turn_of(struct fp_pipe *pipe, int from)
+{
+	struct fp_pipes *pipes = pipe->pipes;
+	struct fp_way *way = &pipe->way[from];
+	if (pipes->turn != pipes->loop->turns)
+		pipes->moved = 0;
+	pipes->turn = pipes->loop->turns;
+	bool small = way->latest <= FP_SMALL, full = pipes->moved >= FP_ROUND;
+	/* What a stream that died has left is read before its death is told: now. */
+	if (!pipe->end[from]->failed && !small && (full || !fp_list_empty(&pipe->again.node))) {
+		fp_loop_queue(pipes->loop, &pipe->party->lane, &pipe->again);
+		return true;
+	}
+	uint64_t before = way->bytes, moved;
+	if (!run(pipe, from, pipe->end[from]->failed ? UINT32_MAX : full ? FP_SMALL : pipes->pool.size))
+		return false;
+	moved = way->bytes - before;
+	pipes->moved += moved < FP_ROUND ? (uint32_t)moved : FP_ROUND;
 	return true;
 }
 
@@ -191,8 +254,8 @@ static void again(struct fp_task *task)
 {
 	struct fp_pipe *pipe = fp_container(task, struct fp_pipe, again);
 	struct fp_pipes *pipes = pipe->pipes;
-	if (run(pipe, FP_CLIENT))
-		run(pipe, FP_SERVER);
+	if (run(pipe, FP_CLIENT, pipes->pool.size))
+		run(pipe, FP_SERVER, pipes->pool.size);
 	wake_one(pipes); /* it may have been woken for a buffer that it did not need any more */
 }
 
@@ -200,9 +263,9 @@ static void changed(struct fp_stream *stream, bool room)
 {
 	struct fp_pipe *pipe = stream->user;
 	int side = stream == pipe->end[FP_SERVER];
-	if (stream->readable && !run(pipe, side))
+	if (stream->readable && !turn_of(pipe, side))
 		return;
-	if (room && !run(pipe, !side))
+	if (room && !turn_of(pipe, !side))
 		return;
 	/* It holds an error that no read has met: it died while its own bytes wait, or after its end. The peer that would
 	 * wait for it for ever is told now. */
@@ -212,16 +275,23 @@ static void changed(struct fp_stream *stream, bool room)
 	}
 }
 
-void fp_pipe_start(struct fp_pipe *pipe, struct fp_pipes *pipes, struct fp_stream *client, struct fp_stream *server,
-		   void (*ended)(struct fp_pipe *, enum fp_pipe_end))
+void fp_party_init(struct fp_party *party)
+{
+	fp_lane_init(&party->lane);
+	party->buffers = 0;
+}
+
+void fp_pipe_start(struct fp_pipe *pipe, struct fp_pipes *pipes, struct fp_party *party, struct fp_stream *client,
+		   struct fp_stream *server, void (*ended)(struct fp_pipe *, enum fp_pipe_end))
 {
 	*pipe = (struct fp_pipe){ .end = { client, server }, .pipes = pipes, .ended = ended };
+	pipe->party = party ? party : &pipes->nobody;
 	fp_task_init(&pipe->again, again);
 	fp_list_init(&pipe->waiting);
 	fp_stream_use(client, changed, pipe);
 	fp_stream_use(server, changed, pipe);
-	if (run(pipe, FP_CLIENT))
-		run(pipe, FP_SERVER);
+	if (turn_of(pipe, FP_CLIENT))
+		turn_of(pipe, FP_SERVER);
 }
 
 void fp_pipe_stop(struct fp_pipe *pipe)

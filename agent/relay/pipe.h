@@ -11,6 +11,12 @@ enum fp_side { FP_CLIENT = 0, FP_SERVER = 1 };
 /* How a pipe ended: both directions have, or one side died. */
 enum fp_pipe_end { FP_PIPE_FINISHED = 0, FP_PIPE_CLIENT_DIED = 1, FP_PIPE_SERVER_DIED = 2 };
 
+/* Whose pipes these are, within one worker: what its work and its waiting bytes may take from others. */
+struct fp_party {
+	struct fp_lane lane;
+	uint32_t buffers; /* that its pipes hold */
+};
+
 /* What the pipes of one worker share. */
 struct fp_pipes {
 	struct fp_loop *loop;
@@ -18,6 +24,9 @@ struct fp_pipes {
 	struct fp_buf *scratch;   /* for one look at the data when the pool is at its bound */
 	struct fp_node waiting;   /* for a buffer: pipes whose sender's bytes cannot be looked at */
 	fp_counter *bytes;        /* [2] of all pipes, by the side that sent them */
+	struct fp_party nobody;   /* of pipes that were given none */
+	uint32_t turn;            /* of the loop, to which `moved` belongs */
+	uint32_t moved;           /* bytes in this turn, by pipes that had an event */
 };
 
 /* Bytes from one side to the other. */
@@ -26,6 +35,8 @@ struct fp_way {
 	uint32_t offset, length;
 	bool eof;           /* the sender has ended */
 	bool done;          /* and the receiver was told */
+	bool proven;        /* the receiver has taken more than the kernels hold: it reads */
+	uint32_t latest;    /* bytes of the last read */
 	uint64_t bytes;     /* taken by the receiver */
 };
 
@@ -33,6 +44,7 @@ struct fp_pipe {
 	struct fp_stream *end[2];
 	struct fp_way way[2];     /* by sending side */
 	struct fp_pipes *pipes;
+	struct fp_party *party;
 	struct fp_task again;     /* its turn was over with work left */
 	struct fp_node waiting;   /* in fp_pipes.waiting */
 	/* The pipe has stopped by itself; it may be freed in here, the streams closed. */
@@ -44,9 +56,10 @@ fp_must_check int fp_pipes_init(struct fp_pipes *pipes, struct fp_loop *loop, ui
 				fp_counter *bytes);
 void fp_pipes_clear(struct fp_pipes *pipes);
 
-/* Both streams are open; the pipe is their user from now on. It may end in here. */
-void fp_pipe_start(struct fp_pipe *pipe, struct fp_pipes *pipes, struct fp_stream *client, struct fp_stream *server,
-		   void (*ended)(struct fp_pipe *, enum fp_pipe_end));
+void fp_party_init(struct fp_party *party);
+/* Both streams are open; the pipe is their user from now on. It may end in here. party: NULL = nobody's in particular. */
+void fp_pipe_start(struct fp_pipe *pipe, struct fp_pipes *pipes, struct fp_party *party, struct fp_stream *client,
+		   struct fp_stream *server, void (*ended)(struct fp_pipe *, enum fp_pipe_end));
 /* Bytes that the receiver has not taken are gone. Once or more often, before the streams are closed. */
 void fp_pipe_stop(struct fp_pipe *pipe);
 #endif
