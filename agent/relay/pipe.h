@@ -33,6 +33,7 @@ struct fp_pipes {
 struct fp_way {
 	struct fp_buf *buf; /* holds what the receiver would not take yet; NULL otherwise */
 	uint32_t offset, length;
+	bool urgent;        /* what it holds is one urgent byte */
 	bool eof;           /* the sender has ended */
 	bool done;          /* and the receiver was told */
 	bool proven;        /* the receiver has taken more than the kernels hold: it reads */
