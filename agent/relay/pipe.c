@@ -11,8 +11,7 @@ enum {
 	/* Two kernels' buffers take a part of this from a connection that nobody reads (TCP_NOTSENT_LOWAT bounds ours). Until
 	 * then little is read at a time, and the sender's window stays small. */
 	FP_PROOF = 256 * 1024,
-	FP_UNPROVEN_READ = 32 * 1024,
-	FP_SHARE = 2 /* a party holds at most so many times the buffers that are free */
+	FP_UNPROVEN_READ = 32 * 1024
 };
 
 /* What one direction has come to, if not to an end of the pipe (>= 0). */
@@ -47,22 +46,15 @@ static void wake_one(struct fp_pipes *pipes)
 	fp_loop_queue(pipes->loop, &pipe->party->lane, &pipe->again);
 }
 
-/* As with connections (worker.c): whoever keeps many, for readers that do not read, leaves room for others. */
+/* A sender that cannot be looked at has no other way than a buffer. */
 static struct fp_buf *take(struct fp_pipe *pipe, const struct fp_stream *sender)
 {
-	const struct fp_pool *pool = &pipe->pipes->pool;
-	uint32_t free = pool->free_count + pool->most - pool->made;
-	if (sender->ops->peek && pipe->party->buffers >= FP_SHARE * free)
-		return NULL;
-	struct fp_buf *buf = fp_pool_take(&pipe->pipes->pool);
-	pipe->party->buffers += buf != NULL;
-	return buf;
+	return fp_pool_take(&pipe->pipes->pool, pipe->party, !sender->ops->peek);
 }
 
 static void give(struct fp_pipe *pipe, struct fp_buf *buf)
 {
-	pipe->party->buffers--;
-	fp_pool_give(&pipe->pipes->pool, buf);
+	fp_pool_give(&pipe->pipes->pool, pipe->party, buf);
 	wake_one(pipe->pipes);
 }
 
@@ -291,12 +283,6 @@ static void changed(struct fp_stream *stream, bool room)
 	if (room && !turn_of(pipe, !side))
 		return;
 	end_if_failed(pipe, side);
-}
-
-void fp_party_init(struct fp_party *party)
-{
-	fp_lane_init(&party->lane);
-	party->buffers = 0;
 }
 
 void fp_pipe_start(struct fp_pipe *pipe, struct fp_pipes *pipes, struct fp_party *party, struct fp_stream *client,

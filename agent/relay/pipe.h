@@ -11,12 +11,6 @@ enum fp_side { FP_CLIENT = 0, FP_SERVER = 1 };
 /* How a pipe ended: both directions have, or one side died. */
 enum fp_pipe_end { FP_PIPE_FINISHED = 0, FP_PIPE_CLIENT_DIED = 1, FP_PIPE_SERVER_DIED = 2 };
 
-/* Whose pipes these are, within one worker: what its work and its waiting bytes may take from others. */
-struct fp_party {
-	struct fp_lane lane;
-	uint32_t buffers; /* that its pipes hold */
-};
-
 /* What the pipes of one worker share. */
 struct fp_pipes {
 	struct fp_loop *loop;
@@ -57,7 +51,6 @@ fp_must_check int fp_pipes_init(struct fp_pipes *pipes, struct fp_loop *loop, ui
 				fp_counter *bytes);
 void fp_pipes_clear(struct fp_pipes *pipes);
 
-void fp_party_init(struct fp_party *party);
 /* Both streams are open; the pipe is their user from now on. It may end in here. party: NULL = nobody's in particular. */
 void fp_pipe_start(struct fp_pipe *pipe, struct fp_pipes *pipes, struct fp_party *party, struct fp_stream *client,
 		   struct fp_stream *server, void (*ended)(struct fp_pipe *, enum fp_pipe_end));

@@ -7,6 +7,7 @@ from tests.mutants.table import (
     change,
     data_plane,
     faults_d,
+    faults_f,
     faults_r,
     interception,
     node,
@@ -27,4 +28,5 @@ GROUPS: tuple[Group, ...] = (
     *observing.GROUPS,
     *faults_r.GROUPS,
     *faults_d.GROUPS,
+    *faults_f.GROUPS,
 )
