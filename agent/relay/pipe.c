@@ -198,7 +198,11 @@ static int finish(struct fp_pipe *pipe, int from)
 	pipe->way[from].done = true;
 	if (pipe->way[!from].done)
 		return FP_PIPE_FINISHED; /* closing says so as well */
-	return receiver->ops->finish(receiver) ? died(!from) : WAITS;
+	if (receiver->ops->finish(receiver))
+		return died(!from);
+	if (pipe->halved)
+		pipe->halved(pipe, (enum fp_side)from);
+	return WAITS;
 }
 
 /* Until nothing can be moved, or `most` bytes were. */
@@ -286,9 +290,10 @@ static void changed(struct fp_stream *stream, bool room)
 }
 
 void fp_pipe_start(struct fp_pipe *pipe, struct fp_pipes *pipes, struct fp_party *party, struct fp_stream *client,
-		   struct fp_stream *server, void (*ended)(struct fp_pipe *, enum fp_pipe_end))
+		   struct fp_stream *server, void (*halved)(struct fp_pipe *, enum fp_side),
+		   void (*ended)(struct fp_pipe *, enum fp_pipe_end))
 {
-	*pipe = (struct fp_pipe){ .end = { client, server }, .pipes = pipes, .ended = ended };
+	*pipe = (struct fp_pipe){ .end = { client, server }, .pipes = pipes, .halved = halved, .ended = ended };
 	pipe->party = party ? party : &pipes->nobody;
 	fp_task_init(&pipe->again, again);
 	fp_list_init(&pipe->waiting);

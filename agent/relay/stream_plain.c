@@ -212,6 +212,11 @@ void fp_plain_narrow(int fd)
 	setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof(bytes));
 }
 
+static int plain_socket(const struct fp_stream *stream)
+{
+	return fp_container(stream, struct fp_plain, stream)->source.fd;
+}
+
 static const struct fp_stream_ops plain_ops = {
 	.recv = plain_recv,
 	.send = plain_send,
@@ -219,6 +224,7 @@ static const struct fp_stream_ops plain_ops = {
 	.error = plain_error,
 	.close = plain_close,
 	.send_urgent = plain_send_urgent,
+	.socket = plain_socket,
 	.peek = plain_peek,
 	.discard = plain_discard,
 	.widen = plain_widen,

@@ -15,10 +15,10 @@ ENGINE = HERE.parents[1] / "agent" / "relay"
 SOURCES = sorted(path for path in ENGINE.glob("*.c") if path.name != "main.c")
 WARNINGS = ["-Wall", "-Wextra", "-Werror", "-Wconversion"]
 SANITIZERS = ["address,undefined", "thread"]
-# pipe_test: a question does not wait for who pours. loop_test: lanes take turns.
+# fair_test: a question does not wait for who pours. loop_test: lanes take turns.
 FAIR = pytest.mark.case("B5")
 TESTS = [
-    pytest.param(path, marks=FAIR if path.stem in ("pipe_test", "loop_test") else (), id=path.stem)
+    pytest.param(path, marks=FAIR if path.stem in ("fair_test", "loop_test") else (), id=path.stem)
     for path in sorted(HERE.glob("unit/*_test.c"))
 ]
 

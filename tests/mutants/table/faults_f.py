@@ -20,7 +20,7 @@ _TURNS = Group(
             PIPE,
             "!small && (full || !fp_list_empty(&pipe->again.node))",
             "false && !small && full",
-            (f"{UNIT}[pipe_test-address,undefined]",),
+            (f"{UNIT}[fair_test-address,undefined]",),
         ),
         Mutant(
             "the-same-lane-again",
@@ -42,7 +42,7 @@ _MEMORY = Group(
             "agent/relay/buf.c",
             "!beyond && party->buffers",
             "false && party->buffers",
-            (f"{UNIT}[buf_test-address,undefined]", f"{UNIT}[pipe_test-address,undefined]"),
+            (f"{UNIT}[buf_test-address,undefined]", f"{UNIT}[fair_test-address,undefined]"),
         ),
         Mutant(
             "much-waits-to-be-sent",

@@ -1,7 +1,6 @@
 /* Pipes between streams of both kinds: what a pipe may assume of a stream is in stream.h, and nothing else is true of
  * framed.h. Real sockets, no worker. */
 #include <fcntl.h>
-#include <netinet/in.h>
 #include <poll.h>
 
 #include "../../../agent/relay/pipe.h"
@@ -69,7 +68,7 @@ static struct fp_stream *plain(int *ret_peer)
 static void join(struct joint *joint, struct fp_pipes *of, struct fp_stream *client, struct fp_stream *server)
 {
 	joint->ended = 0;
-	fp_pipe_start(&joint->pipe, of, NULL, client, server, ended);
+	fp_pipe_start(&joint->pipe, of, NULL, client, server, NULL, ended);
 }
 
 /* client's peer - plain | blind - tunnel - blind | plain - server's peer: as two nodes would. */
@@ -230,98 +229,57 @@ static void the_blind_wait_for_a_buffer(bool first_goes_away)
 	close_pipes();
 }
 
-/* Somebody who pours without end, on many connections, and somebody who asks: whoever asks is answered in the turn in which
- * the question is seen, and of what is poured no more than a round's worth moves before that. */
-static void a_question_does_not_wait_for_who_pours(void)
+/* A sender of "a", then an urgent "B", then "c"; a receiver that is full when it is offered the urgent one. */
+static char heard[8];
+static int said;
+static bool full;
+
+static ssize_t say(struct fp_stream *stream, void *data, size_t room)
 {
-	enum { POURING = 8, LARGE = 1 << 18, WAITS = 1 << 19 };
-	struct joint pouring[POURING], asking;
-	struct fp_party crowd, neighbour;
-	static char data[LARGE];
-	uint64_t before = 0, after = 0;
-	int size = WAITS;
-	memset(data, 'p', sizeof(data));
-	fp_party_init(&crowd);
-	fp_party_init(&neighbour);
-	CHECK(fp_pipes_init(&pipes, &loop, LARGE, 32, bytes) == 0);
-	for (int i = 0; i < POURING + 1; i++) {
-		struct joint *joint = i < POURING ? &pouring[i] : &asking;
-		struct fp_stream *client = plain(&joint->peer[FP_CLIENT]), *server = plain(&joint->peer[FP_SERVER]);
-		joint->ended = 0;
-		fp_pipe_start(&joint->pipe, &pipes, i < POURING ? &crowd : &neighbour, client, server, ended);
-		joint->pipe.way[FP_CLIENT].proven = true; /* reads are as large as they get */
-	}
+	if (said == 3)
+		stream->readable = false;
+	if (said == 3)
+		return -EAGAIN;
+	CHECK(room == 1 || said != 1); /* the urgent one is asked for alone */
+	*(char *)data = "aBc"[said++];
+	stream->urgent = said == 1;
+	return 1;
+}
+
+static ssize_t hear(struct fp_stream *stream, const void *data, size_t length, bool more)
+{
+	(void)more;
+	(void)stream;
+	CHECK(length == 1);
+	heard[strlen(heard)] = *(const char *)data;
+	return 1;
+}
+
+static ssize_t hear_urgent(struct fp_stream *stream, const void *byte)
+{
+	stream->writable = !full;
+	if (full)
+		return 0;
+	strcat(heard, "!");
+	return hear(stream, byte, 1, false);
+}
+
+static void an_urgent_byte_that_has_to_wait_stays_urgent(void)
+{
+	static const struct fp_stream_ops saying = { .recv = say }, hearing = { .send = hear, .send_urgent = hear_urgent };
+	struct fp_stream sender = { .ops = &saying, .readable = true }, receiver = { .ops = &hearing, .writable = true };
+	struct joint joint;
+	open_pipes(2);
+	full = true;
+	join(&joint, &pipes, &sender, &receiver);
 	settle();
-	for (int i = 0; i < POURING; i++) { /* into sockets that take much, so that much can be moved at once */
-		CHECK(setsockopt(pouring[i].peer[FP_CLIENT], SOL_SOCKET, SO_SNDBUF, &size, sizeof(size)) == 0);
-		pouring[i].pipe.way[FP_CLIENT].latest = LARGE;
-		CHECK(send(pouring[i].peer[FP_CLIENT], data, LARGE / 2, MSG_NOSIGNAL) > 0);
-	}
-	pipes.turn = loop.turns + 1;
-	pipes.moved = 1 << 20; /* of this turn there is nothing left */
-	CHECK(send(asking.peer[FP_CLIENT], "?", 1, MSG_NOSIGNAL) == 1);
-	for (int i = 0; i < POURING; i++)
-		before += pouring[i].pipe.way[FP_CLIENT].bytes;
-	fp_loop_turn(&loop);
-	for (int i = 0; i < POURING; i++)
-		after += pouring[i].pipe.way[FP_CLIENT].bytes;
-	CHECK(asking.pipe.way[FP_CLIENT].bytes == 1);
-	CHECK(after - before <= LARGE && !fp_list_empty(&crowd.lane.tasks)); /* one turn of the crowd's lane */
-	for (int i = 0; i < POURING; i++)
-		CHECK(drain(pouring[i].peer[FP_SERVER], 'p') == LARGE / 2);
-	for (int i = 0; i < POURING + 1; i++) {
-		struct joint *joint = i < POURING ? &pouring[i] : &asking;
-		fp_pipe_stop(&joint->pipe);
-		ended(&joint->pipe, FP_PIPE_CLIENT_DIED);
-		close(joint->peer[0]);
-		close(joint->peer[1]);
-	}
-	fp_lane_leave(&crowd.lane);
-	fp_lane_leave(&neighbour.lane);
-	close_pipes();
-}
-
-/* As plain(), of TCP: unix sockets cannot discard. */
-static struct fp_stream *plain_tcp(int *ret_peer)
-{
-	struct sockaddr_in name = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-	socklen_t length = sizeof(name);
-	struct fp_stream *stream;
-	int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), size = 4608;
-	int ours = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-	CHECK(bind(listener, (void *)&name, length) == 0 && listen(listener, 1) == 0);
-	CHECK(getsockname(listener, (void *)&name, &length) == 0 && connect(ours, (void *)&name, length) == 0);
-	*ret_peer = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
-	CHECK(*ret_peer >= 0 && close(listener) == 0 && fcntl(ours, F_SETFL, O_NONBLOCK) == 0);
-	CHECK(setsockopt(ours, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size)) == 0);
-	CHECK(fp_plain_open(&plains, ours, true, &stream) == 0);
-	return stream;
-}
-
-/* Connections whose readers do not read hold two thirds of the buffers at most, so others' bytes find one. */
-static void a_party_leaves_buffers_to_others(void)
-{
-	enum { STUCK = 12, BUFFERS = 9 };
-	struct joint stuck[STUCK];
-	struct fp_party greedy;
-	fp_party_init(&greedy);
-	open_pipes(BUFFERS);
-	for (int i = 0; i < STUCK; i++) {
-		struct fp_stream *client = plain_tcp(&stuck[i].peer[FP_CLIENT]);
-		struct fp_stream *server = plain_tcp(&stuck[i].peer[FP_SERVER]);
-		stuck[i].ended = 0;
-		fp_pipe_start(&stuck[i].pipe, &pipes, &greedy, client, server, ended);
-		fill(stuck[i].peer[FP_CLIENT], 's');
-	}
-	CHECK(greedy.buffers == 6 && fp_pool_has(&pipes.pool));
-	for (int i = 0; i < STUCK; i++) {
-		fp_pipe_stop(&stuck[i].pipe);
-		ended(&stuck[i].pipe, FP_PIPE_CLIENT_DIED);
-		close(stuck[i].peer[0]);
-		close(stuck[i].peer[1]);
-	}
-	CHECK(!greedy.buffers);
-	fp_lane_leave(&greedy.lane);
+	CHECK(strcmp(heard, "a") == 0);
+	full = false;
+	receiver.writable = true;
+	receiver.changed(&receiver, true);
+	settle();
+	CHECK(strcmp(heard, "a!Bc") == 0);
+	fp_pipe_stop(&joint.pipe);
 	close_pipes();
 }
 
@@ -334,8 +292,7 @@ int main(void)
 	a_death_goes_through();
 	the_blind_wait_for_a_buffer(false);
 	the_blind_wait_for_a_buffer(true);
-	a_question_does_not_wait_for_who_pours();
-	a_party_leaves_buffers_to_others();
+	an_urgent_byte_that_has_to_wait_stays_urgent();
 	fp_plains_clear(&plains);
 	fp_loop_close(&loop);
 	return 0;

@@ -43,7 +43,7 @@ def ask(lab: Lab) -> Ask:
 
 
 @pytest.fixture
-def route(lab: Lab) -> Iterator[Callable[[str], None]]:
+def route(lab: Lab) -> Iterator[Callable[[str], object]]:
     """Apply a VirtualService for host story whose spec.http is the YAML given; removed afterwards."""
     yield lambda http: lab.apply(RULE + http)
     lab.delete(lab.run_dir / "applied-by-test.yaml")
@@ -86,7 +86,7 @@ def test_status_and_trailers_of_the_server_arrive(ask: Ask, method: str) -> None
     assert got["trailers"]["x-version"] in ("v1", "v2")
 
 
-def test_calls_of_one_connection_are_split_by_weight(ask: Ask, route: Callable[[str], None]) -> None:
+def test_calls_of_one_connection_are_split_by_weight(ask: Ask, route: Callable[[str], object]) -> None:
     route("""
     - route:
         - { destination: { host: story, subset: v1 }, weight: 75 }
@@ -97,7 +97,7 @@ def test_calls_of_one_connection_are_split_by_weight(ask: Ask, route: Callable[[
     assert got["versions"]["v1"] in binomial(6000, 0.75)
 
 
-def test_metadata_and_method_are_matched(ask: Ask, route: Callable[[str], None]) -> None:
+def test_metadata_and_method_are_matched(ask: Ask, route: Callable[[str], object]) -> None:
     route(f"""
     - match: [{{ headers: {{ end-user: {{ exact: jason }} }}, uri: {{ exact: /story.Story/Ask }} }}]
       {to("v2")}
@@ -110,7 +110,7 @@ def test_metadata_and_method_are_matched(ask: Ask, route: Callable[[str], None])
 
 @pytest.mark.parametrize(("attempts", "code", "tries"), [(3, "OK", 3), (1, "UNAVAILABLE", 2), (0, "UNAVAILABLE", 1)])
 def test_unavailable_is_tried_again(
-    ask: Ask, route: Callable[[str], None], attempts: int, code: str, tries: int
+    ask: Ask, route: Callable[[str], object], attempts: int, code: str, tries: int
 ) -> None:
     retry_on = ", retryOn: unavailable, perTryTimeout: 60s" if attempts else ""
     route(f"""
@@ -122,7 +122,7 @@ def test_unavailable_is_tried_again(
     assert ask("-H", "fail: 0", "-H", f"key: story-{attempts}")["answer"]["tries"] == tries + 1
 
 
-def test_timeout_and_faults_are_told_as_grpc_statuses(ask: Ask, route: Callable[[str], None]) -> None:
+def test_timeout_and_faults_are_told_as_grpc_statuses(ask: Ask, route: Callable[[str], object]) -> None:
     route(f"""
     - match: [{{ headers: {{ want: {{ exact: timeout }} }} }}]
       timeout: 0.5s

@@ -7,7 +7,7 @@ both parts: a client whose routes are everybody's needs no virtual host of its o
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from tidegate.compile.envoy import private
@@ -62,7 +62,15 @@ def check(vs: VirtualService) -> EnvoyResource:
             routes.append(made)
     name = check_name(vs)
     host = {"name": name, "domains": ["*"], "routes": routes}
-    return EnvoyResource(name, {"name": name, "virtual_hosts": [host], "validate_clusters": False}, (vs.origin,))
+    body = {"name": name, "virtual_hosts": [host], "validate_clusters": False, **_body_limit([vs])}
+    return EnvoyResource(name, body, (vs.origin,))
+
+
+def _body_limit(rules: Iterable[VirtualService]) -> Json:
+    """The limit of direct responses, where the default one is too low for these rules."""
+    answers = (r.direct_response for vs in rules for r in vs.http if r.direct_response is not None)
+    longest = max((len(a.body.encode()) + len(a.body_bytes) for a in answers), default=0)
+    return {"max_direct_response_body_size_bytes": longest} if longest > _DEFAULT_BODY_LIMIT else {}
 
 
 class RouteCompiler:
@@ -97,10 +105,7 @@ class RouteCompiler:
             "ignore_port_in_host_matching": True,
         }
         shown = list(dict.fromkeys(vs.origin for answer, _ in answers for vs in answer.shown))
-        rules = [vs for answer, _ in answers for vs in answer.shown]
-        bodies = [len(r.direct_response.body) for vs in rules for r in vs.http if r.direct_response is not None]
-        if max(bodies, default=0) > _DEFAULT_BODY_LIMIT:
-            body["max_direct_response_body_size_bytes"] = max(bodies) * 4  # bytes of UTF-8, at most four a character
+        body.update(_body_limit(vs for answer, _ in answers for vs in answer.shown))
         refs = frozenset(ResourceRef(CLUSTERS, str(key)) for answer, _ in answers for key in answer.uses)
         return EnvoyResource(name, body, (service.origin, *shown), refs)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import re2
@@ -257,7 +258,11 @@ def test_a_host_that_is_hidden_from_a_client_leads_it_to_the_service() -> None:
 
 
 def test_a_subset_that_cannot_exist_leads_nowhere() -> None:
-    made = compiled(config_of(REVIEWS, virtual_service("v", "reviews", f"- {to(repr('v1@shop'))}")))
+    mesh = config_of(REVIEWS, virtual_service("v", "reviews", f"- {to('v1')}"))
+    (rule,) = mesh.virtual_services
+    (weighted,) = rule.http[0].targets
+    odd = replace(weighted, target=replace(weighted.target, subset="v1@shop"))  # no document can say this
+    made = compiled(replace(mesh, virtual_services=(replace(rule, http=(replace(rule.http[0], targets=(odd,)),)),)))
     assert made.body["virtual_hosts"][0]["routes"][0]["route"]["cluster"] == "BlackHoleCluster"
     assert not made.refs
 
