@@ -225,7 +225,8 @@ static void connected(struct fp_upstream *upstream, struct fp_stream *server, en
 	uint64_t now_ns = fp_clock_ns();
 	report_later(conn, now_ns);
 	fp_timer_start(&conn->conns->first_wishes, &conn->wishes, now_ns + FP_FIRST_WISHES_MS * (uint64_t)1000000);
-	fp_pipe_start(&conn->pipe, conn->conns->pipes, conn->end[FP_CLIENT], server, halved, piped);
+	fp_pipe_start(&conn->pipe, conn->conns->pipes, &conn->sandbox->presence[conn->conns->worker].party,
+		      conn->end[FP_CLIENT], server, halved, piped);
 }
 
 /* While the server is being dialled, what the client sends waits where it is; only its death matters. */
