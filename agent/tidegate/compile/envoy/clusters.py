@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from tidegate.compile.envoy import bounds
 from tidegate.compile.envoy.protojson import Json, ads, duration, socket_address, typed
 from tidegate.compile.facts import Endpoint
 from tidegate.compile.registry import Registry
@@ -129,6 +130,7 @@ def _cluster(
         "name": name,
         "connect_timeout": duration(pool.connect_timeout_ms or _CONNECT_TIMEOUT_MS),
         "circuit_breakers": _breakers(pool),
+        "per_connection_buffer_limit_bytes": bounds.CONNECTION_BUFFER,
         "metadata": {
             "filter_metadata": {
                 "istio": {
@@ -205,7 +207,7 @@ def _http_options(port: ServicePort, pool: ConnectionPool) -> Json:
         common["idle_timeout"] = duration(pool.idle_timeout_ms)
     if not http2 and not common:
         return {}
-    explicit: Json = {"http2_protocol_options": {}} if http2 else {"http_protocol_options": {}}
+    explicit: Json = {"http2_protocol_options": bounds.http2()} if http2 else {"http_protocol_options": {}}
     out = typed(_HTTP_OPTIONS, explicit_http_config=explicit)
     if common:
         out["common_http_protocol_options"] = common
