@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import struct
 
 from tests.support.eventually import HANG_SECONDS
 
@@ -65,7 +64,7 @@ class Uploader:
                 self._allowed(payload)
                 self._socket.sendall(_frame(SETTINGS, b"", 0, ACK))
             elif kind == WINDOW_UPDATE:
-                (more,) = struct.unpack("!I", payload)
+                more = int.from_bytes(payload, "big")
                 if stream:
                     self._streams[stream] += more
                 else:
@@ -77,8 +76,8 @@ class Uploader:
 
     def _allowed(self, settings: bytes) -> None:
         for offset in range(0, len(settings), 6):
-            name, value = struct.unpack_from("!HI", settings, offset)
-            if name == INITIAL_WINDOW_SIZE:
+            value = int.from_bytes(settings[offset + 2 : offset + 6], "big")
+            if int.from_bytes(settings[offset : offset + 2], "big") == INITIAL_WINDOW_SIZE:
                 for stream in self._streams:
                     self._streams[stream] += value - self._stream_window
                 self._stream_window = value

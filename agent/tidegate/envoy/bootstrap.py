@@ -8,20 +8,26 @@ from typing import Any
 from tidegate.envoy import statistics
 
 XDS_CLUSTER = "tidegate-xds"
-
+RUNTIME = {
+    # Envoy's own limit (100) refuses expressions that people write; validation has the same one (config/limits.py).
+    "re2.max_program_size.error_level": 32_768,
+    # The heap is what is in use: what was given back stays reserved for a while, and would keep an alarm on.
+    "envoy.reloadable_features.fixed_heap_use_allocated": True,
+}
 
 MIB = 1024 * 1024
 _MONITORS = "envoy.resource_monitors"
 _HEAP = f"{_MONITORS}.fixed_heap"
-# Streams that hold at least so many bytes are accounted for, as a power of two: 128 KiB, half of a stream's window.
-_ACCOUNTED_POWER = 17
+# Streams that hold at least so many bytes are accounted for, as a power of two: 32 KiB. There are eight classes, each of
+# twice the size of the one before, and the fuller the heap, the more of them are reset, the largest first.
+_ACCOUNTED_POWER = 15
 
 
 def heap_limit(memory: int) -> int:
     """Bytes of heap that Envoy may have on a node with that many bytes of memory: a quarter, from 512 MiB to 4 GiB.
 
-    10 000 services and 50 pods take 102 MB, so the least is five times what a large cluster needs; whole steps of 64 MiB,
-    so that a kernel which keeps a little more for itself is no reason to replace a running Envoy.
+    10 000 services and 50 pods take 102 MB, so the least is five times what a large cluster needs. Steps of 64 MiB: a
+    kernel that keeps a little more for itself is no reason to replace a running Envoy.
     """
     step = 64 * MIB
     return max(512 * MIB, min(memory // 4, 4096 * MIB)) // step * step
@@ -56,7 +62,7 @@ def bootstrap(
         "deferred_stat_options": {"enable_deferred_creation_stats": True},
         "layered_runtime": {
             "layers": [
-                {"name": "static", "static_layer": {}},
+                {"name": "static", "static_layer": dict(RUNTIME)},
                 {"name": "admin", "admin_layer": {}},
             ]
         },
@@ -89,7 +95,8 @@ def _overload(max_connections: int, max_heap: int) -> dict[str, Any]:
         "actions": [
             {
                 "name": "envoy.overload_actions.reset_high_memory_stream",
-                "triggers": [{"name": _HEAP, "scaled": {"scaling_threshold": 0.75, "saturation_threshold": 0.9}}],
+                # Envoy resets only when this value changes, so it must not saturate before the last resorts begin.
+                "triggers": [{"name": _HEAP, "scaled": {"scaling_threshold": 0.7, "saturation_threshold": 1.0}}],
             },
             _action("shrink_heap", 0.85),
             _action("stop_accepting_requests", 0.95),

@@ -1,8 +1,8 @@
 """How much one pod, one connection and one stream may take of Envoy, which all pods of the node share.
 
 What an endpoint does not read, and a client does not, waits in Envoy. HTTP/2 windows are what a peer may send unasked,
-whatever Envoy has to say about buffers: with Envoy's own (16 MiB a stream, 24 MiB a connection) sixty connections of one
-pod filled 3.3 GB. Bytes unless said otherwise.
+whatever Envoy's buffers allow: with its own (16 MiB a stream, 24 MiB a connection) sixty connections of one pod filled
+3.3 GB. Bytes unless said otherwise.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from tidegate.compile.envoy.protojson import Json, named
 STREAM_WINDOW = 256 * 1024
 CONNECTION_WINDOW = 1024 * 1024
 
-# What Envoy holds for one connection before it reads no more, and the body of a request that it can send again or mirror.
+# What Envoy holds for one connection before it reads no more, and the largest body that it can send again or mirror.
 CONNECTION_BUFFER = 1024 * 1024
 
 STREAMS = 1024  # requests at a time on one connection; the client of more waits or opens another connection

@@ -7,7 +7,9 @@ from __future__ import annotations
 # port off a host only behind the last "]".
 DIALLED = "x-tidegate-dialled"
 VIRTUAL_HOST = "x-tidegate-virtual-host"
-PRIVATE_HEADERS = (DIALLED, VIRTUAL_HOST)
+# INTERNAL: Envoy writes it where a client may tell it deadlines.
+INTERNAL = "x-envoy-internal"
+PRIVATE_HEADERS = (DIALLED, VIRTUAL_HOST, INTERNAL)
 
 # What Envoy takes for the host of an HTTP/1.0 request that names none. No resolver knows names under .invalid.
 NO_HOST = "no-host.invalid"
@@ -18,7 +20,7 @@ METADATA, SERVICE = "tidegate", "service"
 # Where a target leads that cannot have a cluster: Istio's name, and nobody makes a cluster of that name.
 NOWHERE = "BlackHoleCluster"
 
-# Counters of requests, see compile/envoy/filters.py and observe/dashboard/envoy_stats.py: prefix, and names with their tags.
+# Counts of requests, see compile/envoy/filters.py and observe/dashboard/envoy_stats.py: prefix, names and their tags.
 STATS = "tidegate"
 REQUESTS, DURATION = "requests", "duration"
 POD, CODE = "pod", "code"
