@@ -18,8 +18,8 @@ RUNTIME = {
 MIB = 1024 * 1024
 _MONITORS = "envoy.resource_monitors"
 _HEAP = f"{_MONITORS}.fixed_heap"
-# Streams that hold at least so many bytes are accounted for, as a power of two: 32 KiB. There are eight classes, each of
-# twice the size of the one before, and the fuller the heap, the more of them are reset, the largest first.
+# Streams that hold at least so many bytes are accounted for, as a power of two: 32 KiB. There are eight classes, each
+# of twice the size of the one before, and the fuller the heap, the more of them are reset, the largest first.
 _ACCOUNTED_POWER = 15
 
 
