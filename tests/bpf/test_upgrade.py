@@ -158,7 +158,7 @@ def test_no_connection_leaves_uncaptured_while_layouts_change(
     assert set(said["hooks"].values()) == {"updated"}
     after = pinned_ids(tree)
     assert after["links"] == before["links"]
-    kept = {"tg_flows", "tg_socks", "tg_counters"}
+    kept = {"tg_flows", "tg_socks", "tg_wishes", "tg_wanted", "tg_counters"}
     assert len(after["maps"] & before["maps"]) == len(kept), "what connections write stays"
     assert names(tree.pins) == ["links", "lookup", "maps"]
 

@@ -137,6 +137,7 @@ async def test_attempts_are_bounded(mesh: Mesh) -> None:
         assert event.endpoint_port == 3
 
 
+@pytest.mark.case("B3")
 async def test_refused(mesh: Mesh) -> None:
     await mesh.publish(service((SERVER4, 1)))
     await mesh.dial_in_vain()
@@ -205,6 +206,7 @@ async def test_bytes_and_fin_wait_for_the_endpoint_that_answers(mesh: Mesh) -> N
         assert event.duration_ns > 0.2e9
 
 
+@pytest.mark.case("B3")
 async def test_client_that_gives_up_while_the_endpoint_is_silent(mesh: Mesh) -> None:
     with silent_endpoint(mesh) as silent:
         await mesh.publish(service(silent))

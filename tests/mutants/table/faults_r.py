@@ -11,6 +11,7 @@ CONN = "agent/relay/conn.c"
 PEER = "agent/relay/peer.c"
 FAMILIES = "tests/relay/test_families.py"
 UPSTREAM = "agent/relay/upstream.c"
+WISHES = "tests/relay/test_wishes.py"
 PIPE = "agent/relay/pipe.c"
 PLAIN = "agent/relay/stream_plain.c"
 
@@ -138,4 +139,34 @@ _FAMILIES = Group(
     ),
 )
 
-GROUPS = (_URGENT, _RESET_AT_ONCE, _GONE, _FAMILIES)
+_WISHES = Group(
+    "TCP options of the client hold on the way to the server",
+    (
+        Mutant(
+            "options-not-carried",
+            "an application that asked for a dead server to be noticed in three seconds waits for hours",
+            "agent/relay/dial.c",
+            "\tif (from->wishes.set)\n",
+            "\tif (0)\n",
+            (f"{WISHES}::test_packets_are_marked_as_the_application_marked_them",),
+        ),
+        Mutant(
+            "late-options-not-carried",
+            "options that are set after connect() have no effect",
+            CONN,
+            "\tcarry_wishes(fp_container(timer, struct fp_conn, wishes));\n",
+            "\t(void)timer;\n\t(void)carry_wishes;\n",
+            (f"{WISHES}::test_what_is_set_after_connect_holds_as_well",),
+        ),
+        Mutant(
+            "options-before-connect-not-written-down",
+            "options that are set before connect() have no effect",
+            "bpf/sockops.bpf.c",
+            "\tif (wanted && !bpf_map_update_elem(&tg_wishes, key, wanted, BPF_ANY))\n",
+            "\tif (wanted && !wanted->set)\n",
+            ("tests/bpf/test_wishes.py::test_options_are_written_down",),
+        ),
+    ),
+)
+
+GROUPS = (_URGENT, _RESET_AT_ONCE, _GONE, _FAMILIES, _WISHES)

@@ -47,7 +47,7 @@ _LIVES = Group(
             "old-map-stays",
             "a relay looks connections up in the map of an agent that is gone",
             "agent/relay/engine.c",
-            "\treturn dup3(flows_fd, engine->shared.config.flows_fd, O_CLOEXEC) < 0 ? -errno : 0;\n",
+            "\treturn dup3(flows_fd, config->flows_fd, O_CLOEXEC) < 0 ? -errno : 0;\n",
             "\treturn flows_fd < 0 && engine ? -errno : 0;\n",
             (f"{PROCESS}::test_a_map_is_exchanged_under_a_running_relay",),
         ),
