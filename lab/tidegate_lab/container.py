@@ -32,6 +32,7 @@ class ContainerRunner:
         self.ready = False
         self.exit_code: int | None = None  # of the last run
         self.message = "not started"
+        self.started = asyncio.Event()  # runs, and its startup probe was content: what comes after it may begin
         self._ended = ""  # how the run before ended
         self._sandbox = sandbox
         self._changed = changed
@@ -115,6 +116,7 @@ class ContainerRunner:
         container = self.container
         if container.startup_probe is not None:
             await self._until_started(container.startup_probe)
+        self.started.set()
         watches = []
         if container.liveness_probe is not None:
             watches.append(self._watch(container.liveness_probe, self._on_liveness, True))

@@ -36,16 +36,16 @@ def zone_service(service: ServiceObject, pods: Iterable[PodRunner]) -> ZoneServi
 
 
 def address_of(service: ServiceObject, port: int, pods: Iterable[PodRunner]) -> list[tuple[str, int]]:
-    """(address, target port) of every pod behind a service port. Raises Rejected (unknown port), Transient (none)."""
-    ports = {p.port: p for p in service.spec.ports}
+    """(address, target port) of every pod behind a TCP port. Raises Rejected (unknown port), Transient (none)."""
+    ports = {p.port: p for p in service.spec.ports if p.protocol == "TCP"}
     if port not in ports:
         known = ", ".join(map(str, ports)) or "none"
-        raise Rejected(f"service {service.name}", f"has no port {port}", f"it has {known}")
+        raise Rejected(f"service {service.name}", f"has no TCP port {port}", f"it has {known}")
     target = ports[port].target_port or port
     found: list[tuple[str, int]] = []
     for runner in pods_behind(service, pods):
         number = None
-        for container in runner.pod.spec.containers:
+        for container in runner.pod.spec.long_running:
             try:
                 number = port_number(container, target)
                 break

@@ -67,12 +67,12 @@ def command_line(container: spec.Container, env: Mapping[str, str]) -> list[str]
 
 
 def port_number(container: spec.Container, port: int | str) -> int:
-    """The number of a container port given by number or name. Raises Rejected on an unknown name."""
+    """The number of a container's TCP port given by number or name. Raises Rejected on an unknown name."""
     if isinstance(port, int):
         return port
     if port.isdigit():
         return int(port)
     for candidate in container.ports:
-        if candidate.name == port:
+        if candidate.name == port and candidate.protocol == "TCP":
             return candidate.container_port
-    raise Rejected(f"container {container.name}", f"has no port named {port!r}")
+    raise Rejected(f"container {container.name}", f"has no TCP port named {port!r}")

@@ -33,7 +33,8 @@ class PodRunner:
     ending: bool = False
     message: str = "waiting for its sandbox"
     sandbox: Sandbox | None = None
-    containers: list[ContainerRunner] = field(default_factory=list)
+    containers: list[ContainerRunner] = field(default_factory=list)  # those of sidecars last
+    _sidecars: list[ContainerRunner] = field(default_factory=list)
     _task: asyncio.Task[None] | None = None
 
     @property
@@ -66,7 +67,8 @@ class PodRunner:
 
     async def stop(self, grace: float) -> None:
         """SIGTERM, up to grace seconds, SIGKILL; then CNI DEL and removal of everything that the pod had."""
-        await asyncio.gather(*(runner.stop(grace) for runner in self.containers))
+        await asyncio.gather(*(runner.stop(grace) for runner in self.containers if runner not in self._sidecars))
+        await asyncio.gather(*(runner.stop(grace) for runner in self._sidecars))
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -104,18 +106,34 @@ class PodRunner:
             await asyncio.sleep(backoff.next(0.0))
 
     async def _run_containers(self, sandbox: Sandbox) -> str:
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                phase = await self._run_in_order(sandbox, tasks)
+                grace = self.pod.spec.termination_grace_period_seconds
+                await asyncio.gather(*(runner.stop(grace) for runner in self._sidecars))
+        except ExceptionGroup as failed:
+            raise failed.exceptions[0] from None  # a container that cannot be started is one error, whichever it is
+        return phase
+
+    async def _run_in_order(self, sandbox: Sandbox, tasks: asyncio.TaskGroup) -> str:
+        """Init containers one after the other, then the containers. Sidecars run in tasks until they are stopped."""
         spec = self.pod.spec
         logs = self.paths.pod_run(self.pod.id)
         for container in spec.init_containers:
             init = ContainerRunner(sandbox, container, logs / f"{container.name}.log", self.changed)
-            self.containers = [init]
+            self.containers = [init, *self._sidecars]
             self.message = f"init container {container.name} is running"
-            if await init.run("Never" if spec.restart_policy == "Never" else "OnFailure"):
+            if container.is_sidecar:
+                self._sidecars = [*self._sidecars, init]
+                tasks.create_task(init.run("Always"), name=f"sidecar {container.name} of {self.pod.id}")
+                await init.started.wait()
+            elif await init.run("Never" if spec.restart_policy == "Never" else "OnFailure"):
                 return "Failed"
-        self.containers = [
+        main = [
             ContainerRunner(sandbox, container, logs / f"{container.name}.log", self.changed)
             for container in spec.containers
         ]
+        self.containers = [*main, *self._sidecars]
         self.phase = "Running"
-        codes = await asyncio.gather(*(runner.run(spec.restart_policy) for runner in self.containers))
+        codes = await asyncio.gather(*(runner.run(spec.restart_policy) for runner in main))
         return "Failed" if any(codes) else "Succeeded"

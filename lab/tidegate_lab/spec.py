@@ -88,7 +88,13 @@ class Container(Part):
     readiness_probe: Probe | None = None
     liveness_probe: Probe | None = None
     startup_probe: Probe | None = None
+    restart_policy: str = ""  # of an init container: Always makes a sidecar of it
     security_context: SecurityContext = SecurityContext()
+
+    @property
+    def is_sidecar(self) -> bool:
+        """Of an init container: whether it goes on running beside the others."""
+        return self.restart_policy == "Always"
 
     @model_validator(mode="after")
     def _has_command(self) -> Container:
@@ -108,6 +114,11 @@ class PodSpec(Part):
     hostname: str = ""
     subdomain: str = ""
     security_context: SecurityContext = SecurityContext()
+
+    @property
+    def long_running(self) -> tuple[Container, ...]:
+        """Containers, then sidecars: the order in which the name of a port is looked up."""
+        return (*self.containers, *(c for c in self.init_containers if c.is_sidecar))
 
 
 class Metadata(Part):

@@ -57,6 +57,8 @@ class Namespace:
 
 @dataclass(frozen=True, slots=True)
 class ContainerPort:
+    """A TCP port: two containers may give one name to a TCP and to a UDP port, and only the former is ever served."""
+
     port: int
     name: str = ""
 

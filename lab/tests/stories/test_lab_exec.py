@@ -93,7 +93,7 @@ def test_a_service_can_be_seen_from_this_machine(plain_lab: Lab) -> None:
     answer = eventually(lambda: subprocess.run(talk, capture_output=True, text=True, check=True).stdout, "an answer")
     assert json.loads(answer)["client"] == "10.77.1.1"
     refused = plain_lab.tidegate("lab", "expose", "svc/talk", "9", check=False)
-    assert "has no port 9; it has 7001" in refused.stderr
+    assert "has no TCP port 9; it has 7001" in refused.stderr
     taken = plain_lab.tidegate("lab", "expose", "svc/talk", "7001", "--port", port[1])
     assert taken.stdout.strip() == url
 

@@ -68,5 +68,20 @@ def test_expand(text: str, expected: str) -> None:
 def test_ports_by_name() -> None:
     container = bare_pod(documents(POD)[0]).spec.containers[0]
     assert (port_number(container, "http"), port_number(container, "81"), port_number(container, 82)) == (8080, 81, 82)
-    with pytest.raises(Rejected, match="no port named 'grpc'"):
+    with pytest.raises(Rejected, match="no TCP port named 'grpc'"):
         port_number(container, "grpc")
+
+
+@pytest.mark.case("D4")
+def test_a_name_means_a_tcp_port_and_sidecars_have_names_too() -> None:
+    text = POD.replace("name: http}", "name: http, protocol: UDP}")
+    container = bare_pod(documents(text)[0]).spec.containers[0]
+    with pytest.raises(Rejected, match="no TCP port named 'http'"):
+        port_number(container, "http")
+    sidecars = (
+        "spec:\n  initContainers:\n"
+        "  - {name: ends, command: [x]}\n"
+        "  - {name: sidecar, restartPolicy: Always, command: [x]}\n"
+    )
+    spec = bare_pod(documents(POD.replace("spec:\n", sidecars))[0]).spec
+    assert [c.name for c in spec.long_running] == [*(c.name for c in spec.containers), "sidecar"]

@@ -3,7 +3,18 @@
 from __future__ import annotations
 
 from tests.mutants.mutant import Group
-from tests.mutants.table import change, data_plane, faults_e, interception, node, observing, process, relay, routing
+from tests.mutants.table import (
+    change,
+    data_plane,
+    faults_d,
+    faults_e,
+    interception,
+    node,
+    observing,
+    process,
+    relay,
+    routing,
+)
 
 GROUPS: tuple[Group, ...] = (
     *interception.GROUPS,
@@ -14,5 +25,6 @@ GROUPS: tuple[Group, ...] = (
     *process.GROUPS,
     *node.GROUPS,
     *observing.GROUPS,
+    *faults_d.GROUPS,
     *faults_e.GROUPS,
 )

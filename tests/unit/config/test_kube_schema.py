@@ -73,6 +73,24 @@ def test_pod_addresses_and_ports() -> None:
     assert (found.ports[0].port, found.ports[0].name) == (80, "http")
 
 
+@pytest.mark.case("D4")
+def test_ports_of_a_pod_are_those_of_tcp_with_containers_before_sidecars() -> None:
+    found = one_pod("""
+        apiVersion: v1
+        kind: Pod
+        metadata: {name: p}
+        spec:
+          initContainers:
+          - {name: ends, ports: [{containerPort: 1, name: https}]}
+          - {name: ends-too, restartPolicy: OnFailure, ports: [{containerPort: 2, name: https}]}
+          - {name: sidecar, restartPolicy: Always, ports: [{containerPort: 9443, name: https}]}
+          containers:
+          - {name: a, ports: [{containerPort: 5353, name: dns, protocol: UDP}]}
+          - {name: b, ports: [{containerPort: 5354, name: dns}, {containerPort: 5355, name: s, protocol: SCTP}]}
+        """)
+    assert [(p.port, p.name) for p in found.ports] == [(5354, "dns"), (9443, "https")]
+
+
 @pytest.mark.parametrize(
     ("status", "ready"),
     [

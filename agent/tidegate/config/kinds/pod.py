@@ -24,12 +24,18 @@ class ContainerPortDoc(ApiModel):
 
 class Container(ApiModel):
     ignored = words(
-        "image imagePullPolicy command args env envFrom workingDir resources resizePolicy restartPolicy livenessProbe "
+        "image imagePullPolicy command args env envFrom workingDir resources resizePolicy livenessProbe "
         "readinessProbe startupProbe lifecycle securityContext volumeMounts volumeDevices stdin stdinOnce tty "
-        "terminationMessagePath terminationMessagePolicy"
+        "terminationMessagePath terminationMessagePolicy restartPolicyRules"
     )
     name: str = ""
     ports: list[ContainerPortDoc] = Field(default_factory=list)
+    restart_policy: str = ""
+
+    @property
+    def is_sidecar(self) -> bool:
+        """Of an init container: whether it goes on running beside the others."""
+        return self.restart_policy == "Always"
 
 
 class PodSpec(ApiModel):
@@ -39,15 +45,19 @@ class PodSpec(ApiModel):
         "securityContext imagePullSecrets hostname subdomain hostnameOverride affinity schedulerName tolerations "
         "hostAliases priorityClassName priority dnsConfig readinessGates runtimeClassName enableServiceLinks "
         "preemptionPolicy overhead topologySpreadConstraints setHostnameAsFQDN os schedulingGates resourceClaims "
-        "resources initContainers"
+        "resources"
     )
     containers: list[Container]
+    init_containers: list[Container] = Field(default_factory=list)
     node_name: str = ""
     service_account_name: str = "default"
     host_network: bool = False
 
     def ports(self) -> tuple[ContainerPort, ...]:
-        return tuple(ContainerPort(p.container_port, p.name) for c in self.containers for p in c.ports)
+        """TCP ports, in the order in which a name is looked up: containers before sidecars. Init containers that end
+        have none."""
+        running = (*self.containers, *(c for c in self.init_containers if c.is_sidecar))
+        return tuple(ContainerPort(p.container_port, p.name) for c in running for p in c.ports if p.protocol == "TCP")
 
 
 class Condition(ApiModel):
