@@ -6,6 +6,7 @@ Strings die here; the rest of the agent sees a frozen Settings. Raises Rejected 
 from __future__ import annotations
 
 import os
+import re
 import socket
 from collections.abc import Mapping
 from dataclasses import Field, dataclass, field, fields, replace
@@ -21,7 +22,9 @@ DEFAULT_CNI_BIN_DIR = Path("/opt/cni/bin")
 ADMIN_PORT = 15000
 METRICS_PORT = 15020
 READY_PORT = 15021
+NODE_NAME = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,251}[A-Za-z0-9])?")  # of a host; also part of a cgroup's name
 LOG_LEVELS = ("debug", "info", "warning", "error")
+_YES, _NO = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 
 
 def build_root() -> Path:
@@ -42,7 +45,7 @@ def relay_binary() -> Path:
 
 
 def _of(default: Any, text: str, **limits: Any) -> Any:
-    """A setting: its default, its help text, and `least` and `most` or `choices`."""
+    """A setting: its default, its help text, and `least` and `most`, `choices` or the expression that it is `like`."""
     return field(default=default, metadata={"help": text, **limits})
 
 
@@ -53,12 +56,12 @@ class Settings:
     Ports are TCP on localhost of the node's netns; 0 switches one off.
     """
 
-    node: str = _of("", "name of this node; default: host name")
+    node: str = _of("", "name of this node; default: host name", like=NODE_NAME)
     config: tuple[str, ...] = _of((), "where configuration comes from, e.g. file:DIR; may be repeated")
     run_dir: Path = _of(DEFAULT_RUN_DIR, "sockets and state of this agent")
     bpffs: Path = _of(DEFAULT_BPFFS, "directory for pinned kernel objects")
     cgroup: Path | None = _of(None, "cgroup v2 directory that holds the pods; default: the root")
-    workers: int = _of(0, "fast path threads; 0 = one per usable CPU", least=0, most=1024)
+    workers: int = _of(0, "fast path threads; 0 = one per usable CPU", least=0, most=64)  # FP_WORKERS_MAX
     envoy_concurrency: int = _of(2, "Envoy's worker threads", least=1, most=1024)
     admin_port: int = _of(ADMIN_PORT, "localhost port of the admin API, 0 = none", least=0, most=65535)
     metrics_port: int = _of(METRICS_PORT, "localhost port of /metrics, 0 = none", least=0, most=65535)
@@ -118,12 +121,15 @@ def _parse(setting: Field[Any], text: str) -> object:
     if setting.name == "config":
         return tuple(part for part in text.split(",") if part)
     wanted = kind(setting)
+    variable = f"TIDEGATE_{setting.name.upper()}={text}"
     if wanted is bool:
-        return text.lower() in ("1", "true", "yes", "on")
+        if text.lower() not in (*_YES, *_NO):
+            raise Rejected(variable, "is neither yes nor no", "write true or false")
+        return text.lower() in _YES
     try:
         return wanted(text)
     except ValueError:
-        raise Rejected(f"TIDEGATE_{setting.name.upper()}={text}", "is not a number", "write for example 2") from None
+        raise Rejected(variable, "is not a number", "write for example 2") from None
 
 
 def _check_limits(setting: Field[Any], value: Any) -> None:
@@ -131,6 +137,9 @@ def _check_limits(setting: Field[Any], value: Any) -> None:
     choices = setting.metadata.get("choices")
     if choices and value.lower() not in choices:
         raise Rejected(f"{flag} {value}", "is none of its values", f"use {', '.join(choices)}")
+    like = setting.metadata.get("like")
+    if like is not None and value and not like.fullmatch(value):
+        raise Rejected(f"{flag} {value!r}", "is no name", "use letters, digits, '-', '_' and '.', at most 253")
     least, most = setting.metadata.get("least"), setting.metadata.get("most")
     if least is not None and not least <= value <= most:
         raise Rejected(f"{flag} {value}", "is out of range", f"use a number from {least} to {most}")

@@ -11,7 +11,7 @@ import contextlib
 import logging
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -145,6 +145,16 @@ class Agents:
         """Until every node's agent has the revision in force. Raises Transient."""
         reason = f"has not put revision {revision} of the cluster into force within {timeout:g} s"
         await self._wait(lambda status: _revision(status) >= revision, timeout, reason)
+
+    async def refused(self, objects: Collection[str]) -> list[str]:
+        """What of these objects (KIND NAMESPACE/NAME) some agent could not put into force, and why."""
+        found = []
+        for agent in self.agents:
+            for applier in (await agent.status())["appliers"].values():
+                for failure in applier["failures"]:
+                    about = [origin for origin in failure["origins"] if origin.partition(" (")[0] in objects]
+                    found += [f"{agent.node.name}: {origin}: {failure['reason']}" for origin in about]
+        return sorted(set(found))
 
     async def refresh(self) -> bool:
         """Ask every agent once; True if some enrolment differs from before.

@@ -68,6 +68,9 @@ class Requests:
             self._lab.apply(documents)
             progress(f"applied {len(documents)} objects from {len(files)} files")
             await self._lab.settled(request["timeout"], progress)
+            named = {str(document.key) for document in documents}
+            if refused := await self._lab.agents.refused(named):
+                raise Rejected(refused[0], "is not in force", "; ".join([*refused[1:], "see `tidegate status`"]))
             return len(documents)
 
     async def delete(self, request: Mapping[str, Any], progress: Progress) -> Any:

@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from tidegate.config.sources.content import read_text
 from tidegate.errors import Rejected
 
 try:
@@ -98,8 +99,8 @@ def files_of(paths: Sequence[Path]) -> list[Path]:
 def read(path: Path) -> list[Document]:
     """Documents of one file, empty ones left out. Raises Rejected with file and line."""
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        text = read_text(str(path))
+    except (OSError, ValueError) as error:
         raise Rejected(str(path), f"cannot be read: {error}") from None
     return parse(Source(path, text))
 

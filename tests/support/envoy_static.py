@@ -11,6 +11,7 @@ from typing import Any
 from google.protobuf import json_format
 
 from tests.support.eventually import HANG_SECONDS
+from tidegate.envoy.bootstrap import RUNTIME
 from tidegate.model.plan.envoy import CHECKS, CLUSTERS, ENDPOINTS, LISTENERS, ROUTES, SCOPES, TYPE_URLS, EnvoyResource
 from tidegate.xds.prototypes import load_nested_types, message_class
 
@@ -40,7 +41,8 @@ def static_bootstrap(envoy: Resources) -> dict[str, Any]:
             cluster["type"] = "STATIC"
             cluster["load_assignment"] = dict(envoy[ENDPOINTS][resource.name].body)
         clusters.append(cluster)
-    return {"static_resources": {"listeners": listeners, "clusters": clusters}}
+    layers = [{"name": "static", "static_layer": dict(RUNTIME)}]
+    return {"layered_runtime": {"layers": layers}, "static_resources": {"listeners": listeners, "clusters": clusters}}
 
 
 def inline_scope(scope: EnvoyResource, routes: Mapping[str, EnvoyResource]) -> dict[str, Any]:

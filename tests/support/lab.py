@@ -51,14 +51,13 @@ class Lab:
     def down(self) -> None:
         self.tidegate("lab", "down")
 
-    def apply(self, manifest: Path | str) -> None:
-        """Apply a file, or YAML text."""
-        if isinstance(manifest, Path):
-            self.tidegate("lab", "apply", "-f", manifest, *PATIENTLY)
-        else:
+    def apply(self, manifest: Path | str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Apply a file, or YAML text. Fails if something of it is not in force then, unless check is off."""
+        path = manifest
+        if isinstance(manifest, str):
             path = self.run_dir / "applied-by-test.yaml"
             path.write_text(manifest)
-            self.tidegate("lab", "apply", "-f", path, *PATIENTLY)
+        return self.tidegate("lab", "apply", "-f", path, *PATIENTLY, check=check)
 
     def delete(self, manifest: Path) -> None:
         self.tidegate("lab", "delete", "-f", manifest, *PATIENTLY)

@@ -108,6 +108,12 @@ NO_HEADER = _error("TG0214", "no-header-name", "{name!r} is no header name")
 TARGET_PORT = _error("TG0215", "target-port", "must be 1..65535 or the name of a container port")
 SMALL_PERCENTAGE = _error("TG0216", "percentage-too-small", "must be 0 or at least 0.0001")
 NO_LABEL = _error("TG0217", "no-label", "{name!r} is no {what} name: lower-case letters, digits and '-'")
+LINE_BREAK = _error("TG0218", "line-break", "has {what}, which no header of HTTP can hold")
+NOT_PRIME = _error("TG0219", "not-prime", "must be a prime number, which {given} is not")
+NO_COOKIE = _error("TG0220", "no-cookie-name", "{name!r} is no name of a cookie")
+NO_BASE64 = _error("TG0221", "no-base64", "is no base64: {reason}")
+BIG_REGEX = _error("TG0222", "regex-too-big", "expression {given!r} is too costly: {size} steps, at most {most}")
+PARAMETER_NAME = _error("TG0223", "parameter-name", "the name of a parameter has 1 to {most} bytes")
 
 # TG03: what routes mean
 ONE_ACTION = _error("TG0301", "one-action", "{what}: write exactly one of route, redirect, directResponse")
@@ -124,7 +130,11 @@ NO_HOSTS = _warning(
 DELEGATE = _warning("TG0310", "delegate", "is not supported yet, the route is ignored")
 LIST_OF_ONE = _warning("TG0311", "list-of-one", "is a list; read as a list of one")
 PROTECTED_HEADER = _error("TG0312", "protected-header", "header {name!r} cannot be changed here")
-LONE_PERCENT = _error("TG0313", "lone-percent", "a single % must be written %%")
+UNKNOWN_OPERATOR = _error(
+    "TG0313",
+    "lone-percent",
+    "{given!r} is no field that can be filled in here; a % that is meant as such is written %%",
+)
 TOKEN_CLAIM = _error("TG0314", "token-claim", "conditions on token claims are not supported yet")
 PSEUDO_HEADER = _warning("TG0315", "pseudo-header", 'is ignored here; write it as "{name}" of the match itself')
 REDIRECT_CODE = _error("TG0316", "redirect-code", "{given} is none of 301, 302, 303, 307, 308")
@@ -138,6 +148,7 @@ GRPC_STATUS = _error("TG0321", "grpc-status", "{name!r} is no gRPC status name s
 NO_ABORT = _warning("TG0322", "no-abort", "neither httpStatus nor grpcStatus: nothing is aborted")
 EXPORT_NOWHERE = _error("TG0323", "export-nowhere", '"~" is not possible here')
 EXPORT_STAR = _error("TG0324", "export-star", '"*" must stand alone')
+HEAVY = _error("TG0325", "weights-too-large", "all weights together are {total}, at most {most}")
 
 # TG04: other kinds
 NO_EXTERNAL_NAME = _error("TG0401", "no-external-name", "ExternalName needs externalName")
@@ -145,6 +156,13 @@ NO_PORTS = _error("TG0402", "no-ports", "ports are missing")
 PORT_NAME = _error("TG0403", "port-name", "each port of a service with several needs a name of its own")
 SELECTOR = _error("TG0404", "selector", "selects {label}={value}, which the template's labels do not have")
 WORKLOAD_SELECTOR = _warning("TG0405", "workload-selector", "is not supported yet, so the whole rule is ignored")
+NO_ENDPOINT_ADDRESS = _error(
+    "TG0406",
+    "no-endpoint-address",
+    "{given!r} cannot be an endpoint: loopback, link-local, multicast and unspecified addresses mean another host "
+    "wherever they are dialled",
+)
+OTHER_FAMILY = _error("TG0407", "other-family", "{given!r} is no {family} address; write one slice per addressType")
 
 # TG05: objects beside others
 DEFINED_TWICE = _warning("TG0501", "defined-twice", "also defined at {place}; the definition here is used")
@@ -154,12 +172,21 @@ NO_SUBSET = _warning("TG0504", "no-subset", 'no DestinationRule defines subset "
 SHARED_HOST = _warning(
     "TG0505", "shared-host", "host {host} belongs to the older {owner}: the routes here are not used for it"
 )
+NO_SLICE_SERVICE = _warning("TG0506", "no-slice-service", "service {service} does not exist: nothing leads here")
+NO_SLICE_PORT = _warning(
+    "TG0507",
+    "no-slice-port",
+    "no port here has the name of a TCP port of {service} (it has {names}): none of these endpoints is used",
+)
 
 # TG06: sources
 UNREADABLE = _error("TG0601", "unreadable", "cannot be read: {reason}")
 TOO_BIG_FILE = _error("TG0602", "file-too-big", "is larger than {most} MiB, ignored")
-NO_UTF8 = _error("TG0603", "no-utf8", "is no UTF-8 text (byte {byte})")
+NO_UTF8 = _error("TG0603", "no-utf8", "is no UTF-8 text (byte {byte}): save it as UTF-8")
 ABSENT = _error("TG0604", "absent", "does not exist")
+ODD_FILE = _error("TG0605", "odd-file", "is {sort} and no file, ignored")
+BROKEN_TEXT = _error("TG0606", "broken-text", "begins as {encoding} and is none (byte {byte}): save it as UTF-8")
+TOO_MANY_NAMES = _error("TG0607", "too-many-names", "has more than {most} names below it, some are not read")
 
 
 def as_markdown() -> str:

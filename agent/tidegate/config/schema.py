@@ -18,12 +18,12 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, ModelWrapValidatorH
 from pydantic.alias_generators import to_camel
 
 from tidegate.config import messages as say
+from tidegate.config.limits import LONGEST_MS, REGEX_PROGRAM
 from tidegate.config.messages import Said
 from tidegate.config.tree import Path, YamlList, YamlMap, format_path, line_of
 from tidegate.model.mesh import Severity
 
 _SNAKE = re.compile(r"_([a-z0-9])")
-_LONGEST_MS = 315_576_000_000_000  # google.protobuf.Duration: 10 000 years
 _DURATION_PART = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|μs|ms|s|m|h|d)")
 _MILLISECONDS = {"ns": 1e-6, "us": 1e-3, "µs": 1e-3, "μs": 1e-3, "ms": 1.0, "s": 1e3, "m": 6e4, "h": 3.6e6, "d": 8.64e7}
 _MAX_REGEX = 1024
@@ -170,7 +170,7 @@ def parse_duration(text: Any) -> int:
         end = part.end()
     if end != len(text) or not text:
         raise say.Wrong(say.NO_DURATION(given=repr(text)))
-    if sum_ms > _LONGEST_MS:
+    if sum_ms > LONGEST_MS:
         raise say.Wrong(say.TOO_LONG_DURATION(given=f"{text[:20]!r}..." if len(text) > 20 else repr(text)))
     if sum_ms > 0 and (sum_ms < 1 or abs(sum_ms - round(sum_ms)) > 1e-6):
         raise say.Wrong(say.FINE_DURATION(given=text))
@@ -192,10 +192,12 @@ def check_regex(text: str) -> str:
     options = re2.Options()
     options.log_errors = False
     try:
-        re2.compile(text, options)
+        size = re2.compile(text, options).programsize
     except re2.error as e:
         reason = e.args[0].decode() if isinstance(e.args[0], bytes) else str(e.args[0])
         raise say.Wrong(say.NO_REGEX(given=text, reason=reason)) from e
+    if size > REGEX_PROGRAM:
+        raise say.Wrong(say.BIG_REGEX(given=text, size=size, most=REGEX_PROGRAM))
     return text
 
 

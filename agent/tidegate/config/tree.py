@@ -19,6 +19,7 @@ Path = tuple[str | int, ...]
 
 # A document boundary is a line that starts with --- or ...; nothing inside a document, block scalars included, can.
 _BOUNDARY = re.compile(r"^(?:---|\.\.\.)(?=[ \t\r\n]|$)")
+_VERSION = re.compile(r"%YAML[ \t]+1\.\d+([ \t]+#.*)?")
 # Aliases are expanded, so a few lines could describe a huge tree.
 _MAX_NODES = 500_000
 _MAX_DEPTH = 100
@@ -113,15 +114,30 @@ def read_trees(text: str) -> Iterator[Tree]:
 
 
 def pieces(text: str) -> Iterator[tuple[int, str]]:
-    """First line and text of each document of a file, empty ones included."""
+    """First line and text of each document of a file, empty ones included.
+
+    Directives (%YAML, %TAG) stand before the --- of their document and belong to it. A byte order mark may stand
+    wherever a document begins, since files are often put behind each other.
+    """
     start = 1
     lines: list[str] = []
-    for number, line in enumerate(text.splitlines(keepends=True), 1):
+    blank, directives = True, False  # lines hold nothing yet; they hold directives
+    for number, written in enumerate(text.splitlines(keepends=True), 1):
+        line = written.removeprefix("\ufeff")
         if _BOUNDARY.match(line):
-            yield start, "".join(lines)
-            rest = line[3:]
-            start, lines = number, [rest if rest.strip() else "\n"]
+            rest = line[3:] if line[3:].strip() else "\n"
+            if blank and directives and line[0] == "-":
+                lines.append(line if any(told.startswith("%") for told in lines) else rest)
+            else:
+                yield start, "".join(lines)
+                start, lines = number, [rest]
+            blank, directives = not rest.strip(), False
+        elif blank and line.startswith("%"):
+            directives = True
+            # Every version of YAML 1 is read as the one that there is.
+            lines.append("\n" if _VERSION.fullmatch(line.rstrip()) else line)
         else:
+            blank = blank and line.strip()[:1] in ("", "#")
             lines.append(line)
     yield start, "".join(lines)
 

@@ -8,6 +8,8 @@ from typing import Any
 from tidegate.envoy import statistics
 
 XDS_CLUSTER = "tidegate-xds"
+# Envoy's own limit (100) refuses expressions that people write; validation has the same one (config/limits.py).
+RUNTIME = {"re2.max_program_size.error_level": 32_768}
 
 
 def bootstrap(*, node_id: str, xds_socket: Path, admin_socket: Path, max_connections: int) -> dict[str, Any]:
@@ -34,7 +36,7 @@ def bootstrap(*, node_id: str, xds_socket: Path, admin_socket: Path, max_connect
         "deferred_stat_options": {"enable_deferred_creation_stats": True},
         "layered_runtime": {
             "layers": [
-                {"name": "static", "static_layer": {}},
+                {"name": "static", "static_layer": dict(RUNTIME)},
                 {"name": "admin", "admin_layer": {}},
             ]
         },

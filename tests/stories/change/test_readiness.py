@@ -8,17 +8,17 @@ import subprocess
 
 from tests.support.eventually import eventually
 from tests.support.lab import Lab
+from tests.support.strict_envoy import REFUSED, refuses_expressions
 
-# Well-formed, but Envoy knows no such command operator, which nobody but Envoy can say.
-REFUSED_BY_ENVOY = """
+REFUSED_BY_ENVOY = f"""
 apiVersion: networking.istio.io/v1
 kind: VirtualService
-metadata: { name: odd }
+metadata: {{ name: odd }}
 spec:
   hosts: [web]
   http:
-    - headers: { request: { set: { x-odd: "%BOGUS%" } } }
-      route: [{ destination: { host: web } }]
+    - match: [{{ uri: {{ regex: "{REFUSED}" }} }}]
+      route: [{{ destination: {{ host: web }} }}]
 """
 
 
@@ -43,14 +43,18 @@ def ready(lab: Lab) -> tuple[int, str]:
 
 def test_readiness_is_about_the_node(web_lab: Lab) -> None:
     assert ready(web_lab) == (200, "ready\n")
-    web_lab.apply(REFUSED_BY_ENVOY)
     try:
-        eventually(lambda: not web_lab.status()["healthy"], "the refusal shows in status")
-        [refused] = web_lab.status()["appliers"]["envoy"]["failures"]
-        assert "VirtualService default/odd" in " ".join(refused["origins"]), refused
-        assert web_lab.tidegate("status", "--run-dir", web_lab.node_dirs()[0], check=False).returncode == 1
-        assert ready(web_lab) == (200, "ready\n")
-        assert web_lab.ask("client", "http://web/")["status"] == 200, "the last good routes serve"
+        with refuses_expressions(web_lab.node_dirs()[0]):
+            told = web_lab.apply(REFUSED_BY_ENVOY, check=False)
+            assert told.returncode == 1
+            assert "VirtualService default/odd" in told.stderr
+            assert "is not in force" in told.stderr
+            eventually(lambda: not web_lab.status()["healthy"], "the refusal shows in status")
+            [refused] = web_lab.status()["appliers"]["envoy"]["failures"]
+            assert "VirtualService default/odd" in " ".join(refused["origins"]), refused
+            assert web_lab.tidegate("status", "--run-dir", web_lab.node_dirs()[0], check=False).returncode == 1
+            assert ready(web_lab) == (200, "ready\n")
+            assert web_lab.ask("client", "http://web/")["status"] == 200, "the last good routes serve"
     finally:
         web_lab.delete(web_lab.run_dir / "applied-by-test.yaml")
     eventually(lambda: web_lab.status()["healthy"], "healthy again")

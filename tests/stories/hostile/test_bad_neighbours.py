@@ -16,6 +16,7 @@ from tests.bench import scale_config as config
 from tests.bench.scale_rig import NODE, TAG, Rig, netns
 from tests.support.eventually import eventually
 from tests.support.rig import change, node, stays_ready
+from tests.support.strict_envoy import REFUSED, refuses_expressions
 
 FIRST = config.FEW.pods  # number of the first spare pod
 WITH_RULE, OTHER = config.with_rule(config.FEW)[:2]
@@ -51,8 +52,8 @@ def test_a_rule_that_envoy_refuses_is_named_and_nobody_else_notices(rig: Rig) ->
     watcher = rig.watcher()
     change(rig, WITH_RULE, 9)  # somebody on this node uses the service
     try:
-        with stays_ready(rig):
-            path.write_text(config.rule(WITH_RULE, 1).replace('"1"', '"%BAD%"'))  # Envoy knows no such field
+        with stays_ready(rig), refuses_expressions(rig.run_dir):
+            path.write_text(config.rule(WITH_RULE, 1).replace("{prefix: /old}", f"{{regex: '{REFUSED}'}}"))
             eventually(lambda: said_of(rig.status(), "VirtualService", f"s{WITH_RULE:05}"), "status names the rule")
             others_go_on(rig, 1)
             watcher.tell(do="first", url=[config.vip(WITH_RULE), config.PORT, config.host(WITH_RULE)])

@@ -43,7 +43,7 @@ def ask(lab: Lab) -> Ask:
 
 
 @pytest.fixture
-def route(lab: Lab) -> Iterator[Callable[[str], None]]:
+def route(lab: Lab) -> Iterator[Callable[[str], object]]:
     """Apply a VirtualService for host story whose spec.http is the YAML given; removed afterwards."""
     yield lambda http: lab.apply(RULE + http)
     lab.delete(lab.run_dir / "applied-by-test.yaml")
@@ -53,7 +53,10 @@ def to(subset: str) -> str:
     return f"route: [{{ destination: {{ host: story, subset: {subset} }} }}]"
 
 
-@pytest.mark.parametrize("port", ["50051", "50052", "50053", "50054"], ids=["grpc", "http2", "h2c", "appProtocol-grpc"])
+@pytest.mark.case("C1")
+@pytest.mark.parametrize(
+    "port", ["50051", "50052", "50053", "50054", "50055"], ids=["grpc", "http2", "h2c", "appProtocol-grpc", "http"]
+)
 def test_each_declaration_of_http2_is_served(ask: Ask, lab: Lab, port: str) -> None:
     got = ask(target=f"dns:///story:{port}")
     assert (got["code"], got["trailers"]["x-version"]) == ("OK", got["answer"]["version"])
@@ -86,7 +89,7 @@ def test_status_and_trailers_of_the_server_arrive(ask: Ask, method: str) -> None
     assert got["trailers"]["x-version"] in ("v1", "v2")
 
 
-def test_calls_of_one_connection_are_split_by_weight(ask: Ask, route: Callable[[str], None]) -> None:
+def test_calls_of_one_connection_are_split_by_weight(ask: Ask, route: Callable[[str], object]) -> None:
     route("""
     - route:
         - { destination: { host: story, subset: v1 }, weight: 75 }
@@ -97,7 +100,7 @@ def test_calls_of_one_connection_are_split_by_weight(ask: Ask, route: Callable[[
     assert got["versions"]["v1"] in binomial(6000, 0.75)
 
 
-def test_metadata_and_method_are_matched(ask: Ask, route: Callable[[str], None]) -> None:
+def test_metadata_and_method_are_matched(ask: Ask, route: Callable[[str], object]) -> None:
     route(f"""
     - match: [{{ headers: {{ end-user: {{ exact: jason }} }}, uri: {{ exact: /story.Story/Ask }} }}]
       {to("v2")}
@@ -110,7 +113,7 @@ def test_metadata_and_method_are_matched(ask: Ask, route: Callable[[str], None])
 
 @pytest.mark.parametrize(("attempts", "code", "tries"), [(3, "OK", 3), (1, "UNAVAILABLE", 2), (0, "UNAVAILABLE", 1)])
 def test_unavailable_is_tried_again(
-    ask: Ask, route: Callable[[str], None], attempts: int, code: str, tries: int
+    ask: Ask, route: Callable[[str], object], attempts: int, code: str, tries: int
 ) -> None:
     retry_on = ", retryOn: unavailable, perTryTimeout: 60s" if attempts else ""
     route(f"""
@@ -122,7 +125,7 @@ def test_unavailable_is_tried_again(
     assert ask("-H", "fail: 0", "-H", f"key: story-{attempts}")["answer"]["tries"] == tries + 1
 
 
-def test_timeout_and_faults_are_told_as_grpc_statuses(ask: Ask, route: Callable[[str], None]) -> None:
+def test_timeout_and_faults_are_told_as_grpc_statuses(ask: Ask, route: Callable[[str], object]) -> None:
     route(f"""
     - match: [{{ headers: {{ want: {{ exact: timeout }} }} }}]
       timeout: 0.5s
@@ -149,12 +152,3 @@ def test_a_headless_name_leads_to_the_pod_that_was_resolved(ask: Ask, lab: Lab) 
         if "/story-" in name:
             got = ask("--count", "20", target=f"ipv4:{pod['ip']}:50051")
             assert got["versions"] == {name.partition("/story-")[2][:2]: 20}
-
-
-def test_http2_without_upgrade_reaches_a_server_of_http1(lab: Lab) -> None:
-    """The port is declared as http, so the server is spoken to in HTTP/1.1, whatever its client speaks."""
-    done = lab.exec("client", "curl", "-s", "-i", "--http2-prior-knowledge", "http://story:50055/x")
-    assert done.stdout.startswith("HTTP/2 502"), "a server that speaks HTTP/2 only is not reached"
-    lab.apply(MANIFESTS / "web.yaml")
-    done = lab.exec("client", "curl", "-s", "-i", "--http2-prior-knowledge", "http://web/x")
-    assert done.stdout.startswith("HTTP/2 200")

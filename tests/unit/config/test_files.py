@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from tests.support.eventually import HANG_SECONDS
 
 from tidegate.config.sources import files
 from tidegate.config.sources.base import Change, Delete, Findings, InSync, Upsert
+from tidegate.config.sources.content import read_text
 from tidegate.config.sources.files import FileSource, load_paths
 from tidegate.model.mesh import Problem
 from tidegate.model.names import ObjectKey
@@ -193,9 +195,9 @@ async def test_a_new_number_says_that_nobody_is_writing(tmp_path: Path) -> None:
 def test_a_reading_during_which_the_number_changed_is_done_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    content = files._content
+    content = read_text
 
-    def writer_comes_between(path: str) -> str:
+    def writer_comes_between(path: str, most: int = 0, *, pipes: bool = False) -> str:
         text = content(path)
         if not (tmp_path / "b.yaml").exists():
             (tmp_path / "b.yaml").write_text(service("b", "http:80"))
@@ -203,7 +205,7 @@ def test_a_reading_during_which_the_number_changed_is_done_again(
             (tmp_path / "REVISION").write_text("2\n")
         return text
 
-    monkeypatch.setattr(files, "_content", writer_comes_between)
+    monkeypatch.setattr(files, "read_text", writer_comes_between)
     (tmp_path / "a.yaml").write_text(service("a", "http:80"))
     (tmp_path / "REVISION").write_text("1\n")
     heard = load(tmp_path)
@@ -254,14 +256,16 @@ async def test_only_what_changed_is_told(tmp_path: Path) -> None:
 async def test_a_file_whose_mark_will_tell_is_read_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, age: int
 ) -> None:
-    """Also one that was written by somebody whose clock is ahead."""
-    content, read = files._content, list[str]()
+    """Also one that was written by somebody whose clock is ahead. It was changed an hour ago."""
+    content, read = read_text, list[str]()
 
-    def counted(path: str) -> str:
-        read.append(path)
+    def counted(path: str, most: int = 0, *, pipes: bool = False) -> str:
+        read.extend([path] if path.endswith(".yaml") else [])
         return content(path)
 
-    monkeypatch.setattr(files, "_content", counted)
+    monkeypatch.setattr(files, "read_text", counted)
+    now = time.time_ns() + 3600 * 10**9
+    monkeypatch.setattr(time, "time_ns", lambda: now)
     file = tmp_path / "a.yaml"
     file.write_text(service("a", "http:80"))
     written = file.stat().st_mtime - age
@@ -328,7 +332,7 @@ def test_files_that_cannot_be_read_are_problems(tmp_path: Path) -> None:
     assert heard.names == ["a"]
     assert [(Path(p.file).name, p.message) for p in heard.problems] == [
         ("gone.yaml", "cannot be read: No such file or directory"),
-        ("latin.yaml", "is no UTF-8 text (byte 3)"),
+        ("latin.yaml", "is no UTF-8 text (byte 3): save it as UTF-8"),
     ]
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tidegate.config.tree import Tree, YamlMap, format_path, line_of, read_trees
+from tidegate.config.tree import Tree, YamlMap, format_path, line_of, pieces, read_trees
 
 
 def plain(data: Any) -> Any:
@@ -104,3 +104,38 @@ def test_rename_keeps_the_line() -> None:
     assert isinstance(value, YamlMap)
     value.rename("old", "new")
     assert line_of(value, ("new",)) == 2
+
+
+@pytest.mark.case("D6")
+@pytest.mark.parametrize(
+    ("text", "documents"),
+    [
+        ("%YAML 1.1\n---\na: 1\n", [(3, 1)]),
+        ("# ours\n\n%YAML 1.2 # ours\n--- # one\na: 1\n", [(5, 1)]),
+        ("%TAG !x! tag:x,2026:\n---\na: 1\n", [(3, 1)]),
+        ("a: 1\n...\n%YAML 1.1\n---\na: 2\n---\na: 3\n", [(1, 1), (5, 2), (7, 3)]),
+        ("\ufeff---\na: 1\n\ufeff---\na: 2\n", [(2, 1), (4, 2)]),
+        ("\ufeffa: 1\n", [(1, 1)]),
+        ("%YAML 1.1\n--- {a: 1}\n", [(2, 1)]),
+    ],
+)
+def test_directives_and_marks_belong_to_the_document_that_follows(text: str, documents: list[tuple[int, int]]) -> None:
+    found = list(read_trees(text))
+    assert [tree.problem for tree in found] == [None] * len(documents)
+    assert [(tree.line, tree.value["a"]) for tree in found] == documents
+
+
+@pytest.mark.case("D6")
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [("%YAML 2.0\n---\na: 1\n", "incompatible"), ("%NOTHING\n---\na: 1\n", "directive")],
+)
+def test_a_directive_that_cannot_be_followed_is_named(text: str, part: str) -> None:
+    (tree,) = read_trees(text)
+    assert tree.problem is not None
+    assert (tree.problem.line, part in tree.problem.said.text) == (1, True)
+
+
+def test_many_lines_that_look_like_directives_cost_no_more_than_others() -> None:
+    text = "%YAML 1.1\n" * 200_000
+    assert len(list(pieces(text))) == 1

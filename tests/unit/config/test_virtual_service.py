@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
 from tests.support.configs import config_of, virtual_service
 
+from tidegate.config.documents import parse_text
 from tidegate.model.routing import HttpRoute, Match, StringMatch, VirtualService
 
 ROUTE = "route: [{destination: {host: reviews}}]"
@@ -91,3 +93,23 @@ def test_all_versions_are_one_schema() -> None:
         for v in ("v1", "v1beta1", "v1alpha3")
     ]
     assert models[0] == models[1] == models[2] != ()
+
+
+@pytest.mark.case("D5")
+def test_a_short_and_a_full_name_side_by_side_are_one_host() -> None:
+    text = virtual_service("v", "web, web.default.svc.cluster.local, WEB, other.example.com", f"- {ROUTE}")
+    (found,) = config_of(text).virtual_services
+    assert found.hosts == ("web.default.svc.cluster.local", "other.example.com")
+    assert config_of(text).problems == ()
+
+
+@pytest.mark.case("D5")
+def test_the_same_name_twice_does_no_harm() -> None:
+    (found,) = config_of(virtual_service("v", "web, web", f"- {ROUTE}")).virtual_services
+    assert found.hosts == ("web.default.svc.cluster.local",)
+
+
+def test_two_conditions_on_one_header_are_a_mistake_and_none_is_dropped() -> None:
+    match = "match: [{headers: {X-User: {exact: a}, x-user: {exact: b}}}]"
+    (problem,) = parse_text(virtual_service("v", "web", f"- {match}\n  {ROUTE}"), "v.yaml").problems
+    assert (problem.code, problem.line) == ("TG0213", 9)

@@ -7,13 +7,13 @@ both parts: a client whose routes are everybody's needs no virtual host of its o
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from tidegate.compile.envoy import private
 from tidegate.compile.envoy.clusters import ClusterKey
-from tidegate.compile.envoy.http_action import fill_action, forward_to, say_host
-from tidegate.compile.envoy.http_match import authority_match, route_match
+from tidegate.compile.envoy.http_action import fill_action, forward_to, keeps_path, say_host
+from tidegate.compile.envoy.http_match import authority_match, route_match, tunnelled
 from tidegate.compile.envoy.protojson import Json
 from tidegate.compile.explain.requests import fits
 from tidegate.compile.registry import Registry
@@ -62,7 +62,15 @@ def check(vs: VirtualService) -> EnvoyResource:
             routes.append(made)
     name = check_name(vs)
     host = {"name": name, "domains": ["*"], "routes": routes}
-    return EnvoyResource(name, {"name": name, "virtual_hosts": [host], "validate_clusters": False}, (vs.origin,))
+    body = {"name": name, "virtual_hosts": [host], "validate_clusters": False, **_body_limit([vs])}
+    return EnvoyResource(name, body, (vs.origin,))
+
+
+def _body_limit(rules: Iterable[VirtualService]) -> Json:
+    """The limit of direct responses, where the default one is too low for these rules."""
+    answers = (r.direct_response for vs in rules for r in vs.http if r.direct_response is not None)
+    longest = max((len(a.body.encode()) + len(a.body_bytes) for a in answers), default=0)
+    return {"max_direct_response_body_size_bytes": longest} if longest > _DEFAULT_BODY_LIMIT else {}
 
 
 class RouteCompiler:
@@ -97,10 +105,7 @@ class RouteCompiler:
             "ignore_port_in_host_matching": True,
         }
         shown = list(dict.fromkeys(vs.origin for answer, _ in answers for vs in answer.shown))
-        rules = [vs for answer, _ in answers for vs in answer.shown]
-        bodies = [len(r.direct_response.body) for vs in rules for r in vs.http if r.direct_response is not None]
-        if max(bodies, default=0) > _DEFAULT_BODY_LIMIT:
-            body["max_direct_response_body_size_bytes"] = max(bodies) * 4  # bytes of UTF-8, at most four a character
+        body.update(_body_limit(vs for answer, _ in answers for vs in answer.shown))
         refs = frozenset(ResourceRef(CLUSTERS, str(key)) for answer, _ in answers for key in answer.uses)
         return EnvoyResource(name, body, (service.origin, *shown), refs)
 
@@ -176,23 +181,28 @@ class RouteCompiler:
         """The owner's routes; without any that applies here, straight to the service."""
         if owner is not None and next(candidates(owner, asked.source, asked.port.port), None) is not None:
             return self._rule_routes(asked, owner, as_host)
-        fqdn = asked.service.id.fqdn
-        target = RouteTarget(fqdn, asked.port.port)
+        return [self._default(asked, match) for match in (route_match(None), tunnelled(None)) if match is not None]
+
+    def _default(self, asked: _Asked, match: Json) -> Json:
+        name = f"{asked.service.id.fqdn}:{asked.port.port}"
+        target = RouteTarget(asked.service.id.fqdn, asked.port.port)
         forward = forward_to(self._cluster(asked, target), self._hash(asked, target))
-        operation = f"{fqdn}:{asked.port.port}/*"
-        return [{"name": "default", "match": {"prefix": "/"}, "route": forward, "decorator": {"operation": operation}}]
+        return {"name": "default", "match": match, "route": forward, "decorator": {"operation": f"{name}/*"}}
 
     def _rule_routes(self, asked: _Asked, vs: VirtualService, as_host: str = "") -> list[Json]:
         """as_host: the host that requests for these routes count as, decided here instead of by Envoy."""
-        return [
-            self._route(asked, vs, told)
-            for c in candidates(vs, asked.source, asked.port.port)
-            if (told := _told_host(c, as_host) if as_host else c) is not None
-        ]
+        made = []
+        for candidate in candidates(vs, asked.source, asked.port.port):
+            told = _told_host(candidate, as_host) if as_host else candidate
+            if told is not None:
+                made.append(self._route(asked, vs, told, route_match(told.match)))
+                if keeps_path(told.route) and (match := tunnelled(told.match)) is not None:
+                    made.append(self._route(asked, vs, told, match))
+        return made
 
-    def _route(self, asked: _Asked, vs: VirtualService, candidate: Candidate) -> Json:
+    def _route(self, asked: _Asked, vs: VirtualService, candidate: Candidate, conditions: Json) -> Json:
         route, match = candidate.route, candidate.match
-        out: Json = {"name": route_name(vs, candidate), "match": route_match(match)}
+        out: Json = {"name": route_name(vs, candidate), "match": conditions}
         fill_action(
             out,
             route,

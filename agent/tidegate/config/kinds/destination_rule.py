@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import Field
 
+from tidegate.config import limits
 from tidegate.config import messages as say
 from tidegate.config.kinds.base import Kind, Place
 from tidegate.config.links import Topic
 from tidegate.config.schema import LABEL, ApiModel, Duration, PositiveDuration, Report, listify
 from tidegate.config.shapes.destination import PortSelector, export_to
+from tidegate.config.shapes.envoy_text import OneLine, is_host
+from tidegate.config.shapes.http_match import TOKEN
 from tidegate.config.shapes.metadata import Metadata
 from tidegate.config.tree import YamlMap
 from tidegate.model.hosts import resolve_host
@@ -27,23 +30,20 @@ from tidegate.model.traffic import (
     TrafficPolicy,
 )
 
-Count = Annotated[int, Field(ge=0, le=2**32 - 1)]
-Percent = Annotated[int, Field(ge=0, le=100)]
-
 
 class HttpCookie(ApiModel):
     unsupported = frozenset({"attributes"})
     name: str = Field(min_length=1)
-    path: str = ""
+    path: OneLine = ""
     ttl: Duration | None = None
 
 
 class RingHash(ApiModel):
-    minimum_ring_size: Count = 1024
+    minimum_ring_size: int = limits.RING_SIZE.field(default=1024)
 
 
 class Maglev(ApiModel):
-    table_size: Count = 0
+    table_size: int = limits.MAGLEV_TABLE.field(default=0)
 
 
 class ConsistentHashDoc(ApiModel):
@@ -70,7 +70,14 @@ class ConsistentHashDoc(ApiModel):
             report.say(
                 self, None, say.NEEDS_ONE_OF(names="httpHeaderName, httpCookie, useSourceIp, httpQueryParameterName")
             )
+        if self.http_header_name and not TOKEN.fullmatch(self.http_header_name):
+            report.say(self, "httpHeaderName", say.NO_HEADER(name=self.http_header_name))
         cookie = self.http_cookie
+        if cookie is not None and not TOKEN.fullmatch(cookie.name):
+            report.say(cookie, "name", say.NO_COOKIE(name=cookie.name))
+        table = self.maglev.table_size if self.maglev else 0
+        if table and not limits.is_prime(table):
+            report.say(self, ("maglev", "tableSize"), say.NOT_PRIME(given=table))
         return ConsistentHash(
             header=self.http_header_name,
             cookie=cookie.name if cookie else "",
@@ -99,14 +106,25 @@ class LoadBalancerDoc(ApiModel):
 
 
 class TcpKeepalive(ApiModel):
-    probes: Count = 0
+    probes: int = limits.KEEPALIVE_PROBES.field(default=0)
     time: PositiveDuration | None = None
     interval: PositiveDuration | None = None
+
+    def check(self, report: Report) -> None:
+        """Envoy and Linux count these in whole seconds."""
+        for key, given, limit in (
+            ("time", self.time, limits.KEEPALIVE_SECONDS),
+            ("interval", self.interval, limits.KEEPALIVE_INTERVAL_SECONDS),
+        ):
+            if given is not None and given % 1000:
+                report.say(self, key, say.WHOLE_SECONDS())
+            elif given is not None and not limit.least <= given // 1000 <= limit.most:
+                report.say(self, key, say.OUT_OF_BOUNDS(detail=f"must be {limit.least}s to {limit.most}s"))
 
 
 class TcpSettings(ApiModel):
     unsupported = frozenset({"maxConnectionDuration"})
-    max_connections: Count = 0
+    max_connections: int = limits.MAX_CONNECTIONS.field(default=0)
     connect_timeout: PositiveDuration | None = None
     tcp_keepalive: TcpKeepalive | None = None
     idle_timeout: Duration | None = None
@@ -114,10 +132,10 @@ class TcpSettings(ApiModel):
 
 class HttpSettings(ApiModel):
     unsupported = frozenset({"useClientProtocol", "maxConcurrentStreams", "http2KeepAlive", "http2Keepalive"})
-    http1_max_pending_requests: Count = Field(default=0, alias="http1MaxPendingRequests")
-    http2_max_requests: Count = Field(default=0, alias="http2MaxRequests")
-    max_requests_per_connection: Count = 0
-    max_retries: Count = 0
+    http1_max_pending_requests: int = limits.MAX_PENDING.field(default=0, alias="http1MaxPendingRequests")
+    http2_max_requests: int = limits.MAX_REQUESTS.field(default=0, alias="http2MaxRequests")
+    max_requests_per_connection: int = limits.REQUESTS_PER_CONNECTION.field(default=0)
+    max_retries: int = limits.MAX_RETRIES.field(default=0)
     idle_timeout: Duration | None = None
     h2_upgrade_policy: Literal["DEFAULT", "DO_NOT_UPGRADE", "UPGRADE"] = Field(
         default="DEFAULT", alias="h2UpgradePolicy"
@@ -133,6 +151,8 @@ class ConnectionPoolDoc(ApiModel):
             report.say(self, None, say.NEEDS_ONE_OF(names="tcp, http"))
         tcp, http = self.tcp, self.http
         keepalive = tcp.tcp_keepalive
+        if keepalive is not None:
+            keepalive.check(report)
         return ConnectionPool(
             max_connections=tcp.max_connections,
             connect_timeout_ms=tcp.connect_timeout or 0,
@@ -152,12 +172,12 @@ class OutlierDoc(ApiModel):
     unsupported = frozenset(
         {"splitExternalLocalOriginErrors", "consecutiveLocalOriginFailures", "outlierDetectionHttpErrorCodes"}
     )
-    consecutive_5xx_errors: Count | None = Field(default=None, alias="consecutive5xxErrors")
-    consecutive_gateway_errors: Count | None = None
+    consecutive_5xx_errors: int | None = limits.CONSECUTIVE_5XX.field(default=None, alias="consecutive5xxErrors")
+    consecutive_gateway_errors: int | None = limits.CONSECUTIVE_GATEWAY.field(default=None)
     interval: PositiveDuration | None = None
     base_ejection_time: PositiveDuration | None = None
-    max_ejection_percent: Percent = 0
-    min_health_percent: Percent = 0
+    max_ejection_percent: int = limits.MAX_EJECTION.field(default=0)
+    min_health_percent: int = limits.MIN_HEALTH.field(default=0)
 
     @classmethod
     def normalise(cls, data: YamlMap, report: Report) -> None:
@@ -254,6 +274,8 @@ def read(doc: DestinationRuleDoc, place: Place, report: Report) -> DestinationRu
     if "workloadSelector" in spec.at:
         report.say(spec, "workloadSelector", say.WORKLOAD_SELECTOR())
         return None
+    if not is_host(spec.host):
+        report.say(spec, "host", say.NO_HOST(given=spec.host))
     names: set[str] = set()
     for subset in spec.subsets:
         if subset.name in names:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 
 from pydantic import Field
 
+from tidegate.config import limits
 from tidegate.config import messages as say
 from tidegate.config.kinds.base import Kind, Place
 from tidegate.config.links import Links, Topic
 from tidegate.config.schema import ApiModel, Duration, Finding, Report, listify
 from tidegate.config.shapes.destination import DestinationDoc, export_to
+from tidegate.config.shapes.envoy_text import is_host
 from tidegate.config.shapes.http_action import (
     CorsDoc,
     DirectResponseDoc,
@@ -28,19 +29,18 @@ from tidegate.config.shapes.http_action import (
 from tidegate.config.shapes.http_match import MatchDoc
 from tidegate.config.shapes.metadata import Metadata
 from tidegate.config.tree import YamlMap
-from tidegate.model.hosts import is_address, resolve_host
+from tidegate.model.hosts import resolve_host
 from tidegate.model.kube import Service
 from tidegate.model.names import CLUSTER_DOMAIN
 from tidegate.model.routing import MESH, HttpRoute, Match, Mirror, RouteTarget, VirtualService, WeightedTarget
 from tidegate.model.traffic import DestinationRule
 
 _CLUSTER_SUFFIX = f".svc.{CLUSTER_DOMAIN}"
-_HOST = re.compile(r"(\*|(\*?[a-z0-9_]([-a-z0-9_]*[a-z0-9_])?))(\.[a-z0-9_]([-a-z0-9_]*[a-z0-9_])?)*", re.IGNORECASE)
 
 
 class WeightedDoc(ApiModel):
     destination: DestinationDoc
-    weight: int = Field(default=0, ge=0)
+    weight: int = limits.WEIGHT.field(default=0)
     headers: HeadersDoc = Field(default_factory=HeadersDoc)
 
     @classmethod
@@ -124,6 +124,8 @@ class HttpRouteDoc(ApiModel):
                 report.say(self, "route", say.NO_DESTINATION())
             elif len(self.route) > 1 and not any(w.weight for w in self.route):
                 report.say(self, "route", say.NO_WEIGHT())
+            elif (total := sum(w.weight for w in self.route)) > limits.SUM_OF_WEIGHTS:
+                report.say(self, "route", say.HEAVY(total=total, most=limits.SUM_OF_WEIGHTS))
         elif actions[0] != "delegate":
             for key in ("fault", "rewrite"):
                 if key in self.at:
@@ -170,14 +172,13 @@ def read(doc: VirtualServiceDoc, place: Place, report: Report) -> VirtualService
     on_mesh = not spec.gateways or MESH in spec.gateways
     hosts: list[str] = []
     for i, host in enumerate(spec.hosts):
-        if not is_address(host) and not _HOST.fullmatch(host):
+        if not is_host(host):
             report.say(spec, ("hosts", i), say.NO_HOST(given=host))
         elif host == "*" and on_mesh:
             report.say(spec, ("hosts", i), say.GATEWAY_STAR())
         full = resolve_host(host, namespace)
-        if full in hosts:
-            report.say(spec, ("hosts", i), say.TWICE(what=repr(host)))
-        hosts.append(full)
+        if full not in hosts:  # a short and a full name are often written side by side, and mean one host
+            hosts.append(full)
     routes = [r.to_model(namespace, report) for r in spec.http]
     return VirtualService(
         namespace=namespace,

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field
-
+from tidegate.config import limits
 from tidegate.config import messages as say
-from tidegate.config.schema import ApiModel, Report
+from tidegate.config.schema import LABEL, ApiModel, Report
+from tidegate.config.shapes.envoy_text import is_host
 from tidegate.config.tree import YamlMap
 from tidegate.model.hosts import resolve_host
 from tidegate.model.routing import RouteTarget
 
-PortNumber = Annotated[int, Field(ge=1, le=65535)]
+PortNumber = Annotated[int, limits.PORT.field()]
 
 
 class PortSelector(ApiModel):
@@ -33,6 +33,10 @@ class DestinationDoc(ApiModel):
     def to_model(self, namespace: str, report: Report) -> RouteTarget:
         if not self.host or "*" in self.host:
             report.say(self, "host", say.ONE_SERVICE(host=self.host))
+        elif not is_host(self.host):
+            report.say(self, "host", say.NO_HOST(given=self.host))
+        if self.subset and not LABEL.fullmatch(self.subset):
+            report.say(self, "subset", say.NO_LABEL(name=self.subset, what="subset"))
         port = self.port.number if self.port else 0
         return RouteTarget(resolve_host(self.host, namespace), port, self.subset, self.line)
 

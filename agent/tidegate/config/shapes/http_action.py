@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from base64 import b64decode
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, field_validator
 
+from tidegate.config import limits
 from tidegate.config import messages as say
 from tidegate.config.schema import ApiModel, Duration, PositiveDuration, Report, check_regex, listify, words
-from tidegate.config.shapes.destination import DestinationDoc, PortNumber
+from tidegate.config.shapes.destination import DestinationDoc
+from tidegate.config.shapes.envoy_text import OneLine, unknown_field
 from tidegate.config.shapes.http_match import TOKEN
 from tidegate.config.shapes.string_match import StringMatchDoc
 from tidegate.config.tree import YamlMap
@@ -30,6 +33,7 @@ RETRY_ON = words(
     "retriable-status-codes retriable-headers http3-post-connect-failure cancelled deadline-exceeded internal "
     "resource-exhausted unavailable"
 )
+_CODE = limits.RETRIABLE_CODE
 GRPC_STATUS = (
     "OK",
     "CANCELLED",
@@ -49,26 +53,28 @@ GRPC_STATUS = (
     "DATA_LOSS",
     "UNAUTHENTICATED",
 )
+HOST = frozenset({"host", ":authority"})
 Regex = Annotated[str, BeforeValidator(lambda v: check_regex(v) if isinstance(v, str) else v)]
 
 
 class HeaderOperationsDoc(ApiModel):
-    set: dict[str, str] = {}
-    add: dict[str, str] = {}
+    set: dict[str, OneLine] = {}
+    add: dict[str, OneLine] = {}
     remove: list[str] = []
 
-    def to_model(self, report: Report) -> HeaderOperations:
+    def to_model(self, report: Report, *, protected: frozenset[str]) -> HeaderOperations:
+        """protected: names that cannot be set or added here; those of HOST can never be removed."""
         for key, names in (("set", [*self.set]), ("add", [*self.add]), ("remove", self.remove)):
             for name in names:
                 pseudo = name.startswith(":") and name.lower() != ":authority"
-                if pseudo or (key == "remove" and name.lower() in (":authority", "host")):
+                if pseudo or name.lower() in (HOST if key == "remove" else protected):
                     report.say(self, key, say.PROTECTED_HEADER(name=name))
-                elif not TOKEN.fullmatch(name.removeprefix(":")):
+                elif not TOKEN.fullmatch(name.removeprefix(":")) or len(name) > limits.HEADER_BYTES:
                     report.say(self, key, say.NO_HEADER(name=name))
         for key, values in (("set", self.set), ("add", self.add)):
             for name, value in values.items():
-                if value.count("%") % 2:
-                    report.say(self, (key, name), say.LONE_PERCENT())
+                if (unknown := unknown_field(value)) is not None:
+                    report.say(self, (key, name), say.UNKNOWN_OPERATOR(given=unknown))
         return HeaderOperations(
             set=tuple(sorted(self.set.items())), add=tuple(sorted(self.add.items())), remove=tuple(self.remove)
         )
@@ -79,7 +85,10 @@ class HeadersDoc(ApiModel):
     response: HeaderOperationsDoc = Field(default_factory=HeaderOperationsDoc)
 
     def to_model(self, report: Report) -> Headers:
-        return Headers(self.request.to_model(report), self.response.to_model(report))
+        # Of a request the host is rewritten; a response has none.
+        return Headers(
+            self.request.to_model(report, protected=frozenset()), self.response.to_model(report, protected=HOST)
+        )
 
 
 # Older spellings of header operations, where they go today, and which of them are maps.
@@ -109,11 +118,11 @@ def old_header_fields(data: YamlMap, report: Report) -> None:
 
 
 class RedirectDoc(ApiModel):
-    uri: str | None = None
-    prefix_rewrite: str | None = None
-    authority: str = ""
+    uri: OneLine | None = None
+    prefix_rewrite: OneLine | None = None
+    authority: OneLine = ""
     scheme: Literal["", "http", "https"] = ""
-    port: PortNumber | None = None
+    port: int | None = limits.REDIRECT_PORT.field(default=None)
     derive_port: Literal["FROM_PROTOCOL_DEFAULT", "FROM_REQUEST_PORT"] | None = None
     redirect_code: int = 301
 
@@ -141,9 +150,19 @@ class Body(ApiModel):
     string: str | None = None
     bytes: str | None = None
 
+    @field_validator("bytes")
+    @classmethod
+    def _base64(cls, value: str | None) -> str | None:
+        if value is not None:
+            try:
+                b64decode(value.replace("-", "+").replace("_", "/"), validate=True)
+            except ValueError as e:
+                raise say.Wrong(say.NO_BASE64(reason=e)) from e
+        return value
+
 
 class DirectResponseDoc(ApiModel):
-    status: int = Field(ge=200, le=599)
+    status: int = limits.DIRECT_STATUS.field()
     body: Body | None = None
 
     def to_model(self) -> DirectResponse:
@@ -155,12 +174,12 @@ class DirectResponseDoc(ApiModel):
 
 class RegexRewrite(ApiModel):
     match: Regex
-    rewrite: str
+    rewrite: OneLine
 
 
 class RewriteDoc(ApiModel):
-    uri: str | None = None
-    authority: str = ""
+    uri: OneLine | None = None
+    authority: OneLine = ""
     uri_regex_rewrite: RegexRewrite | None = None
 
     def to_model(self, report: Report) -> Rewrite:
@@ -169,11 +188,13 @@ class RewriteDoc(ApiModel):
         if self.uri is None and self.uri_regex_rewrite is None and not self.authority:
             report.say(self, None, say.NEEDS_ONE_OF(names="uri, uriRegexRewrite, authority"))
         regex = self.uri_regex_rewrite
+        if regex is not None and not regex.match:
+            report.say(regex, "match", say.EMPTY_MATCH())
         return Rewrite(uri=self.uri, authority=self.authority, regex=(regex.match, regex.rewrite) if regex else None)
 
 
 class RetryDoc(ApiModel):
-    attempts: int = Field(ge=0)
+    attempts: int = limits.ATTEMPTS.field()
     per_try_timeout: PositiveDuration | None = None
     retry_on: str = ""
     retry_remote_localities: bool = False
@@ -184,7 +205,9 @@ class RetryDoc(ApiModel):
         if self.attempts == 0 and (self.per_try_timeout or self.retry_on or self.retry_remote_localities):
             report.say(self, "attempts", say.NO_ATTEMPTS())
         for word in filter(None, (w.strip() for w in self.retry_on.split(","))):
-            if word not in RETRY_ON and not (word.isdigit() and 100 <= int(word) <= 599):
+            if word not in RETRY_ON and not (
+                word.isdecimal() and word.isascii() and _CODE.least <= int(word[:9]) <= _CODE.most
+            ):
                 report.say(self, "retryOn", say.RETRY_ON(word=word))
         return Retries(
             attempts=self.attempts,
@@ -233,7 +256,7 @@ class DelayDoc(ApiModel):
 
 
 class AbortDoc(ApiModel):
-    http_status: int | None = Field(default=None, ge=200, le=599)
+    http_status: int | None = limits.ABORT_STATUS.field(default=None)
     grpc_status: str | None = None
     percentage: Percentage | None = None
 
@@ -287,9 +310,9 @@ class MirrorDoc(ApiModel):
 
 class CorsDoc(ApiModel):
     allow_origins: list[StringMatchDoc] = []
-    allow_methods: list[str] = []
-    allow_headers: list[str] = []
-    expose_headers: list[str] = []
+    allow_methods: list[OneLine] = []
+    allow_headers: list[OneLine] = []
+    expose_headers: list[OneLine] = []
     max_age: Duration | None = None
     allow_credentials: bool | None = None
     unmatched_preflights: Literal["UNSPECIFIED", "FORWARD", "IGNORE"] = "UNSPECIFIED"

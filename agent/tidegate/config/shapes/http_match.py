@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 
+from tidegate.config import limits
 from tidegate.config import messages as say
 from tidegate.config.schema import ApiModel, Report, listify
 from tidegate.config.shapes.destination import PortNumber
@@ -54,8 +56,15 @@ class MatchDoc(ApiModel):
         for name in (*self.headers, *self.without_headers):
             if name.startswith("@"):
                 report.say(self, ("headers", name), say.TOKEN_CLAIM())
-            elif not TOKEN.fullmatch(name.removeprefix(":")):
+            elif not TOKEN.fullmatch(name.removeprefix(":")) or len(name) > limits.HEADER_BYTES:
                 report.say(self, ("headers", name), say.NO_HEADER(name=name))
+        for key, written in (("headers", self.headers), ("withoutHeaders", self.without_headers)):
+            for name, count in Counter(n.lower() for n in written).items():
+                if count > 1:
+                    report.say(self, key, say.TWICE(what=f"header {name!r}"))
+        for name in self.query_params:
+            if not 1 <= len(name.encode()) <= limits.QUERY_NAME_BYTES:
+                report.say(self, ("queryParams", name), say.PARAMETER_NAME(most=limits.QUERY_NAME_BYTES))
         return HttpMatch(
             name=self.name,
             uri=self.uri.to_model(report, empty_prefix=True) if self.uri else None,

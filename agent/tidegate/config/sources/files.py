@@ -1,8 +1,8 @@
 """A directory of YAML files as a source.
 
 Mechanism: runtime.watch says that something may have happened, then the directory is looked at. A look compares cheap
-marks (inode, size, modification time of what each name leads to); only files whose mark changed are read, and of those
-only the documents that changed are parsed.
+marks of what each name leads to (content.py); only files whose mark changed are read, and of those only the documents
+that changed are parsed.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from pathlib import Path
 from tidegate.config import messages as say
 from tidegate.config.documents import ParsedFile, parse_text
 from tidegate.config.sources.base import Change
+from tidegate.config.sources.content import Listing, Mark, files_below, mark, read_text, shown
 from tidegate.config.sources.holdings import Holdings
 from tidegate.runtime.collector import paused
 from tidegate.runtime.watch import identity, signs
@@ -30,9 +31,8 @@ _COMMIT_S = 0.4  # longest wait for REVISION after other files changed
 _READINGS = 20  # of a content that gets a new number each time that it is read
 _FRESH_NS = 100_000_000  # a file that changed so recently may change again under the same mark
 _ROOT = "/"  # part of the source: the directory itself
-_MAX_BYTES = 32 * 1024 * 1024
+_NUMBER_BYTES = 100
 
-Mark = tuple[int, int, int]  # inode, size, mtime in ns
 Marks = dict[str, Mark | None]  # by path; None: the name leads nowhere
 
 
@@ -41,12 +41,18 @@ class FileSource:
 
     Names that start with a dot, a directory's included, are left out: editors and Kubernetes keep their own things
     there. File REVISION at the root (an integer) numbers the content, and a reading during which it changed is done
-    again. File .origins.json at the root says what files are called in messages.
+    again. File .origins.json at the root says what files are called in messages. What is neither a file nor a directory
+    is never opened, unless it is the path itself and `pipes` is set.
     """
 
-    def __init__(self, path: Path, pause: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
+    def __init__(
+        self, path: Path, pause: Callable[[float], Awaitable[None]] = asyncio.sleep, *, pipes: bool = False
+    ) -> None:
         self._path = path
         self._pause = pause
+        self._pipes = pipes
+        self._listing = Listing([], {})
+        self._unread: set[str] = set()  # directories that were told to be unreadable
         self._holdings = Holdings()
         self._read: dict[str, tuple[Mark | None, str]] = {}  # file -> mark when it was read, its name in messages
         self._marks: Marks | None = None
@@ -110,18 +116,15 @@ class FileSource:
         revision = self._numbered()
         root = os.fspath(self._path)
         extra = [os.path.join(root, REVISION), os.path.join(root, ORIGINS)] if os.path.isdir(root) else []
-        marks: Marks = {path: _mark(path) for path in self._list(root)}
-        marks.update((path, mark) for path in extra if (mark := _mark(path)))
+        marks: Marks = {path: mark(path) for path in self._list(root)}
+        marks.update((path, found) for path in extra if (found := mark(path)))
         return revision, marks
 
     def _list(self, root: str) -> list[str]:
         if not os.path.isdir(root):
             return [root] if os.path.exists(root) else []
-        found: list[str] = []
-        for where, directories, names in os.walk(root, followlinks=True):
-            directories[:] = [d for d in directories if not d.startswith(".")]
-            found.extend(os.path.join(where, n) for n in names if not n.startswith(".") and n.endswith(_SUFFIXES))
-        return found
+        self._listing = files_below(root, _SUFFIXES)
+        return self._listing.paths
 
     def _read_changed(self, marks: Marks) -> None:
         root = os.fspath(self._path)
@@ -132,71 +135,63 @@ class FileSource:
             self._holdings.put(_ROOT, ParsedFile(root), say.ABSENT())
         elif _ROOT in self._holdings.names:
             self._holdings.drop(_ROOT)
-        shown = self._shown(marks.pop(os.path.join(root, ORIGINS), None))
+        called = self._called(marks.pop(os.path.join(root, ORIGINS), None))
         marks.pop(os.path.join(root, REVISION), None)
         below = len(os.path.join(root, ""))
-        found = {path[below:]: (path, mark) for path, mark in marks.items()}
+        found = {path[below:]: (path, seen) for path, seen in marks.items()}
         for relative in self._read.keys() - found.keys():
-            self._holdings.drop(relative)
-            del self._read[relative]
-        for relative, (path, mark) in found.items():
-            name = shown.get(relative, path)
-            if mark is None or self._read.get(relative) != (mark, name):
-                self._read[relative] = (self._read_file(relative, path, name, mark), name)
-        self._unsure = any(mark is None for mark, _ in self._read.values())
+            if not self._listing.missing(os.path.join(root, relative)):
+                self._holdings.drop(relative)
+                del self._read[relative]
+        self._say_unread()
+        for relative, (path, seen) in found.items():
+            name = shown(called.get(relative, path))
+            if seen is None or self._read.get(relative) != (seen, name):
+                self._read[relative] = (self._read_file(relative, path, name, seen), name)
+        self._unsure = any(seen is None for seen, _ in self._read.values())
 
-    def _read_file(self, relative: str, path: str, shown: str, mark: Mark | None) -> Mark | None:
+    def _say_unread(self) -> None:
+        """Name the directories that could not be read; what was in them stays as it was."""
+        unread = {os.path.join(path, ""): said for path, said in self._listing.unread.items()}
+        for part in self._unread - unread.keys():
+            self._holdings.drop(part)
+        for part, said in unread.items():
+            self._holdings.put(part, ParsedFile(shown(part)), said)
+        self._unread = set(unread)
+
+    def _read_file(self, relative: str, path: str, name: str, seen: Mark | None) -> Mark | None:
         """Read one file; the mark by which its next version will be told apart, None if there is none."""
         try:
-            text = _content(path)
+            text = read_text(path, pipes=self._pipes and not relative)
         except OSError as e:
-            self._holdings.put(relative, ParsedFile(shown), say.UNREADABLE(reason=e.strerror))
+            self._holdings.put(relative, ParsedFile(name), say.UNREADABLE(reason=e.strerror))
             return None
         except say.Wrong as e:
-            self._holdings.put(relative, ParsedFile(shown), e.said)
+            self._holdings.put(relative, ParsedFile(name), e.said)
         else:
-            self._holdings.put(relative, parse_text(text, shown, self._holdings.content(relative)))
-        return None if mark is None or abs(time.time_ns() - mark[2]) < _FRESH_NS else mark
+            self._holdings.put(relative, parse_text(text, name, self._holdings.content(relative)))
+        return None if seen is None or abs(time.time_ns() - seen[-1]) < _FRESH_NS else seen
 
     def _numbered(self) -> int:
         try:
-            return int((self._path / REVISION).read_text())
+            return int(read_text(os.fspath(self._path / REVISION), _NUMBER_BYTES))
         except (OSError, ValueError):
             return 0
 
-    def _shown(self, mark: Mark | None) -> dict[str, str]:
-        if mark is None or mark != self._names[0]:
-            self._names = (mark, _origins(self._path / ORIGINS) if mark else {})
+    def _called(self, seen: Mark | None) -> dict[str, str]:
+        if seen is None or seen != self._names[0]:
+            self._names = (seen, _origins(os.fspath(self._path / ORIGINS)) if seen else {})
         return self._names[1]
 
 
 def load_paths(paths: Sequence[Path]) -> list[Sequence[Change]]:
     """Read several files or directories once: what each of them says, in the order given."""
-    return [FileSource(path).load() for path in paths]
+    return [FileSource(path, pipes=True).load() for path in paths]
 
 
-def _content(path: str) -> str:
-    with open(path, "rb") as file:
-        content = file.read(_MAX_BYTES + 1)
-    if len(content) > _MAX_BYTES:
-        raise say.Wrong(say.TOO_BIG_FILE(most=_MAX_BYTES >> 20))
+def _origins(path: str) -> dict[str, str]:
     try:
-        return content.decode()
-    except UnicodeDecodeError as e:
-        raise say.Wrong(say.NO_UTF8(byte=e.start)) from e
-
-
-def _mark(path: str) -> Mark | None:
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    return (found.st_ino, found.st_size, found.st_mtime_ns)
-
-
-def _origins(path: Path) -> dict[str, str]:
-    try:
-        table = json.loads(path.read_text())
+        table = json.loads(read_text(path))
     except (OSError, ValueError):
         return {}
     return {k: v for k, v in table.items() if isinstance(v, str)} if isinstance(table, dict) else {}

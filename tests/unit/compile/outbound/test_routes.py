@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import re2
@@ -50,8 +51,14 @@ def routes(config: Mesh, source: Source | None = None, host: str = "reviews") ->
     """What a client of this source gets when it asks for the host at the service's address."""
     found = virtual_host(compiled(config, source or Source("default")), "pod0", host)
     assert found is not None
-    listed: list[dict[str, Any]] = found["routes"]
-    return listed
+    return [route for route in found["routes"] if "connect_matcher" not in route["match"]]
+
+
+def tunnels(config: Mesh, source: Source | None = None, host: str = "reviews") -> list[dict[str, Any]]:
+    """The same for CONNECT."""
+    found = virtual_host(compiled(config, source or Source("default")), "pod0", host)
+    assert found is not None
+    return [route for route in found["routes"] if "connect_matcher" in route["match"]]
 
 
 def to(subset: str) -> str:
@@ -65,7 +72,8 @@ def test_default_route() -> None:
     assert made.body["ignore_port_in_host_matching"]
     assert made.body["vhost_header"] in made.body["request_headers_to_remove"]
     assert made.refs == {ResourceRef(CLUSTERS, CLUSTER.format(""))}
-    (route,) = made.body["virtual_hosts"][0]["routes"]
+    route, tunnel = made.body["virtual_hosts"][0]["routes"]
+    assert (tunnel["match"], tunnel["route"]) == ({"connect_matcher": {}}, route["route"])
     assert route["route"]["cluster"] == CLUSTER.format("")
     assert route["route"]["timeout"] == "0s", "Envoy's own default would be 15 s"
     assert route["route"]["retry_policy"]["num_retries"] == 2
@@ -186,6 +194,22 @@ def test_visibility_by_export_to() -> None:
     assert routes(config, Source("shop"))[0]["route"]["cluster"] == CLUSTER.format("")
 
 
+def test_connect_takes_the_routes_that_do_not_look_at_a_path() -> None:
+    http = f"""
+    - match: [{{uri: {{prefix: /a}}}}, {{headers: {{x: {{exact: y}}}}}}]
+      {to("v1")}
+    - match: [{{queryParams: {{a: {{exact: b}}}}}}]
+      {to("v2")}
+    - match: [{{method: {{exact: CONNECT}}}}]
+      rewrite: {{uri: /}}
+      {to("v3")}
+    - redirect: {{uri: /new}}
+    """
+    (made,) = tunnels(config_of(REVIEWS, virtual_service("v", "reviews", http)))
+    assert made["route"]["cluster"] == CLUSTER.format("v1")
+    assert [h["name"] for h in made["match"]["headers"]] == ["x"]
+
+
 def test_a_rule_for_gateways_only_is_not_for_pods() -> None:
     config = config_of(REVIEWS, virtual_service("v", "reviews", f"- {to('v1')}", more="gateways: [ingress]"))
     assert routes(config)[0]["route"]["cluster"] == CLUSTER.format("")
@@ -257,7 +281,11 @@ def test_a_host_that_is_hidden_from_a_client_leads_it_to_the_service() -> None:
 
 
 def test_a_subset_that_cannot_exist_leads_nowhere() -> None:
-    made = compiled(config_of(REVIEWS, virtual_service("v", "reviews", f"- {to(repr('v1@shop'))}")))
+    mesh = config_of(REVIEWS, virtual_service("v", "reviews", f"- {to('v1')}"))
+    (rule,) = mesh.virtual_services
+    (weighted,) = rule.http[0].targets
+    odd = replace(weighted, target=replace(weighted.target, subset="v1@shop"))  # no document can say this
+    made = compiled(replace(mesh, virtual_services=(replace(rule, http=(replace(rule.http[0], targets=(odd,)),)),)))
     assert made.body["virtual_hosts"][0]["routes"][0]["route"]["cluster"] == "BlackHoleCluster"
     assert not made.refs
 

@@ -1,0 +1,106 @@
+"""What a connection keeps of TCP when it is relayed."""
+
+from __future__ import annotations
+
+from tests.mutants.mutant import Group, Mutant
+
+URGENT = "tests/relay/test_urgent.py"
+BALANCING = "tests/relay/test_balancing.py"
+GONE = "tests/relay/test_gone.py"
+CONN = "agent/relay/conn.c"
+PEER = "agent/relay/peer.c"
+PIPE = "agent/relay/pipe.c"
+PLAIN = "agent/relay/stream_plain.c"
+
+_URGENT = Group(
+    "urgent data goes through",
+    (
+        Mutant(
+            "urgent-byte-stops-the-stream",
+            "after an urgent byte nothing arrives any more",
+            PLAIN,
+            "\tif (events & EPOLLPRI) {\n",
+            "\tif (0) {\n",
+            (f"{URGENT}::test_an_urgent_byte_between_others_arrives_in_its_place",),
+            raises=("TimeoutError",),
+        ),
+        Mutant(
+            "urgent-byte-among-the-others",
+            "an application that waits for urgent data never gets any",
+            PIPE,
+            "return to->ops->send_urgent ? to->ops->send_urgent(to, byte)",
+            "return 0 ? to->ops->send_urgent(to, byte)",
+            (f"{URGENT}::test_a_reader_that_asks_for_urgent_data_gets_it_as_such",),
+        ),
+        Mutant(
+            "kept-urgent-byte-not-urgent",
+            "an urgent byte that had to wait for a slow reader is not urgent any more",
+            PIPE,
+            "\tway->urgent = urgent;\n",
+            "\tway->urgent = false;\n",
+            ("tests/relay/test_unit.py::test_c[pipe_test-address,undefined]",),
+        ),
+    ),
+)
+
+_RESET_AT_ONCE = Group(
+    "an endpoint that answered has had the connection",
+    (
+        Mutant(
+            "reset-at-once-is-a-failed-dial",
+            "an endpoint that accepts and resets makes the relay open connections to others",
+            PLAIN,
+            "return error == ECONNRESET || error == EPIPE;",
+            "return error == ECONNRESET && error == EPIPE;",
+            (f"{BALANCING}::test_an_endpoint_that_answers_and_resets_has_had_the_connection",),
+        ),
+        Mutant(
+            "last-words-lost-in-a-reset",
+            "what an endpoint said before it reset is replaced by an orderly end",
+            PLAIN,
+            "\tif (n == 0 && plain->error)\n",
+            "\tif (0)\n",
+            (f"{BALANCING}::test_an_endpoint_that_answers_and_resets_has_had_the_connection",),
+        ),
+    ),
+)
+
+_GONE = Group(
+    "who is gone is noticed, whatever the other side does",
+    (
+        Mutant(
+            "gone-clients-are-kept",
+            "connections whose client has closed stay for ever if the server does not close",
+            CONN,
+            "\tif (from == FP_CLIENT)\n",
+            "\tif (0)\n",
+            (f"{GONE}::test_clients_that_closed_leave_nothing_though_the_server_never_closes",),
+        ),
+        Mutant(
+            "half-closed-clients-are-cut",
+            "a client that has finished sending is taken for one that is gone, and gets no answer",
+            PEER,
+            "return found->idiag_inode && found->idiag_state != FP_TCP_LISTEN ?",
+            "return !found->idiag_inode && found->idiag_state != FP_TCP_LISTEN ?",
+            (f"{GONE}::test_a_client_that_has_only_finished_sending_gets_its_answer_however_late",),
+        ),
+        Mutant(
+            "finished-servers-are-not-probed",
+            "a server that finished sending and whose machine died holds the connection for two hours",
+            CONN,
+            "\tprobe(conn->end[from]);\n",
+            "\tif (!from)\n\t\tprobe(conn->end[from]);\n",
+            (f"{GONE}::test_a_server_that_has_finished_is_probed",),
+        ),
+        Mutant(
+            "dead-clients-uploads-are-kept",
+            "a client that died with bytes unsent holds its connection as long as the server does not read",
+            CONN,
+            "return conn->gone_ns && now_ns - conn->gone_ns >= FP_ORPHAN_NS;",
+            "return conn->gone_ns && now_ns < conn->gone_ns;",
+            ("tests/relay/test_unit.py::test_c[conn_test-address,undefined]",),
+        ),
+    ),
+)
+
+GROUPS = (_URGENT, _RESET_AT_ONCE, _GONE)
