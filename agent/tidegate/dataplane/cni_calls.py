@@ -6,6 +6,7 @@ from collections.abc import Callable, Container, Sequence
 
 from tidegate.dataplane.cycle import Cycle
 from tidegate.enroll.cni_server import CniRequest
+from tidegate.enroll.crash_loops import CrashLoops
 from tidegate.enroll.registry import Registry
 from tidegate.enroll.wire import NotServing
 from tidegate.errors import Transient
@@ -27,6 +28,7 @@ class CniCalls:
         cycle: Cycle,
         missing: Callable[[], Sequence[str]],
         carrying: Container[str],
+        loops: CrashLoops,
         timeout: float = ENROL_SECONDS,
     ) -> None:
         """disk: the one thread on which the registry records sandboxes. missing: tokens of readiness that the node does
@@ -36,11 +38,13 @@ class CniCalls:
         self._cycle = cycle
         self._missing = missing
         self._carrying = carrying
+        self._loops = loops
         self._timeout = timeout
 
     async def add(self, request: CniRequest) -> None:
         """Returns when the pod is enrolled, or is known not to be in the mesh. Raises Transient otherwise."""
         sandbox = await self._disk.do(self._registry.add, request)
+        self._loops.came(sandbox.id, sandbox.netns_cookie)
         self._cycle.set_sandboxes(self._registry.all())
         status = await self._cycle.settling.settled(sandbox.netns_cookie, self._timeout)
         if not _settled(status):

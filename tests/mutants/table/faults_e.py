@@ -144,4 +144,26 @@ _MANY = Group(
     ),
 )
 
-GROUPS = (_ATTACHMENTS, _VERBS, _CHANGED, _MANY)
+_LOOPS = Group(
+    "a pod in an endless crash loop is named, and the node stays ready",
+    (
+        Mutant(
+            "crash-loop-is-not-named",
+            "sandbox after sandbox comes and goes and status says nothing",
+            CALLS,
+            "        self._loops.came(sandbox.id, sandbox.netns_cookie)\n",
+            "",
+            ("tests/stories/hostile/test_bad_neighbours.py::test_a_pod_in_an_endless_crash_loop_disturbs_nobody",),
+        ),
+        Mutant(
+            "repeated-add-is-a-crash",
+            "a runtime that asks again because it got no answer looks like a crash loop",
+            "agent/tidegate/enroll/crash_loops.py",
+            "        if known.cookie != cookie:\n",
+            "        if True:\n",
+            ("tests/unit/enroll/test_crash_loops.py",),
+        ),
+    ),
+)
+
+GROUPS = (_ATTACHMENTS, _VERBS, _CHANGED, _MANY, _LOOPS)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -88,6 +89,18 @@ def test_a_pod_that_cannot_be_captured_is_refused_and_named_and_nobody_else_noti
     rig.renew(FIRST)
 
 
+def named_as_a_crash_loop(rig: Rig, number: int) -> None:
+    """By status, with what it is and what to do; and the node is well all the same."""
+    status = rig.status()
+    (loop,) = status["crash_loops"]
+    assert (loop["namespace"], loop["name"]) == (config.NAMESPACE, f"local-{number}")
+    assert "times within 10 min and ended again: see why" in loop["reason"]
+    assert not [line for line in status["unhealthy"] if "crash" in line]
+    command = [sys.executable, "-m", "tidegate", "status", "--run-dir", str(rig.run_dir)]
+    shown = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    assert f"crash loop: pod {config.NAMESPACE}/local-{number}: its sandbox was made" in shown
+
+
 def test_a_pod_in_an_endless_crash_loop_disturbs_nobody(rig: Rig) -> None:
     """Sandbox after sandbox, half of them gone while they are being enrolled."""
     enough, rounds = threading.Event(), 0
@@ -115,6 +128,7 @@ def test_a_pod_in_an_endless_crash_loop_disturbs_nobody(rig: Rig) -> None:
                 others_go_on(rig, value)
             eventually(lambda: rounds >= 10 or not crashing.is_alive(), "ten sandboxes came and went")
             assert crashing.is_alive()
+            named_as_a_crash_loop(rig, FIRST)
         finally:
             enough.set()
             crashing.join()
