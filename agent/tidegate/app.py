@@ -186,7 +186,8 @@ async def _run(settings: Settings, life: Life, home: Path) -> None:
     disk = Worker("sandbox records")
     cycle = data_plane(settings, devices, registry, disk, config)
     tokens, loops = readiness(devices, cycle), CrashLoops(time.monotonic)
-    cni = CniServer(settings.cni_socket, CniCalls(registry, disk, cycle, tokens.missing, CARRYING, loops))
+    calls = CniCalls(registry, disk, cycle, tokens.missing, CARRYING, loops)
+    cni = CniServer(settings.cni_socket, calls)
     keeper = node_cni(settings)
 
     # What people and programs may know
@@ -244,6 +245,7 @@ async def _run(settings: Settings, life: Life, home: Path) -> None:
     work: dict[str, Coroutine[Any, Any, None]] = {
         "config": follow(sources, config, LastGood(settings.run_dir / "last-good")),
         "cycle": cycle.run(),
+        "sweep": calls.sweep(SystemClock()),
         "relay": devices.relays.run(),
         "relay client": devices.relay.run(),
         "envoy": devices.envoy.run(),

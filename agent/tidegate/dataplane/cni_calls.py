@@ -12,10 +12,12 @@ from tidegate.enroll.wire import NotServing
 from tidegate.errors import Transient
 from tidegate.model.status import PodStatus
 from tidegate.model.workload import Sandbox
+from tidegate.runtime.clock import Clock
 from tidegate.runtime.worker import Worker
 
 ENROL_SECONDS = 20.0
 CHECK_SECONDS = 1.0
+SWEEP_SECONDS = 300.0  # between two looks for pods whose runtime never said DEL
 
 
 class CniCalls:
@@ -84,6 +86,15 @@ class CniCalls:
                 "see `tidegate status` on this node",
                 limited=any(token in self._carrying for token in missing),
             )
+
+    async def sweep(self, clock: Clock) -> None:
+        """Until cancelled: let go of pods whose runtime has removed their namespace and never said so. Our descriptor
+        would keep it, and all that is in it, as long as the agent runs."""
+        while True:
+            await clock.sleep(SWEEP_SECONDS)
+            gone = await self._disk.do(self._registry.sweep)
+            if gone:
+                await self._release(gone)
 
     async def _release(self, gone: Sequence[Sandbox]) -> None:
         for sandbox in gone:
