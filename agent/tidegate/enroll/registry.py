@@ -123,8 +123,8 @@ class Registry:
         return tuple(sandbox for sandbox in gone if sandbox is not None)
 
     def sweep(self, but: Collection[str] = ()) -> tuple[Sandbox, ...]:
-        """Forget sandboxes whose namespace the runtime has removed without telling, and return them; but: containers that
-        it calls valid. One that was never seen at its path says nothing by not being there."""
+        """Forget and return sandboxes whose namespace the runtime has removed without telling; but: containers that it
+        calls valid. One that was never seen at its path says nothing by not being there."""
         lost = [s for s in self.all() if s.container_id not in but and s.netns_cookie in self._found]
         lost = [sandbox for sandbox in lost if not self._is_there(sandbox)]
         for sandbox in lost:
