@@ -72,9 +72,17 @@ _ENDPOINTS = Group(
             "session-affinity-ignored",
             "sessionAffinity: ClientIP has no effect",
             "agent/tidegate/compile/rules.py",
-            "(_STICKY if service.sticky else None)",
+            "(_STICKY if service.affinity_s else None)",
             "None",
             (f"{FIELDS}::test_session_affinity_brings_a_client_back_to_its_pod",),
+        ),
+        Mutant(
+            "affinity-without-memory",
+            "a service that is scaled up sends clients of sessionAffinity: ClientIP elsewhere",
+            "agent/relay/lb.c",
+            "endpoint->target->serial == serial &&",
+            "endpoint->target->serial != serial && !serial &&",
+            (f"{SETTINGS}::test_an_affinity_outlasts_endpoints_that_come",),
         ),
         Mutant(
             "affinity-by-place",
