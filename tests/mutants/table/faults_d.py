@@ -163,6 +163,14 @@ _FIELDS = Group(
             (f"{WALK}::test_the_page_has_every_field_and_no_other",),
         ),
         Mutant(
+            "inject-true-means-nothing",
+            'the label sidecar.istio.io/inject: "true" of a pod does nothing',
+            "agent/tidegate/compile/enrolment.py",
+            'if pod.labels.get(_INJECT) == "true" and',
+            "if False and",
+            ("tests/unit/compile/test_enrolment.py::test_labels",),
+        ),
+        Mutant(
             "unsupported-without-a-word",
             "what is not supported yet is ignored without a warning",
             "agent/tidegate/config/schema.py",

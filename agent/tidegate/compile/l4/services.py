@@ -14,7 +14,7 @@ from tidegate.model.traffic import Balancing, ConnectionPool, LoadBalancer, Traf
 _MOST_MS = 2**32 - 1
 # tcp(7) leaves them out: MAX_TCP_KEEPIDLE, MAX_TCP_KEEPINTVL and MAX_TCP_KEEPCNT of include/net/tcp.h.
 _MOST_SECONDS, _MOST_PROBES = 32767, 127
-_NO_POOL = ConnectionPool()
+_DEFAULTS = L4Settings()
 _BALANCING = {
     Balancing.ROUND_ROBIN: LoadBalancing.ROUND_ROBIN,
     Balancing.RANDOM: LoadBalancing.RANDOM,
@@ -59,7 +59,9 @@ def _balancing(chosen: LoadBalancer | None) -> LoadBalancing:
 
 def _settings(policy: TrafficPolicy, service: Service) -> L4Settings:
     """What the relay does of a connection pool; config/kinds/effect.py warns of the rest."""
-    pool = policy.connection_pool or _NO_POOL
+    if policy.connection_pool is None and not service.affinity_s:
+        return _DEFAULTS  # one for thousands of services
+    pool = policy.connection_pool or ConnectionPool()
     return L4Settings(
         affinity_s=service.affinity_s if policy.load_balancer is None else 0,
         connect_timeout_ms=min(pool.connect_timeout_ms, _MOST_MS),
