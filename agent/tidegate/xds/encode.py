@@ -91,6 +91,10 @@ class Image:
         """What did not parse of all that was asked for so far."""
         return tuple(self._broken.values())
 
+    def rejection(self, kind: str, name: str) -> Rejection | None:
+        """What is wrong with a resource that was asked for and did not parse."""
+        return self._broken.get((kind, name))
+
     def on_demand(self, kind: str) -> bool:
         """Whether a client gets of this kind only what others lead it to and what it asks for by name."""
         return isinstance(self._resources.get(kind), MadeOnDemand)

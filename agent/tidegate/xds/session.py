@@ -13,6 +13,7 @@ from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass, field
 
 from tidegate.model.plan.envoy import CLUSTERS, ENDPOINTS, EVERY, LISTENERS, ROUTES, SCOPES, SECRETS, ResourceRef
+from tidegate.model.verdict import Verdict
 from tidegate.xds.checks import CHECK, Checks
 from tidegate.xds.encode import AWAITS, KINDS, Encoded, Image, Rejection, empty, referred
 from tidegate.xds.watch import Push, Watch
@@ -49,16 +50,13 @@ class Request:
 
 
 class Session:
-    """State of one stream. good: last accepted content by (kind, name); before: see Checks; both are shared by all
-    streams of the server."""
+    """State of one stream. good: last accepted content by (kind, name), shared by all streams of the server."""
 
-    def __init__(
-        self, good: MutableMapping[tuple[str, str], Encoded], before: MutableMapping[str, Image] | None = None
-    ) -> None:
+    def __init__(self, good: MutableMapping[tuple[str, str], Encoded]) -> None:
         self.watches = {kind: Watch(kind, good) for kind in KINDS}
         self.image: Image | None = None
         self.now = 0.0  # monotonic seconds, set by whoever asks for pushes
-        self._checks = Checks(before)
+        self._checks = Checks()
         self._gone: dict[str, float] = {}  # scopes that no service has, and since when
         self._sent = 0
 
@@ -76,8 +74,9 @@ class Session:
             for leading in _LEADING[kind]:
                 wanted |= referred(self.watches[leading].target.values(), kind)
             found = ((name, image.get(kind, name)) for name in sorted(wanted))
-            instead = self._checks.instead if kind == ROUTES else lambda encoded: encoded
-            target = {name: instead(encoded) for name, encoded in found if encoded is not None}
+            target = {name: encoded for name, encoded in found if encoded is not None}
+            if kind == ROUTES:
+                self._hold_back_doubtful(target)
         else:
             target = image.all(kind)
         if kind == SCOPES and (shown := self._checks.scopes()):
@@ -87,6 +86,21 @@ class Session:
                 for name in referred(self.watches[owner].target.values(), kind) - target.keys():
                     target[name] = empty(kind, name)
         self.watches[kind].retarget(target)
+
+    def _hold_back_doubtful(self, target: Mapping[str, Encoded]) -> None:
+        """Tables wait for the verdict on each rule in them; for a scope that waits for its table the client waits."""
+        doubtful = self._checks.doubtful()
+        self.watches[ROUTES].hold_back(
+            frozenset(
+                name
+                for name, encoded in target.items()
+                if not name.startswith(CHECK) and not doubtful.isdisjoint(encoded.origins)
+            )
+        )
+
+    def take_verdicts(self) -> list[Verdict]:
+        """What the client said of rules since this was called last."""
+        return self._checks.take_verdicts()
 
     def receive(self, request: Request) -> Rejection | None:
         """Take in one message; returns the rejection if it proves one resource guilty."""

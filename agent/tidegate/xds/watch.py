@@ -59,6 +59,7 @@ class Watch:
     late: dict[str, Push] = field(default_factory=dict)  # by nonce: given up waiting for, may still be answered
     last_nonce: str = ""
     rejected: dict[tuple[str, str], Rejection] = field(default_factory=dict)  # by (name, version)
+    held_back: frozenset[str] = frozenset()  # names that have to wait, see hold_back()
     # Names that may have to be sent; all others are known not to, so that nothing walks over everything.
     _open: dict[str, None] = field(default_factory=dict)
     _surplus: list[str] | None = None  # None: to be found again
@@ -171,6 +172,11 @@ class Watch:
             if name in target and version in (target[name].version, self._good_version(name))
         }
 
+    def hold_back(self, names: frozenset[str]) -> None:
+        """Send nothing of these names until this is called without them."""
+        before, self.held_back = self.held_back, names
+        self._reconsider(before - names)
+
     @property
     def busy(self) -> bool:
         """Whether the client does not have yet what it should have (refused content apart)."""
@@ -198,6 +204,9 @@ class Watch:
         out: list[Encoded] = []
         still: dict[str, None] = {}
         for name in self._open:
+            if name in self.held_back:
+                still[name] = None
+                continue
             encoded = self.desired(name) if self.covers(name) else None
             if encoded is None or (name, encoded.version) in self.rejected:
                 continue
