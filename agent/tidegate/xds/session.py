@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass, field
+from functools import partial
 
 from tidegate.model.plan.envoy import CLUSTERS, ENDPOINTS, EVERY, LISTENERS, ROUTES, SCOPES, SECRETS, ResourceRef
 from tidegate.model.verdict import Verdict
@@ -54,6 +55,8 @@ class Session:
 
     def __init__(self, good: MutableMapping[tuple[str, str], Encoded]) -> None:
         self.watches = {kind: Watch(kind, good) for kind in KINDS}
+        for kind, watch in self.watches.items():
+            watch.plain = partial(self._plain, kind)
         self.image: Image | None = None
         self.now = 0.0  # monotonic seconds, set by whoever asks for pushes
         self._checks = Checks()
@@ -66,6 +69,9 @@ class Session:
         self._checks.want(image)
         for kind in _LEADING:
             self._retarget(image, kind)
+
+    def _plain(self, kind: str, name: str) -> Encoded | None:
+        return self.image.plain(kind, name) if self.image else None
 
     def _retarget(self, image: Image, kind: str) -> None:
         """Set what the client should have of a kind, after the kinds that lead to it."""

@@ -169,6 +169,17 @@ _REFUSED = Group(
             ("tests/unit/config/test_store.py::test_a_rule_that_envoy_refuses_gives_way_to_the_version_before_it",),
         ),
         Mutant(
+            "refused-clusters-serve-nobody",
+            "a value of a DestinationRule that Envoy refuses answers the whole service with 503 after a restart",
+            "agent/tidegate/xds/watch.py",
+            "        if (plain := self._instead(name)) is not None:\n",
+            "        if (plain := self._instead(name)) is not None and not self.subscribed:\n",
+            (
+                "tests/unit/xds/test_refusals.py"
+                "::test_a_refused_cluster_that_never_was_good_serves_as_if_nobody_had_said_anything_of_it",
+            ),
+        ),
+        Mutant(
             "silence-is-consent",
             "a row of the kernel leads to an Envoy that has not said that it serves the service",
             "agent/tidegate/xds/stream.py",

@@ -53,6 +53,8 @@ class EnvoyResource:
     origins: tuple[Origin, ...] = ()
     refs: frozenset[ResourceRef] = frozenset()
     judged: object = field(default=None, repr=False, compare=False)  # of a check: what a verdict on it is about
+    # What serves in its place if it is refused and nothing of that name was ever good; of no interest otherwise.
+    plain: Callable[[], EnvoyResource] | None = field(default=None, repr=False, compare=False)
 
     def needs(self, kind: str) -> list[str]:
         """Names of one kind that it refers to, in order."""
