@@ -32,6 +32,7 @@ static int start_connect(struct fp_netns_visit *visit, const struct fp_origin *f
 	if (fd < 0)
 		return -errno;
 	if (setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)) ||
+	    setsockopt(fd, SOL_SOCKET, SO_OOBINLINE, &one, sizeof(one)) ||
 	    setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof(one)))
 		rc = -errno;
 	/* An application's choice of an IPv4 source says nothing about IPv6 endpoints, and the other way round. */

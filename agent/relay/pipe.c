@@ -49,6 +49,7 @@ static void drop(struct fp_pipe *pipe, struct fp_way *way)
 		give(pipe->pipes, way->buf);
 	way->buf = NULL;
 	way->offset = way->length = 0;
+	way->urgent = false;
 }
 
 static int died(int side)
@@ -67,6 +68,12 @@ static ssize_t offer(struct fp_stream *to, const char *data, size_t length, bool
 	return to->ops->send(to, data, length, more);
 }
 
+/* One byte; among the others if the receiver knows no urgent ones. */
+static ssize_t offer_urgent(struct fp_stream *to, const char *byte)
+{
+	return to->ops->send_urgent ? to->ops->send_urgent(to, byte) : to->ops->send(to, byte, 1, false);
+}
+
 /* No buffer is free. Bytes that can be looked at are moved without keeping any: looked at, offered, and exactly what was
  * taken is discarded. Others wait for a buffer. */
 static int move_unbuffered(struct fp_pipe *pipe, int from)
@@ -78,7 +85,8 @@ static int move_unbuffered(struct fp_pipe *pipe, int from)
 			fp_list_append(&pipes->waiting, &pipe->waiting);
 		return WAITS;
 	}
-	ssize_t n = sender->ops->peek(sender, pipes->scratch->data, pipes->pool.size);
+	bool urgent = sender->urgent;
+	ssize_t n = sender->ops->peek(sender, pipes->scratch->data, urgent ? 1 : pipes->pool.size);
 	if (n == -EAGAIN)
 		return WAITS;
 	if (n < 0)
@@ -87,7 +95,8 @@ static int move_unbuffered(struct fp_pipe *pipe, int from)
 		pipe->way[from].eof = true;
 		return HAS_MORE;
 	}
-	ssize_t taken = offer(receiver, pipes->scratch->data, (size_t)n, false);
+	ssize_t taken = urgent ? offer_urgent(receiver, pipes->scratch->data) :
+				 offer(receiver, pipes->scratch->data, (size_t)n, false);
 	if (taken < 0)
 		return died(!from);
 	if (taken > 0 && sender->ops->discard(sender, (size_t)taken))
@@ -105,7 +114,8 @@ static int move(struct fp_pipe *pipe, int from)
 	struct fp_buf *buf = fp_pool_take(&pipes->pool);
 	if (!buf)
 		return move_unbuffered(pipe, from);
-	ssize_t n = sender->ops->recv(sender, buf->data, pipes->pool.size);
+	bool urgent = sender->urgent;
+	ssize_t n = sender->ops->recv(sender, buf->data, urgent ? 1 : pipes->pool.size);
 	if (n <= 0) {
 		give(pipes, buf);
 		if (n == -EAGAIN)
@@ -117,7 +127,7 @@ static int move(struct fp_pipe *pipe, int from)
 	}
 	/* If the end is known to follow, let the last bytes wait for it, which is a matter of one more recv, and leave with
 	 * it in one segment that wakes the receiver once. */
-	ssize_t taken = offer(receiver, buf->data, (size_t)n, sender->ending);
+	ssize_t taken = urgent ? offer_urgent(receiver, buf->data) : offer(receiver, buf->data, (size_t)n, sender->ending);
 	if (taken == n) {
 		give(pipes, buf);
 		count(pipe, from, n);
@@ -126,6 +136,7 @@ static int move(struct fp_pipe *pipe, int from)
 	way->buf = buf;
 	way->offset = taken < 0 ? 0 : (uint32_t)taken;
 	way->length = (uint32_t)n - way->offset;
+	way->urgent = urgent;
 	if (taken < 0)
 		return died(!from);
 	count(pipe, from, taken);
@@ -136,7 +147,8 @@ static int flush(struct fp_pipe *pipe, int from)
 {
 	struct fp_way *way = &pipe->way[from];
 	struct fp_stream *receiver = pipe->end[!from];
-	ssize_t taken = offer(receiver, way->buf->data + way->offset, way->length, false);
+	const char *data = way->buf->data + way->offset;
+	ssize_t taken = way->urgent ? offer_urgent(receiver, data) : offer(receiver, data, way->length, false);
 	if (taken < 0)
 		return died(!from);
 	count(pipe, from, taken);
@@ -196,6 +208,16 @@ static void again(struct fp_task *task)
 	wake_one(pipes); /* it may have been woken for a buffer that it did not need any more */
 }
 
+/* It may hold an error that no read has met: it died while its own bytes wait, or after its end. The peer that would
+ * wait for it for ever is told now. */
+static void end_if_failed(struct fp_pipe *pipe, int side)
+{
+	if (!pipe->end[side]->failed)
+		return;
+	fp_pipe_stop(pipe);
+	pipe->ended(pipe, (enum fp_pipe_end)died(side));
+}
+
 static void changed(struct fp_stream *stream, bool room)
 {
 	struct fp_pipe *pipe = stream->user;
@@ -204,12 +226,7 @@ static void changed(struct fp_stream *stream, bool room)
 		return;
 	if (room && !run(pipe, !side))
 		return;
-	/* It holds an error that no read has met: it died while its own bytes wait, or after its end. The peer that would
-	 * wait for it for ever is told now. */
-	if (stream->failed) {
-		fp_pipe_stop(pipe);
-		pipe->ended(pipe, (enum fp_pipe_end)died(side));
-	}
+	end_if_failed(pipe, side);
 }
 
 void fp_pipe_start(struct fp_pipe *pipe, struct fp_pipes *pipes, struct fp_stream *client, struct fp_stream *server,
@@ -220,8 +237,10 @@ void fp_pipe_start(struct fp_pipe *pipe, struct fp_pipes *pipes, struct fp_strea
 	fp_list_init(&pipe->waiting);
 	fp_stream_use(client, changed, pipe);
 	fp_stream_use(server, changed, pipe);
-	if (run(pipe, FP_CLIENT))
-		run(pipe, FP_SERVER);
+	/* One that is dead by now has said all that it will, which is not to be lost over an attempt to answer it. */
+	int first = server->failed ? FP_SERVER : FP_CLIENT;
+	if (run(pipe, first) && run(pipe, !first))
+		end_if_failed(pipe, FP_SERVER);
 }
 
 void fp_pipe_stop(struct fp_pipe *pipe)

@@ -24,6 +24,7 @@ struct fp_pipes {
 struct fp_way {
 	struct fp_buf *buf; /* holds what the receiver would not take yet; NULL otherwise */
 	uint32_t offset, length;
+	bool urgent;        /* what it holds is one urgent byte */
 	bool eof;           /* the sender has ended */
 	bool done;          /* and the receiver was told */
 	uint64_t bytes;     /* taken by the receiver */

@@ -28,11 +28,12 @@ static int make_listener(const struct tg_addr *addr, uint16_t wanted_be)
 	int fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return -errno;
-	/* Accepted sockets inherit the first two: no system call per connection. Reuse: what is left of an earlier relay's
+	/* Accepted sockets inherit the first three: no system call per connection. Reuse: what is left of an earlier relay's
 	 * connections (TIME_WAIT) must not keep us off its port; a port that somebody listens on stays taken. Freebind: the
 	 * v6 capture prefix is routed to lo but is no address of any interface. */
 	int rc = setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)) ||
 				 setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof(one)) ||
+				 setsockopt(fd, SOL_SOCKET, SO_OOBINLINE, &one, sizeof(one)) ||
 				 setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) ||
 				 (family == AF_INET6 &&
 				  (setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof(one)) ||
@@ -78,7 +79,12 @@ static int take_listener(int borrowed, const struct tg_addr *addr, uint16_t *ret
 	uint16_t port_be = port_of(borrowed, addr);
 	if (!port_be)
 		return -EINVAL;
-	int fd = fcntl(borrowed, F_DUPFD_CLOEXEC, 0);
+	int one = 1, fd = fcntl(borrowed, F_DUPFD_CLOEXEC, 0);
+	/* A relay of an earlier version did not ask for it. */
+	if (fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_OOBINLINE, &one, sizeof(one))) {
+		close(fd);
+		fd = -1;
+	}
 	if (fd >= 0)
 		*ret_port_be = port_be;
 	return fd < 0 ? -errno : fd;

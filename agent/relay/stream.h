@@ -30,6 +30,8 @@ struct fp_stream_ops {
 	 * RESET: the peer learns that this is no orderly end. */
 	void (*close)(struct fp_stream *stream, enum fp_stream_end end);
 
+	/* Capability: one byte that the peer is to be told of as urgent (RFC 6093); else as send. NULL: it goes among the others. */
+	ssize_t (*send_urgent)(struct fp_stream *stream, const void *byte);
 	/* Capability: look at bytes without taking them, as recv; then throw away as many of those as the user wants
 	 * (0 or a negative errno). NULL: it cannot. */
 	ssize_t (*peek)(struct fp_stream *stream, void *data, size_t room);
@@ -44,7 +46,9 @@ struct fp_stream {
 	bool readable; /* recv may find something; no further call of changed() announces it */
 	bool writable; /* send may take something; a stream that is being opened is open with it */
 	bool ending;   /* capability: what waits to be received is the last, its end follows at once */
-	bool failed;   /* it died, perhaps before its last bytes were received */
+	bool urgent;   /* capability: the next byte is an urgent one, and whoever wants it to stay one receives it alone */
+	bool failed;   /* it died, perhaps before its last bytes were received; one that was being opened and is writable
+			* died after it was open */
 };
 
 static inline void fp_stream_use(struct fp_stream *stream, void (*changed)(struct fp_stream *, bool), void *user)

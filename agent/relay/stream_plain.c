@@ -1,7 +1,13 @@
 /* Per wake-up: one read, one write, nothing else. A short read means that the socket is drained, so it is not read again
- * before epoll reports a new edge; a short write means that it is full. No epoll_ctl after the stream is opened. */
+ * before epoll reports a new edge; a short write means that it is full. No epoll_ctl after the stream is opened.
+ *
+ * The exception is urgent data (tcp(7)): a read ends before the urgent byte, whatever waits behind it. EPOLLPRI says that
+ * there is one, so as long as it has not been passed each read is followed by the question whether it is next. Sockets
+ * have SO_OOBINLINE from their beginning, or the kernel would take the byte out of the stream. */
 #include "stream_plain.h"
 
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -11,6 +17,8 @@ struct fp_plain {
 	struct fp_plains *plains;
 	bool opening; /* connect() is under way */
 	bool hangup;  /* FIN or RST has arrived: read on to the end, however short a read was */
+	bool marked;  /* an urgent byte has arrived and was not received yet */
+	int error;    /* errno of which it died; the kernel tells it once only */
 };
 
 static struct fp_plain *plain_of(struct fp_stream *stream)
@@ -18,19 +26,48 @@ static struct fp_plain *plain_of(struct fp_stream *stream)
 	return fp_container(stream, struct fp_plain, stream);
 }
 
+static bool at_mark(const struct fp_plain *plain)
+{
+	int at = 0;
+	return !ioctl(plain->source.fd, SIOCATMARK, &at) && at;
+}
+
+static int socket_error(int fd)
+{
+	int error = 0;
+	socklen_t length = sizeof(error);
+	getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &length);
+	return error;
+}
+
+/* The peer had answered and then reset the connection: before it has answered, a reset is ECONNREFUSED. EPIPE: its FIN
+ * came between. */
+static bool was_open(int error)
+{
+	return error == ECONNRESET || error == EPIPE;
+}
+
 static void ready(struct fp_source *source, uint32_t events)
 {
 	struct fp_plain *plain = fp_container(source, struct fp_plain, source);
 	struct fp_stream *stream = &plain->stream;
-	bool room = (events & EPOLLOUT) && !stream->writable;
+	bool died = events & (plain->opening ? EPOLLERR | EPOLLHUP : EPOLLERR);
 
+	if (died && !plain->error)
+		plain->error = socket_error(source->fd);
+	bool opens = !plain->opening || !died || was_open(plain->error);
+	bool room = (events & EPOLLOUT) && !stream->writable && opens;
 	if (events & (EPOLLERR | EPOLLHUP | EPOLLRDHUP))
 		plain->hangup = true;
-	if (events & (plain->opening ? EPOLLERR | EPOLLHUP : EPOLLERR))
+	if (died)
 		stream->failed = true;
 	plain->opening = false;
-	if (events & (EPOLLIN | EPOLLERR | EPOLLHUP | EPOLLRDHUP))
+	if (events & (EPOLLIN | EPOLLPRI | EPOLLERR | EPOLLHUP | EPOLLRDHUP))
 		stream->readable = true;
+	if (events & EPOLLPRI) {
+		plain->marked = true;
+		stream->urgent = at_mark(plain);
+	}
 	/* Not after RST: nothing but the bytes that wait would follow. */
 	stream->ending = plain->hangup && !stream->failed;
 	stream->writable |= room;
@@ -39,10 +76,13 @@ static void ready(struct fp_source *source, uint32_t events)
 
 static ssize_t receive(struct fp_stream *stream, void *data, size_t room, int flags)
 {
+	struct fp_plain *plain = plain_of(stream);
 	ssize_t n;
 	do
-		n = recv(plain_of(stream)->source.fd, data, room, flags);
+		n = recv(plain->source.fd, data, room, flags);
 	while (n < 0 && errno == EINTR);
+	if (n == 0 && plain->error)
+		return -plain->error; /* no end: the kernel has told why already */
 	if (n < 0 && errno != EAGAIN)
 		return -errno;
 	if (n < 0) {
@@ -52,19 +92,32 @@ static ssize_t receive(struct fp_stream *stream, void *data, size_t room, int fl
 	return n;
 }
 
+/* Bytes were taken, so the urgent one was passed or may be the next. */
+static void move_mark(struct fp_plain *plain)
+{
+	plain->marked = !plain->stream.urgent;
+	plain->stream.urgent = plain->marked && at_mark(plain);
+}
+
 static ssize_t plain_recv(struct fp_stream *stream, void *data, size_t room)
 {
+	struct fp_plain *plain = plain_of(stream);
 	ssize_t n = receive(stream, data, room, 0);
-	if (n > 0 && (size_t)n < room && !plain_of(stream)->hangup)
+	if (n <= 0)
+		return n;
+	bool marked = plain->marked;
+	if (marked)
+		move_mark(plain);
+	if ((size_t)n < room && !plain->hangup && !stream->urgent && !marked)
 		stream->readable = false;
 	return n;
 }
 
-static ssize_t plain_send(struct fp_stream *stream, const void *data, size_t length, bool more)
+static ssize_t send_some(struct fp_stream *stream, const void *data, size_t length, int flags)
 {
 	ssize_t n;
 	do
-		n = send(plain_of(stream)->source.fd, data, length, MSG_NOSIGNAL | (more ? MSG_MORE : 0));
+		n = send(plain_of(stream)->source.fd, data, length, MSG_NOSIGNAL | flags);
 	while (n < 0 && errno == EINTR);
 	if (n < 0 && errno != EAGAIN)
 		return -errno;
@@ -74,6 +127,16 @@ static ssize_t plain_send(struct fp_stream *stream, const void *data, size_t len
 	return n;
 }
 
+static ssize_t plain_send(struct fp_stream *stream, const void *data, size_t length, bool more)
+{
+	return send_some(stream, data, length, more ? MSG_MORE : 0);
+}
+
+static ssize_t plain_send_urgent(struct fp_stream *stream, const void *byte)
+{
+	return send_some(stream, byte, 1, MSG_OOB);
+}
+
 static int plain_finish(struct fp_stream *stream)
 {
 	return shutdown(plain_of(stream)->source.fd, SHUT_WR) ? -errno : 0;
@@ -81,10 +144,10 @@ static int plain_finish(struct fp_stream *stream)
 
 static int plain_error(struct fp_stream *stream)
 {
-	int error = 0;
-	socklen_t length = sizeof(error);
-	getsockopt(plain_of(stream)->source.fd, SOL_SOCKET, SO_ERROR, &error, &length);
-	return error;
+	struct fp_plain *plain = plain_of(stream);
+	if (!plain->error)
+		plain->error = socket_error(plain->source.fd);
+	return plain->error;
 }
 
 void fp_plain_refuse(int fd)
@@ -117,6 +180,8 @@ static int plain_discard(struct fp_stream *stream, size_t length)
 	ssize_t n = recv(plain_of(stream)->source.fd, NULL, length, MSG_TRUNC);
 	if (n < 0)
 		return -errno;
+	if (plain_of(stream)->marked)
+		move_mark(plain_of(stream));
 	return (size_t)n == length ? 0 : -EIO;
 }
 
@@ -126,6 +191,7 @@ static const struct fp_stream_ops plain_ops = {
 	.finish = plain_finish,
 	.error = plain_error,
 	.close = plain_close,
+	.send_urgent = plain_send_urgent,
 	.peek = plain_peek,
 	.discard = plain_discard,
 };
@@ -155,7 +221,7 @@ int fp_plain_open(struct fp_plains *plains, int fd, bool connected, struct fp_st
 		.opening = !connected,
 	};
 	/* Both directions at once and edge-triggered: the only epoll_ctl that this socket ever costs. */
-	int rc = fp_loop_watch(plains->loop, &plain->source, EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET);
+	int rc = fp_loop_watch(plains->loop, &plain->source, EPOLLIN | EPOLLPRI | EPOLLOUT | EPOLLRDHUP | EPOLLET);
 	if (rc) {
 		plain_close(&plain->stream, FP_STREAM_RESET);
 		return rc;

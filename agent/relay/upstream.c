@@ -93,14 +93,15 @@ static void changed(struct fp_stream *stream, bool room)
 {
 	struct fp_upstream *upstream = stream->user;
 	(void)room;
-	if (stream->failed) {
-		int error = stream->ops->error(stream);
-		fp_upstream_close(upstream);
-		try_next(upstream, reason_of(error));
-	} else if (stream->writable) {
+	if (stream->writable) {
+		/* Perhaps dead already: an endpoint that answered has had this connection, and no other gets it. */
 		upstream->attempt = NULL;
 		fp_timer_stop(&upstream->timeout);
 		upstream->opened(upstream, stream, FP_CLOSE_OK);
+	} else if (stream->failed) {
+		int error = stream->ops->error(stream);
+		fp_upstream_close(upstream);
+		try_next(upstream, reason_of(error));
 	}
 }
 

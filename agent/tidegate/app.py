@@ -44,7 +44,7 @@ from tidegate.observe.admin import Admin
 from tidegate.observe.dashboard.assets import assets
 from tidegate.observe.dashboard.sampling import Dashboard
 from tidegate.observe.life import Life, living, require_private
-from tidegate.observe.readiness import CONFIGURATION, ENVOY, HOOKS, RELAY, Readiness
+from tidegate.observe.readiness import CARRYING, CONFIGURATION, ENVOY, HOOKS, RELAY, Readiness
 from tidegate.observe.views import Views
 from tidegate.relay.client import RelayClient
 from tidegate.relay.connection import RelayConfig
@@ -183,7 +183,8 @@ async def _run(settings: Settings, life: Life, home: Path) -> None:
     registry = Registry(settings.run_dir / "sandboxes", NetnsNames(settings.run_dir / "netns"))
     disk = Worker("sandbox records")
     cycle = data_plane(settings, devices, registry, disk, config)
-    cni = CniServer(settings.cni_socket, CniCalls(registry, disk, cycle))
+    tokens = readiness(devices, cycle)
+    cni = CniServer(settings.cni_socket, CniCalls(registry, disk, cycle, tokens.missing, CARRYING))
     keeper = node_cni(settings)
 
     # What people and programs may know
@@ -222,7 +223,7 @@ async def _run(settings: Settings, life: Life, home: Path) -> None:
             "figures": dashboard.figures,
         },
         metrics=lambda: _scrape(devices, metrics),
-        missing=readiness(devices, cycle).missing,
+        missing=tokens.missing,
         assets=assets(),
     )
     flows = follow_flows(

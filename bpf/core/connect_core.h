@@ -38,7 +38,9 @@ tg_inline void tg_connect_verdict(struct tg_connect_out *out, uint32_t reason)
 {
 	__builtin_memset(out, 0, sizeof(*out));
 	out->reason = reason;
-	out->action = reason == TG_DENY_CAPTURE_ADDRESS || reason == TG_DENY_STATE ? TG_ACTION_DENY : TG_ACTION_PASS;
+	out->action = reason == TG_DENY_CAPTURE_ADDRESS || reason == TG_DENY_STATE || reason == TG_DENY_NO_ENDPOINT ?
+			      TG_ACTION_DENY :
+			      TG_ACTION_PASS;
 }
 
 /* The address that listeners and the application itself should see as the client's. Loopback is what the kernel would
@@ -66,6 +68,8 @@ tg_inline void tg_connect_route(struct tg_connect_out *out, const struct tg_conn
 		return tg_connect_verdict(out, TG_PASS_UNKNOWN);
 	if (dest->tier == TG_TIER_DIRECT)
 		return tg_connect_verdict(out, TG_PASS_WORKLOAD);
+	if (dest->tier == TG_TIER_REFUSE)
+		return tg_connect_verdict(out, TG_DENY_NO_ENDPOINT);
 	if (dest->tier != TG_TIER_FASTPATH && dest->tier != TG_TIER_ENVOY)
 		return tg_connect_verdict(out, TG_PASS_UNKNOWN);
 	if (!v4 && !(pod->flags & TG_POD_V6_CAPTURE))

@@ -11,7 +11,7 @@
 #endif
 
 enum tg_abi {
-	TG_ABI_VERSION = 2,     /* raised with the meaning or the layout of any row, with a step in tidegate/bpf/migrations.py */
+	TG_ABI_VERSION = 3,     /* raised with the meaning or the layout of any row, with a step in tidegate/bpf/migrations.py */
 	TG_MAX_PODS = 4096,     /* enrolled pods of one node */
 	TG_MAX_DESTS = 131072,  /* (address, port) rows */
 	TG_MAX_FLOWS = 131072,  /* captured connections whose listener may still ask for the destination */
@@ -22,7 +22,8 @@ enum tg_abi {
 enum tg_tier {
 	TG_TIER_DIRECT = 1,   /* leave the connection alone */
 	TG_TIER_FASTPATH = 2, /* C fast path: L4 */
-	TG_TIER_ENVOY = 3     /* Envoy: L7 */
+	TG_TIER_ENVOY = 3,    /* Envoy: L7 */
+	TG_TIER_REFUSE = 4    /* nobody: connect() fails, because no endpoint is ready */
 };
 
 /* Protocol of a destination: IPPROTO_* as the kernel numbers them. */

@@ -25,7 +25,8 @@
 	X(SOCKOPT_NO_RECORD)       /* SO_ORIGINAL_DST asked for a connection without a record */            \
 	X(NAME_PEER_RESTORED)      /* getpeername told the dialled address */                               \
 	X(NAME_SOCK_RESTORED)      /* getsockname told the pod's address */                                 \
-	X(NAME_CLIENT_SHOWN)       /* Envoy's accept/getpeername told the client pod's address */
+	X(NAME_CLIENT_SHOWN)       /* Envoy's accept/getpeername told the client pod's address */           \
+	X(DENY_NO_ENDPOINT)        /* no endpoint of the service is ready: refused, as without a mesh */
 enum tg_reason {
 #define X(name) TG_##name,
 	TG_REASONS(X)

@@ -1,4 +1,4 @@
-"""Runs a chain of CNI plugins as a container runtime does (CNI spec 1.0.0, section 3).
+"""Runs a chain of CNI plugins as a container runtime does (CNI spec 1.1.0, section 3).
 
 Real plugin binaries are executed inside the node's network namespace; each gets the network's name and version and the
 result of the plugin before it.
@@ -10,7 +10,7 @@ import asyncio
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_interface
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ class Attachment:
     netns: Path
     pod: WorkloadId
     result: Mapping[str, Any] = field(default_factory=dict)
+    ifname: str = IFNAME
 
     @property
     def ips(self) -> tuple[IPAddress, ...]:
@@ -53,7 +54,7 @@ class Chain:
         result: dict[str, Any] | None = None
         for plugin in self.conflist["plugins"]:
             result = json.loads(await self._run("ADD", plugin, attachment, result))
-        return Attachment(attachment.container_id, attachment.netns, attachment.pod, result or {})
+        return replace(attachment, result=result or {})
 
     async def check(self, attachment: Attachment) -> None:
         """CHECK all plugins. Raises as add()."""
@@ -88,7 +89,7 @@ class Chain:
                 "CNI_COMMAND": command,
                 "CNI_CONTAINERID": attachment.container_id,
                 "CNI_NETNS": str(attachment.netns),
-                "CNI_IFNAME": IFNAME,
+                "CNI_IFNAME": attachment.ifname,
                 "CNI_PATH": os.pathsep.join(map(str, self.directories)),
                 "CNI_ARGS": f"IgnoreUnknown=1;K8S_POD_NAMESPACE={attachment.pod.namespace}"
                 f";K8S_POD_NAME={attachment.pod.name};K8S_POD_INFRA_CONTAINER_ID={attachment.container_id}",

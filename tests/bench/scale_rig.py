@@ -229,20 +229,27 @@ class Rig:
             if code != TRY_AGAIN or time.monotonic() - begun > GIVE_UP_SECONDS:
                 raise BenchError(f"CNI {verb} of pod {number}: {done.stdout}{done.stderr}; {self.log_end()}")
 
-    def call(self, verb: str, number: int) -> subprocess.CompletedProcess[str]:
-        """One call of the plugin, whatever comes of it."""
-        result = {"cniVersion": "1.0.0", "ips": [{"address": f"{config.pod_ip(number)}/16"}]}
-        body = {"cniVersion": "1.0.0", "name": TAG, "type": "tidegate", "agentSocket": str(self.run_dir / "cni.sock")}
+    def call(
+        self, verb: str, number: int, ifname: str = "eth0", ip: str = "", **more: Any
+    ) -> subprocess.CompletedProcess[str]:
+        """One call of the plugin, whatever comes of it. more: keys of the network configuration."""
+        result = {"cniVersion": "1.0.0", "ips": [{"address": f"{ip or config.pod_ip(number)}/16"}]}
+        socket = str(self.run_dir / "cni.sock")
+        body = {"cniVersion": "1.0.0", "name": TAG, "type": "tidegate", "agentSocket": socket, **more}
         environ = {
             "CNI_COMMAND": verb,
-            "CNI_CONTAINERID": f"{TAG}-{number}-{self.containers[number]}",
+            "CNI_CONTAINERID": self.container(number),
             "CNI_NETNS": f"/run/netns/{netns(number)}",
-            "CNI_IFNAME": "eth0",
+            "CNI_IFNAME": ifname,
             "CNI_ARGS": f"K8S_POD_NAMESPACE={config.NAMESPACE};K8S_POD_NAME=local-{number}",
             "CNI_PATH": str(PLUGIN.parent),
         }
         stdin = json.dumps({**body, "prevResult": result})
         return subprocess.run([PLUGIN], input=stdin, env=environ, capture_output=True, text=True, check=False)
+
+    def container(self, number: int) -> str:
+        """The id of the container that a pod is now."""
+        return f"{TAG}-{number}-{self.containers[number]}"
 
     def enrol(self) -> None:
         """Attach the pods that stay, several at a time as after a node's start."""

@@ -10,10 +10,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tidegate.native import lib
+
 ROOT = Path(__file__).resolve().parents[2]
-VERSION = 3
+VERSION = int(lib.TG_ABI_VERSION) + 1
 _HEADER = {
-    "TG_ABI_VERSION = 2,": f"TG_ABI_VERSION = {VERSION},",
+    f"TG_ABI_VERSION = {VERSION - 1},": f"TG_ABI_VERSION = {VERSION},",
     "	uint32_t flags;           /* enum tg_pod_flag */\n	uint32_t pad;\n": (
         "	uint32_t flags;\n	uint32_t pad;\n	uint64_t test_pod;\n"
     ),

@@ -31,6 +31,7 @@ DESTINATIONS = {Tier.FASTPATH: ("10.96.0.10", 9080), Tier.ENVOY: ("10.96.0.11", 
 ROWS = [Destination(ip_address(vip), port, tier, 7) for tier, (vip, port) in DESTINATIONS.items()]
 ROWS += [Destination(ip_address("fd00:96::10"), 443, Tier.FASTPATH, 2**32 - 1)]
 KILLED = 9
+NEXT = next_version.VERSION
 
 # Another agent. Before each exchange of a program it says so and waits for a word: "go", or what is to go wrong.
 AGENT = """
@@ -222,7 +223,8 @@ def test_killed_between_the_changes_of_names(tree: Tree, pod: Pod, captured: Dat
 def test_an_older_agent_leaves_newer_tables_alone(tree: Tree, pod: Pod, captured: Datapath, next_build: Path) -> None:
     Other(tree, next_build).run()
     before = pinned_ids(tree)
-    with nothing_leaves(pod, captured), pytest.raises(Fatal, match=r"version 3: .*written by a newer agent.*goes on"):
+    said = rf"version {NEXT}: .*written by a newer agent.*goes on"
+    with nothing_leaves(pod, captured), pytest.raises(Fatal, match=said):
         tree.open_datapath(OBJECTS)
     assert pinned_ids(tree) == before
 
@@ -230,8 +232,8 @@ def test_an_older_agent_leaves_newer_tables_alone(tree: Tree, pod: Pod, captured
 @pytest.mark.parametrize(
     ("first", "reason"),
     [
-        ("del migrations.STEPS[3]", "no migration to version 3 is known"),
-        ("migrations.STEPS[3] = {}", "rows of tg_dests: no migration gives them 24 and 16 bytes"),
+        (f"del migrations.STEPS[{NEXT}]", f"no migration to version {NEXT} is known"),
+        (f"migrations.STEPS[{NEXT}] = {{}}", "rows of tg_dests: no migration gives them 24 and 16 bytes"),
     ],
     ids=["unknown version", "forgotten table"],
 )
@@ -249,8 +251,9 @@ def test_rows_without_a_migration_are_left_alone(
 
 def test_connection_state_is_not_rewritten(tree: Tree, pod: Pod, captured: Datapath, tmp_path: Path) -> None:
     """Hooks write it all the time: a copy would be old when it is done."""
-    header = {"TG_ABI_VERSION = 2,": "TG_ABI_VERSION = 3,", "TG_MAX_FLOWS = 131072,": "TG_MAX_FLOWS = 65536,"}
-    other = next_version.build(tmp_path, steps="\nSTEPS[3] = {}\n", header=header)
+    versions = {f"TG_ABI_VERSION = {NEXT - 1},": f"TG_ABI_VERSION = {NEXT},"}
+    header = {**versions, "TG_MAX_FLOWS = 131072,": "TG_MAX_FLOWS = 65536,"}
+    other = next_version.build(tmp_path, steps=f"\nSTEPS[{NEXT}] = {{}}\n", header=header)
     with nothing_leaves(pod, captured):
         said = Other(tree, other).run()
     assert "rows of tg_flows belong to connections that live" in said["refused"]

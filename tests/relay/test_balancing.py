@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import socket
 from collections import Counter
 from collections.abc import Iterator
@@ -140,6 +142,32 @@ async def test_refused(mesh: Mesh) -> None:
     await mesh.dial_in_vain()
     [event] = await mesh.closed(CloseReason.CONNECT_REFUSED)
     assert (str(event.endpoint), event.endpoint_port, event.bytes_to_server) == (SERVER4, 1, 0)
+
+
+@pytest.mark.case("B12")
+async def test_an_endpoint_that_answers_and_resets_has_had_the_connection(mesh: Mesh) -> None:
+    """The relay sees both at once: it is stopped meanwhile. Its first SYN was dropped (the queue was full)."""
+    loop = asyncio.get_running_loop()
+    with mesh.server.listen(SERVER4, backlog=0) as listener, mesh.server.listen(SERVER4) as second:
+        with mesh.server.socket() as filler:
+            await loop.sock_connect(filler, listener.getsockname())
+            order = (listener.getsockname(), second.getsockname())
+            await mesh.publish(service(*order, balancing=LoadBalancing.ROUND_ROBIN))
+            client = await mesh.dial()
+            await mesh.counts(lambda stats: stats.active == 1, "the relay to dial")
+            os.kill(mesh.relay.pid, signal.SIGSTOP)
+            (await loop.sock_accept(listener))[0].close()
+        server, _ = await asyncio.wait_for(loop.sock_accept(listener), HANG_SECONDS)
+        server.send(b"busy")
+        reset(server)
+        os.kill(mesh.relay.pid, signal.SIGCONT)
+        [event] = await mesh.closed(CloseReason.SERVER_RESET)
+        assert (event.endpoint_port, event.bytes_to_client) == (listener.getsockname()[1], 4)
+        assert client.recv(64) == b"busy"
+        with pytest.raises(ConnectionResetError):
+            client.recv(64)
+        with pytest.raises(BlockingIOError):
+            second.accept()
 
 
 @contextmanager

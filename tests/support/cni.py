@@ -42,6 +42,8 @@ class Recorder:
 
     delete = add
     check = add
+    status = add
+    collect = add
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,17 @@ from ipaddress import ip_address
 from typing import Any
 
 from tidegate.compile.facts import Facts, join
-from tidegate.model.kube import Age, Namespace, Pod, Protocol, Service, ServicePort
+from tidegate.model.kube import (
+    Age,
+    EndpointSlice,
+    Namespace,
+    Pod,
+    Protocol,
+    Service,
+    ServicePort,
+    SliceEndpoint,
+    SlicePort,
+)
 from tidegate.model.mesh import Mesh
 from tidegate.model.names import ServiceName, WorkloadId
 from tidegate.model.routing import VirtualService
@@ -26,13 +36,14 @@ class World:
         self.namespaces: dict[str, Namespace] = {}
         self.virtual_services: dict[WorkloadId, VirtualService] = {}
         self.destination_rules: dict[WorkloadId, DestinationRule] = {}
+        self.slices: dict[WorkloadId, EndpointSlice] = {}
         self.sandboxes: dict[WorkloadId, Sandbox] = {}
         self.mesh = Mesh()
 
     def change(self) -> None:
         choose = self.random.choice
         name = WorkloadId(choose("ab"), choose("xyz"))
-        what = self.random.randrange(9)
+        what = self.random.randrange(10)
         if what == 0:
             self.pods.pop(name, None)
         elif what < 3:
@@ -67,11 +78,23 @@ class World:
                 del self.destination_rules[name]
         elif what == 5:
             self.sandboxes.pop(name, None)
+        elif what == 9:
+            numbers = (SlicePort(choose((80, 8080)), choose(("p", "q"))),)
+            found = (
+                SliceEndpoint(
+                    ip_address(f"10.0.0.{choose('17')}"), numbers, choose((True, False)), choose((True, False))
+                ),
+            )
+            service, of_selector = ServiceName(name.namespace, choose("st")), choose((True, False))
+            self.slices[name] = EndpointSlice(name.namespace, name.name, service, found, of_selector)
+            if self.random.random() < 0.3:
+                del self.slices[name]
         else:
             self.sandboxes[name] = Sandbox(name, "c", "/n", 7, (ip_address(f"10.0.0.{choose('45')}"),))
         tuples: dict[str, Any] = {
             "pods": tuple(self.pods[k] for k in sorted(self.pods)),
             "services": tuple(self.services[k] for k in sorted(self.services)),
+            "endpoint_slices": tuple(self.slices[k] for k in sorted(self.slices)),
             "virtual_services": tuple(self.virtual_services[k] for k in sorted(self.virtual_services)),
             "destination_rules": tuple(self.destination_rules[k] for k in sorted(self.destination_rules)),
             "namespaces": tuple(self.namespaces[k] for k in sorted(self.namespaces)),

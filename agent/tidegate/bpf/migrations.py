@@ -29,4 +29,5 @@ class Step:
 
 STEPS: dict[int, Mapping[str, Step]] = {
     2: {"tg_dests": Step(key=lambda raw: raw[:18] + L4Protocol.TCP.to_bytes(2, sys.byteorder))},
+    3: {},  # TG_TIER_REFUSE: a row of a tier that programs before do not know
 }

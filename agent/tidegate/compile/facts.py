@@ -18,7 +18,7 @@ from tidegate.compile import tables
 from tidegate.compile.derive import Input, Read
 from tidegate.compile.enrolment import Enrolment, enrolment
 from tidegate.compile.index import Draft, Groups, changes
-from tidegate.model.kube import Age, Namespace, Pod, Service, ServicePort
+from tidegate.model.kube import Age, EndpointSlice, Namespace, Pod, Service, ServicePort
 from tidegate.model.mesh import Mesh
 from tidegate.model.names import WorkloadId
 from tidegate.model.net import IPAddress
@@ -30,11 +30,21 @@ from tidegate.model.workload import Sandbox
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One address of one ready pod behind a service port."""
+    """One address of one ready server behind a service port."""
 
-    pod: Pod
+    pod: Pod | None  # None: somebody wrote the address down, and it is no pod's that we know
     address: IPAddress
     port: int
+
+    @property
+    def name(self) -> str:
+        """NAMESPACE/NAME of the pod; empty if it is none."""
+        return str(self.pod.id) if self.pod else ""
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        """What subsets choose by."""
+        return self.pod.labels if self.pod else {}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,6 +62,8 @@ class Facts:
     services_by_address: Mapping[IPAddress, tuple[Service, ...]]  # virtual addresses; the oldest first
     pods_by_service: Mapping[str, tuple[Pod, ...]]  # FQDN -> pods that its selector names, ready or not, by name
     services_by_selector: Mapping[LabelPair, tuple[Service, ...]]  # by one pair of the selector
+    slices_by_service: Mapping[str, tuple[EndpointSlice, ...]]  # FQDN -> endpoints that somebody wrote down, by name
+    slices_by_address: Mapping[IPAddress, tuple[EndpointSlice, ...]]  # of their endpoints
     virtual_services: Mapping[str, tuple[VirtualService, ...]]  # by tables.host_key() of a host; the oldest first
     destination_rules: Mapping[tuple[str, str], tuple[DestinationRule, ...]]  # by namespace and the same
     documents: Mapping[WorkloadId, Pod]  # as written, of pods that a sandbox lent something; for join()
@@ -76,6 +88,8 @@ class Facts:
             tables.PODS_BY_SERVICE: self.pods_by_service,
             tables.SERVICES_BY_ADDRESS: self.services_by_address,
             tables.SERVICES_BY_SELECTOR: self.services_by_selector,
+            tables.SLICES_BY_SERVICE: self.slices_by_service,
+            tables.SLICES_BY_ADDRESS: self.slices_by_address,
             tables.VIRTUAL_SERVICES: self.virtual_services,
             tables.DESTINATION_RULES: self.destination_rules,
         }
@@ -100,6 +114,7 @@ def join(mesh: Mesh, sandboxes: Sequence[Sandbox], previous: Facts | None = None
     pods = _join_pods(old, mesh, {s.id: s for s in local})
     namespaces = _join_namespaces(old, mesh)
     services = _join_services(old, mesh, pods)
+    slices_by_service, slices_by_address = _join_slices(old, mesh)
     return Facts(
         mesh=mesh,
         sandboxes=old.sandboxes if local == old.sandboxes else local,
@@ -112,6 +127,8 @@ def join(mesh: Mesh, sandboxes: Sequence[Sandbox], previous: Facts | None = None
         services_by_address=services.by_address,
         pods_by_service=services.pods,
         services_by_selector=services.by_selector,
+        slices_by_service=slices_by_service,
+        slices_by_address=slices_by_address,
         virtual_services=_join_virtual_services(old, mesh),
         destination_rules=_join_destination_rules(old, mesh),
         documents=pods.documents,
@@ -224,6 +241,21 @@ def _select(service: Service, by_label: Mapping[LabelPair, tuple[Pod, ...]]) -> 
     return smallest if len(found) == len(smallest) else found
 
 
+def _join_slices(
+    old: Facts, mesh: Mesh
+) -> tuple[Mapping[str, tuple[EndpointSlice, ...]], Mapping[IPAddress, tuple[EndpointSlice, ...]]]:
+    by_service = Groups(old.slices_by_service, _slice_name)
+    by_address = Groups(old.slices_by_address, _slice_name)
+    gone, come = changes(old.mesh.endpoint_slices, mesh.endpoint_slices)
+    for one in gone:
+        by_service.remove([one.service.fqdn], one)
+        by_address.remove([e.address for e in one.endpoints], one)
+    for one in come:
+        by_service.add([one.service.fqdn], one)
+        by_address.add([e.address for e in one.endpoints], one)
+    return by_service.done(), by_address.done()
+
+
 def _join_namespaces(old: Facts, mesh: Mesh) -> Mapping[str, Namespace]:
     gone, come = changes(old.mesh.namespaces, mesh.namespaces)
     by_name = Draft(old.namespaces)
@@ -271,6 +303,10 @@ def _pod_name(pod: Pod) -> tuple[str, str]:
     return (pod.id.namespace, pod.id.name)
 
 
+def _slice_name(found: EndpointSlice) -> tuple[str, str, str]:
+    return (found.namespace, found.origin.kind, found.name)
+
+
 def _service_age(service: Service) -> tuple[Age, str, str]:
     return (service.age, service.id.namespace, service.id.name)
 
@@ -279,4 +315,4 @@ def _rule_age(rule: VirtualService | DestinationRule) -> tuple[Age, str, str]:
     return (rule.age, rule.namespace, rule.name)
 
 
-NOTHING: Final = Facts(Mesh(), (), {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {})
+NOTHING: Final = Facts(Mesh(), (), {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {})

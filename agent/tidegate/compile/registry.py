@@ -7,8 +7,8 @@ from typing import TypeVar
 
 from tidegate.compile.derive import Input, Read, derived
 from tidegate.compile.facts import Endpoint, target_port
-from tidegate.compile.tables import NAMESPACES, PODS, PODS_BY_SERVICE, SERVICES
-from tidegate.model.kube import Pod, Service, ServicePort
+from tidegate.compile.tables import NAMESPACES, PODS, PODS_BY_ADDRESS, PODS_BY_SERVICE, SERVICES, SLICES_BY_SERVICE
+from tidegate.model.kube import Pod, Service, ServicePort, SliceEndpoint
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -48,7 +48,7 @@ class Registry:
         return self._read(PODS_BY_SERVICE, service.id.fqdn) or ()
 
     def endpoints(self, service: Service, port: ServicePort) -> tuple[Endpoint, ...]:
-        """Every address of every ready pod behind the port, ordered by pod name."""
+        """Every address of every ready pod behind the port, ordered by pod name; then what is written down."""
         return self._read(_endpoints, (service.id.fqdn, port.port))
 
 
@@ -59,9 +59,37 @@ def _endpoints(read: Read, key: tuple[str, int]) -> tuple[Endpoint, ...]:
     port = service.port(number) if service else None
     if service is None or port is None:
         return ()
-    return tuple(
+    found = [
         Endpoint(pod, address, target)
         for pod in read(PODS_BY_SERVICE, fqdn) or ()
         if (pod.ready or service.publish_not_ready) and (target := target_port(port, pod))
         for address in pod.ips
-    )
+    ]
+    return (*found, *_written_endpoints(read, service, port, bool(found)))
+
+
+def _written_endpoints(read: Read, service: Service, port: ServicePort, others: bool) -> Iterator[Endpoint]:
+    """Those that are ready; if nobody is, those that serve while they end, as kube-proxy does."""
+    those = [(e, number) for e in written(read, service) if (number := e.port(port.name))]
+    ready = [(e, number) for e, number in those if e.ready]
+    for endpoint, number in ready or ([] if others else [(e, number) for e, number in those if e.draining]):
+        yield Endpoint(_pod(read, endpoint), endpoint.address, number)
+
+
+def _pod(read: Read, endpoint: SliceEndpoint) -> Pod | None:
+    named = read(PODS, endpoint.pod) if endpoint.pod else None
+    there = read(PODS_BY_ADDRESS, endpoint.address)
+    return named or (there[0] if there else None)
+
+
+def written(read: Read, service: Service) -> Iterator[SliceEndpoint]:
+    """The endpoints of a service that somebody wrote down, ready or not. What a cluster derives from a selector is not
+    taken from there: we follow the selector ourselves."""
+    for one in read(SLICES_BY_SERVICE, service.id.fqdn) or ():
+        if not (one.of_selector and service.selector):
+            yield from one.endpoints
+
+
+def endpoints_known(read: Read, service: Service) -> bool:
+    """Whether it is known who is behind a service, be it nobody. Of one without a selector only what is written is."""
+    return bool(service.selector) or read(SLICES_BY_SERVICE, service.id.fqdn) is not None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from tidegate.compile.derive import Input
-from tidegate.model.kube import Namespace, Pod, Service
+from tidegate.model.kube import EndpointSlice, Namespace, Pod, Service
 from tidegate.model.names import WorkloadId
 from tidegate.model.net import IPAddress
 from tidegate.model.routing import VirtualService
@@ -19,6 +19,8 @@ PODS_BY_ADDRESS: Final[Input[IPAddress, tuple[Pod, ...]]] = Input("pods_by_addre
 PODS_BY_SERVICE: Final[Input[str, tuple[Pod, ...]]] = Input("pods_by_service")
 SERVICES_BY_ADDRESS: Final[Input[IPAddress, tuple[Service, ...]]] = Input("services_by_address")
 SERVICES_BY_SELECTOR: Final[Input[LabelPair, tuple[Service, ...]]] = Input("services_by_selector")
+SLICES_BY_SERVICE: Final[Input[str, tuple[EndpointSlice, ...]]] = Input("slices_by_service")
+SLICES_BY_ADDRESS: Final[Input[IPAddress, tuple[EndpointSlice, ...]]] = Input("slices_by_address")
 # By host, those with a wildcard under ANY_HOST; the oldest first.
 VIRTUAL_SERVICES: Final[Input[str, tuple[VirtualService, ...]]] = Input("virtual_services")
 DESTINATION_RULES: Final[Input[tuple[str, str], tuple[DestinationRule, ...]]] = Input("destination_rules")

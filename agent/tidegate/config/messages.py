@@ -156,6 +156,13 @@ NO_PORTS = _error("TG0402", "no-ports", "ports are missing")
 PORT_NAME = _error("TG0403", "port-name", "each port of a service with several needs a name of its own")
 SELECTOR = _error("TG0404", "selector", "selects {label}={value}, which the template's labels do not have")
 WORKLOAD_SELECTOR = _warning("TG0405", "workload-selector", "is not supported yet, so the whole rule is ignored")
+NO_ENDPOINT_ADDRESS = _error(
+    "TG0406",
+    "no-endpoint-address",
+    "{given!r} cannot be an endpoint: loopback, link-local, multicast and unspecified addresses mean another host "
+    "wherever they are dialled",
+)
+OTHER_FAMILY = _error("TG0407", "other-family", "{given!r} is no {family} address; write one slice per addressType")
 
 # TG05: objects beside others
 DEFINED_TWICE = _warning("TG0501", "defined-twice", "also defined at {place}; the definition here is used")
@@ -164,6 +171,12 @@ NO_SERVICE_PORT = _warning("TG0503", "no-service-port", "service {host} has no T
 NO_SUBSET = _warning("TG0504", "no-subset", 'no DestinationRule defines subset "{subset}" of {host}: requests get 503')
 SHARED_HOST = _warning(
     "TG0505", "shared-host", "host {host} belongs to the older {owner}: the routes here are not used for it"
+)
+NO_SLICE_SERVICE = _warning("TG0506", "no-slice-service", "service {service} does not exist: nothing leads here")
+NO_SLICE_PORT = _warning(
+    "TG0507",
+    "no-slice-port",
+    "no port here has the name of a TCP port of {service} (it has {names}): none of these endpoints is used",
 )
 
 # TG06: sources

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Container, Sequence
+
 from tidegate.dataplane.cycle import Cycle
 from tidegate.enroll.cni_server import CniRequest
 from tidegate.enroll.registry import Registry
+from tidegate.enroll.wire import NotServing
 from tidegate.errors import Transient
 from tidegate.model.status import PodStatus
+from tidegate.model.workload import Sandbox
 from tidegate.runtime.worker import Worker
 
 ENROL_SECONDS = 20.0
@@ -16,11 +20,22 @@ CHECK_SECONDS = 1.0
 class CniCalls:
     """Handler of enroll.cni_server.CniServer. Each call waits for its own pod only."""
 
-    def __init__(self, registry: Registry, disk: Worker, cycle: Cycle, timeout: float = ENROL_SECONDS) -> None:
-        """disk: the one thread on which the registry records sandboxes."""
+    def __init__(
+        self,
+        registry: Registry,
+        disk: Worker,
+        cycle: Cycle,
+        missing: Callable[[], Sequence[str]],
+        carrying: Container[str],
+        timeout: float = ENROL_SECONDS,
+    ) -> None:
+        """disk: the one thread on which the registry records sandboxes. missing: tokens of readiness that the node does
+        not have; carrying: those without which connections of enrolled pods fail, too."""
         self._registry = registry
         self._disk = disk
         self._cycle = cycle
+        self._missing = missing
+        self._carrying = carrying
         self._timeout = timeout
 
     async def add(self, request: CniRequest) -> None:
@@ -33,22 +48,44 @@ class CniCalls:
             raise Transient(f"pod {sandbox.id}", f"not enrolled within {self._timeout:.0f} s: {reason}", "try again")
 
     async def delete(self, request: CniRequest) -> None:
-        """Forget the sandbox and stop capturing in it, now; one that was never known is fine."""
-        sandbox = self._registry.find(request)
-        await self._disk.do(self._registry.delete, request)
-        if sandbox is not None:
-            await self._cycle.release(self._registry.all(), sandbox.netns_cookie)
+        """Forget an interface, and with the last one the sandbox: then nothing of it is captured when this returns. One
+        that was never known is fine."""
+        gone = await self._disk.do(self._registry.delete, request)
+        await self._release((gone,) if gone else ())
+
+    async def collect(self, request: CniRequest) -> None:
+        """What is attached to the request's network and not among its valid attachments goes, as by DEL."""
+        await self._release(await self._disk.do(self._registry.collect, request))
 
     async def check(self, request: CniRequest) -> None:
-        """Raises Transient unless the sandbox is as ADD left it."""
+        """Raises Transient unless the attachment is as ADD left it."""
         sandbox = self._registry.find(request)
         if sandbox is None:
             raise Transient(
-                f"pod {request.pod}", "is not known to this node's agent", "delete and add the sandbox again"
+                f"pod {request.pod}",
+                f"its interface {request.ifname} is not known to this node's agent",
+                "delete and add the sandbox again",
             )
         status = await self._cycle.settling.settled(sandbox.netns_cookie, CHECK_SECONDS)
         if not _settled(status):
             raise Transient(f"pod {sandbox.id}", status.reason if status else "is not enrolled yet", "try again")
+
+    async def status(self, request: CniRequest) -> None:
+        """Raises NotServing with the tokens of readiness that the node does not have."""
+        missing = self._missing()
+        if missing:
+            raise NotServing(
+                "the tidegate agent of this node cannot enrol pods now",
+                f"not ready: {', '.join(missing)}",
+                "see `tidegate status` on this node",
+                limited=any(token in self._carrying for token in missing),
+            )
+
+    async def _release(self, gone: Sequence[Sandbox]) -> None:
+        for sandbox in gone:
+            await self._cycle.release(self._registry.all(), sandbox.netns_cookie)
+        if not gone:
+            self._cycle.set_sandboxes(self._registry.all())
 
 
 def _settled(status: PodStatus | None) -> bool:

@@ -83,9 +83,10 @@ class Sandboxes:
         """All sandboxes of this node."""
         self.known = {s.netns_cookie: s for s in sandboxes}
         for cookie in self.open.keys() & self.known.keys():
-            said = self.known[cookie]
-            if (self.open[cookie].ips, self.open[cookie].container_id) != (said.ips, said.container_id):
-                self.open[cookie] = replace(self.open[cookie], ips=said.ips, container_id=said.container_id)
+            said, opened = self.known[cookie], self.open[cookie]
+            now = replace(said, capture=opened.capture, v6_capture=opened.v6_capture)
+            if now != opened:
+                self.open[cookie] = now
         self.failed = {cookie: why for cookie, why in self.failed.items() if cookie in self.known}
         self._retries.keep(self.known)
 
@@ -164,7 +165,8 @@ class Sandboxes:
             if cookie not in self.open and cookie in self._netns:
                 self._netns.pop(cookie).close()
         else:
-            self.open[cookie] = opened
+            said = self.known.get(cookie, opened)  # meanwhile another interface may have come
+            self.open[cookie] = replace(said, capture=opened.capture, v6_capture=opened.v6_capture)
             self.failed.pop(cookie, None)
             self._lost.discard(cookie)
             self._retries.forget(cookie)

@@ -34,10 +34,16 @@ class Handler(Protocol):
         """Returns when the pod is enrolled or is not to be. Duplicate the netns descriptor to keep it."""
 
     async def delete(self, request: CniRequest) -> None:
-        """An unknown sandbox is no error."""
+        """An unknown attachment is no error."""
 
     async def check(self, request: CniRequest) -> None:
-        """Raises unless the sandbox is as add() left it."""
+        """Raises unless the attachment is as add() left it."""
+
+    async def status(self, request: CniRequest) -> None:
+        """Raises wire.NotServing while no add() can succeed."""
+
+    async def collect(self, request: CniRequest) -> None:
+        """Release what is attached to the request's network and is not among its valid attachments."""
 
 
 class CniServer:
@@ -131,6 +137,10 @@ class CniServer:
             await self._handler.check(request)
         elif request.command is Command.DEL:
             await self._handler.delete(request)
+        elif request.command is Command.STATUS:
+            await self._handler.status(request)
+        elif request.command is Command.GC:
+            await self._handler.collect(request)
 
 
 async def _receive(connection: socket.socket, fds: list[int]) -> bytes:

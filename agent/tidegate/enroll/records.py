@@ -1,7 +1,8 @@
 """Sandboxes on disk, one JSON file each, so that an agent that was killed finds its pods again.
 
 A record says which namespace it means by its cookie, and where the runtime had put it. Device and inode are written for
-agents that went by them.
+agents that went by them. An agent before `attachments` wrote the addresses of the interface that it heard of last, and
+not its name; it reads our records and keeps no more than `ips` of them.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Any
 
 from tidegate.model.names import WorkloadId
 from tidegate.model.net import parse_ip
-from tidegate.model.workload import Capture, Sandbox
+from tidegate.model.workload import Attachment, Capture, Sandbox
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +45,10 @@ class Records:
             "capture": asdict(sandbox.capture),
             "v6_capture": sandbox.v6_capture,
             "kubernetes": sandbox.kubernetes,
+            "attachments": [
+                {"ifname": a.ifname, "network": a.network, "ips": [str(ip) for ip in a.ips]}
+                for a in sandbox.attachments
+            ],
         }
         new = self._directory / f".{sandbox.container_id}.new"
         fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
@@ -75,16 +80,24 @@ class Records:
 def _parse(body: dict[str, Any]) -> Sandbox:
     if body["format"] != FORMAT:
         raise ValueError(f"format {body['format']} is not {FORMAT}")
+    ips = tuple(parse_ip(ip) for ip in body["ips"])
     return Sandbox(
         id=WorkloadId(body["pod"]["namespace"], body["pod"]["name"]),
         container_id=body["container_id"],
         netns_path="",
         netns_cookie=int(body["netns_cookie"]),
-        ips=tuple(parse_ip(ip) for ip in body["ips"]),
+        ips=ips,
         capture=Capture(**body["capture"]),
         v6_capture=bool(body["v6_capture"]),
         kubernetes=bool(body.get("kubernetes", True)),  # agents before this field knew Kubernetes pods only
         runtime_path=body["netns"]["path"],
+        attachments=_attachments(body.get("attachments")) or (Attachment("", "", ips),),
+    )
+
+
+def _attachments(written: Any) -> tuple[Attachment, ...]:
+    return tuple(
+        Attachment(str(a["ifname"]), str(a["network"]), tuple(parse_ip(ip) for ip in a["ips"])) for a in written or ()
     )
 
 

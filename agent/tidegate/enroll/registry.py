@@ -4,16 +4,17 @@ that it means, held by a descriptor of ours from ADD to DEL."""
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from tidegate.enroll.ledger import Ledger
+from tidegate.enroll.ledger import Detached, Ledger, attachment_of
 from tidegate.enroll.records import Records
 from tidegate.enroll.wire import CniRequest
 from tidegate.errors import Transient
 from tidegate.linux.netns import Netns, NetnsNames
-from tidegate.model.workload import Sandbox
+from tidegate.model.workload import Attachment, Sandbox
 
 log = logging.getLogger(__name__)
 
@@ -21,7 +22,8 @@ log = logging.getLogger(__name__)
 class Registry:
     """Owns the namespaces of its sandboxes until delete() or close().
 
-    Calls block; load(), add(), delete(), remember() and netns() from one thread at a time, the others from any.
+    Calls block; load(), add(), delete(), collect(), remember() and netns() from one thread at a time, the others from
+    any.
     """
 
     def __init__(self, directory: Path, names: NetnsNames) -> None:
@@ -49,7 +51,8 @@ class Registry:
         return self.all()
 
     def add(self, request: CniRequest) -> Sandbox:
-        """Record the sandbox of a CNI ADD; repeating it changes nothing. Raises Transient if it cannot be recorded."""
+        """Record what a CNI ADD attached; repeating it changes nothing, and another interface of a sandbox changes
+        nothing for those that it has. Raises Transient if it cannot be recorded."""
         try:
             netns = self._names.keep(request.netns_fd)
         except OSError as error:
@@ -67,12 +70,13 @@ class Registry:
             request.ips,
             kubernetes=request.kubernetes,
             runtime_path=request.netns_path,
+            attachments=(_attachment(request),),
         )
         added = self._ledger.add(sandbox)
         try:
             self._records.write(added.sandbox, netns.identity)
         except OSError as error:
-            self._ledger.remove(request.container_id)
+            self._ledger.undo(added)
             self._close_unused()
             raise Transient(f"sandbox of pod {request.pod}", f"cannot be recorded: {error}") from error
         # A container that is started again keeps its id, so its old record has been overwritten already.
@@ -83,23 +87,49 @@ class Registry:
             )
         return added.sandbox
 
-    def delete(self, request: CniRequest) -> bool:
-        """Forget the sandbox of a CNI DEL; False if it was not known."""
-        self._records.remove(request.container_id)
-        found = self._ledger.remove(request.container_id)
-        self._close_unused()
-        return found is not None
+    def delete(self, request: CniRequest) -> Sandbox | None:
+        """Forget what a CNI DEL takes back; the sandbox, if that was its last interface or its namespace is gone. None
+        if something of it stays, or if nothing was known."""
+        known = self._ledger.find(request.container_id)
+        if known is None:
+            self._records.remove(request.container_id)
+            return None
+        cookie = self._names.cookie_of(request.netns_fd)
+        if cookie not in (0, known.netns_cookie):
+            log.info("pod %s: DEL of an earlier namespace of %.12s", known.id, request.container_id)
+            return None
+        if attachment_of(known, request.ifname, request.ips) is None:
+            log.info("pod %s: DEL of %s, which is not attached", known.id, request.ifname)
+            return None
+        # Whose namespace is gone has no interface any more, whether or not the runtime tells of each.
+        return self._write(
+            self._ledger.detach(request.container_id, _attachment(request))
+            if cookie
+            else self._ledger.remove(request.container_id)
+        )
+
+    def collect(self, request: CniRequest) -> tuple[Sandbox, ...]:
+        """Forget what is attached to the request's network and is not among its valid attachments, and sandboxes that
+        nobody calls valid and whose namespace the runtime has removed. The sandboxes of which nothing stays."""
+        valid = request.valid or frozenset()
+        containers = {container for container, _ in valid}
+        lost = [s for s in self.all() if s.container_id not in containers and not self._is_there(s)]
+        gone = [self._write(self._ledger.remove(sandbox.container_id)) for sandbox in lost]
+        for container, attachment in self._ledger.stale(request.network, valid) if request.valid is not None else ():
+            log.info("container %.12s: %s is not attached any more", container, attachment.ifname)
+            gone.append(self._write(self._ledger.detach(container, attachment)))
+        return tuple(sandbox for sandbox in gone if sandbox is not None)
 
     def find(self, request: CniRequest) -> Sandbox | None:
-        return self._ledger.find(request.container_id)
+        """The sandbox that a call is about, if it is attached by the call's interface."""
+        known = self._ledger.find(request.container_id)
+        return known if known and attachment_of(known, request.ifname, request.ips) else None
 
     def remember(self, sandbox: Sandbox) -> None:
         """Record what the data plane gave to a sandbox (capture ports)."""
-        if self._ledger.update(sandbox):
-            try:
-                self._records.write(sandbox, self._netns[sandbox.netns_cookie].identity)
-            except OSError as error:
-                log.warning("pod %s: its record is out of date: %s", sandbox.id, error)
+        known = self._ledger.update(sandbox)
+        if known is not None:
+            self._rewrite(known)
 
     def all(self) -> tuple[Sandbox, ...]:
         return tuple(self._ledger)
@@ -115,6 +145,32 @@ class Registry:
         """Let go of the descriptors; records and names stay for the next agent."""
         while self._netns:
             self._netns.popitem()[1].detach()
+
+    def _write(self, detached: Detached | None) -> Sandbox | None:
+        """Record what remains of a sandbox; the sandbox, if nothing does."""
+        if detached is None:
+            return None
+        if detached.left is not None:
+            self._rewrite(detached.left)
+            return None
+        self._drop((detached.before,))
+        return detached.before
+
+    def _rewrite(self, sandbox: Sandbox) -> None:
+        try:
+            self._records.write(sandbox, self._netns[sandbox.netns_cookie].identity)
+        except OSError as error:
+            log.warning("pod %s: its record is out of date: %s", sandbox.id, error)
+
+    def _is_there(self, sandbox: Sandbox) -> bool:
+        """Whether the runtime's path still means this namespace. It is held by us, so its inode is nobody else's."""
+        try:
+            status = os.stat(sandbox.runtime_path)
+        except FileNotFoundError:
+            return False
+        except OSError:
+            return True
+        return (status.st_dev, status.st_ino) == self._netns[sandbox.netns_cookie].identity
 
     def _drop(self, sandboxes: tuple[Sandbox, ...]) -> None:
         """Forget records of sandboxes that left the ledger, and namespaces that nobody in it means."""
@@ -139,3 +195,7 @@ class Registry:
         except OSError as error:
             log.info("pod %s: its sandbox %.12s is gone: %s", sandbox.id, sandbox.container_id, error)
             return None
+
+
+def _attachment(request: CniRequest) -> Attachment:
+    return Attachment(request.ifname, request.network, request.ips)

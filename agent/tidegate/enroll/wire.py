@@ -23,6 +23,8 @@ DEFAULT_NAMESPACE = "default"  # of a container whose runtime knows no namespace
 
 # Error codes of the CNI specification; from 100 on they are a plugin's own.
 TRY_AGAIN = 11
+NOT_AVAILABLE = 50  # of STATUS: no ADD can be served
+LIMITED = 51  # of STATUS: the same, and containers that are there may have limited connectivity
 BAD_ENVIRONMENT = 4
 REFUSED = 100
 
@@ -50,6 +52,16 @@ class CniRequest:
     kubernetes: bool  # the runtime named a namespace, so an API server has an object for this pod
     ips: tuple[IPAddress, ...]  # from prevResult
     cni_version: str
+    network: str = ""  # name of the network configuration
+    valid: frozenset[tuple[str, str]] | None = None  # of a GC: (container, interface) that stay; None: it did not say
+
+
+class NotServing(TidegateError):
+    """The answer to STATUS while no ADD can be served. limited: what is attached already may be concerned, too."""
+
+    def __init__(self, subject: str, reason: str, remedy: str = "", *, limited: bool) -> None:
+        super().__init__(subject, reason, remedy)
+        self.limited = limited
 
 
 def parse(line: bytes, netns_fd: int) -> CniRequest:
@@ -68,9 +80,10 @@ def parse(line: bytes, netns_fd: int) -> CniRequest:
         raise Rejected("CNI request", f"unknown command {message.get('command')!r}") from None
     config = message.get("config")
     config = config if isinstance(config, dict) else {}
-    version = _text(config, "cniVersion")
+    version, network = _text(config, "cniVersion"), _text(config, "name")
     if command in (Command.STATUS, Command.GC):
-        return CniRequest(command, "", "", -1, "", WorkloadId("", ""), False, (), version)
+        valid = _valid(config) if command is Command.GC else None
+        return CniRequest(command, "", "", -1, "", WorkloadId("", ""), False, (), version, network, valid)
     container_id = message.get("containerId")
     if not isinstance(container_id, str) or not _CONTAINER_ID.fullmatch(container_id):
         raise Rejected("CNI_CONTAINERID", f"{container_id!r} is not a container id")
@@ -86,6 +99,7 @@ def parse(line: bytes, netns_fd: int) -> CniRequest:
         kubernetes=bool(namespace),
         ips=_ips(config.get("prevResult")),
         cni_version=version,
+        network=network,
     )
 
 
@@ -121,6 +135,20 @@ def _ips(result: Any) -> tuple[IPAddress, ...]:
         raise Rejected("prevResult", f"has no usable ips: {error}") from None
 
 
+def _valid(config: dict[str, Any]) -> frozenset[tuple[str, str]] | None:
+    """What a GC says is still attached. libcni writes null for an empty list, and the name that the specification had
+    at first beside the one that it has. Raises Rejected: a list that is half understood would release what stays."""
+    names = [name for name in ("cni.dev/valid-attachments", "cni.dev/attachments") if name in config]
+    if not names:
+        return None
+    listed = config[names[0]]
+    try:
+        return frozenset((str(entry["containerID"]), str(entry["ifname"])) for entry in listed or ())
+    except (KeyError, TypeError):
+        reason = "is no list of objects with containerID and ifname"
+        raise Rejected(names[0], reason, "see GC in the CNI specification 1.1.0, section 2") from None
+
+
 def success() -> bytes:
     """The answer to a call that did what it should."""
     return json.dumps({"protocol": PROTOCOL}).encode() + b"\n"
@@ -129,6 +157,8 @@ def success() -> bytes:
 def failure(error: TidegateError) -> bytes:
     """The answer to a call that failed; Transient becomes CNI's "try again later"."""
     code = TRY_AGAIN if isinstance(error, Transient) else REFUSED
+    if isinstance(error, NotServing):
+        code = LIMITED if error.limited else NOT_AVAILABLE
     details = f"{error.reason}; {error.remedy}" if error.remedy else error.reason
     return (
         json.dumps({"protocol": PROTOCOL, "error": {"code": code, "msg": error.subject, "details": details}}).encode()

@@ -165,6 +165,13 @@ class NetnsNames:
         finally:
             os.close(fd)
 
+    def cookie_of(self, fd: int) -> int:
+        """Cookie of a borrowed descriptor's namespace; 0 if it is none, as a path is whose namespace went."""
+        try:
+            return self._mounting.cookie_of(fd) if fd >= 0 else 0
+        except OSError:
+            return 0
+
     def sweep(self, keep: Container[int]) -> None:
         """Remove every name whose cookie is not in keep: of sandboxes that went while no agent ran. Raises OSError."""
         if not self._directory.is_dir():

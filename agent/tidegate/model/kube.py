@@ -114,6 +114,41 @@ class Service:
 
 
 @dataclass(frozen=True, slots=True)
+class SlicePort:
+    """A TCP port of an endpoint that somebody wrote down; a service's port of the same name leads to it."""
+
+    port: int
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SliceEndpoint:
+    """One endpoint that somebody wrote down, instead of a selector finding it."""
+
+    address: IPAddress
+    ports: tuple[SlicePort, ...] = ()
+    ready: bool = True
+    draining: bool = False  # it ends and serves still: taken while nothing is ready
+    pod: WorkloadId | None = None  # targetRef; most have none
+
+    def port(self, name: str) -> int:
+        """The number of the port of that name; 0 if there is none."""
+        return next((p.port for p in self.ports if p.name == name), 0)
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointSlice:
+    """An EndpointSlice, or an Endpoints object, which says the same in an older form."""
+
+    namespace: str
+    name: str
+    service: ServiceName
+    endpoints: tuple[SliceEndpoint, ...] = ()
+    of_selector: bool = False  # says nothing of a Service with a selector that the selector does not say
+    origin: Origin = Origin("EndpointSlice", "", "")
+
+
+@dataclass(frozen=True, slots=True)
 class PodTemplate:
     """A Deployment: pods that somebody else (the lab, a cluster) will make."""
 

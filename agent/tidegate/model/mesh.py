@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from tidegate.model.kube import Namespace, Pod, PodTemplate, Service
+from tidegate.model.kube import EndpointSlice, Namespace, Pod, PodTemplate, Service
 from tidegate.model.names import ObjectKey
 from tidegate.model.routing import VirtualService
 from tidegate.model.traffic import DestinationRule
 
-MeshObject = Namespace | Pod | PodTemplate | Service | VirtualService | DestinationRule
+MeshObject = Namespace | Pod | PodTemplate | Service | EndpointSlice | VirtualService | DestinationRule
 NO_OBJECT = ObjectKey("", "", "", "")  # stands for what has no name
 
 
@@ -69,6 +69,7 @@ class Mesh:
     namespaces: tuple[Namespace, ...] = ()
     pods: tuple[Pod, ...] = ()
     services: tuple[Service, ...] = ()
+    endpoint_slices: tuple[EndpointSlice, ...] = ()  # and Endpoints
     virtual_services: tuple[VirtualService, ...] = ()
     destination_rules: tuple[DestinationRule, ...] = ()
     templates: tuple[PodTemplate, ...] = ()

@@ -11,3 +11,4 @@ class Tier(IntEnum):
     DIRECT = 1
     FASTPATH = 2
     ENVOY = 3
+    REFUSE = 4  # nobody: connect() fails

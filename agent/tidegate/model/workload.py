@@ -19,15 +19,25 @@ class Capture:
 
 
 @dataclass(frozen=True, slots=True)
+class Attachment:
+    """One interface of a sandbox: what one CNI ADD made and one DEL takes back (CNI specification 1.1.0, section 3)."""
+
+    ifname: str  # CNI_IFNAME; "" in a record of an agent that did not write it down
+    network: str  # name of the network configuration; "" likewise
+    ips: tuple[IPAddress, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Sandbox:
-    """One pod sandbox attached to this node by CNI ADD (or found at start)."""
+    """One pod sandbox, attached to this node by CNI ADD (or found at start) through one interface or several."""
 
     id: WorkloadId
     container_id: str
     netns_path: str  # for Envoy: a name of ours that only ever means this namespace (linux.netns.NetnsNames)
     netns_cookie: int  # SO_NETNS_COOKIE of a socket inside; the pod's identity in every kernel table
-    ips: tuple[IPAddress, ...]
+    ips: tuple[IPAddress, ...]  # of its oldest attachment that has any
     capture: Capture = Capture()
     v6_capture: bool = False  # IPv6 works inside and the v6 capture prefix is routed to lo
     kubernetes: bool = True  # False: a container of a runtime without Kubernetes; nobody will bring its Pod later
-    runtime_path: str = ""  # as the runtime named it: only to see at start whether it is still there
+    runtime_path: str = ""  # as the runtime named it: only to see whether it is still there
+    attachments: tuple[Attachment, ...] = ()  # the oldest first

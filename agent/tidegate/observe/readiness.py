@@ -13,6 +13,8 @@ HOOKS = "hooks attached"
 RELAY = "relay up"
 ENVOY = "envoy up"
 
+CARRYING = frozenset({HOOKS, RELAY, ENVOY})  # without one of them connections of pods that are enrolled fail, too
+
 
 class Readiness:
     """Tokens by name, each with a question that is cheap to ask."""

@@ -151,6 +151,10 @@ class Views:
             "netns_cookie": cookie,
             "container_id": sandbox.container_id if sandbox else "",
             "ips": [str(ip) for ip in sandbox.ips] if sandbox else [],
+            "attachments": [
+                {"interface": a.ifname, "network": a.network, "ips": [str(ip) for ip in a.ips]}
+                for a in (sandbox.attachments if sandbox else ())
+            ],
         }
 
     async def pods(self, _: Mapping[str, str]) -> list[dict[str, Any]]:

@@ -1,30 +1,16 @@
-"""The table of mutants, one module per group of promises."""
+"""The table of mutants, one module per group of promises: each module of this folder has GROUPS."""
 
 from __future__ import annotations
 
-from tests.mutants.mutant import Group
-from tests.mutants.table import (
-    change,
-    data_plane,
-    faults_a,
-    faults_d,
-    interception,
-    node,
-    observing,
-    process,
-    relay,
-    routing,
-)
+import importlib
+import pkgutil
+from itertools import chain
 
-GROUPS: tuple[Group, ...] = (
-    *interception.GROUPS,
-    *routing.GROUPS,
-    *change.GROUPS,
-    *data_plane.GROUPS,
-    *relay.GROUPS,
-    *process.GROUPS,
-    *node.GROUPS,
-    *observing.GROUPS,
-    *faults_a.GROUPS,
-    *faults_d.GROUPS,
+from tests.mutants.mutant import Group
+
+GROUPS: tuple[Group, ...] = tuple(
+    chain.from_iterable(
+        importlib.import_module(f"{__name__}.{module.name}").GROUPS
+        for module in sorted(pkgutil.iter_modules(__path__), key=lambda found: found.name)
+    )
 )

@@ -112,7 +112,7 @@ _DATA_PLANE = Group(
             "a-user-makes-the-node-unready",
             "what is wrong with one object stops a roll-out of the agent",
             "agent/tidegate/app.py",
-            "        missing=readiness(devices, cycle).missing,\n",
+            "        missing=tokens.missing,\n",
             "        missing=lambda: views.unhealthy() and [*views.unhealthy()],\n",
             (
                 "tests/stories/change/test_readiness.py::test_readiness_is_about_the_node",

@@ -296,8 +296,8 @@ _OTHERS = Group(
             "headless-http-rows-dropped",
             "HTTP to a headless name is not routed: rules for it have no effect",
             "agent/tidegate/compile/outbound/destinations.py",
-            "return tuple(address for pod in read(PODS_BY_SERVICE, service.id.fqdn) or () for address in pod.ips)",
-            "return ()",
+            "    return tuple(dict.fromkeys((*pods, *(endpoint.address for endpoint in written(read, service)))))\n",
+            "    return ()\n",
             (HEADLESS_HTTP,),
         ),
         Mutant(

@@ -186,7 +186,7 @@ static inline void framed_ready(struct fp_source *source, uint32_t events)
 			framed_free(framed);
 		return;
 	}
-	if (!framed->out_length && !stream->writable)
+	if (!framed->out_length && !stream->writable && !stream->failed)
 		stream->writable = room = true;
 	if (events & (EPOLLIN | EPOLLERR | EPOLLHUP | EPOLLRDHUP))
 		stream->readable = true;

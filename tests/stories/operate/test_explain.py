@@ -61,9 +61,9 @@ def test_a_service_without_endpoints_is_unavailable_and_so_it_is_on_the_wire(web
         assert http["reason"].endswith("Envoy answers 503")
         assert web_lab.ask("client", "http://empty/")["status"] == 503
         tcp = explained(web_lab, "default/client", "empty:81", code=1)
-        assert (tcp["tier"], tcp["verdict"]) == ("fastpath", "unavailable")
-        assert tcp["reason"].endswith("the connection is reset")
-        assert "ConnectionResetError" in web_lab.ask("client", "http://empty:81/")["error"]
+        assert (tcp["tier"], tcp["verdict"]) == ("refuse", "unavailable")
+        assert tcp["reason"].endswith("connect() is refused")
+        assert "ConnectionRefusedError" in web_lab.ask("client", "http://empty:81/")["error"]
     finally:
         web_lab.delete(web_lab.run_dir / "applied-by-test.yaml")
 

@@ -125,9 +125,10 @@ def test_a_service_without_endpoints_is_unavailable() -> None:
         "no endpoint is ready: Envoy answers 503",
     )
     assert (tcp["tier"], tcp["verdict"], tcp["reason"]) == (
-        *("fastpath", "unavailable"),
-        "no endpoint is ready: the connection is reset",
+        *("refuse", "unavailable"),
+        "no endpoint is ready: connect() is refused",
     )
+    assert tcp["counted_as"] == "deny_no_endpoint"
     assert (heads["tier"], heads["verdict"]) == ("none", "unavailable")
     assert "no pod is ready" in heads["reason"]
     assert ask("reviews", path="/gone")["verdict"] == "unavailable"
@@ -235,7 +236,7 @@ def test_every_reason_that_is_told_is_one_of_the_kernels() -> None:
     kernel = {name.lower() for name in re.findall(r"X\((\w+)\)", header)}
     source = Path(oracle.__file__).read_text()
     told = set(re.findall(r'"((?:pass|deny|redirect)_\w+)"', source))
-    assert len(told) == 12
+    assert len(told) == 13
     assert told < kernel
 
 

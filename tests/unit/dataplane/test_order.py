@@ -87,10 +87,27 @@ async def test_the_relay_serves_what_leaves_until_nothing_leads_there_and_a_litt
         assert len(node.relay.images) == images, "what is fine is left alone"
 
 
-async def test_an_address_that_another_service_takes_over_is_the_new_ones_at_once() -> None:
-    node = Node(config_of(ENROLLED, service("old", "tcp:80", ips="10.96.0.6")))
+@pytest.mark.case("B3")
+async def test_connects_are_refused_until_the_relay_has_an_endpoint_and_again_when_it_has_none() -> None:
+    nobody = config_of(ENROLLED, service("web", "tcp:80", ips="10.96.0.6"), pod("client", "app: client"))
+    node = Node(nobody, sandbox("client", 42, "10.0.0.1"))
     async with node.running():
-        await node.configure(config_of(ENROLLED, service("new", "tcp:80", ips="10.96.0.6")))
+        assert tier(node) is Tier.REFUSE
+        node.relay.refusal = OSError(12, "no memory")
+        await node.configure(speaking("tcp"))
+        assert tier(node) is Tier.REFUSE, "the relay does not know the endpoint"
+        node.relay.refusal = None
+        await node.later(60.0)
+        assert tier(node) is Tier.FASTPATH
+        await node.configure(nobody)
+        assert tier(node) is Tier.REFUSE
+
+
+async def test_an_address_that_another_service_takes_over_is_the_new_ones_at_once() -> None:
+    both = (pod("o", "app: old", "10.0.0.3"), pod("n", "app: new", "10.0.0.4"))
+    node = Node(config_of(ENROLLED, service("old", "tcp:80", ips="10.96.0.6"), *both))
+    async with node.running():
+        await node.configure(config_of(ENROLLED, service("new", "tcp:80", ips="10.96.0.6"), *both))
         assert [s.name for s in node.relay.services] == ["new.default.svc.cluster.local:80"]
         assert node.tables.dests[KEY] == (Tier.FASTPATH, node.relay.services[0].number)
 

@@ -11,6 +11,7 @@ from tidegate.model.tier import Tier
 CONFIG = config_of(
     ENROLLED,
     service("db", "tcp:5432", ips="10.96.0.5"),
+    pod("db-1", "app: db", "10.0.0.50"),
     service("web", "http:80", ips="10.96.0.6"),
     pod("client", "app: client"),
     pod("other", "app: other"),

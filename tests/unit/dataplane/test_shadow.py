@@ -22,7 +22,13 @@ READS = ("destinations", "pods", "lookups")
 
 
 def mesh(*more: str) -> Mesh:
-    return config_of(ENROLLED, service("db", "tcp:5432", ips="10.96.0.5"), pod("client", "app: client"), *more)
+    return config_of(
+        ENROLLED,
+        service("db", "tcp:5432", ips="10.96.0.5"),
+        pod("db-1", "app: db", "10.0.0.50"),
+        pod("client", "app: client"),
+        *more,
+    )
 
 
 def reads(tables: FakeTables) -> set[int]:

@@ -18,7 +18,11 @@ async def test_a_table_that_hangs_does_not_hold_up_the_event_loop() -> None:
     """The longest stall of the loop is judged by what happens meanwhile: each call hangs until the loop, which counts
     its own turns, lets it go."""
     config = config_of(
-        ENROLLED, service("db", "tcp:5432", ips="10.96.0.5"), pod("client", "app: client"), pod("x", "a: b")
+        ENROLLED,
+        service("db", "tcp:5432", ips="10.96.0.5"),
+        pod("db-1", "app: db", "10.0.0.50"),
+        pod("client", "app: client"),
+        pod("x", "a: b"),
     )
     node = Node(config, sandbox("client", 42, "10.0.0.1"))
     entered, leave, turns = asyncio.Queue[str](), threading.Semaphore(0), 0

@@ -82,6 +82,16 @@ async def test_add_without_a_namespace_is_refused_and_del_is_not(path: Path, rec
     assert [r.command for r in recorder.requests] == ["DEL"]
 
 
+@pytest.mark.case("E2")
+async def test_status_and_gc_are_asked_of_the_agent(path: Path, recorder: Recorder) -> None:
+    for command in ("STATUS", "GC"):
+        assert "error" not in await exchange(path, [request(command, containerId="")], [])
+    assert [r.command for r in recorder.requests] == ["STATUS", "GC"]
+    recorder.failure = wire.NotServing("the agent", "not ready: relay up", limited=True)
+    answer = await exchange(path, [request("STATUS", containerId="")], [])
+    assert answer["error"]["code"] == wire.LIMITED
+
+
 async def test_a_failure_of_the_handler_is_the_answer(path: Path, recorder: Recorder) -> None:
     recorder.failure = Transient("pod default/web", "not enrolled")
     answer = await exchange(path, [request("DEL")], [])

@@ -59,9 +59,27 @@ def test_calls_about_no_sandbox(command: str) -> None:
     assert wire.parse(line(command=command, containerId="", args=""), -1).command == command
 
 
+@pytest.mark.case("E2")
+@pytest.mark.parametrize("key", ["cni.dev/valid-attachments", "cni.dev/attachments"])
+def test_a_gc_says_what_stays(key: str) -> None:
+    listed = [{"containerID": "c1", "ifname": "eth0"}, {"containerID": "c1", "ifname": "net1", "more": 1}]
+    request = wire.parse(line(command="GC", config={"name": "pods", key: listed}), -1)
+    assert (request.network, request.valid) == ("pods", frozenset({("c1", "eth0"), ("c1", "net1")}))
+
+
+@pytest.mark.case("E2")
+def test_a_gc_that_lists_nothing_is_not_one_that_has_no_list() -> None:
+    assert wire.parse(line(command="GC", config={"cni.dev/valid-attachments": None}), -1).valid == frozenset()
+    assert wire.parse(line(command="GC", config={"cni.dev/valid-attachments": []}), -1).valid == frozenset()
+    assert wire.parse(line(command="GC", config={}), -1).valid is None
+
+
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
+        ({"command": "GC", "config": {"cni.dev/valid-attachments": [{"ifname": "eth0"}]}}, "is no list of objects"),
+        ({"command": "GC", "config": {"cni.dev/valid-attachments": 7}}, "is no list of objects"),
+        ({"command": "GC", "config": {"cni.dev/valid-attachments": ["c1"]}}, "is no list of objects"),
         ({"protocol": 99}, "speaks another protocol"),
         ({"command": "DANCE"}, "unknown command 'DANCE'"),
         ({"containerId": "../../etc/passwd"}, "is not a container id"),
@@ -88,3 +106,10 @@ def test_only_what_may_succeed_later_is_try_again() -> None:
     assert (later["code"], later["msg"], later["details"]) == (11, "pod shop/web", "not enrolled; try again")
     assert never["code"] == wire.REFUSED
     assert "error" not in json.loads(wire.success())
+
+
+@pytest.mark.case("E2")
+@pytest.mark.parametrize(("limited", "code"), [(False, 50), (True, 51)])
+def test_the_answer_to_status_has_the_specifications_codes(limited: bool, code: int) -> None:
+    said = json.loads(wire.failure(wire.NotServing("the agent", "not ready: relay up", limited=limited)))["error"]
+    assert (said["code"], said["details"]) == (code, "not ready: relay up")

@@ -101,9 +101,9 @@ def _found(
 def in_family(service: Service, found: tuple[Endpoint, ...]) -> tuple[Endpoint, ...]:
     """One address per pod: in the family of the service's first address when the pod has one, else its primary."""
     version = service.addresses[0].version if service.addresses else 0
-    best: dict[tuple[str, str], Endpoint] = {}
+    best: dict[object, Endpoint] = {}
     for endpoint in found:
-        key = (endpoint.pod.id.namespace, endpoint.pod.id.name)
+        key = endpoint.pod.id if endpoint.pod else (endpoint.address, endpoint.port)
         if key not in best or (best[key].address.version != version and endpoint.address.version == version):
             best[key] = endpoint
     return tuple(sorted(best.values(), key=lambda e: (e.address.version, int(e.address), e.port)))
@@ -122,7 +122,7 @@ def subset_endpoints(
 def _in_subset(found: tuple[Endpoint, ...], subset: Subset | None) -> tuple[Endpoint, ...]:
     if subset is None:
         return found
-    return tuple(e for e in found if selects(subset.labels, e.pod.labels))
+    return tuple(e for e in found if selects(subset.labels, e.labels))
 
 
 def _cluster(
@@ -254,7 +254,7 @@ def _assignment(name: str, members: tuple[Endpoint, ...]) -> Json:
         {
             "endpoint": {"address": socket_address(e.address, e.port)},
             "load_balancing_weight": 1,
-            "metadata": {"filter_metadata": {"istio": {"workload": str(e.pod.id)}}},
+            "metadata": {"filter_metadata": {"istio": {"workload": e.name}}},
         }
         for e in members
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tidegate.compile.derive import Read
 from tidegate.compile.explain.explanation import Hop
 from tidegate.compile.outbound.destinations import claimants
+from tidegate.compile.registry import written
 from tidegate.compile.tables import PODS_BY_SERVICE, SERVICES
 from tidegate.model.hosts import is_address
 from tidegate.model.kube import Service
@@ -48,7 +49,8 @@ class Names:
         if not service.headless:
             return service.addresses
         pods = self._read(PODS_BY_SERVICE, service.id.fqdn) or ()
-        return tuple(ip for pod in pods if pod.ready or service.publish_not_ready for ip in pod.ips)
+        ips = (ip for pod in pods if pod.ready or service.publish_not_ready for ip in pod.ips)
+        return (*ips, *(endpoint.address for endpoint in written(self._read, service) if endpoint.ready))
 
 
 def default_port(service: Service | None) -> int:

@@ -80,6 +80,8 @@ def decide(call: Call, pod: Captured | None, tier: int | None) -> Decision:
         return _pass("pass_bound_device", "the application chose its network device")
     if tier == Tier.DIRECT:
         return _pass("pass_workload", "a pod address that no route concerns")
+    if tier == Tier.REFUSE:
+        return Decision(Action.DENY, "deny_no_endpoint", "no endpoint is ready: connect() is refused")
     if tier not in (Tier.FASTPATH, Tier.ENVOY):
         return _pass("pass_unknown", "unknown destination, passes untouched")
     return _redirect(call, pod, Tier(tier))

@@ -16,7 +16,7 @@ from tidegate.compile.explain.names import Names, default_port
 from tidegate.compile.explain.oracle import Action, Call, Captured, decide
 from tidegate.compile.explain.requests import Outcome, choose_host, choose_route
 from tidegate.compile.facts import Facts
-from tidegate.compile.outbound.destinations import Claim, claim_at, fast_path, pod_row
+from tidegate.compile.outbound.destinations import Claim, claim_at, fast_path, pod_row, service_rows
 from tidegate.compile.outbound.routes import foreign_hosts, route_name, routed_to_headless, target_number
 from tidegate.compile.registry import Registry
 from tidegate.compile.rules import DestinationPolicy, Rules, Source
@@ -93,7 +93,8 @@ class _Trace:
 
     def _tier(self, claim: Claim | None, address: IPAddress) -> Tier | None:
         if claim is not None:
-            return claim.tier
+            rows = self._read(service_rows, claim.service.id.fqdn)
+            return next(row.tier for row in rows if (row.address, row.port) == (address, claim.port.port))
         pods = self._read(PODS_BY_ADDRESS, address)
         return Tier.DIRECT if pods and pod_row(address, pods) else None
 
@@ -106,13 +107,13 @@ class _Trace:
             self._hop("service", f"{out.service} has no TCP port {port}; it has {have or 'none'}")
         self._hop("connect hook", f"{host_port(str(address), port)}: {decision.says} ({decision.reason.upper()})")
         out = replace(out, reason=decision.says, counted_as=decision.reason)
-        if decision.action is Action.DENY:
+        if decision.action is Action.DENY and tier is not Tier.REFUSE:
             return self._end(out, verdict="deny")
         if decision.action is Action.PASS or claim is None:
             direct = tier is Tier.DIRECT and self._captured() is not None
             changes = {"tier": "direct", "verdict": "allow", "endpoints": (Peer(str(address), port),)} if direct else {}
             return self._end(out, **changes)
-        out = replace(out, service=claim.service.id.fqdn, verdict="allow", tier=claim.tier.name.lower())
+        out = replace(out, service=claim.service.id.fqdn, verdict="allow", tier=(tier or claim.tier).name.lower())
         if claim.tier is Tier.FASTPATH:
             return self._fast_path(out, claim, address)
         if not request.authority:
@@ -123,12 +124,12 @@ class _Trace:
         fqdn, number = claim.service.id.fqdn, claim.port.port
         served = next(s for s in self._read(fast_path, fqdn) if (address, number) in s.addresses)
         self._hop("fast path", f"{served.balancing.name.lower()} over {len(served.endpoints)} endpoints")
-        names = {e.address: str(e.pod.id) for e in self._registry.endpoints(claim.service, claim.port)}
+        names = {e.address: e.name for e in self._registry.endpoints(claim.service, claim.port)}
         endpoints = tuple(Peer(str(e.address), e.port, names.get(e.address, "")) for e in served.endpoints)
         return self._end(
             out,
             verdict="allow" if endpoints else "unavailable",
-            reason="a TCP service port" if endpoints else "no endpoint is ready: the connection is reset",
+            reason="a TCP service port" if endpoints else out.reason,
             destinations=(Destination(fqdn, number, "", 100.0, str(ClusterKey(fqdn, number))),),
             endpoints=endpoints,
             policies=self._rules.policy(claim.service.id, claim.service.id.namespace).origins,
@@ -233,4 +234,4 @@ class _Trace:
             balancer = settings.load_balancer
             how = balancer.balancing.value if balancer else "LEAST_REQUEST"
             self._hop("destination", f"{label}: {how} over {len(found)} endpoints")
-        return destination, [Peer(str(e.address), e.port, str(e.pod.id), target.subset) for e in found], policy
+        return destination, [Peer(str(e.address), e.port, e.name, target.subset) for e in found], policy

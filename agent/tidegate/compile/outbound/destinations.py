@@ -16,7 +16,7 @@ from tidegate.compile.derive import Derivations, Read, derived
 from tidegate.compile.each import Mapped
 from tidegate.compile.l4.numbers import service_numbers
 from tidegate.compile.l4.services import l4_services, second_family
-from tidegate.compile.registry import Registry
+from tidegate.compile.registry import Registry, endpoints_known, written
 from tidegate.compile.rules import Rules
 from tidegate.compile.tables import (
     NUMBERS,
@@ -25,8 +25,10 @@ from tidegate.compile.tables import (
     SERVICES,
     SERVICES_BY_ADDRESS,
     SERVICES_BY_SELECTOR,
+    SLICES_BY_ADDRESS,
 )
 from tidegate.model.kube import Pod, Service, ServicePort
+from tidegate.model.names import ServiceName
 from tidegate.model.net import IPAddress
 from tidegate.model.plan.kernel import Destination
 from tidegate.model.plan.relay import L4Service
@@ -53,7 +55,7 @@ class Destinations:
 
     claims: tuple[Claim, ...]  # by service
     rows: tuple[Destination, ...]  # of services, then of pods
-    l4: tuple[L4Service, ...]  # by service
+    l4: tuple[L4Service, ...]  # by service, those with endpoints
     numbers: Mapping[int, str]  # number -> FQDN:port
 
 
@@ -69,27 +71,32 @@ def serving_tier(service: Service, port: ServicePort) -> Tier:
 def claims(read: Read, fqdn: str) -> tuple[Claim, ...]:
     """What a service serves, as far as no older one does."""
     service = read(SERVICES, fqdn)
-    ports = {p.port: p for p in reversed(service.tcp_ports) if _claims(service, p)} if service else {}
+    ports = {p.port: p for p in reversed(service.tcp_ports) if _claims(read, service, p)} if service else {}
     if service is None or not ports:
         return ()
     rivals = {address: claimants(read, address) for address in _dialled(read, service)}
     found = []
     for number, port in reversed(ports.items()):
-        won = tuple(a for a, those in rivals.items() if (first := _winner(those, number)) and first.id == service.id)
+        won = tuple(a for a, those in rivals.items() if _winner(read, those, number) == service.id)
         if won:
             found.append(Claim(service, port, won, serving_tier(service, port), f"{fqdn}:{number}"))
     return tuple(found)
 
 
-def _claims(service: Service, port: ServicePort) -> bool:
-    return serving_tier(service, port) is not Tier.DIRECT
+def _claims(read: Read, service: Service, port: ServicePort) -> bool:
+    """Whether we can serve a port. Of whose endpoints nothing is known, the virtual address is left to who knows them
+    (kube-proxy), unless a route may lead its requests to somebody else."""
+    if serving_tier(service, port) is Tier.DIRECT:
+        return False
+    return endpoints_known(read, service) or (port.protocol.is_http and bool(Rules(read).owners(service.id.fqdn)))
 
 
 def _dialled(read: Read, service: Service) -> tuple[IPAddress, ...]:
     """Virtual addresses, or for a headless service the addresses that its name resolves to."""
     if not service.headless:
         return service.addresses
-    return tuple(address for pod in read(PODS_BY_SERVICE, service.id.fqdn) or () for address in pod.ips)
+    pods = (address for pod in read(PODS_BY_SERVICE, service.id.fqdn) or () for address in pod.ips)
+    return tuple(dict.fromkeys((*pods, *(endpoint.address for endpoint in written(read, service)))))
 
 
 def claimants(read: Read, address: IPAddress) -> list[Service]:
@@ -100,23 +107,30 @@ def claimants(read: Read, address: IPAddress) -> list[Service]:
             for service in read(SERVICES_BY_SELECTOR, pair) or ():
                 if service.headless and selects(service.selector, pod.labels):
                     found[service.id] = service
+    for one in read(SLICES_BY_ADDRESS, address) or ():
+        named = read(SERVICES, one.service.fqdn)
+        if named is not None and named.headless and not (one.of_selector and named.selector):
+            found[named.id] = named
     return sorted(found.values(), key=lambda s: (s.age, s.id)) if len(found) > 1 else list(found.values())
 
 
-def _winner(claimants: list[Service], number: int) -> Service | None:
-    return next((s for s in claimants if any(p.port == number and _claims(s, p) for p in s.tcp_ports)), None)
+def _winner(read: Read, claimants: list[Service], number: int) -> ServiceName | None:
+    return next((s.id for s in claimants if any(p.port == number and _claims(read, s, p) for p in s.tcp_ports)), None)
 
 
 @derived
 def service_rows(read: Read, fqdn: str) -> tuple[Destination, ...]:
-    """Rows for what a service is dialled at. Each family of a service of the fast path has a number of its own."""
+    """Rows for what a service is dialled at. Each family of a service of the fast path has a number of its own. What no
+    endpoint serves is refused by connect() itself, as without a mesh; but an HTTP port's routes may know somebody."""
     rows = []
+    empty = {address for served in read(fast_path, fqdn) if not served.endpoints for address in served.addresses}
     for claim in read(claims, fqdn):
         first = claim.addresses[0].version
         for address in claim.addresses:
             same = claim.tier is Tier.ENVOY or address.version == first
             number = read(NUMBERS, claim.name if same else second_family(claim.name)) or 0
-            rows.append(Destination(address, claim.port.port, claim.tier, number))
+            tier = Tier.REFUSE if (address, claim.port.port) in empty else claim.tier
+            rows.append(Destination(address, claim.port.port, tier, number))
     return tuple(rows)
 
 
@@ -131,6 +145,12 @@ def fast_path(read: Read, fqdn: str) -> tuple[L4Service, ...]:
             Registry(read), Rules(read), claim.service, claim.port, claim.addresses, _numbers(read, claim)
         )
     )
+
+
+@derived
+def _relayed(read: Read, fqdn: str) -> tuple[L4Service, ...]:
+    """What the relay is told: no service without endpoints, so that it knows one before a row leads to it."""
+    return tuple(served for served in read(fast_path, fqdn) if served.endpoints)
 
 
 def _numbers(read: Read, claim: Claim) -> dict[str, int]:
@@ -189,7 +209,7 @@ class FindDestinations:
             self._rows.of(self._derivations.each(service_rows, SERVICES).ordered()),
             self._pod_rows.follow(self._derivations.table(PODS_BY_ADDRESS)),
         )
-        l4 = self._l4.of(self._derivations.each(fast_path, SERVICES).ordered())
+        l4 = self._l4.of(self._derivations.each(_relayed, SERVICES).ordered())
         return Destinations(found, rows, l4, self._used)
 
     def _join_rows(self, *parts: tuple[Destination, ...]) -> tuple[Destination, ...]:

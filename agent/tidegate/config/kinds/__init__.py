@@ -23,6 +23,8 @@ from collections.abc import Mapping
 from tidegate.config.kinds.base import Kind
 from tidegate.config.kinds.deployment import DEPLOYMENT
 from tidegate.config.kinds.destination_rule import DESTINATION_RULE
+from tidegate.config.kinds.endpoint_slice import ENDPOINT_SLICE
+from tidegate.config.kinds.endpoints import ENDPOINTS
 from tidegate.config.kinds.inert import INERT, LATER
 from tidegate.config.kinds.namespace import NAMESPACE
 from tidegate.config.kinds.pod import POD
@@ -31,7 +33,17 @@ from tidegate.config.kinds.virtual_service import VIRTUAL_SERVICE
 
 KINDS: Mapping[tuple[str, str], Kind] = {
     (kind.group, kind.name): kind
-    for kind in (NAMESPACE, POD, DEPLOYMENT, SERVICE, VIRTUAL_SERVICE, DESTINATION_RULE, *INERT)
+    for kind in (
+        NAMESPACE,
+        POD,
+        DEPLOYMENT,
+        SERVICE,
+        ENDPOINT_SLICE,
+        ENDPOINTS,
+        VIRTUAL_SERVICE,
+        DESTINATION_RULE,
+        *INERT,
+    )
 }
 
 __all__ = ["KINDS", "LATER", "Kind"]

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from ipaddress import ip_address
 
-from tests.support.configs import ENROLLED, config_of, destination_rule, pod, service
+import pytest
+from tests.support.configs import ENROLLED, config_of, destination_rule, pod, service, virtual_service
 from tests.support.world import World
 
 from tidegate.compile.derive import Derivations
@@ -74,9 +75,149 @@ def test_unready_pods_when_the_service_publishes_them() -> None:
     assert len(found(config).l4[0].endpoints) == 1
 
 
-def test_a_service_without_selector_has_no_endpoints() -> None:
-    text = service("db", "tcp:1", ips="10.96.0.1").replace("selector: {app: db}", "")
-    assert found(config_of(text, pod("a", "app: db", "10.244.0.1"))).l4[0].endpoints == ()
+def by_hand(name: str, *ports: str, ips: str, spec: str = "") -> str:
+    """A Service without selector."""
+    return service(name, *ports, ips=ips, spec=spec).replace(f"selector: {{app: {name}}}", "")
+
+
+def written_down(
+    service: str, endpoints: str, *, name: str = "s1", ports: str = "{name: tcp, port: 5432}", more: str = ""
+) -> str:
+    """An EndpointSlice. endpoints, ports: in flow style without the outer brackets."""
+    family = "IPv6" if "::" in endpoints else "IPv4"
+    return f"""
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {{name: {name}, labels: {{kubernetes.io/service-name: {service}{more}}}}}
+addressType: {family}
+ports: [{ports}]
+endpoints: [{endpoints}]
+"""
+
+
+def served(config: Mesh) -> list[str]:
+    return [f"{e.address} {e.port}" for s in found(config).l4 for e in s.endpoints]
+
+
+@pytest.mark.case("D3")
+def test_a_virtual_address_of_which_nothing_is_known_is_left_alone() -> None:
+    text = by_hand("db", "tcp:1", "http:80", ips="10.96.0.1")
+    assert rows(config_of(text, pod("a", "app: db", "10.244.0.1"))) == {"10.244.0.1 0": "DIRECT"}
+
+
+@pytest.mark.case("D3")
+def test_a_service_whose_endpoints_are_written_down_is_served() -> None:
+    db = by_hand("db", "tcp:5432", "http:80", ips="10.96.0.1")
+    config = config_of(db, written_down("db", "{addresses: [192.0.2.7]}"))
+    assert rows(config) == {"10.96.0.1 5432": "FASTPATH", "10.96.0.1 80": "ENVOY"}
+    assert served(config) == ["192.0.2.7 5432"]
+
+
+@pytest.mark.case("D3")
+def test_several_slices_of_both_families_and_ports_by_name() -> None:
+    db = by_hand("db", "tcp:1", "admin:2", ips="10.96.0.1,fd00::1")
+    both = "{name: tcp, port: 11}, {name: admin, port: 22}"
+    config = config_of(
+        db,
+        written_down("db", "{addresses: [192.0.2.7, 192.0.2.99]}", ports=both),
+        written_down("db", "{addresses: [192.0.2.8]}", name="s2", ports="{name: admin, port: 33}, {port: 44}"),
+        written_down("db", "{addresses: ['2001:db8::7']}", name="s3", ports=both),
+    )
+    assert {
+        (str(s.addresses[0][0]), s.name[-1], *(f"{e.address} {e.port}" for e in s.endpoints)) for s in found(config).l4
+    } == {
+        ("10.96.0.1", "1", "192.0.2.7 11"),
+        ("fd00::1", "1", "2001:db8::7 11"),
+        ("10.96.0.1", "2", "192.0.2.7 22", "192.0.2.8 33"),
+        ("fd00::1", "2", "2001:db8::7 22"),
+    }
+
+
+@pytest.mark.case("D3")
+@pytest.mark.parametrize(
+    ("conditions", "taken"),
+    [
+        (("", "ready: false"), "1"),
+        (("ready: true", "ready: false, serving: true, terminating: true"), "1"),
+        (("ready: false, serving: false", "ready: false, serving: true, terminating: true"), "2"),
+        (("ready: false, terminating: true", "ready: false"), "1"),
+        (("ready: false", "ready: false, serving: false, terminating: true"), ""),
+    ],
+)
+def test_conditions_mean_what_they_mean_to_kube_proxy(conditions: tuple[str, str], taken: str) -> None:
+    endpoints = ", ".join(f"{{addresses: [192.0.2.{i}], conditions: {{{c}}}}}" for i, c in enumerate(conditions, 1))
+    config = config_of(by_hand("db", "tcp:1", ips="10.96.0.1"), written_down("db", endpoints))
+    assert [e.split()[0][-1] for e in served(config)] == list(taken)
+    assert rows(config)["10.96.0.1 1"] == ("FASTPATH" if taken else "REFUSE")
+
+
+@pytest.mark.case("D3")
+def test_what_a_cluster_derives_from_a_selector_is_not_believed_beside_the_selector() -> None:
+    stale = written_down(
+        "web",
+        "{addresses: [10.244.0.9]}",
+        more=", endpointslice.kubernetes.io/managed-by: endpointslice-controller.k8s.io",
+    )
+    web, one = service("web", "tcp:1:5432", ips="10.96.0.1"), pod("w", "app: web", "10.244.0.1")
+    assert served(config_of(web, one, stale)) == ["10.244.0.1 5432"]
+    assert served(config_of(web, one, written_down("web", "{addresses: [192.0.2.7]}"))) == [
+        "10.244.0.1 5432",
+        "192.0.2.7 5432",
+    ]
+
+
+@pytest.mark.case("D3")
+def test_an_endpoints_object_is_read_as_slices_are() -> None:
+    text = """
+apiVersion: v1
+kind: Endpoints
+metadata: {name: db}
+subsets:
+- addresses: [{ip: 192.0.2.7}]
+  notReadyAddresses: [{ip: 192.0.2.8}]
+  ports: [{name: tcp, port: 11}]
+- addresses: [{ip: 192.0.2.9}]
+  ports: [{name: tcp, port: 12}]
+"""
+    assert served(config_of(by_hand("db", "tcp:1", ips="10.96.0.1"), text)) == ["192.0.2.7 11", "192.0.2.9 12"]
+    beside = config_of(service("db", "tcp:1", ips="10.96.0.1"), text)
+    assert served(beside) == [], "with a selector a cluster would not make slices of it either"
+
+
+@pytest.mark.case("D3")
+def test_http_to_a_headless_service_whose_endpoints_are_written_down() -> None:
+    heads = by_hand("heads", "http:80", ips="None")
+    assert rows(config_of(heads, written_down("heads", "{addresses: [192.0.2.7]}"))) == {"192.0.2.7 80": "ENVOY"}
+    assert rows(config_of(heads)) == {}
+
+
+@pytest.mark.case("D3")
+def test_a_route_to_somebody_else_serves_a_service_without_endpoints() -> None:
+    front, web = by_hand("front", "http:80", "tcp:81", ips="10.96.0.1"), service("web", "http:80", ips="10.96.0.2")
+    rule = virtual_service("v", "front", "- route: [{destination: {host: web}}]")
+    assert rows(config_of(front, web, rule)) == {"10.96.0.1 80": "ENVOY", "10.96.0.2 80": "ENVOY"}
+    assert rows(config_of(front, web)) == {"10.96.0.2 80": "ENVOY"}
+
+
+@pytest.mark.case("D3")
+def test_a_service_that_nobody_can_serve_does_not_keep_its_address_from_one_that_can_be() -> None:
+    config = config_of(
+        by_hand("a", "tcp:80", ips="10.96.0.1"), service("b", "tcp:80", ips="10.96.0.1"), pod("p", "app: b", "10.1.0.1")
+    )
+    assert [claim.service.id.name for claim in found(config).claims] == ["b"]
+
+
+@pytest.mark.case("B3")
+def test_what_no_endpoint_serves_is_refused_by_the_kernel_but_http_may_be_routed_elsewhere() -> None:
+    web = service("web", "http:80", "tcp:81", ips="10.96.0.1,fd00::1")
+    assert rows(config_of(web)) == {
+        "10.96.0.1 80": "ENVOY",
+        "10.96.0.1 81": "REFUSE",
+        "fd00::1 80": "ENVOY",
+        "fd00::1 81": "REFUSE",
+    }
+    assert rows(config_of(web, pod("p", "app: web", "10.1.0.1")))["10.96.0.1 81"] == "FASTPATH"
+    assert rows(config_of(web, pod("p", "app: web", "10.1.0.1", ready=False)))["10.96.0.1 81"] == "REFUSE"
 
 
 def test_load_balancing_of_a_destination_rule() -> None:
