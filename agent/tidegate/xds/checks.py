@@ -2,13 +2,14 @@
 
 A route configuration is refused as a whole, and a rule for a host that is no service stands in that of every service.
 So each rule is first put under a scope of its own, which no address has and which is fetched at once, and taken away
-when the client has answered. What is not judged yet, or was refused, holds back the tables that it stands in; whoever
-makes them takes the verdict and leaves a refused rule out. Few at a time: what is shown takes memory.
+when the client has answered. What is not judged yet, or was refused, holds back the tables that it stands in
+(session.py); whoever makes them takes the verdict and leaves a refused rule out. Few at a time: what is shown takes
+memory.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from tidegate.model.origin import Origin
@@ -41,9 +42,15 @@ class Checks:
         """What the client said against rules that are still published."""
         return list(self._refused.values())
 
-    def doubtful(self) -> set[Origin]:
-        """The rules in force of which it is not known that the client takes them."""
-        names = (*self._due, *self._shown, *self._refused)
+    def refused(self) -> set[Origin]:
+        """The rules in force that the client refused."""
+        return self._origins(self._refused)
+
+    def unjudged(self) -> set[Origin]:
+        """The rules in force of which it is not known whether the client takes them."""
+        return self._origins((*self._due, *self._shown))
+
+    def _origins(self, names: Iterable[str]) -> set[Origin]:
         return {origin for name in names if not name.endswith(REFUSED) for origin in self._wanted[name].origins}
 
     def take_verdicts(self) -> list[Verdict]:

@@ -9,6 +9,7 @@ of a scope when the first request comes, and their clusters follow from that.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -94,13 +95,23 @@ class Session:
         self.watches[kind].retarget(target)
 
     def _hold_back_doubtful(self, target: Mapping[str, Encoded]) -> None:
-        """Tables wait for the verdict on each rule in them; for a scope that waits for its table the client waits."""
-        doubtful = self._checks.doubtful()
-        self.watches[ROUTES].hold_back(
+        """Tables wait for the verdict on each rule in them; for a scope that waits for its table the client waits.
+
+        A table that the client has already, and that alone has the rule in it, does not: if it is refused the client
+        keeps what it has, and nobody else is concerned.
+        """
+        watch, refused, unjudged = self.watches[ROUTES], self._checks.refused(), self._checks.unjudged()
+        if not refused and not unjudged:
+            watch.hold_back(frozenset())
+            return
+        tables = {name: encoded for name, encoded in target.items() if not name.startswith(CHECK)}
+        users = Counter(origin for encoded in tables.values() for origin in unjudged.intersection(encoded.origins))
+        watch.hold_back(
             frozenset(
                 name
-                for name, encoded in target.items()
-                if not name.startswith(CHECK) and not doubtful.isdisjoint(encoded.origins)
+                for name, encoded in tables.items()
+                if not refused.isdisjoint(encoded.origins)
+                or any(o in users and (users[o] > 1 or name not in watch.held) for o in encoded.origins)
             )
         )
 

@@ -143,8 +143,8 @@ _REFUSED = Group(
             "refused-rules-in-tables",
             "one rule that Envoy refuses keeps everybody's out of force",
             "agent/tidegate/xds/checks.py",
-            "        names = (*self._due, *self._shown, *self._refused)\n",
-            "        names = ()\n",
+            "        return self._origins((*self._due, *self._shown))\n",
+            "        return self._origins(())\n",
             (
                 "tests/unit/xds/test_on_demand.py::test_a_table_waits_for_the_verdict_on_each_rule_in_it",
                 "tests/unit/xds/test_on_demand.py::test_after_a_restart_of_both_only_the_refused_rule_is_missing",

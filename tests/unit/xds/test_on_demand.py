@@ -265,22 +265,27 @@ RULE = Origin("VirtualService", "default", "odd")
 
 
 class Judged:
-    """A node with service a, whose table has a rule in it that was not judged yet; `weights` tell versions apart."""
+    """A node with services a and b, whose tables have a rule in them that was not judged yet; `weights` tell versions
+    apart. In b's only if `both`."""
 
-    def __init__(self, stream: Delta | None = None) -> None:
+    def __init__(self, *, both: bool = True) -> None:
         self.node = Node()
-        self.client = stream or Delta()
+        self.client = Delta()
+        self.both = both
         self.rules: dict[int, object] = {}
 
     def image(self, weights: int, *, refused: int = 0) -> Image:
         """The table with one version of the rule, and perhaps another one that was refused."""
-        plain = self.node.image("a")
-        made = replace(route("a", {"to-a": weights}), origins=(RULE,) if weights else ())
+        plain = self.node.image("a", "b")
+        made = {
+            name: replace(route(name, {f"to-{name}": weights}), origins=(RULE,) if weights and rule else ())
+            for name, rule in (("a", True), ("b", self.both))
+        }
         shown = {"check|odd": self.check("check|odd", weights)} if weights else {}
         if refused:
             name = f"check|odd{REFUSED}"
             shown[name] = self.check(name, refused)
-        tables = {**plain._resources, ROUTES: MadeOnDemand({"a": made}.get), CHECKS: shown}
+        tables = {**plain._resources, ROUTES: MadeOnDemand(made.get), CHECKS: shown}
         return self.node.encoder.publish(self.node.generation, tables)
 
     def check(self, name: str, weights: int) -> EnvoyResource:
@@ -331,7 +336,7 @@ def test_a_table_waits_for_the_verdict_on_each_rule_in_it() -> None:
 def test_a_refused_rule_gets_into_no_table() -> None:
     judged = Judged()
     judged.boot(judged.image(1))
-    judged.client.say(ROUTES, add=("a",))
+    judged.client.say(ROUTES, add=("a", "b"))
     judged.client.settle()
     judged.judge()
     before = judged.held
@@ -371,3 +376,16 @@ def test_a_refused_rule_is_shown_again_to_a_client_that_starts_anew() -> None:
     judged.boot(judged.image(0, refused=2))
     assert judged.judge(name=f"check|odd{REFUSED}") == [(judged.rules[2], "")]
     assert judged.client.session.withheld() == []
+
+
+def test_a_table_that_alone_has_a_rule_in_it_does_not_wait_once_the_client_has_it() -> None:
+    """If it is refused the client keeps what it has. So a change of a service's own rule costs no time."""
+    judged = Judged(both=False)
+    judged.boot(judged.image(1))
+    judged.client.say(ROUTES, add=("a", "b"))
+    judged.client.settle()
+    judged.judge()
+    second = judged.image(2)
+    judged.client.session.publish(second)
+    judged.client.settle()
+    assert judged.held == version(second)
