@@ -26,6 +26,8 @@ TIDEGATE = str(Path(sys.executable).parent / "tidegate")
 RATINGS = "http://ratings:9080/ratings/0"
 REVIEWS = "http://reviews:9080/reviews/0"
 PORT = 9080
+# Against hanging only: how long something takes is printed here and judged by `make bench`.
+HANG_SECONDS = 180.0
 
 
 class Tour:
@@ -45,7 +47,9 @@ class Tour:
 
 
 def tidegate(*args: str | Path, check: bool = True) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run([TIDEGATE, *map(str, args)], capture_output=True, text=True, check=False, timeout=300)
+    done = subprocess.run(
+        [TIDEGATE, *map(str, args)], capture_output=True, text=True, check=False, timeout=2 * HANG_SECONDS
+    )
     if check and done.returncode:
         raise AssertionError(
             f"tidegate {shlex.join(map(str, args))} ended with {done.returncode}: {done.stderr.strip()}"
@@ -55,7 +59,9 @@ def tidegate(*args: str | Path, check: bool = True) -> subprocess.CompletedProce
 
 def curl(*args: str) -> str:
     """curl in the sleep pod: an ordinary program that knows nothing of a mesh."""
-    return tidegate("lab", "exec", "deploy/sleep", "--", "curl", "-s", "--max-time", "20", *args).stdout
+    return tidegate(
+        "lab", "exec", "deploy/sleep", "--", "curl", "-s", "--max-time", f"{HANG_SECONDS:.0f}", *args
+    ).stdout
 
 
 def status() -> dict[str, Any]:
@@ -129,19 +135,19 @@ def broken() -> tuple[bool, str]:
     return done.returncode == 1 and unchanged, told.replace(file.name, "broken.yaml").strip()[:100]
 
 
-def killed(what: str, deadline: float) -> tuple[bool, str]:
+def killed(what: str) -> tuple[bool, str]:
     """kill -9 agent or Envoy of node1 while asking again and again; how long nobody answered, what status says."""
     pid = status()["nodes"][0][what]["pid"]
     os.kill(pid, signal.SIGKILL)
     start = time.monotonic()
-    while time.monotonic() - start < deadline + 5:
+    whole = False
+    while not whole and time.monotonic() - start < HANG_SECONDS:
         node = status()["nodes"][:1]
-        if node and node[0]["healthy"] and node[0][what]["pid"] != pid and '"id"' in curl(RATINGS):
-            break
+        whole = bool(node and node[0]["healthy"] and node[0][what]["pid"] != pid and '"id"' in curl(RATINGS))
     took = time.monotonic() - start
     now = status()["nodes"][0]
     note = f"agent start {now['agent']['starts']}, kernel objects adopted: {now['kernel']['adopted']}"
-    return took <= deadline, f"whole again after {took:.1f} s; " + (
+    return whole, f"whole again after {took:.1f} s; " + (
         note if what == "agent" else f"restarts {now['envoy']['restarts']}"
     )
 
@@ -155,23 +161,23 @@ def plain_tcp() -> tuple[bool, str]:
 
 
 def figures(dashboard: str) -> dict[str, Any]:
-    with urllib.request.urlopen(f"{dashboard}figures", timeout=20) as answer:
+    with urllib.request.urlopen(f"{dashboard}figures", timeout=HANG_SECONDS) as answer:
         value: dict[str, Any] = json.load(answer)
     return value
 
 
-def dashboard_moves(dashboard: str, patience: float) -> tuple[bool, str]:
+def dashboard_moves(dashboard: str) -> tuple[bool, str]:
     """The page is there, and its figures follow what happens: ten more requests, ten more answers counted by Envoy."""
 
     def answered() -> int:
         services = {s["service"].partition(".")[0]: s for s in figures(dashboard)["http"]}
         return int(services.get("ratings", {"total": 0})["total"])
 
-    with urllib.request.urlopen(dashboard, timeout=20) as page:
+    with urllib.request.urlopen(dashboard, timeout=HANG_SECONDS) as page:
         there = b"/dashboard/app.js" in page.read()
     before = answered()
     curl(f"{RATINGS}?n=[1-10]")
-    deadline = time.monotonic() + 5 * patience
+    deadline = time.monotonic() + HANG_SECONDS
     while answered() < before + 10 and time.monotonic() < deadline:
         time.sleep(0.2)
     counted = answered() - before
@@ -206,7 +212,7 @@ def no_packet_filter() -> tuple[bool, str]:
     return rules == 0, f"{rules} iptables rules in {len(list(Path('/run/netns').iterdir()))} network namespaces"
 
 
-def drive(tour: Tour, patience: float) -> None:
+def drive(tour: Tour) -> None:
     tour.check("HTTP reaches the service and carries the client pod's address", client_address)
     tour.check("plain TCP keeps the client pod's address", plain_tcp)
     tour.check("75/25 split between reviews v1 and v2", split)
@@ -218,7 +224,7 @@ def drive(tour: Tour, patience: float) -> None:
     )
     tour.check(
         "timeout of 0.5 s",
-        lambda: answer("ratings-timeout", lambda s, t, _: s == 504 and t < 1.5 * patience, RATINGS + "?delay=2"),
+        lambda: answer("ratings-timeout", lambda s, t, _: s == 504 and t > 0.4, RATINGS + "?delay=20"),
     )
     tour.check(
         "retries",
@@ -234,15 +240,14 @@ def drive(tour: Tour, patience: float) -> None:
     tidegate("lab", "delete", "-f", NETWORKING / "ratings-abort.yaml")
     tour.check("explain names file and line of the rule", explained)
     tour.check("broken YAML is refused with file and line, and changes nothing", broken)
-    tour.check("kill -9 of Envoy", lambda: killed("envoy", 4.0 * patience))
-    tour.check("kill -9 of the agent", lambda: killed("agent", 6.0 * patience))
+    tour.check("kill -9 of Envoy", lambda: killed("envoy"))
+    tour.check("kill -9 of the agent", lambda: killed("agent"))
     tour.check("no packet filter was used", no_packet_filter)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Start the lab with bookinfo and show what it does.")
-    parser.add_argument("--patience", type=float, default=1.0, help="multiplies each limit in seconds")
-    patience: float = parser.parse_args().patience
+    parser.parse_args()
     once = os.environ.get("ONCE") == "1"
     start = time.monotonic()
     print(
@@ -259,18 +264,21 @@ def main() -> int:
     print(f"  up after {time.monotonic() - start:.1f} s\n\nwhat the traffic of ordinary pods shows:", flush=True)
     tour = Tour()
     try:
-        drive(tour, patience)
+        drive(tour)
         exposed = tidegate(
             "lab", "expose", "svc/productpage", str(PORT), *(() if once else ("--port", str(PORT)))
         ).stdout.strip()
         page = subprocess.run(
-            ["curl", "-s", "--max-time", "20", f"{exposed}/productpage"], capture_output=True, text=True, check=False
+            ["curl", "-s", "--max-time", f"{HANG_SECONDS:.0f}", f"{exposed}/productpage"],
+            capture_output=True,
+            text=True,
+            check=False,
         )
         tour.check(
             "productpage for this machine's browser", lambda: ("reviews-v" in page.stdout, f"{exposed}/productpage")
         )
         dashboard = tidegate("lab", "dashboard").stdout.strip()
-        tour.check("dashboard for this machine's browser", lambda: dashboard_moves(dashboard, patience))
+        tour.check("dashboard for this machine's browser", lambda: dashboard_moves(dashboard))
         if not once:
             steady_traffic()
             print(f"\n  dashboard    {dashboard}\n  productpage  {exposed}/productpage   (a little traffic goes on)")

@@ -1,9 +1,17 @@
 #include "conn.h"
 
+#include <netinet/tcp.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <time.h>
 
 #include "sandbox.h"
+
+/* What a client that is gone has left unsent may wait so long for a server that does not read: about what its own kernel
+ * would give it (tcp_orphan_retries of ip-sysctl). */
+#define FP_ORPHAN_NS (100 * (uint64_t)1000000000)
+
+enum { FP_HALF_KEEPALIVE_S = 15 };
 
 static uint64_t wall_clock_ns(void)
 {
@@ -42,20 +50,28 @@ static void tell(struct fp_conn *conn, uint64_t now_ns, bool ended, enum fp_reas
 	*told = (struct fp_told){ .opened = true, .bytes = { bytes[FP_CLIENT], bytes[FP_SERVER] } };
 }
 
-/* OK: both peers see an orderly end; any other reason: a reset. */
+/* Whether both peers see an orderly end. A client that is gone has ended its direction, and so does the server see it;
+ * what the server still sends the kernel answers with a reset, as it would without us. */
+static bool is_orderly(const struct fp_conn *conn, enum fp_reason reason)
+{
+	return reason == FP_CLOSE_OK || (reason == FP_CLOSE_CLIENT_GONE && conn->pipe.way[FP_CLIENT].done);
+}
+
 static void close_conn(struct fp_conn *conn, enum fp_reason reason)
 {
 	struct fp_conns *conns = conn->conns;
+	enum fp_stream_end end = is_orderly(conn, reason) ? FP_STREAM_ORDERLY : FP_STREAM_RESET;
 	if (conn->state == FP_RELAYING)
 		fp_pipe_stop(&conn->pipe);
 	for (int i = 0; i < 2; i++) {
 		if (conn->end[i])
-			conn->end[i]->ops->close(conn->end[i], reason == FP_CLOSE_OK ? FP_STREAM_ORDERLY : FP_STREAM_RESET);
+			conn->end[i]->ops->close(conn->end[i], end);
 		conn->end[i] = NULL;
 	}
 	fp_upstream_close(&conn->upstream);
 	conn->state = FP_CLOSED;
 	fp_timer_stop(&conn->report);
+	fp_timer_stop(&conn->look);
 	fp_list_remove(&conn->all);
 	/* Who called this may be on its way back through the connection's own callbacks. */
 	fp_list_append(&conns->dead, &conn->all);
@@ -85,11 +101,75 @@ static void report_later(struct fp_conn *conn, uint64_t now_ns)
 	fp_timer_start(&conn->conns->reports, &conn->report, (due_ns + second - 1) / second * second);
 }
 
+static enum fp_peer ask_client(struct fp_conn *conn)
+{
+	const struct fp_stream *client = conn->end[FP_CLIENT];
+	if (!conn->conns->peers || !client->ops->socket)
+		return FP_PEER_UNKNOWN;
+	return fp_peer_ask(conn->conns->peers, conn->sandbox->netns_fd, client->ops->socket(client));
+}
+
+static void look_later(struct fp_conn *conn, uint64_t now_ns)
+{
+	bool later = conn->looks == FP_FIRST_LOOKS;
+	conn->looks += !later;
+	uint64_t ms = later ? FP_LATER_LOOKS_MS : FP_FIRST_LOOKS_MS;
+	fp_timer_start(&conn->conns->looks[later], &conn->look, now_ns + ms * 1000000);
+}
+
+static void look_due(struct fp_timer *timer, uint64_t now_ns)
+{
+	struct fp_conn *conn = fp_container(timer, struct fp_conn, look);
+	if (ask_client(conn) == FP_PEER_GONE)
+		close_conn(conn, FP_CLOSE_CLIENT_GONE);
+	else
+		look_later(conn, now_ns);
+}
+
+/* The other side may keep its direction open for ever, also after it is gone. The client is asked for; of a server, which
+ * may be far away, the kernel's own probes tell, once it does not know of the connection any more. They tell of a client
+ * too where there is nobody to ask, later. */
+static void probe(const struct fp_stream *stream)
+{
+	int on = 1, seconds = FP_HALF_KEEPALIVE_S;
+	if (!stream->ops->socket)
+		return;
+	int fd = stream->ops->socket(stream);
+	/* None of them can fail on a TCP socket, and without them it is as good as before. */
+	setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
+	setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &seconds, sizeof(seconds));
+	setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &seconds, sizeof(seconds));
+}
+
+static void halved(struct fp_pipe *pipe, enum fp_side from)
+{
+	struct fp_conn *conn = fp_container(pipe, struct fp_conn, pipe);
+	if (from == FP_CLIENT)
+		look_later(conn, fp_clock_ns());
+	probe(conn->end[from]);
+}
+
+/* A client that is gone cannot end its direction while bytes of it wait for a server that does not read, and nothing else
+ * would ever end such a connection. */
+static bool is_abandoned(struct fp_conn *conn, bool moved, uint64_t now_ns)
+{
+	if (moved || !conn->pipe.way[FP_CLIENT].length || ask_client(conn) != FP_PEER_GONE)
+		conn->gone_ns = 0;
+	else if (!conn->gone_ns)
+		conn->gone_ns = now_ns;
+	return conn->gone_ns && now_ns - conn->gone_ns >= FP_ORPHAN_NS;
+}
+
 static void report_due(struct fp_timer *timer, uint64_t now_ns)
 {
 	struct fp_conn *conn = fp_container(timer, struct fp_conn, report);
 	uint64_t bytes = conn->pipe.way[FP_CLIENT].bytes + conn->pipe.way[FP_SERVER].bytes;
-	if (!conn->told.opened || bytes > conn->told.bytes[FP_CLIENT] + conn->told.bytes[FP_SERVER])
+	bool moved = bytes > conn->told.bytes[FP_CLIENT] + conn->told.bytes[FP_SERVER];
+	if (is_abandoned(conn, moved, now_ns)) {
+		close_conn(conn, FP_CLOSE_CLIENT_GONE);
+		return;
+	}
+	if (!conn->told.opened || moved)
 		tell(conn, now_ns, false, FP_CLOSE_OK);
 	report_later(conn, now_ns);
 }
@@ -114,7 +194,7 @@ static void connected(struct fp_upstream *upstream, struct fp_stream *server, en
 	conn->end[FP_SERVER] = server;
 	conn->state = FP_RELAYING;
 	report_later(conn, fp_clock_ns());
-	fp_pipe_start(&conn->pipe, conn->conns->pipes, conn->end[FP_CLIENT], server, piped);
+	fp_pipe_start(&conn->pipe, conn->conns->pipes, conn->end[FP_CLIENT], server, halved, piped);
 }
 
 /* While the server is being dialled, what the client sends waits where it is; only its death matters. */
@@ -151,6 +231,7 @@ static struct fp_conn *new_conn(struct fp_conns *conns, struct fp_sandbox *sandb
 	};
 	fp_timer_init(&conn->upstream.timeout, NULL);
 	fp_timer_init(&conn->report, report_due);
+	fp_timer_init(&conn->look, look_due);
 	fp_list_init(&conn->all);
 	fp_list_append(&conns->live, &conn->all);
 	fp_stream_use(client, client_changed, conn);
@@ -185,6 +266,8 @@ void fp_conns_evict(struct fp_conns *conns, const struct fp_sandbox *sandbox)
 		if (!sandbox || conn->sandbox == sandbox)
 			close_conn(conn, FP_CLOSE_SHUTDOWN);
 	}
+	if (conns->peers)
+		fp_peers_leave(conns->peers); /* the sandbox's descriptor is about to be closed */
 }
 
 void fp_conns_init(struct fp_conns *conns, struct fp_loop *loop)
@@ -195,6 +278,8 @@ void fp_conns_init(struct fp_conns *conns, struct fp_loop *loop)
 	fp_list_init(&conns->dead);
 	fp_task_init(&conns->bury, bury);
 	fp_loop_add_timers(loop, &conns->reports);
+	for (int i = 0; i < 2; i++)
+		fp_loop_add_timers(loop, &conns->looks[i]);
 }
 
 void fp_conns_clear(struct fp_conns *conns)

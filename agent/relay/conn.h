@@ -6,6 +6,7 @@
 #ifndef FP_CONN_H
 #define FP_CONN_H
 #include "flow.h"
+#include "peer.h"
 #include "pipe.h"
 #include "report.h"
 #include "slab.h"
@@ -13,6 +14,10 @@
 #include "upstream.h"
 
 enum fp_conn_state { FP_CONNECTING, FP_RELAYING, FP_CLOSED };
+
+/* How often it is asked whether a client that has sent FIN is still there: once a second at first, then seldom. Most
+ * that only half-close get their answer at once; who waits for hours costs next to nothing. */
+enum { FP_FIRST_LOOKS = 4, FP_FIRST_LOOKS_MS = 1000, FP_LATER_LOOKS_MS = 10000 };
 
 /* The connections of one worker and what they stand on. */
 struct fp_conns {
@@ -25,6 +30,8 @@ struct fp_conns {
 	struct fp_node live, dead;
 	struct fp_task bury;
 	struct fp_timers reports; /* when live ones report next */
+	struct fp_peers *peers;
+	struct fp_timers looks[2]; /* at half-closed ones' clients: the first few, and all later ones */
 };
 
 /* What has been told of a connection. */
@@ -40,6 +47,9 @@ struct fp_conn {
 	enum fp_conn_state state;
 	struct fp_node all;          /* in fp_conns.live, then in .dead */
 	struct fp_timer report;      /* while RELAYING */
+	struct fp_timer look;        /* while the client has ended its direction and the server has not */
+	uint8_t looks;               /* how often, up to FP_FIRST_LOOKS */
+	uint64_t gone_ns;            /* a client that is gone was first seen to leave bytes behind; 0 = none did */
 	struct fp_sandbox *sandbox;
 	struct fp_flow flow;
 	struct fp_upstream upstream;

@@ -13,7 +13,8 @@
 	X(NO_SERVICE, "no_service")           /* destination not in the image */                              \
 	X(NO_ENDPOINT, "no_endpoint")         /* service without endpoints */                                 \
 	X(NO_MEMORY, "no_memory")             /* a bound was reached: connections, buffers, descriptors */    \
-	X(SHUTDOWN, "shutdown")               /* the relay stopped or the pod was removed */
+	X(SHUTDOWN, "shutdown")               /* the relay stopped or the pod was removed */                  \
+	X(CLIENT_GONE, "client_gone")         /* the client has closed, the server does not end its direction */
 enum fp_reason {
 #define X(name, label) FP_CLOSE_##name,
 	FP_REASONS(X)

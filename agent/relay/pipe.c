@@ -167,7 +167,11 @@ static int finish(struct fp_pipe *pipe, int from)
 	pipe->way[from].done = true;
 	if (pipe->way[!from].done)
 		return FP_PIPE_FINISHED; /* closing says so as well */
-	return receiver->ops->finish(receiver) ? died(!from) : WAITS;
+	if (receiver->ops->finish(receiver))
+		return died(!from);
+	if (pipe->halved)
+		pipe->halved(pipe, (enum fp_side)from);
+	return WAITS;
 }
 
 static int work(struct fp_pipe *pipe, int from)
@@ -230,9 +234,9 @@ static void changed(struct fp_stream *stream, bool room)
 }
 
 void fp_pipe_start(struct fp_pipe *pipe, struct fp_pipes *pipes, struct fp_stream *client, struct fp_stream *server,
-		   void (*ended)(struct fp_pipe *, enum fp_pipe_end))
+		   void (*halved)(struct fp_pipe *, enum fp_side), void (*ended)(struct fp_pipe *, enum fp_pipe_end))
 {
-	*pipe = (struct fp_pipe){ .end = { client, server }, .pipes = pipes, .ended = ended };
+	*pipe = (struct fp_pipe){ .end = { client, server }, .pipes = pipes, .halved = halved, .ended = ended };
 	fp_task_init(&pipe->again, again);
 	fp_list_init(&pipe->waiting);
 	fp_stream_use(client, changed, pipe);

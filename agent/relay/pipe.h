@@ -36,6 +36,8 @@ struct fp_pipe {
 	struct fp_pipes *pipes;
 	struct fp_task again;     /* its turn was over with work left */
 	struct fp_node waiting;   /* in fp_pipes.waiting */
+	/* Or NULL: the end of one direction was passed on, the other goes on. Nothing may be ended in here. */
+	void (*halved)(struct fp_pipe *pipe, enum fp_side from);
 	/* The pipe has stopped by itself; it may be freed in here, the streams closed. */
 	void (*ended)(struct fp_pipe *pipe, enum fp_pipe_end how);
 };
@@ -45,9 +47,9 @@ fp_must_check int fp_pipes_init(struct fp_pipes *pipes, struct fp_loop *loop, ui
 				fp_counter *bytes);
 void fp_pipes_clear(struct fp_pipes *pipes);
 
-/* Both streams are open; the pipe is their user from now on. It may end in here. */
+/* Both streams are open; the pipe is their user from now on. It may end in here. halved may be NULL. */
 void fp_pipe_start(struct fp_pipe *pipe, struct fp_pipes *pipes, struct fp_stream *client, struct fp_stream *server,
-		   void (*ended)(struct fp_pipe *, enum fp_pipe_end));
+		   void (*halved)(struct fp_pipe *, enum fp_side), void (*ended)(struct fp_pipe *, enum fp_pipe_end));
 /* Bytes that the receiver has not taken are gone. Once or more often, before the streams are closed. */
 void fp_pipe_stop(struct fp_pipe *pipe);
 #endif

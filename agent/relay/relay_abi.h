@@ -14,7 +14,7 @@
 enum fp_relay_abi {
 	/* Of all that follows. An agent of another version uses the core only: FP_HELLO, FP_PODS, FP_HAND_OVER, FP_DRAIN,
 	 * FP_STOP, whose layouts and numbers never change. */
-	FP_ABI_VERSION = 1,
+	FP_ABI_VERSION = 2,
 	FP_MESSAGE_MAX = 65536,    /* bytes of one message */
 	FP_MESSAGE_FDS = 3,        /* descriptors with one message */
 	FP_EVENTS_BATCH = 400,     /* events in one message */

@@ -32,6 +32,9 @@ struct fp_stream_ops {
 
 	/* Capability: one byte that the peer is to be told of as urgent (RFC 6093); else as send. NULL: it goes among the others. */
 	ssize_t (*send_urgent)(struct fp_stream *stream, const void *byte);
+	/* Capability: the TCP socket that it is, for what sockets only have: options, who holds the other end. Not to be read,
+	 * written or closed. NULL: it is none. */
+	int (*socket)(const struct fp_stream *stream);
 	/* Capability: look at bytes without taking them, as recv; then throw away as many of those as the user wants
 	 * (0 or a negative errno). NULL: it cannot. */
 	ssize_t (*peek)(struct fp_stream *stream, void *data, size_t room);

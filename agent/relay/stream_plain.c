@@ -185,6 +185,11 @@ static int plain_discard(struct fp_stream *stream, size_t length)
 	return (size_t)n == length ? 0 : -EIO;
 }
 
+static int plain_socket(const struct fp_stream *stream)
+{
+	return fp_container(stream, struct fp_plain, stream)->source.fd;
+}
+
 static const struct fp_stream_ops plain_ops = {
 	.recv = plain_recv,
 	.send = plain_send,
@@ -192,6 +197,7 @@ static const struct fp_stream_ops plain_ops = {
 	.error = plain_error,
 	.close = plain_close,
 	.send_urgent = plain_send_urgent,
+	.socket = plain_socket,
 	.peek = plain_peek,
 	.discard = plain_discard,
 };

@@ -185,6 +185,8 @@ static void compose(struct fp_worker *w)
 	w->reporter.each = config->each_event;
 	w->reporter.period_ns = config->report_ms * (uint64_t)1000000;
 	fp_conns_init(&w->conns, &w->loop);
+	fp_peers_init(&w->peers, &w->visit);
+	w->conns.peers = &w->peers;
 	w->conns.pipes = &w->pipes;
 	w->conns.upstreams = &w->upstreams;
 	w->conns.reporter = &w->reporter;
@@ -235,6 +237,7 @@ void fp_worker_free(struct fp_worker *w)
 {
 	fp_loop_close(&w->loop);
 	fp_acceptor_close(&w->acceptor);
+	fp_peers_leave(&w->peers);
 	if (w->visit.home_fd >= 0)
 		close(w->visit.home_fd);
 	fp_inbox_free(&w->inbox);

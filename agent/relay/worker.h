@@ -30,6 +30,7 @@ struct fp_worker {
 	struct fp_plain_dialer dialer;
 	struct fp_upstreams upstreams;
 	struct fp_reporter reporter;
+	struct fp_peers peers;
 	struct fp_conns conns;
 	struct fp_acceptor acceptor;
 	struct fp_source messages;  /* the inbox */

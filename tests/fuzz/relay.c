@@ -110,7 +110,7 @@ static int dial(struct fp_dialer *dialer, const struct fp_origin *from, const st
 	/* The ends of a tunnel may share buffers if their streams can look ahead, or each could wait for the other's. */
 	*ret_stream = framed_open(&loop, make_pair(&other), false, way == BLIND_TUNNEL);
 	fp_pipe_start(&far, way == BLIND_TUNNEL ? &far_pipes : &pipes, framed_open(&loop, other, true, way == BLIND_TUNNEL),
-		      make_stream(&peers[FP_SERVER], true), far_ended);
+		      make_stream(&peers[FP_SERVER], true), NULL, far_ended);
 	return 0;
 }
 

@@ -28,12 +28,20 @@ async def read(sock: socket.socket, wanted: int) -> tuple[bytes, list[int]]:
     loop = asyncio.get_running_loop()
     got, urgent = b"", []
     while len(got) < wanted:
+        await until(lambda: arrived(sock), "the next byte")  # before it has come, nobody can tell whether it is urgent
         if at_mark(sock):
             urgent.append(len(got))
             got += await asyncio.wait_for(loop.sock_recv(sock, 1), HANG_SECONDS)
         else:
             got += await asyncio.wait_for(loop.sock_recv(sock, wanted - len(got)), HANG_SECONDS)
     return got, urgent
+
+
+def arrived(sock: socket.socket) -> bytes:
+    try:
+        return sock.recv(1, socket.MSG_PEEK)
+    except BlockingIOError:
+        return b""
 
 
 def urgent_byte(sock: socket.socket) -> bytes:

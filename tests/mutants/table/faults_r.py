@@ -6,6 +6,9 @@ from tests.mutants.mutant import Group, Mutant
 
 URGENT = "tests/relay/test_urgent.py"
 BALANCING = "tests/relay/test_balancing.py"
+GONE = "tests/relay/test_gone.py"
+CONN = "agent/relay/conn.c"
+PEER = "agent/relay/peer.c"
 PIPE = "agent/relay/pipe.c"
 PLAIN = "agent/relay/stream_plain.c"
 
@@ -35,7 +38,7 @@ _URGENT = Group(
             PIPE,
             "\tway->urgent = urgent;\n",
             "\tway->urgent = false;\n",
-            (f"{URGENT}::test_urgent_bytes_behind_a_reader_that_stopped",),
+            ("tests/relay/test_unit.py::test_c[pipe_test-address,undefined]",),
         ),
     ),
 )
@@ -62,4 +65,42 @@ _RESET_AT_ONCE = Group(
     ),
 )
 
-GROUPS = (_URGENT, _RESET_AT_ONCE)
+_GONE = Group(
+    "who is gone is noticed, whatever the other side does",
+    (
+        Mutant(
+            "gone-clients-are-kept",
+            "connections whose client has closed stay for ever if the server does not close",
+            CONN,
+            "\tif (from == FP_CLIENT)\n",
+            "\tif (0)\n",
+            (f"{GONE}::test_clients_that_closed_leave_nothing_though_the_server_never_closes",),
+        ),
+        Mutant(
+            "half-closed-clients-are-cut",
+            "a client that has finished sending is taken for one that is gone, and gets no answer",
+            PEER,
+            "return found->idiag_inode && found->idiag_state != FP_TCP_LISTEN ?",
+            "return !found->idiag_inode && found->idiag_state != FP_TCP_LISTEN ?",
+            (f"{GONE}::test_a_client_that_has_only_finished_sending_gets_its_answer_however_late",),
+        ),
+        Mutant(
+            "finished-servers-are-not-probed",
+            "a server that finished sending and whose machine died holds the connection for two hours",
+            CONN,
+            "\tprobe(conn->end[from]);\n",
+            "\tif (!from)\n\t\tprobe(conn->end[from]);\n",
+            (f"{GONE}::test_a_server_that_has_finished_is_probed",),
+        ),
+        Mutant(
+            "dead-clients-uploads-are-kept",
+            "a client that died with bytes unsent holds its connection as long as the server does not read",
+            CONN,
+            "return conn->gone_ns && now_ns - conn->gone_ns >= FP_ORPHAN_NS;",
+            "return conn->gone_ns && now_ns < conn->gone_ns;",
+            ("tests/relay/test_unit.py::test_c[conn_test-address,undefined]",),
+        ),
+    ),
+)
+
+GROUPS = (_URGENT, _RESET_AT_ONCE, _GONE)

@@ -216,8 +216,8 @@ _SERVER_SEES = Group(
             "forwarded-for-off",
             "HTTP servers do not learn the client's address",
             "agent/tidegate/compile/envoy/filters.py",
-            "use_remote_address=True,",
-            "use_remote_address=False,",
+            '        ("x-forwarded-for", "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT%", append),\n',
+            "",
             (HTTP,),
         ),
         Mutant(
@@ -240,8 +240,8 @@ _SERVER_SEES = Group(
             "dialled-address-forged",
             "a pod chooses by a header of its own where Envoy sends its request",
             "agent/tidegate/compile/envoy/filters.py",
-            '"append_action": "OVERWRITE_IF_EXISTS_OR_ADD"',
-            '"append_action": "ADD_IF_ABSENT"',
+            'overwrite, append = "OVERWRITE_IF_EXISTS_OR_ADD"',
+            'overwrite, append = "ADD_IF_ABSENT"',
             (FORGED,),
         ),
         Mutant(

@@ -1,5 +1,7 @@
 /* A connection and its upstream without a worker: endpoints are dialled by this test. */
+#include <arpa/inet.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <string.h>
 #include <unistd.h>
@@ -27,7 +29,9 @@ static struct fp_worker_stats stats;
 static struct fp_hold hold;
 static _Atomic(struct fp_image *) image;
 static struct fp_registry registry;
-static struct fp_sandbox sandbox = { .cookie = 77, .netns_fd = 5 };
+static struct fp_netns_visit visit;
+static struct fp_peers peers;
+static struct fp_sandbox sandbox = { .cookie = 77 };
 static const struct fp_flow flow = { .client = { { 1 } }, .source = { { 2 } }, .dst = { { 3 } }, .dst_port_be = 80,
 				     .client_port_be = 1234, .service = 9 };
 
@@ -220,6 +224,57 @@ static void a_client_may_die_while_its_server_is_dialled(void)
 	withdraw();
 }
 
+/* A client whose other end is `client`, over loopback, so that the kernel can be asked about it. */
+static struct fp_conn *open_tcp_conn(void)
+{
+	struct sockaddr_in name = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	socklen_t size = sizeof(name);
+	struct fp_stream *stream;
+	int listener = socket(AF_INET, SOCK_STREAM, 0);
+	CHECK(bind(listener, (void *)&name, size) == 0 && listen(listener, 1) == 0);
+	CHECK(getsockname(listener, (void *)&name, &size) == 0);
+	client = socket(AF_INET, SOCK_STREAM, 0);
+	CHECK(connect(client, (void *)&name, size) == 0);
+	int accepted = accept4(listener, NULL, NULL, SOCK_NONBLOCK);
+	close(listener);
+	script = (enum script[]){ OPENS };
+	dialled = 0;
+	CHECK(fp_plain_open(&plains, accepted, true, &stream) == 0);
+	struct fp_conn *conn = fp_conn_open(&conns, &sandbox, stream, &flow);
+	CHECK(conn);
+	settle();
+	CHECK(conn->state == FP_RELAYING);
+	return conn;
+}
+
+/* Its end cannot arrive behind bytes that nobody takes, so nothing but a look tells that it is gone. */
+static void a_dead_client_is_waited_for_as_its_kernel_would(void)
+{
+	const uint64_t second = 1000000000, now = fp_clock_ns();
+	char bytes[65536] = { 0 };
+	publish(1);
+	struct fp_conn *conn = open_tcp_conn();
+	while (send(client, bytes, sizeof(bytes), MSG_DONTWAIT) > 0)
+		settle();
+	CHECK(conn->pipe.way[FP_CLIENT].length);
+	conn->report.due(&conn->report, now); /* tells what moved */
+	conn->report.due(&conn->report, now + 200 * second);
+	CHECK(conn->gone_ns == 0); /* it lives, and may wait as long as it likes */
+	close(client);
+	client = open("/dev/null", O_RDONLY); /* stands for what is gone */
+	conn->report.due(&conn->report, now + 201 * second);
+	conn->report.due(&conn->report, now + 300 * second);
+	CHECK(conn->state == FP_RELAYING);
+	conn->report.due(&conn->report, now + 302 * second);
+	struct fp_event events[4];
+	CHECK(conn->state == FP_CLOSED && fp_ring_drain(&ring, events, 4) == 2);
+	CHECK(events[0].connections == 0 && events[1].reason == FP_CLOSE_CLIENT_GONE);
+	settle();
+	close(client);
+	close(server);
+	withdraw();
+}
+
 static void a_sandbox_takes_its_connections_along(void)
 {
 	struct fp_sandbox other = { .cookie = 78 };
@@ -249,13 +304,21 @@ int main(void)
 	conns.upstreams = &upstreams;
 	conns.reporter = &reporter;
 	conns.stats = &stats;
+	CHECK(fp_netns_visit_init(&visit) == 0);
+	fp_peers_init(&peers, &visit);
+	conns.peers = &peers;
+	sandbox.netns_fd = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
 
 	another_endpoint_is_tried();
 	attempts_are_bounded();
 	an_attempt_times_out();
 	a_client_may_die_while_its_server_is_dialled();
+	a_dead_client_is_waited_for_as_its_kernel_would();
 	a_sandbox_takes_its_connections_along();
 
+	fp_peers_leave(&peers);
+	fp_netns_visit_close(&visit);
+	close(sandbox.netns_fd);
 	fp_conns_clear(&conns);
 	fp_plains_clear(&plains);
 	fp_pipes_clear(&pipes);

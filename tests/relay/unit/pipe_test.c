@@ -68,7 +68,7 @@ static struct fp_stream *plain(int *ret_peer)
 static void join(struct joint *joint, struct fp_pipes *of, struct fp_stream *client, struct fp_stream *server)
 {
 	joint->ended = 0;
-	fp_pipe_start(&joint->pipe, of, client, server, ended);
+	fp_pipe_start(&joint->pipe, of, client, server, NULL, ended);
 }
 
 /* client's peer - plain | blind - tunnel - blind | plain - server's peer: as two nodes would. */
@@ -229,6 +229,60 @@ static void the_blind_wait_for_a_buffer(bool first_goes_away)
 	close_pipes();
 }
 
+/* A sender of "a", then an urgent "B", then "c"; a receiver that is full when it is offered the urgent one. */
+static char heard[8];
+static int said;
+static bool full;
+
+static ssize_t say(struct fp_stream *stream, void *data, size_t room)
+{
+	if (said == 3)
+		stream->readable = false;
+	if (said == 3)
+		return -EAGAIN;
+	CHECK(room == 1 || said != 1); /* the urgent one is asked for alone */
+	*(char *)data = "aBc"[said++];
+	stream->urgent = said == 1;
+	return 1;
+}
+
+static ssize_t hear(struct fp_stream *stream, const void *data, size_t length, bool more)
+{
+	(void)more;
+	(void)stream;
+	CHECK(length == 1);
+	heard[strlen(heard)] = *(const char *)data;
+	return 1;
+}
+
+static ssize_t hear_urgent(struct fp_stream *stream, const void *byte)
+{
+	stream->writable = !full;
+	if (full)
+		return 0;
+	strcat(heard, "!");
+	return hear(stream, byte, 1, false);
+}
+
+static void an_urgent_byte_that_has_to_wait_stays_urgent(void)
+{
+	static const struct fp_stream_ops saying = { .recv = say }, hearing = { .send = hear, .send_urgent = hear_urgent };
+	struct fp_stream sender = { .ops = &saying, .readable = true }, receiver = { .ops = &hearing, .writable = true };
+	struct joint joint;
+	open_pipes(2);
+	full = true;
+	join(&joint, &pipes, &sender, &receiver);
+	settle();
+	CHECK(strcmp(heard, "a") == 0);
+	full = false;
+	receiver.writable = true;
+	receiver.changed(&receiver, true);
+	settle();
+	CHECK(strcmp(heard, "a!Bc") == 0);
+	fp_pipe_stop(&joint.pipe);
+	close_pipes();
+}
+
 int main(void)
 {
 	CHECK(fp_loop_open(&loop) == 0);
@@ -238,6 +292,7 @@ int main(void)
 	a_death_goes_through();
 	the_blind_wait_for_a_buffer(false);
 	the_blind_wait_for_a_buffer(true);
+	an_urgent_byte_that_has_to_wait_stays_urgent();
 	fp_plains_clear(&plains);
 	fp_loop_close(&loop);
 	return 0;

@@ -53,7 +53,10 @@ def to(subset: str) -> str:
     return f"route: [{{ destination: {{ host: story, subset: {subset} }} }}]"
 
 
-@pytest.mark.parametrize("port", ["50051", "50052", "50053", "50054"], ids=["grpc", "http2", "h2c", "appProtocol-grpc"])
+@pytest.mark.case("C1")
+@pytest.mark.parametrize(
+    "port", ["50051", "50052", "50053", "50054", "50055"], ids=["grpc", "http2", "h2c", "appProtocol-grpc", "http"]
+)
 def test_each_declaration_of_http2_is_served(ask: Ask, lab: Lab, port: str) -> None:
     got = ask(target=f"dns:///story:{port}")
     assert (got["code"], got["trailers"]["x-version"]) == ("OK", got["answer"]["version"])
@@ -149,12 +152,3 @@ def test_a_headless_name_leads_to_the_pod_that_was_resolved(ask: Ask, lab: Lab) 
         if "/story-" in name:
             got = ask("--count", "20", target=f"ipv4:{pod['ip']}:50051")
             assert got["versions"] == {name.partition("/story-")[2][:2]: 20}
-
-
-def test_http2_without_upgrade_reaches_a_server_of_http1(lab: Lab) -> None:
-    """The port is declared as http, so the server is spoken to in HTTP/1.1, whatever its client speaks."""
-    done = lab.exec("client", "curl", "-s", "-i", "--http2-prior-knowledge", "http://story:50055/x")
-    assert done.stdout.startswith("HTTP/2 502"), "a server that speaks HTTP/2 only is not reached"
-    lab.apply(MANIFESTS / "web.yaml")
-    done = lab.exec("client", "curl", "-s", "-i", "--http2-prior-knowledge", "http://web/x")
-    assert done.stdout.startswith("HTTP/2 200")

@@ -12,6 +12,8 @@ from tests.support.lab import MANIFESTS, ROOT, Lab
 STREAMS = ROOT / "tests" / "support" / "streams.py"
 PYTHON = ROOT / ".venv" / "bin" / "python"
 TOO_LARGE = "HTTP/1.1 431 Request Header Fields Too Large"
+MANY = "".join(f"x-{number}: y\r\n" for number in range(110))  # aiohttp itself takes 128
+NOT_FOUND = "HTTP/1.1 404 Not Found"
 # One request as written, and the first line that comes back.
 RAW = """
 import socket, sys
@@ -70,13 +72,15 @@ def test_the_server_decides_whether_a_body_is_wanted(lab: Lab) -> None:
     ("request_", "first_line"),
     [
         ("GET /absent HTTP/1.0\r\n\r\n", "HTTP/1.0 404 Not Found"),
-        ("GET http://streams/absent HTTP/1.1\r\nHost: streams\r\n\r\n", "HTTP/1.1 404 Not Found"),
+        ("GET http://streams/absent HTTP/1.1\r\nHost: streams\r\n\r\n", NOT_FOUND),
         ("POST http://elsewhere.example/upload HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n", "HTTP/1.1 200 OK"),
         (
-            f"GET / HTTP/1.1\r\nHost: streams\r\nx: {'a' * 70_000}\r\n\r\n",
+            f"GET / HTTP/1.1\r\nHost: streams\r\nx: {'a' * 1_100_000}\r\n\r\n",
             TOO_LARGE,
         ),
-        (f"GET /{'a' * 70_000} HTTP/1.1\r\nHost: streams\r\n\r\n", TOO_LARGE),
+        (f"GET /{'a' * 1_100_000} HTTP/1.1\r\nHost: streams\r\n\r\n", TOO_LARGE),
+        ("GET /absent HTTP/1.1\r\nHost: streams\r\nConnection: Upgrade\r\nUpgrade: TLS/1.2\r\n\r\n", NOT_FOUND),
+        (f"GET /absent HTTP/1.1\r\nHost: streams\r\n{MANY}\r\n", NOT_FOUND),
         ("GET / HTTP/1.1\r\n\r\n", "HTTP/1.1 400 Bad Request"),
         ("NONSENSE\r\n\r\n", "HTTP/1.1 400 Bad Request"),
         (
@@ -84,7 +88,11 @@ def test_the_server_decides_whether_a_body_is_wanted(lab: Lab) -> None:
             "HTTP/1.1 400 Bad Request",
         ),
     ],
-    ids=["http1.0", "absolute", "absolute-other", "headers", "path", "no-host", "nonsense", "smuggling"],
+    ids=[
+        *("http1.0", "absolute", "absolute-other", "headers", "path", "upgrade", "many-headers"),
+        *("no-host", "nonsense", "smuggling"),
+    ],
 )
+@pytest.mark.case("C1", "C2")
 def test_old_and_odd_requests(lab: Lab, request_: str, first_line: str) -> None:
     assert raw(lab, request_) == first_line

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from tidegate.compile.envoy.protojson import Json, ads, duration, socket_address, typed
+from tidegate.compile.envoy import http_options
+from tidegate.compile.envoy.protojson import Json, ads, duration, socket_address
 from tidegate.compile.facts import Endpoint
 from tidegate.compile.registry import Registry
 from tidegate.compile.rules import DestinationPolicy, Rules
@@ -16,7 +17,6 @@ from tidegate.model.traffic import Balancing, ConnectionPool, Outlier, Subset, T
 
 _UNLIMITED = 2**32 - 1
 _CONNECT_TIMEOUT_MS = 10_000
-_HTTP_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 _LB_HEADLESS = "+lb"
 
 
@@ -144,9 +144,7 @@ def _cluster(
         },
     }
     body.update(_balancing(name, service, settings, subset, lb_headless))
-    options = _http_options(port, pool)
-    if options:
-        body["typed_extension_protocol_options"] = {_HTTP_OPTIONS: options}
+    body["typed_extension_protocol_options"] = {http_options.UPSTREAM_OPTIONS: http_options.upstream(port, pool)}
     if pool.keepalive_probes or pool.keepalive_time_ms or pool.keepalive_interval_ms:
         body["upstream_connection_options"] = {"tcp_keepalive": _keepalive(pool)}
     if settings.outlier is not None:
@@ -199,22 +197,6 @@ def _breakers(pool: ConnectionPool) -> Json:
             }
         ]
     }
-
-
-def _http_options(port: ServicePort, pool: ConnectionPool) -> Json:
-    http2 = port.protocol.is_http2 if pool.h2_upgrade is None else pool.h2_upgrade or port.protocol.is_http2
-    common: Json = {}
-    if pool.max_requests_per_connection:
-        common["max_requests_per_connection"] = pool.max_requests_per_connection
-    if pool.idle_timeout_ms is not None:
-        common["idle_timeout"] = duration(pool.idle_timeout_ms)
-    if not http2 and not common:
-        return {}
-    explicit: Json = {"http2_protocol_options": {}} if http2 else {"http_protocol_options": {}}
-    out = typed(_HTTP_OPTIONS, explicit_http_config=explicit)
-    if common:
-        out["common_http_protocol_options"] = common
-    return out
 
 
 def _keepalive(pool: ConnectionPool) -> Mapping[str, int]:

@@ -6,7 +6,7 @@ without a listener. Envoy ends the connections of a listener that changes.
 
 from __future__ import annotations
 
-from tidegate.compile.envoy import private
+from tidegate.compile.envoy import http_options, private
 from tidegate.compile.envoy.http_action import CORS_FILTER, FAULT_FILTER
 from tidegate.compile.envoy.protojson import Json, ads, named
 
@@ -20,7 +20,6 @@ def connection_manager(client: str, cookie: int) -> Json:
         "envoy.filters.network.http_connection_manager",
         _HCM,
         stat_prefix="outbound",
-        codec_type="AUTO",
         early_header_mutation_extensions=[_private_headers(client)],
         scoped_routes={
             "name": "dialled",
@@ -36,34 +35,29 @@ def connection_manager(client: str, cookie: int) -> Json:
             named("envoy.filters.http.router", "envoy.extensions.filters.http.router.v3.Router"),
         ],
         access_log=[_request_stats(cookie)],
-        # The peer address is the client pod's, so this puts it into X-Forwarded-For.
-        use_remote_address=True,
-        # The pod may itself be a proxy (an ingress that ended TLS): its X-Forwarded-Proto stays. Without a trusted hop
-        # Envoy says "http", and applications behind it redirect to https for ever.
-        xff_num_trusted_hops=1,
         preserve_external_request_id=True,
-        server_header_transformation="PASS_THROUGH",
-        normalize_path=True,
-        upgrade_configs=[{"upgrade_type": "websocket"}],
-        http_protocol_options={"accept_http_10": True, "default_host_for_http_10": private.NO_HOST},
-        # Applications keep idle streams (long polls, watches) open as long as they like.
-        stream_idle_timeout="0s",
-        proxy_100_continue=True,
+        **http_options.downstream(),
     )
 
 
 def _private_headers(client: str) -> Json:
-    """Sets what requests are routed by, over whatever the client sent under these names."""
-    values = {
-        private.DIALLED: "%DOWNSTREAM_LOCAL_ADDRESS%",
-        private.VIRTUAL_HOST: f"{client}]%REQUEST_HEADER(:AUTHORITY)%",
-    }
+    """Sets what requests are routed by, over whatever the client sent under these names, and says whose they are.
+
+    Envoy's own way to write X-Forwarded-For (use_remote_address) makes it an edge proxy as well, which strips what
+    applications tell their proxy: deadlines and retries (x-envoy-...), and the scheme that a proxy before it saw.
+    """
+    overwrite, append = "OVERWRITE_IF_EXISTS_OR_ADD", "APPEND_IF_EXISTS_OR_ADD"
+    headers = (
+        (private.DIALLED, "%DOWNSTREAM_LOCAL_ADDRESS%", overwrite),
+        (private.VIRTUAL_HOST, f"{client}]%REQUEST_HEADER(:AUTHORITY)%", overwrite),
+        ("x-forwarded-for", "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT%", append),
+    )
     return named(
         "envoy.http.early_header_mutation.header_mutation",
         "envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation",
         mutations=[
-            {"append": {"header": {"key": key, "value": value}, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}}
-            for key, value in values.items()
+            {"append": {"header": {"key": key, "value": value}, "append_action": action}}
+            for key, value, action in headers
         ],
     )
 

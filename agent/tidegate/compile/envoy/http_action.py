@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from tidegate.compile.envoy.protojson import Json, duration, named, share, string_matcher, typed
@@ -19,6 +20,8 @@ _REDIRECT_CODES = {
     307: "TEMPORARY_REDIRECT",
     308: "PERMANENT_REDIRECT",
 }
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+_PORT = re.compile(r"^(?P<host>\[[^]]*\]|[^:]*):(?P<port>[0-9]{1,5})$")
 _HOST_HEADERS = frozenset({"host", ":authority"})
 
 ClusterOf = Callable[[RouteTarget], str]
@@ -53,10 +56,15 @@ def fill_action(out: Json, route: HttpRoute, port: int, cluster_of: ClusterOf, h
 
 def forward_to(cluster: str, hashed: ConsistentHash | None) -> Json:
     """The RouteAction of a service that no rule concerns."""
-    out: Json = {"cluster": cluster, "timeout": "0s", "retry_policy": _retry_policy(DEFAULT_RETRIES, hashed is None)}
+    out: Json = {"cluster": cluster, **_deadlines(0), "retry_policy": _retry_policy(DEFAULT_RETRIES, hashed is None)}
     if hashed is not None:
         out["hash_policy"] = [_hash_policy(hashed)]
     return out
+
+
+def keeps_path(route: HttpRoute) -> bool:
+    """Whether the action can serve a request without a path, as CONNECT is."""
+    return route.redirect is None and (route.rewrite is None or (route.rewrite.uri is None and not route.rewrite.regex))
 
 
 def say_host(route: Json, host: str) -> Json:
@@ -86,8 +94,7 @@ def _forward(route: HttpRoute, cluster_of: ClusterOf, hash_of: HashOf) -> Json:
                 entry["host_rewrite_literal"] = host
             clusters.append(entry)
         out["weighted_clusters"] = {"clusters": clusters}
-    # Envoy's own default is 15 s; the API's default is no limit.
-    out["timeout"] = duration(route.timeout_ms)
+    out.update(_deadlines(route.timeout_ms))
     hashes = [h for h in (hash_of(w.target) for w in route.targets) if h is not None]
     retries = DEFAULT_RETRIES if route.retries is None else route.retries
     if retries.attempts:
@@ -115,19 +122,35 @@ def _forward(route: HttpRoute, cluster_of: ClusterOf, hash_of: HashOf) -> Json:
     return out
 
 
+def _deadlines(timeout_ms: int) -> Json:
+    """How long a request may take: as its route says (0 = as long as it likes) or, if that is less, its grpc-timeout.
+
+    Envoy's own default is 15 s. It has two ways to honour grpc-timeout. The newer one answers DEADLINE_EXCEEDED, as the
+    application's own clock would, but leaves a call without that header without any limit, so it is for routes that
+    set none. The older one answers UNAVAILABLE.
+    """
+    if not timeout_ms:
+        return {"timeout": "0s", "max_stream_duration": {"grpc_timeout_header_max": "0s"}}
+    return {"timeout": duration(timeout_ms), "max_grpc_timeout": duration(timeout_ms)}
+
+
 def _redirect(redirect: Redirect, port: int) -> Json:
     out: Json = {"response_code": _REDIRECT_CODES[redirect.code]}
-    if redirect.authority:
-        out["host_redirect"] = redirect.authority
+    found = _PORT.fullmatch(redirect.authority)
+    host = found["host"] if found else redirect.authority
     if redirect.uri is not None:
         out["path_redirect"] = redirect.uri
     elif redirect.prefix is not None:
         out["prefix_rewrite"] = redirect.prefix
     if redirect.scheme:
         out["scheme_redirect"] = redirect.scheme
-    number = port if redirect.port_from_request else redirect.port
-    # The default port of a scheme is not written out.
-    if number and (redirect.scheme, number) not in (("http", 80), ("https", 443)):
+    number = (port if redirect.port_from_request else redirect.port) or int(found["port"] if found else 0)
+    if host:
+        out["host_redirect"] = host
+    # The default port of a scheme is not written out. Without another host it has to be if the request's own host has a
+    # port that Envoy would keep.
+    default = number == _DEFAULT_PORTS[redirect.scheme or "http"]
+    if number and not (default and (host or port in (80, number))):
         out["port_redirect"] = number
     return out
 

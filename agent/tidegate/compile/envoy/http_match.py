@@ -27,6 +27,14 @@ def route_match(match: HttpMatch | None) -> Json:
     return out
 
 
+def tunnelled(match: HttpMatch | None) -> Json | None:
+    """The same conditions for CONNECT, which has no path, and in Envoy fits a route only if that says so; None where a
+    condition looks at the path."""
+    if match is not None and (match.uri is not None or match.query_params):
+        return None
+    return {"connect_matcher": {}, **{k: v for k, v in route_match(match).items() if k == "headers"}}
+
+
 def authority_match(pattern: str) -> Json:
     """A HeaderMatcher for the hosts of a wildcard (``*.example.com``), with any port or none."""
     regex = f"(?i).+{re.escape(pattern.removeprefix('*'))}(:[0-9]+)?"

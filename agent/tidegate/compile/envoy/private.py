@@ -7,7 +7,9 @@ from __future__ import annotations
 # port off a host only behind the last "]".
 DIALLED = "x-tidegate-dialled"
 VIRTUAL_HOST = "x-tidegate-virtual-host"
-PRIVATE_HEADERS = (DIALLED, VIRTUAL_HOST)
+# INTERNAL: Envoy writes it where a client may tell it deadlines.
+INTERNAL = "x-envoy-internal"
+PRIVATE_HEADERS = (DIALLED, VIRTUAL_HOST, INTERNAL)
 
 # What Envoy takes for the host of an HTTP/1.0 request that names none. No resolver knows names under .invalid.
 NO_HOST = "no-host.invalid"

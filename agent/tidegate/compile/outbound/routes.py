@@ -12,8 +12,8 @@ from dataclasses import dataclass, field, replace
 
 from tidegate.compile.envoy import private
 from tidegate.compile.envoy.clusters import ClusterKey
-from tidegate.compile.envoy.http_action import fill_action, forward_to, say_host
-from tidegate.compile.envoy.http_match import authority_match, route_match
+from tidegate.compile.envoy.http_action import fill_action, forward_to, keeps_path, say_host
+from tidegate.compile.envoy.http_match import authority_match, route_match, tunnelled
 from tidegate.compile.envoy.protojson import Json
 from tidegate.compile.explain.requests import fits
 from tidegate.compile.registry import Registry
@@ -181,23 +181,28 @@ class RouteCompiler:
         """The owner's routes; without any that applies here, straight to the service."""
         if owner is not None and next(candidates(owner, asked.source, asked.port.port), None) is not None:
             return self._rule_routes(asked, owner, as_host)
-        fqdn = asked.service.id.fqdn
-        target = RouteTarget(fqdn, asked.port.port)
+        return [self._default(asked, match) for match in (route_match(None), tunnelled(None)) if match is not None]
+
+    def _default(self, asked: _Asked, match: Json) -> Json:
+        name = f"{asked.service.id.fqdn}:{asked.port.port}"
+        target = RouteTarget(asked.service.id.fqdn, asked.port.port)
         forward = forward_to(self._cluster(asked, target), self._hash(asked, target))
-        operation = f"{fqdn}:{asked.port.port}/*"
-        return [{"name": "default", "match": {"prefix": "/"}, "route": forward, "decorator": {"operation": operation}}]
+        return {"name": "default", "match": match, "route": forward, "decorator": {"operation": f"{name}/*"}}
 
     def _rule_routes(self, asked: _Asked, vs: VirtualService, as_host: str = "") -> list[Json]:
         """as_host: the host that requests for these routes count as, decided here instead of by Envoy."""
-        return [
-            self._route(asked, vs, told)
-            for c in candidates(vs, asked.source, asked.port.port)
-            if (told := _told_host(c, as_host) if as_host else c) is not None
-        ]
+        made = []
+        for candidate in candidates(vs, asked.source, asked.port.port):
+            told = _told_host(candidate, as_host) if as_host else candidate
+            if told is not None:
+                made.append(self._route(asked, vs, told, route_match(told.match)))
+                if keeps_path(told.route) and (match := tunnelled(told.match)) is not None:
+                    made.append(self._route(asked, vs, told, match))
+        return made
 
-    def _route(self, asked: _Asked, vs: VirtualService, candidate: Candidate) -> Json:
+    def _route(self, asked: _Asked, vs: VirtualService, candidate: Candidate, conditions: Json) -> Json:
         route, match = candidate.route, candidate.match
-        out: Json = {"name": route_name(vs, candidate), "match": route_match(match)}
+        out: Json = {"name": route_name(vs, candidate), "match": conditions}
         fill_action(
             out,
             route,

@@ -68,7 +68,7 @@ def test_defaults() -> None:
     assert cluster["lb_policy"] == "LEAST_REQUEST"
     assert cluster["connect_timeout"] == "10s"
     assert cluster["circuit_breakers"]["thresholds"][0]["max_connections"] == 2**32 - 1
-    assert "typed_extension_protocol_options" not in cluster
+    assert "common_lb_config" not in cluster
     assert cluster["eds_cluster_config"]["eds_config"] == {
         "ads": {},
         "resource_api_version": "V3",
@@ -130,7 +130,7 @@ def test_policies() -> None:
     assert cluster["connect_timeout"] == "0.030s"
     assert cluster["circuit_breakers"]["thresholds"][0]["max_connections"] == 5
     common = cluster["typed_extension_protocol_options"][OPTIONS]["common_http_protocol_options"]
-    assert common == {"max_requests_per_connection": 10}
+    assert common["max_requests_per_connection"] == 10
     assert cluster["outlier_detection"] == {
         "enforcing_success_rate": 0,
         "consecutive_5xx": 7,

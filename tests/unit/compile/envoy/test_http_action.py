@@ -46,13 +46,30 @@ def test_status_codes_among_retry_conditions() -> None:
         ("{authority: a}", 80, {"host_redirect": "a", "response_code": "MOVED_PERMANENTLY"}),
         ("{scheme: https, port: 443}", 80, {"scheme_redirect": "https", "response_code": "MOVED_PERMANENTLY"}),
         ("{port: 8443}", 80, {"port_redirect": 8443, "response_code": "MOVED_PERMANENTLY"}),
+        ("{authority: a, port: 80}", 80, {"host_redirect": "a", "response_code": "MOVED_PERMANENTLY"}),
+        ("{authority: 'a:80'}", 9080, {"host_redirect": "a", "response_code": "MOVED_PERMANENTLY"}),
+        ("{authority: '[::1]:80'}", 9080, {"host_redirect": "[::1]", "response_code": "MOVED_PERMANENTLY"}),
+        ("{authority: '::1'}", 80, {"host_redirect": "::1", "response_code": "MOVED_PERMANENTLY"}),
+        (
+            "{authority: 'a:1', port: 81}",
+            80,
+            {"host_redirect": "a", "port_redirect": 81, "response_code": "MOVED_PERMANENTLY"},
+        ),
+        ("{port: 80}", 80, {"response_code": "MOVED_PERMANENTLY"}),
+        ("{port: 80}", 9080, {"port_redirect": 80, "response_code": "MOVED_PERMANENTLY"}),
         (
             "{authority: a, derivePort: FROM_REQUEST_PORT}",
             9080,
             {"host_redirect": "a", "port_redirect": 9080, "response_code": "MOVED_PERMANENTLY"},
         ),
+        (
+            "{authority: a, derivePort: FROM_REQUEST_PORT}",
+            80,
+            {"host_redirect": "a", "response_code": "MOVED_PERMANENTLY"},
+        ),
     ],
 )
+@pytest.mark.case("C6")
 def test_redirect(written: str, port: int, made: dict[str, Any]) -> None:
     assert action(f"redirect: {written}", port)["redirect"] == made
 

@@ -51,8 +51,14 @@ def routes(config: Mesh, source: Source | None = None, host: str = "reviews") ->
     """What a client of this source gets when it asks for the host at the service's address."""
     found = virtual_host(compiled(config, source or Source("default")), "pod0", host)
     assert found is not None
-    listed: list[dict[str, Any]] = found["routes"]
-    return listed
+    return [route for route in found["routes"] if "connect_matcher" not in route["match"]]
+
+
+def tunnels(config: Mesh, source: Source | None = None, host: str = "reviews") -> list[dict[str, Any]]:
+    """The same for CONNECT."""
+    found = virtual_host(compiled(config, source or Source("default")), "pod0", host)
+    assert found is not None
+    return [route for route in found["routes"] if "connect_matcher" in route["match"]]
 
 
 def to(subset: str) -> str:
@@ -66,7 +72,8 @@ def test_default_route() -> None:
     assert made.body["ignore_port_in_host_matching"]
     assert made.body["vhost_header"] in made.body["request_headers_to_remove"]
     assert made.refs == {ResourceRef(CLUSTERS, CLUSTER.format(""))}
-    (route,) = made.body["virtual_hosts"][0]["routes"]
+    route, tunnel = made.body["virtual_hosts"][0]["routes"]
+    assert (tunnel["match"], tunnel["route"]) == ({"connect_matcher": {}}, route["route"])
     assert route["route"]["cluster"] == CLUSTER.format("")
     assert route["route"]["timeout"] == "0s", "Envoy's own default would be 15 s"
     assert route["route"]["retry_policy"]["num_retries"] == 2
@@ -185,6 +192,22 @@ def test_visibility_by_export_to() -> None:
     config = config_of(REVIEWS, virtual_service("v", "reviews", f"- {to('v1')}", more="exportTo: ['.']"))
     assert routes(config)[0]["route"]["cluster"] == CLUSTER.format("v1")
     assert routes(config, Source("shop"))[0]["route"]["cluster"] == CLUSTER.format("")
+
+
+def test_connect_takes_the_routes_that_do_not_look_at_a_path() -> None:
+    http = f"""
+    - match: [{{uri: {{prefix: /a}}}}, {{headers: {{x: {{exact: y}}}}}}]
+      {to("v1")}
+    - match: [{{queryParams: {{a: {{exact: b}}}}}}]
+      {to("v2")}
+    - match: [{{method: {{exact: CONNECT}}}}]
+      rewrite: {{uri: /}}
+      {to("v3")}
+    - redirect: {{uri: /new}}
+    """
+    (made,) = tunnels(config_of(REVIEWS, virtual_service("v", "reviews", http)))
+    assert made["route"]["cluster"] == CLUSTER.format("v1")
+    assert [h["name"] for h in made["match"]["headers"]] == ["x"]
 
 
 def test_a_rule_for_gateways_only_is_not_for_pods() -> None:

@@ -1,0 +1,111 @@
+"""Faults of HTTP that outside eyes found (docs/faults.md, C1 to C9), each as it would be without its fix."""
+
+from __future__ import annotations
+
+from tests.mutants.mutant import Group, Mutant
+
+OPTIONS = "agent/tidegate/compile/envoy/http_options.py"
+ACTION = "agent/tidegate/compile/envoy/http_action.py"
+DIRECT = "tests/envoy/test_http_as_direct.py"
+SAME = f"{DIRECT}::test_the_same_request_has_the_same_answer"
+DEADLINES = "tests/envoy/test_deadlines.py"
+
+_STRICT = Group(
+    "the mesh is not stricter than no mesh",
+    (
+        Mutant(
+            "odd-upgrade-refused",
+            "a request that asks for a protocol that nobody knows gets 403",
+            OPTIONS,
+            '            "ignore_http_11_upgrade": [',
+            '            "ignore_http_11_upgrade": [] and [',
+            (f"{SAME}[upgrade to what nobody knows]",),
+        ),
+        Mutant(
+            "hundred-headers",
+            "the 101st header is one too many",
+            OPTIONS,
+            "MAX_HEADERS = 20_000",
+            "MAX_HEADERS = 100",
+            (f"{SAME}[150 headers]", f"{SAME}[150 headers in the answer]"),
+        ),
+        Mutant(
+            "trailers-dropped",
+            "trailers do not arrive",
+            OPTIONS,
+            '        "enable_trailers": True,\n',
+            "",
+            (f"{SAME}[trailers]",),
+        ),
+        Mutant(
+            "connect-refused",
+            "a client cannot use a proxy that is a service",
+            "agent/tidegate/compile/envoy/http_match.py",
+            '    return {"connect_matcher": {}, ',
+            '    return {"prefix": "/", ',
+            (f"{DIRECT}::test_a_connection_becomes_another_protocol[CONNECT]",),
+        ),
+        Mutant(
+            "slow-reader-cut-off",
+            "a reader that pauses loses the end of the last answer",
+            OPTIONS,
+            '        "delayed_close_timeout": "10s",\n',
+            "",
+            (f"{DIRECT}::test_a_reader_that_pauses_loses_nothing",),
+        ),
+        Mutant(
+            "smuggled-length",
+            "a request with two lengths is passed on",
+            OPTIONS,
+            '            "allow_custom_methods": True,\n',
+            '            "allow_custom_methods": True, "allow_chunked_length": True,\n',
+            (f"{DIRECT}::test_what_stays_refused[two lengths]",),
+        ),
+    ),
+)
+
+_DEADLINES = Group(
+    "deadlines that applications and their libraries say",
+    (
+        Mutant(
+            "grpc-timeout-ignored",
+            "a gRPC call outlives its deadline",
+            ACTION,
+            ', "max_stream_duration": {"grpc_timeout_header_max": "0s"}}',
+            "}",
+            (f"{DEADLINES}::test_grpc_timeout_is_honoured[no rule]",),
+        ),
+        Mutant(
+            "own-deadline-stripped",
+            "x-envoy-upstream-rq-timeout-ms of an application has no effect",
+            OPTIONS,
+            '        "internal_address_config": {"cidr_ranges": [_every("0.0.0.0"), _every("::")]},\n',
+            "",
+            (f"{DEADLINES}::test_what_istio_lets_applications_say_is_honoured",),
+        ),
+    ),
+)
+
+_REDIRECTS = Group(
+    "a redirect leads where it says",
+    (
+        Mutant(
+            "default-port-written-out",
+            "a redirect to port 80 leads to http://x:80/",
+            ACTION,
+            "    if number and not (default and (host or port in (80, number))):\n",
+            "    if number:\n",
+            ("tests/envoy/test_redirects.py",),
+        ),
+        Mutant(
+            "two-ports-in-a-redirect",
+            "a port in authority stands beside the port",
+            ACTION,
+            '    host = found["host"] if found else redirect.authority\n',
+            "    host = redirect.authority\n",
+            ("tests/envoy/test_redirects.py",),
+        ),
+    ),
+)
+
+GROUPS = (_STRICT, _DEADLINES, _REDIRECTS)

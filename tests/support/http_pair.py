@@ -1,0 +1,109 @@
+"""A real Envoy with the connection manager, routes and clusters that we compile, before servers on this machine's
+loopback: what a client sees through the mesh, beside what it sees without. Needs no root and no lab."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import subprocess
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from tests.support.configs import config_of, pod, service
+from tests.support.envoy_static import ENVOY
+from tests.support.eventually import HANG_SECONDS, eventually
+from tidegate.compile.derive import Read
+from tidegate.compile.envoy.clusters import ClusterKey, cluster, endpoints
+from tidegate.compile.envoy.filters import connection_manager
+from tidegate.compile.facts import join
+from tidegate.compile.outbound.destinations import claims
+from tidegate.compile.outbound.routes import RouteCompiler
+from tidegate.compile.registry import Registry
+from tidegate.compile.rules import Rules, Source
+from tidegate.model.plan.envoy import CLUSTERS
+
+CLIENT = "default/client"
+ANY_PORT = {"socket_address": {"address": "127.0.0.1", "port_value": 0}}
+
+
+def web(port: int, name: str = "http") -> str:
+    """Documents of a service web whose only pod is this machine, at a port."""
+    return service("web", f"{name}:80:{port}", ips="10.96.0.1") + "---" + pod("web", "app: web", "127.0.0.1")
+
+
+@contextlib.contextmanager
+def meshed(directory: Path, *documents: str) -> Iterator[dict[str, int]]:
+    """Runs Envoy with what these documents become; FQDN:port of each HTTP service -> where it listens for it.
+
+    The listeners differ from a pod's in where they are and in that they have their routes inside.
+    """
+    read = Read(join(config_of(*documents), ()).tables)
+    registry, rules = Registry(read), Rules(read)
+    compiler = RouteCompiler(registry, rules, {CLIENT: Source("default")})
+    listeners, clusters = [], {}
+    for claim in (claim for fqdn in registry.services for claim in read(claims, fqdn) if claim.port.protocol.is_http):
+        routes = compiler.compile(claim.service, claim.port)
+        listeners.append(_listener(claim.name, dict(routes.body)))
+        for name in routes.needs(CLUSTERS):
+            clusters[name] = _static(registry, rules, name)
+    static = {"listeners": listeners, "clusters": [c for c in clusters.values() if c]}
+    with _envoy(directory, static) as admin:
+        yield eventually(lambda: _ports(admin, len(listeners)), "Envoy listens")
+
+
+def _listener(name: str, routes: dict[str, Any]) -> dict[str, Any]:
+    manager = connection_manager(CLIENT, 1)
+    config = manager["typed_config"]
+    del config["scoped_routes"]
+    config["http_filters"] = [f for f in config["http_filters"] if f["name"] != "envoy.filters.http.on_demand"]
+    config["route_config"] = routes
+    return {"name": name, "address": ANY_PORT, "filter_chains": [{"filters": [manager]}]}
+
+
+def _static(registry: Registry, rules: Rules, name: str) -> dict[str, Any] | None:
+    key = ClusterKey.parse(name)
+    made = cluster(registry, rules, key) if key else None
+    if key is None or made is None:
+        return None
+    body = dict(made.body)
+    if body.pop("eds_cluster_config", None):
+        found = endpoints(registry, rules, key)
+        assert found is not None
+        body.update(type="STATIC", load_assignment=dict(found.body))
+    return body
+
+
+@contextlib.contextmanager
+def _envoy(directory: Path, static: dict[str, Any]) -> Iterator[Path]:
+    config, log, admin = directory / "bootstrap.json", directory / "log", directory / "admin"
+    config.write_text(json.dumps({"admin": {"address": ANY_PORT}, "static_resources": static}))
+    command = [str(ENVOY), "-c", str(config), "--admin-address-path", str(admin), "--use-dynamic-base-id"]
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            [*command, "--concurrency", "1", "--log-level", "warn"], stdout=output, stderr=output
+        )
+    try:
+        eventually(lambda: admin.exists() or process.poll() is not None, "Envoy starts")
+        assert process.poll() is None, log.read_text()
+        yield admin
+    finally:
+        process.terminate()
+        process.wait(HANG_SECONDS)
+
+
+def _ports(admin: Path, count: int) -> dict[str, int]:
+    """Port of each listener by its name; empty until all are there."""
+    host, _, port = admin.read_text().rpartition(":")
+    if not port:
+        return {}
+    with closing(http.client.HTTPConnection(host, int(port), timeout=HANG_SECONDS)) as connection:
+        try:
+            connection.request("GET", "/listeners?format=json")
+            found = json.loads(connection.getresponse().read()).get("listener_statuses", [])
+        except OSError:
+            return {}
+    chosen = {f["name"]: f["local_address"]["socket_address"]["port_value"] for f in found}
+    return chosen if len(chosen) == count else {}
