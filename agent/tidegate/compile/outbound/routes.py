@@ -12,12 +12,13 @@ from dataclasses import dataclass, field, replace
 
 from tidegate.compile.envoy import private
 from tidegate.compile.envoy.clusters import ClusterKey
+from tidegate.compile.envoy.filters import spared
 from tidegate.compile.envoy.http_action import fill_action, forward_to, keeps_path, say_host
 from tidegate.compile.envoy.http_match import authority_match, route_match, tunnelled
 from tidegate.compile.envoy.protojson import Json
 from tidegate.compile.explain.requests import fits
 from tidegate.compile.registry import Registry
-from tidegate.compile.rules import Candidate, Rules, Source, candidates, looks_at_source
+from tidegate.compile.rules import Candidate, Rules, Source, balancer, candidates, looks_at_source
 from tidegate.model.hosts import host_matches, specificity
 from tidegate.model.kube import Service, ServicePort
 from tidegate.model.names import ServiceName
@@ -101,6 +102,7 @@ class RouteCompiler:
             "virtual_hosts": hosts,
             "vhost_header": private.VIRTUAL_HOST,
             "request_headers_to_remove": list(private.PRIVATE_HEADERS),
+            "typed_per_filter_config": spared(),
             "validate_clusters": False,
             "ignore_port_in_host_matching": True,
         }
@@ -238,7 +240,8 @@ class RouteCompiler:
             return None
         number = target_number(self._registry, target, asked.port.port)
         policy = self._rules.policy(found.id, asked.source.namespace).for_port(number, target.subset)
-        return policy.load_balancer.hash if policy.load_balancer else None
+        chosen = balancer(found, policy)
+        return chosen.hash if chosen else None
 
 
 def _told_host(candidate: Candidate, host: str) -> Candidate | None:
