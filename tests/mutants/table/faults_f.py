@@ -33,6 +33,28 @@ _TURNS = Group(
     ),
 )
 
+_ALL_AT_ONCE = Group(
+    "what a pod has many of is not dealt with in one turn",
+    (
+        Mutant(
+            "all-timers-at-once",
+            "a pod's many connections that report at the same second hold up everybody",
+            "agent/relay/loop.c",
+            "enum { FP_DUE = 128 };",
+            "enum { FP_DUE = 1 << 30 };",
+            (f"{UNIT}[loop_test-address,undefined]",),
+        ),
+        Mutant(
+            "all-evicted-at-once",
+            "the end of a pod with many connections holds up everybody",
+            "agent/relay/conn.c",
+            "\twhile (most-- && !fp_list_empty(&presence->conns))",
+            "\tmost = 1;\n\twhile (most && !fp_list_empty(&presence->conns))",
+            (f"{UNIT}[conn_test-address,undefined]",),
+        ),
+    ),
+)
+
 _MEMORY = Group(
     "connections that nobody reads leave memory to others",
     (
@@ -101,4 +123,4 @@ _DESCRIPTORS = Group(
     ),
 )
 
-GROUPS = (_TURNS, _MEMORY, _DESCRIPTORS)
+GROUPS = (_TURNS, _ALL_AT_ONCE, _MEMORY, _DESCRIPTORS)
