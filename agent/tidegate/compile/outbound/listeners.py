@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tidegate.compile.envoy import bounds
 from tidegate.compile.envoy.filters import connection_manager
 from tidegate.compile.envoy.protojson import Json, named
 from tidegate.model.capture import CAPTURE4_ENVOY, CAPTURE6_ENVOY
@@ -30,12 +31,13 @@ def pod_listener(sandbox: Sandbox, origins: tuple[Origin, ...]) -> EnvoyResource
         # Envoy's default is a SO_REUSEPORT group, which any process of our uid in the pod's netns may join and so take
         # a share of the connections. One socket, shared by Envoy's workers, cannot be joined.
         "enable_reuse_port": False,
+        "per_connection_buffer_limit_bytes": bounds.CONNECTION_BUFFER,
         "listener_filters": [
             named(
                 "envoy.filters.listener.original_dst", "envoy.extensions.filters.listener.original_dst.v3.OriginalDst"
             )
         ],
-        "filter_chains": [{"name": "http", "filters": [manager]}],
+        "filter_chains": [{"name": "http", "filters": [bounds.connection_limit(), manager]}],
     }
     if sandbox.v6_capture and sandbox.capture.envoy6:
         # The v6 capture prefix is routed to the pod's lo but is no address of any interface.

@@ -57,13 +57,16 @@ def test_one_filter_chain_whatever_services_there_are() -> None:
     made = listener()
     assert [f["name"] for f in made["listener_filters"]] == ["envoy.filters.listener.original_dst"]
     (chain,) = made["filter_chains"]
-    assert [f["name"] for f in chain["filters"]] == ["envoy.filters.network.http_connection_manager"]
+    assert [f["name"] for f in chain["filters"]] == [
+        "envoy.filters.network.connection_limit",
+        "envoy.filters.network.http_connection_manager",
+    ]
     assert "web.default" not in str(made)
     assert "10.96.0.1" not in str(made)
 
 
 def test_routes_are_found_by_what_was_dialled_and_by_who_dialled() -> None:
-    manager = listener()["filter_chains"][0]["filters"][0]["typed_config"]
+    manager = listener()["filter_chains"][0]["filters"][-1]["typed_config"]
     (extension,) = manager["early_header_mutation_extensions"]
     mutations = [m["append"] for m in extension["typed_config"]["mutations"]]
     assert {m["header"]["key"]: m["header"]["value"] for m in mutations} == {
@@ -79,7 +82,7 @@ def test_routes_are_found_by_what_was_dialled_and_by_who_dialled() -> None:
 
 
 def test_connection_manager() -> None:
-    manager = listener()["filter_chains"][0]["filters"][0]["typed_config"]
+    manager = listener()["filter_chains"][0]["filters"][-1]["typed_config"]
     assert {"upgrade_type": "websocket"} in manager["upgrade_configs"]
     assert [f["name"] for f in manager["http_filters"]] == [
         "envoy.filters.http.on_demand",
