@@ -13,12 +13,13 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from tests.bench.contestants import SERVER_PORT
 from tests.bench.loads import DEAF, ECHO, HTTP, LOADS, ONCE, SINK, SPOUT
-from tests.bench.processes import BenchError, Program, run
+from tests.bench.processes import BenchError, Program, run, until
 from tests.bench.scale import MS, Effort, say
 from tests.bench.topology import MESH_PORT, LabPods, Pod
 
@@ -95,11 +96,19 @@ def running() -> Iterator[Sides]:
     try:
         pods.up()
         programs.append(Program("l4server", pods.server.command([str(TOOLS / "l4server"), str(SERVER_PORT)])))
-        yield Sides(pods)
+        sides = Sides(pods)
+        until(partial(answers, sides), "the server answers")
+        yield sides
     finally:
         for program in programs:
             program.stop()
         pods.down()
+
+
+def answers(sides: Sides) -> None:
+    """Raises BenchError while a server is not there yet."""
+    for side in sides.of:
+        run(*sides.command(side, sides.pods.neighbour, "l4load", "rr", ECHO, 0.05, 64))
 
 
 def beside_bulk(sides: Sides, count: int, rounds: int, seconds: float) -> Both:
