@@ -86,8 +86,8 @@ _MEMORY = Group(
             "send-buffers-as-lo-makes-them",
             "a client that sends to a server that does not read keeps megabytes in the kernel",
             "bpf/sockops.bpf.c",
-            "\ttg_bound_send_buffer(ops);\n",
-            "",
+            "bytes != TG_SNDBUF_UNCHOSEN",
+            "bytes == TG_SNDBUF_UNCHOSEN",
             ("tests/bpf/test_send_buffer.py::test_a_captured_client_keeps_a_mebibyte_for_a_server_that_does_not_read",),
         ),
         Mutant(
