@@ -108,4 +108,29 @@ _REDIRECTS = Group(
     ),
 )
 
-GROUPS = (_STRICT, _DEADLINES, _REDIRECTS)
+ORACLE = "agent/tidegate/compile/explain/requests.py"
+PATHS = "tests/unit/compile/test_paths_against_envoy.py"
+
+_PATHS = Group(
+    "explain and Envoy agree about paths",
+    (
+        Mutant(
+            "parameter-of-a-dot-segment",
+            "explain takes /a/..;p/b for another path than Envoy",
+            ORACLE,
+            '_PARAMETER.sub(r"\\1", path).replace(',
+            "path.replace(",
+            (PATHS,),
+        ),
+        Mutant(
+            "unsafe-characters-as-they-are",
+            "explain compares | where Envoy compares %7C",
+            ORACLE,
+            '    path = _UNSAFE.sub(lambda found: f"%{ord(found[0]):02X}", path)\n',
+            "",
+            (PATHS,),
+        ),
+    ),
+)
+
+GROUPS = (_PATHS, _STRICT, _DEADLINES, _REDIRECTS)

@@ -14,7 +14,7 @@ from tidegate.compile.envoy.clusters import ClusterKey, goes_where_dialled, subs
 from tidegate.compile.explain.explanation import Destination, Explanation, Hop, Peer, Rule
 from tidegate.compile.explain.names import Names, default_port
 from tidegate.compile.explain.oracle import Action, Call, Captured, decide
-from tidegate.compile.explain.requests import Outcome, choose_host, choose_route
+from tidegate.compile.explain.requests import Outcome, bad_path, choose_host, choose_route
 from tidegate.compile.facts import Facts
 from tidegate.compile.outbound.destinations import Claim, claim_at, fast_path, pod_row, service_rows
 from tidegate.compile.outbound.routes import foreign_hosts, route_name, routed_to_headless, target_number
@@ -136,6 +136,8 @@ class _Trace:
         )
 
     def _http(self, out: Explanation, claim: Claim, request: HttpRequest) -> Explanation:
+        if bad_path(request.path):
+            return self._end(out, reason="the path is none: Envoy answers 400")
         vs = self._virtual_service(claim, request)
         if vs is None:
             self._hop("route", "no VirtualService: the default route to the service")
