@@ -207,6 +207,9 @@ class _Trace:
     def _target(
         self, claim: Claim, address: str, target: RouteTarget, percent: float
     ) -> tuple[Destination, list[Peer], DestinationPolicy | None]:
+        if (behind := self._registry.behind(target)) != target:
+            self._hop("destination", f"{target.host} is an ExternalName: an alias of {behind.host}")
+            target = behind
         number = target_number(self._registry, target, claim.port.port)
         service: Service | None = self._registry.services.get(target.host)
         port: ServicePort | None = service.port(number) if service else None
@@ -217,6 +220,9 @@ class _Trace:
         cluster = str(ClusterKey(target.host, number, target.subset, client, lb_headless))
         destination = Destination(target.host, number, target.subset, percent, cluster)
         label = f"{cluster} ({percent:g} %)"
+        if service is not None and service.external_name:
+            self._hop("destination", f"{label}: {service.external_name}, as the node resolves it")
+            return destination, [Peer(service.external_name.rstrip("."), number)], None
         if service is None or port is None:
             self._hop("destination", f"{label}: no such service port, Envoy answers 503 (NC)")
             return destination, [], None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tidegate.compile.envoy.filters import connection_manager
+from tidegate.compile.envoy.filters import connection_manager, pod_sockets
 from tidegate.compile.envoy.protojson import Json, named
 from tidegate.model.capture import CAPTURE4_ENVOY, CAPTURE6_ENVOY
 from tidegate.model.net import IPAddress
@@ -20,7 +20,9 @@ def listener_name(sandbox: Sandbox) -> str:
 def pod_listener(sandbox: Sandbox, origins: tuple[Origin, ...]) -> EnvoyResource:
     """The listener of one pod."""
     name = listener_name(sandbox)
-    manager = connection_manager(str(sandbox.id), sandbox.netns_cookie)
+    filters = [connection_manager(str(sandbox.id), sandbox.netns_cookie)]
+    if sandbox.netns_path:
+        filters.insert(0, pod_sockets(sandbox.netns_path))
     body: Json = {
         "name": name,
         "address": _address(CAPTURE4_ENVOY, sandbox.capture.envoy4, sandbox),
@@ -35,7 +37,7 @@ def pod_listener(sandbox: Sandbox, origins: tuple[Origin, ...]) -> EnvoyResource
                 "envoy.filters.listener.original_dst", "envoy.extensions.filters.listener.original_dst.v3.OriginalDst"
             )
         ],
-        "filter_chains": [{"name": "http", "filters": [manager]}],
+        "filter_chains": [{"name": "http", "filters": filters}],
     }
     if sandbox.v6_capture and sandbox.capture.envoy6:
         # The v6 capture prefix is routed to the pod's lo but is no address of any interface.

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Literal
 
 from pydantic import Field, field_validator
 
 from tidegate.config import messages as say
 from tidegate.config.kinds.base import Kind, Place
-from tidegate.config.links import Topic
+from tidegate.config.links import Links, Topic
 from tidegate.config.protocols import port_protocol
-from tidegate.config.schema import LABEL, ApiModel, Report, words
+from tidegate.config.schema import LABEL, ApiModel, Finding, Report, words
 from tidegate.config.shapes.metadata import Metadata, addresses
 from tidegate.model.kube import Service, ServicePort
-from tidegate.model.names import ServiceName
+from tidegate.model.names import CLUSTER_DOMAIN, ServiceName
 
 PORT = Field(ge=1, le=65535)
 
@@ -106,6 +106,29 @@ def provides(service: Service) -> Iterable[Topic]:
     return [("service", service.id.fqdn)]
 
 
+def looks_at(service: Service) -> Iterable[Topic]:
+    return [("service", alias)] if (alias := _alias(service)) else []
+
+
+def check(service: Service, links: Links) -> Iterator[Finding]:
+    """An alias of a name of the cluster that nothing has. A warning, because the other service may arrive later."""
+    alias = _alias(service)
+    if alias.endswith(f".svc.{CLUSTER_DOMAIN}") and next(iter(links.of("service", alias)), None) is None:
+        yield Finding(service.origin.line, "spec.externalName", say.NO_SERVICE(host=alias))
+
+
+def _alias(service: Service) -> str:
+    return service.external_name.rstrip(".").lower()
+
+
 SERVICE = Kind(
-    group="", name="Service", versions=("v1",), shape=ServiceDoc, read=read, shelf="services", provides=provides
+    group="",
+    name="Service",
+    versions=("v1",),
+    shape=ServiceDoc,
+    read=read,
+    shelf="services",
+    provides=provides,
+    looks_at=looks_at,
+    check=check,
 )

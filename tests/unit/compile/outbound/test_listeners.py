@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pytest
 from tests.support.configs import ENROLLED, config_of, pod, sandbox, service
 
 from tidegate.compile.compiler import compile_plan
@@ -57,13 +58,16 @@ def test_one_filter_chain_whatever_services_there_are() -> None:
     made = listener()
     assert [f["name"] for f in made["listener_filters"]] == ["envoy.filters.listener.original_dst"]
     (chain,) = made["filter_chains"]
-    assert [f["name"] for f in chain["filters"]] == ["envoy.filters.network.http_connection_manager"]
+    assert [f["name"] for f in chain["filters"]] == [
+        "envoy.filters.network.set_filter_state",
+        "envoy.filters.network.http_connection_manager",
+    ]
     assert "web.default" not in str(made)
     assert "10.96.0.1" not in str(made)
 
 
 def test_routes_are_found_by_what_was_dialled_and_by_who_dialled() -> None:
-    manager = listener()["filter_chains"][0]["filters"][0]["typed_config"]
+    manager = listener()["filter_chains"][0]["filters"][-1]["typed_config"]
     (extension,) = manager["early_header_mutation_extensions"]
     mutations = [m["append"] for m in extension["typed_config"]["mutations"]]
     assert {m["header"]["key"]: m["header"]["value"] for m in mutations} == {
@@ -78,8 +82,17 @@ def test_routes_are_found_by_what_was_dialled_and_by_who_dialled() -> None:
     assert manager["scoped_routes"]["scoped_rds"]["scoped_rds_config_source"]["ads"] == {}
 
 
+@pytest.mark.case("C9")
+def test_what_a_pod_asks_leaves_from_its_own_namespace() -> None:
+    made = listener()
+    (state,) = made["filter_chains"][0]["filters"][0]["typed_config"]["on_new_connection"]
+    assert state["object_key"] == "envoy.network.upstream_bind_override.network_namespace"
+    said = state["format_string"]["text_format_source"]["inline_string"]
+    assert said == made["address"]["socket_address"]["network_namespace_filepath"]
+
+
 def test_connection_manager() -> None:
-    manager = listener()["filter_chains"][0]["filters"][0]["typed_config"]
+    manager = listener()["filter_chains"][0]["filters"][-1]["typed_config"]
     assert {"upgrade_type": "websocket"} in manager["upgrade_configs"]
     assert [f["name"] for f in manager["http_filters"]] == [
         "envoy.filters.http.on_demand",
