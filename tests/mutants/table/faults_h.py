@@ -74,6 +74,7 @@ _DEADLINES = Group(
             ', "max_stream_duration": {"grpc_timeout_header_max": "0s"}}',
             "}",
             (f"{DEADLINES}::test_grpc_timeout_is_honoured[no rule]",),
+            ("TimeoutError",),
         ),
         Mutant(
             "own-deadline-stripped",
