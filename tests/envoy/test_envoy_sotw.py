@@ -24,7 +24,11 @@ __all__ = ["pod", "upstreams"]
 def envoy(tmp_path: Path) -> Iterator[None]:
     """An Envoy of the other dialect; it looks for its server until there is one."""
     config = bootstrap(
-        node_id="sotw", xds_socket=tmp_path / "xds.sock", admin_socket=tmp_path / "admin.sock", max_connections=1000
+        node_id="sotw",
+        xds_socket=tmp_path / "xds.sock",
+        admin_socket=tmp_path / "admin.sock",
+        max_connections=1000,
+        max_heap=2**30,
     )
     config["dynamic_resources"]["ads_config"]["api_type"] = "GRPC"
     (tmp_path / "bootstrap.json").write_text(json.dumps(config))

@@ -12,8 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tidegate.envoy.admin import Admin
-from tidegate.envoy.bootstrap import bootstrap
+from tidegate.envoy.bootstrap import bootstrap, heap_limit
 from tidegate.errors import Fatal, Transient
+from tidegate.linux.memory import memory_for
 from tidegate.linux.process import CONFINED, Process
 from tidegate.runtime.clock import Clock
 from tidegate.supervise.files import UNIX_PATH_MAX, write_private
@@ -66,6 +67,7 @@ class EnvoySupervisor(Supervisor):
                 xds_socket=self._xds_socket,
                 admin_socket=self.admin_socket,
                 max_connections=connection_limit(resource.getrlimit(resource.RLIMIT_NOFILE)[1]),
+                max_heap=heap_limit(memory_for(self._cgroup.path)),
             ),
         )
         binary = self._binary.resolve().stat()

@@ -166,7 +166,7 @@ _SOURCE = Group(
             "namespace-not-said",
             "a request leaves from the node's address",
             "agent/tidegate/compile/outbound/listeners.py",
-            "        filters.insert(0, pod_sockets(sandbox.netns_path))\n",
+            "        filters.append(pod_sockets(sandbox.netns_path))\n",
             "        pod_sockets(sandbox.netns_path)\n",
             (TWO_NODES, "tests/unit/compile/outbound/test_listeners.py"),
         ),

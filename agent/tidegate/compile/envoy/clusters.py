@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from tidegate.compile.envoy import http_options
+from tidegate.compile.envoy import bounds, http_options
 from tidegate.compile.envoy.protojson import Json, ads, duration, named, socket_address
 from tidegate.compile.facts import Endpoint
 from tidegate.compile.registry import Registry
@@ -134,6 +134,7 @@ def _cluster(
         "connect_timeout": duration(pool.connect_timeout_ms or _CONNECT_TIMEOUT_MS),
         "circuit_breakers": _breakers(pool),
         "upstream_bind_config": _bound_in_the_pod(),
+        "per_connection_buffer_limit_bytes": bounds.CONNECTION_BUFFER,
         "metadata": {
             "filter_metadata": {
                 "istio": {

@@ -7,8 +7,8 @@ without a listener. Envoy ends the connections of a listener that changes.
 from __future__ import annotations
 
 from tidegate.compile.envoy import http_options, private
-from tidegate.compile.envoy.http_action import CORS_FILTER, FAULT_FILTER
-from tidegate.compile.envoy.protojson import Json, ads, named
+from tidegate.compile.envoy.http_action import CORS_FILTER, FAULT_FILTER, ON_DEMAND_FILTER
+from tidegate.compile.envoy.protojson import Json, ads, named, typed
 
 _HCM = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 _SERVICE = f"%METADATA(VIRTUAL_HOST:{private.METADATA}:{private.SERVICE})%"
@@ -29,7 +29,7 @@ def connection_manager(client: str, cookie: int) -> Json:
         },
         http_filters=[
             # First of all: it holds a request whose routes are not here yet, and asks for them.
-            named("envoy.filters.http.on_demand", "envoy.extensions.filters.http.on_demand.v3.OnDemand"),
+            named(ON_DEMAND_FILTER, "envoy.extensions.filters.http.on_demand.v3.OnDemand"),
             named(FAULT_FILTER, "envoy.extensions.filters.http.fault.v3.HTTPFault"),
             named(CORS_FILTER, "envoy.extensions.filters.http.cors.v3.Cors"),
             named("envoy.filters.http.router", "envoy.extensions.filters.http.router.v3.Router"),
@@ -56,6 +56,18 @@ def pod_sockets(netns_path: str) -> Json:
     )
 
 
+def spared() -> Json:
+    """typed_per_filter_config of a route configuration: filters that its requests do without.
+
+    The listener has every filter, because a request that waits for its routes is one that Envoy knows nothing of yet.
+    Once they are here nothing is left to wait for, and a route that has a fault or CORS settings brings its filter back
+    by them: the more special setting wins. Three filters that do nothing cost a tenth of Envoy's CPU per request.
+    """
+    off = {"disabled": True}
+    names = (ON_DEMAND_FILTER, FAULT_FILTER, CORS_FILTER)
+    return {name: typed("envoy.config.route.v3.FilterConfig", **off) for name in names}
+
+
 def _private_headers(client: str) -> Json:
     """Sets what requests are routed by, over whatever the client sent under these names, and says whose they are.
 
@@ -79,11 +91,11 @@ def _private_headers(client: str) -> Json:
 
 
 def _request_stats(cookie: int) -> Json:
-    """Counts requests by who asked whom with what outcome: Envoy itself counts by listener or by cluster."""
-    service = {"name": private.SERVICE, "value_format": _SERVICE}
+    """Counts requests by who asked whom with what outcome: Envoy itself counts by listener or by cluster.
 
-    def counter(name: str, tags: list[Json], **value: str) -> Json:
-        return {"stat": {"name": name, "tags": tags}, **value}
+    Each value costs every request 2 to 3 % of Envoy's CPU, so bytes are those that clusters count anyway.
+    """
+    service = {"name": private.SERVICE, "value_format": _SERVICE}
 
     pod = {"name": private.POD, "value_format": str(cookie)}
     code = {"name": private.CODE, "value_format": "%RESPONSE_CODE%"}
@@ -92,9 +104,7 @@ def _request_stats(cookie: int) -> Json:
         "envoy.extensions.access_loggers.stats.v3.Config",
         stat_prefix=private.STATS,
         counters=[
-            counter(private.REQUESTS, [pod, dict(service), code], value_fixed="1"),
-            counter(private.RECEIVED, [dict(service)], value_format="%DOWNSTREAM_WIRE_BYTES_RECEIVED%"),
-            counter(private.SENT, [dict(service)], value_format="%DOWNSTREAM_WIRE_BYTES_SENT%"),
+            {"stat": {"name": private.REQUESTS, "tags": [pod, dict(service), code]}, "value_fixed": "1"},
         ],
         histograms=[
             {

@@ -11,6 +11,7 @@ from tidegate.model.traffic import ConsistentHash
 
 FAULT_FILTER = "envoy.filters.http.fault"
 CORS_FILTER = "envoy.filters.http.cors"
+ON_DEMAND_FILTER = "envoy.filters.http.on_demand"
 DEFAULT_RETRY_ON = "connect-failure,refused-stream,unavailable,cancelled,retriable-status-codes"
 DEFAULT_RETRIES = Retries(attempts=2, retry_on=DEFAULT_RETRY_ON)
 _REDIRECT_CODES = {

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tidegate.compile.envoy import private
+from tidegate.compile.envoy import bounds, private
 from tidegate.compile.envoy.protojson import Json, duration, named, typed
 from tidegate.model.kube import ServicePort
 from tidegate.model.traffic import ConnectionPool
@@ -98,7 +98,7 @@ def _http1() -> Json:
 
 def _http2() -> Json:
     """Of both sides: a message that is no HTTP ends its stream, not everybody's."""
-    return {"allow_connect": True, "override_stream_error_on_invalid_http_message": True}
+    return {**bounds.http2(), "allow_connect": True, "override_stream_error_on_invalid_http_message": True}
 
 
 def ignored_upgrades() -> Iterator[str]:

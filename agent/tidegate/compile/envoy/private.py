@@ -20,7 +20,7 @@ METADATA, SERVICE = "tidegate", "service"
 # Where a target leads that cannot have a cluster: Istio's name, and nobody makes a cluster of that name.
 NOWHERE = "BlackHoleCluster"
 
-# Counters of requests, see listener_stats() and observe/dashboard/envoy_stats.py: prefix, and names with their tags.
+# Counts of requests, see compile/envoy/filters.py and observe/dashboard/envoy_stats.py: prefix, names and their tags.
 STATS = "tidegate"
-REQUESTS, RECEIVED, SENT, DURATION = "requests", "received", "sent", "duration"
+REQUESTS, DURATION = "requests", "duration"
 POD, CODE = "pod", "code"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tidegate.compile.envoy import bounds
 from tidegate.compile.envoy.filters import connection_manager, pod_sockets
 from tidegate.compile.envoy.protojson import Json, named
 from tidegate.model.capture import CAPTURE4_ENVOY, CAPTURE6_ENVOY
@@ -20,9 +21,10 @@ def listener_name(sandbox: Sandbox) -> str:
 def pod_listener(sandbox: Sandbox, origins: tuple[Origin, ...]) -> EnvoyResource:
     """The listener of one pod."""
     name = listener_name(sandbox)
-    filters = [connection_manager(str(sandbox.id), sandbox.netns_cookie)]
+    filters = [bounds.connection_limit()]
     if sandbox.netns_path:
-        filters.insert(0, pod_sockets(sandbox.netns_path))
+        filters.append(pod_sockets(sandbox.netns_path))
+    filters.append(connection_manager(str(sandbox.id), sandbox.netns_cookie))
     body: Json = {
         "name": name,
         "address": _address(CAPTURE4_ENVOY, sandbox.capture.envoy4, sandbox),
@@ -32,6 +34,7 @@ def pod_listener(sandbox: Sandbox, origins: tuple[Origin, ...]) -> EnvoyResource
         # Envoy's default is a SO_REUSEPORT group, which any process of our uid in the pod's netns may join and so take
         # a share of the connections. One socket, shared by Envoy's workers, cannot be joined.
         "enable_reuse_port": False,
+        "per_connection_buffer_limit_bytes": bounds.CONNECTION_BUFFER,
         "listener_filters": [
             named(
                 "envoy.filters.listener.original_dst", "envoy.extensions.filters.listener.original_dst.v3.OriginalDst"

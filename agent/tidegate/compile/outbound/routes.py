@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from tidegate.compile.envoy import private
 from tidegate.compile.envoy.clusters import ClusterKey
+from tidegate.compile.envoy.filters import spared
 from tidegate.compile.envoy.http_action import fill_action, forward_to, keeps_path, say_host
 from tidegate.compile.envoy.http_match import authority_match, route_match, tunnelled
 from tidegate.compile.envoy.protojson import Json
@@ -101,6 +102,7 @@ class RouteCompiler:
             "virtual_hosts": hosts,
             "vhost_header": private.VIRTUAL_HOST,
             "request_headers_to_remove": list(private.PRIVATE_HEADERS),
+            "typed_per_filter_config": spared(),
             "validate_clusters": False,
             "ignore_port_in_host_matching": True,
         }

@@ -1,8 +1,8 @@
 """Envoy's counters as the dashboard reads them: one page of its admin interface to typed sums. Pure.
 
 Requests are counted by the listeners' own logger of statistics (compile/envoy/filters.py) under
-tidegate.requests.pod.COOKIE.service.FQDN:PORT.code.CODE and tidegate.{received,sent,duration}.service.FQDN:PORT;
-cluster.outbound|PORT|SUBSET|FQDN is what endpoints answered.
+tidegate.requests.pod.COOKIE.service.FQDN:PORT.code.CODE and tidegate.duration.service.FQDN:PORT;
+cluster.outbound|PORT|SUBSET|FQDN is what endpoints answered. Bytes are those between Envoy and a service's endpoints.
 """
 
 from __future__ import annotations
@@ -25,15 +25,13 @@ _QUANTILES = {50.0: "p50", 95.0: "p95", 99.0: "p99"}
 _REQUESTS = re.compile(
     rf"{private.STATS}\.{private.REQUESTS}\.{private.POD}\.(\d+)\.{private.SERVICE}\.(.+)\.{private.CODE}\.(\d+)"
 )
-_OF_SERVICE = re.compile(
-    rf"{private.STATS}\.({private.RECEIVED}|{private.SENT}|{private.DURATION})\.{private.SERVICE}\.(.+)"
-)
-_BYTES = {private.RECEIVED: "downstream_cx_rx_bytes_total", private.SENT: "downstream_cx_tx_bytes_total"}
+_OF_ENDPOINTS = {"upstream_rq_active", "upstream_cx_rx_bytes_total", "upstream_cx_tx_bytes_total"}
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """Counters of one service, pod and service, or cluster, under the names that Envoy itself has for such."""
+    """Counters of one service, pod and service, or cluster, under the names that Envoy itself has for such; a service's
+    upstream_* are the sums over its clusters."""
 
     counts: Mapping[str, int] = field(default_factory=dict)
     latency: Mapping[str, float] = field(default_factory=dict)  # p50, p95, p99 in ms of Envoy's last 5 s; {} = none
@@ -74,8 +72,6 @@ def parse(text: str) -> EnvoyStats:
             for count in ("downstream_rq_total", *((f"downstream_rq_{code // 100}xx",) if code else ())):
                 services[service][count] += value
                 pods[cookie, service][count] += value
-        elif (found := _OF_SERVICE.fullmatch(name)) and found[1] in _BYTES:
-            services[found[2]][_BYTES[found[1]]] += value
         elif name.startswith("cluster."):
             cluster, _, count = name.removeprefix("cluster.").rpartition(".")
             clusters[cluster][count] = value
@@ -86,7 +82,8 @@ def parse(text: str) -> EnvoyStats:
             service = f"{key.fqdn}:{key.port}"
             by_key[service, key.variant] = Subject(counts, latency.get(f"cluster.{name}.upstream_rq_time", {}))
             if service in services:
-                services[service]["downstream_rq_active"] += counts.get("upstream_rq_active", 0)
+                for count in counts.keys() & _OF_ENDPOINTS:
+                    services[service][count] += counts[count]
     durations = f"{private.STATS}.{private.DURATION}.{private.SERVICE}."
     return EnvoyStats(
         {name: Subject(dict(counts), latency.get(durations + name, {})) for name, counts in services.items()},

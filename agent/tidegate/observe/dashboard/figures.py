@@ -83,7 +83,7 @@ def _answers(key: Key, answers: Mapping[str, int]) -> dict[Key, float]:
 
 
 def _bytes(subject: Subject) -> int:
-    return subject.counts.get("downstream_cx_rx_bytes_total", 0) + subject.counts.get("downstream_cx_tx_bytes_total", 0)
+    return subject.counts.get("upstream_cx_rx_bytes_total", 0) + subject.counts.get("upstream_cx_tx_bytes_total", 0)
 
 
 def figures(reading: Reading, history: History) -> dict[str, Any]:
@@ -187,7 +187,7 @@ def _http(envoy: EnvoyStats, history: History) -> list[dict[str, Any]]:
             {
                 "service": service,
                 **_classes(history, key, answers),
-                "active": subject.counts.get("downstream_rq_active", 0),
+                "active": subject.counts.get("upstream_rq_active", 0),
                 "bytes": _counted(history, (*key, "bytes"), _bytes(subject)),
                 "latency_ms": dict(subject.latency),
                 "clusters": clusters,

@@ -59,6 +59,7 @@ def test_one_filter_chain_whatever_services_there_are() -> None:
     assert [f["name"] for f in made["listener_filters"]] == ["envoy.filters.listener.original_dst"]
     (chain,) = made["filter_chains"]
     assert [f["name"] for f in chain["filters"]] == [
+        "envoy.filters.network.connection_limit",
         "envoy.filters.network.set_filter_state",
         "envoy.filters.network.http_connection_manager",
     ]
@@ -85,7 +86,7 @@ def test_routes_are_found_by_what_was_dialled_and_by_who_dialled() -> None:
 @pytest.mark.case("C9")
 def test_what_a_pod_asks_leaves_from_its_own_namespace() -> None:
     made = listener()
-    (state,) = made["filter_chains"][0]["filters"][0]["typed_config"]["on_new_connection"]
+    (state,) = made["filter_chains"][0]["filters"][1]["typed_config"]["on_new_connection"]
     assert state["object_key"] == "envoy.network.upstream_bind_override.network_namespace"
     said = state["format_string"]["text_format_source"]["inline_string"]
     assert said == made["address"]["socket_address"]["network_namespace_filepath"]

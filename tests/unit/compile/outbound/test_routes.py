@@ -82,6 +82,20 @@ def test_default_route() -> None:
     )
 
 
+def test_a_request_passes_only_the_filters_that_its_route_needs() -> None:
+    plain = compiled(config_of(REVIEWS)).body["typed_per_filter_config"]
+    assert set(plain) == {"envoy.filters.http.on_demand", "envoy.filters.http.fault", "envoy.filters.http.cors"}
+    assert all(setting["disabled"] is True for setting in plain.values())
+    fault = """
+    - fault: {abort: {httpStatus: 418, percentage: {value: 100}}}
+      route: [{destination: {host: reviews}}]
+    """
+    (route,) = routes(config_of(REVIEWS, virtual_service("v", "reviews", fault)))
+    (setting,) = route["typed_per_filter_config"].items()
+    assert setting[0] == "envoy.filters.http.fault"
+    assert "disabled" not in setting[1], "the route's own setting brings its filter back"
+
+
 def test_weights_without_the_zeros() -> None:
     http = """
     - route:

@@ -33,8 +33,9 @@ def test_services_clusters_and_pods_are_told_apart() -> None:
             (f"tidegate.requests.pod.78.service.{WEB}.code.204", 2),
             (f"tidegate.requests.pod.78.service.{WEB}.code.503", 1),
             (f"tidegate.requests.pod.78.service.{WEB}.code.0", 1),
-            (f"tidegate.received.service.{WEB}", 100),
-            (f"tidegate.sent.service.{WEB}", 200),
+            (f"cluster.outbound|80||{FQDN}.upstream_cx_rx_bytes_total", 90),
+            (f"cluster.outbound|80|v1@shop|{FQDN}.upstream_cx_rx_bytes_total", 10),
+            (f"cluster.outbound|80||{FQDN}.upstream_cx_tx_bytes_total", 200),
             (f"cluster.outbound|80|v1@shop|{FQDN}.upstream_rq_2xx", 4),
             (f"cluster.outbound|80|v1@shop|{FQDN}.upstream_rq_active", 2),
             (f"cluster.outbound|80||{FQDN}.upstream_rq_active", 1),
@@ -47,9 +48,9 @@ def test_services_clusters_and_pods_are_told_apart() -> None:
         "downstream_rq_total": 7,
         "downstream_rq_2xx": 5,
         "downstream_rq_5xx": 1,
-        "downstream_cx_rx_bytes_total": 100,
-        "downstream_cx_tx_bytes_total": 200,
-        "downstream_rq_active": 3,
+        "upstream_cx_rx_bytes_total": 100,
+        "upstream_cx_tx_bytes_total": 200,
+        "upstream_rq_active": 3,
     }
     assert stats.pods[77, WEB].requests("downstream") == {"2xx": 3}
     assert stats.pods[78, WEB].requests("downstream") == {"2xx": 2, "5xx": 1}
@@ -102,6 +103,7 @@ def test_another_page_is_refused(text: str) -> None:
         (f"tidegate.duration.service.{WEB}", True),
         (f"cluster.outbound|80|v1|{FQDN}.upstream_rq_retry", True),
         (f"cluster.outbound|80|v1|{FQDN}.membership_healthy", True),
+        (f"cluster.outbound|80|v1|{FQDN}.upstream_cx_tx_bytes_total", True),
         ("server.uptime", True),
         (f"cluster.outbound|80||{FQDN}.circuit_breakers.default.remaining_cx", False),
         (f"cluster.outbound|80||{FQDN}.upstream_rq_200", False),
