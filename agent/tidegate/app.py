@@ -243,7 +243,7 @@ async def _run(settings: Settings, life: Life, home: Path) -> None:
     await admin.start(settings.admin_socket, settings.admin_port, settings.metrics_port, settings.ready_port)
     await cni.start()
     work: dict[str, Coroutine[Any, Any, None]] = {
-        "config": follow(sources, config, LastGood(settings.run_dir / "last-good")),
+        "config": follow(sources, config, LastGood(settings.run_dir / "last-good"), devices.ads.verdicts),
         "cycle": cycle.run(),
         "sweep": calls.sweep(SystemClock()),
         "relay": devices.relays.run(),

@@ -14,12 +14,12 @@ from tests.bench.scale_rig import Rig, netns
 
 
 @contextlib.contextmanager
-def node() -> Iterator[Rig]:
-    """Five pods enrolled, five to spare, twenty services; nothing is left."""
+def node(**environ: str) -> Iterator[Rig]:
+    """Five pods enrolled, five to spare, twenty services; nothing is left. environ: more of the agent's environment."""
     rig = Rig(config.FEW)
     try:
         rig.up()
-        rig.start_agent()
+        rig.start_agent(**environ)
         rig.wait("the agent comes up", lambda status: status)
         rig.enrol()
         well(rig)

@@ -47,6 +47,7 @@ def said_of(status: dict[str, Any], *words: str) -> bool:
     return any(all(word in line for word in words) for line in lines)
 
 
+@pytest.mark.case("A5")
 def test_a_rule_that_envoy_refuses_is_named_and_nobody_else_notices(rig: Rig) -> None:
     path = rig.work / "config" / "rules" / f"{WITH_RULE:05}.yaml"
     good = path.read_text()
@@ -65,10 +66,18 @@ def test_a_rule_that_envoy_refuses_is_named_and_nobody_else_notices(rig: Rig) ->
     change(rig, WITH_RULE, 2)
 
 
+@pytest.mark.case("A5")
 def test_a_pod_that_cannot_be_captured_is_refused_and_named_and_nobody_else_notices(rig: Rig) -> None:
     with full(FIRST), stays_ready(rig):
         refused = rig.call("ADD", FIRST)
         assert (refused.returncode != 0, json.loads(refused.stdout)["code"]) == (True, 11)
+        status = rig.status()
+        failed = {pod["name"]: pod["reason"] for pod in status["pods"] if pod["state"] == "failed"}
+        assert list(failed) == [f"local-{FIRST}"]
+        assert failed[f"local-{FIRST}"], "and says why"
+        assert not status["healthy"]
+        assert [line for line in status["unhealthy"] if f"local-{FIRST}" in line]
+        assert rig.ready() == 200
         others_go_on(rig, 3)
     rig.cni("ADD", FIRST)  # the obstacle is gone, and the runtime tries again
     rig.cni("DEL", FIRST)
