@@ -46,6 +46,8 @@ SCALE = {
 PROMISES = {
     "change.in_force_ms": ("a VirtualService change, file to wire", "≤ 1 000 ms"),
     "enrol.p99_ms": ("CNI ADD, p99", ""),
+    "enrol.beside_bad.p99_ms": ("the same beside a refused rule, a pod that cannot be captured, a crash loop", ""),
+    "enrol.beside_bad.quiet_p99_ms": ("the same without them, in turns", ""),
     "recover.agent_ms": ("kill -9 of the agent: well again", "≤ 3 000 ms"),
     "recover.envoy_ms": ("kill -9 of Envoy: requests answered again", "≤ 2 000 ms"),
     "read.worst_ms": ("the worst of hostile documents, read", "≤ 1 000 ms"),
@@ -56,6 +58,11 @@ FAIR = {
     "fair.256.max_ms": "beside 256",
     "stuck.down.tcp_mib": "kernel memory of 300 downloads that nobody reads",
     "stuck.up.tcp_mib": "of 200 uploads that nobody reads",
+}
+GREEDY = {
+    "fair.greedy.echo_ms": "round trip of 64 B, p99",
+    "fair.greedy.conn_ms": "new connection, p99",
+    "fair.greedy.http_ms": "HTTP request, p99",
 }
 PLACES = {"1core": "Everything on one CPU (the CPU cost)", "free": "Wherever the scheduler likes"}
 
@@ -105,22 +112,21 @@ def table(bench: dict[str, Any]) -> str:
 
 
 def fair_table(figures: Mapping[str, dict[str, Any]]) -> list[str]:
-    """What a pod can take from others, without the mesh and with it; nothing if it was not measured."""
+    """What a pod can take from others, and what they get beside one that takes all; only what was measured."""
+    pods = compared(figures, FAIR, "| What one pod can take from another | no mesh | **Tidegate** | promised |", "≤ 2×")
+    return pods + compared(
+        figures, GREEDY, "| A pod that takes all that it gets | without it | beside it | promised |", "≤ 3×"
+    )
+
+
+def compared(figures: Mapping[str, dict[str, Any]], words: Mapping[str, str], head: str, promised: str) -> list[str]:
+    """A table of figures that have one to compare with."""
     rows = [
-        f"| {words} (`{name}`) | {figure(found['direct'], found['unit'])} | {cell(found, 'tidegate')} | ≤ 2× |"
-        for name, words in FAIR.items()
+        f"| {text} (`{name}`) | {figure(found['direct'], found['unit'])} | {cell(found, 'tidegate')} | {promised} |"
+        for name, text in words.items()
         if (found := figures.get(name))
     ]
-    return (
-        [
-            "",
-            "| What one pod can take from another | no mesh | **Tidegate** | promised |",
-            "|---|---:|---:|---:|",
-            *rows,
-        ]
-        if rows
-        else []
-    )
+    return ["", head, "|---|---:|---:|---:|", *rows] if rows else []
 
 
 def scale_table(figures: Mapping[str, dict[str, Any]]) -> list[str]:

@@ -71,7 +71,7 @@ _STICKY = LoadBalancer(Balancing.CONSISTENT_HASH, ConsistentHash(source_ip=True)
 
 def balancer(service: Service, settings: TrafficPolicy) -> LoadBalancer | None:
     """How an endpoint of a service is chosen: as its DestinationRule says, else as the Service itself does."""
-    return settings.load_balancer or (_STICKY if service.sticky else None)
+    return settings.load_balancer or (_STICKY if service.affinity_s else None)
 
 
 class Rules:

@@ -30,8 +30,8 @@ GROUPS: tuple[Group, ...] = (
                 "connections-of-a-pod-unbounded",
                 "one pod takes all the connections that Envoy may have",
                 "agent/tidegate/compile/outbound/listeners.py",
-                '"filters": [bounds.connection_limit(), manager]',
-                '"filters": [manager]',
+                "    filters = [bounds.connection_limit()]\n",
+                "    filters: list[Json] = []\n",
                 (BOUNDS,),
             ),
             Mutant(
