@@ -37,7 +37,7 @@ class Load:
         return [str(tools / self.tool), self.mode, host, str(port), f"{seconds:g}", *extra]
 
 
-ECHO, SINK, ONCE, HTTP = 0, 1, 2, 9
+ECHO, SINK, ONCE, SPOUT, DEAF, HTTP = 0, 1, 2, 3, 4, 9
 
 LOADS = (
     Load("rr64", "l4load", ECHO, "rr", "64", (Metric("l4.samenode.rr64", "us", "mean_us", False),)),
