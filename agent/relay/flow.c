@@ -5,6 +5,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "../../bpf/core/flow_core.h"
 #include "addr.h"
 #include "sandbox.h"
 
@@ -19,18 +20,21 @@ static int look_up(int flows_fd, const struct tg_flow_key *key, struct tg_flow *
 	return syscall(SYS_bpf, BPF_MAP_LOOKUP_ELEM, &attr, sizeof(attr)) ? -errno : 0;
 }
 
-int fp_flow_identify(int flows_fd, const struct fp_sandbox *sandbox, const struct tg_addr *peer, uint16_t peer_port_be,
-		     struct fp_flow *ret_flow)
+int fp_flow_identify(int flows_fd, const struct fp_sandbox *sandbox, int fd, const struct tg_addr *peer,
+		     uint16_t peer_port_be, struct fp_flow *ret_flow)
 {
 	struct tg_flow record;
-	struct tg_flow_key key = {
-		.netns_cookie = sandbox->cookie,
-		.src = *peer,
-		.src_port_be = peer_port_be,
-		.listener_port_be = fp_addr_is_v4(peer) ? sandbox->ports.port4_be : sandbox->ports.port6_be,
-		.tier = TG_TIER_FASTPATH,
-	};
+	struct tg_flow_key key;
+	union fp_sockaddr name;
+	struct tg_addr local;
+	socklen_t length = sizeof(name);
 	*ret_flow = (struct fp_flow){ .client = *peer, .client_port_be = peer_port_be };
+	/* Of many addresses that lead here (sk_lookup) the one that was connected to. */
+	if (getsockname(fd, &name.sa, &length))
+		return -errno;
+	uint16_t local_port_be = fp_sockaddr_read(&name, &local);
+	if (!tg_flow_key_of(&key, sandbox->cookie, peer, peer_port_be, &local, local_port_be))
+		return -ENOENT;
 	int rc = look_up(flows_fd, &key, &record);
 	if (rc)
 		return rc;

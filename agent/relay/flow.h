@@ -15,7 +15,7 @@ struct fp_flow {
 	uint16_t dst_port_be;
 };
 
-/* -ENOENT if nobody recorded this connection; then only the peer is known. flows_fd: map tg_flows. */
-fp_must_check int fp_flow_identify(int flows_fd, const struct fp_sandbox *sandbox, const struct tg_addr *peer,
+/* -ENOENT if nobody recorded this connection; then only the peer is known. flows_fd: map tg_flows; fd: as accepted. */
+fp_must_check int fp_flow_identify(int flows_fd, const struct fp_sandbox *sandbox, int fd, const struct tg_addr *peer,
 				   uint16_t peer_port_be, struct fp_flow *ret_flow);
 #endif
