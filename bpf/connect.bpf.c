@@ -23,6 +23,18 @@ static __always_inline const struct tg_dest *tg_find_dest(const struct tg_connec
 	return bpf_map_lookup_elem(&tg_dests, &key);
 }
 
+/* Whether sk_lookup knows the listener: not of one that a version before opened, or a kernel that refused it. */
+static __always_inline int tg_is_spread(uint64_t cookie, const struct tg_connect_in *in, const struct tg_dest *dest)
+{
+	struct tg_listener_key key = { .netns_cookie = cookie, .tier = dest->tier, .v6 = !tg_addr_is_v4(&in->dst) };
+	struct bpf_sock *listener = bpf_map_lookup_elem(&tg_listeners, &key);
+
+	if (!listener)
+		return 0;
+	bpf_sk_release(listener);
+	return 1;
+}
+
 /* Keep what was dialled with the socket. Returns 0 if there is no memory for it. */
 static __always_inline int tg_remember(struct bpf_sock_addr *ctx, const struct tg_connect_out *out)
 {
@@ -42,6 +54,7 @@ static __always_inline void tg_connect(struct bpf_sock_addr *ctx, struct tg_conn
 	struct tg_pod_key key = { .netns_cookie = bpf_get_netns_cookie(ctx) };
 	const struct tg_pod *pod = bpf_map_lookup_elem(&tg_pods, &key);
 	uint32_t reason = TG_PASS_NOT_ENROLLED;
+	const struct tg_dest *dest;
 
 	in->cgroup = bpf_get_current_cgroup_id();
 	in->protocol = ctx->type == TG_SOCK_STREAM ? ctx->protocol : 0;
@@ -50,10 +63,14 @@ static __always_inline void tg_connect(struct bpf_sock_addr *ctx, struct tg_conn
 		in->bound_dev_if = ctx->sk->bound_dev_if;
 	if (settings)
 		reason = tg_connect_screen(in, settings, pod);
-	if (reason == TG_REASON_COUNT && pod)
-		tg_connect_route(out, in, pod, tg_find_dest(in));
-	else
+	if (reason == TG_REASON_COUNT && pod) {
+		dest = tg_find_dest(in);
+		if (dest)
+			in->spread = (uint16_t)tg_is_spread(key.netns_cookie, in, dest);
+		tg_connect_route(out, in, pod, dest);
+	} else {
 		tg_connect_verdict(out, reason);
+	}
 	if (out->action == TG_ACTION_REDIRECT) {
 		if (!tg_remember(ctx, out))
 			tg_connect_verdict(out, TG_DENY_STATE);

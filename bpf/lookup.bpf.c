@@ -1,10 +1,29 @@
-/* sk_lookup in a pod's netns: a SYN to a capture address that no connect hook recorded is reset. One instance per pod. */
+/* sk_lookup in a pod's netns: a SYN to a capture address that no connect hook recorded is reset; one that has a record
+ * goes to the listener of its tier, whose own address is one of many. One instance per pod. */
 #include "include/tg_maps.h"
 #include "core/ctx.h"
 #include "core/flow_core.h"
 
 /* The netns that this instance is attached to; sk_lookup has no helper that tells it. Set by the loader. */
 const volatile uint64_t tg_netns_cookie = 0;
+
+/* Give the connection to the listener of its tier. 0 if there is none (any more), or it is not to be had. */
+static __always_inline int tg_assign(struct bpf_sk_lookup *ctx, const struct tg_conn *conn)
+{
+	struct tg_listener_key key = {
+		.netns_cookie = tg_netns_cookie,
+		.tier = tg_addr_tier(&conn->local),
+		.v6 = !tg_addr_is_v4(&conn->local),
+	};
+	struct bpf_sock *listener = bpf_map_lookup_elem(&tg_listeners, &key);
+	long refused;
+
+	if (!listener)
+		return 0;
+	refused = bpf_sk_assign(ctx, listener, 0);
+	bpf_sk_release(listener);
+	return !refused;
+}
 
 SEC("sk_lookup")
 int tg_lookup(struct bpf_sk_lookup *ctx)
@@ -24,7 +43,10 @@ int tg_lookup(struct bpf_sk_lookup *ctx)
 		   bpf_map_lookup_elem(&tg_flows, &key);
 	reason = tg_lookup_decide(&conn.local, recorded);
 	tg_count(reason);
-	return reason == TG_LOOKUP_DENY_UNRECORDED ? SK_DROP : SK_PASS;
+	if (reason == TG_LOOKUP_DENY_UNRECORDED)
+		return SK_DROP;
+	/* A listener finds connections to its own address by itself. */
+	return tg_addr_spread(&conn.local) && !tg_assign(ctx, &conn) ? SK_DROP : SK_PASS;
 }
 
 char LICENSE[] SEC("license") = "GPL";

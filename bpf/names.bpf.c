@@ -4,9 +4,29 @@
 #include "core/flow_core.h"
 #include "core/names_core.h"
 
-static __always_inline const struct tg_sock *tg_captured(struct bpf_sock_addr *ctx)
+#define TG_IPPROTO_MPTCP 262
+
+/* What the application's socket dialled. That of MPTCP has nothing in store, because the kernel connects another one below
+ * it, which names hooks never see; but it has its first subflow's addresses, and so its record. */
+static __always_inline const struct tg_flow *tg_dialled(struct bpf_sock_addr *ctx)
 {
-	return ctx->sk ? bpf_sk_storage_get(&tg_socks, ctx->sk, 0, 0) : 0;
+	struct bpf_sock *sk = ctx->sk;
+	struct tg_flow_key key;
+	struct tg_conn conn;
+	struct tg_sock *sock;
+
+	if (!sk)
+		return 0;
+	sock = bpf_sk_storage_get(&tg_socks, sk, 0, 0);
+	if (sock)
+		return &sock->flow;
+	if (sk->protocol != TG_IPPROTO_MPTCP)
+		return 0;
+	tg_conn_from_sock(&conn, sk);
+	if (!tg_flow_key_of(&key, bpf_get_netns_cookie(ctx), &conn.local, conn.local_port_be, &conn.remote,
+			    conn.remote_port_be))
+		return 0;
+	return bpf_map_lookup_elem(&tg_flows, &key);
 }
 
 /* The record of a connection that a listener on a capture address accepted. */
@@ -58,7 +78,7 @@ int tg_getpeername4(struct bpf_sock_addr *ctx)
 	struct tg_addr kernel;
 
 	tg_addr_set_v4(&kernel, ctx->user_ip4);
-	tg_name_peer(&out, &kernel, tg_captured(ctx));
+	tg_name_peer(&out, &kernel, tg_dialled(ctx));
 	return tg_show4(ctx, &out);
 }
 
@@ -69,7 +89,7 @@ int tg_getpeername6(struct bpf_sock_addr *ctx)
 	struct tg_addr kernel;
 
 	TG_CTX_ADDR6(&kernel, ctx->user_ip6);
-	tg_name_peer(&out, &kernel, tg_captured(ctx));
+	tg_name_peer(&out, &kernel, tg_dialled(ctx));
 	return tg_show6(ctx, &out);
 }
 
@@ -80,7 +100,7 @@ int tg_getsockname4(struct bpf_sock_addr *ctx)
 	struct tg_addr kernel;
 
 	tg_addr_set_v4(&kernel, ctx->user_ip4);
-	tg_name_own(&out, &kernel, tg_captured(ctx));
+	tg_name_own(&out, &kernel, tg_dialled(ctx));
 	return tg_show4(ctx, &out);
 }
 
@@ -91,7 +111,7 @@ int tg_getsockname6(struct bpf_sock_addr *ctx)
 	struct tg_addr kernel;
 
 	TG_CTX_ADDR6(&kernel, ctx->user_ip6);
-	tg_name_own(&out, &kernel, tg_captured(ctx));
+	tg_name_own(&out, &kernel, tg_dialled(ctx));
 	return tg_show6(ctx, &out);
 }
 

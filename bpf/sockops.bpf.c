@@ -51,9 +51,11 @@ static __always_inline void tg_record(struct bpf_sock_ops *ops, struct bpf_sock 
 	tg_bound_send_buffer(ops);
 	flow = sock->flow;
 	flow.flags = tg_carry_wishes(sk, &key);
+	flow.id = tg_flow_id(bpf_get_socket_cookie(ops));
 	if (bpf_map_update_elem(&tg_flows, &key, &flow, BPF_ANY))
 		return tg_count(TG_SOCKOPS_RECORD_FAILED); /* sk_lookup resets the connection */
 	sock->key = key;
+	sock->flow.id = flow.id;
 	tg_count(TG_SOCKOPS_RECORDED);
 }
 
@@ -67,11 +69,59 @@ static __always_inline int tg_accepted_key(struct bpf_sock_ops *ops, struct tg_f
 			      conn.local_port_be);
 }
 
+/* A listener's end of a connection: it may live on when the client's socket is long gone, and see its 4-tuple used again. */
+static __always_inline void tg_accepted(struct bpf_sock_ops *ops, struct bpf_sock *sk)
+{
+	const struct tg_flow *flow;
+	struct tg_flow_key key;
+	struct tg_end *end;
+
+	if (!tg_accepted_key(ops, &key))
+		return;
+	bpf_sock_ops_cb_flags_set(ops, ops->bpf_sock_ops_cb_flags | BPF_SOCK_OPS_STATE_CB_FLAG);
+	flow = bpf_map_lookup_elem(&tg_flows, &key);
+	if (!flow || !flow->id)
+		return;
+	end = bpf_sk_storage_get(&tg_ends, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+	if (end) /* without memory the record stays until the table needs its place */
+		end->id = flow->id;
+}
+
+/* Remove the record if it is still this connection's. Between the look and the removal nobody can make another one: the
+ * socket that closes has the 4-tuple until its state is CLOSE, and SYNs of its successor reach it, not the listener. A
+ * successor that sends its first SYN just then meets sk_lookup without a record at worst, and is refused. */
+static __always_inline void tg_forget(const struct tg_flow_key *key, uint32_t id)
+{
+	const struct tg_flow *flow = bpf_map_lookup_elem(&tg_flows, key);
+
+	if (!flow || flow->id != id)
+		return;
+	bpf_map_delete_elem(&tg_flows, key);
+	bpf_map_delete_elem(&tg_wishes, key);
+}
+
+static __always_inline void tg_closed(struct bpf_sock_ops *ops, struct bpf_sock *sk)
+{
+	const struct tg_sock *sock = bpf_sk_storage_get(&tg_socks, sk, 0, 0);
+	const struct tg_end *end;
+	struct tg_flow_key key;
+
+	if (sock) {
+		key = sock->key;
+		if (key.tier && !tg_flow_outlives_client(ops->args[0]))
+			tg_forget(&key, sock->flow.id);
+		return;
+	}
+	if (!tg_accepted_key(ops, &key))
+		return;
+	end = bpf_sk_storage_get(&tg_ends, sk, 0, 0);
+	tg_forget(&key, end ? end->id : 0);
+}
+
 SEC("sockops")
 int tg_sockops(struct bpf_sock_ops *ops)
 {
 	struct bpf_sock *sk = ops->sk;
-	struct tg_flow_key key;
 	struct tg_sock *sock;
 
 	if (!sk || (ops->family != TG_AF_INET && ops->family != TG_AF_INET6))
@@ -83,22 +133,11 @@ int tg_sockops(struct bpf_sock_ops *ops)
 			tg_record(ops, sk, sock);
 		break;
 	case BPF_SOCK_OPS_PASSIVE_ESTABLISHED_CB:
-		if (tg_accepted_key(ops, &key))
-			bpf_sock_ops_cb_flags_set(ops, ops->bpf_sock_ops_cb_flags | BPF_SOCK_OPS_STATE_CB_FLAG);
+		tg_accepted(ops, sk);
 		break;
 	case BPF_SOCK_OPS_STATE_CB:
-		if (ops->args[1] != TG_TCP_CLOSE)
-			break;
-		sock = bpf_sk_storage_get(&tg_socks, sk, 0, 0);
-		if (sock) {
-			key = sock->key;
-			if (!key.tier || tg_flow_outlives_client(ops->args[0]))
-				break;
-		} else if (!tg_accepted_key(ops, &key)) {
-			break;
-		}
-		bpf_map_delete_elem(&tg_flows, &key);
-		bpf_map_delete_elem(&tg_wishes, &key);
+		if (ops->args[1] == TG_TCP_CLOSE)
+			tg_closed(ops, sk);
 		break;
 	}
 	return 1;

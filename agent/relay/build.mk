@@ -4,7 +4,7 @@ FP_CFLAGS := -std=gnu11 -O2 -g -Wall -Wextra -Werror -Wconversion -D_GNU_SOURCE 
 FP_SOURCES := $(sort $(wildcard agent/relay/*.c))
 # Without main(): what tests and fuzzers link.
 FP_ENGINE := $(filter-out agent/relay/main.c,$(FP_SOURCES))
-FP_HEADERS := $(wildcard agent/relay/*.h) bpf/include/tg_abi.h bpf/include/tg_abi_prelude.h bpf/include/tg_capture.h
+FP_HEADERS := $(wildcard agent/relay/*.h bpf/core/*.h bpf/include/*.h)
 FP_OBJECTS := $(FP_SOURCES:agent/relay/%.c=$(BUILD)/relay/%.o)
 FP_BINARY := $(BUILD)/relay/tidegate-relay
 FP_EXTENSION := agent/tidegate/_relay.abi3.so

@@ -5,6 +5,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "../../bpf/core/flow_core.h"
 #include "addr.h"
 #include "sandbox.h"
 
@@ -29,18 +30,21 @@ bool fp_flow_wishes(const struct fp_records *records, struct fp_flow *flow)
 	return true;
 }
 
-int fp_flow_identify(const struct fp_records *records, const struct fp_sandbox *sandbox, const struct tg_addr *peer,
+int fp_flow_identify(const struct fp_records *records, const struct fp_sandbox *sandbox, int fd, const struct tg_addr *peer,
 		     uint16_t peer_port_be, struct fp_flow *ret_flow)
 {
 	struct tg_flow record;
-	struct tg_flow_key key = {
-		.netns_cookie = sandbox->cookie,
-		.src = *peer,
-		.src_port_be = peer_port_be,
-		.listener_port_be = fp_addr_is_v4(peer) ? sandbox->ports.port4_be : sandbox->ports.port6_be,
-		.tier = TG_TIER_FASTPATH,
-	};
+	struct tg_flow_key key;
+	union fp_sockaddr name;
+	struct tg_addr local;
+	socklen_t length = sizeof(name);
 	*ret_flow = (struct fp_flow){ .client = *peer, .client_port_be = peer_port_be };
+	/* Of many addresses that lead here (sk_lookup) the one that was connected to. */
+	if (getsockname(fd, &name.sa, &length))
+		return -errno;
+	uint16_t local_port_be = fp_sockaddr_read(&name, &local);
+	if (!tg_flow_key_of(&key, sandbox->cookie, peer, peer_port_be, &local, local_port_be))
+		return -ENOENT;
 	ret_flow->key = key;
 	int rc = look_up(records->flows_fd, &key, &record);
 	if (rc)

@@ -23,8 +23,8 @@ struct fp_records {
 	int wishes_fd; /* tg_wishes; <= 0: there is none */
 };
 
-/* -ENOENT if nobody recorded this connection; then only the peer is known. */
-fp_must_check int fp_flow_identify(const struct fp_records *records, const struct fp_sandbox *sandbox,
+/* -ENOENT if nobody recorded this connection; then only the peer is known. fd: as accepted. */
+fp_must_check int fp_flow_identify(const struct fp_records *records, const struct fp_sandbox *sandbox, int fd,
 				   const struct tg_addr *peer, uint16_t peer_port_be, struct fp_flow *ret_flow);
 /* Look again what its client's socket was told: an application may do so at any time. True if it is something new. */
 bool fp_flow_wishes(const struct fp_records *records, struct fp_flow *flow);

@@ -22,7 +22,7 @@ static void serve(struct fp_worker *w, struct fp_sandbox *sandbox, int fd, const
 	struct fp_flow flow;
 	struct fp_stream *client;
 	fp_plain_narrow(fd);
-	int rc = fp_flow_identify(&w->conns.records, sandbox, peer, port_be, &flow);
+	int rc = fp_flow_identify(&w->conns.records, sandbox, fd, peer, port_be, &flow);
 	if (fp_plain_open(&w->plains, fd, true, &client)) {
 		fp_count(&w->stats.accepted, 1);
 		fp_count(&w->stats.closed[FP_CLOSE_NO_MEMORY], 1);

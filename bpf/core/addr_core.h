@@ -67,31 +67,46 @@ tg_inline int tg_addr_is_loopback(const struct tg_addr *addr)
 	       (tg_addr_word(addr, 3) == TG_BE32(1) || !tg_addr_word(addr, 3));
 }
 
-/* inside TG_CAPTURE4_PREFIX (a /24) or TG_CAPTURE6_PREFIX (a /64) */
+/* inside TG_CAPTURE4_PREFIX (a /16) or TG_CAPTURE6_PREFIX (a /64) */
 tg_inline int tg_addr_is_capture(const struct tg_addr *addr)
 {
 	const struct tg_addr fastpath4 = TG_CAPTURE4_FASTPATH, fastpath6 = TG_CAPTURE6_FASTPATH;
 
 	if (tg_addr_is_v4(addr))
-		return !((tg_addr_word(addr, 3) ^ tg_addr_word(&fastpath4, 3)) & TG_BE32(0xffffff00U));
+		return !((tg_addr_word(addr, 3) ^ tg_addr_word(&fastpath4, 3)) & TG_BE32(0xffff0000U));
 	return tg_addr_word(addr, 0) == tg_addr_word(&fastpath6, 0) && tg_addr_word(addr, 1) == tg_addr_word(&fastpath6, 1);
 }
 
-/* The tier whose listener has this very address; 0 if none has. */
+#define TG_SPREAD4_ENVOY 0x8000U /* in the host part of a v4 capture address: Envoy's half */
+
+/* The tier that a capture address belongs to; 0 if none has it. */
 tg_inline uint32_t tg_addr_tier(const struct tg_addr *addr)
 {
-	uint32_t host = TG_BE32(tg_addr_word(addr, 3));
+	uint32_t host = TG_BE32(tg_addr_word(addr, 3)), half = TG_BE32(tg_addr_word(addr, 2));
 
 	if (!tg_addr_is_capture(addr))
 		return 0;
-	if (tg_addr_is_v4(addr))
-		host &= 0xff;
-	else if (tg_addr_word(addr, 2))
-		return 0;
+	if (tg_addr_is_v4(addr)) {
+		host &= 0xffffU;
+		if (host > 2)
+			return host & TG_SPREAD4_ENVOY ? TG_TIER_ENVOY : TG_TIER_FASTPATH;
+	} else if (half) {
+		return half == TG_TIER_FASTPATH || half == TG_TIER_ENVOY ? half : 0;
+	}
 	return host == 1 ? TG_TIER_FASTPATH : host == 2 ? TG_TIER_ENVOY : 0;
 }
 
-/* The inverse: where connections for a tier go. */
+/* What tells a tier's capture addresses of one family apart, above 0 and below 2^24; 0 for the listener's own address. */
+tg_inline uint32_t tg_addr_spread(const struct tg_addr *addr)
+{
+	uint32_t host = TG_BE32(tg_addr_word(addr, 3));
+
+	if (tg_addr_is_v4(addr))
+		return (host & 0xffffU) > 2 ? host & 0xffffU : 0;
+	return tg_addr_word(addr, 2) ? host & 0xffffffU : 0;
+}
+
+/* Where a tier listens. */
 tg_inline void tg_addr_of_tier(struct tg_addr *to, uint32_t tier, int v4)
 {
 	const struct tg_addr fastpath4 = TG_CAPTURE4_FASTPATH, envoy4 = TG_CAPTURE4_ENVOY;
@@ -101,5 +116,37 @@ tg_inline void tg_addr_of_tier(struct tg_addr *to, uint32_t tier, int v4)
 		tg_addr_copy(to, tier == TG_TIER_ENVOY ? &envoy4 : &fastpath4);
 	else
 		tg_addr_copy(to, tier == TG_TIER_ENVOY ? &envoy6 : &fastpath6);
+}
+
+/* A destination as a number; equal ones for different destinations are rare (FNV-1a by words, then mixed). */
+tg_inline uint32_t tg_addr_hash(const struct tg_addr *addr, uint16_t port_be)
+{
+	uint32_t hash = 0x811c9dc5U;
+
+	hash = (hash ^ TG_BE32(tg_addr_word(addr, 0))) * 0x01000193U;
+	hash = (hash ^ TG_BE32(tg_addr_word(addr, 1))) * 0x01000193U;
+	hash = (hash ^ TG_BE32(tg_addr_word(addr, 2))) * 0x01000193U;
+	hash = (hash ^ TG_BE32(tg_addr_word(addr, 3))) * 0x01000193U;
+	hash = (hash ^ TG_BE16(port_be)) * 0x9e3779b1U;
+	hash = (hash ^ (hash >> 15)) * 0x85ebca77U;
+	return hash ^ (hash >> 13);
+}
+
+/* Where connections to a destination go for a tier: to an address of their own, so that one source port may be connected
+ * to several destinations, and the ports of a pod are not shared by all of them. */
+tg_inline void tg_addr_of_destination(struct tg_addr *to, uint32_t tier, const struct tg_addr *dst, uint16_t port_be)
+{
+	uint32_t hash = tg_addr_hash(dst, port_be), host;
+
+	tg_addr_of_tier(to, tier, tg_addr_is_v4(dst));
+	if (tg_addr_is_v4(dst)) {
+		host = hash >> 17; /* 15 bits; 0 to 2 have a meaning of their own */
+		host = (host < 3 ? host + 3 : host) | (tier == TG_TIER_ENVOY ? TG_SPREAD4_ENVOY : 0);
+		((tg_word *)to->ip)[3] = (tg_addr_word(to, 3) & TG_BE32(0xffff0000U)) | TG_BE32(host);
+	} else {
+		host = hash >> 8;
+		((tg_word *)to->ip)[2] = TG_BE32(tier);
+		((tg_word *)to->ip)[3] = TG_BE32(host ? host : 1);
+	}
 }
 #endif

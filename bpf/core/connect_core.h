@@ -82,7 +82,10 @@ tg_inline void tg_connect_route(struct tg_connect_out *out, const struct tg_conn
 		return tg_connect_verdict(out, TG_PASS_NO_LISTENER);
 	tg_connect_verdict(out, dest->tier == TG_TIER_FASTPATH ? TG_REDIRECT_FASTPATH : TG_REDIRECT_ENVOY);
 	out->action = TG_ACTION_REDIRECT;
-	tg_addr_of_tier(&out->to, dest->tier, v4);
+	if (in->spread)
+		tg_addr_of_destination(&out->to, dest->tier, &in->dst, in->dst_port_be);
+	else
+		tg_addr_of_tier(&out->to, dest->tier, v4);
 	out->to_port_be = port_be;
 	tg_addr_copy(&out->flow.dst, &in->dst);
 	tg_connect_client(&out->flow.client, in, pod, dest->tier);

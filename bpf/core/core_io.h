@@ -19,8 +19,8 @@ struct tg_connect_in {
 	uint32_t protocol;     /* IPPROTO_*; 0 for a socket that is not SOCK_STREAM */
 	uint32_t bound_dev_if; /* SO_BINDTODEVICE; 0 = none */
 	uint16_t dst_port_be;
-	uint16_t pad;
-	uint32_t pad2;
+	uint16_t spread;       /* sk_lookup leads every capture address of the destination's tier to its listener */
+	uint32_t pad;
 };
 
 struct tg_connect_out {

@@ -12,10 +12,23 @@
 #define TG_AF_INET 2
 #define TG_AF_INET6 10
 
-/* A context may only be read at fixed offsets, word by word: clang must not merge or move these loads. */
+/* A context may only be read at fixed offsets, word by word: clang must not merge or move these loads. Where both families
+ * go on the same way, it would compute the place to load from first and load once; what was loaded is therefore kept where
+ * it was by an empty instruction. */
+#define TG_CTX_KEEP(word) asm volatile("" : "+r"(word))
+#define TG_CTX_ADDR4(to, word)                                                                                 \
+	do {                                                                                                   \
+		uint32_t ip_ = (word);                                                                         \
+		TG_CTX_KEEP(ip_);                                                                              \
+		tg_addr_set_v4((to), ip_);                                                                     \
+	} while (0)
 #define TG_CTX_ADDR6(to, words)                                                                                \
 	do {                                                                                                   \
 		uint32_t a_ = (words)[0], b_ = (words)[1], c_ = (words)[2], d_ = (words)[3];                   \
+		TG_CTX_KEEP(a_);                                                                               \
+		TG_CTX_KEEP(b_);                                                                               \
+		TG_CTX_KEEP(c_);                                                                               \
+		TG_CTX_KEEP(d_);                                                                               \
 		tg_addr_set((to), a_, b_, c_, d_);                                                             \
 	} while (0)
 
@@ -23,7 +36,7 @@
 static __always_inline void tg_sock_local(struct tg_addr *to, struct bpf_sock *sk)
 {
 	if (sk->family == TG_AF_INET)
-		tg_addr_set_v4(to, sk->src_ip4);
+		TG_CTX_ADDR4(to, sk->src_ip4);
 	else
 		TG_CTX_ADDR6(to, sk->src_ip6);
 }
@@ -32,7 +45,7 @@ static __always_inline void tg_conn_from_sock(struct tg_conn *conn, struct bpf_s
 {
 	tg_sock_local(&conn->local, sk);
 	if (sk->family == TG_AF_INET)
-		tg_addr_set_v4(&conn->remote, sk->dst_ip4);
+		TG_CTX_ADDR4(&conn->remote, sk->dst_ip4);
 	else
 		TG_CTX_ADDR6(&conn->remote, sk->dst_ip6);
 	conn->local_port_be = TG_BE16((uint16_t)sk->src_port);
@@ -43,8 +56,8 @@ static __always_inline void tg_conn_from_sock(struct tg_conn *conn, struct bpf_s
 static __always_inline void tg_conn_from_sock_ops(struct tg_conn *conn, struct bpf_sock_ops *ops)
 {
 	if (ops->family == TG_AF_INET) {
-		tg_addr_set_v4(&conn->local, ops->local_ip4);
-		tg_addr_set_v4(&conn->remote, ops->remote_ip4);
+		TG_CTX_ADDR4(&conn->local, ops->local_ip4);
+		TG_CTX_ADDR4(&conn->remote, ops->remote_ip4);
 	} else {
 		TG_CTX_ADDR6(&conn->local, ops->local_ip6);
 		TG_CTX_ADDR6(&conn->remote, ops->remote_ip6);
@@ -57,8 +70,8 @@ static __always_inline void tg_conn_from_sock_ops(struct tg_conn *conn, struct b
 static __always_inline void tg_conn_from_sk_lookup(struct tg_conn *conn, struct bpf_sk_lookup *ctx)
 {
 	if (ctx->family == TG_AF_INET) {
-		tg_addr_set_v4(&conn->local, ctx->local_ip4);
-		tg_addr_set_v4(&conn->remote, ctx->remote_ip4);
+		TG_CTX_ADDR4(&conn->local, ctx->local_ip4);
+		TG_CTX_ADDR4(&conn->remote, ctx->remote_ip4);
 	} else {
 		TG_CTX_ADDR6(&conn->local, ctx->local_ip6);
 		TG_CTX_ADDR6(&conn->remote, ctx->remote_ip6);

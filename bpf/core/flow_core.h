@@ -18,8 +18,16 @@ tg_inline int tg_flow_key_of(struct tg_flow_key *key, uint64_t netns_cookie, con
 	tg_addr_copy(&key->src, client);
 	key->src_port_be = client_port_be;
 	key->listener_port_be = listener_port_be;
-	key->tier = tier;
+	key->tier = tier | (tg_addr_spread(listener) << 8);
 	return 1;
+}
+
+/* What tells a connection from an earlier one of the same 4-tuple: the lower half of its socket's cookie, never 0. */
+tg_inline uint32_t tg_flow_id(uint64_t socket_cookie)
+{
+	uint32_t id = (uint32_t)socket_cookie;
+
+	return id ? id : 1;
 }
 
 /* Whether the record must outlive the client's socket that goes from old_state (enum of tcp_states.h) to CLOSE.

@@ -19,23 +19,23 @@ tg_inline void tg_name_keep(struct tg_name_out *out)
 	out->reason = TG_REASON_COUNT;
 }
 
-/* Application, getpeername: the dialled address. `kernel` is what the kernel would say; `sock` NULL = not captured.
+/* Application, getpeername: the dialled address. `kernel` is what the kernel would say; `dialled` NULL = not captured.
  * A socket may be disconnected (AF_UNSPEC) and used again, so only a capture address is ever replaced. */
-tg_inline void tg_name_peer(struct tg_name_out *out, const struct tg_addr *kernel, const struct tg_sock *sock)
+tg_inline void tg_name_peer(struct tg_name_out *out, const struct tg_addr *kernel, const struct tg_flow *dialled)
 {
-	if (!sock || !tg_addr_is_capture(kernel))
+	if (!dialled || !tg_addr_is_capture(kernel))
 		return tg_name_keep(out);
-	tg_name_show(out, TG_NAME_PEER_RESTORED, &sock->flow.dst, sock->flow.dst_port_be);
+	tg_name_show(out, TG_NAME_PEER_RESTORED, &dialled->dst, dialled->dst_port_be);
 }
 
 /* Application, getsockname: the pod's address and the real port. */
-tg_inline void tg_name_own(struct tg_name_out *out, const struct tg_addr *kernel, const struct tg_sock *sock)
+tg_inline void tg_name_own(struct tg_name_out *out, const struct tg_addr *kernel, const struct tg_flow *dialled)
 {
-	if (!sock || tg_addr_is_any(kernel) || tg_addr_is_zero(&sock->flow.client))
+	if (!dialled || tg_addr_is_any(kernel) || tg_addr_is_zero(&dialled->client))
 		return tg_name_keep(out);
 	if (!tg_addr_is_loopback(kernel) && !tg_addr_is_capture(kernel))
 		return tg_name_keep(out);
-	tg_name_show(out, TG_NAME_SOCK_RESTORED, &sock->flow.client, 0);
+	tg_name_show(out, TG_NAME_SOCK_RESTORED, &dialled->client, 0);
 }
 
 /* Envoy, accept and getpeername on what it accepted: the client pod's address and the client's real port. */

@@ -16,6 +16,7 @@ enum tg_abi {
 	TG_MAX_DESTS = 131072,  /* (address, port) rows */
 	TG_MAX_FLOWS = 131072,  /* captured connections whose listener may still ask for the destination */
 	TG_MAX_WISHES = 32768,  /* captured connections whose client set TCP options */
+	TG_MAX_LISTENERS = 16384, /* our listeners in pods: two tiers, two families */
 	TG_MAX_REASONS = 64     /* slots of tg_counters: room for reasons that later versions append */
 };
 
@@ -79,7 +80,14 @@ struct tg_flow_key {
 	struct tg_addr src;   /* as the listener sees it, e.g. 127.0.0.1 */
 	uint16_t src_port_be;
 	uint16_t listener_port_be;
-	uint32_t tier;        /* enum tg_tier: which capture address was connected to */
+	uint32_t tier;        /* enum tg_tier; above its 8 bits tg_addr_spread() of the capture address, 0 = the listener's own */
+};
+
+/* Map tg_listeners (socket hash): our listeners in pods, by themselves as they listen and as long as they do. */
+struct tg_listener_key {
+	uint64_t netns_cookie;
+	uint32_t tier;        /* enum tg_tier */
+	uint32_t v6;
 };
 
 enum tg_flow_flag {
@@ -93,7 +101,13 @@ struct tg_flow {
 	uint16_t flags;       /* enum tg_flow_flag */
 	uint32_t tier;        /* enum tg_tier */
 	uint32_t service;
-	uint32_t pad2;
+	uint32_t id;          /* of the connection: whoever removes the record must mean this one; 0 = of a version before */
+};
+
+/* Map tg_ends (socket storage of what a listener accepted): the record that it is the other end of. */
+struct tg_end {
+	uint32_t id;
+	uint32_t pad;
 };
 
 /* Map tg_socks (socket storage of a captured client socket): survives as long as the socket. */

@@ -2,8 +2,11 @@
  * so both are spelled as text, for Python and docs, and as network-order bytes, for C and BPF; test_abi compares them. */
 #ifndef TG_CAPTURE_H
 #define TG_CAPTURE_H
-/* 127.77.0.0/24 and fd74:6964:6567:6174::/64 ("tidegat" in ASCII): .1/::1 fast path, .2/::2 Envoy. */
-#define TG_CAPTURE4_PREFIX "127.77.0.0/24"
+/* 127.77.0.0/16 and fd74:6964:6567:6174::/64 ("tidegat" in ASCII): listeners are on 127.77.0.1 and ::1 (fast path), on
+ * 127.77.0.2 and ::2 (Envoy). Connections go to an address by what was dialled, from which sk_lookup leads them to the
+ * listener (core/addr_core.h): 127.77.0.3 to .127.255 and PREFIX:0:2:0:1 and on to the fast path, 127.77.128.3 to .255.255
+ * and PREFIX:0:3:0:1 and on to Envoy. */
+#define TG_CAPTURE4_PREFIX "127.77.0.0/16"
 #define TG_CAPTURE6_PREFIX "fd74:6964:6567:6174::/64"
 #define TG_CAPTURE4_FASTPATH_IP "127.77.0.1"
 #define TG_CAPTURE4_ENVOY_IP "127.77.0.2"

@@ -62,6 +62,20 @@ struct {
 } tg_wanted SEC(".maps");
 
 struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct tg_end);
+} tg_ends SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_SOCKHASH);
+	__uint(max_entries, TG_MAX_LISTENERS);
+	__type(key, struct tg_listener_key);
+	__type(value, uint64_t);
+} tg_listeners SEC(".maps");
+
+struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, TG_MAX_REASONS);
 	__type(key, uint32_t);

@@ -26,7 +26,9 @@
 	X(NAME_PEER_RESTORED)      /* getpeername told the dialled address */                               \
 	X(NAME_SOCK_RESTORED)      /* getsockname told the pod's address */                                 \
 	X(NAME_CLIENT_SHOWN)       /* Envoy's accept/getpeername told the client pod's address */           \
-	X(DENY_NO_ENDPOINT)        /* no endpoint of the service is ready: refused, as without a mesh */
+	X(DENY_NO_ENDPOINT)        /* no endpoint of the service is ready: refused, as without a mesh */    \
+	X(LISTEN_NOTED)            /* a listener of ours: sk_lookup leads all its capture addresses to it */ \
+	X(LISTEN_NOT_NOTED)        /* the kernel would not take it: connections go to its own address */
 enum tg_reason {
 #define X(name) TG_##name,
 	TG_REASONS(X)

@@ -75,6 +75,7 @@ class Decisions:
         c = ffi.new("struct tg_connect_case *")
         _put(c.settings, agent_cgroup=11, envoy_cgroup=12)
         _put(getattr(c, "in"), dst=case["dst"], bound=case["bound"], dst_port_be=case["port"])
+        _put(getattr(c, "in"), spread=int(case.get("spread", False)))
         _put(getattr(c, "in"), cgroup=case["cgroup"], protocol=case["protocol"], bound_dev_if=case["device"])
         if case["pod"] is not None:
             c.has_pod = 1
@@ -114,7 +115,12 @@ class Decisions:
                 local_port,
                 remote_port,
             )
-        return {"tier": c.key.tier, "lookup": reason(c.lookup), "outlives": bool(c.outlives)}
+        return {
+            "tier": c.key.tier & 0xFF,
+            "spread": c.key.tier >> 8,
+            "lookup": reason(c.lookup),
+            "outlives": bool(c.outlives),
+        }
 
     def _run(self, program: str, case: Any) -> None:
         packet = ffi.buffer(case)

@@ -36,8 +36,8 @@ SEC("xdp")
 int test_names(struct xdp_md *ctx)
 {
 	CASE(tg_name_case, c);
-	tg_name_peer(&c.peer, &c.kernel, c.has_sock ? &c.sock : 0);
-	tg_name_own(&c.own, &c.kernel, c.has_sock ? &c.sock : 0);
+	tg_name_peer(&c.peer, &c.kernel, c.has_sock ? &c.sock.flow : 0);
+	tg_name_own(&c.own, &c.kernel, c.has_sock ? &c.sock.flow : 0);
 	tg_name_client(&c.client, c.has_flow ? &c.flow : 0);
 	ANSWER(c);
 }

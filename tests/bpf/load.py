@@ -109,6 +109,6 @@ class Load:
             raw = server.getsockopt(socket.SOL_IP, SO_ORIGINAL_DST, 16)
             dialled = socket.inet_ntoa(raw[4:8]), int.from_bytes(raw[2:4], "big")
             return "right" if dialled == wanted else "wrong original destination"
-        record = self._datapath.flow(self._pod.flow_key(tier, 4, client))
+        record = self._datapath.flow(self._pod.flow_key(tier, 4, client, wanted))
         right = record is not None and (record.destination, record.port) == (ip_address(wanted[0]), wanted[1])
         return "right" if right else "no record"

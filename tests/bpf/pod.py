@@ -26,7 +26,16 @@ from tidegate.bpf.records import FlowKey, PodRow
 from tidegate.dataplane.capture import IPV6_FREEBIND
 from tidegate.linux.cgroup import cgroup2_mount
 from tidegate.linux.netns import netns_cookie
-from tidegate.model.capture import CAPTURE4_ENVOY, CAPTURE4_FASTPATH, CAPTURE6_ENVOY, CAPTURE6_FASTPATH, CAPTURE6_PREFIX
+from tidegate.model.capture import (
+    CAPTURE4_ENVOY,
+    CAPTURE4_FASTPATH,
+    CAPTURE6_ENVOY,
+    CAPTURE6_FASTPATH,
+    CAPTURE6_PREFIX,
+    capture_address,
+    spread_of,
+)
+from tidegate.model.net import parse_ip
 from tidegate.model.tier import Tier
 from tidegate.native import checked, ffi, lib
 
@@ -168,8 +177,10 @@ class Pod:
             v6_capture=v6_capture,
         )
 
-    def flow_key(self, tier: Tier, version: int, source: tuple[str, int]) -> FlowKey:
-        return FlowKey(self.cookie, ip_address(source[0]), source[1], self.port(tier, version), tier)
+    def flow_key(self, tier: Tier, version: int, source: tuple[str, int], dialled: tuple[str, int]) -> FlowKey:
+        """Of a connection that came from source."""
+        spread = spread_of(capture_address(tier, parse_ip(dialled[0]), dialled[1]))
+        return FlowKey(self.cookie, ip_address(source[0]), source[1], self.port(tier, version), tier, spread)
 
     def run(self, fn: Callable[[], T], cgroup: Path | None = None) -> T:
         """Run fn in a process inside the pod's netns and cgroup; see run_in."""
@@ -214,14 +225,17 @@ def connect(
     bind: str = "",
     bind_port: int = 0,
     device: str = "",
+    protocol: int = 0,
     send_buffer: int = 0,
 ) -> Dialled:
     """A TCP connect as an ordinary program makes it, and what the program is told about it."""
-    sock = socket.socket(family or (socket.AF_INET6 if ":" in address else socket.AF_INET), socket.SOCK_STREAM)
+    version = family or (socket.AF_INET6 if ":" in address else socket.AF_INET)
+    sock = socket.socket(version, socket.SOCK_STREAM, protocol)
     sock.settimeout(SECONDS)
     if v6only:
         sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
     if bind or bind_port:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, int(bool(bind_port)))
         sock.bind((bind, bind_port))
     if device:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device.encode())

@@ -96,7 +96,7 @@ def test_other_programs_are_exchanged_and_tables_kept(tree: Tree, pod: Pod, data
         assert pinned_ids(tree)["maps"] == before["maps"]
         assert upgraded.pods() == {pod.cookie: pod.row()}
         _, source = pod.accept(pod.listeners[Tier.FASTPATH, 4])
-        assert upgraded.flow(pod.flow_key(Tier.FASTPATH, 4, source)) is not None
+        assert upgraded.flow(pod.flow_key(Tier.FASTPATH, 4, source, (VIP, PORT))) is not None
         assert client.sock.getpeername() == (VIP, PORT)
         upgraded.set_destinations([Destination(ip_address(pod.ip4), 0, Tier.DIRECT, 0)])
         pod.dial(pod.ip4, 1)

@@ -14,7 +14,8 @@ from tests.bpf.pod import Dialled, Pod, ip
 from tests.support.eventually import eventually
 
 from tidegate.bpf.datapath import Datapath
-from tidegate.bpf.records import FlowGroup
+from tidegate.bpf.records import FlowGroup, PodRow
+from tidegate.model.capture import CAPTURE4_FASTPATH, capture_address
 from tidegate.model.plan.kernel import Destination, DestinationKey, L4Protocol
 from tidegate.model.tier import Tier
 from tidegate.native import lib
@@ -72,7 +73,7 @@ def test_dial_reaches_the_listener_and_names_are_kept(
     assert client.own[0] == (f"::ffff:{own}" if "family" in how else own)
 
     source = {4: "127.0.0.1", 6: "::1"}[version]
-    record = datapath.flow(pod.flow_key(tier, version, (source, source_port)))
+    record = datapath.flow(pod.flow_key(tier, version, (source, source_port), (vip, PORT)))
     assert record is not None
     assert (record.destination, record.port) == (ip_address(vip.removeprefix("::ffff:")), PORT)
     assert record.client == ip_address(own)
@@ -110,7 +111,7 @@ def test_bound_address_is_the_clients_address_for_the_fast_path(datapath: Datapa
     client = pod.dial(VIP4, PORT, bind="10.77.0.200")
     pod.accept(pod.listeners[Tier.FASTPATH, 4])
     assert client.own == ("10.77.0.200", client.own[1])
-    record = datapath.flow(pod.flow_key(Tier.FASTPATH, 4, client.own))
+    record = datapath.flow(pod.flow_key(Tier.FASTPATH, 4, client.own, (VIP4, PORT)))
     assert record is not None
     assert record.client == ip_address("10.77.0.200")
 
@@ -127,7 +128,7 @@ def test_envoy_is_told_the_enrolled_address_whatever_was_bound(datapath: Datapat
     assert shown == (usual[0], client.own[1])
 
 
-def test_one_source_port_may_serve_two_destinations(datapath: Datapath, pod: Pod) -> None:
+def test_one_source_port_may_serve_two_tiers(datapath: Datapath, pod: Pod) -> None:
     datapath.set_destinations([Destination(ip_address(VIP4), 1, Tier.FASTPATH, 1)])
     datapath.set_destinations([Destination(ip_address(VIP4), 2, Tier.ENVOY, 2)])
     pod.run(lambda: narrow_ports(41000))
@@ -136,9 +137,69 @@ def test_one_source_port_may_serve_two_destinations(datapath: Datapath, pod: Pod
     assert (first.failed, second.failed) == ("", "")
     assert first.own[1] == second.own[1] == 41000
     for tier, port in ((Tier.FASTPATH, 1), (Tier.ENVOY, 2)):
-        record = datapath.flow(pod.flow_key(tier, 4, ("127.0.0.1", 41000)))
+        record = datapath.flow(pod.flow_key(tier, 4, ("127.0.0.1", 41000), (VIP4, port)))
         assert record is not None
         assert (record.tier, record.port) == (tier, port)
+
+
+@pytest.mark.case("B9")
+@pytest.mark.parametrize("tier", [Tier.FASTPATH, Tier.ENVOY])
+@pytest.mark.parametrize("vips", [("10.96.0.10", "10.96.0.11"), ("fd00:96::10", "fd00:96::11")], ids=["v4", "v6"])
+def test_sockets_bound_to_one_source_port_may_be_connected_to_several_services(
+    datapath: Datapath, pod: Pod, tier: Tier, vips: tuple[str, str]
+) -> None:
+    version = 6 if ":" in vips[0] else 4
+    places = [(vips[0], 9080), (vips[1], 9080), (vips[0], 9081)]
+    datapath.set_destinations(Destination(ip_address(vip), port, tier, n) for n, (vip, port) in enumerate(places))
+    own = "::" if version == 6 else "0.0.0.0"
+    for number, (vip, port) in enumerate(places):
+        client = pod.dial(vip, port, bind=own, bind_port=41007)
+        assert not client.failed
+        assert (client.peer, client.own[1]) == ((vip, port), 41007)
+        server, _ = pod.accept(pod.listeners[tier, version])
+        source = "::1" if version == 6 else "127.0.0.1"
+        record = datapath.flow(pod.flow_key(tier, version, (source, 41007), (vip, port)))
+        assert record is not None
+        assert (str(record.destination), record.port, record.service) == (vip, port, number)
+        client.sock.sendall(b"x")
+        assert server.recv(1) == b"x"
+
+
+@pytest.mark.case("B9")
+def test_more_connections_than_a_pod_has_source_ports(datapath: Datapath, pod: Pod) -> None:
+    """The bound is one of connections to a destination, as without a mesh."""
+    datapath.set_destinations([Destination(ip_address(VIP4), port, Tier.FASTPATH, 1) for port in range(1, 9)])
+    pod.run(lambda: narrow_ports(41000))
+    assert [pod.dial(VIP4, port).failed for port in range(1, 9)] == [""] * 8
+    assert pod.dial(VIP4, 1).failed == "EADDRNOTAVAIL"
+
+
+@pytest.mark.case("B9")
+def test_a_listener_that_sk_lookup_does_not_know_is_reached_at_its_own_address(
+    datapath: Datapath, make_pod: Any
+) -> None:
+    """One that a version before opened: it listens already when the hook on listen() comes."""
+    pod: Pod = make_pod()
+    stranger = pod.server(str(CAPTURE4_FASTPATH), cgroup=pod.tree.outside)
+    datapath.set_pod(pod.cookie, PodRow(ip4=ip_address(pod.ip4), fastpath4=stranger.getsockname()[1]))
+    datapath.attach_lookup(pod.cookie, pod.netns_fd)
+    datapath.set_destinations([Destination(ip_address(VIP4), PORT, Tier.FASTPATH, 1)])
+    client = pod.dial(VIP4, PORT)
+    assert client.peer == (VIP4, PORT)
+    server, _ = pod.accept(stranger)
+    assert server.getsockname()[0] == str(CAPTURE4_FASTPATH)
+
+
+@pytest.mark.case("B9")
+def test_an_application_cannot_stand_in_for_a_listener(datapath: Datapath, pod: Pod) -> None:
+    datapath.set_destinations([Destination(ip_address(VIP4), PORT, Tier.FASTPATH, 1)])
+    port, there = pod.port(Tier.FASTPATH), capture_address(Tier.FASTPATH, ip_address(VIP4), PORT)
+    thief = pod.server(str(there), port)
+    assert pod.dial(VIP4, PORT).peer == (VIP4, PORT)
+    pod.accept(pod.listeners[Tier.FASTPATH, 4])
+    thief.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        thief.accept()
 
 
 def narrow_ports(port: int) -> None:

@@ -82,4 +82,5 @@ def random_case(luck: random.Random) -> dict[str, Any]:
         "cgroup": luck.choice([0, 11, 12, *([100] * 20)]),
         "protocol": luck.choice([0, 17, *([6] * 20)]),
         "device": luck.choice([3, *([0] * 10)]),
+        "spread": luck.choice([True, False]),
     }

@@ -33,7 +33,7 @@ def test_client_that_sends_and_closes_before_it_is_accepted(datapath: Datapath, 
     """Once its FIN is acknowledged its socket is a mere stub, but the listener has yet to ask."""
     source = pod.run(send_and_close)
     eventually(lambda: pod.run(lambda: tcp_state(source)) == FIN_WAIT2, "the listener's kernel has taken the FIN")
-    record = datapath.flow(pod.flow_key(tier, 4, ("127.0.0.1", source)))
+    record = datapath.flow(pod.flow_key(tier, 4, ("127.0.0.1", source), (VIP, PORT)))
     assert record is not None
     assert record.destination == ip_address(VIP)
     server, _ = pod.accept(pod.listeners[tier, 4])
@@ -108,9 +108,55 @@ def test_many_connections_one_after_the_other(datapath: Datapath, pod: Pod, tier
         assert not client.failed
         server, _ = pod.accept(pod.listeners[tier, 4])
         seen.add(client.own[1])
-        record = datapath.flow(pod.flow_key(tier, 4, ("127.0.0.1", client.own[1])))
+        record = datapath.flow(pod.flow_key(tier, 4, ("127.0.0.1", client.own[1]), (VIP, PORT)))
         assert record is not None
         client.close()
         server.close()
     assert len(seen) == 50
+    gone(datapath)
+
+
+@pytest.mark.case("B8")
+@pytest.mark.parametrize("end", ["stays", "then closes"])
+def test_a_source_port_is_used_again_while_the_other_end_of_its_last_connection_is_open(
+    datapath: Datapath, pod: Pod, tier: Tier, end: str
+) -> None:
+    """The end that was left over is reset by the new SYN; it must not take the new connection's record with it."""
+    pod.run(lambda: Path("/proc/sys/net/ipv4/tcp_fin_timeout").write_text("1"))
+    first = pod.dial(VIP, PORT)
+    server, (_, port) = pod.accept(pod.listeners[tier, 4])
+    first.close()
+    assert server.recv(1) == b""
+    eventually(lambda: pod.run(lambda: tcp_state(port)) == 0, "the client's stub is gone")
+    record = datapath.flow(pod.flow_key(tier, 4, ("127.0.0.1", port), (VIP, PORT)))
+    assert record is not None, "the end that is left may still ask"
+    second = pod.dial(VIP, PORT, bind="0.0.0.0", bind_port=port)
+    assert not second.failed
+    assert (second.peer, second.own) == ((VIP, PORT), (pod.ip4, port))
+    again, _ = pod.accept(pod.listeners[tier, 4])
+    if end == "then closes":
+        server.close()
+    assert datapath.flow(pod.flow_key(tier, 4, ("127.0.0.1", port), (VIP, PORT))) is not None
+    second.close()
+    again.close()
+    server.close()
+    gone(datapath)
+
+
+@pytest.mark.case("B11")
+@pytest.mark.parametrize("family", [4, 6])
+def test_a_socket_of_multipath_tcp_is_told_what_it_dialled(
+    datapath: Datapath, pod: Pod, tier: Tier, family: int
+) -> None:
+    vip = VIP if family == 4 else "fd00:96::10"
+    datapath.set_destinations([Destination(ip_address(vip), PORT, tier, 1)])
+    client = pod.dial(vip, PORT, protocol=socket.IPPROTO_MPTCP)
+    assert not client.failed
+    server, _ = pod.accept(pod.listeners[tier, family])
+    assert client.peer == (vip, PORT)
+    assert client.own[0] == (pod.ip4 if family == 4 else pod.ip6)
+    client.sock.sendall(b"x")
+    assert server.recv(1) == b"x"
+    client.close()
+    server.close()
     gone(datapath)

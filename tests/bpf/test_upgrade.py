@@ -158,7 +158,7 @@ def test_no_connection_leaves_uncaptured_while_layouts_change(
     assert set(said["hooks"].values()) == {"updated"}
     after = pinned_ids(tree)
     assert after["links"] == before["links"]
-    kept = {"tg_flows", "tg_socks", "tg_wishes", "tg_wanted", "tg_counters"}
+    kept = {"tg_flows", "tg_socks", "tg_ends", "tg_listeners", "tg_wishes", "tg_wanted", "tg_counters"}
     assert len(after["maps"] & before["maps"]) == len(kept), "what connections write stays"
     assert names(tree.pins) == ["links", "lookup", "maps"]
 
@@ -170,7 +170,7 @@ def test_no_connection_leaves_uncaptured_while_layouts_change(
     assert shown[0] == second.ip4
     assert server.getsockopt(0, 80, 16)[2:8] == (80).to_bytes(2, "big") + ip_address("10.96.0.11").packed
     _, source = second.accept(second.listeners[Tier.FASTPATH, 4])
-    record = captured.flow(second.flow_key(Tier.FASTPATH, 4, source))
+    record = captured.flow(second.flow_key(Tier.FASTPATH, 4, source, DESTINATIONS[Tier.FASTPATH]))
     assert record is not None
     assert (str(record.destination), record.port) == DESTINATIONS[Tier.FASTPATH]
 

@@ -68,6 +68,10 @@ async def test_a_pod_gets_ports_that_are_told_again(relay: Relay, pod: Pod) -> N
     assert await relay.pods() == {}
 
 
+async def test_a_pod_gets_the_port_that_is_asked_for(relay: Relay, pod: Pod) -> None:
+    assert await relay.add_pod(pod.cookie, pod.netns_fd, True, 65000) == (65000, 65000)
+
+
 async def test_a_pod_twice_keeps_its_listeners(relay: Relay, pod: Pod) -> None:
     """An answer may be lost, and who asks again has to learn it."""
     ports = await relay.add_pod(pod.cookie, pod.netns_fd, False)

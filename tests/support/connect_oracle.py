@@ -41,6 +41,7 @@ def _call(case: dict[str, Any]) -> oracle.Call:
         exempt=case["cgroup"] in EXEMPT,
         bound_device=bool(case["device"]),
         bound=_address(case["bound"]),
+        spread=bool(case.get("spread", False)),
     )
 
 

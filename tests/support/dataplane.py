@@ -125,14 +125,14 @@ class FakeRelay:
         self.published: Callable[[], None] = lambda: None  # called when it took an image
         self.removed: Callable[[], None] = lambda: None  # called when it closed a pod's listeners
 
-    async def add_pod(self, cookie: int, netns_fd: int, v6: bool) -> tuple[int, int]:
+    async def add_pod(self, cookie: int, netns_fd: int, v6: bool, port: int = 0) -> tuple[int, int]:
         if self.full:
             raise OSError(24, f"listener in netns {cookie}: Too many open files")
         if cookie in self.listening:
             return self.listening[cookie]
         self._next_port += 2
         self.added.append(cookie)
-        self.listening[cookie] = ports = (self._next_port, self._next_port + 1 if v6 else 0)
+        self.listening[cookie] = ports = (port or self._next_port, (port or self._next_port + 1) if v6 else 0)
         return ports
 
     async def remove_pod(self, cookie: int) -> None:
@@ -239,7 +239,7 @@ class FakeInside:
     def __call__(self) -> Inside:
         return Inside(
             prepare=self._prepare,
-            free_ports=lambda fd, v6: (20_000 + fd, 30_000 + fd if v6 else 0),
+            free_port=lambda fd, v6, declared: 20_000 + fd,
             changes=self._changes,
             restore=lambda fd: off_the_loop(),
         )

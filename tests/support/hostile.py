@@ -17,6 +17,7 @@ from collections.abc import Callable
 
 IPPROTO_MPTCP = 262
 REQUESTS = 20
+RELAYED = 5
 
 
 def answer(sock: socket.socket) -> str:
@@ -47,6 +48,20 @@ def bound_to(source: str, host: str) -> str:
         return str(json.load(connection.getresponse())["headers"]["x-forwarded-for"])
     finally:
         subprocess.run(["ip", "address", "del", f"{source}/32", "dev", "lo"], check=True)
+
+
+def relayed_as(source: str, host: str, port: int) -> int:
+    """Connections over TCP that were accepted from a client that bound a source; whatever became of them then."""
+    subprocess.run(["ip", "address", "add", f"{source}/32", "dev", "lo"], check=True)
+    try:
+        for _ in range(RELAYED):
+            with socket.socket() as sock:
+                sock.bind((source, 0))
+                sock.connect((host, port))
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")  # none lingers
+    finally:
+        subprocess.run(["ip", "address", "del", f"{source}/32", "dev", "lo"], check=True)
+    return RELAYED
 
 
 def join(address: str, port: int) -> socket.socket:
@@ -109,6 +124,7 @@ def main() -> None:
         "fast open to capture": lambda: fast_open("127.77.0.1", fastpath),
         "mptcp to capture": lambda: multipath("127.77.0.1", fastpath),
         "neighbour's address": lambda: bound_to(victim, web),
+        "relayed as a neighbour": lambda: relayed_as(victim, vip, port),
         "join fastpath": lambda: join("127.77.0.1", fastpath).close(),
         "join fastpath by wildcard": lambda: join("0.0.0.0", fastpath).close(),
         "steal from envoy": lambda: steal("127.77.0.2", envoy, web),

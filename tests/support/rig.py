@@ -75,14 +75,11 @@ def change(rig: Rig, number: int, value: int) -> None:
 
 @contextlib.contextmanager
 def full(number: int) -> Iterator[None]:
-    """A pod that cannot be captured: its only free port is taken, so nothing of ours can listen in it."""
-    inside = ["ip", "netns", "exec", netns(number)]
-    subprocess.run([*inside, "sysctl", "-q", "net.ipv4.ip_local_port_range=20000 20000"], check=True)
-    holds = "import socket, time; s = socket.create_server(('', 20000)); print('up', flush=True); time.sleep(36000)"
-    with subprocess.Popen([*inside, "/usr/bin/python3", "-c", holds], stdout=subprocess.PIPE, text=True) as taken:
-        try:
-            assert taken.stdout is not None
-            assert taken.stdout.readline() == "up\n"
-            yield
-        finally:
-            taken.kill()
+    """A pod that cannot be captured: 127.0.0.0/8 is not its own, so nothing of ours can listen in it."""
+    route = ["local", "127.0.0.0/8", "dev", "lo", "table", "local"]
+    inside = ["ip", "-n", netns(number), "route"]
+    subprocess.run([*inside, "delete", *route], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run([*inside, "add", *route, "src", "127.0.0.1"], check=True)

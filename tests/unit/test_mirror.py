@@ -19,7 +19,6 @@ TREES = {
 ELSEWHERE = {
     "tidegate.app": "tests/stories/change/test_restart.py",
     "tidegate.bpf.migrations": "tests/bpf/test_upgrade.py",
-    "tidegate.bpf.tables": "tests/bpf/test_tables.py",
     "tidegate.cli.*": "tests/stories/operate/test_nouns.py",
     "tidegate.compile.each": "tests/unit/compile/test_derive.py",
     "tidegate.compile.envoy.*": "tests/unit/compile/test_oracle_against_envoy.py",

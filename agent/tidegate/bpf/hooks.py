@@ -15,6 +15,7 @@ class Scope(Enum):
 
     PODS = "pods"  # the cgroup tree of the pods
     ENVOY = "envoy"  # Envoy's own cgroup
+    LISTENERS = "listeners"  # the agent's and Envoy's, and nobody else's
     BOTH_ENDS = "both ends"  # pods, and the agent and Envoy as listeners, wherever their cgroups are
 
 
@@ -29,6 +30,7 @@ class Hook:
 
 
 HOOKS: tuple[Hook, ...] = (
+    Hook("listen", "tg_listen", Scope.LISTENERS, lib.BPF_CGROUP_SOCK_OPS),
     Hook("sockops", "tg_sockops", Scope.BOTH_ENDS, lib.BPF_CGROUP_SOCK_OPS),
     Hook("sockopt", "tg_getsockopt", Scope.ENVOY, lib.BPF_CGROUP_GETSOCKOPT),
     Hook("wishes", "tg_setsockopt", Scope.PODS, lib.BPF_CGROUP_SETSOCKOPT),
@@ -50,7 +52,9 @@ def places(hook: Hook, pods: Path, agent: Path, envoy: Path) -> dict[str, Path]:
     if hook.scope is Scope.ENVOY:
         return {hook.program: envoy}
     # No dots: bpffs reserves them and refuses such a name (EPERM).
-    named = {hook.program: pods, f"{hook.program}_agent": agent, f"{hook.program}_envoy": envoy}
+    named = {f"{hook.program}_agent": agent, f"{hook.program}_envoy": envoy}
+    if hook.scope is Scope.BOTH_ENDS:
+        named[hook.program] = pods
     return {name: path for name, path in named.items() if not _covered(name, path, named.items())}
 
 

@@ -36,6 +36,7 @@ class FlowKey:
     source_port: int
     listener_port: int
     tier: Tier
+    spread: int = 0  # model.capture.spread_of() the capture address; 0 = the listener's own
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +105,7 @@ def flow_key(key: FlowKey) -> Any:
     put_address(out.src, key.source)
     out.src_port_be = htons(key.source_port)
     out.listener_port_be = htons(key.listener_port)
-    out.tier = key.tier
+    out.tier = key.tier | key.spread << 8
     return out
 
 

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import errno
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from tidegate.dataplane.devices import InNetns, Netns
 from tidegate.linux import netlink
-from tidegate.model.capture import CAPTURE4_ENVOY, CAPTURE6_ENVOY, CAPTURE6_PREFIX
+from tidegate.model.capture import (
+    CAPTURE4_ENVOY,
+    CAPTURE4_FASTPATH,
+    CAPTURE6_ENVOY,
+    CAPTURE6_FASTPATH,
+    CAPTURE6_PREFIX,
+)
 from tidegate.model.net import IPAddress
 from tidegate.model.workload import Sandbox
 
 IPV6_FREEBIND = 78  # linux/in6.h; Python has no name for it
+LOCAL_PORTS = Path("/proc/sys/net/ipv4/ip_local_port_range")
+LOWEST_PORT, TOP_PORT = 1024, 65533  # below are services' well-known ports; above what programs try at the very end
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +39,8 @@ class Inside:
     """What is done inside of pods. Every call blocks and raises OSError."""
 
     prepare: Callable[[int], Seen]  # bring up lo and route the capture prefix to it, as far as that is not so
-    free_ports: Callable[[int, bool], tuple[int, int]]  # for Envoy's listeners; the second is 0 without IPv6
+    # For all listeners: with IPv6 or without, and the ports on which the pod says that it listens.
+    free_port: Callable[[int, bool, Container[int]], int]
     changes: Callable[[int], socket.socket]  # readable when links, addresses or IPv6 routes have changed
     restore: Callable[[int], None]  # undo prepare, but for lo, which stays up
 
@@ -46,7 +57,7 @@ def inside(in_netns: InNetns) -> Inside:
     """The real thing."""
     return Inside(
         prepare=lambda fd: in_netns(fd, _prepare_loopback),
-        free_ports=lambda fd, v6: in_netns(fd, lambda: _free_ports(v6)),
+        free_port=lambda fd, v6, declared: in_netns(fd, lambda: _free_port(v6, declared)),
         changes=lambda fd: in_netns(fd, netlink.changes),
         restore=lambda fd: in_netns(fd, lambda: netlink.remove_from_loopback(CAPTURE6_PREFIX)),
     )
@@ -78,15 +89,40 @@ def remarks(sandbox: Sandbox, seen: Seen) -> tuple[str, ...]:
     return tuple(said)
 
 
-def _free_ports(v6: bool) -> tuple[int, int]:
-    return _free_port(socket.AF_INET), _free_port(socket.AF_INET6) if v6 else 0
+def ports_to_try(lowest: int, highest: int, declared: Container[int]) -> Iterator[int]:
+    """Port numbers for our listeners in a pod, the best first. lowest, highest: of net.ipv4.ip_local_port_range.
+
+    A listener on one address keeps everybody off the same port of all addresses, so ours are where an application is
+    least likely to want to be: above the range from which the kernel gives ports, then below it, then in it, each from
+    the top, and never where the pod says that it listens. All listeners of a pod have different addresses, so that one
+    number is enough for them.
+    """
+    above, below = range(TOP_PORT, max(highest, LOWEST_PORT - 1), -1), range(lowest - 1, LOWEST_PORT - 1, -1)
+    for number in (*above, *below, *range(min(highest, TOP_PORT), max(lowest, LOWEST_PORT) - 1, -1)):
+        if number not in declared:
+            yield number
 
 
-def _free_port(family: socket.AddressFamily) -> int:
-    with socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as probe:
-        if family == socket.AF_INET6:
+def _free_port(v6: bool, declared: Container[int]) -> int:
+    lowest, highest = (int(word) for word in LOCAL_PORTS.read_text().split())  # of the netns of this thread
+    addresses = (CAPTURE4_FASTPATH, CAPTURE4_ENVOY, *((CAPTURE6_FASTPATH, CAPTURE6_ENVOY) if v6 else ()))
+    for number in ports_to_try(lowest, highest, declared):
+        if all(_is_free(str(address), number) for address in addresses):
+            return number
+    raise OSError(errno.EADDRINUSE, "no port is left for the capture listeners")
+
+
+def _is_free(address: str, number: int) -> bool:
+    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the listeners do: TIME_WAIT does not matter
+        if probe.family == socket.AF_INET6:
             probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             probe.setsockopt(socket.IPPROTO_IPV6, IPV6_FREEBIND, 1)
-        probe.bind((str(CAPTURE6_ENVOY if family == socket.AF_INET6 else CAPTURE4_ENVOY), 0))
-        port: int = probe.getsockname()[1]
-        return port
+        try:
+            probe.bind((address, number))
+            probe.listen(1)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+            return False
+    return True

@@ -266,7 +266,10 @@ class Cycle:
 def _decided(config: Mesh, sandboxes: Sequence[Sandbox], before: Facts, node: str) -> tuple[Facts, dict[int, Decision]]:
     """The facts, and who is to be in the mesh by them. For a thread: it walks all pods of the node."""
     facts = join(config, sandboxes, before, node)
-    return facts, {
-        sandbox.netns_cookie: Decision(*facts.enrolment(sandbox.id), known=sandbox.id in facts.pods)
-        for sandbox in facts.sandboxes
-    }
+    return facts, {sandbox.netns_cookie: _decision(facts, sandbox) for sandbox in facts.sandboxes}
+
+
+def _decision(facts: Facts, sandbox: Sandbox) -> Decision:
+    pod = facts.pods.get(sandbox.id)
+    ports = frozenset(p.port for p in pod.ports) if pod else frozenset[int]()
+    return Decision(*facts.enrolment(sandbox.id), known=pod is not None, ports=ports)

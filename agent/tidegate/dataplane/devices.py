@@ -43,8 +43,9 @@ class Relay(Protocol):
     def process(self) -> Latest[int]:
         """0 while none is reachable, else a number that rises with each relay process."""
 
-    async def add_pod(self, cookie: int, netns_fd: int, v6: bool) -> tuple[int, int]:
-        """Listen inside a pod, once; ports on the v4 and the v6 capture address, the latter 0 without v6."""
+    async def add_pod(self, cookie: int, netns_fd: int, v6: bool, port: int = 0) -> tuple[int, int]:
+        """Listen inside a pod, once, on this port if it is free; ports on the v4 and the v6 capture address, the latter
+        0 without v6."""
 
     async def remove_pod(self, cookie: int) -> None:
         """Close the pod's listeners and reset its connections; no error if there are none."""

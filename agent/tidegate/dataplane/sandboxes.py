@@ -34,6 +34,7 @@ class Decision:
     enrolled: bool
     reason: str
     known: bool
+    ports: frozenset[int] = frozenset()  # on which its containers say that they listen
 
 
 class Sandboxes:
@@ -188,12 +189,14 @@ class Sandboxes:
         relay's listeners are opened together."""
         cookie, inside = sandbox.netns_cookie, self._inside
         seen = await self._pods.do(inside.prepare, fd)
+        envoy4, envoy6, port = sandbox.capture.envoy4, sandbox.capture.envoy6, 0
+        if cookie not in self._listening or not envoy4:
+            port = await self._pods.do(inside.free_port, fd, seen.has_ipv6, self.decisions[cookie].ports)
         if cookie not in self._listening:
-            self._listening[cookie] = await self._relay.add_pod(cookie, fd, seen.has_ipv6)
+            self._listening[cookie] = await self._relay.add_pod(cookie, fd, seen.has_ipv6, port)
         relay4, relay6 = self._listening[cookie]
-        envoy4, envoy6 = sandbox.capture.envoy4, sandbox.capture.envoy6
         if not envoy4:
-            envoy4, envoy6 = await self._pods.do(inside.free_ports, fd, seen.has_ipv6)
+            envoy4, envoy6 = port, port if seen.has_ipv6 else 0
         capture = Capture(relay4, relay6, envoy4, envoy6)
         return replace(sandbox, capture=capture, v6_capture=seen.v6_capture), seen
 

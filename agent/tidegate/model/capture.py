@@ -4,9 +4,40 @@ from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
-CAPTURE4_PREFIX = IPv4Network("127.77.0.0/24")
+from tidegate.model.net import IPAddress, to_wire
+from tidegate.model.tier import Tier
+
+CAPTURE4_PREFIX = IPv4Network("127.77.0.0/16")
 CAPTURE4_FASTPATH = IPv4Address("127.77.0.1")
 CAPTURE4_ENVOY = IPv4Address("127.77.0.2")
 CAPTURE6_PREFIX = IPv6Network("fd74:6964:6567:6174::/64")
 CAPTURE6_FASTPATH = IPv6Address("fd74:6964:6567:6174::1")
 CAPTURE6_ENVOY = IPv6Address("fd74:6964:6567:6174::2")
+
+
+def destination_hash(address: IPAddress, port: int) -> int:
+    """A destination as a number of 32 bits: tg_addr_hash() of bpf/core/addr_core.h."""
+    value, wire = 0x811C9DC5, to_wire(address)
+    for at in range(0, 16, 4):
+        value = (value ^ int.from_bytes(wire[at : at + 4], "big")) * 0x01000193 & 0xFFFFFFFF
+    value = (value ^ port) * 0x9E3779B1 & 0xFFFFFFFF
+    value = (value ^ value >> 15) * 0x85EBCA77 & 0xFFFFFFFF
+    return value ^ value >> 13
+
+
+def capture_address(tier: Tier, address: IPAddress, port: int) -> IPAddress:
+    """Where connections to a destination go: an address of its own among the tier's."""
+    value = destination_hash(address, port)
+    if address.version == 4:
+        host = value >> 17
+        host = (host + 3 if host < 3 else host) | (0x8000 if tier is Tier.ENVOY else 0)
+        return CAPTURE4_PREFIX[host]
+    return CAPTURE6_PREFIX[tier << 32 | (value >> 8 or 1)]
+
+
+def spread_of(address: IPAddress) -> int:
+    """What tells a tier's capture addresses of one family apart; 0 for the listener's own."""
+    if address.version == 4:
+        host = int(address) & 0xFFFF
+        return host if host > 2 else 0
+    return int(address) & 0xFFFFFF if int(address) >> 32 & 0xFFFFFFFF else 0

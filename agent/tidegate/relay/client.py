@@ -70,12 +70,13 @@ class RelayClient:
                     connection.close()
 
     # --- what the data plane asks for -------------------------------------------------------------------------------
-    async def add_pod(self, cookie: int, netns_fd: int, v6: bool) -> tuple[int, int]:
+    async def add_pod(self, cookie: int, netns_fd: int, v6: bool, port: int = 0) -> tuple[int, int]:
         """Listen inside a pod; one that has its listeners already keeps them.
 
         :param cookie: SO_NETNS_COOKIE of the pod's netns
         :param netns_fd: borrowed for the call
         :param v6: the v6 capture prefix is routed to the pod's lo
+        :param port: where to listen, if it is free; 0 = anywhere. Where a relay listened before comes first
         :return: host-order ports on the v4 and on the v6 capture address; the latter is 0 without v6
         :raises OSError: why its netns cannot be entered or listened in
         :raises Transient: no relay can be reached
@@ -85,7 +86,7 @@ class RelayClient:
             if (kept := (await self._kept_by_retired()).get(cookie)) is not None:
                 return kept  # they move with the next publish()
             try:
-                ports = await relay.add_pod(cookie, netns_fd, v6, self._wanted.get(cookie, (0, 0)))
+                ports = await relay.add_pod(cookie, netns_fd, v6, self._wanted.get(cookie, (port, port)))
             except FileExistsError:  # an answer was lost with an earlier connection
                 ports = (await relay.pods())[cookie].ports
             self._wanted[cookie] = ports

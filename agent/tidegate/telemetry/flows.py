@@ -24,6 +24,33 @@ def workload_name(pod: Pod) -> str:
     return pod.id.name.rpartition(f"-{template}-")[0] or pod.id.name if template else pod.id.name
 
 
+class Clients:
+    """Who made a connection, by the network namespace that it came from: an address is what a pod may put on its own
+    lo and bind, a namespace is where its processes are. Remembers pods that are gone, for connections that outlive
+    their sandbox by the time that it takes to tell of them."""
+
+    def __init__(self, limit: int = 4096) -> None:
+        """limit: namespaces that are remembered; the one that was met first goes."""
+        self._limit = limit
+        self._known: dict[int, tuple[str, str]] = {}
+        self._of: Facts | None = None
+
+    def workload(self, facts: Facts, cookie: int) -> tuple[str, str]:
+        """(namespace, workload); empty strings for a namespace that no pod of this node ever had."""
+        if facts is not self._of:
+            self._meet(facts)
+        return self._known.get(cookie, ("", ""))
+
+    def _meet(self, facts: Facts) -> None:
+        if self._of is None or self._of.sandboxes is not facts.sandboxes or self._of.pods is not facts.pods:
+            for sandbox in facts.sandboxes:
+                if (pod := facts.pods.get(sandbox.id)) is not None:
+                    self._known[sandbox.netns_cookie] = (pod.id.namespace, workload_name(pod))
+            while len(self._known) > max(self._limit, len(facts.sandboxes)):
+                del self._known[next(iter(self._known))]
+        self._of = facts
+
+
 def workload_at(facts: Facts, address: IPAddress | None) -> tuple[str, str]:
     """(namespace, workload) of an address; empty strings for one that is no pod's."""
     pod = facts.pod_at(address) if address is not None else None
@@ -38,9 +65,10 @@ async def follow_flows(
     pairs: Pairs,
 ) -> None:
     """Until cancelled: count what the fast path tells about, and log each connection that ended."""
+    clients = Clients()
     async for event in events:
         known = facts()
-        source, destination = workload_at(known, event.client), workload_at(known, event.endpoint)
+        source, destination = clients.workload(known, event.netns_cookie), workload_at(known, event.endpoint)
         service = service_name(event.service)
         metrics.observe(event, source, destination, service)
         pairs.observe(event, service)

@@ -107,8 +107,8 @@ _CHANGED = Group(
             "listeners-of-ipv6-only-while-it-is-on",
             "what IPv6 needs is not open when it is switched on later",
             SANDBOXES,
-            "            self._listening[cookie] = await self._relay.add_pod(cookie, fd, seen.has_ipv6)\n",
-            "            self._listening[cookie] = await self._relay.add_pod(cookie, fd, seen.v6_capture)\n",
+            "            self._listening[cookie] = await self._relay.add_pod(cookie, fd, seen.has_ipv6, port)\n",
+            "            self._listening[cookie] = await self._relay.add_pod(cookie, fd, seen.v6_capture, port)\n",
             (f"{WATCHING_TESTS}::test_ipv6_that_is_switched_on_after_enrolment_is_captured", INSIDE),
         ),
         Mutant(

@@ -62,4 +62,121 @@ _UNSERVED = Group(
     ),
 )
 
-GROUPS = (_UNSERVED,)
+RECORDS = "tests/bpf/test_records.py"
+_ABA = Group(
+    "a record goes with its connection, and with no other of the same 4-tuple",
+    (
+        Mutant(
+            "older-end-removes-newer-record",
+            "the end that an earlier connection left behind removes the record of the next one from the same port",
+            "bpf/sockops.bpf.c",
+            "\tif (flow && flow->id == id)\n",
+            "\tif (flow && (flow->id == id || flow->id))\n",
+            (f"{RECORDS}::test_a_source_port_is_used_again_while_the_other_end_of_its_last_connection_is_open",),
+        ),
+        Mutant(
+            "accepted-end-without-id",
+            "the listener's end does not know its record, which stays when both ends are gone",
+            "bpf/sockops.bpf.c",
+            "\t\tend->id = flow->id;\n",
+            "\t\tend->id = 0;\n",
+            (f"{RECORDS}::test_client_that_sends_and_closes_before_it_is_accepted",),
+        ),
+    ),
+)
+
+_NAMES = Group(
+    "who a connection is by is told by what cannot be chosen: the namespace, the record",
+    (
+        Mutant(
+            "client-by-address",
+            "a pod that binds its neighbour's address is counted as the neighbour",
+            "agent/tidegate/telemetry/flows.py",
+            "clients.workload(known, event.netns_cookie), workload_at(known, event.endpoint)",
+            "workload_at(known, event.client), workload_at(known, event.endpoint)",
+            (
+                "tests/unit/telemetry/test_flows.py::test_a_pod_that_binds_a_neighbours_address_is_counted_as_itself",
+                "tests/stories/hostile/test_hostile_pod.py::"
+                "test_what_a_pod_does_under_its_neighbours_address_is_counted_as_its_own",
+            ),
+        ),
+        Mutant(
+            "multipath-sees-the-capture-address",
+            "getpeername on a socket of multipath TCP tells the capture address",
+            "bpf/names.bpf.c",
+            "\tif (sk->protocol != TG_IPPROTO_MPTCP)\n",
+            "\tif (sk->protocol == TG_IPPROTO_MPTCP)\n",
+            (f"{RECORDS}::test_a_socket_of_multipath_tcp_is_told_what_it_dialled",),
+        ),
+        Mutant(
+            "the-agents-own-group-is-exempt",
+            "an agent that starts in the root cgroup exempts all clients that are there, too",
+            "agent/tidegate/app.py",
+            "        agent_cgroup=relay_cgroup,",
+            "        agent_cgroup=own_cgroup(),",
+            (
+                "tests/stories/hostile/test_least_privilege.py::"
+                "test_a_client_in_the_same_cgroup_as_the_agent_is_captured",
+            ),
+        ),
+    ),
+)
+
+_PORTS = Group(
+    "one port of a pod is ours, and none that an application would want",
+    (
+        Mutant(
+            "listeners-on-client-ports",
+            "our listeners are on ports that the kernel gives to clients",
+            "agent/tidegate/dataplane/capture.py",
+            "    for number in (*above, *below, *range(",
+            "    for number in range(highest, lowest - 1, -1) if lowest > LOWEST_PORT else (*above, *below, *range(",
+            ("tests/unit/dataplane/test_capture.py", "tests/stories/capture/test_ports.py"),
+        ),
+        Mutant(
+            "declared-ports-taken",
+            "a port on which a container says that it listens is taken from it",
+            "agent/tidegate/dataplane/cycle.py",
+            "    ports = frozenset(p.port for p in pod.ports) if pod else frozenset[int]()\n",
+            "    ports = frozenset[int]()\n",
+            ("tests/stories/capture/test_ports.py::test_a_port_that_the_pod_declares_is_the_pods",),
+        ),
+    ),
+)
+
+CONNECT = "tests/bpf/test_connect.py"
+_SPREAD = Group(
+    "each destination has a capture address of its own",
+    (
+        Mutant(
+            "one-capture-address",
+            "all destinations of a tier share one capture address, and so the ports of the pod",
+            "bpf/core/connect_core.h",
+            "\tif (in->spread)\n",
+            "\tif (0)\n",
+            (
+                f"{CONNECT}::test_sockets_bound_to_one_source_port_may_be_connected_to_several_services",
+                "tests/stories/capture/test_ports.py::test_one_source_port_is_connected_to_several_services",
+            ),
+        ),
+        Mutant(
+            "spread-is-not-in-the-key",
+            "two connections of one source port have one record",
+            "bpf/core/flow_core.h",
+            "\tkey->tier = tier | (tg_addr_spread(listener) << 8);\n",
+            "\tkey->tier = tier;\n",
+            (f"{CONNECT}::test_sockets_bound_to_one_source_port_may_be_connected_to_several_services",),
+        ),
+        Mutant(
+            "listeners-of-anybody",
+            "who listens on the address of a destination gets its captured connections",
+            "bpf/lookup.bpf.c",
+            "\treturn tg_addr_spread(&conn.local) && !tg_assign(ctx, &conn) ? SK_DROP : SK_PASS;\n",
+            "\treturn reason == TG_REASON_COUNT && !tg_assign(ctx, &conn) ? SK_DROP : SK_PASS;\n",
+            (f"{CONNECT}::test_an_application_cannot_stand_in_for_a_listener",),
+            raises=("TimeoutError",),
+        ),
+    ),
+)
+
+GROUPS = (_UNSERVED, _ABA, _NAMES, _PORTS, _SPREAD)

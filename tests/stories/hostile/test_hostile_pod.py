@@ -7,7 +7,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from tests.support.eventually import eventually
 from tests.support.lab import MANIFESTS, ROOT, Lab
+
+
+def told(lab: Lab, workload: str) -> int:
+    """TCP connections that are said to have been this workload's."""
+    return int(lab.metric("istio_tcp_connections_closed_total", source_workload=workload))
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +26,12 @@ def attacked() -> Iterator[tuple[dict[str, Any], str]]:
         victim = lab.address("default/server", "4")
         script = ROOT / "tests" / "support" / "hostile.py"
         done = lab.exec("client", "/usr/bin/python3", script, vip, "7000", victim)
-        yield json.loads(done.stdout), lab.address("default/client", "4")
+        seen = json.loads(done.stdout)
+        # One by probe, one each by fast open and MPTCP, and those in the neighbour's name.
+        closed = 3 + seen["relayed as a neighbour"]
+        eventually(lambda: told(lab, "client") + told(lab, "server") >= closed, "all connections were told of")
+        seen["named"] = {name: told(lab, name) for name in ("client", "server")}
+        yield seen, lab.address("default/client", "4")
     finally:
         lab.down()
 
@@ -39,6 +50,15 @@ def test_no_way_leads_straight_to_a_capture_address(attacked: tuple[dict[str, An
 def test_a_pod_cannot_speak_in_its_neighbours_name(attacked: tuple[dict[str, Any], str]) -> None:
     seen, own = attacked
     assert seen["neighbour's address"] == own, "X-Forwarded-For says who is enrolled, not what was bound"
+
+
+@pytest.mark.case("E6")
+def test_what_a_pod_does_under_its_neighbours_address_is_counted_as_its_own(
+    attacked: tuple[dict[str, Any], str],
+) -> None:
+    seen, _ = attacked
+    assert seen["named"]["server"] == 0
+    assert seen["named"]["client"] >= 3 + seen["relayed as a neighbour"]
 
 
 @pytest.mark.parametrize(

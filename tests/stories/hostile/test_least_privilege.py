@@ -7,13 +7,21 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
+from tests.bpf.pod import connect, run_in
 from tests.support.eventually import HANG_SECONDS, eventually
 from tests.support.lab import MANIFESTS, TIDEGATE, Lab
 
+from tidegate.bpf.records import PodRow
+from tidegate.bpf.tables import Tables
 from tidegate.linux.cgroup import cgroup2_mount
+from tidegate.linux.netns import netns_cookie
+from tidegate.model.plan.kernel import Destination
+from tidegate.model.tier import Tier
 
 DAC_READ_SEARCH, SETPCAP, NET_ADMIN, SYS_ADMIN = 1 << 2, 1 << 8, 1 << 12, 1 << 21
 AGENT = DAC_READ_SEARCH | SETPCAP | NET_ADMIN | SYS_ADMIN
@@ -139,14 +147,14 @@ def test_a_run_directory_of_everybody_is_refused(tmp_path: Path) -> None:
 START_IN_ROOT = 'ip link set lo up && echo 0 > "$0/cgroup.procs" && exec "$@"'
 
 
-def test_an_agent_in_the_root_cgroup_makes_one_for_envoy(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """The hierarchy's root has mode 0555, so it must be made before root's capabilities are given up."""
-    directory, root = tmp_path_factory.mktemp("r"), cgroup2_mount()
+@contextmanager
+def agent_in_root(directory: Path, *more: str) -> Iterator[tuple[Path, Path]]:
+    """An agent that is started in the hierarchy's root: the group that it makes for itself, and its pins."""
+    root = cgroup2_mount()
     (directory / "config").mkdir()
-    pods, home, pins = root / "tidegate-inroot-pods", root / "tidegate-inroot", Path("/sys/fs/bpf/tidegate-inroot")
-    pods.mkdir()
+    home, pins = root / "tidegate-inroot", Path("/sys/fs/bpf/tidegate-inroot")
     command = [sys.executable, "-m", "tidegate", "agent", "--node", "inroot", "--config", f"file:{directory}/config"]
-    command += ["--run-dir", str(directory), "--bpffs", str(pins), "--cgroup", str(pods), "--drain-seconds", "0"]
+    command += ["--run-dir", str(directory), "--bpffs", str(pins), "--drain-seconds", "0", *more]
     with (directory / "agent.log").open("wb") as log:
         agent = subprocess.Popen(
             ["unshare", "--net", "sh", "-c", START_IN_ROOT, str(root), *command], stdout=log, stderr=log
@@ -160,12 +168,47 @@ def test_an_agent_in_the_root_cgroup_makes_one_for_envoy(tmp_path_factory: pytes
             "the agent is well or gone",
         )
         assert agent.poll() is None, (directory / "agent.log").read_text()
-        assert (home / "envoy" / "cgroup.procs").read_text()
-        assert (home / "relay" / "cgroup.procs").read_text()
+        yield home, pins
     finally:
         agent.send_signal(signal.SIGTERM)
         agent.wait(HANG_SECONDS)
         subprocess.run([*command, "--end"], check=True, timeout=HANG_SECONDS)
-        for path in (home, pods):
-            path.rmdir()
+        home.rmdir()
         assert not pins.exists()
+
+
+def test_an_agent_in_the_root_cgroup_makes_one_for_envoy(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """The hierarchy's root has mode 0555, so it must be made before root's capabilities are given up."""
+    pods = cgroup2_mount() / "tidegate-inroot-pods"
+    pods.mkdir()
+    try:
+        with agent_in_root(tmp_path_factory.mktemp("r"), "--cgroup", str(pods)) as (home, _):
+            assert (home / "envoy" / "cgroup.procs").read_text()
+            assert (home / "relay" / "cgroup.procs").read_text()
+    finally:
+        pods.rmdir()
+
+
+@pytest.mark.case("E4")
+def test_a_client_in_the_same_cgroup_as_the_agent_is_captured(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Exempt is the group that the agent makes for its relay, never the one that it found itself in."""
+    command = ["unshare", "--net", "sh", "-c", "ip link set lo up && ip route add default dev lo && echo && cat"]
+    with (
+        agent_in_root(tmp_path_factory.mktemp("r")) as (_, pins),
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as pod,
+    ):
+        assert pod.stdin is not None
+        assert pod.stdout is not None
+        pod.stdout.readline()
+        netns, tables = os.open(f"/proc/{pod.pid}/ns/net", os.O_RDONLY | os.O_CLOEXEC), Tables(pins / "maps")
+        try:
+            tables.set_pod(netns_cookie(netns), PodRow(ip4=ip_address("10.77.0.1")))
+            tables.set_destinations([Destination(ip_address("10.96.0.10"), 80, Tier.REFUSE, 7)])
+            dialled = run_in(cgroup2_mount(), netns, lambda: connect("10.96.0.10", 80))
+            dialled.close()
+            assert dialled.failed == "ECONNREFUSED"
+            assert tables.counters()["deny_no_endpoint"] == 1
+        finally:
+            tables.close()
+            os.close(netns)
+            pod.stdin.close()

@@ -30,7 +30,26 @@ def test_records_see_both_ends_once(pods: str, agent: str, envoy: str, expect: d
     assert found == {name: ROOT / path for name, path in expect.items()}
 
 
-@pytest.mark.parametrize("hook", [hook for hook in HOOKS if hook.scope is not Scope.BOTH_ENDS], ids=lambda h: h.program)
+@pytest.mark.parametrize(
+    ("agent", "envoy", "expect"),
+    [
+        ("a", "e", {"tg_listen_agent": "a", "tg_listen_envoy": "e"}),
+        ("a", "a/e", {"tg_listen_agent": "a"}),
+        ("a", "a", {"tg_listen_agent": "a"}),
+    ],
+)
+def test_listeners_are_seen_where_they_are_ours_and_nowhere_else(
+    agent: str, envoy: str, expect: dict[str, str]
+) -> None:
+    (hook,) = (hook for hook in HOOKS if hook.scope is Scope.LISTENERS)
+    found = places(hook, ROOT, ROOT / agent, ROOT / envoy)
+    assert found == {name: ROOT / path for name, path in expect.items()}
+
+
+ONE_PLACE = [hook for hook in HOOKS if hook.scope in (Scope.PODS, Scope.ENVOY)]
+
+
+@pytest.mark.parametrize("hook", ONE_PLACE, ids=lambda h: h.program)
 def test_other_hooks_have_one_place(hook: Hook) -> None:
     where = {Scope.PODS: "pods", Scope.ENVOY: "envoy"}[hook.scope]
     assert places(hook, ROOT / "pods", ROOT / "agent", ROOT / "envoy") == {hook.program: ROOT / where}

@@ -67,7 +67,7 @@ async def test_a_new_relay_process_gets_pods_and_services_again() -> None:
             row = node.tables.rows[cookie]
             assert (row.fastpath4, row.fastpath6) == (port4, port6)
             assert (row.envoy4, row.envoy6) == (before[cookie].envoy4, before[cookie].envoy6)
-            assert row != before[cookie]
+            assert row == before[cookie], "on the port of before"
         assert node.tables.count("delete_pod") == 0, "captured all the time"
 
 

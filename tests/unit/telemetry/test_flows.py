@@ -11,7 +11,7 @@ from tests.support.configs import config_of, pod, sandbox
 
 from tidegate.compile.facts import Facts, join
 from tidegate.relay.events import CloseReason, FlowEvent
-from tidegate.telemetry.flows import follow_flows
+from tidegate.telemetry.flows import Clients, follow_flows
 from tidegate.telemetry.metrics import TcpMetrics
 from tidegate.telemetry.pairs import Pairs, PairTotals
 
@@ -19,7 +19,8 @@ CONFIG = config_of(
     pod("client", "app: client", "10.0.0.1"),
     pod("web-6f9c-x2v8q", "app: web, pod-template-hash: 6f9c", "10.0.0.2"),
 )
-FACTS = join(CONFIG, ())
+CLIENT = sandbox("client", "10.0.0.1")
+FACTS = join(CONFIG, [CLIENT])
 CONTAINER = """
 apiVersion: v1
 kind: Pod
@@ -108,7 +109,9 @@ async def test_a_connection_without_an_endpoint_is_counted_too() -> None:
 
 
 async def test_a_container_that_nobody_wrote_a_status_for_has_its_name() -> None:
-    facts = join(config_of(pod("client", "app: client", "10.0.0.1"), CONTAINER), [sandbox("box", "10.0.0.7")])
+    facts = join(
+        config_of(pod("client", "app: client", "10.0.0.1"), CONTAINER), [CLIENT, sandbox("box", "10.0.0.7", cookie=9)]
+    )
     registry = await told(flow("10.0.0.7"), facts=facts)
     assert sample(registry, "istio_tcp_connections_opened_total", "box") == 1
     assert sample(await told(flow("10.0.0.7")), "istio_tcp_connections_opened_total", "unknown") == 1
@@ -129,3 +132,33 @@ def test_pairs_are_bounded_and_the_first_goes_first() -> None:
     for cookie in (1, 2, 1, 3):
         pairs.observe(replace(flow("10.0.0.2"), netns_cookie=cookie), "web")
     assert {key: totals.ended for key, totals in pairs.totals().items()} == {(2, "web"): 1, (3, "web"): 1}
+
+
+@pytest.mark.case("E6")
+async def test_a_pod_that_binds_a_neighbours_address_is_counted_as_itself() -> None:
+    """It put the address on its lo; the event has the address that it bound, and the namespace that it is in."""
+    facts = join(CONFIG, [CLIENT, sandbox("web-6f9c-x2v8q", "10.0.0.2", cookie=2)])
+    forged = replace(flow("10.0.0.2"), client=ip_address("10.0.0.2"))
+    registry = await told(forged, facts=facts)
+    assert sample(registry, "istio_tcp_connections_opened_total", "web") == 1
+
+
+@pytest.mark.case("E6")
+async def test_an_address_alone_names_nobody() -> None:
+    registry = await told(replace(flow("10.0.0.2"), netns_cookie=77))
+    assert sample(registry, "istio_tcp_connections_opened_total", "web") is None
+
+
+@pytest.mark.case("E6")
+def test_connections_of_a_pod_that_is_gone_have_its_name_for_a_while() -> None:
+    clients = Clients(limit=2)
+    assert clients.workload(FACTS, 1) == ("default", "client")
+    config = config_of(*(pod(name, "a: b", f"10.0.1.{n}") for n, name in enumerate(("x", "y", "z"), 1)))
+    assert clients.workload(join(config, [sandbox("x", cookie=11)]), 1) == ("default", "client")
+    later = join(config, [sandbox(name, cookie=n) for n, name in ((11, "x"), (12, "y"), (13, "z"))])
+    assert [clients.workload(later, n) for n in (1, 11, 12, 13)] == [
+        ("", ""),
+        ("default", "x"),
+        ("default", "y"),
+        ("default", "z"),
+    ]

@@ -17,6 +17,7 @@ from tidegate.model.capture import (
     CAPTURE6_ENVOY,
     CAPTURE6_FASTPATH,
     CAPTURE6_PREFIX,
+    capture_address,
 )
 from tidegate.model.net import IPAddress
 from tidegate.model.plan.kernel import L4Protocol
@@ -40,6 +41,7 @@ class Call:
     exempt: bool = False  # made in the cgroup of the agent or of Envoy
     bound_device: bool = False  # SO_BINDTODEVICE
     bound: IPAddress | None = None  # to which the socket is bound
+    spread: bool = True  # sk_lookup knows the tier's listener
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +100,8 @@ def _redirect(call: Call, pod: Captured, tier: Tier) -> Decision:
         to, port = (CAPTURE4_ENVOY, listeners.envoy4) if v4 else (CAPTURE6_ENVOY, listeners.envoy6)
     if not port:
         return _pass("pass_no_listener", "this pod has no listener of that tier yet")
+    if call.spread:
+        to = capture_address(tier, call.address, call.port)
     own = pod.ip4 if v4 else pod.ip6
     client = call.bound if fastpath and _is_shown(call.bound) else own
     reason = "redirect_fastpath" if fastpath else "redirect_envoy"
