@@ -224,7 +224,7 @@ def drive(tour: Tour) -> None:
     )
     tour.check(
         "timeout of 0.5 s",
-        lambda: answer("ratings-timeout", lambda s, t, _: s == 504 and t > 0.4, RATINGS + "?delay=20"),
+        lambda: answer("ratings-timeout", lambda s, t, _: s == 504 and t > 0.25, RATINGS + "?delay=20"),
     )
     tour.check(
         "retries",

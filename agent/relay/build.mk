@@ -19,7 +19,7 @@ $(FP_BINARY): $(FP_OBJECTS)
 	@echo "build: $@"
 	@$(CC) $(FP_CFLAGS) -pie -Wl,-z,relro,-z,now -o $@.new $^ && mv $@.new $@
 
-$(FP_EXTENSION): agent/relay/ffi_build.py agent/relay/relay_abi.h agent/relay/reason.c bpf/include/tg_abi.h | $(VENV)/.python
+$(FP_EXTENSION): agent/relay/ffi_build.py agent/relay/relay_abi.h agent/relay/fp_reason.h agent/relay/reason.c bpf/include/tg_abi.h | $(VENV)/.python
 	@echo "build: $@"
 	@mkdir -p $(BUILD)/relay
 	@$(PY) agent/relay/ffi_build.py --cc "$(CC)" --build $(BUILD)/relay --output $@ agent/relay/reason.c

@@ -227,6 +227,7 @@ static struct fp_conn *new_conn(struct fp_conns *conns, struct fp_sandbox *sandb
 		.from = { .netns_fd = sandbox->netns_fd, .source = flow->source },
 		.dst = flow->dst,
 		.dst_port_be = flow->dst_port_be,
+		.client = sandbox->cookie,
 		.choice.service = flow->service,
 	};
 	fp_timer_init(&conn->upstream.timeout, NULL);

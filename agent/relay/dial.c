@@ -18,6 +18,24 @@ static int bind_source(int fd, const struct tg_addr *source)
 	return 0;
 }
 
+static int set_keepalive(int fd, const struct fp_keepalive *wanted)
+{
+	const struct {
+		int option;
+		uint32_t value;
+	} options[] = {
+		{ TCP_KEEPIDLE, wanted->time_s },
+		{ TCP_KEEPINTVL, wanted->interval_s },
+		{ TCP_KEEPCNT, wanted->probes },
+	};
+	for (size_t i = 0; i < sizeof(options) / sizeof(*options); i++) {
+		int value = (int)options[i].value;
+		if (value && setsockopt(fd, IPPROTO_TCP, options[i].option, &value, sizeof(value)))
+			return -errno;
+	}
+	return 0;
+}
+
 /* A socket that is connecting, opened in the pod's netns, or a negative errno. */
 static int start_connect(struct fp_netns_visit *visit, const struct fp_origin *from, const struct tg_addr *addr,
 			 uint16_t port_be)
@@ -35,6 +53,8 @@ static int start_connect(struct fp_netns_visit *visit, const struct fp_origin *f
 	    setsockopt(fd, SOL_SOCKET, SO_OOBINLINE, &one, sizeof(one)) ||
 	    setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof(one)))
 		rc = -errno;
+	if (!rc)
+		rc = set_keepalive(fd, &from->keepalive);
 	/* An application's choice of an IPv4 source says nothing about IPv6 endpoints, and the other way round. */
 	if (!rc && !fp_addr_is_unset(&from->source) && fp_addr_is_v4(&from->source) == fp_addr_is_v4(addr))
 		rc = bind_source(fd, &from->source);

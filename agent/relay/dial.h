@@ -1,14 +1,15 @@
 /* How an endpoint is reached. Who wants an upstream chooses endpoints and waits; a dialer only begins one attempt. */
 #ifndef FP_DIAL_H
 #define FP_DIAL_H
-#include "../../bpf/include/tg_abi.h"
 #include "netns.h"
+#include "relay_abi.h"
 #include "stream_plain.h"
 
 /* Whom the endpoint is to see. */
 struct fp_origin {
 	int netns_fd;          /* of the client's pod */
 	struct tg_addr source; /* the application's own choice; unset = the pod's routes choose */
+	struct fp_keepalive keepalive; /* what the service asks for; zero = the system's */
 };
 
 struct fp_dialer {

@@ -168,7 +168,7 @@ static void free_retired(struct fp_engine *engine)
 			continue;
 		}
 		*link = image->next_retired;
-		fp_registry_unbind(image->endpoints, image->endpoint_count);
+		fp_image_unbind(image);
 		fp_image_free(image);
 	}
 	fp_registry_sweep(&engine->targets);
@@ -217,7 +217,7 @@ static int publish(struct fp_engine *engine, struct fp_image *image)
 {
 	int rc = engine->draining ? -ESHUTDOWN : fp_image_seal(image);
 	if (!rc)
-		rc = fp_registry_bind(&engine->targets, image->endpoints, image->endpoint_count);
+		rc = fp_image_bind(image, &engine->targets);
 	if (rc) {
 		fp_image_free(image);
 		return rc;

@@ -55,6 +55,8 @@ int fp_pods_look(struct fp_engine *engine);
 int fp_image_new(uint64_t generation, struct fp_image **ret_image);
 /* Start a service; following calls belong to it. */
 int fp_image_service(struct fp_image *image, uint32_t service, uint32_t lb);
+/* Of the service that was started last; without it they are the defaults. */
+int fp_image_settings(struct fp_image *image, const struct fp_settings *settings);
 int fp_image_address(struct fp_image *image, const struct tg_addr *addr, uint16_t port_be);
 int fp_image_endpoint(struct fp_image *image, const struct tg_addr *addr, uint16_t port_be, uint32_t weight);
 void fp_image_free(struct fp_image *image);

@@ -14,7 +14,8 @@
 	X(NO_ENDPOINT, "no_endpoint")         /* service without endpoints */                                 \
 	X(NO_MEMORY, "no_memory")             /* a bound was reached: connections, buffers, descriptors */    \
 	X(SHUTDOWN, "shutdown")               /* the relay stopped or the pod was removed */                  \
-	X(CLIENT_GONE, "client_gone")         /* the client has closed, the server does not end its direction */
+	X(CLIENT_GONE, "client_gone")         /* the client has closed, the server does not end its direction */  \
+	X(MAX_CONNECTIONS, "max_connections") /* the service has as many as it may (fp_settings) */
 enum fp_reason {
 #define X(name, label) FP_CLOSE_##name,
 	FP_REASONS(X)

@@ -32,7 +32,7 @@ int fp_image_new(uint64_t generation, struct fp_image **ret_image)
 
 int fp_image_service(struct fp_image *image, uint32_t number, uint32_t lb)
 {
-	if (image->table || lb > FP_LB_RANDOM)
+	if (image->table || lb > FP_LB_SOURCE)
 		return -EINVAL;
 	if (image->service_count == image->service_room) {
 		/* Services carry a cache line of their own each, so they need more alignment than realloc gives. */
@@ -51,6 +51,14 @@ int fp_image_service(struct fp_image *image, uint32_t number, uint32_t lb)
 	service->number = number;
 	service->lb = lb;
 	service->first_endpoint = image->endpoint_count;
+	return 0;
+}
+
+int fp_image_settings(struct fp_image *image, const struct fp_settings *settings)
+{
+	if (image->table || !image->service_count)
+		return -EINVAL;
+	image->services[image->service_count - 1].settings = *settings;
 	return 0;
 }
 
@@ -143,6 +151,40 @@ int fp_image_seal(struct fp_image *image)
 	free(image->addresses);
 	image->addresses = NULL;
 	return seal_turns(image);
+}
+
+/* A counter is a target that no connection is ever dialled to: ::NUMBER with port 0. */
+static struct fp_target *obtain_counter(struct fp_registry *registry, uint32_t number)
+{
+	struct tg_addr name = { { 0 } };
+	memcpy(name.ip + sizeof(name.ip) - sizeof(number), &number, sizeof(number));
+	return fp_registry_obtain(registry, &name, 0);
+}
+
+int fp_image_bind(struct fp_image *image, struct fp_registry *registry)
+{
+	int rc = fp_registry_bind(registry, image->endpoints, image->endpoint_count);
+	for (uint32_t i = 0; !rc && i < image->service_count; i++) {
+		struct fp_service *service = &image->services[i];
+		if (!service->settings.max_connections)
+			continue;
+		service->counter = obtain_counter(registry, service->settings.counted_as);
+		if (!service->counter) {
+			fp_image_unbind(image);
+			return -ENOMEM;
+		}
+	}
+	return rc;
+}
+
+void fp_image_unbind(struct fp_image *image)
+{
+	fp_registry_unbind(image->endpoints, image->endpoint_count);
+	for (uint32_t i = 0; i < image->service_count; i++) {
+		if (image->services[i].counter)
+			image->services[i].counter->images--;
+		image->services[i].counter = NULL;
+	}
 }
 
 struct fp_service *fp_image_find(const struct fp_image *image, const struct tg_addr *addr, uint16_t port_be)

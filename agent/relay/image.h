@@ -14,6 +14,8 @@ struct fp_service {
 	uint32_t lb;                   /* enum fp_lb */
 	uint32_t first_endpoint;
 	uint32_t endpoint_count;
+	struct fp_settings settings;
+	struct fp_target *counter;     /* of all its connections; NULL unless their number is bounded */
 	uint32_t turn_count;           /* length of turns; 0 = nothing can be chosen */
 	const uint32_t *turns;         /* endpoint numbers (relative), each as often as its weight says */
 	_Alignas(FP_CACHELINE) _Atomic uint64_t cursor; /* round robin; the only word of an image that changes */
@@ -42,6 +44,9 @@ struct fp_image {
 
 /* Builds the hash table and the turns. -EEXIST if two services claim one address, -ENOMEM. */
 fp_must_check int fp_image_seal(struct fp_image *image);
+/* Point endpoints and counters to their targets in the registry. -ENOMEM leaves all of them unbound. */
+fp_must_check int fp_image_bind(struct fp_image *image, struct fp_registry *registry);
+void fp_image_unbind(struct fp_image *image);
 /* Read-only; NULL if no service has this address. */
 struct fp_service *fp_image_find(const struct fp_image *image, const struct tg_addr *addr, uint16_t port_be);
 #endif

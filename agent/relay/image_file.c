@@ -63,10 +63,12 @@ static int add_services(struct fp_image *image, const struct tables *t)
 	for (uint32_t i = 0; i < t->head.services; i++) {
 		struct fp_file_service row;
 		memcpy(&row, t->services + (size_t)i * sizeof(row), sizeof(row));
-		if (row.lb > FP_LB_RANDOM || row.addresses > t->head.addresses - addresses ||
+		if (row.lb > FP_LB_SOURCE || row.addresses > t->head.addresses - addresses ||
 		    row.endpoints > t->head.endpoints - endpoints)
 			return -EBADMSG;
 		int rc = fp_image_service(image, row.number, row.lb);
+		if (!rc)
+			rc = fp_image_settings(image, &row.settings);
 		if (!rc)
 			rc = add_addresses(image, t->addresses + (size_t)addresses * sizeof(struct fp_file_address),
 					   row.addresses);

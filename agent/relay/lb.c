@@ -1,5 +1,7 @@
 #include "lb.h"
 
+#include "addr.h"
+
 uint64_t fp_random_next(struct fp_random *random)
 {
 	uint64_t z = (random->state += 0x9e3779b97f4a7c15u); /* splitmix64 */
@@ -30,13 +32,37 @@ static bool lighter(const struct fp_endpoint *a, const struct fp_endpoint *b)
 	return load_a * b->weight <= load_b * a->weight;
 }
 
-const struct fp_endpoint *fp_lb_pick(const struct fp_image *image, struct fp_service *service, struct fp_random *random,
-				     struct fp_target *const *tried, uint32_t tried_count)
+/* Rendezvous: each client has an order of all endpoints, which depends on nothing but the two. So one that comes or goes
+ * moves nobody but its own clients, in this relay and in the next. Weights say nothing but that 0 is out. */
+static const struct fp_endpoint *by_client(const struct fp_endpoint *endpoints, uint32_t count, uint64_t client,
+					   struct fp_target *const *tried, uint32_t tried_count)
+{
+	const struct fp_endpoint *best = NULL;
+	uint64_t best_score = 0;
+	const uint64_t salt = fp_random_next(&(struct fp_random){ client });
+	for (uint32_t i = 0; i < count; i++) {
+		const struct fp_endpoint *endpoint = &endpoints[i];
+		if (!endpoint->weight || contains(tried, tried_count, endpoint->target))
+			continue;
+		struct fp_random both = { salt ^ fp_address_hash(&endpoint->addr, endpoint->port_be) };
+		uint64_t score = fp_random_next(&both);
+		if (!best || score > best_score) {
+			best = endpoint;
+			best_score = score;
+		}
+	}
+	return best;
+}
+
+const struct fp_endpoint *fp_lb_pick(const struct fp_image *image, struct fp_service *service, uint64_t client,
+				     struct fp_random *random, struct fp_target *const *tried, uint32_t tried_count)
 {
 	const uint32_t turns = service->turn_count;
 	if (!turns)
 		return NULL;
 	const struct fp_endpoint *endpoints = image->endpoints + service->first_endpoint;
+	if (service->lb == FP_LB_SOURCE)
+		return by_client(endpoints, service->endpoint_count, client, tried, tried_count);
 	uint32_t turn;
 	if (service->lb == FP_LB_ROUND_ROBIN)
 		turn = (uint32_t)(atomic_fetch_add_explicit(&service->cursor, 1, memory_order_relaxed) % turns);

@@ -10,7 +10,7 @@ struct fp_random {
 
 uint64_t fp_random_next(struct fp_random *random);
 
-/* The endpoint for a new connection, never one whose target is in tried; NULL if none is left. */
-const struct fp_endpoint *fp_lb_pick(const struct fp_image *image, struct fp_service *service, struct fp_random *random,
-				     struct fp_target *const *tried, uint32_t tried_count);
+/* The endpoint for a new connection of a client (any number that stays its own), never one whose target is in tried; NULL if none is left. */
+const struct fp_endpoint *fp_lb_pick(const struct fp_image *image, struct fp_service *service, uint64_t client,
+				     struct fp_random *random, struct fp_target *const *tried, uint32_t tried_count);
 #endif

@@ -26,7 +26,8 @@ enum fp_relay_abi {
 enum fp_lb {
 	FP_LB_LEAST_REQUEST = 0, /* two random choices, fewer live connections wins */
 	FP_LB_ROUND_ROBIN = 1,
-	FP_LB_RANDOM = 2
+	FP_LB_RANDOM = 2,
+	FP_LB_SOURCE = 3         /* by the client pod: the same endpoint as long as it is there */
 };
 
 /* Zero in a field means its default. */
@@ -96,11 +97,27 @@ struct fp_file_head {
 	uint32_t pad;
 };
 
+/* TCP keep-alive of a connection to an endpoint, in the kernel's own units and limits; zero = the system's. */
+struct fp_keepalive {
+	uint32_t time_s;     /* 1..32767 */
+	uint32_t interval_s; /* 1..32767 */
+	uint32_t probes;     /* 1..127 */
+};
+
+/* What is asked of a service's connections. Zero in a field means its default. */
+struct fp_settings {
+	uint32_t connect_timeout_ms; /* of each attempt; 0 = fp_config's */
+	uint32_t max_connections;    /* at once, those being made included; 0 = any */
+	uint32_t counted_as;         /* number of the service with which they are counted: both families of a port are one */
+	struct fp_keepalive keepalive;
+};
+
 struct fp_file_service {
 	uint32_t number;     /* comes back in fp_event.service */
 	uint32_t lb;         /* enum fp_lb */
 	uint32_t addresses;  /* its rows */
 	uint32_t endpoints;
+	struct fp_settings settings;
 };
 
 struct fp_file_address {

@@ -27,19 +27,21 @@ static int grow(struct fp_registry *registry)
 	return 0;
 }
 
-static struct fp_target *obtain(struct fp_registry *registry, const struct tg_addr *addr, uint16_t port_be)
+struct fp_target *fp_registry_obtain(struct fp_registry *registry, const struct tg_addr *addr, uint16_t port_be)
 {
 	if ((!registry->slots || registry->count > registry->mask) && grow(registry) && !registry->slots)
 		return NULL;
 	struct fp_target **slot = &registry->slots[fp_address_hash(addr, port_be) & registry->mask];
 	for (struct fp_target *target = *slot; target; target = target->next) {
-		if (target->port_be == port_be && fp_addr_equal(&target->addr, addr))
+		if (target->port_be == port_be && fp_addr_equal(&target->addr, addr)) {
+			target->images++;
 			return target;
+		}
 	}
 	struct fp_target *target = aligned_alloc(_Alignof(struct fp_target), sizeof(*target));
 	if (!target)
 		return NULL;
-	*target = (struct fp_target){ .addr = *addr, .port_be = port_be, .next = *slot };
+	*target = (struct fp_target){ .addr = *addr, .port_be = port_be, .next = *slot, .images = 1 };
 	*slot = target;
 	registry->count++;
 	return target;
@@ -48,12 +50,11 @@ static struct fp_target *obtain(struct fp_registry *registry, const struct tg_ad
 int fp_registry_bind(struct fp_registry *registry, struct fp_endpoint *endpoints, uint32_t count)
 {
 	for (uint32_t i = 0; i < count; i++) {
-		endpoints[i].target = obtain(registry, &endpoints[i].addr, endpoints[i].port_be);
+		endpoints[i].target = fp_registry_obtain(registry, &endpoints[i].addr, endpoints[i].port_be);
 		if (!endpoints[i].target) {
 			fp_registry_unbind(endpoints, i);
 			return -ENOMEM;
 		}
-		endpoints[i].target->images++;
 	}
 	return 0;
 }

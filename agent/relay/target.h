@@ -8,7 +8,7 @@
 #include "base.h"
 
 struct fp_target {
-	_Alignas(FP_CACHELINE) _Atomic uint32_t live; /* connections being made or relayed */
+	_Alignas(FP_CACHELINE) _Atomic uint32_t live; /* connections being made or relayed, to it or (a counter) of it */
 	_Alignas(FP_CACHELINE) struct fp_target *next;
 	struct tg_addr addr;
 	uint16_t port_be;
@@ -30,6 +30,9 @@ struct fp_registry {
 	uint32_t count;
 };
 
+/* The target of an address, with one image more that names it; NULL without memory. */
+fp_must_check struct fp_target *fp_registry_obtain(struct fp_registry *registry, const struct tg_addr *addr,
+						   uint16_t port_be);
 /* Point each of an image's endpoints to its target. -ENOMEM leaves all of them unbound. */
 fp_must_check int fp_registry_bind(struct fp_registry *registry, struct fp_endpoint *endpoints, uint32_t count);
 void fp_registry_unbind(struct fp_endpoint *endpoints, uint32_t count);

@@ -26,9 +26,11 @@ void fp_upstreams_init(struct fp_upstreams *upstreams, struct fp_loop *loop, str
 	upstreams->hold = hold;
 	upstreams->timeout_ns = timeout_ns;
 	fp_loop_add_timers(loop, &upstreams->timeouts);
+	fp_loop_add_timers(loop, &upstreams->others);
 }
 
-void fp_upstream_close(struct fp_upstream *upstream)
+/* The attempt, and the endpoint that was lent for it. */
+static void give_up(struct fp_upstream *upstream)
 {
 	if (upstream->attempt)
 		upstream->attempt->ops->close(upstream->attempt, FP_STREAM_RESET);
@@ -40,17 +42,41 @@ void fp_upstream_close(struct fp_upstream *upstream)
 	upstream->lent = false;
 }
 
+void fp_upstream_close(struct fp_upstream *upstream)
+{
+	give_up(upstream);
+	if (upstream->counted)
+		atomic_fetch_sub_explicit(&upstream->counted->live, 1, memory_order_release);
+	upstream->counted = NULL;
+}
+
+/* Whether the service may have one connection more; it has it then, whatever becomes of the attempts. */
+static bool count_in(struct fp_upstream *upstream, const struct fp_service *service)
+{
+	struct fp_target *counter = service->counter;
+	if (!counter || upstream->counted)
+		return true;
+	if (atomic_fetch_add_explicit(&counter->live, 1, memory_order_relaxed) >= service->settings.max_connections) {
+		atomic_fetch_sub_explicit(&counter->live, 1, memory_order_release);
+		return false;
+	}
+	upstream->counted = counter;
+	return true;
+}
+
 static void changed(struct fp_stream *stream, bool room);
 
-static int attempt(struct fp_upstream *upstream, const struct fp_endpoint *endpoint)
+static int attempt(struct fp_upstream *upstream, const struct fp_endpoint *endpoint, const struct fp_settings *settings)
 {
+	const uint64_t asked_ns = (uint64_t)settings->connect_timeout_ms * 1000000;
 	struct fp_upstreams *upstreams = upstream->upstreams;
 	int rc = upstreams->dialer->dial(upstreams->dialer, &upstream->from, &endpoint->addr, endpoint->port_be,
 					 &upstream->attempt);
 	if (rc)
 		return rc;
 	fp_stream_use(upstream->attempt, changed, upstream);
-	fp_timer_start(&upstreams->timeouts, &upstream->timeout, fp_clock_ns() + upstreams->timeout_ns);
+	fp_timer_start(asked_ns ? &upstreams->others : &upstreams->timeouts, &upstream->timeout,
+		       fp_clock_ns() + (asked_ns ? asked_ns : upstreams->timeout_ns));
 	return 0;
 }
 
@@ -65,9 +91,16 @@ static void try_next(struct fp_upstream *upstream, enum fp_reason failure)
 		upstream->choice.service = service->number;
 	else if (!upstream->tried_count)
 		failure = FP_CLOSE_NO_SERVICE;
+	if (service && !count_in(upstream, service)) {
+		failure = FP_CLOSE_MAX_CONNECTIONS;
+		service = NULL;
+	}
+	if (service)
+		upstream->from.keepalive = service->settings.keepalive;
 	while (service && upstream->tried_count < FP_ATTEMPTS) {
 		const struct fp_endpoint *endpoint =
-			fp_lb_pick(image, service, &upstreams->random, upstream->tried, upstream->tried_count);
+			fp_lb_pick(image, service, upstream->client, &upstreams->random, upstream->tried,
+				   upstream->tried_count);
 		if (!endpoint) {
 			if (!upstream->tried_count)
 				failure = FP_CLOSE_NO_ENDPOINT;
@@ -78,10 +111,10 @@ static void try_next(struct fp_upstream *upstream, enum fp_reason failure)
 		upstream->tried[upstream->tried_count++] = endpoint->target;
 		upstream->lent = true;
 		atomic_fetch_add_explicit(&endpoint->target->live, 1, memory_order_relaxed);
-		int rc = attempt(upstream, endpoint);
+		int rc = attempt(upstream, endpoint, &service->settings);
 		if (rc == 0)
 			return;
-		fp_upstream_close(upstream);
+		give_up(upstream);
 		failure = reason_of(-rc);
 		if (failure == FP_CLOSE_NO_MEMORY)
 			break; /* another endpoint would not help */
@@ -100,7 +133,7 @@ static void changed(struct fp_stream *stream, bool room)
 		upstream->opened(upstream, stream, FP_CLOSE_OK);
 	} else if (stream->failed) {
 		int error = stream->ops->error(stream);
-		fp_upstream_close(upstream);
+		give_up(upstream);
 		try_next(upstream, reason_of(error));
 	}
 }
@@ -109,7 +142,7 @@ static void timed_out(struct fp_timer *timer, uint64_t now_ns)
 {
 	struct fp_upstream *upstream = fp_container(timer, struct fp_upstream, timeout);
 	(void)now_ns;
-	fp_upstream_close(upstream);
+	give_up(upstream);
 	try_next(upstream, FP_CLOSE_CONNECT_TIMEOUT);
 }
 

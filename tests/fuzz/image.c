@@ -165,7 +165,7 @@ static void dial(struct model *m, struct input *in)
 	const struct fp_endpoint *endpoints =
 		service->endpoint_count ? m->image->endpoints + service->first_endpoint : NULL;
 	const struct fp_endpoint *chosen;
-	while (count < PICKS && (chosen = fp_lb_pick(m->image, service, &chance, tried, count))) {
+	while (count < PICKS && (chosen = fp_lb_pick(m->image, service, m->services, &chance, tried, count))) {
 		MUST(chosen >= endpoints && chosen < endpoints + service->endpoint_count && chosen->weight);
 		MUST(!was_tried(tried, count, chosen->target));
 		tried[count++] = chosen->target;
@@ -208,11 +208,11 @@ static void step(struct model *m, struct input *in, uint8_t what)
 
 	switch (what) {
 	case 0:
-		lb = next_byte(in) & 3;
+		lb = next_byte(in) & 7;
 		if (m->services == SERVICES)
 			return;
 		rc = fp_image_service(m->image, m->services, lb);
-		MUST(rc == (m->sealed || lb > FP_LB_RANDOM ? -EINVAL : 0));
+		MUST(rc == (m->sealed || lb > FP_LB_SOURCE ? -EINVAL : 0));
 		m->services += rc == 0;
 		return;
 	case 1:

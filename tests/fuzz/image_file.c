@@ -18,7 +18,7 @@ static void check(const struct fp_image *image, const uint8_t *data, size_t size
 			     head.addresses * sizeof(struct fp_file_address) +
 			     head.endpoints * sizeof(struct fp_file_endpoint));
 	for (uint32_t i = 0; i < image->service_count; i++) {
-		MUST(image->services[i].lb <= FP_LB_RANDOM && image->services[i].first_endpoint == endpoints);
+		MUST(image->services[i].lb <= FP_LB_SOURCE && image->services[i].first_endpoint == endpoints);
 		endpoints += image->services[i].endpoint_count;
 	}
 	for (uint32_t i = 0; i < image->address_count; i++) {

@@ -16,13 +16,14 @@ from tests.support.eventually import HANG_SECONDS
 from tests.support.flows import Flows
 
 from tidegate.model.net import parse_ip
-from tidegate.model.plan.relay import L4Endpoint, L4Service, LoadBalancing
+from tidegate.model.plan.relay import L4Endpoint, L4Service, L4Settings, LoadBalancing
 from tidegate.relay.events import CloseReason, FlowEvent, RelayStats
 
 T = TypeVar("T")
 
 VIP4, VIP6 = "10.96.0.10", "fd00:96::10"
 PORT = 80
+_DEFAULTS = L4Settings()
 TCP_CLOSE = 7  # tcpi_state, include/net/tcp_states.h
 
 
@@ -41,6 +42,7 @@ def service(
     port: int = PORT,
     balancing: LoadBalancing = LoadBalancing.LEAST_REQUEST,
     number: int = 1,
+    settings: L4Settings = _DEFAULTS,
 ) -> L4Service:
     """A service from (address, port[, weight]) endpoints."""
     return L4Service(
@@ -49,6 +51,8 @@ def service(
         addresses=((parse_ip(vip), port),),
         balancing=balancing,
         endpoints=tuple(L4Endpoint(parse_ip(address), number_, *rest) for address, number_, *rest in endpoints),
+        settings=settings,
+        counted_as=number,
     )
 
 

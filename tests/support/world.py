@@ -12,6 +12,8 @@ from tidegate.model.kube import (
     Age,
     EndpointSlice,
     Namespace,
+    Near,
+    Node,
     Pod,
     Protocol,
     Service,
@@ -33,6 +35,7 @@ class World:
         self.random = random.Random(seed)
         self.pods: dict[WorkloadId, Pod] = {}
         self.services: dict[ServiceName, Service] = {}
+        self.nodes: dict[str, Node] = {}
         self.namespaces: dict[str, Namespace] = {}
         self.virtual_services: dict[WorkloadId, VirtualService] = {}
         self.destination_rules: dict[WorkloadId, DestinationRule] = {}
@@ -43,14 +46,15 @@ class World:
     def change(self) -> None:
         choose = self.random.choice
         name = WorkloadId(choose("ab"), choose("xyz"))
-        what = self.random.randrange(10)
+        what = self.random.randrange(11)
         if what == 0:
             self.pods.pop(name, None)
         elif what < 3:
             labels = {k: choose("12") for k in "kl" if self.random.random() < 0.7}
             ips = (ip_address(f"10.0.0.{choose('123')}"),) if self.random.random() < 0.6 else ()
             status = bool(ips) or self.random.random() < 0.3
-            self.pods[name] = Pod(name, labels, ips=ips, ready=status and choose((True, False)), has_status=status)
+            ready, node = status and choose((True, False)), choose(("", "m", "n"))
+            self.pods[name] = Pod(name, labels, ips=ips, ready=ready, has_status=status, node=node)
         elif what == 3:
             key = ServiceName(choose("ab"), choose("st"))
             selector = {k: choose("12") for k in "kl" if self.random.random() < 0.5}
@@ -62,7 +66,8 @@ class World:
             headless = self.random.random() < 0.3
             addresses = () if headless else vips[: self.random.randrange(3)]
             age = Age(undated=choose((True, False)))
-            self.services[key] = Service(key, ports, addresses, headless, selector=selector, age=age)
+            near = choose(tuple(Near))
+            self.services[key] = Service(key, ports, addresses, headless, selector=selector, age=age, near=near)
             if self.random.random() < 0.3:
                 del self.services[key]
         elif what == 4:
@@ -76,6 +81,9 @@ class World:
             self.destination_rules[name] = DestinationRule(name.namespace, name.name, host, policy)
             if self.random.random() < 0.3:
                 del self.destination_rules[name]
+        elif what == 10:
+            node = choose("mn")
+            self.nodes[node] = Node(node, choose(("", "east", "west")))
         elif what == 5:
             self.sandboxes.pop(name, None)
         elif what == 9:
@@ -97,10 +105,11 @@ class World:
             "endpoint_slices": tuple(self.slices[k] for k in sorted(self.slices)),
             "virtual_services": tuple(self.virtual_services[k] for k in sorted(self.virtual_services)),
             "destination_rules": tuple(self.destination_rules[k] for k in sorted(self.destination_rules)),
+            "nodes": tuple(self.nodes[k] for k in sorted(self.nodes)),
             "namespaces": tuple(self.namespaces[k] for k in sorted(self.namespaces)),
         }
         changed = {k: v for k, v in tuples.items() if v != getattr(self.mesh, k)}
         self.mesh = replace(self.mesh, generation=self.mesh.generation + 1, **changed)
 
     def join(self, previous: Facts | None = None) -> Facts:
-        return join(self.mesh, list(self.sandboxes.values()), previous)
+        return join(self.mesh, list(self.sandboxes.values()), previous, "m")

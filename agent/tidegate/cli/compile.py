@@ -53,7 +53,9 @@ def compile_files(
         print(problem, file=sys.stderr)
     complete = with_stand_ins(config)
     facts = join(complete, ())
-    snapshot = compile_plan(join(complete, _sandboxes(facts, pod), facts), generation=1)
+    sandboxes = _sandboxes(facts, pod)
+    node = facts.pods[sandboxes[0].id].node if pod else ""  # without a pod it is about every node
+    snapshot = compile_plan(join(complete, sandboxes, node=node), generation=1)
     if not structured(as_json(snapshot), output):
         _print_tables(snapshot)
     raise typer.Exit(1 if any(p.is_error for p in config.problems) else 0)

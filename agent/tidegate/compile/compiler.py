@@ -101,7 +101,9 @@ class Compiler:
             CHECKS: checks,
             CLUSTERS: self._table(CLUSTERS, made_of, lambda: _by_key(read, cluster, cluster_names)),
             ENDPOINTS: self._table(
-                ENDPOINTS, (*made_of, facts.pods_by_service), lambda: _by_key(read, endpoints, cluster_names)
+                ENDPOINTS,
+                (*made_of, facts.pods_by_service, facts.nodes, facts.here),
+                lambda: _by_key(read, endpoints, cluster_names),
             ),
             SECRETS: _NONE[SECRETS],
         }

@@ -18,7 +18,7 @@ from tidegate.compile import tables
 from tidegate.compile.derive import Input, Read
 from tidegate.compile.enrolment import Enrolment, enrolment
 from tidegate.compile.index import Draft, Groups, changes
-from tidegate.model.kube import Age, EndpointSlice, Namespace, Pod, Service, ServicePort
+from tidegate.model.kube import Age, EndpointSlice, Namespace, Node, Pod, Service, ServicePort
 from tidegate.model.mesh import Mesh
 from tidegate.model.names import WorkloadId
 from tidegate.model.net import IPAddress
@@ -35,6 +35,8 @@ class Endpoint:
     pod: Pod | None  # None: somebody wrote the address down, and it is no pod's that we know
     address: IPAddress
     port: int
+    node: str = ""
+    zone: str = ""  # where somebody says it of the endpoint itself; else it is the node's
 
     @property
     def name(self) -> str:
@@ -53,6 +55,8 @@ class Facts:
 
     mesh: Mesh
     sandboxes: tuple[Sandbox, ...]  # of this node, by pod and container id
+    here: Mapping[str, str]  # "" -> name of this node; empty: not known
+    nodes: Mapping[str, Node]
     pods: Mapping[WorkloadId, Pod]  # of the cluster, with what sandboxes lend them
     namespaces: Mapping[str, Namespace]
     services: Mapping[str, Service]  # by FQDN
@@ -82,6 +86,8 @@ class Facts:
         """What derived values are derived from."""
         return {
             tables.PODS: self.pods,
+            tables.NODES: self.nodes,
+            tables.HERE: self.here,
             tables.NAMESPACES: self.namespaces,
             tables.SERVICES: self.services,
             tables.PODS_BY_ADDRESS: self.pods_by_address,
@@ -104,20 +110,23 @@ class Facts:
         return next((s for s in self.sandboxes if s.id == pod), None)
 
 
-def join(mesh: Mesh, sandboxes: Sequence[Sandbox], previous: Facts | None = None) -> Facts:
+def join(mesh: Mesh, sandboxes: Sequence[Sandbox], previous: Facts | None = None, node: str = "") -> Facts:
     """The facts of this configuration and these sandboxes; the order of sandboxes does not matter.
 
+    node: name of this node, where the sandboxes are; empty if it is not known. The same as in previous.
     previous: facts of before. What did not change since, or is equal to what was, comes back as the same object.
     """
     old = previous or NOTHING
     local = tuple(sorted(sandboxes, key=lambda s: (s.id, s.container_id)))
-    pods = _join_pods(old, mesh, {s.id: s for s in local})
+    pods = _join_pods(old, mesh, {s.id: s for s in local}, node)
     namespaces = _join_namespaces(old, mesh)
     services = _join_services(old, mesh, pods)
     slices_by_service, slices_by_address = _join_slices(old, mesh)
     return Facts(
         mesh=mesh,
         sandboxes=old.sandboxes if local == old.sandboxes else local,
+        here=old.here if node == old.here.get("", "") else {"": node},
+        nodes=_join_nodes(old, mesh),
         pods=pods.by_id,
         namespaces=namespaces,
         services=services.by_name,
@@ -144,7 +153,7 @@ class _Pods:
     changed: tuple[Pod, ...]  # as they were and as they are
 
 
-def _join_pods(old: Facts, mesh: Mesh, local: Mapping[WorkloadId, Sandbox]) -> _Pods:
+def _join_pods(old: Facts, mesh: Mesh, local: Mapping[WorkloadId, Sandbox], node: str) -> _Pods:
     gone, come = changes(old.mesh.pods, mesh.pods)
     documents: dict[WorkloadId, Pod | None] = {**dict.fromkeys(p.id for p in gone), **{p.id: p for p in come}}
     for sandbox in _different(old.sandboxes, local):
@@ -155,7 +164,7 @@ def _join_pods(old: Facts, mesh: Mesh, local: Mapping[WorkloadId, Sandbox]) -> _
     changed: list[Pod] = []
     for name, document in documents.items():
         before = old.pods.get(name)
-        now = _joined(document, local.get(name)) if document else None
+        now = _joined(document, local.get(name), node) if document else None
         lent.set(name, document if now is not document else None)
         if now == before:
             continue
@@ -179,13 +188,16 @@ def _different(old: Sequence[Sandbox], local: Mapping[WorkloadId, Sandbox]) -> I
             yield name
 
 
-def _joined(document: Pod, sandbox: Sandbox | None) -> Pod:
+def _joined(document: Pod, sandbox: Sandbox | None, node: str) -> Pod:
     """The pod with the addresses of its sandbox if its status says none. Without Kubernetes nobody writes a status:
-    then a container that runs here is ready."""
-    if sandbox is None or (document.ips and (document.ready or document.has_status)):
+    then a container that runs here is ready. What runs here is on this node, whatever a cluster calls it."""
+    if sandbox is None:
+        return document
+    here = node or document.node
+    if here == document.node and document.ips and (document.ready or document.has_status):
         return document
     ready = document.ready or not document.has_status
-    return replace(document, ips=document.ips or sandbox.ips, ready=ready)
+    return replace(document, ips=document.ips or sandbox.ips, ready=ready, node=here)
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,6 +277,15 @@ def _join_namespaces(old: Facts, mesh: Mesh) -> Mapping[str, Namespace]:
     return by_name.done()
 
 
+def _join_nodes(old: Facts, mesh: Mesh) -> Mapping[str, Node]:
+    gone, come = changes(old.mesh.nodes, mesh.nodes)
+    by_name = Draft(old.nodes)
+    changed: dict[str, Node | None] = {**dict.fromkeys(n.name for n in gone), **{n.name: n for n in come}}
+    for name, now in changed.items():
+        by_name.set(name, now)
+    return by_name.done()
+
+
 def _join_virtual_services(old: Facts, mesh: Mesh) -> Mapping[str, tuple[VirtualService, ...]]:
     groups = Groups(old.virtual_services, _rule_age)
     gone, come = changes(old.mesh.virtual_services, mesh.virtual_services)
@@ -315,4 +336,4 @@ def _rule_age(rule: VirtualService | DestinationRule) -> tuple[Age, str, str]:
     return (rule.age, rule.namespace, rule.name)
 
 
-NOTHING: Final = Facts(Mesh(), (), {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {})
+NOTHING: Final = Facts(Mesh(), (), {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {})

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from tidegate.compile.derive import Input, Read, derived
 from tidegate.compile.facts import Endpoint, target_port
+from tidegate.compile.nearness import near
 from tidegate.compile.tables import NAMESPACES, PODS, PODS_BY_ADDRESS, PODS_BY_SERVICE, SERVICES, SLICES_BY_SERVICE
 from tidegate.model.kube import Pod, Service, ServicePort, SliceEndpoint
 
@@ -51,6 +52,10 @@ class Registry:
         """Every address of every ready pod behind the port, ordered by pod name; then what is written down."""
         return self._read(_endpoints, (service.id.fqdn, port.port))
 
+    def near(self, service: Service, found: tuple[Endpoint, ...]) -> tuple[Endpoint, ...]:
+        """Those of a service's endpoints that clients on this node are sent to."""
+        return near(self._read, service, found)
+
 
 @derived
 def _endpoints(read: Read, key: tuple[str, int]) -> tuple[Endpoint, ...]:
@@ -60,7 +65,7 @@ def _endpoints(read: Read, key: tuple[str, int]) -> tuple[Endpoint, ...]:
     if service is None or port is None:
         return ()
     found = [
-        Endpoint(pod, address, target)
+        Endpoint(pod, address, target, pod.node)
         for pod in read(PODS_BY_SERVICE, fqdn) or ()
         if (pod.ready or service.publish_not_ready) and (target := target_port(port, pod))
         for address in pod.ips
@@ -73,7 +78,8 @@ def _written_endpoints(read: Read, service: Service, port: ServicePort, others: 
     those = [(e, number) for e in written(read, service) if (number := e.port(port.name))]
     ready = [(e, number) for e, number in those if e.ready]
     for endpoint, number in ready or ([] if others else [(e, number) for e, number in those if e.draining]):
-        yield Endpoint(_pod(read, endpoint), endpoint.address, number)
+        pod = _pod(read, endpoint)
+        yield Endpoint(pod, endpoint.address, number, endpoint.node or (pod.node if pod else ""), endpoint.zone)
 
 
 def _pod(read: Read, endpoint: SliceEndpoint) -> Pod | None:

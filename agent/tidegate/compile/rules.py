@@ -8,11 +8,19 @@ from dataclasses import dataclass, field
 from tidegate.compile.derive import Read, derived
 from tidegate.compile.tables import ANY_HOST, DESTINATION_RULES, VIRTUAL_SERVICES
 from tidegate.model.hosts import host_matches, specificity
+from tidegate.model.kube import Service
 from tidegate.model.names import ROOT_NAMESPACE, ServiceName
 from tidegate.model.origin import Origin
 from tidegate.model.routing import MESH, HttpMatch, HttpRoute, Match, VirtualService
 from tidegate.model.selectors import selects
-from tidegate.model.traffic import DestinationRule, Subset, TrafficPolicy
+from tidegate.model.traffic import (
+    Balancing,
+    ConsistentHash,
+    DestinationRule,
+    LoadBalancer,
+    Subset,
+    TrafficPolicy,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +60,12 @@ class DestinationPolicy:
 
 
 NO_POLICY = DestinationPolicy()
+_STICKY = LoadBalancer(Balancing.CONSISTENT_HASH, ConsistentHash(source_ip=True))
+
+
+def balancer(service: Service, settings: TrafficPolicy) -> LoadBalancer | None:
+    """How an endpoint of a service is chosen: as its DestinationRule says, else as the Service itself does."""
+    return settings.load_balancer or (_STICKY if service.sticky else None)
 
 
 class Rules:

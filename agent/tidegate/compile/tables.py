@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from tidegate.compile.derive import Input
-from tidegate.model.kube import EndpointSlice, Namespace, Pod, Service
+from tidegate.model.kube import EndpointSlice, Namespace, Node, Pod, Service
 from tidegate.model.names import WorkloadId
 from tidegate.model.net import IPAddress
 from tidegate.model.routing import VirtualService
@@ -13,6 +13,8 @@ from tidegate.model.selectors import LabelPair
 from tidegate.model.traffic import DestinationRule
 
 PODS: Final[Input[WorkloadId, Pod]] = Input("pods")
+NODES: Final[Input[str, Node]] = Input("nodes")
+HERE: Final[Input[str, str]] = Input("here")  # "": the name of this node, if it is known
 NAMESPACES: Final[Input[str, Namespace]] = Input("namespaces")
 SERVICES: Final[Input[str, Service]] = Input("services")
 PODS_BY_ADDRESS: Final[Input[IPAddress, tuple[Pod, ...]]] = Input("pods_by_address")

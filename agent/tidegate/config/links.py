@@ -18,6 +18,7 @@ class Links:
         self._providers: dict[str, dict[str, dict[ObjectKey, MeshObject]]] = {}  # what -> host -> who
         self._patterns: dict[str, set[str]] = {}  # hosts of those that start with "*"
         self._lookers: dict[str, dict[str, set[ObjectKey]]] = {}
+        self._looking_wide: dict[str, set[str]] = {}  # hosts of lookers that start with "*"
 
     def provide(self, key: ObjectKey, topics: Iterable[Topic], value: MeshObject | None) -> set[ObjectKey]:
         """Say what an object provides now (None: no longer). Returns who has to be checked again."""
@@ -44,6 +45,9 @@ class Links:
             (lookers.add if looking else lookers.discard)(key)
             if not lookers:
                 del self._lookers[what][host]
+            if host.startswith("*"):
+                wide = self._looking_wide.setdefault(what, set())
+                (wide.add if lookers else wide.discard)(host)
 
     def of(self, what: str, host: str) -> Iterator[MeshObject]:
         """Who provides a topic by exactly this name."""
@@ -56,6 +60,15 @@ class Links:
             if host_matches(pattern, host):
                 yield from self.of(what, pattern)
 
+    def under(self, what: str, pattern: str) -> Iterator[MeshObject]:
+        """Who provides a topic by a name that fits this one, which may start with "*"."""
+        if not pattern.startswith("*"):
+            yield from self.of(what, pattern)
+            return
+        for host, providers in self._providers.get(what, {}).items():
+            if host_matches(pattern, host):
+                yield from providers.values()
+
     def any(self, what: str) -> bool:
         """Whether there is any provider of that sort."""
         return bool(self._providers.get(what))
@@ -63,5 +76,6 @@ class Links:
     def _looking(self, what: str, host: str) -> set[ObjectKey]:
         lookers = self._lookers.get(what, {})
         if not host.startswith("*"):
-            return lookers.get(host, set())
+            wide = (lookers[pattern] for pattern in self._looking_wide.get(what, ()) if host_matches(pattern, host))
+            return lookers.get(host, set()).union(*wide)
         return {key for name, keys in lookers.items() if host_matches(host, name) for key in keys}

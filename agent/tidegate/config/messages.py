@@ -85,6 +85,7 @@ MERGE = _error("TG0125", "merge-needs-mapping", "<< needs a mapping")
 LONG_NUMBER = _error("TG0126", "number-too-long", "{given!r}... is too long for a number")
 NO_NUMBER = _error("TG0127", "no-number", "{given!r} is no {kind}")
 UPPER_CASE = _warning("TG0122", "upper-case-name", "{name!r} has upper-case letters, which Kubernetes refuses")
+ANNOTATION = _warning("TG0128", "annotation", "has no effect: {why}")
 
 # TG02: values
 NO_DURATION = _error(
@@ -149,6 +150,9 @@ NO_ABORT = _warning("TG0322", "no-abort", "neither httpStatus nor grpcStatus: no
 EXPORT_NOWHERE = _error("TG0323", "export-nowhere", '"~" is not possible here')
 EXPORT_STAR = _error("TG0324", "export-star", '"*" must stand alone')
 HEAVY = _error("TG0325", "weights-too-large", "all weights together are {total}, at most {most}")
+GATEWAYS_ONLY = _warning(
+    "TG0326", "gateways-only", "gateways are not supported yet, and mesh is not among these: ignored"
+)
 
 # TG04: other kinds
 NO_EXTERNAL_NAME = _error("TG0401", "no-external-name", "ExternalName needs externalName")
@@ -178,6 +182,15 @@ NO_SLICE_PORT = _warning(
     "no-slice-port",
     "no port here has the name of a TCP port of {service} (it has {names}): none of these endpoints is used",
 )
+NO_ZONES = _warning(
+    "TG0508",
+    "no-zones",
+    "no Node has the label topology.kubernetes.io/zone, so no endpoint is in a nearer zone than another",
+)
+IDLE_ON_TCP = _warning("TG0509", "idle-on-tcp", "has no effect on TCP port {port} of {service}: {why}")
+RULE_FOR_NOBODY = _warning("TG0510", "rule-for-nobody", "service {host} does not exist: the rule has no effect")
+PORT_OF_NOBODY = _warning("TG0511", "port-of-nobody", "service {host} has no TCP port {port}: the field has no effect")
+OLDER_RULE = _warning("TG0512", "older-rule", "has no effect: the older {owner} says this for the same host")
 
 # TG06: sources
 UNREADABLE = _error("TG0601", "unreadable", "cannot be read: {reason}")

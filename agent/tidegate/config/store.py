@@ -167,12 +167,13 @@ class Store:
         self._changed.add(key)
         kind = _kind(key)
         self._shelves[kind.shelf].put(key, after)
-        concerned = {key} if kind.refers else set()
+        old, new = (list(kind.looks_at(value)) if value is not None else [] for value in (before, after))
+        concerned = {key} if old or new else set()
         if before is not None:
-            self._links.look(key, kind.looks_at(before), looking=False)
+            self._links.look(key, old, looking=False)
             concerned |= self._links.provide(key, kind.provides(before), None)
         if after is not None:
-            self._links.look(key, kind.looks_at(after), looking=True)
+            self._links.look(key, new, looking=True)
             concerned |= self._links.provide(key, kind.provides(after), after)
         return concerned
 

@@ -174,7 +174,7 @@ class Cycle:
         """The facts, and by them who is to be in the mesh. Who is not, and never was, need not wait for the rest."""
         sandboxes = self._sandboxes.current()
         if self._joined is None or config is not self._joined[0] or sandboxes != self._joined[1]:
-            await self.facts.set(await asyncio.to_thread(join, config, sandboxes, self.facts.value))
+            await self.facts.set(await asyncio.to_thread(join, config, sandboxes, self.facts.value, self._node))
             self._joined = (config, sandboxes)
         facts = self.facts.value
         self._sandboxes.decisions = {

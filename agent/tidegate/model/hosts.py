@@ -28,6 +28,11 @@ def is_address(host: str) -> bool:
     return True
 
 
+def in_cluster(host: str) -> bool:
+    """Whether a complete name is one that only a service can have."""
+    return host.endswith(f".svc.{CLUSTER_DOMAIN}") and not host.startswith("*")
+
+
 def host_matches(pattern: str, host: str) -> bool:
     """Whether a rule's host (perhaps ``*...``) covers a complete name. ``*.foo.com`` does not cover ``foo.com``."""
     if pattern.startswith("*"):

@@ -56,6 +56,13 @@ class Namespace:
 
 
 @dataclass(frozen=True, slots=True)
+class Node:
+    name: str
+    zone: str = ""  # empty: nobody says
+    origin: Origin = Origin("Node", "", "")
+
+
+@dataclass(frozen=True, slots=True)
 class ContainerPort:
     """A TCP port: two containers may give one name to a TCP and to a UDP port, and only the former is ever served."""
 
@@ -89,6 +96,15 @@ class ServicePort:
     node_port: int = 0
 
 
+class Near(Enum):
+    """Which endpoints of a Service a client may, or would rather, use."""
+
+    ANY = "any"
+    SAME_NODE = "same node"  # and no others
+    NODE_FIRST = "same node first"  # then the zone, then all
+    ZONE_FIRST = "same zone first"  # then all
+
+
 @dataclass(frozen=True, slots=True)
 class Service:
     """A Kubernetes Service."""
@@ -100,6 +116,8 @@ class Service:
     external_name: str = ""
     selector: Mapping[str, str] = field(default_factory=dict)
     publish_not_ready: bool = False
+    sticky: bool = False  # a client that comes again gets the endpoint that it had
+    near: Near = Near.ANY
     age: Age = NO_AGE
     origin: Origin = Origin("Service", "", "")
 
@@ -130,6 +148,8 @@ class SliceEndpoint:
     ready: bool = True
     draining: bool = False  # it ends and serves still: taken while nothing is ready
     pod: WorkloadId | None = None  # targetRef; most have none
+    node: str = ""
+    zone: str = ""
 
     def port(self, name: str) -> int:
         """The number of the port of that name; 0 if there is none."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from tidegate.model.kube import EndpointSlice, Namespace, Pod, PodTemplate, Service
+from tidegate.model.kube import EndpointSlice, Namespace, Node, Pod, PodTemplate, Service
 from tidegate.model.names import ObjectKey
 from tidegate.model.routing import VirtualService
 from tidegate.model.traffic import DestinationRule
 
-MeshObject = Namespace | Pod | PodTemplate | Service | EndpointSlice | VirtualService | DestinationRule
+MeshObject = Namespace | Node | Pod | PodTemplate | Service | EndpointSlice | VirtualService | DestinationRule
 NO_OBJECT = ObjectKey("", "", "", "")  # stands for what has no name
 
 
@@ -67,6 +67,7 @@ class Mesh:
     revision: int = 0  # what file REVISION of the source said; 0 = no such file
     generation: int = 0  # raised by the store each time this value changes
     namespaces: tuple[Namespace, ...] = ()
+    nodes: tuple[Node, ...] = ()
     pods: tuple[Pod, ...] = ()
     services: tuple[Service, ...] = ()
     endpoint_slices: tuple[EndpointSlice, ...] = ()  # and Endpoints

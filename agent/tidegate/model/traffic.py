@@ -95,6 +95,25 @@ class Subset:
     line: int = 0
 
 
+class Honoured(Enum):
+    """Where a field of a traffic policy does something."""
+
+    EVERYWHERE = "everywhere"
+    HTTP = "on HTTP ports; it has no meaning for anything else"
+    HTTP_YET = "on HTTP ports; on TCP ports not yet"
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A field of a traffic policy, as somebody wrote it."""
+
+    line: int
+    path: str  # spec.trafficPolicy.connectionPool.tcp.idleTimeout
+    honoured: Honoured
+    port: int = 0  # of portLevelSettings; 0 = of every port
+    subset: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class DestinationRule:
     namespace: str
@@ -103,6 +122,7 @@ class DestinationRule:
     policy: TrafficPolicy = TrafficPolicy()
     subsets: tuple[Subset, ...] = ()
     export_to: tuple[str, ...] = ("*",)
+    written: tuple[Written, ...] = ()
     age: Age = NO_AGE
     origin: Origin = Origin("DestinationRule", "", "")
 

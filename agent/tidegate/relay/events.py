@@ -27,6 +27,7 @@ class CloseReason(StrEnum):
     NO_MEMORY = "no_memory"  # a bound was reached: connections, buffers, descriptors
     SHUTDOWN = "shutdown"  # relay stopped or pod removed
     CLIENT_GONE = "client_gone"  # the client has closed, the server does not end its direction
+    MAX_CONNECTIONS = "max_connections"  # of the service: as many as its DestinationRule allows
 
 
 # By the number that comes in an event. A reason that is not listed above fails here.

@@ -1,4 +1,6 @@
 /* Turns and picks: exact round robin, weights, least request, and what was tried already. */
+#include <string.h>
+
 #include "../../../agent/relay/lb.h"
 #include "../../../agent/relay/turns.h"
 #include "check.h"
@@ -15,6 +17,7 @@ static struct fp_service prepare(uint32_t count, const uint32_t *weights, uint32
 	for (uint32_t i = 0; i < count; i++) {
 		targets[i] = (struct fp_target){ .images = 1 };
 		endpoints[i] = (struct fp_endpoint){ .weight = weights ? weights[i] : 1, .target = &targets[i] };
+		memcpy(endpoints[i].addr.ip, &i, sizeof(i));
 		hits[i] = 0;
 	}
 	uint32_t turn_count = fp_turns_count(endpoints, count);
@@ -25,10 +28,12 @@ static struct fp_service prepare(uint32_t count, const uint32_t *weights, uint32
 
 static const struct fp_image image = { .endpoints = endpoints };
 
+static uint64_t client;
+
 static uint32_t pick(struct fp_service *service, struct fp_target *const *tried, uint32_t tried_count)
 {
 	static struct fp_random random = { 42 };
-	const struct fp_endpoint *chosen = fp_lb_pick(&image, service, &random, tried, tried_count);
+	const struct fp_endpoint *chosen = fp_lb_pick(&image, service, client, &random, tried, tried_count);
 	return chosen ? (uint32_t)(chosen - endpoints) : UINT32_MAX;
 }
 
@@ -98,7 +103,7 @@ static void least_request_prefers_the_idle(void)
 
 static void tried_ones_are_not_picked_again(void)
 {
-	for (uint32_t lb = FP_LB_LEAST_REQUEST; lb <= FP_LB_RANDOM; lb++) {
+	for (uint32_t lb = FP_LB_LEAST_REQUEST; lb <= FP_LB_SOURCE; lb++) {
 		struct fp_service service = prepare(3, (uint32_t[]){ 100, 1, 1 }, lb);
 		struct fp_target *tried[3] = { &targets[0], &targets[2], &targets[1] };
 		atomic_store(&targets[1].live, 1000); /* busy, but the only one left */
@@ -110,8 +115,31 @@ static void tried_ones_are_not_picked_again(void)
 	}
 }
 
+/* The same client gets the same endpoint; one that comes or goes moves only clients of its own. */
+static void a_client_keeps_its_endpoint(void)
+{
+	enum { CLIENTS = 20000, ALL = 10 };
+	static uint32_t had[CLIENTS];
+	struct fp_service service = prepare(ALL, NULL, FP_LB_SOURCE);
+	for (client = 0; client < CLIENTS; client++) {
+		had[client] = pick(&service, NULL, 0);
+		hits[had[client]]++;
+		CHECK(pick(&service, NULL, 0) == had[client]);
+	}
+	for (int i = 0; i < ALL; i++)
+		CHECK(hits[i] > 1850 && hits[i] < 2150); /* standard deviation 42 */
+
+	service.endpoint_count = ALL - 1;
+	for (client = 0; client < CLIENTS; client++) {
+		uint32_t now = pick(&service, NULL, 0);
+		CHECK(had[client] == ALL - 1 ? now < ALL - 1 : now == had[client]);
+	}
+	client = 0;
+}
+
 int main(void)
 {
+	a_client_keeps_its_endpoint();
 	weights_become_turns();
 	random_is_even();
 	least_request_prefers_the_idle();

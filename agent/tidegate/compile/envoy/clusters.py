@@ -9,7 +9,7 @@ from tidegate.compile.envoy import bounds, http_options
 from tidegate.compile.envoy.protojson import Json, ads, duration, socket_address
 from tidegate.compile.facts import Endpoint
 from tidegate.compile.registry import Registry
-from tidegate.compile.rules import DestinationPolicy, Rules
+from tidegate.compile.rules import DestinationPolicy, Rules, balancer
 from tidegate.model.kube import Service, ServicePort
 from tidegate.model.plan.envoy import ENDPOINTS, EnvoyResource, ResourceRef
 from tidegate.model.selectors import selects
@@ -77,7 +77,7 @@ def endpoints(registry: Registry, rules: Rules, key: ClusterKey) -> EnvoyResourc
     if goes_where_dialled(service, policy.for_port(port.port, key.subset), key.subset, key.lb_headless):
         return None
     name = str(key)
-    members = in_family(service, _in_subset(registry.endpoints(service, port), subset))
+    members = registry.near(service, in_family(service, _in_subset(registry.endpoints(service, port), subset)))
     return EnvoyResource(name, _assignment(name, members), (service.origin, *policy.origins))
 
 
@@ -111,7 +111,7 @@ def subset_endpoints(
     defined = policy.subset(subset) if subset else None
     if subset and defined is None:
         return None
-    return in_family(service, _in_subset(registry.endpoints(service, port), defined))
+    return registry.near(service, in_family(service, _in_subset(registry.endpoints(service, port), defined)))
 
 
 def _in_subset(found: tuple[Endpoint, ...], subset: Subset | None) -> tuple[Endpoint, ...]:
@@ -157,27 +157,26 @@ def goes_where_dialled(service: Service, settings: TrafficPolicy, subset: str, l
     A name of a headless service resolves to pods, and the client chose one of them. A subset is our choice again, and
     so is a pod for those who dialled another service, or another port, and are only routed here (lb_headless).
     """
-    balancer = settings.load_balancer
-    passthrough = balancer is not None and balancer.balancing is Balancing.PASSTHROUGH
+    chosen = settings.load_balancer
+    passthrough = chosen is not None and chosen.balancing is Balancing.PASSTHROUGH
     return passthrough or (service.headless and not subset and not lb_headless)
 
 
 def _balancing(name: str, service: Service, settings: TrafficPolicy, subset: Subset | None, lb_headless: bool) -> Json:
-    balancer = settings.load_balancer
-    balancing = balancer.balancing if balancer else Balancing.LEAST_REQUEST
+    chosen = balancer(service, settings)
     if goes_where_dialled(service, settings, subset.name if subset else "", lb_headless):
         return {"type": "ORIGINAL_DST", "lb_policy": "CLUSTER_PROVIDED"}
     out: Json = {"type": "EDS", "eds_cluster_config": {"eds_config": ads(), "service_name": name}}
-    if balancer is not None and balancer.hash is not None:
-        if balancer.hash.maglev_table is not None:
+    if chosen is not None and chosen.hash is not None:
+        if chosen.hash.maglev_table is not None:
             out["lb_policy"] = "MAGLEV"
-            if balancer.hash.maglev_table:
-                out["maglev_lb_config"] = {"table_size": str(balancer.hash.maglev_table)}
+            if chosen.hash.maglev_table:
+                out["maglev_lb_config"] = {"table_size": str(chosen.hash.maglev_table)}
         else:
             out["lb_policy"] = "RING_HASH"
-            out["ring_hash_lb_config"] = {"minimum_ring_size": str(balancer.hash.ring_size)}
+            out["ring_hash_lb_config"] = {"minimum_ring_size": str(chosen.hash.ring_size)}
     else:
-        out["lb_policy"] = balancing.value
+        out["lb_policy"] = (chosen.balancing if chosen else Balancing.LEAST_REQUEST).value
     return out
 
 

@@ -19,10 +19,10 @@ from tidegate.compile.facts import Facts
 from tidegate.compile.outbound.destinations import Claim, claim_at, fast_path, pod_row, service_rows
 from tidegate.compile.outbound.routes import foreign_hosts, route_name, routed_to_headless, target_number
 from tidegate.compile.registry import Registry
-from tidegate.compile.rules import DestinationPolicy, Rules, Source
+from tidegate.compile.rules import DestinationPolicy, Rules, Source, balancer
 from tidegate.compile.tables import PODS_BY_ADDRESS
 from tidegate.model.http import HttpRequest
-from tidegate.model.kube import Service, ServicePort
+from tidegate.model.kube import Near, Service, ServicePort
 from tidegate.model.names import WorkloadId
 from tidegate.model.net import IPAddress, host_port, parse_ip
 from tidegate.model.origin import Origin
@@ -123,6 +123,7 @@ class _Trace:
     def _fast_path(self, out: Explanation, claim: Claim, address: IPAddress) -> Explanation:
         fqdn, number = claim.service.id.fqdn, claim.port.port
         served = next(s for s in self._read(fast_path, fqdn) if (address, number) in s.addresses)
+        self._tell_near(claim.service, claim.port)
         self._hop("fast path", f"{served.balancing.name.lower()} over {len(served.endpoints)} endpoints")
         names = {e.address: e.name for e in self._registry.endpoints(claim.service, claim.port)}
         endpoints = tuple(Peer(str(e.address), e.port, names.get(e.address, "")) for e in served.endpoints)
@@ -134,6 +135,13 @@ class _Trace:
             endpoints=endpoints,
             policies=self._rules.policy(claim.service.id, claim.service.id.namespace).origins,
         )
+
+    def _tell_near(self, service: Service, port: ServicePort) -> None:
+        """A Service that asks for endpoints nearby: how many of all are."""
+        if service.near is not Near.ANY:
+            found = self._registry.endpoints(service, port)
+            near = self._registry.near(service, found)
+            self._hop("near", f"{service.near.value}: {len(near)} of {len(found)} endpoint addresses")
 
     def _http(self, out: Explanation, claim: Claim, request: HttpRequest) -> Explanation:
         vs = self._virtual_service(claim, request)
@@ -228,10 +236,11 @@ class _Trace:
             self._hop("destination", f"{label}: the address that was dialled, whoever is there")
             pod = self._facts.pod_at(parse_ip(address))
             return destination, [Peer(address, claim.port.port, str(pod.id) if pod else "")], policy
+        self._tell_near(service, port)
         if not found:
             self._hop("destination", f"{label}: no ready endpoint, Envoy answers 503 (UH)")
         else:
-            balancer = settings.load_balancer
-            how = balancer.balancing.value if balancer else "LEAST_REQUEST"
+            chosen = balancer(service, settings)
+            how = chosen.balancing.value if chosen else "LEAST_REQUEST"
             self._hop("destination", f"{label}: {how} over {len(found)} endpoints")
         return destination, [Peer(str(e.address), e.port, e.name, target.subset) for e in found], policy

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from tidegate.compile.registry import Registry
-from tidegate.compile.rules import Rules
+from tidegate.compile.rules import Rules, balancer
 from tidegate.model.kube import Service, ServicePort
 from tidegate.model.net import IPAddress
-from tidegate.model.plan.relay import L4Endpoint, L4Service, LoadBalancing
-from tidegate.model.traffic import Balancing
+from tidegate.model.plan.relay import L4Endpoint, L4Service, L4Settings, LoadBalancing
+from tidegate.model.traffic import Balancing, ConnectionPool, LoadBalancer
 
+_MOST_MS = 2**32 - 1
+# tcp(7) leaves them out: MAX_TCP_KEEPIDLE, MAX_TCP_KEEPINTVL and MAX_TCP_KEEPCNT of include/net/tcp.h.
+_MOST_SECONDS, _MOST_PROBES = 32767, 127
+_DEFAULTS = L4Settings()
 _BALANCING = {
     Balancing.ROUND_ROBIN: LoadBalancing.ROUND_ROBIN,
     Balancing.RANDOM: LoadBalancing.RANDOM,
@@ -28,19 +32,46 @@ def l4_services(
     """One per address family, because an endpoint must be reachable in the family that was dialled. numbers: of the
     service port's name and of second_family() of it."""
     full_name = f"{service.id.fqdn}:{port.port}"
-    balancer = rules.policy(service.id, service.id.namespace).for_port(port.port).load_balancer
-    balancing = _BALANCING.get(balancer.balancing, LoadBalancing.LEAST_REQUEST) if balancer else None
+    settings = rules.policy(service.id, service.id.namespace).for_port(port.port)
     first = addresses[0].version
     for version in dict.fromkeys(a.version for a in addresses):
         name = full_name if version == first else second_family(full_name)
-        endpoints = {(e.address, e.port) for e in registry.endpoints(service, port) if e.address.version == version}
+        found = tuple(e for e in registry.endpoints(service, port) if e.address.version == version)
+        endpoints = {(e.address, e.port) for e in registry.near(service, found)}
         yield L4Service(
             number=numbers[name],
             name=full_name,
             addresses=tuple((a, port.port) for a in addresses if a.version == version),
-            balancing=LoadBalancing.LEAST_REQUEST if balancing is None else balancing,
+            balancing=_balancing(balancer(service, settings)),
+            settings=_settings(settings.connection_pool),
+            counted_as=numbers[full_name],
             endpoints=tuple(L4Endpoint(a, p) for a, p in sorted(endpoints, key=lambda e: (int(e[0]), e[1]))),
         )
+
+
+def _balancing(chosen: LoadBalancer | None) -> LoadBalancing:
+    if chosen is None:
+        return LoadBalancing.LEAST_REQUEST
+    if chosen.hash is not None and chosen.hash.source_ip:
+        return LoadBalancing.SOURCE
+    return _BALANCING.get(chosen.balancing, LoadBalancing.LEAST_REQUEST)
+
+
+def _settings(pool: ConnectionPool | None) -> L4Settings:
+    """What the relay does of a connection pool; config/kinds/effect.py warns of the rest."""
+    if pool is None:
+        return _DEFAULTS
+    return L4Settings(
+        connect_timeout_ms=min(pool.connect_timeout_ms, _MOST_MS),
+        max_connections=pool.max_connections,
+        keepalive_time_s=_seconds(pool.keepalive_time_ms),
+        keepalive_interval_s=_seconds(pool.keepalive_interval_ms),
+        keepalive_probes=min(pool.keepalive_probes, _MOST_PROBES),
+    )
+
+
+def _seconds(ms: int) -> int:
+    return min((ms + 999) // 1000, _MOST_SECONDS)  # up: 0 would mean the system's own
 
 
 def second_family(name: str) -> str:

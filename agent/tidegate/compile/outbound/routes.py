@@ -18,7 +18,7 @@ from tidegate.compile.envoy.http_match import authority_match, route_match, tunn
 from tidegate.compile.envoy.protojson import Json
 from tidegate.compile.explain.requests import fits
 from tidegate.compile.registry import Registry
-from tidegate.compile.rules import Candidate, Rules, Source, candidates, looks_at_source
+from tidegate.compile.rules import Candidate, Rules, Source, balancer, candidates, looks_at_source
 from tidegate.model.hosts import host_matches, specificity
 from tidegate.model.kube import Service, ServicePort
 from tidegate.model.names import ServiceName
@@ -240,7 +240,8 @@ class RouteCompiler:
             return None
         number = target_number(self._registry, target, asked.port.port)
         policy = self._rules.policy(found.id, asked.source.namespace).for_port(number, target.subset)
-        return policy.load_balancer.hash if policy.load_balancer else None
+        chosen = balancer(found, policy)
+        return chosen.hash if chosen else None
 
 
 def _told_host(candidate: Candidate, host: str) -> Candidate | None:

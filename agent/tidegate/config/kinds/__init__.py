@@ -12,7 +12,8 @@ To add a kind:
    about them: `check` is called again only when one of these changes.
 3. Put the Kind into the tuple below and its shelf (a tuple of values) into `model.mesh.Mesh`. Take its name out of
    LATER.
-4. Prove it: a file in `tests/vectors/documents` with the findings at their lines, a test of what reaches the model in
+4. Say in `docs/fields.md` what becomes of each field, and set those that do something in `tests/vectors/fields`.
+5. Prove it: a file in `tests/vectors/documents` with the findings at their lines, a test of what reaches the model in
    `tests/unit/config`.
 """
 
@@ -27,6 +28,7 @@ from tidegate.config.kinds.endpoint_slice import ENDPOINT_SLICE
 from tidegate.config.kinds.endpoints import ENDPOINTS
 from tidegate.config.kinds.inert import INERT, LATER
 from tidegate.config.kinds.namespace import NAMESPACE
+from tidegate.config.kinds.node import NODE
 from tidegate.config.kinds.pod import POD
 from tidegate.config.kinds.service import SERVICE
 from tidegate.config.kinds.virtual_service import VIRTUAL_SERVICE
@@ -35,6 +37,7 @@ KINDS: Mapping[tuple[str, str], Kind] = {
     (kind.group, kind.name): kind
     for kind in (
         NAMESPACE,
+        NODE,
         POD,
         DEPLOYMENT,
         SERVICE,

@@ -56,11 +56,6 @@ class Kind:
         """As apiVersion is written."""
         return tuple(f"{self.group}/{version}" if self.group else version for version in self.versions)
 
-    @property
-    def refers(self) -> bool:
-        """Whether objects of this kind have anything to be checked beside others."""
-        return self.check is not _nothing
-
     def key(self, namespace: str, name: str) -> ObjectKey:
         """The identity of an object of this kind."""
         return ObjectKey(self.group, self.name, namespace if self.namespaced else "", name)

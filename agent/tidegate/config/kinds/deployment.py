@@ -8,6 +8,7 @@ from tidegate.config import messages as say
 from tidegate.config.kinds.base import Kind, Place
 from tidegate.config.kinds.pod import POD, PodSpec
 from tidegate.config.schema import ApiModel, Report, words
+from tidegate.config.shapes import annotated
 from tidegate.config.shapes.metadata import Metadata
 from tidegate.model.kube import Pod, PodTemplate
 from tidegate.model.names import WorkloadId
@@ -46,6 +47,7 @@ def read(doc: DeploymentDoc, place: Place, report: Report) -> PodTemplate:
     for label, value in spec.selector.match_labels.items():
         if template.metadata.labels.get(label) != value:
             report.say(spec, "selector", say.SELECTOR(label=label, value=value))
+    annotated.tell(template.metadata, annotated.OF_PODS, report)
     pod = Pod(
         id=WorkloadId(key.namespace, key.name),
         labels=template.metadata.labels,

@@ -48,10 +48,12 @@ class TargetRef(ApiModel):
 
 
 class EndpointDoc(ApiModel):
-    ignored = words("hostname nodeName zone deprecatedTopology hints")
+    ignored = words("hostname deprecatedTopology hints")
     addresses: list[str] = Field(min_length=1, max_length=100)
     conditions: Conditions = Field(default_factory=Conditions)
     target_ref: TargetRef | None = None
+    node_name: str = ""
+    zone: str = ""
 
 
 class EndpointSliceDoc(ApiModel):
@@ -126,8 +128,15 @@ def _endpoints(
             report.say(endpoint, ("addresses", 0), said)
         elif address is not None:
             conditions = endpoint.conditions
-            draining = conditions.serving and conditions.terminating
-            yield SliceEndpoint(address, ports, conditions.ready, draining, pod_of(endpoint.target_ref, namespace))
+            yield SliceEndpoint(
+                address=address,
+                ports=ports,
+                ready=conditions.ready,
+                draining=conditions.serving and conditions.terminating,
+                pod=pod_of(endpoint.target_ref, namespace),
+                node=endpoint.node_name,
+                zone=endpoint.zone,
+            )
 
 
 def looks_at(found: EndpointSlice) -> Iterable[Topic]:

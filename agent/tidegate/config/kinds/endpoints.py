@@ -13,9 +13,10 @@ from tidegate.model.names import ServiceName
 
 
 class AddressDoc(ApiModel):
-    ignored = frozenset({"hostname", "nodeName"})
+    ignored = frozenset({"hostname"})
     ip: str
     target_ref: TargetRef | None = None
+    node_name: str = ""
 
 
 class SubsetDoc(ApiModel):
@@ -40,7 +41,8 @@ def read(doc: EndpointsDoc, place: Place, report: Report) -> EndpointSlice:
             for item in written:
                 address = usable(item.ip, report, item, ("ip",))
                 if address is not None:
-                    found.append(SliceEndpoint(address, numbers, ready, pod=pod_of(item.target_ref, namespace)))
+                    pod = pod_of(item.target_ref, namespace)
+                    found.append(SliceEndpoint(address, numbers, ready, pod=pod, node=item.node_name))
     return EndpointSlice(
         namespace=namespace,
         name=name,

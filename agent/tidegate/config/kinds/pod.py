@@ -8,6 +8,7 @@ from pydantic import Field
 
 from tidegate.config.kinds.base import Kind, Place
 from tidegate.config.schema import ApiModel, Report, words
+from tidegate.config.shapes import annotated
 from tidegate.config.shapes.metadata import Metadata, addresses
 from tidegate.model.kube import ContainerPort, Pod
 from tidegate.model.names import WorkloadId
@@ -45,7 +46,7 @@ class PodSpec(ApiModel):
         "securityContext imagePullSecrets hostname subdomain hostnameOverride affinity schedulerName tolerations "
         "hostAliases priorityClassName priority dnsConfig readinessGates runtimeClassName enableServiceLinks "
         "preemptionPolicy overhead topologySpreadConstraints setHostnameAsFQDN os schedulingGates resourceClaims "
-        "resources"
+        "resources evictionResponders schedulingGroup"
     )
     containers: list[Container]
     init_containers: list[Container] = Field(default_factory=list)
@@ -97,6 +98,7 @@ class PodDoc(ApiModel):
 
 def read(doc: PodDoc, place: Place, report: Report) -> Pod:
     spec, status, metadata = doc.spec, doc.status, doc.metadata
+    annotated.tell(metadata, annotated.OF_PODS, report)
     return Pod(
         id=WorkloadId(place.key.namespace, place.key.name),
         labels=metadata.labels,

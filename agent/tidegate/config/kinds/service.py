@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Literal
 
 from pydantic import Field, field_validator
 
 from tidegate.config import messages as say
 from tidegate.config.kinds.base import Kind, Place
-from tidegate.config.links import Topic
+from tidegate.config.kinds.node import ZONES
+from tidegate.config.links import Links, Topic
 from tidegate.config.protocols import port_protocol
-from tidegate.config.schema import LABEL, ApiModel, Report, words
+from tidegate.config.schema import LABEL, ApiModel, Finding, Report, words
+from tidegate.config.shapes import annotated
 from tidegate.config.shapes.metadata import Metadata, addresses
-from tidegate.model.kube import Service, ServicePort
+from tidegate.model.kube import Near, Service, ServicePort
 from tidegate.model.names import ServiceName
 
 PORT = Field(ge=1, le=65535)
+_DISTRIBUTIONS = {
+    "PreferClose": Near.ZONE_FIRST,
+    "PreferSameZone": Near.ZONE_FIRST,
+    "PreferSameNode": Near.NODE_FIRST,
+}
+_BY_ZONE = (Near.ZONE_FIRST, Near.NODE_FIRST)
 
 
 class ServicePortDoc(ApiModel):
@@ -35,11 +43,18 @@ class ServicePortDoc(ApiModel):
         return int(value) if isinstance(value, str) and value.isdigit() else value
 
 
+class ClientIp(ApiModel):
+    ignored = frozenset({"timeoutSeconds"})  # an affinity here ends when its endpoint does, not after a time
+
+
+class AffinityConfig(ApiModel):
+    client_ip: ClientIp | None = Field(default=None, alias="clientIP")
+
+
 class ServiceSpec(ApiModel):
     ignored = words(
-        "externalIPs sessionAffinity sessionAffinityConfig loadBalancerIP loadBalancerSourceRanges loadBalancerClass "
-        "externalTrafficPolicy internalTrafficPolicy healthCheckNodePort allocateLoadBalancerNodePorts ipFamilies "
-        "ipFamilyPolicy trafficDistribution"
+        "externalIPs loadBalancerIP loadBalancerSourceRanges loadBalancerClass externalTrafficPolicy "
+        "healthCheckNodePort allocateLoadBalancerNodePorts ipFamilies ipFamilyPolicy"
     )
     type: Literal["ClusterIP", "NodePort", "LoadBalancer", "ExternalName"] = "ClusterIP"
     selector: dict[str, str] = Field(default_factory=dict)
@@ -48,6 +63,10 @@ class ServiceSpec(ApiModel):
     cluster_ips: list[str] = Field(default_factory=list, alias="clusterIPs")
     external_name: str = ""
     publish_not_ready_addresses: bool = False
+    session_affinity: Literal["None", "ClientIP"] = "None"
+    session_affinity_config: AffinityConfig | None = None
+    internal_traffic_policy: Literal["Cluster", "Local"] = "Cluster"
+    traffic_distribution: str = ""
 
 
 class ServiceDoc(ApiModel):
@@ -68,6 +87,10 @@ def read(doc: ServiceDoc, place: Place, report: Report) -> Service:
     elif not spec.ports and not headless and (*spec.at.path, "ports") not in report.misspelt:
         report.say(spec, None, say.NO_PORTS())
     _check_ports(spec.ports, report)
+    annotated.tell(doc.metadata, annotated.OF_SERVICES, report)
+    sticky = spec.session_affinity == "ClientIP"
+    if spec.session_affinity_config is not None and not sticky:
+        report.say(spec, "sessionAffinityConfig", say.NO_EFFECT(why="sessionAffinity is not ClientIP"))
     return Service(
         id=ServiceName(place.key.namespace, name),
         ports=tuple(
@@ -85,9 +108,24 @@ def read(doc: ServiceDoc, place: Place, report: Report) -> Service:
         external_name=spec.external_name,
         selector=spec.selector,
         publish_not_ready=spec.publish_not_ready_addresses,
+        sticky=sticky and not headless,
+        near=Near.ANY if headless else _near(doc, report),
         age=place.age,
         origin=place.origin,
     )
+
+
+def _near(doc: ServiceDoc, report: Report) -> Near:
+    """Which endpoints are to be used; of what is written the stricter wins, as in kube-proxy."""
+    spec, asked = doc.spec, doc.metadata.annotations.get(annotated.DISTRIBUTION, "")
+    wish = spec.traffic_distribution or asked
+    if wish not in ("", *_DISTRIBUTIONS):
+        said = say.NO_EFFECT(why=f"{wish!r} is none of {', '.join(_DISTRIBUTIONS)}")
+        if spec.traffic_distribution:
+            report.say(spec, "trafficDistribution", said)
+        else:
+            report.say(doc.metadata, ("annotations", annotated.DISTRIBUTION), said)
+    return Near.SAME_NODE if spec.internal_traffic_policy == "Local" else _DISTRIBUTIONS.get(wish, Near.ANY)
 
 
 def _check_ports(ports: list[ServicePortDoc], report: Report) -> None:
@@ -106,6 +144,24 @@ def provides(service: Service) -> Iterable[Topic]:
     return [("service", service.id.fqdn)]
 
 
+def looks_at(service: Service) -> Iterable[Topic]:
+    return [ZONES] if service.near in _BY_ZONE else ()
+
+
+def check(service: Service, links: Links) -> Iterator[Finding]:
+    """A preference that cannot be followed, because nobody says where nodes stand."""
+    if service.near in _BY_ZONE and not links.any(ZONES[0]):
+        yield Finding(service.origin.line, "spec.trafficDistribution", say.NO_ZONES())
+
+
 SERVICE = Kind(
-    group="", name="Service", versions=("v1",), shape=ServiceDoc, read=read, shelf="services", provides=provides
+    group="",
+    name="Service",
+    versions=("v1",),
+    shape=ServiceDoc,
+    read=read,
+    shelf="services",
+    provides=provides,
+    looks_at=looks_at,
+    check=check,
 )

@@ -29,13 +29,10 @@ from tidegate.config.shapes.http_action import (
 from tidegate.config.shapes.http_match import MatchDoc
 from tidegate.config.shapes.metadata import Metadata
 from tidegate.config.tree import YamlMap
-from tidegate.model.hosts import resolve_host
+from tidegate.model.hosts import in_cluster, resolve_host
 from tidegate.model.kube import Service
-from tidegate.model.names import CLUSTER_DOMAIN
 from tidegate.model.routing import MESH, HttpRoute, Match, Mirror, RouteTarget, VirtualService, WeightedTarget
 from tidegate.model.traffic import DestinationRule
-
-_CLUSTER_SUFFIX = f".svc.{CLUSTER_DOMAIN}"
 
 
 class WeightedDoc(ApiModel):
@@ -170,6 +167,8 @@ def read(doc: VirtualServiceDoc, place: Place, report: Report) -> VirtualService
     if not spec.hosts:
         report.say(spec, None, say.NO_HOSTS())
     on_mesh = not spec.gateways or MESH in spec.gateways
+    if not on_mesh:
+        report.say(spec, "gateways", say.GATEWAYS_ONLY())
     hosts: list[str] = []
     for i, host in enumerate(spec.hosts):
         if not is_host(host):
@@ -226,7 +225,7 @@ def _targets(vs: VirtualService) -> Iterator[tuple[RouteTarget, str]]:
 def _nowhere(target: RouteTarget, links: Links) -> say.Said | None:
     service = next((s for s in links.of("service", target.host) if isinstance(s, Service)), None)
     if service is None:
-        if target.host.endswith(_CLUSTER_SUFFIX) and links.any("service"):
+        if in_cluster(target.host) and links.any("service"):
             return say.NO_SERVICE(host=target.host)
         return None
     if target.port and service.port(target.port) is None:

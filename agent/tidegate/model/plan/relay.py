@@ -14,6 +14,7 @@ class LoadBalancing(IntEnum):
     LEAST_REQUEST = 0
     ROUND_ROBIN = 1
     RANDOM = 2
+    SOURCE = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,17 @@ class L4Endpoint:
     address: IPAddress
     port: int
     weight: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class L4Settings:
+    """What a DestinationRule asks of connections, in the kernel's ranges. 0 = the relay's default, or the system's."""
+
+    connect_timeout_ms: int = 0  # of each attempt
+    max_connections: int = 0  # at once
+    keepalive_time_s: int = 0
+    keepalive_interval_s: int = 0
+    keepalive_probes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,3 +44,5 @@ class L4Service:
     addresses: tuple[tuple[IPAddress, int], ...]  # VIPs with the service port
     balancing: LoadBalancing
     endpoints: tuple[L4Endpoint, ...]
+    settings: L4Settings = L4Settings()
+    counted_as: int = 0  # number of the service with which its connections are counted, if they are bounded

@@ -1,0 +1,83 @@
+"""What of a DestinationRule does nothing, beside the services that it is for. Warnings: others may arrive later."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from tidegate.config import messages as say
+from tidegate.config.links import Links, Topic
+from tidegate.config.schema import Finding
+from tidegate.model.hosts import in_cluster
+from tidegate.model.kube import Service, ServicePort
+from tidegate.model.names import ROOT_NAMESPACE
+from tidegate.model.traffic import DestinationRule, Honoured, TrafficPolicy, Written
+
+
+def looks_at(rule: DestinationRule) -> Iterable[Topic]:
+    return [("service", rule.host), ("subsets", rule.host)]
+
+
+def check(rule: DestinationRule, links: Links) -> Iterator[Finding]:
+    """Fields without effect, and rules that an older one of the same host overrules."""
+    services = [s for s in links.under("service", rule.host) if isinstance(s, Service)]
+    if not services and in_cluster(rule.host) and links.any("service"):
+        yield Finding(rule.origin.line, "spec.host", say.RULE_FOR_NOBODY(host=rule.host))
+    for written in rule.written:
+        if (said := _without_effect(rule, written, services)) is not None:
+            yield Finding(written.line, written.path, said)
+    yield from _overruled(rule, links)
+
+
+@dataclass(frozen=True, slots=True)
+class _Use:
+    """One service port that a field is for."""
+
+    service: Service
+    port: ServicePort
+
+    def idle(self, rule: DestinationRule, written: Written) -> str:
+        """Why the field does nothing there; empty if it does something."""
+        if self.port.protocol.is_http:
+            return ""
+        if self.service.headless:
+            return "connections to a headless service go straight to the pod that was dialled"
+        if rule.namespace not in (self.service.id.namespace, ROOT_NAMESPACE):
+            return f"on TCP ports only rules of the service's own namespace and of {ROOT_NAMESPACE} are used"
+        if written.subset:
+            return "routes of TCP connections are not supported yet, and nothing else leads to a subset"
+        return "" if written.honoured is Honoured.EVERYWHERE else f"it works {written.honoured.value}"
+
+
+def _without_effect(rule: DestinationRule, written: Written, services: list[Service]) -> say.Said | None:
+    if written.port and services and not any(s.port(written.port) for s in services):
+        return say.PORT_OF_NOBODY(host=rule.host, port=written.port)
+    # A port with an entry of its own has nothing of what is said for all ports.
+    others = () if written.port or written.subset else rule.policy.ports
+    ports = ((s, p) for s in services for p in s.tcp_ports if written.port in (0, p.port) and p.port not in others)
+    uses = [_Use(s, p) for s, p in ports]
+    idle = [(use, why) for use in uses if (why := use.idle(rule, written))]
+    if not idle:
+        return None
+    # What means HTTP by its nature, or by its place, may stand beside what is for TCP, as long as HTTP is there too.
+    if len(idle) < len(uses) and (written.subset or written.honoured is Honoured.HTTP):
+        return None
+    use, why = idle[0]
+    return say.IDLE_ON_TCP(port=use.port.port, service=use.service.id, why=why)
+
+
+def _overruled(rule: DestinationRule, links: Links) -> Iterator[Finding]:
+    others = [r for r in links.of("subsets", rule.host) if isinstance(r, DestinationRule)]
+    older = [r for r in others if r.namespace == rule.namespace and _place(r) < _place(rule)]
+    for first in sorted(older, key=_place):
+        if TrafficPolicy() not in (first.policy, rule.policy):
+            yield Finding(rule.origin.line, "spec.trafficPolicy", say.OLDER_RULE(owner=first.origin))
+            break
+    for subset in rule.subsets:
+        owner = next((r for r in sorted(older, key=_place) if r.subset(subset.name)), None)
+        if owner is not None:
+            yield Finding(subset.line, "spec.subsets", say.OLDER_RULE(owner=owner.origin))
+
+
+def _place(rule: DestinationRule) -> tuple[object, str, str]:
+    return (rule.age, rule.namespace, rule.name)

@@ -1,0 +1,162 @@
+"""What a field does: the documents of tests/vectors/fields with it, and without it or with another value."""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests.support.configs import mesh_of, sandbox
+from tests.support.shapes import Field, places
+from tidegate.compile.compiler import compile_plan
+from tidegate.compile.explain.trace import explain
+from tidegate.compile.facts import join
+from tidegate.config.stand_ins import with_stand_ins
+from tidegate.model.mesh import Mesh
+from tidegate.model.names import WorkloadId
+from tidegate.model.plan.envoy import CHECKS
+
+DIRECTORY = Path(__file__).resolve().parents[1] / "vectors" / "fields"
+NODE, CLIENT = "node1", WorkloadId("shop", "client")
+Documents = list[dict[str, Any]]
+Step = str | int
+
+
+@cache
+def samples() -> Documents:
+    """The documents in which every field that is honoured is set. Not to be changed."""
+    return [doc for path in sorted(DIRECTORY.glob("*.yaml")) for doc in yaml.safe_load_all(path.read_text())]
+
+
+def mesh_from(documents: Documents) -> Mesh:
+    return mesh_of({"fields.yaml": yaml.safe_dump_all(documents, sort_keys=False)})
+
+
+def outcome(mesh: Mesh) -> object:
+    """What a node does by it: who is in the mesh and as whom, rows, services, Envoy's resources, what a name means."""
+    complete = with_stand_ins(mesh)
+    facts = join(complete, (sandbox("client", "10.244.1.1", namespace="shop"),), node=NODE)
+    plan = compile_plan(facts)
+    envoy = {
+        kind: {name: resource.body for name, resource in table.items()}
+        for kind, table in plan.envoy.items()
+        if kind != CHECKS
+    }
+    pods = {name: (facts.enrolment(name).enrolled, pod.service_account) for name, pod in facts.pods.items()}
+    told = explain(facts, CLIENT, "outside", 80).hops
+    return pods, told, plan.destinations, plan.l4, sorted(plan.services.items()), plan.pods, envoy
+
+
+@cache
+def usual_mesh() -> Mesh:
+    return mesh_from(samples())
+
+
+@cache
+def usual() -> object:
+    mesh = usual_mesh()
+    errors = [str(p) for p in mesh.problems if p.is_error]
+    assert not errors, errors
+    return outcome(mesh)
+
+
+def occurrences(field: Field) -> Iterator[tuple[Step, ...]]:
+    """Where the field is set in the samples: number of the document, then keys."""
+    for place in places()[field.shape]:
+        kind, *steps = place.split(".")
+        for number, document in enumerate(samples()):
+            if document["kind"] == kind:
+                for path in _find(document, steps):
+                    if field.name in _at(document, path):
+                        yield (number, *path, field.name)
+
+
+def does_something(field: Field) -> bool:
+    """Whether taking the field away, or changing it where it has to be there, makes a difference anywhere. Where it can
+    only go or come together with others it goes with what it stands in."""
+    for path in occurrences(field):
+        meshes = list(_variants(path)) or list(_without(path[:-1]))
+        if any(outcome(mesh) != usual() for mesh in meshes):
+            return True
+    return False
+
+
+def with_value(place: tuple[Step, ...], name: str, value: Any) -> Mesh:
+    """The samples with one field more."""
+    documents = copy.deepcopy(samples())
+    _at(documents, place)[name] = value
+    return mesh_from(documents)
+
+
+def hosts_of(field: Field) -> Iterator[tuple[Step, ...]]:
+    """Where the samples have the field's shape, with or without the field."""
+    for place in places()[field.shape]:
+        kind, *steps = place.split(".")
+        for number, document in enumerate(samples()):
+            if document["kind"] == kind:
+                yield from ((number, *path) for path in _find(document, steps))
+
+
+def _without(path: tuple[Step, ...]) -> Iterator[Mesh]:
+    documents = copy.deepcopy(samples())
+    _at(documents, path[:-1]).pop(path[-1])
+    mesh = mesh_from(documents)
+    if not any(p.is_error for p in mesh.problems):
+        yield mesh
+
+
+def _variants(path: tuple[Step, ...]) -> Iterator[Mesh]:
+    yield from (without := list(_without(path)))
+    if without:
+        return
+    documents = copy.deepcopy(samples())
+    parent = _at(documents, path[:-1])
+    for other in _others(parent[path[-1]]):
+        parent[path[-1]] = other
+        mesh = mesh_from(documents)
+        if not any(p.is_error for p in mesh.problems):
+            yield mesh
+
+
+def _others(value: Any) -> Iterator[Any]:
+    if isinstance(value, bool):
+        yield not value
+    elif isinstance(value, (int, float)):
+        yield from (value + 1, value - 1)
+    elif isinstance(value, str):
+        yield from (value + "x", re.sub(r"\d", "2", value), "False")
+    elif isinstance(value, list):
+        yield value[:-1]
+    elif isinstance(value, dict):
+        for key in value:
+            yield {k: v for k, v in value.items() if k != key}
+
+
+def _at(tree: Any, path: tuple[Step, ...]) -> Any:
+    for step in path:
+        tree = tree[step]
+    return tree
+
+
+def _find(tree: Any, steps: list[str], path: tuple[Step, ...] = ()) -> Iterator[tuple[Step, ...]]:
+    if not steps:
+        if isinstance(tree, dict):
+            yield path
+        return
+    name = steps[0].rstrip("[]{}")
+    if not isinstance(tree, dict) or name not in tree:
+        return
+    inner = tree[name]
+    if steps[0].endswith("[]") and isinstance(inner, list):
+        for number, item in enumerate(inner):
+            yield from _find(item, steps[1:], (*path, name, number))
+    elif steps[0].endswith("{}") and isinstance(inner, dict):
+        for key, item in inner.items():
+            yield from _find(item, steps[1:], (*path, name, key))
+    else:
+        yield from _find(inner, steps[1:], (*path, name))

@@ -1,0 +1,101 @@
+"""Fields of a DestinationRule that do nothing are named, with file and line; those that do something are not."""
+
+from __future__ import annotations
+
+import pytest
+from tests.support.configs import config_of, destination_rule, service
+
+EVERYTHING = """
+trafficPolicy:
+  loadBalancer: {consistentHash: {useSourceIp: true}}
+  connectionPool:
+    tcp: {maxConnections: 3, connectTimeout: 1s, tcpKeepalive: {time: 5s}, idleTimeout: 2s}
+    http: {http1MaxPendingRequests: 5}
+  outlierDetection: {consecutive5xxErrors: 3}
+"""
+HTTP, TCP, BOTH = (service("db", *ports, ips="10.96.0.1") for ports in (["http:80"], ["tcp:1"], ["http:80", "tcp:1"]))
+
+
+def told(*texts: str) -> dict[str, str]:
+    """Last field of the path -> code."""
+    return {p.path.rpartition(".")[2]: p.code for p in config_of(*texts).problems if p.about.kind == "DestinationRule"}
+
+
+@pytest.mark.case("D1")
+def test_only_what_a_tcp_port_does_not_do_is_named() -> None:
+    rule = destination_rule("r", "db", EVERYTHING)
+    assert told(rule, HTTP) == {}
+    assert told(rule, BOTH) == {"idleTimeout": "TG0509", "outlierDetection": "TG0509"}
+    assert told(rule, TCP) == {**told(rule, BOTH), "http1MaxPendingRequests": "TG0509"}
+    wide = destination_rule("r", "*.default.svc.cluster.local", EVERYTHING)
+    assert told(wide, HTTP) == {}
+    assert told(wide, TCP) == told(rule, TCP)
+
+
+@pytest.mark.case("D1")
+def test_the_place_of_a_field_is_told() -> None:
+    (idle, outlier) = config_of(destination_rule("r", "db", EVERYTHING), BOTH).problems
+    assert (idle.file, idle.line, idle.path) == ("0.yaml", 11, "spec.trafficPolicy.connectionPool.tcp.idleTimeout")
+    assert (outlier.line, outlier.path) == (13, "spec.trafficPolicy.outlierDetection")
+    assert "TCP port 1 of db.default.svc.cluster.local" in idle.message
+
+
+@pytest.mark.case("D1")
+@pytest.mark.parametrize(
+    ("balancer", "expected"),
+    [
+        ("{simple: RANDOM}", {}),
+        ("{simple: PASSTHROUGH}", {"simple": "TG0509"}),
+        ("{consistentHash: {httpHeaderName: x}}", {"httpHeaderName": "TG0509"}),
+        ("{consistentHash: {useSourceIp: true, maglev: {}}}", {"maglev": "TG0509"}),
+    ],
+)
+def test_balancing_of_a_tcp_port(balancer: str, expected: dict[str, str]) -> None:
+    assert told(destination_rule("r", "db", f"trafficPolicy: {{loadBalancer: {balancer}}}"), TCP) == expected
+
+
+def test_a_port_of_its_own_is_looked_at_by_itself() -> None:
+    entry = "trafficPolicy: {{portLevelSettings: [{{port: {{number: {}}}, outlierDetection: {{interval: 1s}}}}]}}"
+    assert told(destination_rule("r", "db", entry.format(80)), BOTH) == {}
+    assert told(destination_rule("r", "db", entry.format(1)), BOTH) == {"outlierDetection": "TG0509"}
+    assert told(destination_rule("r", "db", entry.format(2)), BOTH) == {"outlierDetection": "TG0511"}
+    beside = "trafficPolicy: {outlierDetection: {interval: 1s}, portLevelSettings: [{port: {number: 1}}]}"
+    assert told(destination_rule("r", "db", beside), BOTH) == {}, "the entry of port 1 has nothing of it"
+
+
+@pytest.mark.case("D1")
+def test_rules_that_no_tcp_connection_asks() -> None:
+    pool = "trafficPolicy: {connectionPool: {tcp: {maxConnections: 3}}}"
+    assert told(destination_rule("r", "db", pool), TCP) == {}
+    assert told(destination_rule("r", "db", pool), service("db", "tcp:1", ips="None")) == {"maxConnections": "TG0509"}
+    foreign = destination_rule("r", "db.default.svc.cluster.local", pool, namespace="other")
+    assert told(foreign, TCP) == {"maxConnections": "TG0509"}
+    assert told(foreign.replace("namespace: other", "namespace: istio-system"), TCP) == {}
+    subset = f"subsets: [{{name: v1, labels: {{a: b}}, {pool}}}]"
+    assert told(destination_rule("r", "db", subset), TCP) == {"maxConnections": "TG0509"}
+    assert told(destination_rule("r", "db", subset), BOTH) == {}
+
+
+def test_a_rule_for_nobody_and_one_that_an_older_one_overrules() -> None:
+    pool = "trafficPolicy: {connectionPool: {tcp: {maxConnections: 3}}}"
+    assert told(destination_rule("r", "typo", pool), HTTP) == {"host": "TG0510"}
+    assert told(destination_rule("r", "typo", pool)) == {}, "nothing is known of services at all"
+    assert told(destination_rule("r", "x.example", pool), HTTP) == {}
+    second = destination_rule("s", "db", f"{pool}\nsubsets: [{{name: v1}}]")
+    problems = config_of(destination_rule("r", "db", f"{pool}\nsubsets: [{{name: v1}}]"), second, HTTP).problems
+    assert {(p.about.name, p.code, p.path) for p in problems} == {
+        ("s", "TG0512", "spec.subsets"),
+        ("s", "TG0512", "spec.trafficPolicy"),
+    }
+    assert not config_of(destination_rule("r", "db", "subsets: [{name: v2}]"), second, HTTP).problems
+
+
+def test_a_rule_for_gateways_only_is_named() -> None:
+    text = """
+        apiVersion: networking.istio.io/v1
+        kind: VirtualService
+        metadata: {name: v}
+        spec: {hosts: [x.example], gateways: [front], http: [{route: [{destination: {host: db}}]}]}
+        """
+    assert [p.code for p in config_of(text, HTTP).problems] == ["TG0326"]
+    assert not config_of(text.replace("[front]", "[front, mesh]"), HTTP).problems
