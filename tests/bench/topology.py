@@ -11,7 +11,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Protocol
 
-from tests.bench.loads import ECHO, HTTP, ONCE, SINK
+from tests.bench.loads import ECHO, HTTP, ONCE, SINK, TWO
 from tests.bench.processes import BenchError, run
 
 LAB = "bench"
@@ -128,7 +128,7 @@ class LabPods:
             if row["service"].startswith(f"{SERVICE}.{NAMESPACE}.svc.") and ip_address(row["address"]).version == 4:
                 tiers.setdefault(row["address"], {})[row["port"]] = row["tier"]
         wanted = {MESH_PORT + ECHO: "fastpath", MESH_PORT + SINK: "fastpath", MESH_PORT + ONCE: "fastpath"}
-        wanted[MESH_PORT + HTTP] = "envoy"
+        wanted |= {MESH_PORT + HTTP: "envoy", MESH_PORT + TWO: "envoy"}
         if list(tiers.values()) != [wanted]:
             raise BenchError(f"the data plane has {tiers} for the Service, not {wanted}")
         return next(iter(tiers))

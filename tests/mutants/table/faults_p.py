@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tests.mutants.mutant import Group, Mutant
 
+NAGLE = "tests/bpf/test_nagle.py"
 BOUNDS = "tests/envoy/test_envoy_bounds.py"
 
 GROUPS: tuple[Group, ...] = (
@@ -41,6 +42,15 @@ GROUPS: tuple[Group, ...] = (
                 '"scaled": {"scaling_threshold": 0.7,',
                 '"scaled": {"scaling_threshold": 0.99,',
                 (BOUNDS,),
+            ),
+            Mutant(
+                "second-send-waits",
+                "a server that answers in two sends takes 40 ms longer behind Envoy",
+                "bpf/nagle.bpf.c",
+                "TG_TCP_NODELAY, &on",
+                "TG_TCP_NODELAY, &off",
+                (NAGLE,),
+                also=(("bpf/nagle.bpf.c", "\tint on = 1;\n", "\tint on = 1, off = 0;\n"),),
             ),
         ),
     ),
