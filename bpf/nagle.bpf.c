@@ -34,8 +34,9 @@ int tg_upstream(struct bpf_sock_ops *ops)
 	if (ops->op != BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB || (ops->family != TG_AF_INET && ops->family != TG_AF_INET6))
 		return 1;
 	if (bpf_setsockopt(ops, TG_SOL_TCP, TG_TCP_DELACK_MAX, &fast, sizeof(fast)) &&
-	    bpf_setsockopt(ops, TG_SOL_TCP, TG_TCP_DELACK_MAX, &usual, sizeof(usual)))
-		bpf_setsockopt(ops, TG_SOL_TCP, TG_TCP_DELACK_MAX, &slow, sizeof(slow));
+	    bpf_setsockopt(ops, TG_SOL_TCP, TG_TCP_DELACK_MAX, &usual, sizeof(usual)) &&
+	    bpf_setsockopt(ops, TG_SOL_TCP, TG_TCP_DELACK_MAX, &slow, sizeof(slow)))
+		tg_count(TG_UPSTREAM_DELAYS);
 	return 1;
 }
 

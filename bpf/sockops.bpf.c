@@ -5,6 +5,24 @@
 #include "core/flow_core.h"
 
 #define TG_TCP_CLOSE 7
+#define TG_SOL_SOCKET 1
+#define TG_SO_SNDBUF 7
+/* tcp_wmem[1] as the kernel has it (tcp(7)): a socket whose owner chose nothing. */
+#define TG_SNDBUF_UNCHOSEN 16384
+/* Asked for; the kernel doubles it, and takes no more than net.core.wmem_max before that. */
+#define TG_SNDBUF_CAPTURED (512 * 1024)
+
+/* The kernel sizes a send buffer by the segment, which is 64 KiB on lo: a sender that nobody reads would get three times
+ * of what it gets on a link, 4 MiB. A size that the application chose is its own. */
+static __always_inline void tg_bound_send_buffer(struct bpf_sock_ops *ops)
+{
+	int bytes = 0;
+
+	if (bpf_getsockopt(ops, TG_SOL_SOCKET, TG_SO_SNDBUF, &bytes, sizeof(bytes)) || bytes != TG_SNDBUF_UNCHOSEN)
+		return;
+	bytes = TG_SNDBUF_CAPTURED;
+	bpf_setsockopt(ops, TG_SOL_SOCKET, TG_SO_SNDBUF, &bytes, sizeof(bytes));
+}
 
 /* The client's socket, about to send its SYN. */
 static __always_inline void tg_record(struct bpf_sock_ops *ops, struct tg_sock *sock)
@@ -19,6 +37,7 @@ static __always_inline void tg_record(struct bpf_sock_ops *ops, struct tg_sock *
 		return;
 	/* Close of this socket must be seen, or the record would stay. */
 	bpf_sock_ops_cb_flags_set(ops, ops->bpf_sock_ops_cb_flags | BPF_SOCK_OPS_STATE_CB_FLAG);
+	tg_bound_send_buffer(ops);
 	flow = sock->flow;
 	if (bpf_map_update_elem(&tg_flows, &key, &flow, BPF_ANY))
 		return tg_count(TG_SOCKOPS_RECORD_FAILED); /* sk_lookup resets the connection */

@@ -7,7 +7,7 @@
 #include "stream_plain.h"
 
 enum {
-	FP_ACCEPT_BATCH = 32,
+	FP_ACCEPT_BATCH = 8, /* at some 50 us each; then other pods have their turn */
 	FP_ACCEPT_PAUSE_NS = 100 * 1000 * 1000
 };
 
@@ -50,7 +50,7 @@ static void accept_some(struct fp_watch *watch)
 		/* Anything else is an error of that one connection (accept(2)): on to the next. */
 	}
 	/* Edge-triggered: epoll will not mention again what is still queued. */
-	fp_loop_defer(acceptor->loop, &watch->more);
+	fp_loop_queue(acceptor->loop, watch->lane, &watch->more);
 }
 
 /* Nothing is accepted before the pause is over: it would fail again. */
@@ -82,7 +82,7 @@ static void pause_over(struct fp_timer *timer, uint64_t now_ns)
 	while (!fp_list_empty(&acceptor->starved)) {
 		struct fp_watch *watch = fp_container(acceptor->starved.next, struct fp_watch, starved);
 		fp_list_remove(&watch->starved);
-		fp_loop_defer(acceptor->loop, &watch->more);
+		fp_loop_queue(acceptor->loop, watch->lane, &watch->more);
 	}
 }
 
@@ -103,9 +103,9 @@ void fp_acceptor_close(struct fp_acceptor *acceptor)
 	acceptor->spare_fd = -1;
 }
 
-void fp_watch_init(struct fp_watch *watch, struct fp_sandbox *sandbox, int listener_fd)
+void fp_watch_init(struct fp_watch *watch, struct fp_sandbox *sandbox, struct fp_lane *lane, int listener_fd)
 {
-	*watch = (struct fp_watch){ .source = { .fd = listener_fd, .ready = ready }, .sandbox = sandbox };
+	*watch = (struct fp_watch){ .source = { .fd = listener_fd, .ready = ready }, .sandbox = sandbox, .lane = lane };
 	fp_task_init(&watch->more, go_on);
 	fp_list_init(&watch->starved);
 }

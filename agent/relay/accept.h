@@ -10,6 +10,7 @@ struct fp_acceptor;
 /* One worker's interest in one listener; only that worker touches it once it is watched. */
 struct fp_watch {
 	struct fp_source source;     /* fd -1: no such listener */
+	struct fp_lane *lane;        /* of the pod */
 	struct fp_task more;         /* connections may wait in its queue that epoll does not mention again */
 	struct fp_node starved;      /* in fp_acceptor.starved */
 	struct fp_sandbox *sandbox;
@@ -32,7 +33,7 @@ struct fp_acceptor {
 fp_must_check int fp_acceptor_open(struct fp_acceptor *acceptor, struct fp_loop *loop);
 void fp_acceptor_close(struct fp_acceptor *acceptor);
 
-void fp_watch_init(struct fp_watch *watch, struct fp_sandbox *sandbox, int listener_fd);
+void fp_watch_init(struct fp_watch *watch, struct fp_sandbox *sandbox, struct fp_lane *lane, int listener_fd);
 fp_must_check int fp_watch_start(struct fp_watch *watch, struct fp_acceptor *acceptor);
 /* Also of one that was never started. */
 void fp_watch_stop(struct fp_watch *watch);

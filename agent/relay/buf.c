@@ -4,17 +4,29 @@
 
 /* A window is long enough for steady traffic to touch all buffers that it needs, so that trimming never frees what
  * would be allocated again at once. */
-enum { FP_POOL_WINDOW = 65536 };
+enum {
+	FP_POOL_WINDOW = 65536,
+	FP_SHARE = 2 /* a party holds at most so many times the buffers that are free: see worker.c */
+};
+
+void fp_party_init(struct fp_party *party)
+{
+	fp_lane_init(&party->lane);
+	party->buffers = 0;
+}
 
 void fp_pool_init(struct fp_pool *pool, uint32_t size, uint32_t most)
 {
 	*pool = (struct fp_pool){ .size = size, .most = most, .window = FP_POOL_WINDOW };
 }
 
-struct fp_buf *fp_pool_take(struct fp_pool *pool)
+struct fp_buf *fp_pool_take(struct fp_pool *pool, struct fp_party *party, bool beyond)
 {
 	struct fp_buf *buf = pool->free;
+	if (!beyond && party->buffers >= FP_SHARE * (pool->free_count + pool->most - pool->made))
+		return NULL;
 	if (buf) {
+		party->buffers++;
 		pool->free = buf->next;
 		pool->free_count--;
 		if (pool->free_count < pool->spare)
@@ -25,8 +37,10 @@ struct fp_buf *fp_pool_take(struct fp_pool *pool)
 	if (pool->made >= pool->most)
 		return NULL;
 	buf = malloc(sizeof(*buf) + pool->size);
-	if (buf)
+	if (buf) {
 		pool->made++;
+		party->buffers++;
+	}
 	return buf;
 }
 
@@ -41,8 +55,9 @@ static void free_some(struct fp_pool *pool, uint32_t count)
 	}
 }
 
-void fp_pool_give(struct fp_pool *pool, struct fp_buf *buf)
+void fp_pool_give(struct fp_pool *pool, struct fp_party *party, struct fp_buf *buf)
 {
+	party->buffers--;
 	buf->next = pool->free;
 	pool->free = buf;
 	pool->free_count++;

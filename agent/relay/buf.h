@@ -2,6 +2,13 @@
 #ifndef FP_BUF_H
 #define FP_BUF_H
 #include "base.h"
+#include "loop.h"
+
+/* Who shares a worker with others: one pod. What its work and its waiting bytes may take from them. */
+struct fp_party {
+	struct fp_lane lane;
+	uint32_t buffers; /* that it holds */
+};
 
 struct fp_buf {
 	struct fp_buf *next; /* while free */
@@ -19,13 +26,15 @@ struct fp_pool {
 };
 
 void fp_pool_init(struct fp_pool *pool, uint32_t size, uint32_t most);
-/* The most recently given buffer, so it is still in the cache; NULL at the bound or without memory. */
-struct fp_buf *fp_pool_take(struct fp_pool *pool);
+void fp_party_init(struct fp_party *party);
+/* The most recently given buffer, so it is still in the cache; NULL at the bound, at the party's share unless that does
+ * not matter (`beyond`), or without memory. */
+struct fp_buf *fp_pool_take(struct fp_pool *pool, struct fp_party *party, bool beyond);
 /* Whether take would find one, if there is memory. */
 static inline bool fp_pool_has(const struct fp_pool *pool)
 {
 	return pool->free || pool->made < pool->most;
 }
-void fp_pool_give(struct fp_pool *pool, struct fp_buf *buf);
+void fp_pool_give(struct fp_pool *pool, struct fp_party *party, struct fp_buf *buf);
 void fp_pool_clear(struct fp_pool *pool);
 #endif

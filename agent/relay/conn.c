@@ -194,7 +194,8 @@ static void connected(struct fp_upstream *upstream, struct fp_stream *server, en
 	conn->end[FP_SERVER] = server;
 	conn->state = FP_RELAYING;
 	report_later(conn, fp_clock_ns());
-	fp_pipe_start(&conn->pipe, conn->conns->pipes, conn->end[FP_CLIENT], server, halved, piped);
+	fp_pipe_start(&conn->pipe, conn->conns->pipes, &conn->sandbox->presence[conn->conns->worker].party,
+		      conn->end[FP_CLIENT], server, halved, piped);
 }
 
 /* While the server is being dialled, what the client sends waits where it is; only its death matters. */

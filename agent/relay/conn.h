@@ -26,6 +26,7 @@ struct fp_conns {
 	struct fp_upstreams *upstreams;
 	struct fp_reporter *reporter;
 	struct fp_worker_stats *stats;
+	uint32_t worker;          /* whose they are: its place in each sandbox's `presence` */
 	struct fp_slab slab;
 	struct fp_node live, dead;
 	struct fp_task bury;

@@ -58,12 +58,15 @@ static int start_connect(struct fp_netns_visit *visit, const struct fp_origin *f
 	/* An application's choice of an IPv4 source says nothing about IPv6 endpoints, and the other way round. */
 	if (!rc && !fp_addr_is_unset(&from->source) && fp_addr_is_v4(&from->source) == fp_addr_is_v4(addr))
 		rc = bind_source(fd, &from->source);
+	if (!rc)
+		rc = fp_plain_keep_little(fd);
 	if (!rc && connect(fd, &name.sa, length) && errno != EINPROGRESS)
 		rc = -errno;
 	if (rc) {
 		close(fd);
 		return rc;
 	}
+	fp_plain_narrow(fd);
 	return fd;
 }
 

@@ -4,40 +4,17 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
-#include <sched.h>
 #include <semaphore.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
 
+#include "defaults.h"
 #include "image.h"
 #include "worker.h"
 
-enum { FP_WORKERS_MAX = 64, FP_LOOK_NS = 10 * 1000 * 1000 };
-
-static uint32_t usable_cpus(void)
-{
-	cpu_set_t set;
-	int count = sched_getaffinity(0, sizeof(set), &set) ? 1 : CPU_COUNT(&set);
-	return (uint32_t)(count > FP_WORKERS_MAX ? FP_WORKERS_MAX : count);
-}
-
-static void fill_defaults(struct fp_config *config)
-{
-	if (!config->workers)
-		config->workers = usable_cpus();
-	if (!config->max_connections)
-		config->max_connections = 65536;
-	if (!config->report_ms)
-		config->report_ms = 5000;
-	if (!config->buffer_bytes)
-		config->buffer_bytes = 262144;
-	if (!config->connect_timeout_ms)
-		config->connect_timeout_ms = 10000;
-	if (!config->pool_mib)
-		config->pool_mib = 256;
-}
+enum { FP_LOOK_NS = 10 * 1000 * 1000 };
 
 /* Has this worker's thread ended? Only one that was told to retire does. */
 static bool has_ended(struct fp_engine *engine, uint32_t i)
@@ -94,7 +71,7 @@ int fp_engine_start(const struct fp_config *config, struct fp_engine **ret_engin
 	pthread_mutex_init(&engine->turn, NULL);
 	struct fp_shared *shared = &engine->shared;
 	shared->config = *config;
-	fill_defaults(&shared->config);
+	fp_fill_defaults(&shared->config);
 	uint32_t wanted = shared->config.workers;
 	shared->bell.fd = -1;
 	shared->workers = calloc(wanted, sizeof(struct fp_worker *));

@@ -14,7 +14,9 @@ uint64_t fp_clock_ns(void)
 int fp_loop_open(struct fp_loop *loop)
 {
 	fp_list_init(&loop->tasks);
+	fp_list_init(&loop->lanes);
 	fp_list_init(&loop->kinds);
+	loop->turns = 0;
 	loop->at = loop->count = 0;
 	loop->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	return loop->epoll_fd < 0 ? -errno : 0;
@@ -53,6 +55,15 @@ void fp_loop_defer(struct fp_loop *loop, struct fp_task *task)
 		fp_list_append(&loop->tasks, &task->node);
 }
 
+void fp_loop_queue(struct fp_loop *loop, struct fp_lane *lane, struct fp_task *task)
+{
+	if (!fp_list_empty(&task->node))
+		return;
+	fp_list_append(&lane->tasks, &task->node);
+	if (fp_list_empty(&lane->node))
+		fp_list_append(&loop->lanes, &lane->node);
+}
+
 void fp_loop_add_timers(struct fp_loop *loop, struct fp_timers *timers)
 {
 	fp_list_init(&timers->queue);
@@ -79,7 +90,7 @@ static struct fp_timer *first_of(const struct fp_node *kind)
 static int patience(const struct fp_loop *loop)
 {
 	uint64_t due_ns = UINT64_MAX;
-	if (!fp_list_empty(&loop->tasks))
+	if (!fp_list_empty(&loop->tasks) || !fp_list_empty(&loop->lanes))
 		return 0;
 	for (struct fp_node *kind = loop->kinds.next; kind != &loop->kinds; kind = kind->next) {
 		const struct fp_timer *first = first_of(kind);
@@ -108,6 +119,23 @@ static void run_tasks(struct fp_loop *loop)
 	}
 }
 
+/* The first task of the first lane that has one; the lane then stands last. */
+static void run_lane(struct fp_loop *loop)
+{
+	while (!fp_list_empty(&loop->lanes)) {
+		struct fp_lane *lane = fp_container(loop->lanes.next, struct fp_lane, node);
+		fp_list_remove(&lane->node);
+		if (fp_list_empty(&lane->tasks)) /* cancelled */
+			continue;
+		struct fp_task *task = fp_container(lane->tasks.next, struct fp_task, node);
+		fp_task_cancel(task);
+		if (!fp_list_empty(&lane->tasks))
+			fp_list_append(&loop->lanes, &lane->node);
+		task->run(task);
+		return;
+	}
+}
+
 static void run_timers(struct fp_loop *loop)
 {
 	uint64_t now_ns = 0;
@@ -124,6 +152,7 @@ static void run_timers(struct fp_loop *loop)
 
 void fp_loop_turn(struct fp_loop *loop)
 {
+	loop->turns++;
 	loop->count = epoll_wait(loop->epoll_fd, loop->batch, FP_BATCH, patience(loop));
 	for (loop->at = 0; loop->at < loop->count; loop->at++) {
 		struct fp_source *source = loop->batch[loop->at].data.ptr;
@@ -132,5 +161,6 @@ void fp_loop_turn(struct fp_loop *loop)
 	}
 	loop->at = loop->count = 0;
 	run_tasks(loop);
+	run_lane(loop);
 	run_timers(loop);
 }

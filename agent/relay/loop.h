@@ -23,6 +23,13 @@ struct fp_task {
 	void (*run)(struct fp_task *task);
 };
 
+/* Work of one party that can wait for others: after each round of events one task of one lane is run, and lanes take
+ * turns. So an event waits for one such task at most, and who has many has no more of the thread than who has one. */
+struct fp_lane {
+	struct fp_node node; /* in fp_loop.lanes */
+	struct fp_node tasks;
+};
+
 /* Something to do at a time (CLOCK_MONOTONIC). It is stopped when it is called. */
 struct fp_timer {
 	struct fp_node node;
@@ -40,14 +47,16 @@ struct fp_timers {
 struct fp_loop {
 	int epoll_fd;
 	struct fp_node tasks;
+	struct fp_node lanes; /* that have tasks, or had */
 	struct fp_node kinds; /* of struct fp_timers */
+	uint32_t turns;       /* so far */
 	int at, count;        /* in batch: the event being told, how many there are */
 	struct epoll_event batch[FP_BATCH];
 };
 
 fp_must_check int fp_loop_open(struct fp_loop *loop);
 void fp_loop_close(struct fp_loop *loop);
-/* Wait for events, or for the first timer; then events, tasks, timers, in this order. A task or timer that a callback
+/* Wait for events, or for the first timer; then events, tasks, a task of a lane, timers, in this order. A task or timer that a callback
  * adds may have to wait for the next turn. */
 void fp_loop_turn(struct fp_loop *loop);
 
@@ -65,6 +74,21 @@ static inline void fp_task_init(struct fp_task *task, void (*run)(struct fp_task
 
 /* Once, however often it is asked for. */
 void fp_loop_defer(struct fp_loop *loop, struct fp_task *task);
+
+static inline void fp_lane_init(struct fp_lane *lane)
+{
+	fp_list_init(&lane->node);
+	fp_list_init(&lane->tasks);
+}
+
+/* Once, however often it is asked for, and not if it is deferred already. */
+void fp_loop_queue(struct fp_loop *loop, struct fp_lane *lane, struct fp_task *task);
+
+/* The lane's memory may be freed; it has no tasks. */
+static inline void fp_lane_leave(struct fp_lane *lane)
+{
+	fp_list_remove(&lane->node);
+}
 
 static inline void fp_task_cancel(struct fp_task *task)
 {

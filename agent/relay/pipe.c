@@ -3,8 +3,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Buffers' worth of bytes moved before other connections get their turn. */
-enum { FP_BUDGET = 16 };
+enum {
+	/* Bytes moved at events of one turn of the loop; what comes after that waits in its party's lane, unless it is
+	 * small, as a message of somebody who waits for the answer is. */
+	FP_ROUND = 512 * 1024,
+	FP_SMALL = 16 * 1024,
+	/* Two kernels' buffers take a part of this from a connection that nobody reads (TCP_NOTSENT_LOWAT bounds ours). Until
+	 * then little is read at a time, and the sender's window stays small. */
+	FP_PROOF = 256 * 1024,
+	FP_UNPROVEN_READ = 32 * 1024
+};
 
 /* What one direction has come to, if not to an end of the pipe (>= 0). */
 enum { WAITS = -1, HAS_MORE = -2 };
@@ -16,6 +24,7 @@ int fp_pipes_init(struct fp_pipes *pipes, struct fp_loop *loop, uint32_t buffer_
 	pipes->bytes = bytes;
 	fp_list_init(&pipes->waiting);
 	fp_pool_init(&pipes->pool, buffer_bytes, buffers);
+	fp_party_init(&pipes->nobody);
 	pipes->scratch = malloc(sizeof(*pipes->scratch) + buffer_bytes);
 	return pipes->scratch ? 0 : -ENOMEM;
 }
@@ -34,19 +43,25 @@ static void wake_one(struct fp_pipes *pipes)
 		return;
 	struct fp_pipe *pipe = fp_container(pipes->waiting.next, struct fp_pipe, waiting);
 	fp_list_remove(&pipe->waiting);
-	fp_loop_defer(pipes->loop, &pipe->again);
+	fp_loop_queue(pipes->loop, &pipe->party->lane, &pipe->again);
 }
 
-static void give(struct fp_pipes *pipes, struct fp_buf *buf)
+/* A sender that cannot be looked at has no other way than a buffer. */
+static struct fp_buf *take(struct fp_pipe *pipe, const struct fp_stream *sender)
 {
-	fp_pool_give(&pipes->pool, buf);
-	wake_one(pipes);
+	return fp_pool_take(&pipe->pipes->pool, pipe->party, !sender->ops->peek);
+}
+
+static void give(struct fp_pipe *pipe, struct fp_buf *buf)
+{
+	fp_pool_give(&pipe->pipes->pool, pipe->party, buf);
+	wake_one(pipe->pipes);
 }
 
 static void drop(struct fp_pipe *pipe, struct fp_way *way)
 {
 	if (way->buf)
-		give(pipe->pipes, way->buf);
+		give(pipe, way->buf);
 	way->buf = NULL;
 	way->offset = way->length = 0;
 	way->urgent = false;
@@ -59,8 +74,22 @@ static int died(int side)
 
 static void count(struct fp_pipe *pipe, int from, ssize_t n)
 {
-	pipe->way[from].bytes += (uint64_t)n;
+	struct fp_way *way = &pipe->way[from];
+	struct fp_stream *sender = pipe->end[from];
+	way->bytes += (uint64_t)n;
 	fp_count(&pipe->pipes->bytes[from], (uint64_t)n);
+	if (way->proven || way->bytes < FP_PROOF)
+		return;
+	way->proven = true;
+	if (sender->ops->widen)
+		sender->ops->widen(sender);
+}
+
+/* Bytes of one read. */
+static size_t room_of(const struct fp_pipe *pipe, int from)
+{
+	uint32_t most = pipe->pipes->pool.size;
+	return pipe->way[from].proven || most < FP_UNPROVEN_READ ? most : FP_UNPROVEN_READ;
 }
 
 static ssize_t offer(struct fp_stream *to, const char *data, size_t length, bool more)
@@ -86,7 +115,7 @@ static int move_unbuffered(struct fp_pipe *pipe, int from)
 		return WAITS;
 	}
 	bool urgent = sender->urgent;
-	ssize_t n = sender->ops->peek(sender, pipes->scratch->data, urgent ? 1 : pipes->pool.size);
+	ssize_t n = sender->ops->peek(sender, pipes->scratch->data, urgent ? 1 : room_of(pipe, from));
 	if (n == -EAGAIN)
 		return WAITS;
 	if (n < 0)
@@ -101,6 +130,7 @@ static int move_unbuffered(struct fp_pipe *pipe, int from)
 		return died(!from);
 	if (taken > 0 && sender->ops->discard(sender, (size_t)taken))
 		return died(from);
+	pipe->way[from].latest = (uint32_t)n;
 	count(pipe, from, taken);
 	return receiver->writable ? HAS_MORE : WAITS;
 }
@@ -108,16 +138,15 @@ static int move_unbuffered(struct fp_pipe *pipe, int from)
 /* One read and one write. */
 static int move(struct fp_pipe *pipe, int from)
 {
-	struct fp_pipes *pipes = pipe->pipes;
 	struct fp_way *way = &pipe->way[from];
 	struct fp_stream *sender = pipe->end[from], *receiver = pipe->end[!from];
-	struct fp_buf *buf = fp_pool_take(&pipes->pool);
+	struct fp_buf *buf = take(pipe, sender);
 	if (!buf)
 		return move_unbuffered(pipe, from);
 	bool urgent = sender->urgent;
-	ssize_t n = sender->ops->recv(sender, buf->data, urgent ? 1 : pipes->pool.size);
+	ssize_t n = sender->ops->recv(sender, buf->data, urgent ? 1 : room_of(pipe, from));
 	if (n <= 0) {
-		give(pipes, buf);
+		give(pipe, buf);
 		if (n == -EAGAIN)
 			return WAITS;
 		if (n < 0)
@@ -125,11 +154,13 @@ static int move(struct fp_pipe *pipe, int from)
 		way->eof = true;
 		return HAS_MORE;
 	}
+	if (!urgent)
+		way->latest = (uint32_t)n;
 	/* If the end is known to follow, let the last bytes wait for it, which is a matter of one more recv, and leave with
 	 * it in one segment that wakes the receiver once. */
 	ssize_t taken = urgent ? offer_urgent(receiver, buf->data) : offer(receiver, buf->data, (size_t)n, sender->ending);
 	if (taken == n) {
-		give(pipes, buf);
+		give(pipe, buf);
 		count(pipe, from, n);
 		return sender->readable ? HAS_MORE : WAITS;
 	}
@@ -174,10 +205,12 @@ static int finish(struct fp_pipe *pipe, int from)
 	return WAITS;
 }
 
-static int work(struct fp_pipe *pipe, int from)
+/* Until nothing can be moved, or `most` bytes were. */
+static int work(struct fp_pipe *pipe, int from, uint32_t most)
 {
 	struct fp_way *way = &pipe->way[from];
-	for (int budget = FP_BUDGET; budget && !way->done; budget--) {
+	uint64_t before = way->bytes;
+	while (!way->done && way->bytes - before < most) {
 		if (way->eof) /* read only when nothing was kept */
 			return finish(pipe, from);
 		if (!pipe->end[!from]->writable || (!way->length && !pipe->end[from]->readable))
@@ -190,16 +223,39 @@ static int work(struct fp_pipe *pipe, int from)
 }
 
 /* False if that ended the pipe, which then may be gone. */
-static bool run(struct fp_pipe *pipe, int from)
+static bool run(struct fp_pipe *pipe, int from, uint32_t most)
 {
-	int rc = work(pipe, from);
+	int rc = work(pipe, from, most);
 	if (rc >= 0) {
 		fp_pipe_stop(pipe);
 		pipe->ended(pipe, (enum fp_pipe_end)rc);
 		return false;
 	}
 	if (rc == HAS_MORE)
-		fp_loop_defer(pipe->pipes->loop, &pipe->again);
+		fp_loop_queue(pipe->pipes->loop, &pipe->party->lane, &pipe->again);
+	return true;
+}
+
+/* Something may be moved. It is at once, if not too much was in this turn or it looks small; else when the party's lane
+ * comes to it. */
+static bool turn_of(struct fp_pipe *pipe, int from)
+{
+	struct fp_pipes *pipes = pipe->pipes;
+	struct fp_way *way = &pipe->way[from];
+	if (pipes->turn != pipes->loop->turns)
+		pipes->moved = 0;
+	pipes->turn = pipes->loop->turns;
+	bool small = way->latest <= FP_SMALL, full = pipes->moved >= FP_ROUND;
+	/* What a stream that died has left is read before its death is told: now. */
+	if (!pipe->end[from]->failed && !small && (full || !fp_list_empty(&pipe->again.node))) {
+		fp_loop_queue(pipes->loop, &pipe->party->lane, &pipe->again);
+		return true;
+	}
+	uint64_t before = way->bytes, moved;
+	if (!run(pipe, from, pipe->end[from]->failed ? UINT32_MAX : full ? FP_SMALL : pipes->pool.size))
+		return false;
+	moved = way->bytes - before;
+	pipes->moved += moved < FP_ROUND ? (uint32_t)moved : FP_ROUND;
 	return true;
 }
 
@@ -207,8 +263,8 @@ static void again(struct fp_task *task)
 {
 	struct fp_pipe *pipe = fp_container(task, struct fp_pipe, again);
 	struct fp_pipes *pipes = pipe->pipes;
-	if (run(pipe, FP_CLIENT))
-		run(pipe, FP_SERVER);
+	if (run(pipe, FP_CLIENT, pipes->pool.size))
+		run(pipe, FP_SERVER, pipes->pool.size);
 	wake_one(pipes); /* it may have been woken for a buffer that it did not need any more */
 }
 
@@ -226,24 +282,26 @@ static void changed(struct fp_stream *stream, bool room)
 {
 	struct fp_pipe *pipe = stream->user;
 	int side = stream == pipe->end[FP_SERVER];
-	if (stream->readable && !run(pipe, side))
+	if (stream->readable && !turn_of(pipe, side))
 		return;
-	if (room && !run(pipe, !side))
+	if (room && !turn_of(pipe, !side))
 		return;
 	end_if_failed(pipe, side);
 }
 
-void fp_pipe_start(struct fp_pipe *pipe, struct fp_pipes *pipes, struct fp_stream *client, struct fp_stream *server,
-		   void (*halved)(struct fp_pipe *, enum fp_side), void (*ended)(struct fp_pipe *, enum fp_pipe_end))
+void fp_pipe_start(struct fp_pipe *pipe, struct fp_pipes *pipes, struct fp_party *party, struct fp_stream *client,
+		   struct fp_stream *server, void (*halved)(struct fp_pipe *, enum fp_side),
+		   void (*ended)(struct fp_pipe *, enum fp_pipe_end))
 {
 	*pipe = (struct fp_pipe){ .end = { client, server }, .pipes = pipes, .halved = halved, .ended = ended };
+	pipe->party = party ? party : &pipes->nobody;
 	fp_task_init(&pipe->again, again);
 	fp_list_init(&pipe->waiting);
 	fp_stream_use(client, changed, pipe);
 	fp_stream_use(server, changed, pipe);
 	/* One that is dead by now has said all that it will, which is not to be lost over an attempt to answer it. */
 	int first = server->failed ? FP_SERVER : FP_CLIENT;
-	if (run(pipe, first) && run(pipe, !first))
+	if (turn_of(pipe, first) && turn_of(pipe, !first))
 		end_if_failed(pipe, FP_SERVER);
 }
 

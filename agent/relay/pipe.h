@@ -18,6 +18,9 @@ struct fp_pipes {
 	struct fp_buf *scratch;   /* for one look at the data when the pool is at its bound */
 	struct fp_node waiting;   /* for a buffer: pipes whose sender's bytes cannot be looked at */
 	fp_counter *bytes;        /* [2] of all pipes, by the side that sent them */
+	struct fp_party nobody;   /* of pipes that were given none */
+	uint32_t turn;            /* of the loop, to which `moved` belongs */
+	uint32_t moved;           /* bytes in this turn, by pipes that had an event */
 };
 
 /* Bytes from one side to the other. */
@@ -27,6 +30,8 @@ struct fp_way {
 	bool urgent;        /* what it holds is one urgent byte */
 	bool eof;           /* the sender has ended */
 	bool done;          /* and the receiver was told */
+	bool proven;        /* the receiver has taken more than the kernels hold: it reads */
+	uint32_t latest;    /* bytes of the last read */
 	uint64_t bytes;     /* taken by the receiver */
 };
 
@@ -34,6 +39,7 @@ struct fp_pipe {
 	struct fp_stream *end[2];
 	struct fp_way way[2];     /* by sending side */
 	struct fp_pipes *pipes;
+	struct fp_party *party;
 	struct fp_task again;     /* its turn was over with work left */
 	struct fp_node waiting;   /* in fp_pipes.waiting */
 	/* Or NULL: the end of one direction was passed on, the other goes on. Nothing may be ended in here. */
@@ -47,9 +53,11 @@ fp_must_check int fp_pipes_init(struct fp_pipes *pipes, struct fp_loop *loop, ui
 				fp_counter *bytes);
 void fp_pipes_clear(struct fp_pipes *pipes);
 
-/* Both streams are open; the pipe is their user from now on. It may end in here. halved may be NULL. */
-void fp_pipe_start(struct fp_pipe *pipe, struct fp_pipes *pipes, struct fp_stream *client, struct fp_stream *server,
-		   void (*halved)(struct fp_pipe *, enum fp_side), void (*ended)(struct fp_pipe *, enum fp_pipe_end));
+/* Both streams are open; the pipe is their user from now on. It may end in here. party: NULL = nobody's in particular. halved may
+ * be NULL. */
+void fp_pipe_start(struct fp_pipe *pipe, struct fp_pipes *pipes, struct fp_party *party, struct fp_stream *client,
+		   struct fp_stream *server, void (*halved)(struct fp_pipe *, enum fp_side),
+		   void (*ended)(struct fp_pipe *, enum fp_pipe_end));
 /* Bytes that the receiver has not taken are gone. Once or more often, before the streams are closed. */
 void fp_pipe_stop(struct fp_pipe *pipe);
 #endif

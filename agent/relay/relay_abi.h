@@ -34,7 +34,7 @@ enum fp_lb {
 struct fp_config {
 	uint32_t workers;            /* threads; 0 = one per usable CPU */
 	int32_t flows_fd;            /* map tg_flows (borrowed); -1 in messages, which carry the descriptor beside them */
-	uint32_t max_connections;    /* per relay; 0 = 65536. A pod gets twice what is free */
+	uint32_t max_connections;    /* per relay; 0 = 65536. No more than descriptors allow; a pod gets twice what is free */
 	uint32_t buffer_bytes;       /* of one read, and per direction and connection while data waits; 0 = 262144 */
 	uint32_t connect_timeout_ms; /* of each attempt; 0 = 10000 */
 	uint32_t pool_mib;           /* bound of all buffers together, MiB; 0 = 256. Beyond it bytes wait in the sockets */

@@ -10,6 +10,7 @@
 #include "../../bpf/include/tg_capture.h"
 #include "addr.h"
 #include "netns.h"
+#include "stream_plain.h"
 
 enum { FP_BACKLOG = 4096 }; /* the kernel lowers it to the pod's net.core.somaxconn */
 
@@ -40,6 +41,8 @@ static int make_listener(const struct tg_addr *addr, uint16_t wanted_be)
 				   setsockopt(fd, IPPROTO_IPV6, IPV6_FREEBIND, &one, sizeof(one)))) ?
 			 -errno :
 			 0;
+	if (!rc)
+		rc = fp_plain_keep_little(fd); /* inherited, too */
 	if (!rc)
 		rc = bind_and_listen(fd, addr, wanted_be);
 	if (rc) {
@@ -80,8 +83,8 @@ static int take_listener(int borrowed, const struct tg_addr *addr, uint16_t *ret
 	if (!port_be)
 		return -EINVAL;
 	int one = 1, fd = fcntl(borrowed, F_DUPFD_CLOEXEC, 0);
-	/* A relay of an earlier version did not ask for it. */
-	if (fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_OOBINLINE, &one, sizeof(one))) {
+	/* A relay of an earlier version did not ask for these. */
+	if (fd >= 0 && (setsockopt(fd, SOL_SOCKET, SO_OOBINLINE, &one, sizeof(one)) || fp_plain_keep_little(fd))) {
 		close(fd);
 		fd = -1;
 	}
@@ -138,8 +141,7 @@ static int open_inside(void *arg)
 
 int fp_sandbox_open(const struct fp_pod *pod, const int *listeners, uint32_t workers, struct fp_sandbox **ret_sandbox)
 {
-	size_t watches = (size_t)workers * FP_LISTENERS;
-	struct fp_sandbox *sandbox = calloc(1, sizeof(*sandbox) + watches * sizeof(struct fp_watch));
+	struct fp_sandbox *sandbox = calloc(1, sizeof(*sandbox) + workers * sizeof(struct fp_presence));
 	if (!sandbox)
 		return -ENOMEM;
 	sandbox->cookie = pod->netns_cookie;
@@ -158,8 +160,12 @@ int fp_sandbox_open(const struct fp_pod *pod, const int *listeners, uint32_t wor
 		fp_sandbox_free(sandbox);
 		return rc;
 	}
-	for (size_t i = 0; i < watches; i++)
-		fp_watch_init(&sandbox->watches[i], sandbox, sandbox->listener[i % FP_LISTENERS]);
+	for (uint32_t i = 0; i < workers; i++) {
+		struct fp_presence *presence = &sandbox->presence[i];
+		fp_party_init(&presence->party);
+		for (int k = 0; k < FP_LISTENERS; k++)
+			fp_watch_init(&presence->watches[k], sandbox, &presence->party.lane, sandbox->listener[k]);
+	}
 	*ret_sandbox = sandbox;
 	return 0;
 }

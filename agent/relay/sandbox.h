@@ -5,6 +5,13 @@
 
 #include "accept.h"
 #include "base.h"
+#include "pipe.h"
+
+/* What one worker has of a pod. */
+struct fp_presence {
+	struct fp_watch watches[FP_LISTENERS];
+	struct fp_party party;
+};
 
 struct fp_sandbox {
 	struct fp_sandbox *next;        /* control thread */
@@ -14,7 +21,7 @@ struct fp_sandbox {
 	struct fp_ports ports;
 	_Atomic uint32_t active;        /* connections of this pod, all workers' */
 	struct tg_addr usual[FP_LISTENERS]; /* source that the pod's routes choose; unset if there is no default route */
-	struct fp_watch watches[];      /* [worker][FP_LISTENERS] */
+	struct fp_presence presence[];  /* by worker */
 };
 
 /* listeners: FP_LISTENERS of another engine (borrowed; duplicates are kept), or NULL to open them. */

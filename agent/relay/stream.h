@@ -39,6 +39,9 @@ struct fp_stream_ops {
 	 * (0 or a negative errno). NULL: it cannot. */
 	ssize_t (*peek)(struct fp_stream *stream, void *data, size_t room);
 	int (*discard)(struct fp_stream *stream, size_t length);
+
+	/* Capability: what the peer sends finds a reader, so more of it may wait. Until then the stream has little room. */
+	void (*widen)(struct fp_stream *stream);
 };
 
 struct fp_stream {

@@ -7,9 +7,16 @@
 #include "stream_plain.h"
 
 #include <linux/sockios.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
+
+enum {
+	FP_NOT_SENT = 64 * 1024, /* bytes that wait in a socket for its window */
+	FP_NARROW = 64 * 1024    /* bytes of a receive buffer, the kernel's overhead included */
+};
 
 struct fp_plain {
 	struct fp_stream stream;
@@ -185,6 +192,26 @@ static int plain_discard(struct fp_stream *stream, size_t length)
 	return (size_t)n == length ? 0 : -EIO;
 }
 
+static void plain_widen(struct fp_stream *stream)
+{
+	int unlocked = 0;
+	/* From here on the kernel finds the size of the receive buffer, as it does for others. */
+	setsockopt(plain_of(stream)->source.fd, SOL_SOCKET, SO_BUF_LOCK, &unlocked, sizeof(unlocked));
+}
+
+int fp_plain_keep_little(int fd)
+{
+	/* Not SO_SNDBUF: that would bound what is on its way as well, and so the rate over a long way. */
+	int bytes = FP_NOT_SENT;
+	return setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &bytes, sizeof(bytes)) ? -errno : 0;
+}
+
+void fp_plain_narrow(int fd)
+{
+	int bytes = FP_NARROW / 2; /* the kernel doubles it */
+	setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &bytes, sizeof(bytes));
+}
+
 static int plain_socket(const struct fp_stream *stream)
 {
 	return fp_container(stream, struct fp_plain, stream)->source.fd;
@@ -200,6 +227,7 @@ static const struct fp_stream_ops plain_ops = {
 	.socket = plain_socket,
 	.peek = plain_peek,
 	.discard = plain_discard,
+	.widen = plain_widen,
 };
 
 void fp_plains_init(struct fp_plains *plains, struct fp_loop *loop)

@@ -18,6 +18,12 @@ void fp_plains_clear(struct fp_plains *plains);
 /* Takes over a non-blocking socket, also when it fails (then it is reset). connected: else it is connecting. -ENOMEM,
  * -ENOSPC. */
 fp_must_check int fp_plain_open(struct fp_plains *plains, int fd, bool connected, struct fp_stream **ret_stream);
+/* What the kernel may keep for a connection whose reader does not read is about what it keeps without a relay between:
+ * little that is not sent, of a listener for all sockets accepted from it. Also after it has been set. */
+fp_must_check int fp_plain_keep_little(int fd);
+/* And a small receive buffer until the stream is widened. After connect() or accept(): the window's scale is chosen by then,
+ * which a small buffer would bound for good. */
+void fp_plain_narrow(int fd);
 /* Reset and close a socket that becomes no stream. */
 void fp_plain_refuse(int fd);
 #endif

@@ -19,6 +19,7 @@ static void serve(struct fp_worker *w, struct fp_sandbox *sandbox, int fd, const
 {
 	struct fp_flow flow;
 	struct fp_stream *client;
+	fp_plain_narrow(fd);
 	int rc = fp_flow_identify(w->shared->config.flows_fd, sandbox, peer, port_be, &flow);
 	if (fp_plain_open(&w->plains, fd, true, &client)) {
 		fp_count(&w->stats.accepted, 1);
@@ -82,7 +83,7 @@ static void admit(struct fp_acceptor *acceptor, struct fp_watch *watch, int fd, 
 
 static struct fp_watch *watches_of(const struct fp_worker *w, struct fp_sandbox *sandbox)
 {
-	return &sandbox->watches[w->index * FP_LISTENERS];
+	return sandbox->presence[w->index].watches;
 }
 
 static void retire(struct fp_worker *w, uint64_t deadline_ns)
@@ -109,6 +110,7 @@ static void obey(struct fp_worker *w, const struct fp_message *message)
 		break;
 	case FP_MSG_EVICT:
 		fp_conns_evict(&w->conns, message->sandbox);
+		fp_lane_leave(&message->sandbox->presence[w->index].party.lane);
 		/* Its descriptor is about to be closed, and the number may soon be another pod's. */
 		fp_netns_leave(&w->visit);
 		break;
@@ -191,6 +193,7 @@ static void compose(struct fp_worker *w)
 	w->conns.upstreams = &w->upstreams;
 	w->conns.reporter = &w->reporter;
 	w->conns.stats = &w->stats;
+	w->conns.worker = w->index;
 	w->acceptor.accepted = admit;
 	w->acceptor.shed = count_refused;
 	fp_loop_add_timers(&w->loop, &w->timers);

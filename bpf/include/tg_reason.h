@@ -27,7 +27,8 @@
 	X(NAME_SOCK_RESTORED)      /* getsockname told the pod's address */                                 \
 	X(NAME_CLIENT_SHOWN)       /* Envoy's accept/getpeername told the client pod's address */           \
 	X(DENY_NO_ENDPOINT)        /* no endpoint of the service is ready: refused, as without a mesh */    \
-	X(SERVED_DELAYS)           /* a server's socket could not be told to send at once: Linux before 6.1 */
+	X(SERVED_DELAYS)           /* a server's socket could not be told to send at once: Linux before 6.1 */  \
+	X(UPSTREAM_DELAYS)         /* Envoy's socket could not be told to acknowledge early */
 enum tg_reason {
 #define X(name) TG_##name,
 	TG_REASONS(X)

@@ -19,11 +19,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
+<<<<<<< HEAD
 from tests.bench import nagle, promises, scale, scale_config
+=======
+from tests.bench import fair, promises, scale, scale_config
+>>>>>>> main
 from tests.bench.contestants import THREADS, Contestant, Direct, HAProxy, Tidegate
 from tests.bench.loads import LOADS, Load, figures
 from tests.bench.processes import BenchError, alone, pin, run, until
-from tests.bench.report import NETWORK, PEERS, PLACEMENTS, PROMISES, Run, chosen, document, merged
+from tests.bench.report import FAIR, NETWORK, PEERS, PLACEMENTS, PROMISES, Run, chosen, document, merged
 from tests.bench.sidecars import Sidecars
 from tests.bench.topology import LabPods, OwnPods, Topology
 
@@ -79,6 +83,7 @@ def main() -> int:
 
 GROUPS: dict[str, Callable[[scale.Effort], list[dict[str, Any]]]] = {
     NETWORK: lambda _: [],  # takes pods and rounds as well: see main()
+    FAIR: fair.measured,
     PROMISES: promises.measured,
     "nagle": nagle.measured,
     **{f"scale.{name}": partial(scale.measured, size) for name, size in scale_config.SIZES.items()},

@@ -1,5 +1,5 @@
-# The load tools of `make bench`: build/bench/{l4server,l4load,httpserver,httpload}.
-BENCH_TOOLS := $(patsubst %,$(BUILD)/bench/%,l4server l4load httpserver httpload)
+# The load tools of `make bench`: build/bench/{l4server,l4load,crowd,httpserver,httpload}.
+BENCH_TOOLS := $(patsubst %,$(BUILD)/bench/%,l4server l4load crowd httpserver httpload)
 BENCH_CFLAGS := -std=gnu11 -D_GNU_SOURCE -O2 -g -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes
 BUILD_TARGETS += $(BENCH_TOOLS)
 

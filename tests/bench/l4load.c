@@ -29,8 +29,8 @@ static void print_latencies(const char *mode, struct latencies *l, double elapse
 	double mean = latencies_mean(l), p50 = latencies_percentile(l, 50), p99 = latencies_percentile(l, 99);
 
 	printf("{\"mode\": \"%s\", \"count\": %zu, \"seconds\": %.4f, \"per_second\": %.1f, "
-	       "\"mean_us\": %.3f, \"p50_us\": %.3f, \"p99_us\": %.3f}\n",
-	       mode, l->count, elapsed, (double)l->count / elapsed, mean, p50, p99);
+	       "\"mean_us\": %.3f, \"p50_us\": %.3f, \"p99_us\": %.3f, \"max_us\": %.3f}\n",
+	       mode, l->count, elapsed, (double)l->count / elapsed, mean, p50, p99, latencies_percentile(l, 100));
 }
 
 static void round_trips(const char *host, uint16_t port, double seconds, size_t size)

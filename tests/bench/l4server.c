@@ -2,12 +2,15 @@
  *   PORT     echo: every byte comes back
  *   PORT+1   sink: reads to the end of the stream, then answers with the number of bytes (8 bytes, host order)
  *   PORT+2   once: one byte comes back, then the server closes (so TIME_WAIT stays here and clients keep their ports)
+ *   PORT+3   spout: sends without end
+ *   PORT+4   deaf: reads nothing, until the client resets
  * Blocking sockets and one thread per long connection: the cheapest server there is, so that what is measured is the
  * path and not the server.
  */
 #include "net.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -75,6 +78,22 @@ static void once(int fd)
 		perror("l4server: once");
 }
 
+static void spout(int fd)
+{
+	static const char block[BLOCK];
+
+	while (send(fd, block, sizeof(block), MSG_NOSIGNAL) > 0)
+		;
+}
+
+static void deaf(int fd)
+{
+	struct pollfd gone = { .fd = fd };
+
+	while (poll(&gone, 1, -1) < 0 && errno == EINTR)
+		;
+}
+
 static void *serve_guest(void *arg)
 {
 	struct guest guest = *(struct guest *)arg;
@@ -120,7 +139,10 @@ static void *serve_room(void *arg)
 
 int main(int argc, char **argv)
 {
-	static struct room rooms[] = { { 0, 1, echo }, { 0, 1, sink }, { 0, 0, once } };
+	static struct room rooms[] = {
+		{ 0, 0, once }, { 0, 1, echo }, { 0, 1, sink }, { 0, 1, spout }, { 0, 1, deaf },
+	};
+	static const uint16_t at[] = { 2, 0, 1, 3, 4 };
 	pthread_t thread;
 
 	if (argc != 2) {
@@ -128,11 +150,11 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	signal(SIGPIPE, SIG_IGN);
-	for (uint16_t i = 0; i < 3; i++) {
-		rooms[i].port = (uint16_t)(port_of(argv[1]) + i);
-		if (i < 2 && pthread_create(&thread, NULL, serve_room, &rooms[i]))
+	for (int i = 4; i >= 0; i--) {
+		rooms[i].port = (uint16_t)(port_of(argv[1]) + at[i]);
+		if (i && pthread_create(&thread, NULL, serve_room, &rooms[i]))
 			fail("thread");
 	}
-	serve_room(&rooms[2]);
+	serve_room(&rooms[0]);
 	return 0;
 }

@@ -50,6 +50,13 @@ PROMISES = {
     "recover.envoy_ms": ("kill -9 of Envoy: requests answered again", "≤ 2 000 ms"),
     "read.worst_ms": ("the worst of hostile documents, read", "≤ 1 000 ms"),
 }
+FAIR = {
+    "fair.16.max_ms": "longest round trip of 64 B beside 16 bulk streams of another pod",
+    "fair.64.max_ms": "beside 64",
+    "fair.256.max_ms": "beside 256",
+    "stuck.down.tcp_mib": "kernel memory of 300 downloads that nobody reads",
+    "stuck.up.tcp_mib": "of 200 uploads that nobody reads",
+}
 PLACES = {"1core": "Everything on one CPU (the CPU cost)", "free": "Wherever the scheduler likes"}
 
 
@@ -94,7 +101,26 @@ def table(bench: dict[str, Any]) -> str:
                 row = " | ".join(cell(result, column) for column in COLUMNS)
                 lines.append(f"| {WORDS.get(name, name)} (`{result['name']}`) | {row} |")
     figures = {result["name"]: result for result in bench["results"] if not of_network(result)}
-    return "\n".join([*lines, *scale_table(figures), *promise_table(figures)])
+    return "\n".join([*lines, *fair_table(figures), *scale_table(figures), *promise_table(figures)])
+
+
+def fair_table(figures: Mapping[str, dict[str, Any]]) -> list[str]:
+    """What a pod can take from others, without the mesh and with it; nothing if it was not measured."""
+    rows = [
+        f"| {words} (`{name}`) | {figure(found['direct'], found['unit'])} | {cell(found, 'tidegate')} | ≤ 2× |"
+        for name, words in FAIR.items()
+        if (found := figures.get(name))
+    ]
+    return (
+        [
+            "",
+            "| What one pod can take from another | no mesh | **Tidegate** | promised |",
+            "|---|---:|---:|---:|",
+            *rows,
+        ]
+        if rows
+        else []
+    )
 
 
 def scale_table(figures: Mapping[str, dict[str, Any]]) -> list[str]:

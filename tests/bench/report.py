@@ -60,8 +60,13 @@ def document(machine: dict[str, Any], metrics: Sequence[Metric], runs: Sequence[
     return {"machine": machine, "results": results}
 
 
-NETWORK, PROMISES = "network", "promises"
-MEMBERS = {"l4": NETWORK, "l7": NETWORK, **dict.fromkeys(("change", "enrol", "recover", "read"), PROMISES)}
+NETWORK, PROMISES, FAIR = "network", "promises", "fair"
+MEMBERS = {
+    "l4": NETWORK,
+    "l7": NETWORK,
+    "stuck": FAIR,
+    **dict.fromkeys(("change", "enrol", "recover", "read"), PROMISES),
+}
 NOT_BY_ITSELF = "scale.smoke"  # for a test of the benchmark: measured only when it is named
 
 

@@ -11,7 +11,11 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Protocol
 
+<<<<<<< HEAD
 from tests.bench.loads import ECHO, HTTP, ONCE, SINK, TWO
+=======
+from tests.bench.loads import DEAF, ECHO, HTTP, ONCE, SINK, SPOUT
+>>>>>>> main
 from tests.bench.processes import BenchError, run
 
 LAB = "bench"
@@ -112,7 +116,7 @@ class LabPods:
         paths = LabPaths.of(LAB)
         self._cgroup = paths.cgroup
         found = {row["name"]: row for row in self._json("lab", "pods") if row["namespace"] == NAMESPACE}
-        for name in ("client", "server"):
+        for name in ("client", "server", "neighbour"):
             row = found.get(name)
             if row is None or not row["enrolled"]:
                 raise BenchError(f"pod {NAMESPACE}/{name} is not enrolled: {row}")
@@ -127,8 +131,13 @@ class LabPods:
         for row in self._json("services"):
             if row["service"].startswith(f"{SERVICE}.{NAMESPACE}.svc.") and ip_address(row["address"]).version == 4:
                 tiers.setdefault(row["address"], {})[row["port"]] = row["tier"]
+<<<<<<< HEAD
         wanted = {MESH_PORT + ECHO: "fastpath", MESH_PORT + SINK: "fastpath", MESH_PORT + ONCE: "fastpath"}
         wanted |= {MESH_PORT + HTTP: "envoy", MESH_PORT + TWO: "envoy"}
+=======
+        wanted = {MESH_PORT + room: "fastpath" for room in (ECHO, SINK, ONCE, SPOUT, DEAF)}
+        wanted[MESH_PORT + HTTP] = "envoy"
+>>>>>>> main
         if list(tiers.values()) != [wanted]:
             raise BenchError(f"the data plane has {tiers} for the Service, not {wanted}")
         return next(iter(tiers))
@@ -149,3 +158,4 @@ class LabPods:
 
     client: Pod
     server: Pod
+    neighbour: Pod

@@ -214,6 +214,7 @@ def connect(
     bind: str = "",
     bind_port: int = 0,
     device: str = "",
+    send_buffer: int = 0,
 ) -> Dialled:
     """A TCP connect as an ordinary program makes it, and what the program is told about it."""
     sock = socket.socket(family or (socket.AF_INET6 if ":" in address else socket.AF_INET), socket.SOCK_STREAM)
@@ -224,6 +225,8 @@ def connect(
         sock.bind((bind, bind_port))
     if device:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, device.encode())
+    if send_buffer:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, send_buffer)
     try:
         sock.connect((address, port))
     except OSError as error:

@@ -91,7 +91,7 @@ def test_other_programs_are_exchanged_and_tables_kept(tree: Tree, pod: Pod, data
     try:
         assert upgraded.adopted
         changed = {name for name, how in upgraded.hooks.items() if how is Attached.UPDATED}
-        assert changed == {"tg_connect4", "tg_connect6"}
+        assert changed == {"tg_connect4", "tg_connect6", "tg_served"}
         assert pinned_ids(tree)["links"] == before["links"], "the links stay, so there is no moment without a hook"
         assert pinned_ids(tree)["maps"] == before["maps"]
         assert upgraded.pods() == {pod.cookie: pod.row()}
@@ -118,7 +118,7 @@ def test_start_that_was_killed_half_way_is_completed(open_datapath: Callable[[],
     third = open_datapath()
     assert not third.adopted
     updated = {name for name, how in third.hooks.items() if how is Attached.UPDATED}
-    assert updated == {"tg_connect4", "tg_connect6"}, "no hook may go on with the map that is lost"
+    assert updated == {"tg_connect4", "tg_connect6", "tg_served"}, "no hook may go on with the map that is lost"
 
 
 def test_cgroup_that_was_made_anew(tree: Tree, open_datapath: Callable[[], Datapath]) -> None:

@@ -109,7 +109,7 @@ static int dial(struct fp_dialer *dialer, const struct fp_origin *from, const st
 	}
 	/* The ends of a tunnel may share buffers if their streams can look ahead, or each could wait for the other's. */
 	*ret_stream = framed_open(&loop, make_pair(&other), false, way == BLIND_TUNNEL);
-	fp_pipe_start(&far, way == BLIND_TUNNEL ? &far_pipes : &pipes, framed_open(&loop, other, true, way == BLIND_TUNNEL),
+	fp_pipe_start(&far, way == BLIND_TUNNEL ? &far_pipes : &pipes, NULL, framed_open(&loop, other, true, way == BLIND_TUNNEL),
 		      make_stream(&peers[FP_SERVER], true), NULL, far_ended);
 	return 0;
 }
@@ -149,7 +149,7 @@ static bool turn(void)
 {
 	struct fp_task nothing;
 	struct pollfd events = { .fd = loop.epoll_fd, .events = POLLIN };
-	bool any = !fp_list_empty(&loop.tasks) || poll(&events, 1, 0) > 0;
+	bool any = !fp_list_empty(&loop.tasks) || !fp_list_empty(&loop.lanes) || poll(&events, 1, 0) > 0;
 
 	fp_task_init(&nothing, no_work);
 	fp_loop_defer(&loop, &nothing); /* so that it does not wait */
@@ -301,12 +301,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	/* The largest is more than a socket takes at once, so writes are cut short. */
 	static const uint32_t sizes[] = { 1, 64, 4096, MOST_BYTES };
 	struct input in = { data, size };
-	struct fp_sandbox sandbox = { .cookie = 1, .netns_fd = -1 };
+	static struct fp_sandbox sandbox = { .cookie = 1, .netns_fd = -1, .presence = { { .party.buffers = 0 } } };
 	struct fp_flow flow = { .dst = { { 1 } }, .dst_port_be = 1 };
 	struct fp_target *target;
 
-	if (!conns.loop)
+	if (!conns.loop) {
 		make_relay();
+		fp_party_init(&sandbox.presence[0].party);
+	}
 	uint8_t first = next_byte(&in), buffers = next_byte(&in) & 3;
 	way = (first >> 6) % 3;
 	if (way == BLIND_TUNNEL && !buffers)
@@ -329,7 +331,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	MUST(fp_list_empty(&conns.reports.queue) && fp_list_empty(&upstreams.timeouts.queue));
 	MUST(atomic_load(&target->live) == 0 && fp_active(&stats) == 0 && atomic_load(&sandbox.active) == 0);
 	MUST(framed_alive == 0);
-	/* Every buffer came back. */
+	/* Every buffer came back, and nobody has a turn to come. */
+	MUST(fp_list_empty(&loop.lanes) && !sandbox.presence[0].party.buffers && !far_pipes.nobody.buffers);
 	MUST(pipes.pool.made == pipes.pool.free_count && far_pipes.pool.made == far_pipes.pool.free_count);
 	fp_pipes_clear(&pipes);
 	fp_pipes_clear(&far_pipes);

@@ -35,10 +35,11 @@ class RelayProcess:
         self.connection: RelayConnection  # set by connect()
 
     @classmethod
-    async def start(cls, flows_fd: int = -1, **config: Any) -> RelayProcess:
-        """Config as RelayConfig; without flows_fd it is not configured."""
+    async def start(cls, flows_fd: int = -1, files: int = 0, **config: Any) -> RelayProcess:
+        """Config as RelayConfig; without flows_fd it is not configured. files: its RLIMIT_NOFILE, 0 = ours."""
         directory = Path(tempfile.mkdtemp(prefix="tg-relay-"))
-        self = cls(directory, await asyncio.create_subprocess_exec(BINARY, directory))
+        bounded = ["prlimit", f"--nofile={files}:{files}"] if files else []  # which execs
+        self = cls(directory, await asyncio.create_subprocess_exec(*bounded, BINARY, directory))
         await self.connect()
         if flows_fd >= 0:
             await self.connection.configure(RelayConfig(**config), flows_fd)

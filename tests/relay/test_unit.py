@@ -15,10 +15,16 @@ ENGINE = HERE.parents[1] / "agent" / "relay"
 SOURCES = sorted(path for path in ENGINE.glob("*.c") if path.name != "main.c")
 WARNINGS = ["-Wall", "-Wextra", "-Werror", "-Wconversion"]
 SANITIZERS = ["address,undefined", "thread"]
+# fair_test: a question does not wait for who pours. loop_test: lanes take turns.
+FAIR = pytest.mark.case("B5")
+TESTS = [
+    pytest.param(path, marks=FAIR if path.stem in ("fair_test", "loop_test") else (), id=path.stem)
+    for path in sorted(HERE.glob("unit/*_test.c"))
+]
 
 
 @pytest.mark.parametrize("sanitizer", SANITIZERS)
-@pytest.mark.parametrize("test", sorted(HERE.glob("unit/*_test.c")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("test", TESTS)
 def test_c(test: Path, sanitizer: str, tmp_path: Path) -> None:
     program = tmp_path / test.stem
     compiler = shlex.split(os.environ.get("CC", "cc"))

@@ -32,7 +32,7 @@ class RelayConfig:
     """How a relay runs; zero means its default (struct fp_config)."""
 
     workers: int = 0  # threads, 0 = one per usable CPU
-    max_connections: int = 0  # of all workers together, 0 = 65536; a pod gets at most twice what is free
+    max_connections: int = 0  # of all workers together, 0 = 65536; bounded by descriptors, and a pod by what is free
     buffer_bytes: int = 0  # of one read, and waiting per direction and connection at most, 0 = 262144
     connect_timeout: float = 0  # seconds per attempt, 0 = 10
     pool_mib: int = 0  # bound of all buffers together, 0 = 256

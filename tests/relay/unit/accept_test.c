@@ -11,6 +11,7 @@
 
 enum { MANY = 40 }; /* more than are accepted at one go */
 
+static struct fp_lane lane;
 static struct fp_loop loop;
 static struct fp_acceptor acceptor;
 static struct fp_watch watch;
@@ -61,6 +62,9 @@ static void all_are_taken_although_epoll_speaks_once(void)
 {
 	dial(MANY);
 	fp_loop_turn(&loop);
+	CHECK(count < MANY && !fp_list_empty(&loop.lanes)); /* others have their turn between */
+	while (!fp_list_empty(&loop.lanes))
+		fp_loop_turn(&loop);
 	CHECK(count == MANY && fp_list_empty(&loop.tasks));
 	forget_all();
 }
@@ -71,7 +75,7 @@ static void what_waits_can_be_looked_for(void)
 	dial(1);
 	fp_watch_look(&watch); /* not watched */
 	CHECK(count == 0);
-	fp_watch_init(&watch, NULL, watch.source.fd);
+	fp_watch_init(&watch, NULL, &lane, watch.source.fd);
 	CHECK(fp_watch_start(&watch, &acceptor) == 0);
 	fp_watch_look(&watch);
 	CHECK(count == 1);
@@ -81,7 +85,7 @@ static void what_waits_can_be_looked_for(void)
 static void a_listener_that_is_none_is_left_alone(void)
 {
 	struct fp_watch absent;
-	fp_watch_init(&absent, NULL, -1);
+	fp_watch_init(&absent, NULL, &lane, -1);
 	CHECK(fp_watch_start(&absent, &acceptor) == 0);
 	fp_watch_look(&absent);
 	CHECK(fp_list_empty(&loop.tasks) && count == 0);
@@ -127,11 +131,12 @@ static void clients_are_told_when_descriptors_run_out(void)
 
 int main(void)
 {
+	fp_lane_init(&lane);
 	CHECK(fp_loop_open(&loop) == 0);
 	acceptor.accepted = take;
 	acceptor.shed = count_shed;
 	CHECK(fp_acceptor_open(&acceptor, &loop) == 0);
-	fp_watch_init(&watch, NULL, listen_somewhere());
+	fp_watch_init(&watch, NULL, &lane, listen_somewhere());
 	CHECK(fp_watch_start(&watch, &acceptor) == 0);
 	all_are_taken_although_epoll_speaks_once();
 	what_waits_can_be_looked_for();

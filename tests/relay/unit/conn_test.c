@@ -31,7 +31,7 @@ static _Atomic(struct fp_image *) image;
 static struct fp_registry registry;
 static struct fp_netns_visit visit;
 static struct fp_peers peers;
-static struct fp_sandbox sandbox = { .cookie = 77 };
+static struct fp_sandbox sandbox = { .cookie = 77, .presence = { { .party.buffers = 0 } } };
 static const struct fp_flow flow = { .client = { { 1 } }, .source = { { 2 } }, .dst = { { 3 } }, .dst_port_be = 80,
 				     .client_port_be = 1234, .service = 9 };
 
@@ -55,7 +55,7 @@ static void settle(void)
 		fp_loop_defer(&loop, &task);
 		fp_loop_turn(&loop);
 		fp_hold_release(&hold);
-	} while (!fp_list_empty(&loop.tasks) || poll(&events, 1, 0) > 0);
+	} while (!fp_list_empty(&loop.tasks) || !fp_list_empty(&loop.lanes) || poll(&events, 1, 0) > 0);
 }
 
 static int dial(struct fp_dialer *dialer, const struct fp_origin *from, const struct tg_addr *addr, uint16_t port_be,
@@ -300,6 +300,7 @@ int main(void)
 	reporter.each = true;
 	reporter.period_ns = 3600u * (uint64_t)1000000000;
 	fp_conns_init(&conns, &loop);
+	fp_party_init(&sandbox.presence[0].party);
 	conns.pipes = &pipes;
 	conns.upstreams = &upstreams;
 	conns.reporter = &reporter;

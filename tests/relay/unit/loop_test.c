@@ -171,6 +171,41 @@ static void tasks_come_once_and_in_rounds(void)
 	CHECK(calls == 2 && rounds == 1 && fp_list_empty(&loop.tasks));
 }
 
+static struct fp_lane many, few;
+static struct fp_task queued[4];
+
+static void note(struct fp_task *task)
+{
+	order[fired++] = (int)(task - queued);
+	if (task == &queued[0] && fired == 1)
+		fp_loop_queue(&loop, &many, task); /* has more to do */
+}
+
+/* Who has much to do has as many turns as who has little, and one task at most is run before the next events. */
+static void lanes_take_turns(void)
+{
+	static const int wanted[] = { 0, 3, 1, 2, 0 };
+	fired = 0;
+	fp_lane_init(&many);
+	fp_lane_init(&few);
+	for (int i = 0; i < 4; i++) {
+		fp_task_init(&queued[i], note);
+		fp_loop_queue(&loop, i < 3 ? &many : &few, &queued[i]);
+		fp_loop_queue(&loop, &few, &queued[i]); /* has its place */
+	}
+	for (int i = 0; i < 5; i++) {
+		fp_loop_turn(&loop);
+		CHECK(fired == i + 1);
+	}
+	for (int i = 0; i < 5; i++)
+		CHECK(order[i] == wanted[i]);
+	CHECK(fp_list_empty(&loop.lanes));
+	fp_loop_queue(&loop, &few, &queued[3]);
+	fp_task_cancel(&queued[3]);
+	fp_lane_leave(&few);
+	CHECK(fp_list_empty(&loop.lanes));
+}
+
 int main(void)
 {
 	CHECK(fp_loop_open(&loop) == 0);
@@ -178,6 +213,7 @@ int main(void)
 	the_unwatched_stay_open_and_silent();
 	timers_come_in_order();
 	tasks_come_once_and_in_rounds();
+	lanes_take_turns();
 	fp_loop_close(&loop);
 	return 0;
 }

@@ -30,7 +30,7 @@ static void nothing(struct fp_task *task)
 static void settle(void)
 {
 	struct pollfd events = { .fd = loop.epoll_fd, .events = POLLIN };
-	while (!fp_list_empty(&loop.tasks) || poll(&events, 1, 0) > 0) {
+	while (!fp_list_empty(&loop.tasks) || !fp_list_empty(&loop.lanes) || poll(&events, 1, 0) > 0) {
 		struct fp_task task; /* so that it does not sleep on an event that was taken back */
 		fp_task_init(&task, nothing);
 		fp_loop_defer(&loop, &task);
@@ -68,7 +68,7 @@ static struct fp_stream *plain(int *ret_peer)
 static void join(struct joint *joint, struct fp_pipes *of, struct fp_stream *client, struct fp_stream *server)
 {
 	joint->ended = 0;
-	fp_pipe_start(&joint->pipe, of, client, server, NULL, ended);
+	fp_pipe_start(&joint->pipe, of, NULL, client, server, NULL, ended);
 }
 
 /* client's peer - plain | blind - tunnel - blind | plain - server's peer: as two nodes would. */

@@ -1,0 +1,104 @@
+"""What one pod can take of what all share: turns, buffers, kernel memory, descriptors."""
+
+from __future__ import annotations
+
+from tests.mutants.mutant import Group, Mutant
+
+UNIT = "tests/relay/test_unit.py::test_c"
+SHARES = "tests/relay/test_shares.py"
+STUCK = f"{SHARES}::test_connections_that_nobody_reads_cost_about_what_they_cost_without_a_relay"
+NEXT_POD = f"{SHARES}::test_a_pod_that_opens_without_end_leaves_descriptors_for_the_next_pod"
+PIPE = "agent/relay/pipe.c"
+PLAIN = "agent/relay/stream_plain.c"
+
+_TURNS = Group(
+    "a message waits for no more than one turn of whoever pours, and pods take turns",
+    (
+        Mutant(
+            "who-pours-goes-first",
+            "bulk streams of one pod hold up the messages of another",
+            PIPE,
+            "!small && (full || !fp_list_empty(&pipe->again.node))",
+            "false && !small && full",
+            (f"{UNIT}[fair_test-address,undefined]",),
+        ),
+        Mutant(
+            "the-same-lane-again",
+            "a pod with much to do has all the turns",
+            "agent/relay/loop.c",
+            "\t\t\tfp_list_append(&loop->lanes, &lane->node);\n\t\ttask->run(task);\n",
+            "\t\t\tfp_list_insert(&loop->lanes, &lane->node);\n\t\ttask->run(task);\n",
+            (f"{UNIT}[loop_test-address,undefined]",),
+        ),
+    ),
+)
+
+_MEMORY = Group(
+    "connections that nobody reads leave memory to others",
+    (
+        Mutant(
+            "all-buffers-to-one-pod",
+            "a pod whose readers do not read takes every buffer of the relay",
+            "agent/relay/buf.c",
+            "!beyond && party->buffers",
+            "false && party->buffers",
+            (f"{UNIT}[buf_test-address,undefined]", f"{UNIT}[fair_test-address,undefined]"),
+        ),
+        Mutant(
+            "much-waits-to-be-sent",
+            "the kernel keeps megabytes for a client that does not read",
+            PLAIN,
+            "FP_NOT_SENT = 64 * 1024",
+            "FP_NOT_SENT = 4096 * 1024",
+            (STUCK,),
+        ),
+        Mutant(
+            "much-waits-to-be-read",
+            "the kernel takes in megabytes for a reader that does not read",
+            PLAIN,
+            "FP_NARROW = 64 * 1024",
+            "FP_NARROW = 4096 * 1024",
+            (STUCK,),
+        ),
+        Mutant(
+            "send-buffers-as-lo-makes-them",
+            "a client that sends to a server that does not read keeps megabytes in the kernel",
+            "bpf/sockops.bpf.c",
+            "\ttg_bound_send_buffer(ops);\n",
+            "",
+            ("tests/bpf/test_send_buffer.py::test_a_captured_client_keeps_a_mebibyte_for_a_server_that_does_not_read",),
+        ),
+        Mutant(
+            "send-buffer-of-the-application-overwritten",
+            "an application's own SO_SNDBUF does not stay",
+            "bpf/sockops.bpf.c",
+            " || bytes != TG_SNDBUF_UNCHOSEN",
+            "",
+            ("tests/bpf/test_send_buffer.py::test_a_size_that_the_application_chose_stays",),
+        ),
+    ),
+)
+
+_DESCRIPTORS = Group(
+    "connections leave descriptors to pods that come",
+    (
+        Mutant(
+            "no-reserve-of-descriptors",
+            "a pod that opens connections without end keeps new pods from being served",
+            "agent/relay/defaults.c",
+            "\tif (config->max_connections > most)\n",
+            "\tif (0 && config->max_connections > most)\n",
+            (NEXT_POD,),
+        ),
+        Mutant(
+            "hardly-a-reserve",
+            "on a node with few descriptors hardly any stay for pods that come",
+            "agent/relay/defaults.c",
+            "FP_RESERVE_LEAST = 128",
+            "FP_RESERVE_LEAST = 1",
+            (NEXT_POD,),
+        ),
+    ),
+)
+
+GROUPS = (_TURNS, _MEMORY, _DESCRIPTORS)
