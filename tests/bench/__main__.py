@@ -19,11 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
-<<<<<<< HEAD
-from tests.bench import nagle, promises, scale, scale_config
-=======
-from tests.bench import fair, promises, scale, scale_config
->>>>>>> main
+from tests.bench import fair, nagle, promises, scale, scale_config
 from tests.bench.contestants import THREADS, Contestant, Direct, HAProxy, Tidegate
 from tests.bench.loads import LOADS, Load, figures
 from tests.bench.processes import BenchError, alone, pin, run, until

@@ -11,11 +11,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Protocol
 
-<<<<<<< HEAD
-from tests.bench.loads import ECHO, HTTP, ONCE, SINK, TWO
-=======
-from tests.bench.loads import DEAF, ECHO, HTTP, ONCE, SINK, SPOUT
->>>>>>> main
+from tests.bench.loads import DEAF, ECHO, HTTP, ONCE, SINK, SPOUT, TWO
 from tests.bench.processes import BenchError, run
 
 LAB = "bench"
@@ -131,13 +127,8 @@ class LabPods:
         for row in self._json("services"):
             if row["service"].startswith(f"{SERVICE}.{NAMESPACE}.svc.") and ip_address(row["address"]).version == 4:
                 tiers.setdefault(row["address"], {})[row["port"]] = row["tier"]
-<<<<<<< HEAD
-        wanted = {MESH_PORT + ECHO: "fastpath", MESH_PORT + SINK: "fastpath", MESH_PORT + ONCE: "fastpath"}
-        wanted |= {MESH_PORT + HTTP: "envoy", MESH_PORT + TWO: "envoy"}
-=======
         wanted = {MESH_PORT + room: "fastpath" for room in (ECHO, SINK, ONCE, SPOUT, DEAF)}
-        wanted[MESH_PORT + HTTP] = "envoy"
->>>>>>> main
+        wanted |= {MESH_PORT + HTTP: "envoy", MESH_PORT + TWO: "envoy"}
         if list(tiers.values()) != [wanted]:
             raise BenchError(f"the data plane has {tiers} for the Service, not {wanted}")
         return next(iter(tiers))

@@ -34,13 +34,14 @@ GROUPS: tuple[Group, ...] = (
                 '"filters": [bounds.connection_limit(), manager]',
                 '"filters": [manager]',
                 (BOUNDS,),
+                raises=("TimeoutError",),
             ),
             Mutant(
                 "heap-full-nobody-reset",
                 "nobody's stream is reset when Envoy's heap is nearly full",
                 "agent/tidegate/envoy/bootstrap.py",
-                '"scaled": {"scaling_threshold": 0.7,',
-                '"scaled": {"scaling_threshold": 0.99,',
+                "_ACCOUNTED_POWER = 15\n",
+                "_ACCOUNTED_POWER = 40\n",
                 (BOUNDS,),
             ),
             Mutant(
