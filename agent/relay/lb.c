@@ -1,6 +1,8 @@
 #include "lb.h"
 
 #include "addr.h"
+#include "loop.h"
+#include "seats.h"
 
 uint64_t fp_random_next(struct fp_random *random)
 {
@@ -54,6 +56,25 @@ static const struct fp_endpoint *by_client(const struct fp_endpoint *endpoints, 
 	return best;
 }
 
+static const struct fp_endpoint *by_seat(const struct fp_endpoint *endpoints, const struct fp_service *service,
+					 uint64_t client, struct fp_target *const *tried, uint32_t tried_count)
+{
+	const uint64_t key = fp_seat_key(client, service->number);
+	const uint32_t now_s = (uint32_t)(fp_clock_ns() / 1000000000u);
+	const uint32_t serial = fp_seat_find(key, now_s, service->settings.affinity_s);
+	const struct fp_endpoint *choice = NULL;
+	for (uint32_t i = 0; serial && !choice && i < service->endpoint_count; i++) {
+		const struct fp_endpoint *endpoint = &endpoints[i];
+		if (endpoint->target->serial == serial && endpoint->weight && !contains(tried, tried_count, endpoint->target))
+			choice = endpoint;
+	}
+	if (!choice)
+		choice = by_client(endpoints, service->endpoint_count, client, tried, tried_count);
+	if (choice)
+		fp_seat_take(key, choice->target->serial, now_s);
+	return choice;
+}
+
 const struct fp_endpoint *fp_lb_pick(const struct fp_image *image, struct fp_service *service, uint64_t client,
 				     struct fp_random *random, struct fp_target *const *tried, uint32_t tried_count)
 {
@@ -61,6 +82,8 @@ const struct fp_endpoint *fp_lb_pick(const struct fp_image *image, struct fp_ser
 	if (!turns)
 		return NULL;
 	const struct fp_endpoint *endpoints = image->endpoints + service->first_endpoint;
+	if (service->lb == FP_LB_SOURCE && service->settings.affinity_s)
+		return by_seat(endpoints, service, client, tried, tried_count);
 	if (service->lb == FP_LB_SOURCE)
 		return by_client(endpoints, service->endpoint_count, client, tried, tried_count);
 	uint32_t turn;

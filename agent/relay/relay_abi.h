@@ -109,6 +109,7 @@ struct fp_settings {
 	uint32_t connect_timeout_ms; /* of each attempt; 0 = fp_config's */
 	uint32_t max_connections;    /* at once, those being made included; 0 = any */
 	uint32_t counted_as;         /* number of the service with which they are counted: both families of a port are one */
+	uint32_t affinity_s;         /* FP_LB_SOURCE: a client keeps its endpoint, whatever comes, until it stayed away as long */
 	struct fp_keepalive keepalive;
 };
 

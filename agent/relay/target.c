@@ -41,7 +41,11 @@ struct fp_target *fp_registry_obtain(struct fp_registry *registry, const struct 
 	struct fp_target *target = aligned_alloc(_Alignof(struct fp_target), sizeof(*target));
 	if (!target)
 		return NULL;
-	*target = (struct fp_target){ .addr = *addr, .port_be = port_be, .next = *slot, .images = 1 };
+	if (!++registry->last_serial)
+		registry->last_serial = 1;
+	*target = (struct fp_target){
+		.addr = *addr, .port_be = port_be, .next = *slot, .images = 1, .serial = registry->last_serial
+	};
 	*slot = target;
 	registry->count++;
 	return target;
@@ -96,5 +100,5 @@ void fp_registry_clear(struct fp_registry *registry)
 		}
 	}
 	free(registry->slots);
-	*registry = (struct fp_registry){ 0 };
+	*registry = (struct fp_registry){ .last_serial = registry->last_serial };
 }

@@ -14,6 +14,7 @@ struct fp_target {
 	uint16_t port_be;
 	uint16_t pad;
 	uint32_t images;                              /* images that name it; control thread only */
+	uint32_t serial;                              /* its own as long as the process lives; never 0 */
 };
 
 struct fp_endpoint {
@@ -28,6 +29,7 @@ struct fp_registry {
 	struct fp_target **slots;
 	uint32_t mask;
 	uint32_t count;
+	uint32_t last_serial;
 };
 
 /* The target of an address, with one image more that names it; NULL without memory. */

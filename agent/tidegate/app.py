@@ -12,6 +12,7 @@ import logging
 import os
 import random
 import signal
+import time
 from collections.abc import Coroutine
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,7 @@ from tidegate.dataplane.capture import Records, inside
 from tidegate.dataplane.cni_calls import CniCalls
 from tidegate.dataplane.cycle import Cycle
 from tidegate.enroll.cni_server import CniServer
+from tidegate.enroll.crash_loops import CrashLoops
 from tidegate.enroll.keeper import Keeper
 from tidegate.enroll.node_cni import NodeCni
 from tidegate.enroll.registry import Registry
@@ -183,8 +185,9 @@ async def _run(settings: Settings, life: Life, home: Path) -> None:
     registry = Registry(settings.run_dir / "sandboxes", NetnsNames(settings.run_dir / "netns"))
     disk = Worker("sandbox records")
     cycle = data_plane(settings, devices, registry, disk, config)
-    tokens = readiness(devices, cycle)
-    cni = CniServer(settings.cni_socket, CniCalls(registry, disk, cycle, tokens.missing, CARRYING))
+    tokens, loops = readiness(devices, cycle), CrashLoops(time.monotonic)
+    calls = CniCalls(registry, disk, cycle, tokens.missing, CARRYING, loops)
+    cni = CniServer(settings.cni_socket, calls)
     keeper = node_cni(settings)
 
     # What people and programs may know
@@ -200,6 +203,7 @@ async def _run(settings: Settings, life: Life, home: Path) -> None:
         envoy=devices.envoy,
         sources=settings.config,
         cni=keeper.kept if keeper else None,
+        crash_loops=loops.all,
     )
     metrics, pairs = own_metrics(devices), Pairs()
     dashboard = Dashboard(
@@ -239,8 +243,9 @@ async def _run(settings: Settings, life: Life, home: Path) -> None:
     await admin.start(settings.admin_socket, settings.admin_port, settings.metrics_port, settings.ready_port)
     await cni.start()
     work: dict[str, Coroutine[Any, Any, None]] = {
-        "config": follow(sources, config, LastGood(settings.run_dir / "last-good")),
+        "config": follow(sources, config, LastGood(settings.run_dir / "last-good"), devices.ads.verdicts),
         "cycle": cycle.run(),
+        "sweep": calls.sweep(SystemClock()),
         "relay": devices.relays.run(),
         "relay client": devices.relay.run(),
         "envoy": devices.envoy.run(),

@@ -1,7 +1,7 @@
 """What we promise in seconds, on a node with few services: a test would judge the machine, a figure does not.
 
-`change.*` and `enrol.*` as in scale.py; `recover.*` after kill -9; `read.worst_ms`: the slowest of hostile documents
-like those of the fuzz tests (tests/unit/fuzz).
+`change.*` and `enrol.*` as in scale.py, `enrol.beside_bad.*` in neighbours.py; `recover.*` after kill -9;
+`read.worst_ms`: the slowest of hostile documents like those of the fuzz tests (tests/unit/fuzz).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import statistics
 import time
 from typing import Any
 
+from tests.bench import neighbours
 from tests.bench import scale_config as config
 from tests.bench.processes import BenchError
 from tests.bench.scale import MS, Effort, Figure, changes, enrolments, running, say, whole
@@ -31,7 +32,7 @@ def measured(effort: Effort) -> list[dict[str, Any]]:
             envoy_recovers(rig, min(RECOVERIES, effort.changes)),
         ]
     figures.append(reading(min(2000, 100 * effort.changes)))
-    return [figure.result() for figure in figures]
+    return [*(figure.result() for figure in figures), *neighbours.measured(effort)]
 
 
 def agent_recovers(rig: Rig, times: int) -> Figure:

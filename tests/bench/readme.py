@@ -46,6 +46,8 @@ SCALE = {
 PROMISES = {
     "change.in_force_ms": ("a VirtualService change, file to wire", "≤ 1 000 ms"),
     "enrol.p99_ms": ("CNI ADD, p99", ""),
+    "enrol.beside_bad.p99_ms": ("the same beside a refused rule, a pod that cannot be captured, a crash loop", ""),
+    "enrol.beside_bad.quiet_p99_ms": ("the same without them, in turns", ""),
     "recover.agent_ms": ("kill -9 of the agent: well again", "≤ 3 000 ms"),
     "recover.envoy_ms": ("kill -9 of Envoy: requests answered again", "≤ 2 000 ms"),
     "read.worst_ms": ("the worst of hostile documents, read", "≤ 1 000 ms"),

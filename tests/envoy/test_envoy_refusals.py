@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -217,3 +218,22 @@ async def test_a_listener_whose_netns_is_gone_is_removed_without_complaint(
     assert not node.xds.rejected()
     active = {e["name"] for e in node.config("dynamic_listeners") if "active_state" in e}
     assert active == {p.name for p in pods[1:]}
+
+
+@pytest.mark.case("A2")
+async def test_a_refused_cluster_that_never_was_good_serves_without_what_was_refused(
+    node: EnvoyNode, pod: Pod, upstreams: dict[str, int]
+) -> None:
+    odd = cluster("web", lb_policy="MAGLEV", maglev_lb_config={"table_size": "1000"})
+    await node.publish(
+        resources(
+            (CLUSTERS, replace(odd, plain=lambda: cluster("web"))),
+            (ENDPOINTS, endpoints("web", upstreams["v1"])),
+            (ROUTES, route("web", {"web": 1})),
+            (LISTENERS, listener(pod.name, pod.path, "web")),
+        )
+    )
+    assert (await until(pod.ask, "the pod gets an answer"))["status"] == 200
+    [failure] = node.xds.rejected()
+    assert failure.item == "web"
+    assert "prime" in failure.reason

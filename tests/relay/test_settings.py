@@ -31,6 +31,19 @@ async def test_a_client_comes_back_to_its_endpoint_as_long_as_that_is_there(mesh
         assert await servers.count(10) == Counter({first: 10})
 
 
+@pytest.mark.case("D2")
+async def test_an_affinity_outlasts_endpoints_that_come(mesh: Mesh) -> None:
+    """Whoever scales a server from one pod to eight keeps the sessions where they are."""
+    sticky = L4Settings(affinity_s=3600)
+    with backends(mesh, 8) as servers:
+        for only in servers.addresses[:3]:
+            await mesh.publish(service(only, balancing=LoadBalancing.SOURCE, settings=sticky))
+            [(first, _)] = (await servers.count(2)).items()
+            await mesh.publish(service(*servers.addresses, balancing=LoadBalancing.SOURCE, settings=sticky))
+            assert servers.addresses[first] == only
+            assert await servers.count(10) == Counter({first: 10})
+
+
 @pytest.mark.case("D1", "D2")
 async def test_a_client_whose_endpoint_refuses_gets_the_same_other_one_each_time(mesh: Mesh) -> None:
     with backends(mesh, 2) as servers:

@@ -4,6 +4,7 @@ and a cycle over them whose time stands still."""
 from __future__ import annotations
 
 import asyncio
+import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -14,7 +15,7 @@ from tests.support.clock import ManualClock
 from tests.support.eventually import HANG_SECONDS
 from tidegate.bpf.records import PodRow
 from tidegate.dataplane.assembly import assemble
-from tidegate.dataplane.capture import Inside, Records
+from tidegate.dataplane.capture import Inside, Records, Seen
 from tidegate.dataplane.cycle import Cycle
 from tidegate.dataplane.devices import DestinationRow, Netns
 from tidegate.errors import Rejected
@@ -231,12 +232,15 @@ class FakeInside:
         self.stuck: dict[int, threading.Event] = {}
         self.remembered: dict[int, Sandbox] = {}
         self.prepared: list[int] = []
-        self._cookies: dict[int, int] = {}
+        self.broken: set[int] = set()  # in which nothing can be done, for now
+        self.seen: dict[int, Seen] = {}  # what is not as usual in there
+        self.watched: dict[int, socket.socket] = {}  # the other ends of what tells of changes
 
     def __call__(self) -> Inside:
         return Inside(
             prepare=self._prepare,
             free_ports=lambda fd, v6: (20_000 + fd, 30_000 + fd if v6 else 0),
+            changes=self._changes,
             restore=lambda fd: off_the_loop(),
         )
 
@@ -253,12 +257,32 @@ class FakeInside:
             raise FileNotFoundError(2, "No such file or directory")
         return FakeNetns(cookie)
 
-    def _prepare(self, fd: int) -> bool:
+    def change(self, cookie: int, seen: Seen) -> None:
+        """Something changes in there, and the kernel tells."""
+        self.seen[cookie] = seen
+        self.watched[cookie].send(b"news")
+
+    def _changes(self, fd: int) -> socket.socket:
+        off_the_loop()
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+        ours.setblocking(False)
+        if fd in self.watched:
+            self.watched[fd].close()
+        self.watched[fd] = theirs
+        return ours
+
+    def close(self) -> None:
+        while self.watched:
+            self.watched.popitem()[1].close()
+
+    def _prepare(self, fd: int) -> Seen:
         off_the_loop()
         self.prepared.append(fd)
         if fd in self.stuck:
             assert self.stuck[fd].wait(HANG_SECONDS), "the event loop was held up"
-        return True
+        if fd in self.broken:
+            raise OSError(1, "Operation not permitted")
+        return self.seen.get(fd, Seen())
 
 
 def at(address: str, port: int) -> DestinationKey:
@@ -319,6 +343,7 @@ class Node:
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
+            self.inside.close()
 
     @asynccontextmanager
     async def killed_and_restarted(self) -> AsyncIterator[Node]:
@@ -335,6 +360,15 @@ class Node:
             while quiet < 20:
                 await asyncio.sleep(0 if quiet else 0.0005)  # worker threads get their turn
                 quiet = quiet + 1 if self.cycle.idle else 0
+
+    async def looked(self, cookie: int, times: int) -> None:
+        """Until somebody looked into a pod so often, and what follows from that is done."""
+        async with asyncio.timeout(HANG_SECONDS):
+            seen = 0
+            while seen < times:
+                await asyncio.sleep(0.0005)  # worker threads get their turn
+                seen = self.inside.prepared.count(cookie)
+        await self.calm()
 
     async def configure(self, config: Mesh) -> None:
         await self.config.set(config)

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import subprocess
 import threading
 from collections.abc import Iterator
 from typing import Any
 
 from tests.bench import scale_config as config
 from tests.bench.processes import BenchError
-from tests.bench.scale_rig import Rig
+from tests.bench.scale_rig import Rig, netns
 
 
 @contextlib.contextmanager
-def node() -> Iterator[Rig]:
-    """Five pods enrolled, five to spare, twenty services; nothing is left."""
+def node(**environ: str) -> Iterator[Rig]:
+    """Five pods enrolled, five to spare, twenty services; nothing is left. environ: more of the agent's environment."""
     rig = Rig(config.FEW)
     try:
         rig.up()
-        rig.start_agent()
+        rig.start_agent(**environ)
         rig.wait("the agent comes up", lambda status: status)
         rig.enrol()
         well(rig)
@@ -70,3 +71,18 @@ def change(rig: Rig, number: int, value: int) -> None:
     watcher.answer()
     config.put(rig.work / "config", number, value)
     watcher.answer()
+
+
+@contextlib.contextmanager
+def full(number: int) -> Iterator[None]:
+    """A pod that cannot be captured: its only free port is taken, so nothing of ours can listen in it."""
+    inside = ["ip", "netns", "exec", netns(number)]
+    subprocess.run([*inside, "sysctl", "-q", "net.ipv4.ip_local_port_range=20000 20000"], check=True)
+    holds = "import socket, time; s = socket.create_server(('', 20000)); print('up', flush=True); time.sleep(36000)"
+    with subprocess.Popen([*inside, "/usr/bin/python3", "-c", holds], stdout=subprocess.PIPE, text=True) as taken:
+        try:
+            assert taken.stdout is not None
+            assert taken.stdout.readline() == "up\n"
+            yield
+        finally:
+            taken.kill()

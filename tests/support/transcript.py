@@ -43,10 +43,8 @@ def _kind(item: EnvoyResource) -> str:
 class Delta:
     """A client that speaks the incremental dialect. Names of resources are given and shown as sorted lists."""
 
-    def __init__(
-        self, good: dict[tuple[str, str], Encoded] | None = None, before: dict[str, Image] | None = None
-    ) -> None:
-        self.stream = DeltaStream(Session({} if good is None else good, before))
+    def __init__(self, good: dict[tuple[str, str], Encoded] | None = None) -> None:
+        self.stream = DeltaStream(Session({} if good is None else good))
         self.open: dict[str, str] = {}  # kind -> nonce of the response that was not answered yet
 
     @property

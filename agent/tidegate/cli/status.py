@@ -80,6 +80,8 @@ def _print(node: dict[str, Any]) -> None:
                 origins = f" (from {', '.join(outcome['origins'])})" if outcome["origins"] else ""
                 waits = "waits: " if word == "pending" else ""
                 print(f"  {name}: {outcome['item']}: {waits}{outcome['reason']}{origins}")
+    for loop in node.get("crash_loops", ()):
+        print(f"  crash loop: pod {loop['namespace']}/{loop['name']}: {loop['reason']}")
     if node["pods"]:
         table(
             ("  NAMESPACE", "POD", "STATE", "WHY", "IPS"),

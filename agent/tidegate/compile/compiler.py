@@ -25,6 +25,7 @@ from tidegate.model.plan.envoy import (
     CLUSTERS,
     ENDPOINTS,
     LISTENERS,
+    REFUSED,
     ROUTES,
     SCOPES,
     SECRETS,
@@ -92,7 +93,8 @@ class Compiler:
                         yield str(ClusterKey(claim.service.id.fqdn, claim.port.port, subset.name))
                     yield from routes[claim.name].needs(CLUSTERS)
 
-        checks = self._table(CHECKS, (facts.virtual_services,), lambda: self._check(rules))
+        refused = facts.mesh.refused
+        checks = self._table(CHECKS, (facts.virtual_services, refused), lambda: self._check(rules, refused))
         made_of = (routes, *of_rules)
         return {
             LISTENERS: listeners,
@@ -125,11 +127,13 @@ class Compiler:
                 self._listeners[sandbox] = entry
         return {listener.name: listener for _, listener in self._listeners.values()}
 
-    def _check(self, rules: Rules) -> Table:
+    def _check(self, rules: Rules, refused: tuple[VirtualService, ...]) -> Table:
         known, self._checks = self._checks, {}
-        for vs in rules.virtual_services:
-            entry = known.get(check_name(vs))
-            self._checks[check_name(vs)] = entry if entry and entry[0] is vs else (vs, check(vs))
+        for suffix, group in (("", rules.virtual_services), (REFUSED, refused)):
+            for vs in group:
+                name = check_name(vs) + suffix
+                entry = known.get(name)
+                self._checks[name] = entry if entry and entry[0] is vs else (vs, check(vs, suffix))
         return {name: resource for name, (_, resource) in self._checks.items()}
 
     def _scope(self, found: Destinations) -> Table:

@@ -33,6 +33,8 @@ def enrolment(pod: Pod | None, namespace: Namespace | None) -> Enrolment:
     if pod.labels.get(_MODE) == "ambient":
         return Enrolment(True, f"pod label {_MODE}=ambient")
     labels: Mapping[str, str] = namespace.labels if namespace else {}
+    if pod.labels.get(_INJECT) == "true" and _INJECTION not in labels:  # as Istio's webhook selects
+        return Enrolment(True, f"pod label {_INJECT}=true")
     if labels.get(_MODE) == "none":
         return Enrolment(False, f"namespace label {_MODE}=none")
     for key, value in ((_MODE, "ambient"), (_INJECTION, "enabled")):

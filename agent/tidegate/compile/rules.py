@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from tidegate.compile.derive import Read, derived
 from tidegate.compile.tables import ANY_HOST, DESTINATION_RULES, VIRTUAL_SERVICES
@@ -52,6 +52,12 @@ class DestinationPolicy:
     def subset(self, name: str) -> Subset | None:
         return next((s for s in self.subsets if s.name == name), None)
 
+    @property
+    def plain(self) -> DestinationPolicy:
+        """The same subsets, and of the policies only what decides where traffic goes."""
+        subsets = tuple(replace(s, policy=s.policy.plain) for s in self.subsets)
+        return replace(self, policy=self.policy.plain, subsets=subsets)
+
     def for_port(self, port: int, subset: str = "") -> TrafficPolicy:
         """The policy that holds for a port, with the subset's on top."""
         base = self.policy.for_port(port)
@@ -65,7 +71,7 @@ _STICKY = LoadBalancer(Balancing.CONSISTENT_HASH, ConsistentHash(source_ip=True)
 
 def balancer(service: Service, settings: TrafficPolicy) -> LoadBalancer | None:
     """How an endpoint of a service is chosen: as its DestinationRule says, else as the Service itself does."""
-    return settings.load_balancer or (_STICKY if service.sticky else None)
+    return settings.load_balancer or (_STICKY if service.affinity_s else None)
 
 
 class Rules:

@@ -114,6 +114,7 @@ NOT_PRIME = _error("TG0219", "not-prime", "must be a prime number, which {given}
 NO_COOKIE = _error("TG0220", "no-cookie-name", "{name!r} is no name of a cookie")
 NO_BASE64 = _error("TG0221", "no-base64", "is no base64: {reason}")
 BIG_REGEX = _error("TG0222", "regex-too-big", "expression {given!r} is too costly: {size} steps, at most {most}")
+NO_NAME = _error("TG0224", "no-name", "{name!r} is no name: letters, digits, '-' and '.', at most {most} of them")
 PARAMETER_NAME = _error("TG0223", "parameter-name", "the name of a parameter has 1 to {most} bytes")
 
 # TG03: what routes mean

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,7 @@ from tidegate.model.mesh import NO_OBJECT, MeshObject
 from tidegate.model.names import ObjectKey
 
 _BY_VERSION = {(version, kind.name): kind for kind in KINDS.values() for version in kind.api_versions}
+_NAME, _NAME_LENGTH = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?"), 253
 _BY_NAME = {kind.name: kind for kind in KINDS.values()}
 
 
@@ -88,9 +90,18 @@ def _build(value: YamlMap, kind: Kind, place: Place, report: Report) -> MeshObje
                 report.at_path(*_explain(details))
         return None
     metadata = getattr(doc, "metadata", None)
-    if isinstance(metadata, Metadata) and place.key.name.lower() != place.key.name:
-        report.say(metadata, "name", say.UPPER_CASE(name=place.key.name))
+    if isinstance(metadata, Metadata):
+        _check_names(metadata, place.key, report)
     return kind.read(doc, place, report)
+
+
+def _check_names(metadata: Metadata, key: ObjectKey, report: Report) -> None:
+    """Names become parts of names in Envoy and of lines for people, so they hold what Kubernetes lets them hold."""
+    for member, name in (("name", key.name), ("namespace", key.namespace)):
+        if name and not (len(name) <= _NAME_LENGTH and _NAME.fullmatch(name)):
+            report.say(metadata, member, say.NO_NAME(name=name, most=_NAME_LENGTH))
+    if key.name.lower() != key.name:
+        report.say(metadata, "name", say.UPPER_CASE(name=key.name))
 
 
 def _find_kind(value: YamlMap, report: Report) -> Kind | None:

@@ -16,6 +16,7 @@ from tidegate.model.names import WorkloadId
 from tidegate.model.origin import Origin
 from tidegate.model.selectors import selects
 
+MOST_REPLICAS = 1000  # of one Deployment: more say nothing that these do not
 _SERVICES = IPv4Network("10.96.0.0/12")
 _PODS = IPv4Network("10.244.0.0/14")
 
@@ -24,7 +25,7 @@ def with_stand_ins(config: Mesh) -> Mesh:
     """The config with what is missing for a compilation; what is there stays as it is."""
     pods = {p.id: p for p in config.pods}
     for template in config.templates:
-        for number in range(template.replicas):
+        for number in range(min(template.replicas, MOST_REPLICAS)):
             name = template.name if template.replicas == 1 else f"{template.name}-{number}"
             made = WorkloadId(template.namespace, name)
             if not any(_belongs(p, made.namespace, template.pod) for p in config.pods):

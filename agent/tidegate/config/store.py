@@ -14,10 +14,13 @@ from typing import Any
 
 from tidegate.config.documents import Document, problem_of
 from tidegate.config.kinds import KINDS, Kind
+from tidegate.config.kinds.virtual_service import VIRTUAL_SERVICE
 from tidegate.config.links import Links
 from tidegate.config.sources.base import Change, Delete, Findings, InSync, Upsert
 from tidegate.model.mesh import Mesh, MeshObject, Problem
 from tidegate.model.names import ObjectKey
+from tidegate.model.routing import VirtualService
+from tidegate.model.verdict import Verdict
 
 
 @dataclass(slots=True)
@@ -27,6 +30,9 @@ class Held:
     current: Document | None = None  # as told now
     last_good: Document | None = None  # newest one without errors
     linked: tuple[Problem, ...] = ()  # what only shows beside other objects
+    accepted: bool = False  # Envoy took what is in force
+    before: Document | None = None  # what was in force before and was not refused, until Envoy took what came after
+    refused: Document | None = None  # the newest one, if Envoy refused it
 
     @property
     def value(self) -> MeshObject | None:
@@ -74,6 +80,8 @@ class Store:
         self._problems: dict[ObjectKey, tuple[Problem, ...]] = {}
         self._changed: set[ObjectKey] = set()
         self._problems_changed = True
+        self._refused: dict[ObjectKey, VirtualService] = {}
+        self._refused_changed = False
         self._mesh: Mesh | None = None
 
     @property
@@ -126,6 +134,45 @@ class Store:
             self._check(key)
         return self._publish()
 
+    def judge(self, verdicts: Iterable[Verdict]) -> Mesh:
+        """Take what Envoy says of rules. A refused one is no longer in force: what was before it is, if there was
+        anything. Returns the Mesh, as apply() does."""
+        to_check: set[ObjectKey] = set()
+        for verdict in verdicts:
+            rule = verdict.rule
+            if isinstance(rule, VirtualService):
+                to_check |= self._judge(VIRTUAL_SERVICE.key(rule.namespace, rule.name), rule, bool(verdict.refused))
+        for key in to_check:
+            self._check(key)
+        return self._publish()
+
+    def _judge(self, key: ObjectKey, rule: VirtualService, refused: bool) -> set[ObjectKey]:
+        held = self._held.get(key)
+        if held is None:
+            return set()
+        before = held.value
+        if before is rule and refused:
+            assert held.last_good is not None
+            held.refused, held.last_good, held.before, held.accepted = held.last_good, held.before, None, False
+            self._note_refused(key, rule)
+            if held.last_good is not None:
+                self._broken[key] = held.last_good
+        elif before is rule:
+            held.accepted, held.before = True, None
+        elif held.refused is not None and held.refused.value is rule and not refused:
+            held.last_good, held.refused, held.accepted = held.refused, None, True
+            self._note_refused(key, None)
+            self._broken.pop(key, None)
+        return self._force(key, before)
+
+    def _note_refused(self, key: ObjectKey, rule: VirtualService | None) -> None:
+        if self._refused.get(key) is not rule:
+            self._refused_changed = True
+            if rule is None:
+                del self._refused[key]
+            else:
+                self._refused[key] = rule
+
     def _update(self, key: ObjectKey, incomplete: set[str]) -> set[ObjectKey]:
         """Decide what is in force for an object. Returns which objects have to be checked again."""
         document = self._speaker(key)
@@ -136,9 +183,19 @@ class Store:
             held = self._held[key] = Held()
         before = held.value
         held.current = document
+        if document is not None and held.refused is not None and document.value == held.refused.value:
+            held.current = held.refused = replace(document, value=held.refused.value)
+            self._note_problems(key, held.problems)
+            return set()
+        held.refused = None
+        self._note_refused(key, None)
         if document is not None and not document.failed:
             if before is not None and document.value == before:
                 held.current = document = replace(document, value=before)
+            elif isinstance(document.value, VirtualService):
+                if held.accepted or held.before is None:
+                    held.before = held.last_good
+                held.accepted = False
             held.last_good = document
             self._broken.pop(key, None)
         elif held.value is None or (document is None and not self._lingers(held, incomplete)):
@@ -217,6 +274,9 @@ class Store:
             fields["problems"] = before.problems if found == before.problems else found
             self._problems_changed = False
         revision = max(self._revisions.values(), default=0)
+        if self._refused_changed:
+            fields["refused"] = tuple(self._refused[key] for key in sorted(self._refused))
+            self._refused_changed = False
         news = {name: value for name, value in fields.items() if value is not getattr(before, name)}
         if self._mesh is None or news or revision != before.revision:
             self._mesh = replace(

@@ -19,6 +19,7 @@ Path = tuple[str | int, ...]
 
 # A document boundary is a line that starts with --- or ...; nothing inside a document, block scalars included, can.
 _BOUNDARY = re.compile(r"^(?:---|\.\.\.)(?=[ \t\r\n]|$)")
+_PAIR = re.compile(r"(?<!\\)((?:\\\\)*)\\u([dD][89abAB][0-9a-fA-F]{2})\\u([dD][c-fC-F][0-9a-fA-F]{2})")
 _VERSION = re.compile(r"%YAML[ \t]+1\.\d+([ \t]+#.*)?")
 # Aliases are expanded, so a few lines could describe a huge tree.
 _MAX_NODES = 500_000
@@ -144,6 +145,8 @@ def pieces(text: str) -> Iterator[tuple[int, str]]:
 
 def read_tree(first: int, chunk: str) -> Tree | None:
     """One document whose text begins in line first; None if it is empty."""
+    if chunk.lstrip()[:1] in ("{", "["):  # JSON writes a character beyond 16 bits as two, which no YAML knows
+        chunk = _PAIR.sub(_one_character, chunk)
     try:
         return _Builder(first, yaml.CSafeLoader(chunk)).document()
     except yaml.MarkedYAMLError as e:
@@ -162,6 +165,11 @@ def read_tree(first: int, chunk: str) -> Tree | None:
         return Tree(first, None, SyntaxProblem(line, say.NOT_YAML(detail=e.reason)))
     except _NotJsonError as e:
         return Tree(first, None, SyntaxProblem(e.line, e.said))
+
+
+def _one_character(found: re.Match[str]) -> str:
+    code = 0x10000 + ((int(found[2], 16) - 0xD800) << 10) + (int(found[3], 16) - 0xDC00)
+    return f"{found[1]}\\U{code:08X}"
 
 
 class _NotJsonError(Exception):

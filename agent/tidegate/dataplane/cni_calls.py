@@ -6,15 +6,18 @@ from collections.abc import Callable, Container, Sequence
 
 from tidegate.dataplane.cycle import Cycle
 from tidegate.enroll.cni_server import CniRequest
+from tidegate.enroll.crash_loops import CrashLoops
 from tidegate.enroll.registry import Registry
 from tidegate.enroll.wire import NotServing
 from tidegate.errors import Transient
 from tidegate.model.status import PodStatus
 from tidegate.model.workload import Sandbox
+from tidegate.runtime.clock import Clock
 from tidegate.runtime.worker import Worker
 
 ENROL_SECONDS = 20.0
 CHECK_SECONDS = 1.0
+SWEEP_SECONDS = 300.0  # between two looks for pods whose runtime never said DEL
 
 
 class CniCalls:
@@ -27,6 +30,7 @@ class CniCalls:
         cycle: Cycle,
         missing: Callable[[], Sequence[str]],
         carrying: Container[str],
+        loops: CrashLoops,
         timeout: float = ENROL_SECONDS,
     ) -> None:
         """disk: the one thread on which the registry records sandboxes. missing: tokens of readiness that the node does
@@ -36,11 +40,13 @@ class CniCalls:
         self._cycle = cycle
         self._missing = missing
         self._carrying = carrying
+        self._loops = loops
         self._timeout = timeout
 
     async def add(self, request: CniRequest) -> None:
         """Returns when the pod is enrolled, or is known not to be in the mesh. Raises Transient otherwise."""
         sandbox = await self._disk.do(self._registry.add, request)
+        self._loops.came(sandbox.id, sandbox.netns_cookie)
         self._cycle.set_sandboxes(self._registry.all())
         status = await self._cycle.settling.settled(sandbox.netns_cookie, self._timeout)
         if not _settled(status):
@@ -80,6 +86,15 @@ class CniCalls:
                 "see `tidegate status` on this node",
                 limited=any(token in self._carrying for token in missing),
             )
+
+    async def sweep(self, clock: Clock) -> None:
+        """Until cancelled: let go of pods whose runtime has removed their namespace and never said so. Our descriptor
+        would keep it, and all that is in it, as long as the agent runs."""
+        while True:
+            await clock.sleep(SWEEP_SECONDS)
+            gone = await self._disk.do(self._registry.sweep)
+            if gone:
+                await self._release(gone)
 
     async def _release(self, gone: Sequence[Sandbox]) -> None:
         for sandbox in gone:

@@ -174,13 +174,10 @@ class Cycle:
         """The facts, and by them who is to be in the mesh. Who is not, and never was, need not wait for the rest."""
         sandboxes = self._sandboxes.current()
         if self._joined is None or config is not self._joined[0] or sandboxes != self._joined[1]:
-            await self.facts.set(await asyncio.to_thread(join, config, sandboxes, self.facts.value, self._node))
+            facts, decisions = await asyncio.to_thread(_decided, config, sandboxes, self.facts.value, self._node)
+            self._sandboxes.decisions = decisions
+            await self.facts.set(facts)
             self._joined = (config, sandboxes)
-        facts = self.facts.value
-        self._sandboxes.decisions = {
-            sandbox.netns_cookie: Decision(*facts.enrolment(sandbox.id), known=sandbox.id in facts.pods)
-            for sandbox in facts.sandboxes
-        }
         self._enrolment.tell_others()
 
     async def _compile(self) -> None:
@@ -264,3 +261,12 @@ class Cycle:
         status = Status(generation, revision, appliers or before.appliers, self.settling.all())
         if status != before:
             await self.status.set(status)
+
+
+def _decided(config: Mesh, sandboxes: Sequence[Sandbox], before: Facts, node: str) -> tuple[Facts, dict[int, Decision]]:
+    """The facts, and who is to be in the mesh by them. For a thread: it walks all pods of the node."""
+    facts = join(config, sandboxes, before, node)
+    return facts, {
+        sandbox.netns_cookie: Decision(*facts.enrolment(sandbox.id), known=sandbox.id in facts.pods)
+        for sandbox in facts.sandboxes
+    }

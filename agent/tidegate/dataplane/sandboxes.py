@@ -12,8 +12,9 @@ import logging
 from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass, replace
 
-from tidegate.dataplane.capture import Inside, Records
+from tidegate.dataplane.capture import Inside, Records, Seen, remarks
 from tidegate.dataplane.devices import Netns, Relay
+from tidegate.dataplane.watching import Watching
 from tidegate.errors import TidegateError
 from tidegate.model.status import Outcome, Outcomes, State
 from tidegate.model.workload import Capture, Sandbox
@@ -64,10 +65,12 @@ class Sandboxes:
         self._listening: dict[int, tuple[int, int]] = {}  # where that relay listens, as it said
         self._lost: set[int] = set()  # open, but for the relay's listeners, which went with its process
         self._netns: dict[int, Netns] = {}  # held while something of ours is inside
+        self._watching = Watching(pods, inside, clock, jitter, self._saw)
         self.known: dict[int, Sandbox] = {}  # as the runtime told
         self.decisions: dict[int, Decision] = {}
         self.open: dict[int, Sandbox] = {}  # with their ports
         self.failed: dict[int, str] = {}  # why nothing could be opened
+        self.remarks: dict[int, tuple[str, ...]] = {}  # what is not as it should be in what is open
 
     @property
     def busy(self) -> bool:
@@ -81,12 +84,11 @@ class Sandboxes:
 
     def tell(self, sandboxes: Iterable[Sandbox]) -> None:
         """All sandboxes of this node."""
-        self.known = {s.netns_cookie: s for s in sandboxes}
-        for cookie in self.open.keys() & self.known.keys():
-            said, opened = self.known[cookie], self.open[cookie]
-            now = replace(said, capture=opened.capture, v6_capture=opened.v6_capture)
-            if now != opened:
-                self.open[cookie] = now
+        before, self.known = self.known, {s.netns_cookie: s for s in sandboxes}
+        for cookie, said in self.known.items():
+            opened = self.open.get(cookie)
+            if opened is not None and said is not before.get(cookie):
+                self.open[cookie] = replace(said, capture=opened.capture, v6_capture=opened.v6_capture)
         self.failed = {cookie: why for cookie, why in self.failed.items() if cookie in self.known}
         self._retries.keep(self.known)
 
@@ -147,6 +149,7 @@ class Sandboxes:
         for task in opening:
             task.cancel()
         await asyncio.gather(*opening, return_exceptions=True)
+        await self._watching.close()
 
     # ------------------------------------------------------------------------------------------------------------
     async def _open(self, sandbox: Sandbox) -> None:
@@ -154,7 +157,10 @@ class Sandboxes:
         try:
             if cookie not in self._netns:
                 self._netns[cookie] = await self._disk.do(self._records.netns, cookie)
-            opened = await self._open_listeners(sandbox, self._netns[cookie].fd)
+            # Watched before it is looked at: what changes from now on is told.
+            if cookie not in self._watching:
+                await self._watching.start(cookie, await self._disk.do(self._records.netns, cookie))
+            opened, seen = await self._open_listeners(sandbox, self._netns[cookie].fd)
             await self._disk.do(self._records.remember, opened)
         except Exception as error:  # whatever it is, it is this pod's alone
             if not isinstance(error, (OSError, KeyError, TidegateError)):
@@ -163,10 +169,12 @@ class Sandboxes:
             self.failed[cookie] = f"capture listeners: {error}"
             self._retries.refused(cookie, self._clock.monotonic())
             if cookie not in self.open and cookie in self._netns:
+                self._watching.stop(cookie)
                 self._netns.pop(cookie).close()
         else:
             said = self.known.get(cookie, opened)  # meanwhile another interface may have come
             self.open[cookie] = replace(said, capture=opened.capture, v6_capture=opened.v6_capture)
+            self.remarks[cookie] = remarks(opened, seen)
             self.failed.pop(cookie, None)
             self._lost.discard(cookie)
             self._retries.forget(cookie)
@@ -174,21 +182,39 @@ class Sandboxes:
             del self._opening[cookie]
             self._changed()
 
-    async def _open_listeners(self, sandbox: Sandbox, fd: int) -> Sandbox:
+    async def _open_listeners(self, sandbox: Sandbox, fd: int) -> tuple[Sandbox, Seen]:
         """Envoy's ports of an earlier life of the agent are kept, since Envoy may have outlived it and still listen
-        there; so are the relay's listeners."""
+        there; so are the relay's listeners. Those of IPv6 are opened also while it is switched off inside, because a
+        relay's listeners are opened together."""
         cookie, inside = sandbox.netns_cookie, self._inside
-        v6 = await self._pods.do(inside.prepare, fd)
+        seen = await self._pods.do(inside.prepare, fd)
         if cookie not in self._listening:
-            self._listening[cookie] = await self._relay.add_pod(cookie, fd, v6)
+            self._listening[cookie] = await self._relay.add_pod(cookie, fd, seen.has_ipv6)
         relay4, relay6 = self._listening[cookie]
         envoy4, envoy6 = sandbox.capture.envoy4, sandbox.capture.envoy6
         if not envoy4:
-            envoy4, envoy6 = await self._pods.do(inside.free_ports, fd, v6)
-        return replace(sandbox, capture=Capture(relay4, relay6, envoy4, envoy6), v6_capture=v6)
+            envoy4, envoy6 = await self._pods.do(inside.free_ports, fd, seen.has_ipv6)
+        capture = Capture(relay4, relay6, envoy4, envoy6)
+        return replace(sandbox, capture=capture, v6_capture=seen.v6_capture), seen
+
+    async def _saw(self, cookie: int, seen: Seen) -> None:
+        """Something changed inside of a pod."""
+        opened = self.open.get(cookie)
+        if opened is None:
+            return
+        now = replace(opened, v6_capture=seen.v6_capture)
+        if now == opened and self.remarks.get(cookie) == remarks(now, seen):
+            return
+        log.info("pod %s changed inside: IPv6 is %s", now.id, "captured" if now.v6_capture else "not captured")
+        self.open[cookie], self.remarks[cookie] = now, remarks(now, seen)
+        self._changed()
+        if now != opened:
+            await self._disk.do(self._records.remember, now)
 
     async def _close(self, sandbox: Sandbox) -> Outcome | None:
         netns = self._netns.pop(sandbox.netns_cookie)
+        self._watching.stop(sandbox.netns_cookie)
+        self.remarks.pop(sandbox.netns_cookie, None)
         self._listening.pop(sandbox.netns_cookie, None)
         try:
             await self._relay.remove_pod(sandbox.netns_cookie)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,8 +22,8 @@ log = logging.getLogger(__name__)
 class Registry:
     """Owns the namespaces of its sandboxes until delete() or close().
 
-    Calls block; load(), add(), delete(), collect(), remember() and netns() from one thread at a time, the others from
-    any.
+    Calls block; load(), add(), delete(), collect(), sweep(), remember() and netns() from one thread at a time, the
+    others from any.
     """
 
     def __init__(self, directory: Path, names: NetnsNames) -> None:
@@ -31,6 +31,7 @@ class Registry:
         self._records = Records(directory)
         self._names = names
         self._netns: dict[int, Netns] = {}  # by cookie, of every sandbox in the ledger
+        self._found: set[int] = set()  # cookies of those that were seen where the runtime says that they are
 
     def load(self) -> tuple[Sandbox, ...]:
         """Take up what an earlier agent recorded, as far as it still exists; all sandboxes. Call before any other.
@@ -43,6 +44,7 @@ class Registry:
                 self._records.remove(sandbox.container_id)
                 continue
             self._netns[netns.cookie] = netns
+            self._found.add(netns.cookie)
             self._drop(self._ledger.add(replace(sandbox, netns_path=str(netns.path))).replaced)
         try:
             self._names.sweep(self._netns.keys())
@@ -72,6 +74,8 @@ class Registry:
             runtime_path=request.netns_path,
             attachments=(_attachment(request),),
         )
+        if self._is_there(sandbox):
+            self._found.add(netns.cookie)
         added = self._ledger.add(sandbox)
         try:
             self._records.write(added.sandbox, netns.identity)
@@ -112,13 +116,21 @@ class Registry:
         """Forget what is attached to the request's network and is not among its valid attachments, and sandboxes that
         nobody calls valid and whose namespace the runtime has removed. The sandboxes of which nothing stays."""
         valid = request.valid or frozenset()
-        containers = {container for container, _ in valid}
-        lost = [s for s in self.all() if s.container_id not in containers and not self._is_there(s)]
-        gone = [self._write(self._ledger.remove(sandbox.container_id)) for sandbox in lost]
+        gone: list[Sandbox | None] = [*self.sweep({container for container, _ in valid})]
         for container, attachment in self._ledger.stale(request.network, valid) if request.valid is not None else ():
             log.info("container %.12s: %s is not attached any more", container, attachment.ifname)
             gone.append(self._write(self._ledger.detach(container, attachment)))
         return tuple(sandbox for sandbox in gone if sandbox is not None)
+
+    def sweep(self, but: Collection[str] = ()) -> tuple[Sandbox, ...]:
+        """Forget and return sandboxes whose namespace the runtime has removed without telling; but: containers that it
+        calls valid. One that was never seen at its path says nothing by not being there."""
+        lost = [s for s in self.all() if s.container_id not in but and s.netns_cookie in self._found]
+        lost = [sandbox for sandbox in lost if not self._is_there(sandbox)]
+        for sandbox in lost:
+            log.info("pod %s: the runtime has removed %s without a DEL", sandbox.id, sandbox.runtime_path)
+            self._write(self._ledger.remove(sandbox.container_id))
+        return tuple(lost)
 
     def find(self, request: CniRequest) -> Sandbox | None:
         """The sandbox that a call is about, if it is attached by the call's interface."""
@@ -179,6 +191,7 @@ class Registry:
         self._close_unused()
 
     def _close_unused(self) -> None:
+        self._found &= self._ledger.by_cookie().keys()
         for cookie in self._netns.keys() - self._ledger.by_cookie().keys():
             try:
                 self._netns.pop(cookie).close()

@@ -116,7 +116,7 @@ class Service:
     external_name: str = ""
     selector: Mapping[str, str] = field(default_factory=dict)
     publish_not_ready: bool = False
-    sticky: bool = False  # a client that comes again gets the endpoint that it had
+    affinity_s: int = 0  # a client that comes again within so many seconds gets the endpoint that it had; 0 = need not
     near: Near = Near.ANY
     age: Age = NO_AGE
     origin: Origin = Origin("Service", "", "")

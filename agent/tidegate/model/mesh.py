@@ -74,5 +74,6 @@ class Mesh:
     virtual_services: tuple[VirtualService, ...] = ()
     destination_rules: tuple[DestinationRule, ...] = ()
     templates: tuple[PodTemplate, ...] = ()
+    refused: tuple[VirtualService, ...] = ()  # rules that Envoy refused: in force nowhere, and shown to it again
     problems: tuple[Problem, ...] = ()
     changed: frozenset[ObjectKey] = field(default=frozenset(), repr=False, compare=False)  # since generation - 1

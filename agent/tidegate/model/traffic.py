@@ -72,6 +72,17 @@ class TrafficPolicy:
     outlier: Outlier | None = None
     ports: Mapping[int, TrafficPolicy] = field(default_factory=dict)
 
+    @property
+    def plain(self) -> TrafficPolicy:
+        """What decides where traffic goes and which protocol it speaks, and nothing that Envoy could refuse."""
+        balancer, pool = self.load_balancer, self.connection_pool
+        hashed = balancer is None or balancer.balancing is Balancing.CONSISTENT_HASH
+        return TrafficPolicy(
+            load_balancer=None if hashed else balancer,
+            connection_pool=None if pool is None else ConnectionPool(h2_upgrade=pool.h2_upgrade),
+            ports={port: policy.plain for port, policy in self.ports.items()},
+        )
+
     def for_port(self, port: int) -> TrafficPolicy:
         """A port entry replaces the whole policy: what it leaves out goes back to defaults, not to the level above."""
         return self.ports.get(port, replace(self, ports={}))

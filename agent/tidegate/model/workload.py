@@ -37,7 +37,7 @@ class Sandbox:
     netns_cookie: int  # SO_NETNS_COOKIE of a socket inside; the pod's identity in every kernel table
     ips: tuple[IPAddress, ...]  # of its oldest attachment that has any
     capture: Capture = Capture()
-    v6_capture: bool = False  # IPv6 works inside and the v6 capture prefix is routed to lo
+    v6_capture: bool = False  # IPv6 works inside and the v6 capture prefix is routed to lo; may change while it runs
     kubernetes: bool = True  # False: a container of a runtime without Kubernetes; nobody will bring its Pod later
     runtime_path: str = ""  # as the runtime named it: only to see whether it is still there
     attachments: tuple[Attachment, ...] = ()  # the oldest first

@@ -12,6 +12,7 @@ from tidegate import __version__
 from tidegate.bpf.datapath import Datapath
 from tidegate.compile.explain.trace import explain
 from tidegate.dataplane.cycle import Cycle
+from tidegate.enroll.crash_loops import CrashLoop
 from tidegate.enroll.keeper import Kept
 from tidegate.envoy.supervisor import EnvoySupervisor
 from tidegate.linux.capabilities import held, why
@@ -46,6 +47,7 @@ class Views:
         sources: Sequence[str] = (),
         clock: Clock | None = None,
         cni: Callable[[], Kept] | None = None,
+        crash_loops: Callable[[], Sequence[CrashLoop]] = tuple,
     ) -> None:
         self._node = node
         self._life = life
@@ -60,6 +62,7 @@ class Views:
         self._clock = clock or SystemClock()
         self._began = self._clock.monotonic()
         self._cni = cni
+        self._crash_loops = crash_loops
 
     def unhealthy(self) -> list[str]:
         """Why this node is not well; empty when it is."""
@@ -116,6 +119,10 @@ class Views:
                 "attached": [asdict(a) for a in await asyncio.to_thread(self._datapath.attachments)],
             },
             "pods": [self._pod(p.id, p.state, p.reason, p.netns_cookie) for p in status.pods],
+            "crash_loops": [
+                {"namespace": loop.pod.namespace, "name": loop.pod.name, "reason": loop.reason}
+                for loop in self._crash_loops()
+            ],
         }
 
     def _xds(self) -> dict[str, Any]:

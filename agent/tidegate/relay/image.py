@@ -73,6 +73,7 @@ def _rows(service: L4Service) -> _Rows:
     head.addresses, head.endpoints = len(service.addresses), len(service.endpoints)
     settings, wanted = head.settings, service.settings
     settings.connect_timeout_ms, settings.max_connections = wanted.connect_timeout_ms, wanted.max_connections
+    settings.affinity_s = wanted.affinity_s
     settings.counted_as, settings.keepalive.time_s = service.counted_as, wanted.keepalive_time_s
     settings.keepalive.interval_s, settings.keepalive.probes = wanted.keepalive_interval_s, wanted.keepalive_probes
     addresses = ffi.new("struct fp_file_address[]", len(service.addresses))

@@ -91,6 +91,10 @@ class Image:
         """What did not parse of all that was asked for so far."""
         return tuple(self._broken.values())
 
+    def rejection(self, kind: str, name: str) -> Rejection | None:
+        """What is wrong with a resource that was asked for and did not parse."""
+        return self._broken.get((kind, name))
+
     def on_demand(self, kind: str) -> bool:
         """Whether a client gets of this kind only what others lead it to and what it asks for by name."""
         return isinstance(self._resources.get(kind), MadeOnDemand)
@@ -119,6 +123,11 @@ class Image:
                     self._broken[key] = rejection
             self._found[key] = encoded
         return self._found[key]
+
+    def plain(self, kind: str, name: str) -> Encoded | None:
+        """What serves in place of a resource that was refused and never was good."""
+        resource = self._find(kind, name)
+        return None if resource is None or resource.plain is None else encode_once(kind, resource.plain())
 
     def all(self, kind: str) -> dict[str, Encoded]:
         """Every resource of a kind."""
@@ -215,6 +224,12 @@ class Encoder:
             return Rejection(kind, name, version, detail, resource.origins, by="tidegate")
         data = message.SerializeToString(deterministic=True)
         return Encoded(kind, name, _version(data), data, resource.origins, resource.refs)
+
+
+def encode_once(kind: str, resource: EnvoyResource) -> Encoded | None:
+    """A resource that nobody will ask for again soon; None if it does not parse."""
+    encoded, _ = Encoder().encode(kind, resource.name, resource)
+    return encoded
 
 
 def _version(data: bytes) -> str:

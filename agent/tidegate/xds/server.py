@@ -20,6 +20,7 @@ from envoy.service.discovery.v3 import discovery_pb2
 from tidegate.errors import Fatal
 from tidegate.model.plan.envoy import LISTENERS, EnvoyResource
 from tidegate.model.status import Outcome, State
+from tidegate.model.verdict import Verdict
 from tidegate.runtime.clock import Clock, SystemClock
 from tidegate.runtime.latest import Latest
 from tidegate.xds.delta import DeltaStream
@@ -46,10 +47,10 @@ class AdsServer:
         self._publishing = asyncio.Lock()
         self._image: Image | None = None
         self._good: dict[tuple[str, str], Encoded] = {}
-        self._before: dict[str, Image] = {}
         self._streams: dict[Stream, asyncio.Event] = {}  # oldest first, each with what wakes it
         self._node = ""
         self.progress: Latest[int] = Latest(0)  # rises whenever a client may have come nearer to what is published
+        self.verdicts: asyncio.Queue[Sequence[Verdict]] = asyncio.Queue()  # on rules that a client was shown alone
         self._server: grpc.aio.Server | None = None
 
     async def start(self) -> None:
@@ -160,10 +161,10 @@ class AdsServer:
         )
 
     async def _delta(self, _requests: Any, context: Any) -> None:
-        await self._serve(Stream(DeltaStream(Session(self._good, self._before)), self._patience), context)
+        await self._serve(Stream(DeltaStream(Session(self._good)), self._patience), context)
 
     async def _sotw(self, _requests: Any, context: Any) -> None:
-        await self._serve(Stream(SotwStream(Session(self._good, self._before)), self._patience), context)
+        await self._serve(Stream(SotwStream(Session(self._good)), self._patience), context)
 
     async def _serve(self, stream: Stream, context: Any) -> None:
         if self._image is not None:
@@ -178,6 +179,8 @@ class AdsServer:
                     await asyncio.wait_for(wake.wait(), until and max(0.0, until - self._clock.monotonic()))
                 wake.clear()
                 responses, overtaken = stream.advance(self._clock.monotonic())
+                if verdicts := stream.session.take_verdicts():
+                    self.verdicts.put_nowait(verdicts)
                 for push in overtaken:
                     some = ", ".join(encoded.name for encoded in push.put[:5])
                     log.warning("%s does not answer %s (%d: %s)", stream.node, push.kind, len(push.put), some)

@@ -9,10 +9,13 @@ of a scope when the first request comes, and their clusters follow from that.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass, field
+from functools import partial
 
 from tidegate.model.plan.envoy import CLUSTERS, ENDPOINTS, EVERY, LISTENERS, ROUTES, SCOPES, SECRETS, ResourceRef
+from tidegate.model.verdict import Verdict
 from tidegate.xds.checks import CHECK, Checks
 from tidegate.xds.encode import AWAITS, KINDS, Encoded, Image, Rejection, empty, referred
 from tidegate.xds.watch import Push, Watch
@@ -49,16 +52,15 @@ class Request:
 
 
 class Session:
-    """State of one stream. good: last accepted content by (kind, name); before: see Checks; both are shared by all
-    streams of the server."""
+    """State of one stream. good: last accepted content by (kind, name), shared by all streams of the server."""
 
-    def __init__(
-        self, good: MutableMapping[tuple[str, str], Encoded], before: MutableMapping[str, Image] | None = None
-    ) -> None:
+    def __init__(self, good: MutableMapping[tuple[str, str], Encoded]) -> None:
         self.watches = {kind: Watch(kind, good) for kind in KINDS}
+        for kind, watch in self.watches.items():
+            watch.plain = partial(self._plain, kind)
         self.image: Image | None = None
         self.now = 0.0  # monotonic seconds, set by whoever asks for pushes
-        self._checks = Checks(before)
+        self._checks = Checks()
         self._gone: dict[str, float] = {}  # scopes that no service has, and since when
         self._sent = 0
 
@@ -69,6 +71,9 @@ class Session:
         for kind in _LEADING:
             self._retarget(image, kind)
 
+    def _plain(self, kind: str, name: str) -> Encoded | None:
+        return self.image.plain(kind, name) if self.image else None
+
     def _retarget(self, image: Image, kind: str) -> None:
         """Set what the client should have of a kind, after the kinds that lead to it."""
         if image.on_demand(kind):
@@ -76,8 +81,9 @@ class Session:
             for leading in _LEADING[kind]:
                 wanted |= referred(self.watches[leading].target.values(), kind)
             found = ((name, image.get(kind, name)) for name in sorted(wanted))
-            instead = self._checks.instead if kind == ROUTES else lambda encoded: encoded
-            target = {name: instead(encoded) for name, encoded in found if encoded is not None}
+            target = {name: encoded for name, encoded in found if encoded is not None}
+            if kind == ROUTES:
+                self._hold_back_doubtful(target)
         else:
             target = image.all(kind)
         if kind == SCOPES and (shown := self._checks.scopes()):
@@ -87,6 +93,31 @@ class Session:
                 for name in referred(self.watches[owner].target.values(), kind) - target.keys():
                     target[name] = empty(kind, name)
         self.watches[kind].retarget(target)
+
+    def _hold_back_doubtful(self, target: Mapping[str, Encoded]) -> None:
+        """Tables wait for the verdict on each rule in them; for a scope that waits for its table the client waits.
+
+        A table that the client has already, and that alone has the rule in it, does not: if it is refused the client
+        keeps what it has, and nobody else is concerned.
+        """
+        watch, refused, unjudged = self.watches[ROUTES], self._checks.refused(), self._checks.unjudged()
+        if not refused and not unjudged:
+            watch.hold_back(frozenset())
+            return
+        tables = {name: encoded for name, encoded in target.items() if not name.startswith(CHECK)}
+        users = Counter(origin for encoded in tables.values() for origin in unjudged.intersection(encoded.origins))
+        watch.hold_back(
+            frozenset(
+                name
+                for name, encoded in tables.items()
+                if not refused.isdisjoint(encoded.origins)
+                or any(o in users and (users[o] > 1 or name not in watch.held) for o in encoded.origins)
+            )
+        )
+
+    def take_verdicts(self) -> list[Verdict]:
+        """What the client said of rules since this was called last."""
+        return self._checks.take_verdicts()
 
     def receive(self, request: Request) -> Rejection | None:
         """Take in one message; returns the rejection if it proves one resource guilty."""

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from tidegate.model.plan.envoy import LISTENERS
+from tidegate.model.plan.envoy import CLUSTERS, LISTENERS
 from tidegate.runtime.retries import Retries
 from tidegate.xds.encode import Image, Rejection
 from tidegate.xds.session import Session
 from tidegate.xds.watch import Push, Watch
 
-# How long one response may stay unanswered before others of its type go on without it, and how long if an earlier one
-# still is: then some cluster does not get warm, and Envoy confirms none until it does.
+# How long a response of clusters may stay unanswered before others go on without it, and how long if an earlier one
+# still is: then some cluster does not get warm, and Envoy confirms none until it does. What else is not answered is not
+# taken for granted, however long that lasts: then the client is silent, and nothing new may lead there.
 PATIENCE_SECONDS, SPENT_PATIENCE_SECONDS = 5.0, 0.2
 
 # What makes Envoy refuse a listener is often outside the configuration (its port is taken inside the pod, its netns is
@@ -63,11 +64,10 @@ class Stream:
     def advance(self, now: float) -> tuple[list[Any], list[Push]]:
         """Responses to send now, and those that the client is not waited for any longer."""
         overtaken: list[Push] = []
-        for watch in self._unanswered():
-            push = watch.unanswered
-            if push is not None and now >= self._deadline(watch):
-                watch.overtake()
-                overtaken.append(push)
+        clusters = self.session.watches[CLUSTERS]
+        if (push := clusters.unanswered) is not None and now >= self._deadline(clusters):
+            clusters.overtake()
+            overtaken.append(push)
         for name, _ in self._retries.take(now):
             self.session.watches[LISTENERS].retry(name)
         self.session.now = now
@@ -77,9 +77,10 @@ class Stream:
 
     def idle_until(self) -> float | None:
         """When advance() is due although nothing arrived; None = not before something does."""
-        times = [self._deadline(watch) for watch in self._unanswered()]
-        others = (self._retries.next_due(), self.session.next_due())
-        return min([*times, *(due for due in others if due is not None)], default=None)
+        clusters = self.session.watches[CLUSTERS]
+        patience = self._deadline(clusters) if clusters.unanswered is not None else None
+        times = (patience, self._retries.next_due(), self.session.next_due())
+        return min((time for time in times if time is not None), default=None)
 
     def _unanswered(self) -> list[Watch]:
         return [watch for watch in self.session.watches.values() if watch.unanswered is not None]

@@ -8,7 +8,7 @@ Invariant: at most one response of a type is unanswered, so an answer always say
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 
 from tidegate.model.plan.envoy import CLUSTERS, ENDPOINTS, LISTENERS, ROUTES, SCOPES, ResourceRef
@@ -59,6 +59,9 @@ class Watch:
     late: dict[str, Push] = field(default_factory=dict)  # by nonce: given up waiting for, may still be answered
     last_nonce: str = ""
     rejected: dict[tuple[str, str], Rejection] = field(default_factory=dict)  # by (name, version)
+    held_back: frozenset[str] = frozenset()  # names that have to wait, see hold_back()
+    plain: Callable[[str], Encoded | None] = lambda _: None  # what serves in place of what was refused and never good
+    _plain: dict[str, Encoded | None] = field(default_factory=dict)  # found so, as long as the same is refused
     # Names that may have to be sent; all others are known not to, so that nothing walks over everything.
     _open: dict[str, None] = field(default_factory=dict)
     _surplus: list[str] | None = None  # None: to be found again
@@ -162,14 +165,20 @@ class Watch:
     def retarget(self, target: Mapping[str, Encoded]) -> None:
         """Set what the client should have. Rejections of content that is no longer wanted are forgotten."""
         before, self.target = self.target, target
+        self._plain = {name: p for name, p in self._plain.items() if target.get(name) is before.get(name)}
         self._reconsider(name for name, encoded in target.items() if before.get(name) is not encoded)
         self._reconsider(before.keys() - target.keys())
         self._reconsider(name for name, _ in self.rejected)
         self.rejected = {
             (name, version): rejection
             for (name, version), rejection in self.rejected.items()
-            if name in target and version in (target[name].version, self._good_version(name))
+            if name in target and version in (target[name].version, self._good_version(name), self._plain_version(name))
         }
+
+    def hold_back(self, names: frozenset[str]) -> None:
+        """Send nothing of these names until this is called without them."""
+        before, self.held_back = self.held_back, names
+        self._reconsider(before - names)
 
     @property
     def busy(self) -> bool:
@@ -191,13 +200,26 @@ class Watch:
         held = self.held.get(name)
         if held is not None:
             return held.encoded
+        if (plain := self._instead(name)) is not None:
+            return plain
         return empty(self.kind, name) if self.kind in ANSWERED_EMPTY and name in self.names else None
+
+    def _instead(self, name: str) -> Encoded | None:
+        if name not in self.target:
+            return None
+        if name not in self._plain:
+            self._plain[name] = self.plain(name)
+        found = self._plain[name]
+        return found if found is not None and (name, found.version) not in self.rejected else None
 
     def pending(self) -> list[Encoded]:
         """What has to be sent: new, changed, or asked for again."""
         out: list[Encoded] = []
         still: dict[str, None] = {}
         for name in self._open:
+            if name in self.held_back:
+                still[name] = None
+                continue
             encoded = self.desired(name) if self.covers(name) else None
             if encoded is None or (name, encoded.version) in self.rejected:
                 continue
@@ -306,8 +328,12 @@ class Watch:
         good = self.good.get((self.kind, name))
         return good.version if good else ""
 
+    def _plain_version(self, name: str) -> str:
+        found = self._plain.get(name)
+        return found.version if found else ""
+
     def _content(self, name: str, version: str) -> Encoded | None:
-        for candidate in (self.target.get(name), self.good.get((self.kind, name))):
+        for candidate in (self.target.get(name), self.good.get((self.kind, name)), self._instead(name)):
             if candidate is not None and candidate.version == version:
                 return candidate
         return None

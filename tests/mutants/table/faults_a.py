@@ -136,4 +136,68 @@ _SETTINGS = Group(
         ),
     ),
 )
-GROUPS = (_RANGES, _FILES, _SETTINGS)
+_REFUSED = Group(
+    "what Envoy refuses is missing alone, and what it did not confirm is not taken for granted",
+    (
+        Mutant(
+            "refused-rules-in-tables",
+            "one rule that Envoy refuses keeps everybody's out of force",
+            "agent/tidegate/xds/checks.py",
+            "        return self._origins((*self._due, *self._shown))\n",
+            "        return self._origins(())\n",
+            (
+                "tests/unit/xds/test_on_demand.py::test_a_table_waits_for_the_verdict_on_each_rule_in_it",
+                "tests/unit/xds/test_on_demand.py::test_after_a_restart_of_both_only_the_refused_rule_is_missing",
+            ),
+        ),
+        Mutant(
+            "verdicts-are-not-told",
+            "a rule that Envoy refuses stays among those of others, and holds them up",
+            "agent/tidegate/app.py",
+            'LastGood(settings.run_dir / "last-good"), devices.ads.verdicts)',
+            'LastGood(settings.run_dir / "last-good"))',
+            (
+                "tests/stories/hostile/test_refused_rules.py::test_what_only_envoy_refuses_is_missing_alone_also_after_restarts",
+            ),
+        ),
+        Mutant(
+            "the-version-before-is-forgotten",
+            "a change that Envoy refuses takes away the rule that it should have replaced",
+            f"{CONFIG}/store.py",
+            "held.last_good, held.before, None, False\n",
+            "held.last_good, None, None, False\n",
+            ("tests/unit/config/test_store.py::test_a_rule_that_envoy_refuses_gives_way_to_the_version_before_it",),
+        ),
+        Mutant(
+            "refused-clusters-serve-nobody",
+            "a value of a DestinationRule that Envoy refuses answers the whole service with 503 after a restart",
+            "agent/tidegate/xds/watch.py",
+            "        if (plain := self._instead(name)) is not None:\n",
+            "        if (plain := self._instead(name)) is not None and not self.subscribed:\n",
+            (
+                "tests/unit/xds/test_refusals.py"
+                "::test_a_refused_cluster_that_never_was_good_serves_as_if_nobody_had_said_anything_of_it",
+            ),
+        ),
+        Mutant(
+            "silence-is-consent",
+            "a row of the kernel leads to an Envoy that has not said that it serves the service",
+            "agent/tidegate/xds/stream.py",
+            "clusters = self.session.watches[CLUSTERS]\n        if (push",
+            "clusters = next(iter(self._unanswered()), self.session.watches[CLUSTERS])\n        if (push",
+            ("tests/unit/xds/test_stream.py::test_a_client_that_says_nothing_is_never_taken_to_have_what_it_was_told",),
+        ),
+        Mutant(
+            "failed-pods-are-well",
+            "status says healthy while a pod cannot be captured",
+            "agent/tidegate/observe/views.py",
+            "            if applier.failures:\n",
+            '            if applier.failures and name != "enrolment":\n',
+            (
+                "tests/stories/hostile/test_bad_neighbours.py"
+                "::test_a_pod_that_cannot_be_captured_is_refused_and_named_and_nobody_else_notices",
+            ),
+        ),
+    ),
+)
+GROUPS = (_RANGES, _FILES, _REFUSED, _SETTINGS)

@@ -72,9 +72,17 @@ _ENDPOINTS = Group(
             "session-affinity-ignored",
             "sessionAffinity: ClientIP has no effect",
             "agent/tidegate/compile/rules.py",
-            "(_STICKY if service.sticky else None)",
+            "(_STICKY if service.affinity_s else None)",
             "None",
             (f"{FIELDS}::test_session_affinity_brings_a_client_back_to_its_pod",),
+        ),
+        Mutant(
+            "affinity-without-memory",
+            "a service that is scaled up sends clients of sessionAffinity: ClientIP elsewhere",
+            "agent/relay/lb.c",
+            "endpoint->target->serial == serial &&",
+            "endpoint->target->serial != serial && !serial &&",
+            (f"{SETTINGS}::test_an_affinity_outlasts_endpoints_that_come",),
         ),
         Mutant(
             "affinity-by-place",
@@ -153,6 +161,14 @@ _FIELDS = Group(
             '"healthCheckNodePort allocate',
             '"healthCheckNodePort newField allocate',
             (f"{WALK}::test_the_page_has_every_field_and_no_other",),
+        ),
+        Mutant(
+            "inject-true-means-nothing",
+            'the label sidecar.istio.io/inject: "true" of a pod does nothing',
+            "agent/tidegate/compile/enrolment.py",
+            'if pod.labels.get(_INJECT) == "true" and',
+            "if False and",
+            ("tests/unit/compile/test_enrolment.py::test_labels",),
         ),
         Mutant(
             "unsupported-without-a-word",

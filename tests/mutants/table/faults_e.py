@@ -10,6 +10,10 @@ CALLS = "agent/tidegate/dataplane/cni_calls.py"
 LEDGER_TESTS = "tests/unit/enroll/test_ledger.py"
 REGISTRY_TESTS = "tests/unit/enroll/test_registry.py"
 VERBS = "tests/stories/enrol/test_cni_verbs.py"
+SANDBOXES = "agent/tidegate/dataplane/sandboxes.py"
+WATCHING_TESTS = "tests/unit/dataplane/test_watching.py"
+MANY_TESTS = "tests/unit/dataplane/test_many_pods.py"
+INSIDE = "tests/stories/capture/test_changed_inside.py"
 TWO_INTERFACES = "tests/stories/enrol/test_attachments.py"
 
 _ATTACHMENTS = Group(
@@ -88,4 +92,78 @@ _VERBS = Group(
     ),
 )
 
-GROUPS = (_ATTACHMENTS, _VERBS)
+_CHANGED = Group(
+    "a pod that changes inside after it was enrolled is captured as it is now, or status says why not",
+    (
+        Mutant(
+            "ipv6-later-is-not-captured",
+            "IPv6 that is switched on after enrolment passes the mesh by",
+            SANDBOXES,
+            "        now = replace(opened, v6_capture=seen.v6_capture)\n",
+            "        now = opened\n",
+            (f"{WATCHING_TESTS}::test_ipv6_that_is_switched_on_after_enrolment_is_captured", INSIDE),
+        ),
+        Mutant(
+            "listeners-of-ipv6-only-while-it-is-on",
+            "what IPv6 needs is not open when it is switched on later",
+            SANDBOXES,
+            "            self._listening[cookie] = await self._relay.add_pod(cookie, fd, seen.has_ipv6)\n",
+            "            self._listening[cookie] = await self._relay.add_pod(cookie, fd, seen.v6_capture)\n",
+            (f"{WATCHING_TESTS}::test_ipv6_that_is_switched_on_after_enrolment_is_captured", INSIDE),
+        ),
+        Mutant(
+            "each-change-inside-is-looked-at",
+            "a pod that changes its addresses all the time keeps the agent busy",
+            "agent/tidegate/dataplane/watching.py",
+            "            await self._clock.sleep(backoff.next(calm))\n",
+            "            await asyncio.sleep(0)\n",
+            (f"{WATCHING_TESTS}::test_a_pod_that_never_comes_to_rest_is_looked_at_ever_more_rarely",),
+        ),
+    ),
+)
+
+_MANY = Group(
+    "a pass costs what changed, not how many pods there are",
+    (
+        Mutant(
+            "a-table-is-read-for-each-pod",
+            "enrolment of one pod reads the rows of all",
+            "agent/tidegate/dataplane/shadow.py",
+            "            if cookie not in self.guards:\n",
+            "            if cookie not in self._tables.lookups():\n",
+            (f"{MANY_TESTS}::test_an_add_among_hundreds_of_pods_costs_that_pod",),
+        ),
+        Mutant(
+            "each-pass-looks-at-each-pod",
+            "each pass works out the row of every pod of the node",
+            "agent/tidegate/dataplane/appliers/enrolment.py",
+            "            if self._settled.get(cookie) == made_of:\n",
+            "            if False:\n",
+            (MANY_TESTS,),
+        ),
+    ),
+)
+
+_LOOPS = Group(
+    "a pod in an endless crash loop is named, and the node stays ready",
+    (
+        Mutant(
+            "crash-loop-is-not-named",
+            "sandbox after sandbox comes and goes and status says nothing",
+            CALLS,
+            "        self._loops.came(sandbox.id, sandbox.netns_cookie)\n",
+            "",
+            ("tests/stories/hostile/test_bad_neighbours.py::test_a_pod_in_an_endless_crash_loop_disturbs_nobody",),
+        ),
+        Mutant(
+            "repeated-add-is-a-crash",
+            "a runtime that asks again because it got no answer looks like a crash loop",
+            "agent/tidegate/enroll/crash_loops.py",
+            "        if known.cookie != cookie:\n",
+            "        if True:\n",
+            ("tests/unit/enroll/test_crash_loops.py",),
+        ),
+    ),
+)
+
+GROUPS = (_ATTACHMENTS, _VERBS, _CHANGED, _MANY, _LOOPS)

@@ -44,8 +44,8 @@ _SERVICE_VIP = Group(
             "v6-capture-address-missing",
             "the pod's lo gets no IPv6 capture address, so IPv6 connections are not captured",
             "agent/tidegate/dataplane/capture.py",
-            "    return netlink.add_to_loopback(CAPTURE6_PREFIX)\n",
-            "    return False\n",
+            "    routed = netlink.add_to_loopback(CAPTURE6_PREFIX)\n",
+            "    routed = False\n",
             (f"{VIP}[6]",),
         ),
         Mutant(

@@ -15,7 +15,7 @@ static uint32_t hits[MANY];
 static struct fp_service prepare(uint32_t count, const uint32_t *weights, uint32_t lb)
 {
 	for (uint32_t i = 0; i < count; i++) {
-		targets[i] = (struct fp_target){ .images = 1 };
+		targets[i] = (struct fp_target){ .images = 1, .serial = i + 1 };
 		endpoints[i] = (struct fp_endpoint){ .weight = weights ? weights[i] : 1, .target = &targets[i] };
 		memcpy(endpoints[i].addr.ip, &i, sizeof(i));
 		hits[i] = 0;
@@ -137,8 +137,33 @@ static void a_client_keeps_its_endpoint(void)
 	client = 0;
 }
 
+/* With an affinity also when others come; who stayed away too long, or whose endpoint went, is chosen for anew. */
+static void an_affinity_outlasts_newcomers(void)
+{
+	enum { CLIENTS = 1000, ALL = 10 };
+	struct fp_service service = prepare(ALL, NULL, FP_LB_SOURCE);
+	service.settings.affinity_s = 3600;
+	service.endpoint_count = 1;
+	for (client = 0; client < CLIENTS; client++)
+		CHECK(pick(&service, NULL, 0) == 0);
+	service.endpoint_count = ALL;
+	for (client = 0; client < CLIENTS; client++)
+		CHECK(pick(&service, NULL, 0) == 0);
+	/* Another one only because this one failed, and then that is the client's. */
+	struct fp_target *tried[1] = { &targets[0] };
+	for (client = 0; client < CLIENTS; client++) {
+		uint32_t other = pick(&service, tried, 1);
+		CHECK(other != 0 && pick(&service, NULL, 0) == other);
+		hits[other]++;
+	}
+	for (int i = 1; i < ALL; i++)
+		CHECK(hits[i] > 70 && hits[i] < 160); /* 111, standard deviation 10 */
+	client = 0;
+}
+
 int main(void)
 {
+	an_affinity_outlasts_newcomers();
 	a_client_keeps_its_endpoint();
 	weights_become_turns();
 	random_is_even();

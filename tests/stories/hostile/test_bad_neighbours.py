@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -15,7 +16,7 @@ import pytest
 from tests.bench import scale_config as config
 from tests.bench.scale_rig import NODE, TAG, Rig, netns
 from tests.support.eventually import eventually
-from tests.support.rig import change, node, stays_ready
+from tests.support.rig import change, full, node, stays_ready
 from tests.support.strict_envoy import REFUSED, refuses_expressions
 
 FIRST = config.FEW.pods  # number of the first spare pod
@@ -46,6 +47,7 @@ def said_of(status: dict[str, Any], *words: str) -> bool:
     return any(all(word in line for word in words) for line in lines)
 
 
+@pytest.mark.case("A5")
 def test_a_rule_that_envoy_refuses_is_named_and_nobody_else_notices(rig: Rig) -> None:
     path = rig.work / "config" / "rules" / f"{WITH_RULE:05}.yaml"
     good = path.read_text()
@@ -64,28 +66,34 @@ def test_a_rule_that_envoy_refuses_is_named_and_nobody_else_notices(rig: Rig) ->
     change(rig, WITH_RULE, 2)
 
 
-def in_pod(number: int, *command: str) -> None:
-    subprocess.run(["ip", "netns", "exec", netns(number), *command], check=True, capture_output=True)
-
-
+@pytest.mark.case("A5")
 def test_a_pod_that_cannot_be_captured_is_refused_and_named_and_nobody_else_notices(rig: Rig) -> None:
-    """Its only free port is taken, so nothing of ours can listen in it."""
-    in_pod(FIRST, "sysctl", "-q", "net.ipv4.ip_local_port_range=20000 20000")
-    holds = "import socket, time; s = socket.create_server(('', 20000)); print('up', flush=True); time.sleep(36000)"
-    command = ["ip", "netns", "exec", netns(FIRST), "/usr/bin/python3", "-c", holds]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as taken:
-        try:
-            assert taken.stdout is not None
-            assert taken.stdout.readline() == "up\n"
-            with stays_ready(rig):
-                refused = rig.call("ADD", FIRST)
-                assert (refused.returncode != 0, json.loads(refused.stdout)["code"]) == (True, 11)
-                others_go_on(rig, 3)
-        finally:
-            taken.kill()
+    with full(FIRST), stays_ready(rig):
+        refused = rig.call("ADD", FIRST)
+        assert (refused.returncode != 0, json.loads(refused.stdout)["code"]) == (True, 11)
+        status = rig.status()
+        failed = {pod["name"]: pod["reason"] for pod in status["pods"] if pod["state"] == "failed"}
+        assert list(failed) == [f"local-{FIRST}"]
+        assert failed[f"local-{FIRST}"], "and says why"
+        assert not status["healthy"]
+        assert [line for line in status["unhealthy"] if f"local-{FIRST}" in line]
+        assert rig.ready() == 200
+        others_go_on(rig, 3)
     rig.cni("ADD", FIRST)  # the obstacle is gone, and the runtime tries again
     rig.cni("DEL", FIRST)
     rig.renew(FIRST)
+
+
+def named_as_a_crash_loop(rig: Rig, number: int) -> None:
+    """By status, with what it is and what to do; and the node is well all the same."""
+    status = rig.status()
+    named = {(loop["namespace"], loop["name"]): loop["reason"] for loop in status["crash_loops"]}
+    assert list(named) == [(config.NAMESPACE, f"local-{number}")]
+    assert "times within 10 min and ended again: see why" in str(named)
+    assert not [line for line in status["unhealthy"] if "crash" in line]
+    command = [sys.executable, "-m", "tidegate", "status", "--run-dir", str(rig.run_dir)]
+    shown = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    assert f"crash loop: pod {config.NAMESPACE}/local-{number}: its sandbox was made" in shown
 
 
 def test_a_pod_in_an_endless_crash_loop_disturbs_nobody(rig: Rig) -> None:
@@ -115,6 +123,7 @@ def test_a_pod_in_an_endless_crash_loop_disturbs_nobody(rig: Rig) -> None:
                 others_go_on(rig, value)
             eventually(lambda: rounds >= 10 or not crashing.is_alive(), "ten sandboxes came and went")
             assert crashing.is_alive()
+            named_as_a_crash_loop(rig, FIRST)
         finally:
             enough.set()
             crashing.join()

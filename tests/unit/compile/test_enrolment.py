@@ -24,6 +24,10 @@ INJECTION = {"istio-injection": "enabled"}
         (INJECTION, {}, {"sidecar.istio.io/inject": "false"}, False),
         (INJECTION, {}, {"sidecar.istio.io/inject": "true"}, True),
         ({}, AMBIENT, {}, True),
+        ({}, {"sidecar.istio.io/inject": "true"}, {}, True),
+        ({"istio-injection": "disabled"}, {"sidecar.istio.io/inject": "true"}, {}, False),
+        ({}, {"sidecar.istio.io/inject": "true", "istio.io/dataplane-mode": "none"}, {}, False),
+        ({}, {}, {"sidecar.istio.io/inject": "true"}, False),
         ({**INJECTION, "istio.io/dataplane-mode": "none"}, {}, {}, False),
     ],
 )

@@ -94,7 +94,7 @@ def test_a_container_of_this_node_is_on_it_whatever_its_document_says() -> None:
 def test_headless_services_ask_for_nothing_because_the_client_chose() -> None:
     spec = "internalTrafficPolicy: Local\n  sessionAffinity: ClientIP"
     (web,) = config_of(service("web", "http:80", ips="None", spec=spec)).services
-    assert (web.near, web.sticky) == (Near.ANY, False)
+    assert (web.near, web.affinity_s) == (Near.ANY, 0)
 
 
 @pytest.mark.case("D2")

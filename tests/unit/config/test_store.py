@@ -12,6 +12,7 @@ from tidegate.config.documents import Document, Part, Piece
 from tidegate.config.store import Store
 from tidegate.model.mesh import Mesh, Problem
 from tidegate.model.names import ObjectKey
+from tidegate.model.verdict import Verdict
 
 GOOD = virtual_service("v", "reviews", "- timeout: 1s\n  route: [{destination: {host: reviews}}]")
 BETTER = GOOD.replace("1s", "2s")
@@ -239,3 +240,69 @@ def test_a_host_of_two_virtual_services_is_told_at_the_younger() -> None:
     story = Story()
     assert len(story.tell(a=GOOD, b=younger).problems) == 1
     assert not story.tell(b=younger).problems
+
+
+def timeouts(config: Mesh) -> list[int]:
+    return [vs.http[0].timeout_ms for vs in config.virtual_services]
+
+
+@pytest.mark.case("A2")
+def test_a_rule_that_envoy_refuses_gives_way_to_the_version_before_it() -> None:
+    story = Story()
+    story.tell(a=GOOD, b=OTHER)
+    config = story.tell(a=BETTER, b=OTHER)
+    refused = config.virtual_services[0]
+    config = story.store.judge([Verdict(refused, "no such operator")])
+    assert timeouts(config) == [1000, 0]
+    assert config.refused == (refused,)
+    assert [str(key) for key in story.store.broken] == ["VirtualService default/v"], "kept on disk"
+    assert story.store.judge([Verdict(refused, "no such operator")]) is config
+    assert story.tell(a=BETTER, b=OTHER) is config, "told again, it is no better"
+
+
+@pytest.mark.case("A2")
+def test_a_refused_rule_that_never_was_good_is_missing_alone() -> None:
+    story = Story()
+    refused = story.tell(a=GOOD, b=OTHER).virtual_services[0]
+    config = story.store.judge([Verdict(refused, "no such operator")])
+    assert names(config) == ["w"]
+    config = story.tell(a=BETTER, b=OTHER)
+    assert (timeouts(config), config.refused) == ([2000, 0], ())
+    assert not story.store.broken
+    assert names(story.tell(b=OTHER)) == ["w"]
+
+
+@pytest.mark.case("A2")
+def test_of_two_refused_versions_one_after_the_other_neither_is_in_force() -> None:
+    story = Story()
+    first = story.tell(a=GOOD).virtual_services[0]
+    story.store.judge([Verdict(first)])
+    second = story.tell(a=BETTER).virtual_services[0]
+    third = story.tell(a=GOOD.replace("1s", "3s")).virtual_services[0]
+    assert story.store.judge([Verdict(second, "about a version that is gone")]).virtual_services == (third,)
+    assert story.store.judge([Verdict(third, "no")]).virtual_services == (first,), "the one that was accepted"
+
+
+@pytest.mark.case("A2")
+def test_a_refused_rule_that_another_envoy_accepts_is_in_force() -> None:
+    story = Story()
+    first = story.tell(a=GOOD).virtual_services[0]
+    refused = story.tell(a=BETTER).virtual_services[0]
+    assert story.store.judge([Verdict(refused, "no")]).virtual_services == (first,)
+    config = story.store.judge([Verdict(refused)])
+    assert (config.virtual_services, config.refused) == ((refused,), ())
+    assert not story.store.broken
+    assert story.tell().virtual_services == ()
+
+
+@pytest.mark.case("A2")
+def test_what_was_before_a_refused_rule_survives_a_restart() -> None:
+    story = Story()
+    story.tell(a=GOOD)
+    refused = story.tell(a=BETTER).virtual_services[0]
+    story.store.judge([Verdict(refused, "no")])
+    (kept,) = story.store.broken.values()
+    again = Story()
+    again.store.seed([kept])
+    refused = again.tell(a=BETTER).virtual_services[0]
+    assert timeouts(again.store.judge([Verdict(refused, "no")])) == [1000]

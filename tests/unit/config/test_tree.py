@@ -139,3 +139,13 @@ def test_a_directive_that_cannot_be_followed_is_named(text: str, part: str) -> N
 def test_many_lines_that_look_like_directives_cost_no_more_than_others() -> None:
     text = "%YAML 1.1\n" * 200_000
     assert len(list(pieces(text))) == 1
+
+
+@pytest.mark.case("D6")
+def test_json_that_writes_a_character_as_two_is_read() -> None:
+    """As `json.dumps` of Python does. What is no escape stays as it is."""
+    (tree,) = read_trees('{"a": "\\ud83d\\uDE00!", "b": "\\\\ud83d\\\\ude00", "c": "\\\\\\ud83d\\ude00"}')
+    assert tree.problem is None
+    assert tree.value == {"a": "\U0001f600!", "b": "\\ud83d\\ude00", "c": "\\\U0001f600"}
+    (block,) = read_trees("a: \\ud83d\\ude00")
+    assert block.value == {"a": "\\ud83d\\ude00"}

@@ -365,3 +365,16 @@ def test_a_gc_without_a_list_takes_only_what_has_no_namespace_any_more(tmp_path:
     assert one.collect(collection("net-of-eth0", ("c2", "eth0"), ("c1", "eth0"))) == (), "the runtime knows better"
     assert one.collect(collection("net-of-eth0", says=False)) == (gone,)
     assert one.all() == (kept,)
+
+
+@pytest.mark.case("E2")
+def test_a_sandbox_that_was_never_seen_at_its_path_is_not_missed_there(tmp_path: Path, namespaces: Namespaces) -> None:
+    """An agent in a container may not see where a runtime keeps its namespaces."""
+    one = registry(tmp_path, namespaces)
+    unseen = one.add(replace(request(namespaces.make("a")), netns_path="/run/netns/of-another-mount-namespace"))
+    seen = one.add(request(namespaces.make("b"), pod="b", container="c2"))
+    assert one.sweep() == ()
+    (namespaces.directory / "b").unlink()
+    assert one.sweep({"c2"}) == ()
+    assert one.sweep() == (seen,)
+    assert (one.all(), records(tmp_path)) == ((unseen,), ["c1.json"])

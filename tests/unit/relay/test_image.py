@@ -29,19 +29,24 @@ def test_tables_follow_each_other() -> None:
     head = ffi.from_buffer("struct fp_file_head *", image[: ffi.sizeof("struct fp_file_head")])
     assert (head.magic, head.version, head.generation) == (lib.FP_FILE_MAGIC, lib.FP_ABI_VERSION, 7)
     assert (head.services, head.addresses, head.endpoints) == (2, 4, 5)
-    assert len(image) == 32 + 2 * 40 + 4 * 20 + 5 * 24
+    assert len(image) == 32 + 2 * 44 + 4 * 20 + 5 * 24
     last = ffi.from_buffer("struct fp_file_endpoint *", image[-24:])
     assert (bytes(last.addr.ip)[-4:], last.port_be, last.weight) == (bytes([10, 0, 0, 3]), 0x901F, 2)
 
 
 def test_what_is_asked_of_connections_is_in_the_row() -> None:
     settings = L4Settings(
-        connect_timeout_ms=1, max_connections=2, keepalive_time_s=3, keepalive_interval_s=4, keepalive_probes=5
+        connect_timeout_ms=1,
+        max_connections=2,
+        keepalive_time_s=3,
+        keepalive_interval_s=4,
+        keepalive_probes=5,
+        affinity_s=7,
     )
     image = ImageWriter().lay_out(7, [replace(service(1), settings=settings, counted_as=6)])
     row = ffi.from_buffer("struct fp_file_service *", image[32 : 32 + ffi.sizeof("struct fp_file_service")])
     told, keepalive = row.settings, row.settings.keepalive
-    assert (told.connect_timeout_ms, told.max_connections, told.counted_as) == (1, 2, 6)
+    assert (told.connect_timeout_ms, told.max_connections, told.counted_as, told.affinity_s) == (1, 2, 6, 7)
     assert (keepalive.time_s, keepalive.interval_s, keepalive.probes) == (3, 4, 5)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import replace
 
+import pytest
 from tests.support.envoy_resources import cluster, endpoints, listener, route
 from tests.support.transcript import Delta
 
@@ -17,6 +18,7 @@ from tidegate.model.plan.envoy import (
     ENDPOINTS,
     EVERY,
     LISTENERS,
+    REFUSED,
     ROUTES,
     SCOPES,
     EnvoyResource,
@@ -25,7 +27,7 @@ from tidegate.model.plan.envoy import (
     overlaid,
 )
 from tidegate.xds.checks import AT_A_TIME
-from tidegate.xds.encode import Encoded, Encoder, Image
+from tidegate.xds.encode import Encoder, Image
 from tidegate.xds.session import LINGER_SECONDS
 from tidegate.xds.stream import Stream
 
@@ -259,35 +261,131 @@ def test_rules_are_shown_few_at_a_time() -> None:
     assert client.hear() == [(SCOPES, [f"check|{rules[-1]}"], [shown[0]])]
 
 
-def test_what_a_refused_rule_would_change_stays_as_it_was_also_at_the_first_use() -> None:
-    node = Node()
-    rule = Origin("VirtualService", "default", "odd")
+RULE = Origin("VirtualService", "default", "odd")
 
-    def image(weights: int) -> Image:
-        plain = node.image("a")
-        made = replace(route("a", {"to-a": weights}), origins=(rule,))
-        shown = replace(route("check|odd", {"x": weights}), origins=(rule,))
-        tables = {**plain._resources, ROUTES: MadeOnDemand({"a": made}.get), CHECKS: {"check|odd": shown}}
-        return node.encoder.publish(node.generation, tables)
 
-    good, before = dict[tuple[str, str], Encoded](), dict[str, Image]()
-    client = Delta(good, before)
-    client.session.publish(image(1))
-    client.boot()
-    client.settle()
-    client.say(SCOPES)
-    client.settle()
-    fetch(client, "check|odd")
-    client.settle()
-    client.say(ROUTES, drop=("check|odd",))
-    first = image(1).get(ROUTES, "a")
-    client.session.publish(image(2))
-    client.settle()
-    fetch(client, "check|odd", refusal="odd")
-    client.settle()
-    client.say(ROUTES, add=("a",))
-    client.settle()
-    held = client.session.watches[ROUTES].held["a"]
-    assert first is not None
-    assert held.version == first.version
-    assert [r.name for r in client.session.withheld()] == ["check|odd"]
+class Judged:
+    """A node with services a and b, whose tables have a rule in them that was not judged yet; `weights` tell versions
+    apart. In b's only if `both`."""
+
+    def __init__(self, *, both: bool = True) -> None:
+        self.node = Node()
+        self.client = Delta()
+        self.both = both
+        self.rules: dict[int, object] = {}
+
+    def image(self, weights: int, *, refused: int = 0) -> Image:
+        """The table with one version of the rule, and perhaps another one that was refused."""
+        plain = self.node.image("a", "b")
+        made = {
+            name: replace(route(name, {f"to-{name}": weights}), origins=(RULE,) if weights and rule else ())
+            for name, rule in (("a", True), ("b", self.both))
+        }
+        shown = {"check|odd": self.check("check|odd", weights)} if weights else {}
+        if refused:
+            name = f"check|odd{REFUSED}"
+            shown[name] = self.check(name, refused)
+        tables = {**plain._resources, ROUTES: MadeOnDemand(made.get), CHECKS: shown}
+        return self.node.encoder.publish(self.node.generation, tables)
+
+    def check(self, name: str, weights: int) -> EnvoyResource:
+        judged = self.rules.setdefault(weights, object())
+        return replace(route(name, {"x": weights}), origins=(RULE,), judged=judged)
+
+    def boot(self, image: Image) -> None:
+        self.client.session.publish(image)
+        self.client.boot()
+        self.client.settle()
+        self.client.say(SCOPES)
+        self.client.settle()
+
+    def judge(self, refusal: str = "", name: str = "check|odd") -> list[tuple[object, str]]:
+        fetch(self.client, name, refusal)
+        self.heard = self.client.settle()
+        self.client.say(ROUTES, drop=(name,))
+        self.client.settle()
+        return [(v.rule, v.refused) for v in self.client.session.take_verdicts()]
+
+    @property
+    def held(self) -> str | None:
+        found = self.client.session.watches[ROUTES].held.get("a")
+        return found.version if found else None
+
+
+def version(image: Image) -> str:
+    found = image.get(ROUTES, "a")
+    assert found is not None
+    return found.version
+
+
+@pytest.mark.case("A1")
+def test_a_table_waits_for_the_verdict_on_each_rule_in_it() -> None:
+    """Also the first time that somebody asks for it: the client waits, and is told nothing that is not so."""
+    judged = Judged()
+    first = judged.image(1)
+    judged.boot(first)
+    judged.client.say(ROUTES, add=("a",))
+    assert [kind for kind, _, _ in judged.client.settle()] == [CLUSTERS, ENDPOINTS]
+    assert judged.held is None
+    assert judged.judge() == [(judged.rules[1], "")]
+    assert (ROUTES, ["a"], []) in judged.heard
+    assert judged.held == version(first)
+
+
+@pytest.mark.case("A1")
+def test_a_refused_rule_gets_into_no_table() -> None:
+    judged = Judged()
+    judged.boot(judged.image(1))
+    judged.client.say(ROUTES, add=("a", "b"))
+    judged.client.settle()
+    judged.judge()
+    before = judged.held
+    judged.client.session.publish(judged.image(2))
+    judged.client.settle()
+    assert judged.judge("no such operator") == [(judged.rules[2], "no such operator")]
+    assert judged.held == before, "as it was"
+    assert [r.name for r in judged.client.session.withheld()] == ["check|odd"]
+    without = judged.image(1, refused=2)
+    judged.client.session.publish(without)
+    assert [r.name for r in judged.client.session.withheld()] == [f"check|odd{REFUSED}"], "it is still said"
+    judged.client.settle()
+    judged.judge()
+    assert judged.held == version(without) == before
+    assert judged.client.session.applied == judged.node.generation
+
+
+@pytest.mark.case("A2")
+def test_after_a_restart_of_both_only_the_refused_rule_is_missing() -> None:
+    """Nobody remembers anything: neither the agent nor the client has seen a good version."""
+    judged = Judged()
+    judged.boot(judged.image(2))
+    judged.client.say(ROUTES, add=("a",))
+    judged.client.settle()
+    judged.judge("no such operator")
+    assert judged.held is None, "the request waits"
+    without = judged.image(0, refused=2)
+    judged.client.session.publish(without)
+    judged.client.settle()
+    assert judged.held == version(without)
+    assert judged.client.session.applied == judged.node.generation
+
+
+def test_a_refused_rule_is_shown_again_to_a_client_that_starts_anew() -> None:
+    """It may be of another version, and take it."""
+    judged = Judged()
+    judged.boot(judged.image(0, refused=2))
+    assert judged.judge(name=f"check|odd{REFUSED}") == [(judged.rules[2], "")]
+    assert judged.client.session.withheld() == []
+
+
+def test_a_table_that_alone_has_a_rule_in_it_does_not_wait_once_the_client_has_it() -> None:
+    """If it is refused the client keeps what it has. So a change of a service's own rule costs no time."""
+    judged = Judged(both=False)
+    judged.boot(judged.image(1))
+    judged.client.say(ROUTES, add=("a", "b"))
+    judged.client.settle()
+    judged.judge()
+    second = judged.image(2)
+    judged.client.session.publish(second)
+    judged.client.settle()
+    assert judged.held == version(second)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import pytest
 from tests.support.envoy_resources import cluster, endpoints, route
 from tests.support.transcript import Delta, Publisher
 from tests.unit.xds.test_delta import booted, site
@@ -238,3 +241,42 @@ def test_the_dump_of_a_resource_is_not_shown_to_people() -> None:
     )
     assert readable(detail) == "Proto constraint validation failed (X.Port: value must be less)"
     assert readable("failed to open netns file /x\n") == "failed to open netns file /x"
+
+
+@pytest.mark.case("A2")
+def test_a_refused_cluster_that_never_was_good_serves_as_if_nobody_had_said_anything_of_it() -> None:
+    """After a restart of both there is no older version: its requests would all be answered with 503."""
+    publisher = Publisher()
+    plain = cluster("new", connect_timeout="2s")
+    odd = replace(cluster("new", connect_timeout="9s"), plain=lambda: plain)
+    client = booted(publisher, *site())
+    client.session.publish(publisher.image(*site(), odd, endpoints("new", 1)))
+    client.hear()
+    client.nack(CLUSTERS, "odd")
+    assert client.hear() == [(CLUSTERS, [], ["new"])]
+    client.ack(CLUSTERS)
+    assert (CLUSTERS, ["new"], []) in client.hear()
+    client.ack(CLUSTERS)
+    client.say(ENDPOINTS, add=("new",))
+    client.settle()
+    held = client.session.watches[CLUSTERS].held["new"].encoded
+    assert held is not None
+    assert b"\x08\x02" in held.data, "two seconds"
+    assert [name for name, _ in withheld(client, CLUSTERS)] == ["new"]
+    assert client.session.applied == 2
+    client.session.publish(publisher.image(*site(), replace(odd), endpoints("new", 1)))
+    assert client.hear() == [], "it is not tried again"
+
+
+def test_a_plain_cluster_that_is_refused_too_is_left_alone() -> None:
+    publisher = Publisher()
+    odd = replace(cluster("new", connect_timeout="9s"), plain=lambda: cluster("new", connect_timeout="2s"))
+    client = booted(publisher, *site())
+    client.session.publish(publisher.image(*site(), odd, endpoints("new", 1)))
+    for _ in range(2):
+        client.hear()
+        client.nack(CLUSTERS, "odd")
+        assert client.hear() == [(CLUSTERS, [], ["new"])]
+        client.ack(CLUSTERS)
+    client.settle()
+    assert client.session.applied == 2

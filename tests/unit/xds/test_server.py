@@ -97,8 +97,10 @@ async def test_a_refusal_shows_with_its_origin(server: AdsServer, client: Client
     await client.say(LISTENERS)
     answer = await client.hear()
     await client.say(CLUSTERS, response_nonce=answer.nonce, error_detail={"message": "too odd"})
-    answer = await client.hear()
-    await client.say(LISTENERS, response_nonce=answer.nonce)
+    for kind in (CLUSTERS, LISTENERS):  # what was refused is taken back; and there are no listeners
+        answer = await client.hear()
+        assert answer.type_url == TYPE_URLS[kind]
+        await client.say(kind, response_nonce=answer.nonce)
     assert await server.wait_applied(1, 5)
     [failure] = server.rejected()
     assert (failure.item, failure.reason) == ("a", "envoy: too odd")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 from envoy.service.discovery.v3 import discovery_pb2
 from tests.support.envoy_resources import cluster
 from tests.support.transcript import Delta, Publisher
 from tests.unit.xds.test_delta import site
 
-from tidegate.model.plan.envoy import CLUSTERS
+from tidegate.model.plan.envoy import CLUSTERS, LISTENERS
 from tidegate.xds.stream import PATIENCE_SECONDS, SPENT_PATIENCE_SECONDS, Stream
 
 
@@ -48,6 +49,22 @@ def test_an_answer_ends_the_wait() -> None:
     client.say(CLUSTERS, nonce=client.session.watches[CLUSTERS].last_nonce)
     assert stream.advance(200.0) == ([], [])
     assert stream.idle_until() is None
+
+
+@pytest.mark.case("A6")
+def test_a_client_that_says_nothing_is_never_taken_to_have_what_it_was_told() -> None:
+    """However long that lasts: a stopped process has no listener, no scope and no route that it did not have."""
+    publisher = Publisher()
+    client, stream = booted(publisher)
+    assert stream.session.applied == 1
+    stream.publish(publisher.image(*site(listeners=("pod", "new"))))
+    for now in range(0, 3600, 60):
+        assert stream.advance(float(now))[1] == []
+    assert stream.session.applied == 0
+    assert stream.session.waiting() == {"new"}
+    client.say(LISTENERS, nonce=client.session.watches[LISTENERS].last_nonce)
+    assert stream.session.waiting() == set()
+    assert stream.session.applied == 2
 
 
 def test_a_stream_offers_a_refused_listener_again_by_itself() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from tidegate.compile.envoy import bounds, http_options
@@ -61,11 +61,16 @@ def cluster(registry: Registry, rules: Rules, key: ClusterKey) -> EnvoyResource 
     found = _found(registry, rules, key)
     if found is None:
         return None
-    service, port, policy, subset = found
+    service, port, policy, _ = found
     name = str(key)
-    body = _cluster(name, service, port, policy, subset, key.lb_headless)
-    refs = frozenset({ResourceRef(ENDPOINTS, name)} if body["type"] == "EDS" else ())
-    return EnvoyResource(name, body, (service.origin, *policy.origins), refs)
+    origins = (service.origin, *policy.origins)
+
+    def made(policy: DestinationPolicy, plain: Callable[[], EnvoyResource] | None) -> EnvoyResource:
+        body = _cluster(name, service, port, policy, policy.subset(key.subset), key.lb_headless)
+        refs = frozenset({ResourceRef(ENDPOINTS, name)} if body["type"] == "EDS" else ())
+        return EnvoyResource(name, body, origins, refs, plain=plain)
+
+    return made(policy, (lambda: made(policy.plain, None)) if policy.origins else None)
 
 
 def endpoints(registry: Registry, rules: Rules, key: ClusterKey) -> EnvoyResource | None:

@@ -9,7 +9,7 @@ from tidegate.compile.rules import Rules, balancer
 from tidegate.model.kube import Service, ServicePort
 from tidegate.model.net import IPAddress
 from tidegate.model.plan.relay import L4Endpoint, L4Service, L4Settings, LoadBalancing
-from tidegate.model.traffic import Balancing, ConnectionPool, LoadBalancer
+from tidegate.model.traffic import Balancing, ConnectionPool, LoadBalancer, TrafficPolicy
 
 _MOST_MS = 2**32 - 1
 # tcp(7) leaves them out: MAX_TCP_KEEPIDLE, MAX_TCP_KEEPINTVL and MAX_TCP_KEEPCNT of include/net/tcp.h.
@@ -43,7 +43,7 @@ def l4_services(
             name=full_name,
             addresses=tuple((a, port.port) for a in addresses if a.version == version),
             balancing=_balancing(balancer(service, settings)),
-            settings=_settings(settings.connection_pool),
+            settings=_settings(settings, service),
             counted_as=numbers[full_name],
             endpoints=tuple(L4Endpoint(a, p) for a, p in sorted(endpoints, key=lambda e: (int(e[0]), e[1]))),
         )
@@ -57,11 +57,13 @@ def _balancing(chosen: LoadBalancer | None) -> LoadBalancing:
     return _BALANCING.get(chosen.balancing, LoadBalancing.LEAST_REQUEST)
 
 
-def _settings(pool: ConnectionPool | None) -> L4Settings:
+def _settings(policy: TrafficPolicy, service: Service) -> L4Settings:
     """What the relay does of a connection pool; config/kinds/effect.py warns of the rest."""
-    if pool is None:
-        return _DEFAULTS
+    if policy.connection_pool is None and not service.affinity_s:
+        return _DEFAULTS  # one for thousands of services
+    pool = policy.connection_pool or ConnectionPool()
     return L4Settings(
+        affinity_s=service.affinity_s if policy.load_balancer is None else 0,
         connect_timeout_ms=min(pool.connect_timeout_ms, _MOST_MS),
         max_connections=pool.max_connections,
         keepalive_time_s=_seconds(pool.keepalive_time_ms),

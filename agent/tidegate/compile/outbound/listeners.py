@@ -39,8 +39,9 @@ def pod_listener(sandbox: Sandbox, origins: tuple[Origin, ...]) -> EnvoyResource
         ],
         "filter_chains": [{"name": "http", "filters": [bounds.connection_limit(), manager]}],
     }
-    if sandbox.v6_capture and sandbox.capture.envoy6:
-        # The v6 capture prefix is routed to the pod's lo but is no address of any interface.
+    if sandbox.capture.envoy6:
+        # The v6 capture prefix is routed to the pod's lo but is no address of any interface; while IPv6 is switched off
+        # inside it is not even routed, and nothing is sent there.
         body["freebind"] = True
         body["additional_addresses"] = [{"address": _address(CAPTURE6_ENVOY, sandbox.capture.envoy6, sandbox)}]
     return EnvoyResource(name, body, origins, frozenset({ResourceRef(SCOPES, EVERY)}))

@@ -53,7 +53,7 @@ def check_name(vs: VirtualService) -> str:
     return f"check|{vs.namespace}/{vs.name}"
 
 
-def check(vs: VirtualService) -> EnvoyResource:
+def check(vs: VirtualService, suffix: str = "") -> EnvoyResource:
     """All routes of a VirtualService, whoever they are for, for Envoy to judge. They lead nowhere."""
     routes = []
     for index, route in enumerate(vs.http):
@@ -61,10 +61,10 @@ def check(vs: VirtualService) -> EnvoyResource:
             made: Json = {"name": route_name(vs, Candidate(index, route, place, match)), "match": route_match(match)}
             fill_action(made, route, 80, lambda _: private.NOWHERE, lambda _: None)
             routes.append(made)
-    name = check_name(vs)
+    name = check_name(vs) + suffix
     host = {"name": name, "domains": ["*"], "routes": routes}
     body = {"name": name, "virtual_hosts": [host], "validate_clusters": False, **_body_limit([vs])}
-    return EnvoyResource(name, body, (vs.origin,))
+    return EnvoyResource(name, body, (vs.origin,), judged=vs)
 
 
 def _body_limit(rules: Iterable[VirtualService]) -> Json:

@@ -7,6 +7,7 @@ from pydantic import Field
 from tidegate.config import messages as say
 from tidegate.config.kinds.base import Kind, Place
 from tidegate.config.kinds.pod import POD, PodSpec
+from tidegate.config.limits import INT32
 from tidegate.config.schema import ApiModel, Report, words
 from tidegate.config.shapes import annotated
 from tidegate.config.shapes.metadata import Metadata
@@ -31,7 +32,7 @@ class Template(ApiModel):
 
 class DeploymentSpec(ApiModel):
     ignored = words("strategy minReadySeconds revisionHistoryLimit paused progressDeadlineSeconds")
-    replicas: int = Field(default=1, ge=0)
+    replicas: int = Field(default=1, ge=0, le=INT32)
     selector: LabelSelector
     template: Template
 

@@ -24,6 +24,7 @@ _DISTRIBUTIONS = {
     "PreferSameZone": Near.ZONE_FIRST,
     "PreferSameNode": Near.NODE_FIRST,
 }
+_AFFINITY_S = 10800  # Kubernetes' default
 _BY_ZONE = (Near.ZONE_FIRST, Near.NODE_FIRST)
 
 
@@ -44,7 +45,7 @@ class ServicePortDoc(ApiModel):
 
 
 class ClientIp(ApiModel):
-    ignored = frozenset({"timeoutSeconds"})  # an affinity here ends when its endpoint does, not after a time
+    timeout_seconds: int = Field(default=_AFFINITY_S, ge=1, le=86400)
 
 
 class AffinityConfig(ApiModel):
@@ -108,11 +109,16 @@ def read(doc: ServiceDoc, place: Place, report: Report) -> Service:
         external_name=spec.external_name,
         selector=spec.selector,
         publish_not_ready=spec.publish_not_ready_addresses,
-        sticky=sticky and not headless,
+        affinity_s=_affinity_s(spec) if sticky and not headless else 0,
         near=Near.ANY if headless else _near(doc, report),
         age=place.age,
         origin=place.origin,
     )
+
+
+def _affinity_s(spec: ServiceSpec) -> int:
+    config = spec.session_affinity_config
+    return config.client_ip.timeout_seconds if config and config.client_ip else _AFFINITY_S
 
 
 def _near(doc: ServiceDoc, report: Report) -> Near:

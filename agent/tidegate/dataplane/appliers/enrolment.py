@@ -5,7 +5,7 @@ Each pod is judged by itself: one that waits for its listener, or that cannot be
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from tidegate.bpf.records import PodRow
 from tidegate.dataplane.changes import Changes
@@ -47,18 +47,31 @@ class Enrolment:
         self._clock = clock
         self._retries: Retries[int] = Retries(FIRST_SECONDS, LONGEST_SECONDS, jitter)
         self._refused: dict[int, str] = {}
+        self._settled: dict[int, tuple[object, ...]] = {}  # what the verdict on a captured pod was made of
         self._stuck: dict[int, str] = {}  # pods that could not be released
+        self._plan: Plan | None = None
+        self._plans: Mapping[int, PodPlan] = {}  # of this plan
         self.told: Callable[[PodStatus], None] = lambda _: None  # called as soon as there is a verdict on a pod
 
     async def prepare(self, plan: Plan, changed: Changes) -> Outcomes:
         """See order.Applier."""
         self._refused = {cookie: why for cookie, why in self._refused.items() if cookie in self._sandboxes.known}
-        plans = {pod.netns_cookie: pod for pod in plan.pods}
+        if plan is not self._plan:
+            self._plan, self._plans = plan, {pod.netns_cookie: pod for pod in plan.pods}
+            self._settled = {cookie: made for cookie, made in self._settled.items() if cookie in self._sandboxes.known}
+        plans = self._plans
         outcomes: list[Outcome] = []
         for cookie, sandbox in tuple(self._sandboxes.known.items()):
             if cookie not in self._sandboxes.known:  # it went while others were enrolled
                 continue
+            made_of = self._made_of(cookie)
+            if self._settled.get(cookie) == made_of:
+                continue
             state, reason = await self._judge(cookie, sandbox, plans.get(cookie))
+            if state is PodState.ENROLLED:
+                self._settled[cookie] = self._made_of(cookie)
+            else:
+                self._settled.pop(cookie, None)
             if self._sandboxes.wanted(cookie):
                 self.told(PodStatus(sandbox.id, state, reason, cookie))
             if state is PodState.FAILED:
@@ -86,6 +99,7 @@ class Enrolment:
 
     async def release(self, cookie: int) -> None:
         """Stop capturing in one netns, now. What the kernel refuses is tried again by retire."""
+        self._settled.pop(cookie, None)
         try:
             await self._shadow.release(cookie)
         except (OSError, TidegateError) as error:
@@ -101,6 +115,19 @@ class Enrolment:
     def next_due(self) -> float | None:
         """See order.Applier."""
         return self._retries.next_due()
+
+    def _made_of(self, cookie: int) -> tuple[object, ...]:
+        """All that the verdict on a captured pod depends on. The same objects: nothing has to be looked at again, so a
+        pass costs what changed and little for each pod that did not."""
+        sandboxes = self._sandboxes
+        return (
+            sandboxes.open.get(cookie),
+            sandboxes.decisions.get(cookie),
+            sandboxes.remarks.get(cookie),
+            self._plans.get(cookie),
+            self._shadow.pods.get(cookie),
+            cookie in self._shadow.guards,
+        )
 
     async def _judge(self, cookie: int, sandbox: Sandbox, plan: PodPlan | None) -> Verdict:
         decision = self._sandboxes.decisions.get(cookie)
@@ -120,7 +147,8 @@ class Enrolment:
             state, reason = self._listener(plan.listener)
             if state is not State.APPLIED:
                 return (PodState.FAILED if state is State.FAILED else PodState.PENDING), reason
-        return await self._enrol(cookie, opened, decision.reason)
+        reason = "; ".join((decision.reason, *self._sandboxes.remarks.get(cookie, ())))
+        return await self._enrol(cookie, opened, reason)
 
     async def _enrol(self, cookie: int, sandbox: Sandbox, reason: str) -> Verdict:
         row, now = pod_row(sandbox), self._clock.monotonic()

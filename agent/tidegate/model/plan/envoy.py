@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from tidegate.model.origin import Origin
@@ -12,9 +12,10 @@ from tidegate.model.origin import Origin
 LISTENERS = "listeners"
 ROUTES = "routes"
 SCOPES = "scopes"
-# Route configurations that serve nobody: a client is shown each once, so that it can say what is wrong with a rule that
-# nobody uses yet.
+# Route configurations that serve nobody: a client is shown each once, so that it can say what is wrong with a rule
+# before the rule gets among those of others. REFUSED: how the names of those end that were refused and serve nowhere.
 CHECKS = "checks"
+REFUSED = "|refused"
 CLUSTERS = "clusters"
 ENDPOINTS = "endpoints"
 SECRETS = "secrets"
@@ -51,6 +52,9 @@ class EnvoyResource:
     body: Mapping[str, Any]  # without @type
     origins: tuple[Origin, ...] = ()
     refs: frozenset[ResourceRef] = frozenset()
+    judged: object = field(default=None, repr=False, compare=False)  # of a check: what a verdict on it is about
+    # What serves in its place if it is refused and nothing of that name was ever good; of no interest otherwise.
+    plain: Callable[[], EnvoyResource] | None = field(default=None, repr=False, compare=False)
 
     def needs(self, kind: str) -> list[str]:
         """Names of one kind that it refers to, in order."""

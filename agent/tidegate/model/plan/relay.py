@@ -33,6 +33,7 @@ class L4Settings:
     keepalive_time_s: int = 0
     keepalive_interval_s: int = 0
     keepalive_probes: int = 0
+    affinity_s: int = 0  # by SOURCE: a client keeps its endpoint until it stayed away as long; 0 = it may be moved
 
 
 @dataclass(frozen=True, slots=True)

@@ -161,3 +161,34 @@ def test_rules_of_the_clients_namespace_give_clusters_of_their_own() -> None:
     shops, _ = made(WEB, own, client="shop")
     assert everybody[NAME.format("")]["lb_policy"] == "LEAST_REQUEST"
     assert shops[NAME.format("@shop")]["lb_policy"] == "RANDOM"
+
+
+@pytest.mark.case("A2")
+def test_without_what_a_rule_says_a_cluster_still_leads_where_it_led() -> None:
+    """What serves when Envoy refuses the rule's values: the same subset, protocol and choice of address."""
+    policy = """
+trafficPolicy:
+  connectionPool: {tcp: {maxConnections: 7, connectTimeout: 3s}, http: {h2UpgradePolicy: UPGRADE, maxRetries: 2}}
+  outlierDetection: {consecutive5xxErrors: 3}
+  loadBalancer: {consistentHash: {useSourceIp: true}}
+subsets: [{name: v1, labels: {version: v1}, trafficPolicy: {loadBalancer: {simple: PASSTHROUGH}}}]
+"""
+    read = Read(join(config_of(service("web", "http:80"), rule(policy)), ()).tables)
+    found = [
+        cluster(Registry(read), Rules(read), ClusterKey("web.default.svc.cluster.local", 80, s)) for s in ("", "v1")
+    ]
+    plain = [made.plain() for made in found if made is not None and made.plain is not None]
+    assert [made.name for made in plain] == [made.name for made in found if made is not None]
+    whole, subset = (made.body for made in plain)
+    assert "outlier_detection" not in whole
+    assert (whole["lb_policy"], whole["connect_timeout"]) == ("LEAST_REQUEST", "10s")
+    assert "http2_protocol_options" in whole["typed_extension_protocol_options"][OPTIONS]["explicit_http_config"]
+    assert subset["type"] == "ORIGINAL_DST"
+    assert subset["metadata"]["filter_metadata"]["istio"]["subset"] == "v1"
+
+
+def test_a_service_of_which_no_rule_speaks_is_plain_already() -> None:
+    read = Read(join(config_of(service("web", "http:80")), ()).tables)
+    found = cluster(Registry(read), Rules(read), ClusterKey("web.default.svc.cluster.local", 80))
+    assert found is not None
+    assert found.plain is None

@@ -1,0 +1,119 @@
+"""Whether others are enrolled as fast beside what goes wrong: `enrol.beside_bad.*` of bench.json.
+
+Beside a VirtualService that Envoy rejects, a pod that cannot be captured and a pod in a crash loop, all at once, and
+without them, in turns on one node: the machine's own noise meets both.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+from tests.bench import scale_config as config
+from tests.bench.scale import MS, Effort, Figure, percentile, running, say, whole
+from tests.bench.scale_rig import NODE, TAG, Rig, netns
+from tests.support.rig import full
+from tests.support.strict_envoy import REFUSED, refuses_expressions
+
+TURNS = 10  # quiet and beside, each with a tenth of the calls
+CRASH_SECONDS = 0.2  # from one sandbox of the crash loop to the next: faster than any runtime's back-off
+FIRST = config.FEW.pods
+STUCK, CRASHING, OTHERS = FIRST, FIRST + 1, range(FIRST + 2, FIRST + config.FEW.spare)
+
+
+def measured(effort: Effort) -> list[dict[str, Any]]:
+    """CNI ADD of one new pod after the other, quiet and beside."""
+    quiet, beside = [], []
+    with running(config.FEW, "enrol.beside_bad") as rig:
+        for turn in range(TURNS):
+            each = max(1, effort.adds // TURNS)
+            quiet += adds(rig, each)
+            with trouble(rig):
+                beside += adds(rig, each)
+            whole(rig)
+            worst, alone = max(beside[-each:]), max(quiet[-each:])
+            say(f"enrol.beside_bad: {worst:.0f} ms, quiet {alone:.0f} ms ({turn + 1}/{TURNS})")
+    figures = []
+    for part, share in (("p50_ms", 0.5), ("p99_ms", 0.99)):
+        for name, values in ((part, beside), (f"quiet_{part}", quiet)):
+            figures.append(Figure(f"enrol.beside_bad.{name}", MS, percentile(share)))
+            for value in values:
+                figures[-1].add(value)
+    return [figure.result() for figure in figures]
+
+
+def adds(rig: Rig, times: int) -> list[float]:
+    """Milliseconds of so many calls, each for a sandbox that is new."""
+    values: list[float] = []
+    while len(values) < times:
+        now = OTHERS[: times - len(values)]
+        values += [rig.cni("ADD", number) for number in now]
+        for number in now:
+            rig.cni("DEL", number)
+            rig.renew(number)
+    return values
+
+
+@contextlib.contextmanager
+def trouble(rig: Rig) -> Iterator[None]:
+    """All three, begun before the block and taken away after it."""
+    done = threading.Event()
+    with refused_rule(rig), full(STUCK):
+        working = [threading.Thread(target=again, args=(rig, done, one)) for one in (attach_full_pod, crash)]
+        for thread in working:
+            thread.start()
+        try:
+            yield
+        finally:
+            done.set()
+            for thread in working:
+                thread.join()
+    for number in (STUCK, CRASHING):
+        rig.call("DEL", number)
+        rig.renew(number)
+
+
+def again(rig: Rig, done: threading.Event, one: Any) -> None:
+    while not done.is_set():
+        one(rig, done)
+
+
+@contextlib.contextmanager
+def refused_rule(rig: Rig) -> Iterator[None]:
+    """A rule that only Envoy can find wrong, of a service that a pod uses."""
+    number = config.with_rule(rig.size)[0]
+    watcher = rig.watcher()
+    watcher.tell(do="first", url=[config.vip(number), config.PORT, config.host(number)])
+    watcher.answer()
+    path = rig.work / "config" / "rules" / f"{number:05}.yaml"
+    good = path.read_text()
+    try:
+        with refuses_expressions(rig.run_dir):
+            path.write_text(config.rule(number, 1).replace("{prefix: /old}", f"{{regex: '{REFUSED}'}}"))
+            rig.wait("Envoy refuses the rule", lambda status: status["envoy"]["xds"]["nacks"])
+            yield
+    finally:
+        path.write_text(good)
+        watcher.close()
+        rig.watchers.remove(watcher)
+
+
+def attach_full_pod(rig: Rig, done: threading.Event) -> None:
+    """Refused after the agent's patience, and tried again as a runtime does."""
+    rig.call("ADD", STUCK, timeoutSeconds=2)
+    done.wait(0.5)
+
+
+def crash(rig: Rig, done: threading.Event) -> None:
+    """One sandbox that is gone while it is being enrolled."""
+    adding = threading.Thread(target=rig.call, args=("ADD", CRASHING))
+    adding.start()
+    subprocess.run(["ip", "-n", NODE, "link", "delete", netns(CRASHING).removeprefix(f"{TAG}-")], check=True)
+    subprocess.run(["ip", "netns", "delete", netns(CRASHING)], check=True)
+    adding.join()
+    rig.call("DEL", CRASHING)
+    rig.join(CRASHING)
+    done.wait(CRASH_SECONDS)

@@ -1,0 +1,69 @@
+"""What the calls of a runtime, or their absence, mean to the data plane."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from tests.support.clock import ManualClock
+from tests.support.configs import ENROLLED, config_of, pod
+from tests.support.dataplane import Node, sandbox
+from tests.support.eventually import HANG_SECONDS
+
+from tidegate.dataplane.cni_calls import SWEEP_SECONDS, CniCalls
+from tidegate.enroll.crash_loops import CrashLoops
+from tidegate.enroll.wire import CniRequest, Command, NotServing
+from tidegate.model.names import WorkloadId
+from tidegate.model.workload import Sandbox
+from tidegate.runtime.worker import Worker
+
+STATUS = CniRequest(Command.STATUS, "", "", -1, "", WorkloadId("", ""), False, (), "1.1.0")
+
+
+class FakeRegistry:
+    """Of which the runtime has removed some."""
+
+    def __init__(self, *known: Sandbox) -> None:
+        self.known = list(known)
+        self.lost: list[Sandbox] = []
+
+    def sweep(self) -> tuple[Sandbox, ...]:
+        gone, self.lost = tuple(self.lost), []
+        self.known = [sandbox for sandbox in self.known if sandbox not in gone]
+        return gone
+
+    def all(self) -> tuple[Sandbox, ...]:
+        return tuple(self.known)
+
+
+@pytest.mark.case("E2")
+async def test_a_pod_whose_runtime_never_said_del_is_let_go() -> None:
+    stays, goes = sandbox("stays", 1, "10.0.0.1"), sandbox("goes", 2, "10.0.0.2")
+    node = Node(config_of(ENROLLED, pod("stays", "app: a"), pod("goes", "app: b")), stays, goes)
+    registry, clock = FakeRegistry(stays, goes), ManualClock()
+    calls = CniCalls(registry, Worker("disk"), node.cycle, list, (), CrashLoops(clock.monotonic))  # type: ignore[arg-type]
+    async with node.running():
+        sweeping = asyncio.create_task(calls.sweep(clock))
+        try:
+            await node.calm()
+            registry.lost = [goes]
+            async with asyncio.timeout(HANG_SECONDS):
+                while set(node.tables.rows) != {1}:
+                    clock.advance(SWEEP_SECONDS)
+                    await node.calm()
+        finally:
+            sweeping.cancel()
+            await asyncio.gather(sweeping, return_exceptions=True)
+
+
+@pytest.mark.case("E2")
+@pytest.mark.parametrize(("missing", "limited"), [(["configuration"], False), (["configuration", "relay"], True)])
+async def test_status_names_each_token_that_is_missing(missing: list[str], limited: bool) -> None:
+    node, clock = Node(), ManualClock()
+    registry, loops = FakeRegistry(), CrashLoops(clock.monotonic)
+    calls = CniCalls(registry, Worker("disk"), node.cycle, lambda: missing, {"relay"}, loops)  # type: ignore[arg-type]
+    with pytest.raises(NotServing, match=", ".join(missing)) as said:
+        await calls.status(STATUS)
+    assert said.value.limited is limited
+    missing.clear()
+    await calls.status(STATUS)
