@@ -91,7 +91,7 @@ def test_other_programs_are_exchanged_and_tables_kept(tree: Tree, pod: Pod, data
     try:
         assert upgraded.adopted
         changed = {name for name, how in upgraded.hooks.items() if how is Attached.UPDATED}
-        assert changed == {"tg_connect4", "tg_connect6", "tg_served"}
+        assert changed == {"tg_connect4", "tg_connect6"}
         assert pinned_ids(tree)["links"] == before["links"], "the links stay, so there is no moment without a hook"
         assert pinned_ids(tree)["maps"] == before["maps"]
         assert upgraded.pods() == {pod.cookie: pod.row()}

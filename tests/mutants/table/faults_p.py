@@ -43,6 +43,7 @@ GROUPS: tuple[Group, ...] = (
                 "_ACCOUNTED_POWER = 15\n",
                 "_ACCOUNTED_POWER = 40\n",
                 (BOUNDS,),
+                raises=("TimeoutError",),
             ),
             Mutant(
                 "second-send-waits",
