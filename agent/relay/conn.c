@@ -73,6 +73,7 @@ static void close_conn(struct fp_conn *conn, enum fp_reason reason)
 	fp_timer_stop(&conn->report);
 	fp_timer_stop(&conn->look);
 	fp_list_remove(&conn->all);
+	fp_list_remove(&conn->of_pod);
 	/* Who called this may be on its way back through the connection's own callbacks. */
 	fp_list_append(&conns->dead, &conn->all);
 	fp_loop_defer(conns->loop, &conns->bury);
@@ -236,6 +237,8 @@ static struct fp_conn *new_conn(struct fp_conns *conns, struct fp_sandbox *sandb
 	fp_timer_init(&conn->look, look_due);
 	fp_list_init(&conn->all);
 	fp_list_append(&conns->live, &conn->all);
+	fp_list_init(&conn->of_pod);
+	fp_list_append(&sandbox->presence[conns->worker].conns, &conn->of_pod);
 	fp_stream_use(client, client_changed, conn);
 	fp_active_add(conns->stats, 1);
 	atomic_fetch_add_explicit(&sandbox->active, 1, memory_order_relaxed);
@@ -259,17 +262,17 @@ void fp_conn_refuse(struct fp_conns *conns, struct fp_sandbox *sandbox, struct f
 		close_conn(conn, reason);
 }
 
-void fp_conns_evict(struct fp_conns *conns, const struct fp_sandbox *sandbox)
+bool fp_conns_evict(struct fp_presence *presence, int most)
 {
-	struct fp_node *next;
-	for (struct fp_node *node = conns->live.next; node != &conns->live; node = next) {
-		struct fp_conn *conn = fp_container(node, struct fp_conn, all);
-		next = node->next;
-		if (!sandbox || conn->sandbox == sandbox)
-			close_conn(conn, FP_CLOSE_SHUTDOWN);
-	}
-	if (conns->peers)
-		fp_peers_leave(conns->peers); /* the sandbox's descriptor is about to be closed */
+	while (most-- && !fp_list_empty(&presence->conns))
+		close_conn(fp_container(presence->conns.next, struct fp_conn, of_pod), FP_CLOSE_SHUTDOWN);
+	return !fp_list_empty(&presence->conns);
+}
+
+void fp_conns_end(struct fp_conns *conns)
+{
+	while (!fp_list_empty(&conns->live))
+		close_conn(fp_container(conns->live.next, struct fp_conn, all), FP_CLOSE_SHUTDOWN);
 }
 
 void fp_conns_init(struct fp_conns *conns, struct fp_loop *loop)

@@ -13,6 +13,8 @@
 #include "stats.h"
 #include "upstream.h"
 
+struct fp_presence;
+
 enum fp_conn_state { FP_CONNECTING, FP_RELAYING, FP_CLOSED };
 
 /* How often it is asked whether a client that has sent FIN is still there: once a second at first, then seldom. Most
@@ -47,6 +49,7 @@ struct fp_conn {
 	struct fp_stream *end[2];    /* NULL: not there yet, or closed */
 	enum fp_conn_state state;
 	struct fp_node all;          /* in fp_conns.live, then in .dead */
+	struct fp_node of_pod;       /* in fp_presence.conns */
 	struct fp_timer report;      /* while RELAYING */
 	struct fp_timer look;        /* while the client has ended its direction and the server has not */
 	uint8_t looks;               /* how often, up to FP_FIRST_LOOKS */
@@ -70,6 +73,8 @@ struct fp_conn *fp_conn_open(struct fp_conns *conns, struct fp_sandbox *sandbox,
 /* Reset a client that cannot be served, and report it. */
 void fp_conn_refuse(struct fp_conns *conns, struct fp_sandbox *sandbox, struct fp_stream *client,
 		    const struct fp_flow *flow, enum fp_reason reason);
-/* Reset the connections of one sandbox, or all of them (NULL). */
-void fp_conns_evict(struct fp_conns *conns, const struct fp_sandbox *sandbox);
+/* Reset so many connections of a pod; whether there are more. */
+bool fp_conns_evict(struct fp_presence *presence, int most);
+/* Reset all. */
+void fp_conns_end(struct fp_conns *conns);
 #endif

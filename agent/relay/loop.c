@@ -136,6 +136,9 @@ static void run_lane(struct fp_loop *loop)
 	}
 }
 
+/* Of each kind so many in one turn; others that are due come in the next, which does not sleep. */
+enum { FP_DUE = 128 };
+
 static void run_timers(struct fp_loop *loop)
 {
 	uint64_t now_ns = 0;
@@ -143,7 +146,7 @@ static void run_timers(struct fp_loop *loop)
 		struct fp_timer *timer = first_of(kind);
 		if (timer && !now_ns)
 			now_ns = fp_clock_ns();
-		for (; timer && timer->due_ns <= now_ns; timer = first_of(kind)) {
+		for (int i = 0; i < FP_DUE && timer && timer->due_ns <= now_ns; i++, timer = first_of(kind)) {
 			fp_timer_stop(timer);
 			timer->due(timer, now_ns);
 		}

@@ -139,6 +139,13 @@ static int open_inside(void *arg)
 	return 0;
 }
 
+void fp_presence_init(struct fp_presence *presence)
+{
+	fp_party_init(&presence->party);
+	fp_list_init(&presence->conns);
+	fp_task_init(&presence->evict, NULL);
+}
+
 int fp_sandbox_open(const struct fp_pod *pod, const int *listeners, uint32_t workers, struct fp_sandbox **ret_sandbox)
 {
 	struct fp_sandbox *sandbox = calloc(1, sizeof(*sandbox) + workers * sizeof(struct fp_presence));
@@ -162,7 +169,7 @@ int fp_sandbox_open(const struct fp_pod *pod, const int *listeners, uint32_t wor
 	}
 	for (uint32_t i = 0; i < workers; i++) {
 		struct fp_presence *presence = &sandbox->presence[i];
-		fp_party_init(&presence->party);
+		fp_presence_init(presence);
 		for (int k = 0; k < FP_LISTENERS; k++)
 			fp_watch_init(&presence->watches[k], sandbox, &presence->party.lane, sandbox->listener[k]);
 	}

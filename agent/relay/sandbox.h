@@ -1,17 +1,27 @@
 /* A pod's network namespace as the engine holds it: descriptor, listeners, and each worker's watch on them. */
 #ifndef FP_SANDBOX_H
 #define FP_SANDBOX_H
+#include <semaphore.h>
+
 #include "fastpath.h"
 
 #include "accept.h"
 #include "base.h"
 #include "pipe.h"
 
+struct fp_worker;
+
 /* What one worker has of a pod. */
 struct fp_presence {
 	struct fp_watch watches[FP_LISTENERS];
 	struct fp_party party;
+	struct fp_node conns;     /* its connections */
+	struct fp_task evict;     /* while it goes */
+	struct fp_worker *worker; /* meanwhile */
+	sem_t *evicted;           /* posted at the end of that */
 };
+
+void fp_presence_init(struct fp_presence *presence);
 
 struct fp_sandbox {
 	struct fp_sandbox *next;        /* control thread */

@@ -12,6 +12,8 @@
 
 enum {
 	FP_SHARE = 2,
+	FP_LETTERS = 16, /* messages of one turn: each may be a connection to be served */
+	FP_EVICTED = 32, /* connections of a pod that goes, in one turn */
 	FP_IMBALANCE = 4 /* connections more than the idlest worker has that are nobody's business */
 };
 
@@ -92,6 +94,29 @@ static void retire(struct fp_worker *w, uint64_t deadline_ns)
 	fp_timer_start(&w->timers, &w->deadline, deadline_ns);
 }
 
+/* Some connections of a pod that goes: others need not wait for all of them. */
+static void evict_some(struct fp_task *task)
+{
+	struct fp_presence *presence = fp_container(task, struct fp_presence, evict);
+	struct fp_worker *w = presence->worker;
+	if (fp_conns_evict(presence, FP_EVICTED)) {
+		fp_loop_queue(&w->loop, &presence->party.lane, task);
+		return;
+	}
+	fp_lane_leave(&presence->party.lane);
+	/* Its descriptor is about to be closed, and the number may soon be another pod's. */
+	fp_netns_leave(&w->visit);
+	sem_post(presence->evicted);
+}
+
+static void start_evicting(struct fp_worker *w, struct fp_presence *presence, sem_t *done)
+{
+	presence->worker = w;
+	presence->evicted = done;
+	fp_task_init(&presence->evict, evict_some);
+	evict_some(&presence->evict);
+}
+
 static void obey(struct fp_worker *w, const struct fp_message *message)
 {
 	struct fp_watch *watches = message->sandbox ? watches_of(w, message->sandbox) : NULL;
@@ -109,11 +134,8 @@ static void obey(struct fp_worker *w, const struct fp_message *message)
 			fp_watch_look(&watches[i]);
 		break;
 	case FP_MSG_EVICT:
-		fp_conns_evict(&w->conns, message->sandbox);
-		fp_lane_leave(&message->sandbox->presence[w->index].party.lane);
-		/* Its descriptor is about to be closed, and the number may soon be another pod's. */
-		fp_netns_leave(&w->visit);
-		break;
+		start_evicting(w, &message->sandbox->presence[w->index], message->done);
+		return;
 	case FP_MSG_ADOPT:
 		serve(w, message->sandbox, message->fd, &message->peer, message->peer_port_be);
 		break;
@@ -121,25 +143,34 @@ static void obey(struct fp_worker *w, const struct fp_message *message)
 		retire(w, message->deadline_ns);
 		break;
 	}
+	if (message->done)
+		sem_post(message->done);
+}
+
+static void read_some(struct fp_task *task)
+{
+	struct fp_worker *w = fp_container(task, struct fp_worker, unread);
+	struct fp_message message;
+	for (int i = 0; i < FP_LETTERS; i++) {
+		if (!fp_inbox_take(&w->inbox, &message))
+			return;
+		obey(w, &message);
+	}
+	fp_loop_defer(&w->loop, task);
 }
 
 static void read_inbox(struct fp_source *source, uint32_t events)
 {
 	struct fp_worker *w = fp_container(source, struct fp_worker, messages);
-	struct fp_message message;
 	(void)events;
 	fp_inbox_wakened(&w->inbox);
-	while (fp_inbox_take(&w->inbox, &message)) {
-		obey(w, &message);
-		if (message.done)
-			sem_post(message.done);
-	}
+	fp_loop_defer(&w->loop, &w->unread);
 }
 
 static void deadline_over(struct fp_timer *timer, uint64_t now_ns)
 {
 	(void)now_ns;
-	fp_conns_evict(&fp_container(timer, struct fp_worker, deadline)->conns, NULL);
+	fp_conns_end(&fp_container(timer, struct fp_worker, deadline)->conns);
 }
 
 static void *work(void *arg)
@@ -198,6 +229,7 @@ static void compose(struct fp_worker *w)
 	w->acceptor.shed = count_refused;
 	fp_loop_add_timers(&w->loop, &w->timers);
 	fp_timer_init(&w->deadline, deadline_over);
+	fp_task_init(&w->unread, read_some);
 }
 
 int fp_worker_start(struct fp_shared *shared, uint32_t index, struct fp_worker **ret_worker)

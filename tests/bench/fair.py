@@ -9,15 +9,17 @@ from __future__ import annotations
 import json
 import re
 import statistics
+import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from tests.bench.contestants import SERVER_PORT
-from tests.bench.loads import DEAF, ECHO, SINK, SPOUT
-from tests.bench.processes import BenchError, Program, run
+from tests.bench.loads import DEAF, ECHO, HTTP, LOADS, ONCE, SINK, SPOUT
+from tests.bench.processes import BenchError, Program, run, until
 from tests.bench.scale import MS, Effort, say
 from tests.bench.topology import MESH_PORT, LabPods, Pod
 
@@ -82,6 +84,7 @@ def measured(effort: Effort) -> list[dict[str, Any]]:
     with running() as sides:
         figures = [beside_bulk(sides, count, rounds, seconds) for count in FLOWS]
         figures += [stuck(sides, way, min(3, rounds)) for way in STUCK]
+        figures += beside_greedy(sides, rounds, seconds)
     return [figure.result() for figure in figures]
 
 
@@ -93,11 +96,19 @@ def running() -> Iterator[Sides]:
     try:
         pods.up()
         programs.append(Program("l4server", pods.server.command([str(TOOLS / "l4server"), str(SERVER_PORT)])))
-        yield Sides(pods)
+        sides = Sides(pods)
+        until(partial(answers, sides), "the server answers")
+        yield sides
     finally:
         for program in programs:
             program.stop()
         pods.down()
+
+
+def answers(sides: Sides) -> None:
+    """Raises BenchError while a server is not there yet."""
+    for side in sides.of:
+        run(*sides.command(side, sides.pods.neighbour, "l4load", "rr", ECHO, 0.05, 64))
 
 
 def beside_bulk(sides: Sides, count: int, rounds: int, seconds: float) -> Both:
@@ -124,6 +135,41 @@ def stuck(sides: Sides, way: str, rounds: int) -> Both:
                 figure.add(side, number, settled(sides, crowd) - before)
     say(f"{figure.name}: {shown(figure)}")
     return figure
+
+
+def beside_greedy(sides: Sides, rounds: int, seconds: float) -> list[Both]:
+    """What a neighbour gets of the mesh beside a pod that takes all that it gets, and (as `direct`) without it."""
+    loads = {
+        "echo": sides.command("tidegate", sides.pods.neighbour, "l4load", "rr", ECHO, seconds, 64),
+        "conn": sides.command("tidegate", sides.pods.neighbour, "l4load", "conn", ONCE, seconds),
+        "http": sides.pods.neighbour.command(
+            LOADS[-2].command(TOOLS, sides.pods.mesh, MESH_PORT + HTTP, seconds), in_cgroup=True
+        ),
+    }
+    figures = {name: Both(f"fair.greedy.{name}_ms", MS, statistics.median) for name in loads}
+    for number in range(rounds):
+        for side in sides.of:
+            with greedy(sides) if side == "tidegate" else nullcontext():
+                for name, command in loads.items():
+                    figures[name].add(side, number, json.loads(run(*command))["p99_us"] / 1000)
+    for figure in figures.values():
+        say(f"{figure.name}: {shown(figure)}")
+    return list(figures.values())
+
+
+@contextmanager
+def greedy(sides: Sides) -> Iterator[None]:
+    """tests/support/greedy.py in pod client, from when it has all under way."""
+    words = ["/usr/bin/python3", str(ROOT / "tests/support/greedy.py"), sides.pods.mesh, "server.bench:7011"]
+    command, pipe = sides.pods.client.command(words, in_cgroup=True), subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=subprocess.DEVNULL, stderr=pipe, text=True) as process:
+        try:
+            assert process.stderr is not None
+            if not any(line == "all\n" for line in process.stderr):
+                raise BenchError(f"the greedy pod ended with {process.wait()}")
+            yield
+        finally:
+            process.kill()
 
 
 @contextmanager

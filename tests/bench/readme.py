@@ -59,6 +59,11 @@ FAIR = {
     "stuck.down.tcp_mib": "kernel memory of 300 downloads that nobody reads",
     "stuck.up.tcp_mib": "of 200 uploads that nobody reads",
 }
+GREEDY = {
+    "fair.greedy.echo_ms": "round trip of 64 B, p99",
+    "fair.greedy.conn_ms": "new connection, p99",
+    "fair.greedy.http_ms": "HTTP request, p99",
+}
 PLACES = {"1core": "Everything on one CPU (the CPU cost)", "free": "Wherever the scheduler likes"}
 
 
@@ -107,22 +112,21 @@ def table(bench: dict[str, Any]) -> str:
 
 
 def fair_table(figures: Mapping[str, dict[str, Any]]) -> list[str]:
-    """What a pod can take from others, without the mesh and with it; nothing if it was not measured."""
+    """What a pod can take from others, and what they get beside one that takes all; only what was measured."""
+    pods = compared(figures, FAIR, "| What one pod can take from another | no mesh | **Tidegate** | promised |", "≤ 2×")
+    return pods + compared(
+        figures, GREEDY, "| A pod that takes all that it gets | without it | beside it | promised |", "≤ 3×"
+    )
+
+
+def compared(figures: Mapping[str, dict[str, Any]], words: Mapping[str, str], head: str, promised: str) -> list[str]:
+    """A table of figures that have one to compare with."""
     rows = [
-        f"| {words} (`{name}`) | {figure(found['direct'], found['unit'])} | {cell(found, 'tidegate')} | ≤ 2× |"
-        for name, words in FAIR.items()
+        f"| {text} (`{name}`) | {figure(found['direct'], found['unit'])} | {cell(found, 'tidegate')} | {promised} |"
+        for name, text in words.items()
         if (found := figures.get(name))
     ]
-    return (
-        [
-            "",
-            "| What one pod can take from another | no mesh | **Tidegate** | promised |",
-            "|---|---:|---:|---:|",
-            *rows,
-        ]
-        if rows
-        else []
-    )
+    return ["", head, "|---|---:|---:|---:|", *rows] if rows else []
 
 
 def scale_table(figures: Mapping[str, dict[str, Any]]) -> list[str]:

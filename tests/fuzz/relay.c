@@ -308,6 +308,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (!conns.loop) {
 		make_relay();
 		fp_party_init(&sandbox.presence[0].party);
+		fp_list_init(&sandbox.presence[0].conns);
 	}
 	uint8_t first = next_byte(&in), buffers = next_byte(&in) & 3;
 	way = (first >> 6) % 3;

@@ -1,6 +1,6 @@
 """A pod that takes whatever it gets, all at once; standard library only.
 
-`greedy.py HOST`: HOST serves as tests/bench/l4server on 7001 (echo, sink, once, spout, deaf), and has an HTTP port 7011
+`greedy.py HOST [AUTHORITY]`: HOST serves as l4server on 7001 (echo, sink, once, spout, deaf), and has an HTTP port 7011
 that accepts and never reads. Holds downloads and uploads that nobody reads, pours bulk streams, leaves connections
 half-closed, opens more without end, opens HTTP/2 connections with a hundred bodies each. Tells on standard error `all`
 when everything is under way, then `bulk K` for each GiB poured. Goes on until its standard input ends; prints one JSON
@@ -97,7 +97,7 @@ def main() -> None:
     uploads = hold("up", STUCK_UP, DEAF)
     for sock in hold("half_closed", HALF_CLOSED, DEAF):
         sock.shutdown(socket.SHUT_WR)
-    requests = posts(host)
+    requests = posts(sys.argv[-1])
     for sock in hold("http2", HTTP2, HTTP_DEAF):
         stuffed(sock, requests, 1)
     bulk = threading.Thread(target=pour, args=(host,))

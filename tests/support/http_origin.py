@@ -105,11 +105,12 @@ class Conversation:
 
 class Origin:
     """Serves until the block ends. answers: by path without query, what happens to a connection whose request has that
-    path; others get OK. seen: what came, in order."""
+    path; others get OK. seen: what came, in order. connections: how many there were."""
 
     def __init__(self, answers: dict[str, Answer | bytes] | None = None) -> None:
         self.answers = answers or {}
         self.seen: list[Message] = []
+        self.connections = 0
         self._open: set[socket.socket] = set()
 
     def __enter__(self) -> Self:
@@ -131,6 +132,7 @@ class Origin:
                 sock, _ = self._listener.accept()
             except OSError:
                 return
+            self.connections += 1
             threading.Thread(target=self._serve, args=(sock,), daemon=True).start()
 
     def _serve(self, sock: socket.socket) -> None:

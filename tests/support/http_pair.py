@@ -7,7 +7,7 @@ import contextlib
 import http.client
 import json
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from tests.support.envoy_static import ENVOY
 from tests.support.eventually import HANG_SECONDS, eventually
 from tidegate.compile.derive import Read
 from tidegate.compile.envoy.clusters import ClusterKey, cluster, endpoints
-from tidegate.compile.envoy.filters import connection_manager
+from tidegate.compile.envoy.filters import connection_manager, pod_sockets
 from tidegate.compile.facts import join
 from tidegate.compile.outbound.destinations import claims
 from tidegate.compile.outbound.routes import RouteCompiler
@@ -35,10 +35,11 @@ def web(port: int, name: str = "http") -> str:
 
 
 @contextlib.contextmanager
-def meshed(directory: Path, *documents: str) -> Iterator[dict[str, int]]:
+def meshed(directory: Path, *documents: str, netns: Mapping[str, str] | None = None) -> Iterator[dict[str, int]]:
     """Runs Envoy with what these documents become; FQDN:port of each HTTP service -> where it listens for it.
 
-    The listeners differ from a pod's in where they are and in that they have their routes inside.
+    The listeners differ from a pod's in where they are and in that they have their routes inside. netns: by FQDN:port,
+    the network namespace that a listener says its pod is in.
     """
     read = Read(join(config_of(*documents), ()).tables)
     registry, rules = Registry(read), Rules(read)
@@ -46,7 +47,7 @@ def meshed(directory: Path, *documents: str) -> Iterator[dict[str, int]]:
     listeners, clusters = [], {}
     for claim in (claim for fqdn in registry.services for claim in read(claims, fqdn) if claim.port.protocol.is_http):
         routes = compiler.compile(claim.service, claim.port)
-        listeners.append(_listener(claim.name, dict(routes.body)))
+        listeners.append(_listener(claim.name, dict(routes.body), (netns or {}).get(claim.name, "")))
         for name in routes.needs(CLUSTERS):
             clusters[name] = _static(registry, rules, name)
     static = {"listeners": listeners, "clusters": [c for c in clusters.values() if c]}
@@ -54,13 +55,14 @@ def meshed(directory: Path, *documents: str) -> Iterator[dict[str, int]]:
         yield eventually(lambda: _ports(admin, len(listeners)), "Envoy listens")
 
 
-def _listener(name: str, routes: dict[str, Any]) -> dict[str, Any]:
+def _listener(name: str, routes: dict[str, Any], netns: str) -> dict[str, Any]:
     manager = connection_manager(CLIENT, 1)
     config = manager["typed_config"]
     del config["scoped_routes"]
     config["http_filters"] = [f for f in config["http_filters"] if f["name"] != "envoy.filters.http.on_demand"]
     config["route_config"] = routes
-    return {"name": name, "address": ANY_PORT, "filter_chains": [{"filters": [manager]}]}
+    filters = [pod_sockets(netns), manager] if netns else [manager]
+    return {"name": name, "address": ANY_PORT, "filter_chains": [{"filters": filters}]}
 
 
 def _static(registry: Registry, rules: Rules, name: str) -> dict[str, Any] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Mapping
+from dataclasses import replace
 from typing import TypeVar
 
 from tidegate.compile.derive import Input, Read, derived
@@ -10,6 +11,7 @@ from tidegate.compile.facts import Endpoint, target_port
 from tidegate.compile.nearness import near
 from tidegate.compile.tables import NAMESPACES, PODS, PODS_BY_ADDRESS, PODS_BY_SERVICE, SERVICES, SLICES_BY_SERVICE
 from tidegate.model.kube import Pod, Service, ServicePort, SliceEndpoint
+from tidegate.model.routing import RouteTarget
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -43,6 +45,18 @@ class Registry:
         self.services: Mapping[str, Service] = Table(read, SERVICES)
         self.namespaces = Table(read, NAMESPACES)
         self.pods = Table(read, PODS)
+
+    def behind(self, target: RouteTarget) -> RouteTarget:
+        """The target, or what its ExternalName is an alias of, as far as aliases are services of the mesh."""
+        seen: set[str] = set()
+        host = target.host
+        while (service := self.services.get(host)) is not None and service.external_name and host not in seen:
+            seen.add(host)
+            following = service.external_name.rstrip(".").lower()
+            if following not in self.services:
+                break
+            host = following
+        return target if host == target.host else replace(target, host=host)
 
     def selected(self, service: Service) -> tuple[Pod, ...]:
         """Pods that the service's selector names, ready or not, by name; none without a selector."""

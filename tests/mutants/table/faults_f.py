@@ -33,6 +33,28 @@ _TURNS = Group(
     ),
 )
 
+_ALL_AT_ONCE = Group(
+    "what a pod has many of is not dealt with in one turn",
+    (
+        Mutant(
+            "all-timers-at-once",
+            "a pod's many connections that report at the same second hold up everybody",
+            "agent/relay/loop.c",
+            "enum { FP_DUE = 128 };",
+            "enum { FP_DUE = 1 << 30 };",
+            (f"{UNIT}[loop_test-address,undefined]",),
+        ),
+        Mutant(
+            "all-evicted-at-once",
+            "the end of a pod with many connections holds up everybody",
+            "agent/relay/conn.c",
+            "\twhile (most-- && !fp_list_empty(&presence->conns))",
+            "\tmost = 1;\n\twhile (most && !fp_list_empty(&presence->conns))",
+            (f"{UNIT}[conn_test-address,undefined]",),
+        ),
+    ),
+)
+
 _MEMORY = Group(
     "connections that nobody reads leave memory to others",
     (
@@ -41,7 +63,7 @@ _MEMORY = Group(
             "a pod whose readers do not read takes every buffer of the relay",
             "agent/relay/buf.c",
             "!beyond && party->buffers",
-            "false && party->buffers",
+            "!beyond && !pool->size && party->buffers",
             (f"{UNIT}[buf_test-address,undefined]", f"{UNIT}[fair_test-address,undefined]"),
         ),
         Mutant(
@@ -64,8 +86,8 @@ _MEMORY = Group(
             "send-buffers-as-lo-makes-them",
             "a client that sends to a server that does not read keeps megabytes in the kernel",
             "bpf/sockops.bpf.c",
-            "\ttg_bound_send_buffer(ops);\n",
-            "",
+            "bytes != TG_SNDBUF_UNCHOSEN",
+            "bytes == TG_SNDBUF_UNCHOSEN",
             ("tests/bpf/test_send_buffer.py::test_a_captured_client_keeps_a_mebibyte_for_a_server_that_does_not_read",),
         ),
         Mutant(
@@ -101,4 +123,4 @@ _DESCRIPTORS = Group(
     ),
 )
 
-GROUPS = (_TURNS, _MEMORY, _DESCRIPTORS)
+GROUPS = (_TURNS, _ALL_AT_ONCE, _MEMORY, _DESCRIPTORS)

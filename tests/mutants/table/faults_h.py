@@ -74,6 +74,7 @@ _DEADLINES = Group(
             ', "max_stream_duration": {"grpc_timeout_header_max": "0s"}}',
             "}",
             (f"{DEADLINES}::test_grpc_timeout_is_honoured[no rule]",),
+            ("TimeoutError",),
         ),
         Mutant(
             "own-deadline-stripped",
@@ -108,4 +109,76 @@ _REDIRECTS = Group(
     ),
 )
 
-GROUPS = (_STRICT, _DEADLINES, _REDIRECTS)
+ORACLE = "agent/tidegate/compile/explain/requests.py"
+PATHS = "tests/unit/compile/test_paths_against_envoy.py"
+
+_PATHS = Group(
+    "explain and Envoy agree about paths",
+    (
+        Mutant(
+            "parameter-of-a-dot-segment",
+            "explain takes /a/..;p/b for another path than Envoy",
+            ORACLE,
+            '_PARAMETER.sub(r"\\1", path).replace(',
+            "path.replace(",
+            (PATHS,),
+        ),
+        Mutant(
+            "unsafe-characters-as-they-are",
+            "explain compares | where Envoy compares %7C",
+            ORACLE,
+            '    path = _UNSAFE.sub(lambda found: f"%{ord(found[0]):02X}", path)\n',
+            "",
+            (PATHS,),
+        ),
+    ),
+)
+
+_ALIASES = Group(
+    "a route to an ExternalName leads where the alias leads",
+    (
+        Mutant(
+            "alias-not-followed",
+            "a route to an ExternalName gets 503",
+            "agent/tidegate/compile/registry.py",
+            "            host = following\n",
+            "            break\n",
+            ("tests/envoy/test_external_names.py::test_an_alias_of_a_service_leads_to_its_pods",),
+        ),
+        Mutant(
+            "alias-of-nothing-silent",
+            "validate says nothing about an alias of a service that does not exist",
+            "agent/tidegate/config/kinds/service.py",
+            "    if alias.endswith(",
+            "    if not alias.endswith(",
+            ("tests/unit/config/test_kube_schema.py::test_an_alias_of_nothing_is_told",),
+            ("ValueError",),
+        ),
+    ),
+)
+
+TWO_NODES = "tests/stories/capture/test_two_nodes.py::test_http_to_the_other_node"
+
+_SOURCE = Group(
+    "the server of an HTTP request sees the client pod",
+    (
+        Mutant(
+            "namespace-not-said",
+            "a request leaves from the node's address",
+            "agent/tidegate/compile/outbound/listeners.py",
+            "        filters.append(pod_sockets(sandbox.netns_path))\n",
+            "        pod_sockets(sandbox.netns_path)\n",
+            (TWO_NODES, "tests/unit/compile/outbound/test_listeners.py"),
+        ),
+        Mutant(
+            "namespace-not-looked-at",
+            "clusters do not look at the namespace that a connection names",
+            "agent/tidegate/compile/envoy/clusters.py",
+            '        "upstream_bind_config": _bound_in_the_pod(),\n',
+            "",
+            (TWO_NODES,),
+        ),
+    ),
+)
+
+GROUPS = (_ALIASES, _SOURCE, _PATHS, _STRICT, _DEADLINES, _REDIRECTS)

@@ -277,12 +277,13 @@ static void a_dead_client_is_waited_for_as_its_kernel_would(void)
 
 static void a_sandbox_takes_its_connections_along(void)
 {
-	struct fp_sandbox other = { .cookie = 78 };
+	struct fp_presence other;
+	fp_presence_init(&other);
 	publish(1);
 	open_conn((enum script[]){ NEVER_ANSWERS });
-	fp_conns_evict(&conns, &other);
-	CHECK(fp_active(&stats) == 1);
-	fp_conns_evict(&conns, &sandbox);
+	CHECK(!fp_conns_evict(&other, 1) && fp_active(&stats) == 1);
+	CHECK(fp_conns_evict(&sandbox.presence[0], 0) && fp_active(&stats) == 1); /* others have their turn first */
+	CHECK(!fp_conns_evict(&sandbox.presence[0], 1));
 	expect_end(FP_CLOSE_SHUTDOWN, 1);
 	close(server);
 	withdraw();
@@ -300,7 +301,7 @@ int main(void)
 	reporter.each = true;
 	reporter.period_ns = 3600u * (uint64_t)1000000000;
 	fp_conns_init(&conns, &loop);
-	fp_party_init(&sandbox.presence[0].party);
+	fp_presence_init(&sandbox.presence[0]);
 	conns.pipes = &pipes;
 	conns.upstreams = &upstreams;
 	conns.reporter = &reporter;

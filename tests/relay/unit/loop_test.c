@@ -132,6 +132,31 @@ static void timers_come_in_order(void)
 	fp_timer_stop(&timers[2]);
 }
 
+static struct fp_timer crowd[300];
+static struct fp_timers crowds;
+
+static void count_one(struct fp_timer *timer, uint64_t now_ns)
+{
+	(void)timer;
+	(void)now_ns;
+	calls++;
+}
+
+/* Who has many connections that report at the same second holds nobody up for all of them. */
+static void many_timers_come_in_turns(void)
+{
+	int turns = 0;
+	calls = 0;
+	fp_loop_add_timers(&loop, &crowds);
+	for (int i = 0; i < 300; i++) {
+		fp_timer_init(&crowd[i], count_one);
+		fp_timer_start(&crowds, &crowd[i], 1);
+	}
+	for (; calls < 300; turns++)
+		fp_loop_turn(&loop); /* does not sleep */
+	CHECK(turns > 1 && calls == 300);
+}
+
 static struct fp_task first_task, second_task, third_task;
 static int rounds;
 
@@ -212,6 +237,7 @@ int main(void)
 	the_forgotten_are_not_called();
 	the_unwatched_stay_open_and_silent();
 	timers_come_in_order();
+	many_timers_come_in_turns();
 	tasks_come_once_and_in_rounds();
 	lanes_take_turns();
 	fp_loop_close(&loop);

@@ -25,11 +25,13 @@ def test_tcp_to_the_other_node(lab: Lab, family: str) -> None:
     assert seen["server"]["local"] == lab.address("default/far", family)
 
 
+@pytest.mark.case("C9")
 @pytest.mark.parametrize("family", FAMILIES)
 def test_http_to_the_other_node(lab: Lab, family: str) -> None:
     got = lab.ask("client", "http://far/", "--family", family)
     assert got["status"] == 200, got
     assert got["body"]["pod"] == "far"
+    assert got["body"]["peer"] == lab.address("default/client", "4"), "the server sees the pod, not its node"
     assert got["body"]["headers"].get("x-forwarded-for") == lab.address("default/client", family)
 
 

@@ -45,6 +45,10 @@ CONFIG = config_of(
           - {destination: {host: reviews, subset: v2}, weight: 25}
         - match: [{uri: {prefix: /gone}}]
           route: [{destination: {host: reviews, subset: v9}}]
+        - match: [{uri: {prefix: /alias}}]
+          route: [{destination: {host: alias}}]
+        - match: [{uri: {prefix: /outside}}]
+          route: [{destination: {host: outside, port: {number: 8080}}}]
         """,
     ),
     destination_rule(
@@ -53,6 +57,7 @@ CONFIG = config_of(
     service("empty", "http:80", "tcp:81", ips="10.96.0.2", selector="app: nobody"),
     service("empty-heads", "tcp:81", ips="None", selector="app: nobody"),
     service("web-heads", "http:8000", ips="None", selector="app: reviews"),
+    service("outside", spec="type: ExternalName\n  externalName: www.example."),
     service("alias", spec="type: ExternalName\n  externalName: reviews.default.svc.cluster.local"),
 )
 FACTS = join(CONFIG, [sandbox("client", "10.244.0.9")])
@@ -86,6 +91,22 @@ def test_every_block_that_was_tried_is_told() -> None:
         "7.yaml:9 default/reviews[0]: header end-user is absent",
         "7.yaml:12 default/reviews[1]: fits",
     ]
+
+
+@pytest.mark.case("C7")
+def test_a_destination_may_be_an_alias() -> None:
+    answer = ask("reviews", 9080, path="/alias")
+    assert answer["destination"]["cluster"] == "outbound|9080||reviews.default.svc.cluster.local"
+    assert len(answer["endpoints"]) == 2
+    answer = ask("reviews", 9080, path="/outside")
+    assert [(e["address"], e["port"]) for e in answer["endpoints"]] == [("www.example", 8080)]
+    assert answer["verdict"] == "allow"
+
+
+@pytest.mark.case("C8")
+@pytest.mark.parametrize("path", ["/a%00/b", "/\u00fc", "/a b"])
+def test_what_is_no_path_gets_400(path: str) -> None:
+    assert ask("reviews", 9080, path=path)["reason"] == "the path is none: Envoy answers 400"
 
 
 def test_weights_and_the_likeliest_destination() -> None:

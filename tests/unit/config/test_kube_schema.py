@@ -5,7 +5,7 @@ from __future__ import annotations
 from ipaddress import ip_address
 
 import pytest
-from tests.support.configs import config_of, pod, service
+from tests.support.configs import config_of, mesh_of, pod, service
 
 from tidegate.config.protocols import port_protocol
 from tidegate.model.kube import Pod, Protocol, Service
@@ -57,6 +57,17 @@ def test_headless_and_external_name() -> None:
     assert headless.addresses == ()
     external = "apiVersion: v1\nkind: Service\nmetadata: {name: e}\nspec: {type: ExternalName, externalName: x.example}"
     assert one_service(external).external_name == "x.example"
+
+
+@pytest.mark.case("C7")
+def test_an_alias_of_nothing_is_told() -> None:
+    external = "apiVersion: v1\nkind: Service\nmetadata: {name: e}\nspec: {type: ExternalName, externalName: %s}"
+    nothing = external % "gone.default.svc.cluster.local."
+    (problem,) = mesh_of({"a.yaml": nothing}).problems
+    assert (problem.line, problem.path) == (1, "spec.externalName")
+    assert problem.message == "service gone.default.svc.cluster.local does not exist: requests get 503"
+    assert not mesh_of({"a.yaml": nothing, "b.yaml": service("gone", "http:80", ips="10.96.0.1")}).problems
+    assert not mesh_of({"a.yaml": external % "www.example"}).problems
 
 
 def test_node_port_service() -> None:

@@ -6,11 +6,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from tidegate.compile.envoy import bounds, http_options
-from tidegate.compile.envoy.protojson import Json, ads, duration, socket_address
+from tidegate.compile.envoy.protojson import Json, ads, duration, named, socket_address
 from tidegate.compile.facts import Endpoint
 from tidegate.compile.registry import Registry
 from tidegate.compile.rules import DestinationPolicy, Rules, balancer
-from tidegate.model.kube import Service, ServicePort
+from tidegate.model.kube import Protocol, Service, ServicePort
 from tidegate.model.plan.envoy import ENDPOINTS, EnvoyResource, ResourceRef
 from tidegate.model.selectors import selects
 from tidegate.model.traffic import Balancing, ConnectionPool, Outlier, Subset, TrafficPolicy
@@ -79,7 +79,9 @@ def endpoints(registry: Registry, rules: Rules, key: ClusterKey) -> EnvoyResourc
     if found is None:
         return None
     service, port, policy, subset = found
-    if goes_where_dialled(service, policy.for_port(port.port, key.subset), key.subset, key.lb_headless):
+    if service.external_name or goes_where_dialled(
+        service, policy.for_port(port.port, key.subset), key.subset, key.lb_headless
+    ):
         return None
     name = str(key)
     members = registry.near(service, in_family(service, _in_subset(registry.endpoints(service, port), subset)))
@@ -91,6 +93,8 @@ def _found(
 ) -> tuple[Service, ServicePort, DestinationPolicy, Subset | None] | None:
     service = registry.services.get(key.fqdn)
     port = service.port(key.port) if service else None
+    if service is not None and service.external_name:
+        port = port or ServicePort(key.port, protocol=Protocol.HTTP)  # its ports say nothing about what is behind it
     if service is None or port is None:
         return None
     policy = rules.policy(service.id, key.client or service.id.namespace)
@@ -134,6 +138,7 @@ def _cluster(
         "name": name,
         "connect_timeout": duration(pool.connect_timeout_ms or _CONNECT_TIMEOUT_MS),
         "circuit_breakers": _breakers(pool),
+        "upstream_bind_config": _bound_in_the_pod(),
         "per_connection_buffer_limit_bytes": bounds.CONNECTION_BUFFER,
         "metadata": {
             "filter_metadata": {
@@ -144,7 +149,10 @@ def _cluster(
             }
         },
     }
-    body.update(_balancing(name, service, settings, subset, lb_headless))
+    if service.external_name:
+        body.update(_resolved(name, service.external_name.rstrip("."), port.port))
+    else:
+        body.update(_balancing(name, service, settings, subset, lb_headless))
     body["typed_extension_protocol_options"] = {http_options.UPSTREAM_OPTIONS: http_options.upstream(port, pool)}
     if pool.keepalive_probes or pool.keepalive_time_ms or pool.keepalive_interval_ms:
         body["upstream_connection_options"] = {"tcp_keepalive": _keepalive(pool)}
@@ -154,6 +162,19 @@ def _cluster(
             "value": settings.outlier.min_health_percent
         }
     return body
+
+
+def _resolved(name: str, host: str, port: int) -> Json:
+    """A name outside of the mesh, which Envoy resolves as the node does."""
+    endpoint = {"endpoint": {"address": {"socket_address": {"address": host, "port_value": port}}}}
+    return {
+        "type": "STRICT_DNS",
+        "dns_lookup_family": "ALL",
+        "dns_refresh_rate": "60s",
+        "respect_dns_ttl": True,
+        "wait_for_warm_on_init": False,  # nobody else waits for a name server
+        "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": [endpoint]}]},
+    }
 
 
 def goes_where_dialled(service: Service, settings: TrafficPolicy, subset: str, lb_headless: bool = False) -> bool:
@@ -183,6 +204,16 @@ def _balancing(name: str, service: Service, settings: TrafficPolicy, subset: Sub
     else:
         out["lb_policy"] = (chosen.balancing if chosen else Balancing.LEAST_REQUEST).value
     return out
+
+
+def _bound_in_the_pod() -> Json:
+    """Sockets are opened where filters.pod_sockets() says, with whatever address the namespace has on that way."""
+    selector = "envoy.extensions.local_address_selectors.filter_state_override.v3.Config"
+    return {
+        "source_address": {"address": "0.0.0.0", "port_value": 0},
+        "extra_source_addresses": [{"address": {"address": "::", "port_value": 0}}],
+        "local_address_selector": named("envoy.upstream.local_address_selector.filter_state_override", selector),
+    }
 
 
 def _breakers(pool: ConnectionPool) -> Json:

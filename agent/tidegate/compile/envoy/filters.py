@@ -40,6 +40,22 @@ def connection_manager(client: str, cookie: int) -> Json:
     )
 
 
+def pod_sockets(netns_path: str) -> Json:
+    """The network filter by which what a pod asks leaves from the pod itself: clusters open their sockets in the
+    network namespace that a connection names, and keep them apart by it. netns_path: as in the listener."""
+    state = {
+        "object_key": "envoy.network.upstream_bind_override.network_namespace",
+        "factory_key": "envoy.hashable_string",  # hashable: connections are shared only by those with the same value
+        "format_string": {"text_format_source": {"inline_string": netns_path}},
+        "shared_with_upstream": "ONCE",
+    }
+    return named(
+        "envoy.filters.network.set_filter_state",
+        "envoy.extensions.filters.network.set_filter_state.v3.Config",
+        on_new_connection=[state],
+    )
+
+
 def spared() -> Json:
     """typed_per_filter_config of a route configuration: filters that its requests do without.
 

@@ -14,7 +14,7 @@ from tidegate.compile.envoy.clusters import ClusterKey, goes_where_dialled, subs
 from tidegate.compile.explain.explanation import Destination, Explanation, Hop, Peer, Rule
 from tidegate.compile.explain.names import Names, default_port
 from tidegate.compile.explain.oracle import Action, Call, Captured, decide
-from tidegate.compile.explain.requests import Outcome, choose_host, choose_route
+from tidegate.compile.explain.requests import Outcome, bad_path, choose_host, choose_route
 from tidegate.compile.facts import Facts
 from tidegate.compile.outbound.destinations import Claim, claim_at, fast_path, pod_row, service_rows
 from tidegate.compile.outbound.routes import foreign_hosts, route_name, routed_to_headless, target_number
@@ -144,6 +144,8 @@ class _Trace:
             self._hop("near", f"{service.near.value}: {len(near)} of {len(found)} endpoint addresses")
 
     def _http(self, out: Explanation, claim: Claim, request: HttpRequest) -> Explanation:
+        if bad_path(request.path):
+            return self._end(out, reason="the path is none: Envoy answers 400")
         vs = self._virtual_service(claim, request)
         if vs is None:
             self._hop("route", "no VirtualService: the default route to the service")
@@ -213,6 +215,9 @@ class _Trace:
     def _target(
         self, claim: Claim, address: str, target: RouteTarget, percent: float
     ) -> tuple[Destination, list[Peer], DestinationPolicy | None]:
+        if (behind := self._registry.behind(target)) != target:
+            self._hop("destination", f"{target.host} is an ExternalName: an alias of {behind.host}")
+            target = behind
         number = target_number(self._registry, target, claim.port.port)
         service: Service | None = self._registry.services.get(target.host)
         port: ServicePort | None = service.port(number) if service else None
@@ -223,6 +228,9 @@ class _Trace:
         cluster = str(ClusterKey(target.host, number, target.subset, client, lb_headless))
         destination = Destination(target.host, number, target.subset, percent, cluster)
         label = f"{cluster} ({percent:g} %)"
+        if service is not None and service.external_name:
+            self._hop("destination", f"{label}: {service.external_name}, as the node resolves it")
+            return destination, [Peer(service.external_name.rstrip("."), number)], None
         if service is None or port is None:
             self._hop("destination", f"{label}: no such service port, Envoy answers 503 (NC)")
             return destination, [], None

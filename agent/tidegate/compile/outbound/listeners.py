@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tidegate.compile.envoy import bounds
-from tidegate.compile.envoy.filters import connection_manager
+from tidegate.compile.envoy.filters import connection_manager, pod_sockets
 from tidegate.compile.envoy.protojson import Json, named
 from tidegate.model.capture import CAPTURE4_ENVOY, CAPTURE6_ENVOY
 from tidegate.model.net import IPAddress
@@ -21,7 +21,10 @@ def listener_name(sandbox: Sandbox) -> str:
 def pod_listener(sandbox: Sandbox, origins: tuple[Origin, ...]) -> EnvoyResource:
     """The listener of one pod."""
     name = listener_name(sandbox)
-    manager = connection_manager(str(sandbox.id), sandbox.netns_cookie)
+    filters = [bounds.connection_limit()]
+    if sandbox.netns_path:
+        filters.append(pod_sockets(sandbox.netns_path))
+    filters.append(connection_manager(str(sandbox.id), sandbox.netns_cookie))
     body: Json = {
         "name": name,
         "address": _address(CAPTURE4_ENVOY, sandbox.capture.envoy4, sandbox),
@@ -37,7 +40,7 @@ def pod_listener(sandbox: Sandbox, origins: tuple[Origin, ...]) -> EnvoyResource
                 "envoy.filters.listener.original_dst", "envoy.extensions.filters.listener.original_dst.v3.OriginalDst"
             )
         ],
-        "filter_chains": [{"name": "http", "filters": [bounds.connection_limit(), manager]}],
+        "filter_chains": [{"name": "http", "filters": filters}],
     }
     if sandbox.capture.envoy6:
         # The v6 capture prefix is routed to the pod's lo but is no address of any interface; while IPv6 is switched off

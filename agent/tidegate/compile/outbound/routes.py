@@ -151,7 +151,7 @@ class RouteCompiler:
         for vs in self._owners(service):
             for route in vs.http:
                 for target in (*(w.target for w in route.targets), *(m.target for m in route.mirrors)):
-                    found = self._registry.services.get(target.host)
+                    found = self._registry.services.get(self._registry.behind(target).host)
                     if found is not None:
                         out.append(found.id)
         return out
@@ -222,6 +222,7 @@ class RouteCompiler:
 
     def _cluster(self, asked: _Asked, target: RouteTarget) -> str:
         """Name of the cluster of a target. An unknown service or subset has a name too: Envoy answers 503 for it."""
+        target = self._registry.behind(target)
         number = target_number(self._registry, target, asked.port.port)
         found = self._registry.services.get(target.host)
         client = self._rules.policy_scope(found.id, asked.source.namespace) if found else ""
@@ -235,6 +236,7 @@ class RouteCompiler:
         return str(key)
 
     def _hash(self, asked: _Asked, target: RouteTarget) -> ConsistentHash | None:
+        target = self._registry.behind(target)
         found = self._registry.services.get(target.host)
         if found is None:
             return None

@@ -16,7 +16,7 @@ from tidegate.config.schema import LABEL, ApiModel, Finding, Report, words
 from tidegate.config.shapes import annotated
 from tidegate.config.shapes.metadata import Metadata, addresses
 from tidegate.model.kube import Near, Service, ServicePort
-from tidegate.model.names import ServiceName
+from tidegate.model.names import CLUSTER_DOMAIN, ServiceName
 
 PORT = Field(ge=1, le=65535)
 _DISTRIBUTIONS = {
@@ -151,13 +151,22 @@ def provides(service: Service) -> Iterable[Topic]:
 
 
 def looks_at(service: Service) -> Iterable[Topic]:
-    return [ZONES] if service.near in _BY_ZONE else ()
+    alias = _alias(service)
+    return [*([("service", alias)] if alias else []), *([ZONES] if service.near in _BY_ZONE else [])]
 
 
 def check(service: Service, links: Links) -> Iterator[Finding]:
-    """A preference that cannot be followed, because nobody says where nodes stand."""
+    """What leads nowhere: a preference that cannot be followed, because nobody says where nodes stand; an alias of a
+    name of the cluster that nothing has. Warnings, because the other object may arrive later."""
     if service.near in _BY_ZONE and not links.any(ZONES[0]):
         yield Finding(service.origin.line, "spec.trafficDistribution", say.NO_ZONES())
+    alias = _alias(service)
+    if alias.endswith(f".svc.{CLUSTER_DOMAIN}") and next(iter(links.of("service", alias)), None) is None:
+        yield Finding(service.origin.line, "spec.externalName", say.NO_SERVICE(host=alias))
+
+
+def _alias(service: Service) -> str:
+    return service.external_name.rstrip(".").lower()
 
 
 SERVICE = Kind(

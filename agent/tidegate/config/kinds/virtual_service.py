@@ -228,6 +228,8 @@ def _nowhere(target: RouteTarget, links: Links) -> say.Said | None:
         if in_cluster(target.host) and links.any("service"):
             return say.NO_SERVICE(host=target.host)
         return None
+    if service.external_name:
+        return None  # whether there is something behind it is said of the alias itself
     if target.port and service.port(target.port) is None:
         return say.NO_SERVICE_PORT(host=target.host, port=target.port)
     rules = (r for r in links.covering("subsets", target.host) if isinstance(r, DestinationRule))

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pytest
 from tests.support.configs import ENROLLED, config_of, pod, sandbox, service
 
 from tidegate.compile.compiler import compile_plan
@@ -59,6 +60,7 @@ def test_one_filter_chain_whatever_services_there_are() -> None:
     (chain,) = made["filter_chains"]
     assert [f["name"] for f in chain["filters"]] == [
         "envoy.filters.network.connection_limit",
+        "envoy.filters.network.set_filter_state",
         "envoy.filters.network.http_connection_manager",
     ]
     assert "web.default" not in str(made)
@@ -79,6 +81,15 @@ def test_routes_are_found_by_what_was_dialled_and_by_who_dialled() -> None:
     (fragment,) = manager["scoped_routes"]["scope_key_builder"]["fragments"]
     assert fragment["header_value_extractor"]["name"] == "x-tidegate-dialled"
     assert manager["scoped_routes"]["scoped_rds"]["scoped_rds_config_source"]["ads"] == {}
+
+
+@pytest.mark.case("C9")
+def test_what_a_pod_asks_leaves_from_its_own_namespace() -> None:
+    made = listener()
+    (state,) = made["filter_chains"][0]["filters"][1]["typed_config"]["on_new_connection"]
+    assert state["object_key"] == "envoy.network.upstream_bind_override.network_namespace"
+    said = state["format_string"]["text_format_source"]["inline_string"]
+    assert said == made["address"]["socket_address"]["network_namespace_filepath"]
 
 
 def test_connection_manager() -> None:
