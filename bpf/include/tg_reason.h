@@ -28,7 +28,9 @@
 	X(NAME_CLIENT_SHOWN)       /* Envoy's accept/getpeername told the client pod's address */           \
 	X(DENY_NO_ENDPOINT)        /* no endpoint of the service is ready: refused, as without a mesh */    \
 	X(LISTEN_NOTED)            /* a listener of ours: sk_lookup leads all its capture addresses to it */ \
-	X(LISTEN_NOT_NOTED)        /* the kernel would not take it: connections go to its own address */
+	X(LISTEN_NOT_NOTED)        /* the kernel would not take it: connections go to its own address */    \
+	X(SERVED_DELAYS)           /* a server's socket could not be told to send at once: Linux before 6.1 */  \
+	X(UPSTREAM_DELAYS)         /* Envoy's socket could not be told to acknowledge early */
 enum tg_reason {
 #define X(name) TG_##name,
 	TG_REASONS(X)

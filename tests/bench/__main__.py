@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
-from tests.bench import fair, promises, scale, scale_config
+from tests.bench import fair, nagle, promises, scale, scale_config
 from tests.bench.contestants import THREADS, Contestant, Direct, HAProxy, Tidegate
 from tests.bench.loads import LOADS, Load, figures
 from tests.bench.processes import BenchError, alone, pin, run, until
@@ -81,6 +81,7 @@ GROUPS: dict[str, Callable[[scale.Effort], list[dict[str, Any]]]] = {
     NETWORK: lambda _: [],  # takes pods and rounds as well: see main()
     FAIR: fair.measured,
     PROMISES: promises.measured,
+    "nagle": nagle.measured,
     **{f"scale.{name}": partial(scale.measured, size) for name, size in scale_config.SIZES.items()},
 }
 

@@ -38,6 +38,7 @@ class Load:
 
 
 ECHO, SINK, ONCE, SPOUT, DEAF, HTTP, HTTP_DEAF = 0, 1, 2, 3, 4, 9, 10
+TWO = 11  # of the server that answers in two sends, which nagle.py starts
 
 LOADS = (
     Load("rr64", "l4load", ECHO, "rr", "64", (Metric("l4.samenode.rr64", "us", "mean_us", False),)),

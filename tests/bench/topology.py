@@ -11,7 +11,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Protocol
 
-from tests.bench.loads import DEAF, ECHO, HTTP, HTTP_DEAF, ONCE, SINK, SPOUT
+from tests.bench.loads import DEAF, ECHO, HTTP, HTTP_DEAF, ONCE, SINK, SPOUT, TWO
 from tests.bench.processes import BenchError, run
 
 LAB = "bench"
@@ -128,7 +128,7 @@ class LabPods:
             if row["service"].startswith(f"{SERVICE}.{NAMESPACE}.svc.") and ip_address(row["address"]).version == 4:
                 tiers.setdefault(row["address"], {})[row["port"]] = row["tier"]
         wanted = {MESH_PORT + room: "fastpath" for room in (ECHO, SINK, ONCE, SPOUT, DEAF)}
-        wanted |= {MESH_PORT + HTTP: "envoy", MESH_PORT + HTTP_DEAF: "envoy"}
+        wanted |= {MESH_PORT + room: "envoy" for room in (HTTP, HTTP_DEAF, TWO)}
         if list(tiers.values()) != [wanted]:
             raise BenchError(f"the data plane has {tiers} for the Service, not {wanted}")
         return next(iter(tiers))

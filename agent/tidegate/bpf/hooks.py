@@ -32,6 +32,8 @@ class Hook:
 HOOKS: tuple[Hook, ...] = (
     Hook("listen", "tg_listen", Scope.LISTENERS, lib.BPF_CGROUP_SOCK_OPS),
     Hook("sockops", "tg_sockops", Scope.BOTH_ENDS, lib.BPF_CGROUP_SOCK_OPS),
+    Hook("nagle", "tg_served", Scope.PODS, lib.BPF_CGROUP_SOCK_OPS),
+    Hook("nagle", "tg_upstream", Scope.ENVOY, lib.BPF_CGROUP_SOCK_OPS),
     Hook("sockopt", "tg_getsockopt", Scope.ENVOY, lib.BPF_CGROUP_GETSOCKOPT),
     Hook("wishes", "tg_setsockopt", Scope.PODS, lib.BPF_CGROUP_SETSOCKOPT),
     Hook("names", "tg_client4", Scope.ENVOY, lib.BPF_CGROUP_INET4_GETPEERNAME),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tests.mutants.mutant import Group, Mutant
 
+NAGLE = "tests/bpf/test_nagle.py"
 BOUNDS = "tests/envoy/test_envoy_bounds.py"
 
 GROUPS: tuple[Group, ...] = (
@@ -33,14 +34,24 @@ GROUPS: tuple[Group, ...] = (
                 "    filters = [bounds.connection_limit()]\n",
                 "    filters: list[Json] = []\n",
                 (BOUNDS,),
+                raises=("TimeoutError",),
             ),
             Mutant(
                 "heap-full-nobody-reset",
                 "nobody's stream is reset when Envoy's heap is nearly full",
                 "agent/tidegate/envoy/bootstrap.py",
-                '"scaled": {"scaling_threshold": 0.7,',
-                '"scaled": {"scaling_threshold": 0.99,',
+                "_ACCOUNTED_POWER = 15\n",
+                "_ACCOUNTED_POWER = 40\n",
                 (BOUNDS,),
+                raises=("TimeoutError",),
+            ),
+            Mutant(
+                "second-send-waits",
+                "a server that answers in two sends takes 40 ms longer behind Envoy",
+                "bpf/nagle.bpf.c",
+                "\tint on = 1;\n",
+                "\tint on = 0;\n",
+                (NAGLE,),
             ),
         ),
     ),
