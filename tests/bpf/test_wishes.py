@@ -66,7 +66,7 @@ def dialled(pod: Pod, *before: tuple[int, int, int]) -> socket.socket:
 
 
 def key_of(pod: Pod, sock: socket.socket) -> FlowKey:
-    return pod.flow_key(Tier.FASTPATH, 4, ("127.0.0.1", sock.getsockname()[1]))
+    return pod.flow_key(Tier.FASTPATH, 4, ("127.0.0.1", sock.getsockname()[1]), (VIP, PORT))
 
 
 @pytest.mark.case("B6")
