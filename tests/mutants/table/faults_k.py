@@ -70,8 +70,8 @@ _ABA = Group(
             "older-end-removes-newer-record",
             "the end that an earlier connection left behind removes the record of the next one from the same port",
             "bpf/sockops.bpf.c",
-            "\tif (flow && flow->id == id)\n",
-            "\tif (flow && (flow->id == id || flow->id))\n",
+            "\tif (!flow || flow->id != id)\n",
+            "\tif (!flow || (flow->id != id && !flow->id))\n",
             (f"{RECORDS}::test_a_source_port_is_used_again_while_the_other_end_of_its_last_connection_is_open",),
         ),
         Mutant(
