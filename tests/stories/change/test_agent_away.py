@@ -103,6 +103,7 @@ def away(rig: Rig, load: Held, number: signal.Signals, **environ: str) -> dict[s
     return well(rig, but=before)
 
 
+@pytest.mark.case("E9")
 @pytest.mark.parametrize("tier", list(URLS))
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=["kill", "restart"])
 def test_no_connection_notices_that_the_agent_is_away(rig: Rig, tier: str, number: signal.Signals) -> None:

@@ -8,16 +8,18 @@ import signal
 import subprocess
 from pathlib import Path
 
+import pytest
 from tests.support.eventually import eventually
 from tests.support.lab import Lab
 
 from tidegate.linux.process import UNSEEN
 
 
+@pytest.mark.case("E9")
 def test_killed_agent_comes_back_and_adopts(web_lab: Lab, probe_lab: Lab) -> None:
     before = probe_lab.status()
     cookies = {pod["name"]: pod["netns_cookie"] for pod in before["pods"]}
-    ports = envoys_ports(probe_lab)
+    ports, relayed = envoys_ports(probe_lab), relays_ports(probe_lab)
     os.kill(before["agent"]["pid"], signal.SIGKILL)
     eventually(lambda: "error" not in probe_lab.probe("client", "dial", "talk", "7000"), "relayed again")
     after = eventually(lambda: (s := probe_lab.status())["healthy"] and s, "healthy again")
@@ -28,6 +30,7 @@ def test_killed_agent_comes_back_and_adopts(web_lab: Lab, probe_lab: Lab) -> Non
         assert after[program]["pid"] == before[program]["pid"], f"{program} outlived the agent and was adopted"
     assert {pod["name"]: pod["netns_cookie"] for pod in after["pods"]} == cookies, "no pod was made anew"
     assert ports, "the kernel's rows were read"
+    assert relays_ports(probe_lab) == relayed, "what connects meanwhile would be refused"
     assert envoys_ports(probe_lab) == ports, "a listener that moves would end the connections that it has"
 
 
@@ -57,6 +60,7 @@ def test_killed_envoy_is_back(web_lab: Lab) -> None:
     assert after["last_exit"] == (UNSEEN if before["adopted"] else "signal SIGKILL")
 
 
+@pytest.mark.case("E9")
 def test_killed_relay_is_back_on_the_same_ports(web_lab: Lab, probe_lab: Lab) -> None:
     before = probe_lab.status()["relay"]
     rows = relays_ports(probe_lab)
