@@ -73,7 +73,7 @@ static int hear(struct connection *c)
 			return 0;
 		errno = EBADMSG;
 		if (strncmp(c->head, "HTTP/1.1 200", 12))
-			fail("%.40s", c->head);
+			fail("%.600s", c->head);
 		extra = c->used - (size_t)(end + 4 - c->head);
 		end[2] = 0;
 		c->body_left = body_size(c->head);
