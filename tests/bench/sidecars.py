@@ -17,7 +17,7 @@ from tests.bench.topology import Pod, Topology
 OUTBOUND, INBOUND = 15001, 15006
 # The rules let the proxies' own connections pass by group, not by user: root then still reads files of the checkout.
 # Only SYNs: tidegate's Envoy keeps connections in the same pods from run to run, and connection tracking takes the
-# first packet that it sees of one for new. Redirected in the middle it would be reset, and tidegate's next request a 503.
+# first packet that it sees of one for new. Redirected in the middle it is reset, and tidegate's next answer is a 503.
 GROUP = 1337
 NETWORK = "type.googleapis.com/envoy.extensions.filters.network"
 
