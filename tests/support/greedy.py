@@ -16,7 +16,6 @@ import selectors
 import socket
 import sys
 import threading
-import time
 
 SPOUT, DEAF, SINK, ECHO, HTTP_DEAF = 7004, 7005, 7002, 7001, 7011
 STUCK_DOWN, STUCK_UP, BULK, HALF_CLOSED, IDLE, HTTP2, STREAMS = 300, 200, 64, 300, 3000, 60, 100
@@ -112,7 +111,7 @@ def main() -> None:
             stuffed(sock)
         for sock in held["http2"]:
             stuffed(sock, bytes(9))  # whatever it is taken for: its peer is busy with it
-        time.sleep(0.02)
+        over.wait(0.02)
     bulk.join()
     json.dump({what: len(socks) for what, socks in held.items()}, sys.stdout)
 
