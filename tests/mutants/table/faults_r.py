@@ -89,6 +89,14 @@ _GONE = Group(
             raises=("OSError",),
         ),
         Mutant(
+            "a-pod-that-went-is-asked",
+            "half-closed clients of a pod are cut off, because the namespace of one that is gone does not know them",
+            "agent/relay/worker.c",
+            "\tfp_peers_leave(&w->peers);\n\tsem_post(presence->evicted);\n",
+            "\tsem_post(presence->evicted);\n",
+            (f"{GONE}::test_who_is_gone_is_asked_in_the_pod_that_came_after_another",),
+        ),
+        Mutant(
             "finished-servers-are-not-probed",
             "a server that finished sending and whose machine died holds the connection for two hours",
             CONN,
