@@ -67,7 +67,7 @@ async def test_a_client_that_has_only_finished_sending_gets_its_answer_however_l
 @pytest.mark.case("B7")
 @pytest.mark.parametrize("mesh", [{"workers": 1}], indirect=True)
 async def test_who_is_gone_is_asked_in_the_pod_that_came_after_another(mesh: Mesh) -> None:
-    """A pod's descriptor often has the number of the one that was removed before, whose namespace knows none of its sockets."""
+    """A pod's descriptor often has the number of the one that was removed before, whose namespace does not know it."""
     loop = asyncio.get_running_loop()
     with mesh.server.listen(SERVER4) as listener:
         await mesh.publish(service(listener.getsockname()))
@@ -91,7 +91,7 @@ async def test_who_is_gone_is_asked_in_the_pod_that_came_after_another(mesh: Mes
 @pytest.mark.case("B7")
 @pytest.mark.parametrize("mesh", [{"workers": 1}], indirect=True)
 async def test_a_pod_that_was_asked_is_left_when_it_goes(mesh: Mesh) -> None:
-    """A descriptor of a namespace keeps it, its addresses and its routes on the node, for as long as nobody else asks."""
+    """A descriptor in a namespace keeps it, its addresses and its routes on the node, until somebody else is asked."""
     before = mesh.relay.descriptors()
     with mesh.server.listen(SERVER4) as listener:
         await mesh.publish(service(listener.getsockname()))

@@ -173,6 +173,38 @@ _WISHES = Group(
             "\tif (wanted && !wanted->set)\n",
             ("tests/bpf/test_wishes.py::test_options_are_written_down",),
         ),
+        Mutant(
+            "options-of-one-byte-not-written-down",
+            "an application that gives IP_TOS as one byte, as ip(7) allows, has its packets unmarked",
+            "bpf/wishes.bpf.c",
+            "\tif (ctx->optlen < 1 || ",
+            "\tif (ctx->optlen < 4 || ",
+            ("tests/bpf/test_wishes.py::test_options_in_every_form_that_the_kernel_takes",),
+        ),
+        Mutant(
+            "segment-size-not-carried",
+            "an application that asks for small segments because of a narrow way gets large ones, which are lost",
+            "agent/relay/wishes.c",
+            "\tif (wishes->set & TG_WISH_SEGMENT)\n",
+            "\tif (0)\n",
+            (f"{WISHES}::test_segments_are_no_larger_than_the_application_said",),
+        ),
+        Mutant(
+            "tries-not-carried",
+            "an application that wants a silent server given up soon waits for the relay's own time",
+            "agent/relay/wishes.c",
+            "\tif (wishes->set & TG_WISH_SYN_RETRIES)\n",
+            "\tif (0)\n",
+            (f"{WISHES}::test_a_silent_server_is_given_up_after_as_many_tries_as_the_application_said",),
+        ),
+        Mutant(
+            "hops-not-carried",
+            "packets of an application that limits how far they go, go everywhere",
+            "agent/relay/wishes.c",
+            "\tif (wishes->set & TG_WISH_HOPS)\n",
+            "\tif (0)\n",
+            (f"{WISHES}::test_packets_go_as_far_as_the_application_said",),
+        ),
     ),
 )
 
