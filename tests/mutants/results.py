@@ -54,14 +54,16 @@ def unbroken(tests: Sequence[str], ran: cell.Ran) -> dict[str, str]:
 
 
 def _is_of(node: str, named: str) -> bool:
-    """Whether a test is one of those that a mutant names: itself, a case of it, one of a file."""
-    return node == named or node.startswith((f"{named}::", f"{named}["))
+    """Whether a test is one of those that a mutant names: itself, a case of it, one of a file or of a directory."""
+    return node == named or node.startswith(tuple(named + more for more in ("::", "[", "/")))
 
 
 def state(mutant: Mutant, root: Path) -> str:
     """Changes when a result is worth nothing any more: another breakage, changed code around it, changed tests."""
-    parts = [*sorted(mutant.mutated(root).items()), mutant.tests, mutant.raises]
-    parts += [(root / file).read_text() for file in sorted({test.partition("::")[0] for test in mutant.tests})]
+    named = sorted({root / test.partition("::")[0] for test in mutant.tests})
+    files = [file for path in named for file in (sorted(path.rglob("*.py")) if path.is_dir() else [path])]
+    parts: list[object] = [*sorted(mutant.mutated(root).items()), mutant.tests, mutant.raises]
+    parts += [file.read_text() for file in files]
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
 
@@ -87,4 +89,4 @@ class Results:
     def verdict(self, name: str) -> Verdict | None:
         """None: not judged."""
         result = self._by_name.get(name)
-        return result and result.verdict
+        return result.verdict if result is not None else None

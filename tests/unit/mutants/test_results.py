@@ -57,6 +57,13 @@ def test_what_was_caught_is_tried_again_when_the_code_or_the_test_changed(tree: 
     assert not results.caught(MUTANT, tree)
 
 
+def test_a_directory_of_tests_is_its_files(tree: Path) -> None:
+    whole = replace(MUTANT, tests=("tests/unit",))
+    before = state(whole, tree)
+    (tree / TEST).write_text("def test_other(): ...\n")
+    assert state(whole, tree) != before
+
+
 def test_only_what_a_test_asserts_has_noticed_a_mutant() -> None:
     def verdict(code: int, *rows: dict[str, Any]) -> str:
         return judge(MUTANT, Ran(code, list(rows), "", ""))[0]
@@ -70,10 +77,11 @@ def test_only_what_a_test_asserts_has_noticed_a_mutant() -> None:
 
 
 def test_one_red_test_does_not_keep_the_others_from_being_tried() -> None:
-    named = ["a.py", "b.py::test_b", "b.py::test_c", "c.py::test_d[1]"]
+    named = ["a.py", "b.py::test_b", "b.py::test_c", "c.py::test_d[1]", "d", "e"]
     assert unbroken(named, Ran(0, [], "", "")) == {}
     red = [row("a.py::test_x", when="setup"), row("b.py::test_b[2]"), row("b.py::test_cc"), row("b.py::test_c", "")]
-    assert list(unbroken(named, Ran(1, red, "", ""))) == ["a.py", "b.py::test_b"]
+    red.append(row("d/f.py::test_f"))
+    assert list(unbroken(named, Ran(1, red, "", ""))) == ["a.py", "b.py::test_b", "d"]
     assert list(unbroken(named, Ran(-9, [], "", "killed"))) == named, "nobody knows which"
 
 
