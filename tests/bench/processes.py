@@ -18,6 +18,10 @@ class BenchError(Exception):
     """The benchmark cannot go on; the text says why."""
 
 
+class Unmet(BenchError):
+    """Not a tool's trouble: the product did not do what was awaited, or answered a client with an error."""
+
+
 def run(*command: str | Path, stdin: str = "") -> str:
     """Run a command to its end and return what it printed. Raises BenchError with its errors if it fails."""
     done = subprocess.run([str(word) for word in command], input=stdin, capture_output=True, text=True, check=False)
