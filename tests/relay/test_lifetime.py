@@ -193,7 +193,7 @@ async def test_a_pod_gets_two_thirds_of_the_connections_and_a_neighbour_finds_ro
         pairs = [await mesh.pair(listener) for _ in range(6)]
         for _ in range(3):
             await mesh.dial_in_vain()
-        await mesh.closed(CloseReason.NO_MEMORY, 3)
+        await mesh.counts(lambda stats: stats.closed[CloseReason.NO_MEMORY] == 3, "those refused are counted")
         pairs.append(await neighbours_pair(mesh, listener))
         for sock in pairs.pop(0):
             sock.close()
@@ -237,7 +237,7 @@ async def test_without_free_descriptors_clients_are_told_at_once(mesh: Mesh) -> 
                 with suppress(ConnectionResetError):
                     await mesh.connect(sock)
                     await expect_reset(sock)
-        await mesh.closed(CloseReason.NO_MEMORY, 8)
+        await mesh.counts(lambda stats: stats.closed[CloseReason.NO_MEMORY] == 8, "those refused are counted")
         await mesh.pair(listener)  # and it works again
 
 
