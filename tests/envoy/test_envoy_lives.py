@@ -153,7 +153,7 @@ async def test_stopping_lets_a_request_finish_and_leaves_nothing(
     slow = asyncio.create_task(asyncio.to_thread(pod.ask, f"/?held={tmp_path / 'go'}"))
     await until(lambda: node.stat("cluster.web-v1.upstream_rq_active") == 1, "the request is on its way")
     stopping = asyncio.create_task(node.envoy.stop(drain=10 * HANG_SECONDS))
-    await until(lambda: node.envoy.status().state == State.STOPPING, "it is being ended")
+    await until(lambda: node.envoy.status().state == ProgramState.STOPPING, "it is being ended")
     assert not stopping.done()
     (tmp_path / "go").touch()
     # Returns when nothing is left to wait for, and not when the drain time is over.

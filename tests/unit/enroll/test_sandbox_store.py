@@ -97,10 +97,10 @@ def test_a_new_agent_knows_what_the_old_one_recorded(tmp_path: Path, namespaces:
 @pytest.mark.case("E1")
 def test_the_nodes_own_namespace_is_no_pod(tmp_path: Path, namespaces: Namespaces) -> None:
     """Whatever the node itself connects to would be taken for the pod's."""
-    reg = registry(tmp_path, namespaces)
+    held = store(tmp_path, namespaces)
     with pytest.raises(Rejected, match="default/web: CNI_NETNS is the node's own network namespace"):
-        reg.add(request(namespaces.nodes_own))
-    assert reg.all() == ()
+        held.add(request(namespaces.nodes_own))
+    assert held.all() == ()
     assert not (tmp_path / "sandboxes").exists() or not records(tmp_path)
     assert not (tmp_path / "names").exists() or not names(tmp_path)
 
