@@ -10,7 +10,6 @@ import contextlib
 import http.client
 import json
 import os
-import select
 import shutil
 import signal
 import subprocess
@@ -24,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.bench import scale_config as config
-from tests.bench.processes import BenchError, Program, run
+from tests.bench.processes import BenchError, Lines, Program, run
 from tests.bench.scale_host import cgroup2, empty, get_json, mounts_below
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -271,18 +270,17 @@ class Watcher:
         command = ["sh", "-c", enter, str(rig.cgroup / "pods" / str(number))]
         command += ["nsenter", f"--net=/run/netns/{netns(number)}", "--"]
         command += ["/usr/bin/python3", "-u", str(ROOT / "tests" / "bench" / "scale_watch.py")]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
+        assert self._process.stdout is not None
+        self._answers = Lines(self._process.stdout.fileno())
 
     def tell(self, **request: Any) -> None:
         assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(request) + "\n")
-        self._process.stdin.flush()
+        self._process.stdin.write(json.dumps(request).encode() + b"\n")
 
     def answer(self) -> Mapping[str, Any]:
         """The next answer. Raises BenchError if it is an error or none comes."""
-        assert self._process.stdout is not None
-        ready, _, _ = select.select([self._process.stdout], [], [], GIVE_UP_SECONDS)
-        line = self._process.stdout.readline() if ready else ""
+        line = self._answers.line(GIVE_UP_SECONDS)
         if not line:
             raise BenchError("the client in the pod does not answer: the change is not in force")
         value: dict[str, Any] = json.loads(line)
