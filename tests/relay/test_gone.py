@@ -74,8 +74,8 @@ async def test_who_is_gone_is_asked_in_the_pod_that_came_after_another(mesh: Mes
         first, _ = await mesh.pair(listener)
         first.close()
         await mesh.closed(CloseReason.CLIENT_GONE)  # the namespace of the first pod was asked
-        await mesh.relay.remove_pod(mesh.client.cookie)
-        ports = await mesh.relay.add_pod(mesh.server.cookie, mesh.server.fd, v6=True)
+        await mesh.relay.remove_sandbox(mesh.client.cookie)
+        ports = await mesh.relay.add_sandbox(mesh.server.cookie, mesh.server.fd, v6=True)
         second = Mesh(mesh.server, mesh.server, mesh.flows, mesh.relay, ports)
         client, server = await second.pair(listener)
         other, _ = await second.pair(listener)
@@ -98,8 +98,8 @@ async def test_a_pod_that_was_asked_is_left_when_it_goes(mesh: Mesh) -> None:
         client, _ = await mesh.pair(listener)
         client.close()
         await mesh.closed(CloseReason.CLIENT_GONE)
-        await mesh.relay.remove_pod(mesh.client.cookie)
-        await mesh.relay.add_pod(mesh.client.cookie, mesh.client.fd, v6=True)
+        await mesh.relay.remove_sandbox(mesh.client.cookie)
+        await mesh.relay.add_sandbox(mesh.client.cookie, mesh.client.fd, v6=True)
         assert mesh.relay.descriptors() == before
 
 
