@@ -52,6 +52,7 @@ from tidegate.relay.client import RelayClient
 from tidegate.relay.connection import RelayConfig
 from tidegate.relay.supervisor import RelaySupervisor
 from tidegate.runtime.clock import SystemClock
+from tidegate.runtime.collector import settle
 from tidegate.runtime.latest import Latest
 from tidegate.runtime.worker import Worker
 from tidegate.settings import Settings, build_root, envoy_binary, relay_binary
@@ -242,6 +243,7 @@ async def _run(settings: Settings, life: Life, home: Path) -> None:
     await devices.ads.start()
     await admin.start(settings.admin_socket, settings.admin_port, settings.metrics_port, settings.ready_port)
     await cni.start()
+    settle()  # modules and their classes: a walk of them would hold up an enrolment by 60 ms
     work: dict[str, Coroutine[Any, Any, None]] = {
         "config": follow(sources, config, LastGood(settings.run_dir / "last-good"), devices.ads.verdicts),
         "cycle": cycle.run(),

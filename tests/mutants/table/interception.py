@@ -52,8 +52,8 @@ _SERVICE_VIP = Group(
             "v6-capture-leaves-from-nobodys-address",
             "captured IPv6 connections do not come from ::1, so ports in TIME_WAIT are not used again for a minute",
             "agent/tidegate/linux/netlink.py",
-            '_change_route(netlink, "replace", prefix, prefsrc="::1")\n',
-            '_change_route(netlink, "replace", prefix)\n',
+            "(_NEWROUTE, rtnetlink.CREATE | rtnetlink.EXCLUSIVE, _route(prefix, source=_LOOPBACK6))",
+            "(_NEWROUTE, rtnetlink.CREATE | rtnetlink.EXCLUSIVE, _route(prefix))",
             ("tests/stories/capture/test_time_wait.py",),
         ),
         Mutant(
