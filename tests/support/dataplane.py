@@ -240,7 +240,7 @@ class FakeInside:
         return Inside(
             prepare=self._prepare,
             free_port=lambda fd, v6, declared: 20_000 + fd,
-            changes=self._changes,
+            watch=self._watch,
             restore=lambda fd: off_the_loop(),
         )
 
@@ -262,14 +262,14 @@ class FakeInside:
         self.seen[cookie] = seen
         self.watched[cookie].send(b"news")
 
-    def _changes(self, fd: int) -> socket.socket:
-        off_the_loop()
+    def _watch(self, fd: int) -> tuple[Seen, socket.socket]:
+        seen = self._prepare(fd)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
         ours.setblocking(False)
         if fd in self.watched:
             self.watched[fd].close()
         self.watched[fd] = theirs
-        return ours
+        return seen, ours
 
     def close(self) -> None:
         while self.watched:

@@ -158,10 +158,12 @@ class Sandboxes:
         try:
             if cookie not in self._netns:
                 self._netns[cookie] = await self._disk.do(self._records.netns, cookie)
-            # Watched before it is looked at: what changes from now on is told.
-            if cookie not in self._watching:
-                await self._watching.start(cookie, await self._disk.do(self._records.netns, cookie))
-            opened, seen = await self._open_listeners(sandbox, self._netns[cookie].fd)
+            fd = self._netns[cookie].fd
+            if cookie in self._watching:
+                seen = await self._pods.do(self._inside.prepare, fd)
+            else:
+                seen = await self._watching.start(cookie, await self._disk.do(self._records.netns, cookie))
+            opened = await self._open_listeners(sandbox, fd, seen)
             await self._disk.do(self._records.remember, opened)
         except Exception as error:  # whatever it is, it is this pod's alone
             if not isinstance(error, (OSError, KeyError, TidegateError)):
@@ -183,22 +185,21 @@ class Sandboxes:
             del self._opening[cookie]
             self._changed()
 
-    async def _open_listeners(self, sandbox: Sandbox, fd: int) -> tuple[Sandbox, Seen]:
+    async def _open_listeners(self, sandbox: Sandbox, fd: int, seen: Seen) -> Sandbox:
         """Envoy's ports of an earlier life of the agent are kept, since Envoy may have outlived it and still listen
         there; so are the relay's listeners. Those of IPv6 are opened also while it is switched off inside, because a
         relay's listeners are opened together."""
-        cookie, inside = sandbox.netns_cookie, self._inside
-        seen = await self._pods.do(inside.prepare, fd)
+        cookie = sandbox.netns_cookie
         envoy4, envoy6, port = sandbox.capture.envoy4, sandbox.capture.envoy6, 0
         if cookie not in self._listening or not envoy4:
-            port = await self._pods.do(inside.free_port, fd, seen.has_ipv6, self.decisions[cookie].ports)
+            port = await self._pods.do(self._inside.free_port, fd, seen.has_ipv6, self.decisions[cookie].ports)
         if cookie not in self._listening:
             self._listening[cookie] = await self._relay.add_pod(cookie, fd, seen.has_ipv6, port)
         relay4, relay6 = self._listening[cookie]
         if not envoy4:
             envoy4, envoy6 = port, port if seen.has_ipv6 else 0
         capture = Capture(relay4, relay6, envoy4, envoy6)
-        return replace(sandbox, capture=capture, v6_capture=seen.v6_capture), seen
+        return replace(sandbox, capture=capture, v6_capture=seen.v6_capture)
 
     async def _saw(self, cookie: int, seen: Seen) -> None:
         """Something changed inside of a pod."""

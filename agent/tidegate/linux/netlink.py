@@ -116,11 +116,8 @@ def add_to_loopback(prefix: IPv6Network) -> bool:
     """
     if _ipv6_disabled():
         return False
-    try:
-        rtnetlink.change(_NEWROUTE, rtnetlink.CREATE | rtnetlink.EXCLUSIVE, _route(prefix, source=_LOOPBACK6))
-    except FileExistsError:  # of whatever source
-        if not _routed(prefix):
-            rtnetlink.change(_NEWROUTE, rtnetlink.CREATE | rtnetlink.REPLACE, _route(prefix, source=_LOOPBACK6))
+    if not _routed(prefix):
+        rtnetlink.change(_NEWROUTE, rtnetlink.CREATE | rtnetlink.REPLACE, _route(prefix, source=_LOOPBACK6))
     return True
 
 

@@ -18,7 +18,7 @@ _ATTRIBUTE = struct.Struct("=HH")  # struct nlattr: length, type
 _CODE = struct.Struct("=i")  # of NLMSG_ERROR and NLMSG_DONE: 0 or a negative errno
 ERROR, DONE = 2, 3  # NLMSG_ERROR, which with code 0 acknowledges; NLMSG_DONE, which ends a dump
 REQUEST, ACK, DUMP_INTERRUPTED = 0x1, 0x4, 0x10  # NLM_F_*
-REPLACE, EXCLUSIVE, CREATE, DUMP = 0x100, 0x200, 0x400, 0x300
+REPLACE, CREATE, DUMP = 0x100, 0x400, 0x300
 _TYPE = 0x3FFF  # NLA_TYPE_MASK
 _LARGEST = 1 << 16  # bytes of a datagram of a dump: the kernel makes them of at most 32 KiB
 _DATAGRAMS = 100_000  # of one dump: whoever fills a table in there is asked to stop
