@@ -241,7 +241,7 @@ class FakeInside:
             prepare=self._prepare,
             free_port=lambda fd, v6, declared: 20_000 + fd,
             watch=self._watch,
-            restore=lambda fd: off_the_loop(),
+            restore=self._restore,
         )
 
     def records(self) -> Records:
@@ -278,11 +278,20 @@ class FakeInside:
     def _prepare(self, fd: int) -> Seen:
         off_the_loop()
         self.prepared.append(fd)
-        if fd in self.stuck:
-            assert self.stuck[fd].wait(HANG_SECONDS), "the event loop was held up"
+        self._hang(fd)
         if fd in self.broken:
             raise OSError(1, "Operation not permitted")
         return self.seen.get(fd, Seen())
+
+    def _restore(self, fd: int) -> None:
+        off_the_loop()
+        self._hang(fd)
+        if fd in self.broken:
+            raise OSError(1, "Operation not permitted")
+
+    def _hang(self, fd: int) -> None:
+        if fd in self.stuck:
+            assert self.stuck[fd].wait(HANG_SECONDS), "the event loop was held up"
 
 
 def at(address: str, port: int) -> DestinationKey:

@@ -62,6 +62,8 @@ class Sandboxes:
         self._changed = changed
         self._retries: Retries[int] = Retries(FIRST_SECONDS, LONGEST_SECONDS, jitter)
         self._opening: dict[int, asyncio.Task[None]] = {}
+        self._closing: dict[int, asyncio.Task[None]] = {}
+        self._unclosed: Outcomes = ()  # not told yet
         self._process = 0  # of the relay whose listeners are known
         self._listening: dict[int, tuple[int, int]] = {}  # where that relay listens, as it said
         self._lost: set[int] = set()  # open, but for the relay's listeners, which went with its process
@@ -75,8 +77,8 @@ class Sandboxes:
 
     @property
     def busy(self) -> bool:
-        """Whether something is being opened."""
-        return bool(self._opening)
+        """Whether something is being opened or closed."""
+        return bool(self._opening or self._closing)
 
     @property
     def relay_up(self) -> bool:
@@ -129,27 +131,32 @@ class Sandboxes:
             return
         now = self._clock.monotonic()
         for cookie, sandbox in self.known.items():
+            if cookie in self._opening or cookie in self._closing:
+                continue
             missing = cookie not in self.open or cookie in self._lost
-            if missing and self.wanted(cookie) and cookie not in self._opening and not self._retries.waits(cookie, now):
+            if missing and self.wanted(cookie) and not self._retries.waits(cookie, now):
                 task = asyncio.create_task(self._open(self.open.get(cookie, sandbox)), name=f"open {sandbox.id}")
                 self._opening[cookie] = task
 
-    async def close_others(self, captured: Container[int]) -> Outcomes:
-        """Close what is not wanted any more in pods that are not captured any more."""
-        gone = [cookie for cookie in self.open if not self.wanted(cookie) and cookie not in captured]
-        outcomes = [await self._close(self.open.pop(cookie)) for cookie in gone]
-        return tuple(outcome for outcome in outcomes if outcome is not None)
+    def close_others(self, captured: Container[int]) -> Outcomes:
+        """Begin to close what is not wanted any more in pods that are not captured any more, each by itself: a netns
+        that is being taken down answers late. What could not be closed, told once."""
+        for cookie in [cookie for cookie in self.open if not self.wanted(cookie) and cookie not in captured]:
+            sandbox = self.open.pop(cookie)
+            self._closing[cookie] = asyncio.create_task(self._close(sandbox), name=f"close {sandbox.id}")
+        unclosed, self._unclosed = self._unclosed, ()
+        return unclosed
 
     def next_due(self) -> float | None:
         """When a pod that could not be opened is tried again."""
         return self._retries.next_due()
 
     async def stop(self) -> None:
-        """Open no more; what is open stays."""
-        opening = tuple(self._opening.values())
-        for task in opening:
+        """Open and close no more; what is open stays."""
+        working = (*self._opening.values(), *self._closing.values())
+        for task in working:
             task.cancel()
-        await asyncio.gather(*opening, return_exceptions=True)
+        await asyncio.gather(*working, return_exceptions=True)
         await self._watching.close()
 
     # ------------------------------------------------------------------------------------------------------------
@@ -215,16 +222,23 @@ class Sandboxes:
         if now != opened:
             await self._disk.do(self._records.remember, now)
 
-    async def _close(self, sandbox: Sandbox) -> Outcome | None:
-        netns = self._netns.pop(sandbox.netns_cookie)
-        self._watching.stop(sandbox.netns_cookie)
-        self.remarks.pop(sandbox.netns_cookie, None)
-        self._listening.pop(sandbox.netns_cookie, None)
+    async def _close(self, sandbox: Sandbox) -> None:
+        cookie, failed = sandbox.netns_cookie, True
+        netns = self._netns.pop(cookie)
+        self._watching.stop(cookie)
+        self.remarks.pop(cookie, None)
+        self._listening.pop(cookie, None)
         try:
-            await self._relay.remove_pod(sandbox.netns_cookie)
+            await self._relay.remove_pod(cookie)
             await self._pods.do(self._inside.restore, netns.fd)
-        except (OSError, TidegateError) as error:
-            return Outcome(f"pod {sandbox.id}", State.FAILED, f"closing its capture listeners: {error}")
+            failed = False
+        except Exception as error:  # whatever it is, it is this pod's alone
+            if not isinstance(error, (OSError, TidegateError)):
+                log.exception("pod %s", sandbox.id)
+            why = f"closing its capture listeners: {error}"
+            self._unclosed += (Outcome(f"pod {sandbox.id}", State.FAILED, why),)
         finally:
             netns.close()
-        return None
+            del self._closing[cookie]
+            if failed or self.wanted(cookie):  # there is something to tell, or to open again
+                self._changed()
