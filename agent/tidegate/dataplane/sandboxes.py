@@ -1,8 +1,8 @@
 """The sandboxes of this node, and what is open inside those that are in the mesh.
 
 A pod's capture ports are facts that the plan is compiled from, so they are opened before there is one: each pod by a
-task of its own, so that one whose namespace does not answer keeps nobody waiting. They are closed by the appliers'
-retire, after nothing leads to them any more.
+task of its own, so that one whose namespace does not answer keeps nobody waiting. They are closed likewise, from the
+appliers' retire on, after nothing leads to them any more.
 """
 
 from __future__ import annotations
