@@ -22,7 +22,7 @@ from tidegate.errors import Transient
 from tidegate.model.names import WorkloadId
 from tidegate.runtime.backoff import Backoff, no_jitter
 from tidegate_lab.launch import in_cgroup, in_netns
-from tidegate_lab.node import Node
+from tidegate_lab.node import LabNode
 from tidegate_lab.paths import LabPaths
 
 log = logging.getLogger(__name__)
@@ -32,7 +32,7 @@ IDLE_POLL = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Enrolment:
+class EnrolmentReport:
     """What an agent says about one pod of its node."""
 
     enrolled: bool
@@ -44,7 +44,7 @@ class Enrolment:
 class NodeAgent:
     """One supervised agent."""
 
-    node: Node
+    node: LabNode
     paths: LabPaths
     restarts: int = 0
     pid: int | None = None
@@ -120,8 +120,8 @@ class Agents:
     """All agents of the lab; none with --mesh off."""
 
     agents: Sequence[NodeAgent] = ()
-    enrolments: Mapping[WorkloadId, Enrolment] = field(default_factory=dict)
-    _said: dict[str, Mapping[WorkloadId, Enrolment]] = field(default_factory=dict)  # by node
+    enrolments: Mapping[WorkloadId, EnrolmentReport] = field(default_factory=dict)
+    _said: dict[str, Mapping[WorkloadId, EnrolmentReport]] = field(default_factory=dict)  # by node
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
     def start(self, changed: Callable[[], Awaitable[None]]) -> None:
@@ -200,9 +200,9 @@ def _revision(status: Mapping[str, Any]) -> int:
     return revision if isinstance(revision, int) else -1
 
 
-def _enrolments(status: Mapping[str, Any]) -> dict[WorkloadId, Enrolment]:
+def _enrolments(status: Mapping[str, Any]) -> dict[WorkloadId, EnrolmentReport]:
     return {
-        WorkloadId(str(pod["namespace"]), str(pod["name"])): Enrolment(
+        WorkloadId(str(pod["namespace"]), str(pod["name"])): EnrolmentReport(
             bool(pod.get("enrolled")), str(pod.get("reason") or ""), str(pod.get("identity") or "")
         )
         for pod in status.get("pods") or ()

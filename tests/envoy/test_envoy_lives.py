@@ -19,7 +19,7 @@ from tests.support.eventually import HANG_SECONDS
 
 from tidegate.linux.process import start_ticks
 from tidegate.model.plan.envoy import ROUTES
-from tidegate.supervise.supervisor import State
+from tidegate.supervise.supervisor import ProgramState
 
 __all__ = ["node", "pod", "upstreams"]
 
@@ -41,7 +41,7 @@ def alive(pid: int) -> bool:
 
 async def test_a_killed_envoy_serves_again(node: EnvoyNode, pod: Pod, upstreams: dict[str, int]) -> None:
     await node.publish(website(pod.path, upstreams, {"v1": 1}))
-    await until(lambda: node.envoy.status().state == State.RUNNING, "Envoy is ready")
+    await until(lambda: node.envoy.status().state == ProgramState.RUNNING, "Envoy is ready")
     stream = await asyncio.to_thread(Steady, pod)
     await stream.started()
     first = node.envoy.status().pid
@@ -86,7 +86,7 @@ async def test_killing_the_agent_interrupts_nothing_and_the_next_one_adopts(
     await node.start()
     try:
         await node.publish(website(pod.path, upstreams, {"v1": 1}))
-        await until(lambda: node.envoy.status().state == State.RUNNING, "the adopted Envoy is ready")
+        await until(lambda: node.envoy.status().state == ProgramState.RUNNING, "the adopted Envoy is ready")
         status = node.envoy.status()
         assert (status.pid, status.adopted, status.restarts) == (pid, True, 0)
         updates = node.stat("listener_manager.listener_modified") + node.stat("cluster_manager.cluster_modified")
@@ -156,7 +156,7 @@ async def test_stopping_lets_a_request_finish_and_leaves_nothing(
     answer = await slow
     assert answer["status"] == 200
     await node.stop()
-    assert node.envoy.status().state == State.STOPPED
+    assert node.envoy.status().state == ProgramState.STOPPED
     assert not alive(pid)
     assert not (tmp_path / "envoy/pid").exists()
     assert not node.envoy.admin_socket.exists()

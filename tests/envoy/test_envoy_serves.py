@@ -9,7 +9,7 @@ from tests.support.envoy_node import EnvoyNode, Pod, Steady, until
 from tests.support.envoy_resources import listener, website
 
 from tidegate.model.plan.envoy import LISTENERS
-from tidegate.supervise.supervisor import State
+from tidegate.supervise.supervisor import ProgramState
 
 __all__ = ["node", "pod", "upstreams"]
 
@@ -18,7 +18,7 @@ async def test_a_request_from_the_pod_reaches_its_upstream(
     node: EnvoyNode, pod: Pod, upstreams: dict[str, int]
 ) -> None:
     await node.publish(website(pod.path, upstreams, {"v1": 1}))
-    await until(lambda: node.envoy.status().state == State.RUNNING, "Envoy is ready")
+    await until(lambda: node.envoy.status().state == ProgramState.RUNNING, "Envoy is ready")
     answer = await until(lambda: pod.ask("/hello"), "the pod gets an answer")
     assert (answer["status"], answer["body"]["version"], answer["body"]["path"]) == (200, "v1", "/hello")
     assert int((node.cgroup / "cgroup.procs").read_text()) == node.envoy.status().pid
@@ -26,7 +26,7 @@ async def test_a_request_from_the_pod_reaches_its_upstream(
 
 async def test_without_a_publication_envoy_waits_and_says_so(node: EnvoyNode) -> None:
     await until(lambda: node.xds.status().connected, "Envoy is connected")
-    assert node.envoy.status().state == State.STARTING
+    assert node.envoy.status().state == ProgramState.STARTING
     assert not await node.xds.wait_applied(1, 0.01)
 
 

@@ -24,7 +24,7 @@ from tidegate.relay.client import RelayClient
 from tidegate.relay.connection import RelayConfig
 from tidegate.relay.events import CloseReason, FlowEvent
 from tidegate.relay.supervisor import RelaySupervisor
-from tidegate.supervise.supervisor import State
+from tidegate.supervise.supervisor import ProgramState
 
 CONFIG = RelayConfig(workers=1, each_event=True, report=3600)
 
@@ -84,7 +84,7 @@ class World:
     async def serve(self, listener: socket.socket) -> None:
         """The pod's listeners and one service, as the data plane would after a look at what is there."""
         await self.agent.up()
-        self.port, _ = await self.agent.client.add_pod(self.client_pod.cookie, self.client_pod.fd, v6=False)
+        self.port, _ = await self.agent.client.add_sandbox(self.client_pod.cookie, self.client_pod.fd, v6=False)
         await self.agent.client.publish(1, [service(listener.getsockname())])
 
     async def pair(self, listener: socket.socket) -> tuple[socket.socket, socket.socket]:
@@ -142,8 +142,8 @@ async def test_the_next_agent_goes_on_with_the_relay_that_runs(world: World) -> 
         assert await agent.up() == pid
         status = agent.supervisor.status()
         assert (status.adopted, status.restarts, status.retired) == (True, 0, 0)
-        assert await agent.client.pods() == {world.client_pod.cookie: (world.port, 0)}
-        again = await agent.client.add_pod(world.client_pod.cookie, world.client_pod.fd, v6=False)
+        assert await agent.client.sandboxes() == {world.client_pod.cookie: (world.port, 0)}
+        again = await agent.client.add_sandbox(world.client_pod.cookie, world.client_pod.fd, v6=False)
         assert again == (world.port, 0), "what it has is not opened again"
         await talk(*kept)
         await until(lambda: [e.reason for e in agent.events if e.connections] == [CloseReason.OK], "what ended")
@@ -162,7 +162,7 @@ async def test_a_relay_of_another_version_takes_over_and_the_old_one_finishes(wo
         assert world.members() == {old, new}
         await until_told(lambda: _has(agent, world), "what the old one accepts from is known")
         await talk(*await world.pair(listener))  # before the new one has services, the old one serves
-        port, _ = await agent.client.add_pod(world.client_pod.cookie, world.client_pod.fd, v6=False)
+        port, _ = await agent.client.add_sandbox(world.client_pod.cookie, world.client_pod.fd, v6=False)
         assert port == world.port
         await agent.client.publish(2, [service(listener.getsockname())])
         served = (await agent.client.stats()).accepted
@@ -179,7 +179,7 @@ async def test_a_relay_of_another_version_takes_over_and_the_old_one_finishes(wo
 
 
 async def _has(agent: Agent, world: World) -> bool:
-    return await agent.client.pods() == {world.client_pod.cookie: (world.port, 0)}
+    return await agent.client.sandboxes() == {world.client_pod.cookie: (world.port, 0)}
 
 
 async def _closed(agent: Agent, count: int) -> bool:
@@ -217,11 +217,11 @@ async def test_a_pod_that_goes_is_gone_at_every_relay(world: World) -> None:
         await agent.up()
         await until_told(lambda: _has(agent, world), "the old one is known")
         await agent.client.publish(2, [service(listener.getsockname())])
-        await agent.client.remove_pod(world.client_pod.cookie)
+        await agent.client.remove_sandbox(world.client_pod.cookie)
         with pytest.raises(ConnectionResetError):
             await asyncio.wait_for(asyncio.get_running_loop().sock_recv(kept[0], 1), HANG_SECONDS)
-        assert await agent.client.pods() == {}
-        await agent.client.remove_pod(world.client_pod.cookie)  # no error: gone is what it is to be
+        assert await agent.client.sandboxes() == {}
+        await agent.client.remove_sandbox(world.client_pod.cookie)  # no error: gone is what it is to be
         await until(lambda: agent.supervisor.status().retired == 0, "the old one had nothing else")
 
 
@@ -236,13 +236,13 @@ async def test_a_killed_relay_is_replaced_and_gets_the_same_ports(world: World) 
         assert await agent.up(2) != pid
         assert agent.supervisor.status().restarts == 1
         assert agent.supervisor.status().last_exit == "signal SIGKILL"
-        assert await agent.client.pods() == {}, "the data plane has to add them again"
-        port, _ = await agent.client.add_pod(world.client_pod.cookie, world.client_pod.fd, v6=False)
+        assert await agent.client.sandboxes() == {}, "the data plane has to add them again"
+        port, _ = await agent.client.add_sandbox(world.client_pod.cookie, world.client_pod.fd, v6=False)
         assert port == world.port
         await agent.client.publish(1, [service(listener.getsockname())])
         await talk(*await world.pair(listener))
         assert (await agent.client.stats()).accepted == 2, "counters do not go back"
-        await until(lambda: agent.supervisor.status().state is State.RUNNING, "it runs")
+        await until(lambda: agent.supervisor.status().state is ProgramState.RUNNING, "it runs")
 
 
 async def test_a_relay_that_is_away_is_an_error_not_a_wait(world: World) -> None:

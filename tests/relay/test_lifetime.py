@@ -45,8 +45,8 @@ async def test_pods_leave_no_descriptor_and_no_thread(pods: tuple[Pod, Pod]) -> 
         counts = []
         for _ in range(3):
             for _ in range(10):
-                await relay.add_pod(client.cookie, client.fd, v6=True)
-                await relay.remove_pod(client.cookie)
+                await relay.add_sandbox(client.cookie, client.fd, v6=True)
+                await relay.remove_sandbox(client.cookie)
             counts.append((relay.descriptors(), relay.threads()))
     flows.close()
     assert counts[0] == counts[1] == counts[2]
@@ -59,7 +59,7 @@ async def test_pods_come_and_go_with_connections(mesh: Mesh) -> None:
         before = mesh.relay.descriptors()
         for _ in range(5):
             pairs = [await mesh.pair(listener) for _ in range(10)]
-            await mesh.relay.remove_pod(mesh.client.cookie)
+            await mesh.relay.remove_sandbox(mesh.client.cookie)
             for client, server in pairs:
                 await expect_reset(client)
                 await expect_reset(server)
@@ -67,16 +67,16 @@ async def test_pods_come_and_go_with_connections(mesh: Mesh) -> None:
                 server.close()
             with mesh.client.socket() as refused, pytest.raises(ConnectionRefusedError):
                 await asyncio.get_running_loop().sock_connect(refused, (CAPTURE4, mesh.port4))
-            mesh.port4, mesh.port6 = await mesh.relay.add_pod(mesh.client.cookie, mesh.client.fd, v6=True)
+            mesh.port4, mesh.port6 = await mesh.relay.add_sandbox(mesh.client.cookie, mesh.client.fd, v6=True)
         await mesh.closed(CloseReason.SHUTDOWN, 50)
         assert mesh.relay.descriptors() == before
 
 
 async def test_a_pod_is_known_once(mesh: Mesh) -> None:
     with pytest.raises(FileExistsError):
-        await mesh.relay.add_pod(mesh.client.cookie, mesh.client.fd, v6=False)
+        await mesh.relay.add_sandbox(mesh.client.cookie, mesh.client.fd, v6=False)
     with pytest.raises(FileNotFoundError):
-        await mesh.relay.remove_pod(1)
+        await mesh.relay.remove_sandbox(1)
 
 
 async def test_a_netns_that_is_none_is_refused_and_forgotten(mesh: Mesh) -> None:
@@ -84,7 +84,7 @@ async def test_a_netns_that_is_none_is_refused_and_forgotten(mesh: Mesh) -> None
     with open("/dev/null", "rb") as wrong:
         for _ in range(2):
             with pytest.raises(OSError, match="Invalid argument"):
-                await mesh.relay.add_pod(4711, wrong.fileno(), v6=False)
+                await mesh.relay.add_sandbox(4711, wrong.fileno(), v6=False)
     assert mesh.relay.descriptors() == before
 
 
@@ -209,7 +209,7 @@ async def test_a_pod_gets_two_thirds_of_the_connections_and_a_neighbour_finds_ro
 async def neighbours_pair(mesh: Mesh, listener: socket.socket) -> tuple[socket.socket, socket.socket]:
     """A connection of another pod of the engine, which here is the server's own."""
     loop = asyncio.get_running_loop()
-    port, _ = await mesh.relay.add_pod(mesh.server.cookie, mesh.server.fd, v6=False)
+    port, _ = await mesh.relay.add_sandbox(mesh.server.cookie, mesh.server.fd, v6=False)
     client = mesh.server.socket()
     client.bind(("127.0.0.1", 0))
     mesh.flows.record(mesh.server.cookie, client.getsockname(), port, (VIP4, PORT))

@@ -125,5 +125,5 @@ async def test_workers_leave_a_pod_that_is_removed(mesh: Mesh) -> None:
         await mesh.publish(service(listener.getsockname()))
         await ended_well(mesh, listener, 1)
     assert inside in namespaces_of_workers(mesh.relay.pid)  # a worker stays where it opened its last socket
-    await mesh.relay.remove_pod(mesh.client.cookie)
+    await mesh.relay.remove_sandbox(mesh.client.cookie)
     assert inside not in namespaces_of_workers(mesh.relay.pid)

@@ -19,7 +19,7 @@ from tidegate.model.workload import Attachment, Sandbox
 log = logging.getLogger(__name__)
 
 
-class Registry:
+class SandboxStore:
     """Owns the namespaces of its sandboxes until delete() or close().
 
     Calls block; load(), add(), delete(), collect(), sweep(), remember() and netns() from one thread at a time, the
@@ -150,7 +150,7 @@ class Registry:
         return self._ledger.by_cookie()
 
     def netns(self, cookie: int) -> Netns:
-        """The namespace of a sandbox, owned by this registry: dup() what must outlive a CNI DEL. Raises KeyError."""
+        """The namespace of a sandbox, owned by this store: dup() what must outlive a CNI DEL. Raises KeyError."""
         return self._netns[cookie]
 
     def close(self) -> None:
