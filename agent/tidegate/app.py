@@ -40,6 +40,7 @@ from tidegate.envoy.supervisor import EnvoySupervisor
 from tidegate.errors import Fatal
 from tidegate.linux.capabilities import keep_needed_only, require_needed
 from tidegate.linux.cgroup import cgroup2_mount, cgroup_home, own_cgroup
+from tidegate.linux.memory import share_heap
 from tidegate.linux.netns import NetnsNames, in_netns
 from tidegate.model.mesh import Mesh
 from tidegate.observe.admin import Admin
@@ -72,6 +73,7 @@ async def serve(settings: Settings) -> None:
     logging.getLogger("tidegate.access").setLevel("INFO" if settings.access_log else "WARNING")
     if os.geteuid() != 0:
         raise Fatal("tidegate agent", "needs root: what it reads and writes belongs to root", "run it as root")
+    share_heap()
     require_needed()
     require(probe())
     settings.run_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
