@@ -28,7 +28,7 @@ Attributes = dict[int, bytes]
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
+class KernelMessage:
     """One message of the kernel. body: all after struct nlmsghdr."""
 
     kind: int
@@ -56,14 +56,14 @@ def attributes(data: bytes) -> Attributes:
     return found
 
 
-def messages(datagram: bytes) -> Iterator[Message]:
+def messages(datagram: bytes) -> Iterator[KernelMessage]:
     """The messages of a datagram. What is cut off is left out."""
     start = 0
     while start + _HEADER.size <= len(datagram):
         size, kind, flags, sequence, _ = _HEADER.unpack_from(datagram, start)
         if not _HEADER.size <= size <= len(datagram) - start:
             break
-        yield Message(kind, flags, sequence, datagram[start + _HEADER.size : start + size])
+        yield KernelMessage(kind, flags, sequence, datagram[start + _HEADER.size : start + size])
         start += size + -size % 4
 
 
@@ -112,7 +112,7 @@ def _asked(kind: int, flags: int, body: bytes) -> socket.socket:
     return asking
 
 
-def _answers(asking: socket.socket) -> Iterator[Message]:
+def _answers(asking: socket.socket) -> Iterator[KernelMessage]:
     for _ in range(_DATAGRAMS):
         datagram, (port, _groups) = asking.recvfrom(_LARGEST)
         if port == 0:  # the kernel: anybody else in this netns may write to the socket, too
@@ -120,7 +120,7 @@ def _answers(asking: socket.socket) -> Iterator[Message]:
     raise OSError(errno.EOVERFLOW, "the kernel lists without an end")
 
 
-def _raise(message: Message) -> None:
+def _raise(message: KernelMessage) -> None:
     code = -_CODE.unpack_from(message.body)[0] if len(message.body) >= _CODE.size else errno.EBADMSG
     if code:
         raise OSError(code, os.strerror(code))

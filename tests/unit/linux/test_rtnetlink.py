@@ -10,7 +10,7 @@ import struct
 import pytest
 
 from tidegate.linux import rtnetlink
-from tidegate.linux.rtnetlink import Message, attribute, attributes, messages
+from tidegate.linux.rtnetlink import KernelMessage, attribute, attributes, messages
 
 GETADDR, NEWLINK = 22, 16
 NOBODY = 0x7FFFFFFF  # an interface that there is not
@@ -30,15 +30,15 @@ def test_attributes_are_padded_and_found_again() -> None:
 
 def test_several_messages_of_one_datagram_are_told_apart() -> None:
     assert list(messages(told(20, b"x") + told(3, b"1234", sequence=7))) == [
-        Message(20, 0, 1, b"x"),
-        Message(3, 0, 7, b"1234"),
+        KernelMessage(20, 0, 1, b"x"),
+        KernelMessage(3, 0, 7, b"1234"),
     ]
 
 
 @pytest.mark.parametrize("size", [0, 3, 15, 17, 100, 1 << 31])
 def test_a_message_of_a_wrong_length_ends_what_is_understood(size: int) -> None:
     wrong = struct.pack("=IHHII", size, 20, 0, 1, 0)
-    assert list(messages(told(3, b"1234") + wrong)) == [Message(3, 0, 1, b"1234")]
+    assert list(messages(told(3, b"1234") + wrong)) == [KernelMessage(3, 0, 1, b"1234")]
 
 
 @pytest.mark.parametrize("size", [0, 3, 9, 0xFFFF])
