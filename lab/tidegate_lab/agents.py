@@ -29,6 +29,7 @@ log = logging.getLogger(__name__)
 
 POLL = 0.02  # seconds between questions while something waits for a revision
 IDLE_POLL = 1.0
+ANSWER = 20.0  # seconds that an agent of a busy machine may take for an answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +101,7 @@ class NodeAgent:
     async def status(self) -> dict[str, Any]:
         """GET /status. Raises Transient when the agent does not answer."""
         connector = aiohttp.UnixConnector(str(self.run_dir / "agent.sock"))
-        timeout = aiohttp.ClientTimeout(total=5)
+        timeout = aiohttp.ClientTimeout(total=ANSWER)
         try:
             async with (
                 aiohttp.ClientSession(connector=connector, timeout=timeout) as session,

@@ -16,6 +16,7 @@ import pytest
 from tests.relay.conftest import service, until, until_told
 from tests.relay.pods import CAPTURE4, SERVER4, Pod
 from tests.relay.process import BINARY
+from tests.support.cgroup import members
 from tests.support.eventually import HANG_SECONDS
 from tests.support.flows import Flows
 
@@ -102,7 +103,7 @@ class World:
             self.accepted.pop().close()
 
     def members(self) -> set[int]:
-        return {int(line) for line in (self.cgroup / "cgroup.procs").read_text().split()}
+        return members(self.cgroup)
 
     async def end(self) -> None:
         await self.agent.leave()
@@ -159,7 +160,7 @@ async def test_a_relay_of_another_version_takes_over_and_the_old_one_finishes(wo
         agent = world.begin()
         new = await agent.up()
         assert new != old
-        assert world.members() == {old, new}
+        await until(lambda: world.members() == {old, new}, "both are in the cgroup, and nobody else")
         await until_told(lambda: _has(agent, world), "what the old one accepts from is known")
         await talk(*await world.pair(listener))  # before the new one has services, the old one serves
         port, _ = await agent.client.add_sandbox(world.client_pod.cookie, world.client_pod.fd, v6=False)
@@ -173,7 +174,7 @@ async def test_a_relay_of_another_version_takes_over_and_the_old_one_finishes(wo
         world.client_pod.close_sockets()
         world.close_accepted()
         await until(lambda: agent.supervisor.status().retired == 0, "the old one has ended")
-        assert world.members() == {new}
+        await until(lambda: world.members() == {new}, "the new one is alone")
         await until_told(lambda: _closed(agent, 3), "connections of both are counted")
         await until(lambda: sum(e.connections for e in agent.events) == 3, "and told")
 
@@ -200,7 +201,7 @@ async def test_an_agent_that_dies_while_listeners_move_is_followed_by_one_that_g
         await agent.leave()  # the new relay has no service yet
         agent = world.begin()
         assert await agent.up() == new
-        assert world.members() == {old, new}, "neither was taken for a stray"
+        await until(lambda: world.members() == {old, new}, "neither was taken for a stray")
         await until_told(lambda: _has(agent, world), "the old one still accepts")
         await agent.client.publish(2, [service(listener.getsockname())])
         await talk(*await world.pair(listener))

@@ -12,7 +12,7 @@ from pathlib import Path
 from tidegate.enroll.ledger import Detached, Ledger, attachment_of
 from tidegate.enroll.records import Records
 from tidegate.enroll.wire import CniRequest
-from tidegate.errors import Transient
+from tidegate.errors import Rejected, Transient
 from tidegate.linux.netns import Netns, NetnsNames
 from tidegate.model.workload import Attachment, Sandbox
 
@@ -54,8 +54,12 @@ class SandboxStore:
 
     def add(self, request: CniRequest) -> Sandbox:
         """Record what a CNI ADD attached; repeating it changes nothing, and another interface of a sandbox changes
-        nothing for those that it has. Raises Transient if it cannot be recorded."""
+        nothing for those that it has. Raises Transient if it cannot be recorded, Rejected for the node's own namespace,
+        where all that the node itself connects to would be taken for the pod's."""
         try:
+            if self._names.is_own(request.netns_fd):
+                remedy = "a pod of the host network is not attached"
+                raise Rejected(f"sandbox of pod {request.pod}", "CNI_NETNS is the node's own network namespace", remedy)
             netns = self._names.keep(request.netns_fd)
         except OSError as error:
             raise Transient(f"sandbox of pod {request.pod}", f"its namespace cannot be kept: {error}") from error

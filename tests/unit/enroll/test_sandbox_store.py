@@ -12,7 +12,7 @@ import pytest
 
 from tidegate.enroll.sandbox_store import SandboxStore
 from tidegate.enroll.wire import CniRequest, Command
-from tidegate.errors import Transient
+from tidegate.errors import Rejected, Transient
 from tidegate.linux.netns import Mounting, NetnsNames
 from tidegate.model.names import WorkloadId
 from tidegate.model.workload import Capture
@@ -23,8 +23,9 @@ class Namespaces:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self.made = 0
+        self.made = -1
         self.cookies: dict[tuple[int, int], int] = {}
+        self.nodes_own = self.make("the node's own")
 
     def make(self, name: str) -> Path:
         path = self.directory / name
@@ -40,7 +41,7 @@ class Namespaces:
     def names(self, directory: Path) -> NetnsNames:
         """A hard link in the place of a mount: it is the same file as what it stands for, too."""
         nothing: Callable[[Path], None] = lambda _: None  # noqa: E731
-        return NetnsNames(directory, Mounting(self.cookie_of, self._bind, nothing))
+        return NetnsNames(directory, Mounting(self.cookie_of, self._bind, nothing, lambda: 0))
 
     def _bind(self, fd: int, path: Path) -> None:
         path.unlink()
@@ -91,6 +92,17 @@ def test_a_new_agent_knows_what_the_old_one_recorded(tmp_path: Path, namespaces:
     new = store(tmp_path, namespaces)
     assert new.load() == old.all()
     assert new.by_cookie()[1].capture == Capture(fastpath4=4001, envoy6=4002)
+
+
+@pytest.mark.case("E1")
+def test_the_nodes_own_namespace_is_no_pod(tmp_path: Path, namespaces: Namespaces) -> None:
+    """Whatever the node itself connects to would be taken for the pod's."""
+    held = store(tmp_path, namespaces)
+    with pytest.raises(Rejected, match="default/web: CNI_NETNS is the node's own network namespace"):
+        held.add(request(namespaces.nodes_own))
+    assert held.all() == ()
+    assert not (tmp_path / "sandboxes").exists() or not records(tmp_path)
+    assert not (tmp_path / "names").exists() or not names(tmp_path)
 
 
 def test_records_are_for_root_only(tmp_path: Path, namespaces: Namespaces) -> None:
