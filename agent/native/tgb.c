@@ -6,6 +6,7 @@
 #include <bpf/btf.h>
 #include <bpf/libbpf.h>
 #include <errno.h>
+#include <malloc.h>
 #include <sched.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -466,6 +467,11 @@ int tgb_has_netns_cookie(uint32_t prog_type, uint32_t attach_type)
 int tgb_setns(int netns_fd)
 {
 	return setns(netns_fd, CLONE_NEWNET) ? -errno : 0;
+}
+
+int tgb_heaps(int most)
+{
+	return mallopt(M_ARENA_MAX, most) ? 0 : -EINVAL;
 }
 
 int tgb_bind_netns(int netns_fd, const char *path)

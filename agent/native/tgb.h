@@ -135,6 +135,8 @@ int tgb_bind_netns(int netns_fd, const char *path);
 /* Take one mount away from path, at once for everybody who looks. -EINVAL: nothing is mounted there. */
 int tgb_unmount(const char *path);
 int tgb_mount_bpffs(const char *path);
+/* At most that many heaps of the C library (M_ARENA_MAX) for all threads that are made from now on. */
+int tgb_heaps(int most);
 
 /* Capabilities of the calling thread (caps.c), as a mask by number. keep: permitted, effective and bounding become the
  * mask, inheritable and ambient empty; no_new_privs set, dumpable cleared. Threads made later inherit it. */

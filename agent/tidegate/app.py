@@ -40,6 +40,7 @@ from tidegate.envoy.supervisor import EnvoySupervisor
 from tidegate.errors import Fatal
 from tidegate.linux.capabilities import keep_needed_only, require_needed
 from tidegate.linux.cgroup import cgroup2_mount, cgroup_home, own_cgroup
+from tidegate.linux.memory import share_heap
 from tidegate.linux.netns import NetnsNames, in_netns
 from tidegate.model.mesh import Mesh
 from tidegate.observe.admin import Admin
@@ -52,6 +53,7 @@ from tidegate.relay.client import RelayClient
 from tidegate.relay.connection import RelayConfig
 from tidegate.relay.supervisor import RelaySupervisor
 from tidegate.runtime.clock import SystemClock
+from tidegate.runtime.collector import settle
 from tidegate.runtime.latest import Latest
 from tidegate.runtime.worker import Worker
 from tidegate.settings import Settings, build_root, envoy_binary, relay_binary
@@ -71,6 +73,7 @@ async def serve(settings: Settings) -> None:
     logging.getLogger("tidegate.access").setLevel("INFO" if settings.access_log else "WARNING")
     if os.geteuid() != 0:
         raise Fatal("tidegate agent", "needs root: what it reads and writes belongs to root", "run it as root")
+    share_heap()
     require_needed()
     require(probe())
     settings.run_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -242,6 +245,7 @@ async def _run(settings: Settings, life: Life, home: Path) -> None:
     await devices.ads.start()
     await admin.start(settings.admin_socket, settings.admin_port, settings.metrics_port, settings.ready_port)
     await cni.start()
+    settle()  # modules and their classes: a walk of them would hold up an enrolment by 60 ms
     work: dict[str, Coroutine[Any, Any, None]] = {
         "config": follow(sources, config, LastGood(settings.run_dir / "last-good"), devices.ads.verdicts),
         "cycle": cycle.run(),

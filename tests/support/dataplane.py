@@ -242,8 +242,8 @@ class FakeInside:
         return Inside(
             prepare=self._prepare,
             free_port=lambda fd, v6, declared: 20_000 + fd,
-            changes=self._changes,
-            restore=lambda fd: off_the_loop(),
+            watch=self._watch,
+            restore=self._restore,
         )
 
     def records(self) -> SandboxRecords:
@@ -264,14 +264,14 @@ class FakeInside:
         self.seen[cookie] = seen
         self.watched[cookie].send(b"news")
 
-    def _changes(self, fd: int) -> socket.socket:
-        off_the_loop()
+    def _watch(self, fd: int) -> tuple[Seen, socket.socket]:
+        seen = self._prepare(fd)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
         ours.setblocking(False)
         if fd in self.watched:
             self.watched[fd].close()
         self.watched[fd] = theirs
-        return ours
+        return seen, ours
 
     def close(self) -> None:
         while self.watched:
@@ -280,11 +280,20 @@ class FakeInside:
     def _prepare(self, fd: int) -> Seen:
         off_the_loop()
         self.prepared.append(fd)
-        if fd in self.stuck:
-            assert self.stuck[fd].wait(HANG_SECONDS), "the event loop was held up"
+        self._hang(fd)
         if fd in self.broken:
             raise OSError(1, "Operation not permitted")
         return self.seen.get(fd, Seen())
+
+    def _restore(self, fd: int) -> None:
+        off_the_loop()
+        self._hang(fd)
+        if fd in self.broken:
+            raise OSError(1, "Operation not permitted")
+
+    def _hang(self, fd: int) -> None:
+        if fd in self.stuck:
+            assert self.stuck[fd].wait(HANG_SECONDS), "the event loop was held up"
 
 
 def at(address: str, port: int) -> DestinationKey:

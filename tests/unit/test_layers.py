@@ -28,7 +28,6 @@ ROWS: list[set[str]] = [
 ]
 # The dashboard of what runs reads every part; the lab drives agents through their public API only.
 DOORS = {
-    "pyroute2": {"linux.netlink"},
     "prometheus_client": {"telemetry.metrics", "app"},
     "aiohttp": {"observe.admin", "cli.client", "envoy"},
     "grpc": {"xds"},

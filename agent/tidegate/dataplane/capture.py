@@ -39,9 +39,10 @@ class Inside:
     """What is done inside of pods. Every call blocks and raises OSError."""
 
     prepare: Callable[[int], Seen]  # bring up lo and route the capture prefix to it, as far as that is not so
+    # The same, and a socket that is readable when links, addresses or IPv6 routes have changed since.
+    watch: Callable[[int], tuple[Seen, socket.socket]]
     # For all listeners: with IPv6 or without, and the ports on which the pod says that it listens.
     free_port: Callable[[int, bool, Container[int]], int]
-    changes: Callable[[int], socket.socket]  # readable when links, addresses or IPv6 routes have changed
     restore: Callable[[int], None]  # undo prepare, but for lo, which stays up
 
 
@@ -57,16 +58,31 @@ def inside(in_netns: InNetns) -> Inside:
     """The real thing."""
     return Inside(
         prepare=lambda fd: in_netns(fd, _prepare_loopback),
+        watch=lambda fd: in_netns(fd, _watch),
         free_port=lambda fd, v6, declared: in_netns(fd, lambda: _free_port(v6, declared)),
-        changes=lambda fd: in_netns(fd, netlink.changes),
         restore=lambda fd: in_netns(fd, lambda: netlink.remove_from_loopback(CAPTURE6_PREFIX)),
     )
 
 
 def _prepare_loopback() -> Seen:
-    netlink.loopback_up()
-    routed = netlink.add_to_loopback(CAPTURE6_PREFIX)
+    routed = _arrange()
     return Seen(netlink.has_ipv6(), routed, netlink.addresses())
+
+
+def _arrange() -> bool:
+    netlink.loopback_up()
+    return netlink.add_to_loopback(CAPTURE6_PREFIX)
+
+
+def _watch() -> tuple[Seen, socket.socket]:
+    """Watched after our own changes, which are no news, and before the look: what changes from then on is told."""
+    _arrange()
+    events = netlink.changes()
+    try:
+        return _prepare_loopback(), events
+    except BaseException:
+        events.close()
+        raise
 
 
 def remarks(sandbox: Sandbox, seen: Seen) -> tuple[str, ...]:

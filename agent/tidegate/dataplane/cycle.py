@@ -78,7 +78,7 @@ class Cycle:
         self._broken: dict[str, tuple[Plan, Outcomes]] = {}  # by applier: the plan at which it raised
         self._errors: dict[str, Outcome] = {}  # of this pass, by step
         self._last_errors: dict[str, Outcome] = {}
-        self.idle = False  # nothing is under way, and no news has come
+        self._resting = False  # between two passes
         self.settling = Settling()
         enrolment.told = self.settling.tell
         self.facts: Latest[Facts] = Latest(NOTHING)
@@ -89,6 +89,11 @@ class Cycle:
     def destinations(self) -> int:
         """How many rows tg_dests has."""
         return len(self._shadow.destinations)
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is under way, and no news has come."""
+        return self._resting and not self._sandboxes.busy and not self._wake.is_set()
 
     @property
     def relay_up(self) -> bool:
@@ -113,9 +118,9 @@ class Cycle:
         following = [asyncio.create_task(self._follow(latest)) for latest in news]
         try:
             while True:
-                self.idle = not self._sandboxes.busy and not self._wake.is_set()
+                self._resting = True
                 await self._idle()
-                self.idle = False
+                self._resting = False
                 config = self._config.value
                 if config is not None:
                     await self._pass(config)

@@ -1,8 +1,8 @@
 """The sandboxes of this node, and what is open inside those that are in the mesh.
 
 A pod's capture ports are facts that the plan is compiled from, so they are opened before there is one: each pod by a
-task of its own, so that one whose namespace does not answer keeps nobody waiting. They are closed by the appliers'
-retire, after nothing leads to them any more.
+task of its own, so that one whose namespace does not answer keeps nobody waiting. They are closed likewise, from the
+appliers' retire on, after nothing leads to them any more.
 """
 
 from __future__ import annotations
@@ -62,6 +62,8 @@ class Sandboxes:
         self._changed = changed
         self._retries: Retries[int] = Retries(FIRST_SECONDS, LONGEST_SECONDS, jitter)
         self._opening: dict[int, asyncio.Task[None]] = {}
+        self._closing: dict[int, asyncio.Task[None]] = {}
+        self._unclosed: Outcomes = ()  # not told yet
         self._process = 0  # of the relay whose listeners are known
         self._listening: dict[int, tuple[int, int]] = {}  # where that relay listens, as it said
         self._lost: set[int] = set()  # open, but for the relay's listeners, which went with its process
@@ -75,8 +77,8 @@ class Sandboxes:
 
     @property
     def busy(self) -> bool:
-        """Whether something is being opened."""
-        return bool(self._opening)
+        """Whether something is being opened or closed."""
+        return bool(self._opening or self._closing)
 
     @property
     def relay_up(self) -> bool:
@@ -129,27 +131,32 @@ class Sandboxes:
             return
         now = self._clock.monotonic()
         for cookie, sandbox in self.known.items():
+            if cookie in self._opening or cookie in self._closing:
+                continue
             missing = cookie not in self.open or cookie in self._lost
-            if missing and self.wanted(cookie) and cookie not in self._opening and not self._retries.waits(cookie, now):
+            if missing and self.wanted(cookie) and not self._retries.waits(cookie, now):
                 task = asyncio.create_task(self._open(self.open.get(cookie, sandbox)), name=f"open {sandbox.id}")
                 self._opening[cookie] = task
 
-    async def close_others(self, captured: Container[int]) -> Outcomes:
-        """Close what is not wanted any more in pods that are not captured any more."""
-        gone = [cookie for cookie in self.open if not self.wanted(cookie) and cookie not in captured]
-        outcomes = [await self._close(self.open.pop(cookie)) for cookie in gone]
-        return tuple(outcome for outcome in outcomes if outcome is not None)
+    def close_others(self, captured: Container[int]) -> Outcomes:
+        """Begin to close what is not wanted any more in pods that are not captured any more, each by itself: a netns
+        that is being taken down answers late. What could not be closed, told once."""
+        for cookie in [cookie for cookie in self.open if not self.wanted(cookie) and cookie not in captured]:
+            sandbox = self.open.pop(cookie)
+            self._closing[cookie] = asyncio.create_task(self._close(sandbox), name=f"close {sandbox.id}")
+        unclosed, self._unclosed = self._unclosed, ()
+        return unclosed
 
     def next_due(self) -> float | None:
         """When a pod that could not be opened is tried again."""
         return self._retries.next_due()
 
     async def stop(self) -> None:
-        """Open no more; what is open stays."""
-        opening = tuple(self._opening.values())
-        for task in opening:
+        """Open and close no more; what is open stays."""
+        working = (*self._opening.values(), *self._closing.values())
+        for task in working:
             task.cancel()
-        await asyncio.gather(*opening, return_exceptions=True)
+        await asyncio.gather(*working, return_exceptions=True)
         await self._watching.close()
 
     # ------------------------------------------------------------------------------------------------------------
@@ -158,10 +165,12 @@ class Sandboxes:
         try:
             if cookie not in self._netns:
                 self._netns[cookie] = await self._disk.do(self._records.netns, cookie)
-            # Watched before it is looked at: what changes from now on is told.
-            if cookie not in self._watching:
-                await self._watching.start(cookie, await self._disk.do(self._records.netns, cookie))
-            opened, seen = await self._open_listeners(sandbox, self._netns[cookie].fd)
+            fd = self._netns[cookie].fd
+            if cookie in self._watching:
+                seen = await self._pods.do(self._inside.prepare, fd)
+            else:
+                seen = await self._watching.start(cookie, await self._disk.do(self._records.netns, cookie))
+            opened = await self._open_listeners(sandbox, fd, seen)
             await self._disk.do(self._records.remember, opened)
         except Exception as error:  # whatever it is, it is this pod's alone
             if not isinstance(error, (OSError, KeyError, TidegateError)):
@@ -183,22 +192,21 @@ class Sandboxes:
             del self._opening[cookie]
             self._changed()
 
-    async def _open_listeners(self, sandbox: Sandbox, fd: int) -> tuple[Sandbox, Seen]:
+    async def _open_listeners(self, sandbox: Sandbox, fd: int, seen: Seen) -> Sandbox:
         """Envoy's ports of an earlier life of the agent are kept, since Envoy may have outlived it and still listen
         there; so are the relay's listeners. Those of IPv6 are opened also while it is switched off inside, because a
         relay's listeners are opened together."""
-        cookie, inside = sandbox.netns_cookie, self._inside
-        seen = await self._pods.do(inside.prepare, fd)
+        cookie = sandbox.netns_cookie
         envoy4, envoy6, port = sandbox.capture.envoy4, sandbox.capture.envoy6, 0
         if cookie not in self._listening or not envoy4:
-            port = await self._pods.do(inside.free_port, fd, seen.has_ipv6, self.decisions[cookie].ports)
+            port = await self._pods.do(self._inside.free_port, fd, seen.has_ipv6, self.decisions[cookie].ports)
         if cookie not in self._listening:
             self._listening[cookie] = await self._relay.add_sandbox(cookie, fd, seen.has_ipv6, port)
         relay4, relay6 = self._listening[cookie]
         if not envoy4:
             envoy4, envoy6 = port, port if seen.has_ipv6 else 0
         capture = Capture(relay4, relay6, envoy4, envoy6)
-        return replace(sandbox, capture=capture, v6_capture=seen.v6_capture), seen
+        return replace(sandbox, capture=capture, v6_capture=seen.v6_capture)
 
     async def _saw(self, cookie: int, seen: Seen) -> None:
         """Something changed inside of a pod."""
@@ -214,16 +222,23 @@ class Sandboxes:
         if now != opened:
             await self._disk.do(self._records.remember, now)
 
-    async def _close(self, sandbox: Sandbox) -> Outcome | None:
-        netns = self._netns.pop(sandbox.netns_cookie)
-        self._watching.stop(sandbox.netns_cookie)
-        self.remarks.pop(sandbox.netns_cookie, None)
-        self._listening.pop(sandbox.netns_cookie, None)
+    async def _close(self, sandbox: Sandbox) -> None:
+        cookie, failed = sandbox.netns_cookie, True
+        netns = self._netns.pop(cookie)
+        self._watching.stop(cookie)
+        self.remarks.pop(cookie, None)
+        self._listening.pop(cookie, None)
         try:
-            await self._relay.remove_sandbox(sandbox.netns_cookie)
+            await self._relay.remove_sandbox(cookie)
             await self._pods.do(self._inside.restore, netns.fd)
-        except (OSError, TidegateError) as error:
-            return Outcome(f"pod {sandbox.id}", State.FAILED, f"closing its capture listeners: {error}")
+            failed = False
+        except Exception as error:  # whatever it is, it is this pod's alone
+            if not isinstance(error, (OSError, TidegateError)):
+                log.exception("pod %s", sandbox.id)
+            why = f"closing its capture listeners: {error}"
+            self._unclosed += (Outcome(f"pod {sandbox.id}", State.FAILED, why),)
         finally:
             netns.close()
-        return None
+            del self._closing[cookie]
+            if failed or self.wanted(cookie):  # there is something to tell, or to open again
+                self._changed()

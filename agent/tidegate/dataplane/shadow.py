@@ -53,6 +53,11 @@ class Shadow:
         is. Raises OSError."""
         await self._worker.do(self._resync)
 
+    @property
+    def drifted(self) -> bool:
+        """Whether there is something for take_drift."""
+        return bool(self._drift)
+
     def take_drift(self) -> set[DestinationKey]:
         """Rows of tg_dests that the kernel held otherwise than its shadow said, each told once."""
         drift, self._drift = self._drift, set()

@@ -43,19 +43,21 @@ class Watching:
         self._saw = saw
         self._tasks: dict[int, asyncio.Task[None]] = {}
 
-    async def start(self, cookie: int, netns: NetnsHandle) -> None:
-        """Watch until stop(); takes ownership of netns. Raises OSError if nobody can be asked to tell."""
-        asking = asyncio.ensure_future(self._pods.do(self._inside.changes, netns.fd))
+    async def start(self, cookie: int, netns: NetnsHandle) -> Seen:
+        """Prepare the pod and watch it until stop(), from what is returned on; takes ownership of netns. Raises OSError
+        if nothing can be done in there, or nobody be asked to tell."""
+        asking = asyncio.ensure_future(self._pods.do(self._inside.watch, netns.fd))
         try:
-            events = await asyncio.shield(asking)
+            seen, events = await asyncio.shield(asking)
         except BaseException:  # if this was cancelled, the thread is still inside
-            asking.add_done_callback(lambda done: _close(netns, *(() if done.exception() else (done.result(),))))
+            asking.add_done_callback(lambda done: _close(netns, *(() if done.exception() else (done.result()[1],))))
             raise
         self.stop(cookie)
         task = asyncio.create_task(self._follow(cookie, netns, events), name=f"watch netns {cookie}")
         self._tasks[cookie] = task
         # Also of a task that is cancelled before it began.
         task.add_done_callback(lambda _: _close(events, netns))
+        return seen
 
     def __contains__(self, cookie: int) -> bool:
         return cookie in self._tasks

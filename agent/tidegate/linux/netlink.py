@@ -1,19 +1,35 @@
-"""Links, addresses and routes of the current netns, and news of their changes. The only file that imports pyroute2.
+"""Links, addresses and routes of the current netns, and news of their changes.
 
-Call inside the netns that is meant: see linux.netns.in_netns.
+Call inside the netns that is meant: see linux.netns.in_netns. Every call may wait for the kernel's lock of all networks
+(RTNL), which others of the node hold while they make or remove interfaces; so nothing is asked twice.
 """
 
 from __future__ import annotations
 
 import errno
+import fcntl
 import socket
+import struct
+import sys
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from pathlib import Path
 
-from pyroute2 import IPRoute, NetlinkError
+from tidegate.linux import rtnetlink
+from tidegate.linux.rtnetlink import attribute, attributes
 
 _LOOPBACK_INDEX = 1  # the kernel gives every netns its lo as interface 1
+# linux/rtnetlink.h, linux/if_addr.h, linux/if.h, linux/sockios.h
+_NEWLINK, _GETADDR, _NEWROUTE, _DELROUTE, _GETROUTE = 16, 22, 24, 25, 26
+_LINK = struct.Struct("=BxHiII")  # struct ifinfomsg: family, type, index, flags, which flags to change
+_ADDRESS = struct.Struct("=BBBBI")  # struct ifaddrmsg: family, prefix length, flags, scope, index
+_ROUTE = struct.Struct("=BBBBBBBBI")  # struct rtmsg: family, lengths, tos, table, protocol, scope, type, flags
+_IFA_ADDRESS, _IFA_LOCAL = 1, 2
+_RTA_DST, _RTA_OIF, _RTA_PREFSRC, _RTA_TABLE = 1, 4, 7, 15
 _LOCAL_TABLE = 255  # RT_TABLE_LOCAL
+_STATIC, _LOCAL_ROUTE = 4, 2  # RTPROT_STATIC, RTN_LOCAL
+_IFREQ = struct.Struct("=16sh22x")  # struct ifreq with ifr_flags
+_GET_FLAGS, _UP = 0x8913, 0x1  # SIOCGIFFLAGS, IFF_UP
+_LOOPBACK6 = IPv6Address("::1")
 # linux/rtnetlink.h: RTMGRP_LINK, RTMGRP_IPV4_IFADDR, RTMGRP_IPV6_IFADDR, RTMGRP_IPV6_ROUTE. Switching IPv6 on or off
 # shows as an address of lo that comes or goes; a route that is flushed shows as itself.
 _CHANGES = 0x1 | 0x10 | 0x100 | 0x400
@@ -21,9 +37,16 @@ _EVENT_BYTES = 4096  # of a netns' queue: what does not fit is told as "somethin
 
 
 def loopback_up() -> None:
-    """Bring lo up; runtimes that skip the CNI loopback plugin leave it down."""
-    with IPRoute() as netlink:
-        netlink.link("set", index=_LOOPBACK_INDEX, state="up")
+    """Bring lo up; runtimes that skip the CNI loopback plugin leave it down. Raises OSError."""
+    if not _is_up():
+        rtnetlink.change(_NEWLINK, 0, _LINK.pack(socket.AF_UNSPEC, 0, _LOOPBACK_INDEX, _UP, _UP))
+
+
+def _is_up() -> bool:
+    # The one question that waits for no lock.
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as asking:
+        _, flags = _IFREQ.unpack(fcntl.ioctl(asking, _GET_FLAGS, _IFREQ.pack(b"lo", 0)))
+    return bool(flags & _UP)
 
 
 def has_ipv6() -> bool:
@@ -37,18 +60,14 @@ def has_ipv6() -> bool:
 
 def addresses() -> frozenset[IPv4Address | IPv6Address]:
     """What interfaces other than lo have, but for IPv6's link-local ones. Raises OSError."""
-    with IPRoute() as netlink:
-        try:
-            dumped = netlink.get_addr()
-        except NetlinkError as error:
-            raise OSError(error.code, "cannot list addresses") from error
-        found = {
-            ip_address(text)
-            for message in dumped
-            if message["index"] != _LOOPBACK_INDEX
-            # Of a point-to-point interface IFA_ADDRESS is the other end.
-            and (text := message.get_attr("IFA_LOCAL") or message.get_attr("IFA_ADDRESS"))
-        }
+    found = set()
+    for body in rtnetlink.dump(_GETADDR, _ADDRESS.pack(socket.AF_UNSPEC, 0, 0, 0, 0)):
+        family, *_, index = _ADDRESS.unpack_from(body)
+        told = attributes(body[_ADDRESS.size :])
+        # Of a point-to-point interface IFA_ADDRESS is the other end.
+        packed = told.get(_IFA_LOCAL) or told.get(_IFA_ADDRESS)
+        if packed and index != _LOOPBACK_INDEX and family in (socket.AF_INET, socket.AF_INET6):
+            found.add(ip_address(packed))
     return frozenset(address for address in found if not address.is_link_local or address.version == 4)
 
 
@@ -97,35 +116,37 @@ def add_to_loopback(prefix: IPv6Network) -> bool:
     """
     if _ipv6_disabled():
         return False
-    with IPRoute() as netlink:
-        try:
-            if not _routed(netlink, prefix):
-                _change_route(netlink, "replace", prefix, prefsrc="::1")
-        except NetlinkError as error:
-            raise OSError(error.code, f"cannot route {prefix} to lo from ::1") from error
+    if not _routed(prefix):
+        rtnetlink.change(_NEWROUTE, rtnetlink.CREATE | rtnetlink.REPLACE, _route(prefix, source=_LOOPBACK6))
     return True
 
 
-def _routed(netlink: IPRoute, prefix: IPv6Network) -> bool:
-    routes = netlink.get_routes(family=socket.AF_INET6, table=_LOCAL_TABLE, oif=_LOOPBACK_INDEX)
-    wanted = (str(prefix.network_address), prefix.prefixlen, "::1")
-    return any(wanted == (r.get_attr("RTA_DST"), r["dst_len"], r.get_attr("RTA_PREFSRC")) for r in routes)
+def _routed(prefix: IPv6Network) -> bool:
+    wanted = (_LOCAL_TABLE, _LOOPBACK_INDEX, prefix.prefixlen, prefix.network_address.packed, _LOOPBACK6.packed)
+    for body in rtnetlink.dump(_GETROUTE, _ROUTE.pack(socket.AF_INET6, 0, 0, 0, 0, 0, 0, 0, 0)):
+        _, length, *_ = _ROUTE.unpack_from(body)
+        told = attributes(body[_ROUTE.size :])
+        numbers = (int.from_bytes(told.get(kind, b""), sys.byteorder) for kind in (_RTA_TABLE, _RTA_OIF))
+        if wanted == (*numbers, length, told.get(_RTA_DST), told.get(_RTA_PREFSRC)):
+            return True
+    return False
 
 
 def remove_from_loopback(prefix: IPv6Network) -> None:
     """Undo add_to_loopback; a route that is not there is fine."""
-    with IPRoute() as netlink:
-        try:
-            _change_route(netlink, "del", prefix)
-        except NetlinkError as error:
-            if error.code not in (errno.ESRCH, errno.ENODEV):
-                raise OSError(error.code, f"cannot remove the route of {prefix} to lo") from error
+    try:
+        rtnetlink.change(_DELROUTE, 0, _route(prefix))
+    except OSError as error:
+        if error.errno not in (errno.ESRCH, errno.ENODEV):
+            raise OSError(error.errno, f"cannot remove the route of {prefix} to lo: {error.strerror}") from error
 
 
-def _change_route(netlink: IPRoute, command: str, prefix: IPv6Network, **more: str) -> None:
-    netlink.route(
-        command, family=socket.AF_INET6, dst=str(prefix), oif=_LOOPBACK_INDEX, table=_LOCAL_TABLE, type="local", **more
-    )
+def _route(prefix: IPv6Network, source: IPv6Address | None = None) -> bytes:
+    """A local route of the prefix to lo."""
+    head = _ROUTE.pack(socket.AF_INET6, prefix.prefixlen, 0, 0, _LOCAL_TABLE, _STATIC, 0, _LOCAL_ROUTE, 0)
+    told = attribute(_RTA_DST, prefix.network_address.packed)
+    told += attribute(_RTA_OIF, _LOOPBACK_INDEX.to_bytes(4, sys.byteorder))
+    return head + told + (attribute(_RTA_PREFSRC, source.packed) if source else b"")
 
 
 def _ipv6_disabled() -> bool:

@@ -13,6 +13,7 @@ VERBS = "tests/stories/enrol/test_cni_verbs.py"
 SANDBOXES = "agent/tidegate/dataplane/sandboxes.py"
 WATCHING_TESTS = "tests/unit/dataplane/test_watching.py"
 MANY_TESTS = "tests/unit/dataplane/test_many_pods.py"
+WAITING_TESTS = "tests/unit/dataplane/test_waiting.py"
 INSIDE = "tests/stories/capture/test_changed_inside.py"
 TWO_INTERFACES = "tests/stories/enrol/test_attachments.py"
 
@@ -186,6 +187,32 @@ _LOOPS = Group(
             "        if known.cookie != cookie:\n",
             "        if True:\n",
             ("tests/unit/enroll/test_crash_loops.py",),
+        ),
+        Mutant(
+            "everybody-waits-for-a-pod-that-is-closed",
+            "a pod whose namespace is being taken down holds up the enrolment of the others",
+            "agent/tidegate/dataplane/appliers/relay.py",
+            "        outcomes = self._sandboxes.close_others(self._shadow.pods)\n",
+            "        outcomes = self._sandboxes.close_others(self._shadow.pods)\n"
+            "        for closing in tuple(self._sandboxes._closing.values()):\n"
+            "            await closing\n",
+            (f"{WAITING_TESTS}::test_a_pod_that_is_slow_to_close_keeps_nobody_waiting",),
+        ),
+        Mutant(
+            "pod-is-opened-while-it-is-closed",
+            "what is opened for a pod that came back at once is closed again",
+            SANDBOXES,
+            "            if cookie in self._opening or cookie in self._closing:\n",
+            "            if cookie in self._opening:\n",
+            (f"{WAITING_TESTS}::test_a_pod_that_comes_back_while_it_is_closed_is_opened_after_that",),
+        ),
+        Mutant(
+            "what-cannot-be-closed-is-not-told",
+            "listeners that stay in a pod are in no status",
+            SANDBOXES,
+            "            if failed or self.wanted(cookie):",
+            "            if self.wanted(cookie):",
+            (f"{WAITING_TESTS}::test_a_pod_that_cannot_be_closed_is_told_once",),
         ),
     ),
 )

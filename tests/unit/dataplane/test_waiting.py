@@ -112,3 +112,58 @@ async def test_time_that_is_up_gives_the_last_word() -> None:
         assert pending is not None
         assert pending.state is PodState.PENDING
         assert await node.cycle.settling.settled(99, 0.0) is None
+
+
+async def test_a_pod_that_is_slow_to_close_keeps_nobody_waiting() -> None:
+    """A namespace that is being taken down answers late; a crash loop takes down one after the other."""
+    node = Node(config_of(ENROLLED, pod("a", "app: a"), pod("b", "app: b")), sandbox("a", 42))
+    closed = threading.Event()
+    try:
+        async with node.running():
+            node.inside.stuck[42] = closed
+            node.sandboxes = [sandbox("b", 43)]
+            await node.cycle.release(node.sandboxes, 42)
+            assert (await node.cycle.settling.settled(43, HANG_SECONDS)).state is PodState.ENROLLED  # type: ignore[union-attr]
+            assert not node.cycle.idle, "it is still being closed"
+            closed.set()
+            await node.calm()
+            assert set(node.relay.listening) == {43}
+    finally:
+        closed.set()
+
+
+async def test_a_pod_that_comes_back_while_it_is_closed_is_opened_after_that() -> None:
+    node = Node(config_of(ENROLLED, pod("a", "app: a"), pod("b", "app: b")), sandbox("a", 42))
+    closed, closing = threading.Event(), asyncio.Event()
+    try:
+        async with node.running():
+            node.inside.stuck[42] = closed
+            node.relay.removed = closing.set
+            await node.detach(42)
+            async with asyncio.timeout(HANG_SECONDS):
+                await closing.wait()
+            before = node.inside.prepared.count(42)
+            node.sandboxes = [sandbox("a", 42), sandbox("b", 43)]
+            node.cycle.set_sandboxes(node.sandboxes)
+            assert (await node.cycle.settling.settled(43, HANG_SECONDS)).state is PodState.ENROLLED  # type: ignore[union-attr]
+            assert node.inside.prepared.count(42) == before
+            closed.set()
+            assert (await node.cycle.settling.settled(42, HANG_SECONDS)).state is PodState.ENROLLED  # type: ignore[union-attr]
+            await node.calm()
+            assert set(node.relay.listening) == {42, 43}
+    finally:
+        closed.set()
+
+
+async def test_a_pod_that_cannot_be_closed_is_told_once() -> None:
+    node = Node(config_of(ENROLLED, pod("a", "app: a")), sandbox("a", 42))
+    async with node.running():
+        node.inside.broken.add(42)
+        await node.detach(42)
+        await node.calm()
+        assert [why for _, why in node.failures("relay")] == [
+            "closing its capture listeners: [Errno 1] Operation not permitted"
+        ]
+        node.cycle.set_sandboxes([])
+        await node.calm()
+        assert node.failures("relay") == []

@@ -87,7 +87,7 @@ class DestinationsApplier:
 
     async def prepare(self, plan: Plan, changed: Changes) -> Outcomes:
         """See order.Applier."""
-        fresh, put, delete = await self._shadow.on_thread(self._look, changed.destinations)
+        fresh, put, delete = await self._found(changed.destinations)
         for key in fresh:
             self._retries.forget(key)  # what it was refused for may have changed
         held = {key: why for key, row in put.items() if (why := self._why_not(key, row, plan.generation))}
@@ -118,6 +118,14 @@ class DestinationsApplier:
     def next_due(self) -> float | None:
         """See order.Applier."""
         return self._retries.next_due()
+
+    async def _found(
+        self, changed: Delta[Destination]
+    ) -> tuple[set[DestinationKey], dict[DestinationKey, Destination], set[DestinationKey]]:
+        """See Wanted. Most passes are about pods: then there is nothing to walk, and no thread to wait for."""
+        if not (changed or self._wanted.dirty or self._shadow.drifted):
+            return set(), {}, set()
+        return await self._shadow.on_thread(self._look, changed)
 
     def _look(
         self, changed: Delta[Destination]

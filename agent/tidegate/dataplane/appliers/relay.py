@@ -61,7 +61,7 @@ class RelayServices:
     async def retire(self, plan: Plan) -> Outcomes:
         """See order.Applier."""
         now = self._clock.monotonic()
-        outcomes = await self._sandboxes.close_others(self._shadow.pods)
+        outcomes = self._sandboxes.close_others(self._shadow.pods)
         if not self._left or plan is not self._plan:
             return outcomes
         led_to = await self._shadow.on_thread(self._led_to)
