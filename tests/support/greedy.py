@@ -1,10 +1,10 @@
 """A pod that takes whatever it gets, all at once; standard library only.
 
 `greedy.py HOST AUTHORITY [BASE HTTP_DEAF]`: HOST serves as l4server from port BASE (7001) on (echo, sink, once, spout,
-deaf), and has an HTTP port HTTP_DEAF (7011) that accepts and never reads. Holds downloads and uploads that nobody reads,
-pours bulk streams, leaves connections half-closed, opens more without end, opens HTTP/2 connections with a hundred bodies
-each. Tells on standard error `all` when everything is under way, then `bulk K` for each GiB poured. Goes on until its
-standard input ends; prints one JSON object: how many of each there were.
+deaf), and has an HTTP port HTTP_DEAF (7011) that accepts and never reads. Holds downloads and uploads that nobody
+reads, pours bulk streams, leaves connections half-closed, opens more without end, opens HTTP/2 connections with a
+hundred bodies each. Tells on standard error `all` when everything is under way, then `bulk K` for each GiB poured.
+Goes on until its standard input ends; prints one JSON object: how many of each there were.
 """
 
 from __future__ import annotations
