@@ -5,7 +5,8 @@
 
 #include "base.h"
 
-enum { FP_RING_EVENTS = 4096 };
+/* Pods are told apart by 256 values of a hash: two that share one share its part of the ring. */
+enum { FP_RING_EVENTS = 4096, FP_RING_SHARES = 256 };
 
 /* A timer descriptor that becomes readable a little after the first event since the last drain. A plain eventfd would
  * wake the reader for every connection, and on a busy core each wake costs more than the connection itself. */
@@ -18,6 +19,7 @@ struct fp_ring {
 	_Alignas(FP_CACHELINE) _Atomic uint32_t head; /* written by the worker */
 	fp_counter lost;
 	uint32_t seen_tail;                           /* the worker's copy of tail, refreshed when it looks full */
+	uint16_t held[FP_RING_SHARES];                /* of what lies between seen_tail and head, by share */
 	_Alignas(FP_CACHELINE) _Atomic uint32_t tail; /* written by the reader */
 	struct fp_event *events;
 };
@@ -43,6 +45,7 @@ void fp_bell_silence(struct fp_bell *bell);
 
 fp_must_check int fp_ring_init(struct fp_ring *ring);
 void fp_ring_free(struct fp_ring *ring);
+/* Counted as lost when it is full, or when the event's pod has twice as much of it as is free. */
 void fp_ring_push(struct fp_ring *ring, struct fp_bell *bell, const struct fp_event *event);
 /* now_ns: CLOCK_MONOTONIC. */
 void fp_tally_add(struct fp_tally *tally, struct fp_ring *ring, struct fp_bell *bell, const struct fp_event *event,

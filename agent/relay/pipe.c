@@ -75,7 +75,7 @@ static int died(int side)
 static void count(struct fp_pipe *pipe, int from, ssize_t n)
 {
 	struct fp_way *way = &pipe->way[from];
-	struct fp_stream *sender = pipe->end[from];
+	struct fp_stream *sender = pipe->end[from], *receiver = pipe->end[!from];
 	way->bytes += (uint64_t)n;
 	fp_count(&pipe->pipes->bytes[from], (uint64_t)n);
 	if (way->proven || way->bytes < FP_PROOF)
@@ -83,6 +83,8 @@ static void count(struct fp_pipe *pipe, int from, ssize_t n)
 	way->proven = true;
 	if (sender->ops->widen)
 		sender->ops->widen(sender);
+	if (receiver->ops->deepen)
+		receiver->ops->deepen(receiver);
 }
 
 /* Bytes of one read. */

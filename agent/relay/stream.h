@@ -42,6 +42,8 @@ struct fp_stream_ops {
 
 	/* Capability: what the peer sends finds a reader, so more of it may wait. Until then the stream has little room. */
 	void (*widen)(struct fp_stream *stream);
+	/* Capability: the peer reads what it is sent, so more may wait here for its window. Until then it is little. */
+	void (*deepen)(struct fp_stream *stream);
 };
 
 struct fp_stream {

@@ -14,8 +14,10 @@
 #include <unistd.h>
 
 enum {
-	FP_NOT_SENT = 64 * 1024, /* bytes that wait in a socket for its window */
-	FP_NARROW = 64 * 1024    /* bytes of a receive buffer, the kernel's overhead included */
+	/* Bytes that wait in a socket for its window: before its peer is seen to read, and from then on. */
+	FP_NOT_SENT_YET = 16 * 1024,
+	FP_NOT_SENT = 64 * 1024,
+	FP_NARROW = 64 * 1024 /* bytes of a receive buffer, the kernel's overhead included */
 };
 
 struct fp_plain {
@@ -199,11 +201,20 @@ static void plain_widen(struct fp_stream *stream)
 	setsockopt(plain_of(stream)->source.fd, SOL_SOCKET, SO_BUF_LOCK, &unlocked, sizeof(unlocked));
 }
 
+/* Not SO_SNDBUF: that would bound what is on its way as well, and so the rate over a long way. */
+static int bound_not_sent(int fd, int bytes)
+{
+	return setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &bytes, sizeof(bytes)) ? -errno : 0;
+}
+
+static void plain_deepen(struct fp_stream *stream)
+{
+	(void)bound_not_sent(plain_of(stream)->source.fd, FP_NOT_SENT); /* or it stays as it is, which costs wake-ups */
+}
+
 int fp_plain_keep_little(int fd)
 {
-	/* Not SO_SNDBUF: that would bound what is on its way as well, and so the rate over a long way. */
-	int bytes = FP_NOT_SENT;
-	return setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &bytes, sizeof(bytes)) ? -errno : 0;
+	return bound_not_sent(fd, FP_NOT_SENT_YET);
 }
 
 void fp_plain_narrow(int fd)
@@ -228,6 +239,7 @@ static const struct fp_stream_ops plain_ops = {
 	.peek = plain_peek,
 	.discard = plain_discard,
 	.widen = plain_widen,
+	.deepen = plain_deepen,
 };
 
 void fp_plains_init(struct fp_plains *plains, struct fp_loop *loop)

@@ -19,7 +19,7 @@ void fp_plains_clear(struct fp_plains *plains);
  * -ENOSPC. */
 fp_must_check int fp_plain_open(struct fp_plains *plains, int fd, bool connected, struct fp_stream **ret_stream);
 /* What the kernel may keep for a connection whose reader does not read is about what it keeps without a relay between:
- * little that is not sent, of a listener for all sockets accepted from it. Also after it has been set. */
+ * little that is not sent, of a listener for all sockets accepted from it, until the stream is deepened. */
 fp_must_check int fp_plain_keep_little(int fd);
 /* And a small receive buffer until the stream is widened. After connect() or accept(): the window's scale is chosen by then,
  * which a small buffer would bound for good. */

@@ -29,6 +29,7 @@ FLOWS = (16, 64, 256)
 STUCK = {"down": (SPOUT, 300), "up": (DEAF, 200)}
 MIB = "MiB"
 SETTLED = 0.02  # a sum of memory that changed less between two looks is the sum
+EMPTY_MIB = 0.5  # what idle sockets hold
 PACE = 0.25  # seconds between two looks
 _SKMEM = re.compile(r"skmem:\(r(\d+),rb\d+,t\d+,tb\d+,f(\d+),w(\d+)")
 
@@ -130,9 +131,9 @@ def stuck(sides: Sides, way: str, rounds: int) -> Both:
     figure = Both(f"stuck.{way}.tcp_mib", MIB, statistics.median)
     for number in range(rounds):
         for side in sides.of:
-            before = tcp_mib(sides)
+            until(partial(emptied, sides), "what the round before held is gone")
             with held(sides.command(side, sides.pods.client, "crowd", way, room, 60, count)) as crowd:
-                figure.add(side, number, settled(sides, crowd) - before)
+                figure.add(side, number, settled(sides, crowd))
     say(f"{figure.name}: {shown(figure)}")
     return figure
 
@@ -193,6 +194,12 @@ def settled(sides: Sides, crowd: Program) -> float:
             return now
         before = now
     raise BenchError(f"memory of the stuck connections does not come to rest: {before:.0f} MiB")
+
+
+def emptied(sides: Sides) -> None:
+    """Raises BenchError while sockets hold more than next to nothing: a server notices a reset in its own time."""
+    if (now := tcp_mib(sides)) > EMPTY_MIB:
+        raise BenchError(f"sockets still hold {now:.0f} MiB")
 
 
 def tcp_mib(sides: Sides) -> float:

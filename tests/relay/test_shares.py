@@ -15,7 +15,7 @@ from tests.relay.test_lifetime import neighbours_pair
 from tidegate.relay.events import CloseReason
 
 STUCK = 24
-RELAYS_OWN = 256 << 10  # bytes of kernel memory in the two sockets of a connection whose reader does not read
+RELAYS_OWN = 192 << 10  # bytes of kernel memory in the two sockets of a connection whose reader does not read
 _SOCKET = re.compile(r"(\S+):\d+\s+\S+:\d+\s*\n?\s*.*?skmem:\(r(\d+),rb\d+,t\d+,tb\d+,f(\d+),w(\d+)")
 
 

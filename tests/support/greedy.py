@@ -1,10 +1,10 @@
 """A pod that takes whatever it gets, all at once; standard library only.
 
-`greedy.py HOST [AUTHORITY]`: HOST serves as l4server on 7001 (echo, sink, once, spout, deaf), and has an HTTP port 7011
-that accepts and never reads. Holds downloads and uploads that nobody reads, pours bulk streams, leaves connections
-half-closed, opens more without end, opens HTTP/2 connections with a hundred bodies each. Tells on standard error `all`
-when everything is under way, then `bulk K` for each GiB poured. Goes on until its standard input ends; prints one JSON
-object: how many of each there were.
+`greedy.py HOST AUTHORITY [BASE HTTP_DEAF]`: HOST serves as l4server from port BASE (7001) on (echo, sink, once, spout,
+deaf), and has an HTTP port HTTP_DEAF (7011) that accepts and never reads. Holds downloads and uploads that nobody
+reads, pours bulk streams, leaves connections half-closed, opens more without end, opens HTTP/2 connections with a
+hundred bodies each. Tells on standard error `all` when everything is under way, then `bulk K` for each GiB poured.
+Goes on until its standard input ends; prints one JSON object: how many of each there were.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ import socket
 import sys
 import threading
 
-SPOUT, DEAF, SINK, ECHO, HTTP_DEAF = 7004, 7005, 7002, 7001, 7011
+PORTS = ("7001", "7011")
+ECHO, SINK, SPOUT, DEAF = 0, 1, 3, 4  # from BASE on
 STUCK_DOWN, STUCK_UP, BULK, HALF_CLOSED, IDLE, HTTP2, STREAMS = 300, 200, 64, 300, 3000, 60, 100
 BLOCK = bytes(1 << 17)
 GIB = 1 << 30
@@ -61,11 +62,11 @@ def stuffed(sock: socket.socket, data: bytes = BLOCK, often: int = 1 << 20) -> i
     return sent
 
 
-def pour(host: str) -> None:
+def pour(host: str, port: int) -> None:
     """Bulk streams, until it is over."""
     ready = selectors.DefaultSelector()
     for _ in range(BULK):
-        if sock := dial(host, SINK):
+        if sock := dial(host, port):
             ready.register(sock, selectors.EVENT_WRITE)
     total = told = 0
     while not over.is_set():
@@ -83,7 +84,8 @@ def wait() -> None:
 
 
 def main() -> None:
-    host = sys.argv[1]
+    host, authority = sys.argv[1:3]
+    base, http_deaf = map(int, sys.argv[3:] or PORTS)
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     held: dict[str, list[socket.socket]] = {}
@@ -92,16 +94,16 @@ def main() -> None:
         held[what] = [sock for _ in range(count) if (sock := dial(host, port))]
         return held[what]
 
-    hold("down", STUCK_DOWN, SPOUT)
-    uploads = hold("up", STUCK_UP, DEAF)
-    for sock in hold("half_closed", HALF_CLOSED, DEAF):
+    hold("down", STUCK_DOWN, base + SPOUT)
+    uploads = hold("up", STUCK_UP, base + DEAF)
+    for sock in hold("half_closed", HALF_CLOSED, base + DEAF):
         sock.shutdown(socket.SHUT_WR)
-    requests = posts(sys.argv[-1])
-    for sock in hold("http2", HTTP2, HTTP_DEAF):
+    requests = posts(authority)
+    for sock in hold("http2", HTTP2, http_deaf):
         stuffed(sock, requests, 1)
-    bulk = threading.Thread(target=pour, args=(host,))
+    bulk = threading.Thread(target=pour, args=(host, base + SINK))
     bulk.start()
-    hold("idle", IDLE, ECHO)
+    hold("idle", IDLE, base + ECHO)
     for sock in uploads:
         stuffed(sock, often=1 << 30)
     say("all")

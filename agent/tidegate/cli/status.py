@@ -45,6 +45,7 @@ def _print_program(name: str, program: dict[str, Any]) -> None:
         f"  {name}   {program['state']}, pid {program['pid']}, restarts {program['restarts']}"
         + (f", last exit {program['last_exit']}" if program["last_exit"] else "")
         + (f", {program['retired']} before it still finish" if program["retired"] else "")
+        + (f", at most {program['memory_max'] >> 20} MiB" if program.get("memory_max") else "")
         + f", holds {', '.join(program['capabilities']) or 'no capability'}"
     )
 

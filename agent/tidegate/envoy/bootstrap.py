@@ -33,6 +33,15 @@ def heap_limit(memory: int) -> int:
     return max(512 * MIB, min(memory // 4, 4096 * MIB)) // step * step
 
 
+def memory_limit(heap: int) -> int:
+    """Bytes that Envoy may have with all that its heap is not, which are half of the heap and 256 MiB.
+
+    They are for its code and stacks, for what the allocator keeps, and for what the kernel holds for its sockets.
+    The heap's alarms come long before.
+    """
+    return heap + heap // 2 + 256 * MIB
+
+
 def bootstrap(
     *, node_id: str, xds_socket: Path, admin_socket: Path, max_connections: int, max_heap: int
 ) -> dict[str, Any]:

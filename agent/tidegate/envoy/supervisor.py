@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tidegate.envoy.admin import EnvoyAdmin
-from tidegate.envoy.bootstrap import bootstrap, heap_limit
+from tidegate.envoy.bootstrap import bootstrap, heap_limit, memory_limit
 from tidegate.errors import Fatal, Transient
 from tidegate.linux.memory import memory_for
 from tidegate.linux.process import CONFINED, Process
@@ -67,12 +67,18 @@ class EnvoySupervisor(Supervisor):
                 xds_socket=self._xds_socket,
                 admin_socket=self.admin_socket,
                 max_connections=connection_limit(resource.getrlimit(resource.RLIMIT_NOFILE)[1]),
-                max_heap=heap_limit(memory_for(self._cgroup.path)),
+                max_heap=self._heap(),
             ),
         )
         binary = self._binary.resolve().stat()
         image = (binary.st_dev, binary.st_ino, binary.st_size, binary.st_mtime_ns)
         return hashlib.sha256(repr((text, CONFINED, self._argv(), image)).encode()).hexdigest()
+
+    def _heap(self) -> int:
+        return heap_limit(memory_for(self._cgroup.path.parent))  # its own group's bound follows from it
+
+    def _memory_limit(self) -> int:
+        return memory_limit(self._heap())
 
     def _argv(self) -> list[str]:
         return [

@@ -46,6 +46,22 @@ class Cgroup:
                 os.kill(pid, signal.SIGKILL)
         return strays
 
+    def bound_memory(self, most: int) -> str:
+        """Let everything in it have that many bytes at most, sockets' included; "" or why that is not possible here.
+
+        Above the bound the kernel reclaims, takes no more for sockets, and kills a process at last.
+        """
+        parent, file = self.path.parent, self.path / "memory.max"
+        try:
+            if not file.exists():
+                if "memory" not in (parent / "cgroup.controllers").read_text().split():
+                    return "this cgroup v2 hierarchy has no memory controller here"
+                (parent / "cgroup.subtree_control").write_text("+memory")
+            file.write_text(str(most))
+        except OSError as error:
+            return f"the memory controller cannot be used in {parent}: {error.strerror}"
+        return ""
+
     def remove(self) -> bool:
         """Remove it; False while it still has processes (a killed one stays until it is reaped)."""
         try:

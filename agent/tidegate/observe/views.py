@@ -237,4 +237,5 @@ def _program(program: Supervisor) -> dict[str, Any]:
         "since": round(status.since, 3),
         "adopted": status.adopted,
         "retired": status.retired,
+        "memory_max": status.memory_max,
     }

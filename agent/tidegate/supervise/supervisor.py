@@ -52,6 +52,7 @@ class ProgramStatus:
     since: float  # seconds since the epoch at which this state began
     adopted: bool  # the process was started by an earlier agent
     retired: int = 0  # processes that were replaced and still end what they have
+    memory_max: int = 0  # bytes that its cgroup may have; 0 = not bounded
 
 
 class Supervisor(ABC):
@@ -78,6 +79,7 @@ class Supervisor(ABC):
         self._retired: dict[int, Process] = {}  # by pid
         self.processes: Latest[tuple[int, tuple[int, ...]]] = Latest((0, ()))  # pid that runs (0 = none), retired ones
         self._digest = ""  # of everything that it is launched with; "" = take_over() is still to come
+        self._memory_max = 0
         self._stopping = False
         self._wake = asyncio.Event()
         self._ended = asyncio.Event()
@@ -99,6 +101,7 @@ class Supervisor(ABC):
             self._since,
             process.adopted if process else False,
             len(self._retired),
+            self._memory_max,
         )
 
     async def take_over(self) -> None:
@@ -111,6 +114,11 @@ class Supervisor(ABC):
         self._dir.chmod(0o700)
         digest = self._prepare()
         self._cgroup.create()
+        limit = self._memory_limit()
+        why_not = self._cgroup.bound_memory(limit) if limit else ""
+        self._memory_max = 0 if why_not else limit
+        if why_not:
+            log.info("%s's cgroup has no bound of memory: %s", self.name, why_not)
         write_private(self._dir / CGROUP_FILE, {"cgroup": str(self._cgroup.path)})
         self._process = await self._adopt(digest)
         self._digest = digest
@@ -170,6 +178,10 @@ class Supervisor(ABC):
     @abstractmethod
     def _prepare(self) -> str:
         """Write what it reads; returns a digest of everything that it is launched with. Raises Fatal."""
+
+    def _memory_limit(self) -> int:
+        """Bytes that its cgroup may have; 0 = no bound."""
+        return 0
 
     @abstractmethod
     def _argv(self) -> Sequence[str]:

@@ -8,6 +8,7 @@ UNIT = "tests/relay/test_unit.py::test_c"
 SHARES = "tests/relay/test_shares.py"
 STUCK = f"{SHARES}::test_connections_that_nobody_reads_cost_about_what_they_cost_without_a_relay"
 NEXT_POD = f"{SHARES}::test_a_pod_that_opens_without_end_leaves_descriptors_for_the_next_pod"
+SUPERVISOR = "tests/unit/envoy/test_supervisor.py"
 PIPE = "agent/relay/pipe.c"
 PLAIN = "agent/relay/stream_plain.c"
 
@@ -70,9 +71,25 @@ _MEMORY = Group(
             "much-waits-to-be-sent",
             "the kernel keeps megabytes for a client that does not read",
             PLAIN,
-            "FP_NOT_SENT = 64 * 1024",
-            "FP_NOT_SENT = 4096 * 1024",
-            (STUCK,),
+            "FP_NOT_SENT_YET = 16 * 1024",
+            "FP_NOT_SENT_YET = 4096 * 1024",
+            (STUCK, f"{UNIT}[fair_test-address,undefined]"),
+        ),
+        Mutant(
+            "much-waits-for-whom-nobody-knows",
+            "a server's send buffer grows with what a client is sent who does not read",
+            PLAIN,
+            "return bound_not_sent(fd, FP_NOT_SENT_YET);",
+            "return bound_not_sent(fd, FP_NOT_SENT);",
+            (f"{UNIT}[fair_test-address,undefined]",),
+        ),
+        Mutant(
+            "little-waits-for-ever",
+            "a connection that is read stays as narrow as one that is not",
+            PIPE,
+            "\tif (receiver->ops->deepen)\n",
+            "\tif (receiver->ops->deepen && !receiver->ops->socket)\n",
+            (f"{UNIT}[fair_test-address,undefined]",),
         ),
         Mutant(
             "much-waits-to-be-read",
@@ -123,4 +140,56 @@ _DESCRIPTORS = Group(
     ),
 )
 
-GROUPS = (_TURNS, _ALL_AT_ONCE, _MEMORY, _DESCRIPTORS)
+_EVENTS = Group(
+    "what one pod's connections come to leaves room for what others' do",
+    (
+        Mutant(
+            "all-events-of-one-pod",
+            "beside a storm of connections of one pod no other's are told",
+            "agent/relay/events.c",
+            "*held >= FP_SHARE * (FP_RING_EVENTS - (head - r->seen_tail))",
+            "head - r->seen_tail == FP_RING_EVENTS",
+            (f"{UNIT}[queues_test-address,undefined]",),
+        ),
+        Mutant(
+            "events-held-for-ever",
+            "a pod that had many events has none told any more",
+            "agent/relay/events.c",
+            "\t\t--*share_of(r, &r->events[r->seen_tail % FP_RING_EVENTS]);\n",
+            "\t\t;\n",
+            (f"{UNIT}[queues_test-address,undefined]",),
+        ),
+    ),
+)
+
+_NODE = Group(
+    "Envoy's group of processes has a bound of memory",
+    (
+        Mutant(
+            "bound-follows-the-bound",
+            "each start of the agent gives Envoy less memory than the one before",
+            "agent/tidegate/envoy/supervisor.py",
+            "memory_for(self._cgroup.path.parent)",
+            "memory_for(self._cgroup.path)",
+            (f"{SUPERVISOR}::test_envoys_group_is_bounded_and_its_heap_does_not_shrink_with_that_bound",),
+        ),
+        Mutant(
+            "bound-that-is-none",
+            "`tidegate status` tells a bound of memory that nothing keeps",
+            "agent/tidegate/supervise/supervisor.py",
+            "self._memory_max = 0 if why_not else limit",
+            "self._memory_max = limit",
+            (f"{SUPERVISOR}::test_a_hierarchy_without_the_controller_is_told_once",),
+        ),
+        Mutant(
+            "controller-never-asked-for",
+            "Envoy has no bound of memory where its parent would give it the controller",
+            "agent/tidegate/linux/cgroup_dir.py",
+            '(parent / "cgroup.subtree_control").write_text("+memory")',
+            "pass",
+            ("tests/unit/linux/test_cgroup.py::test_a_group_that_cannot_be_bounded_says_why",),
+        ),
+    ),
+)
+
+GROUPS = (_TURNS, _ALL_AT_ONCE, _MEMORY, _DESCRIPTORS, _EVENTS, _NODE)

@@ -1,6 +1,7 @@
-/* Pipes of several parties: turns and buffers. Sockets of TCP, since unix ones cannot discard; no worker. */
+/* Pipes of several parties: turns, buffers, what waits in sockets. Sockets of TCP, since unix ones cannot discard; no worker. */
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -153,6 +154,33 @@ static void a_party_leaves_buffers_to_others(void)
 	close_all(STUCK);
 }
 
+static int not_sent(const struct fp_stream *stream)
+{
+	int bytes = 0;
+	socklen_t length = sizeof(bytes);
+	CHECK(getsockopt(stream->ops->socket(stream), IPPROTO_TCP, TCP_NOTSENT_LOWAT, &bytes, &length) == 0);
+	return bytes;
+}
+
+/* Who does not read has little waiting for him; who is seen to read has more of it, and the one whose bytes he reads has not. */
+static void more_waits_for_who_is_seen_to_read(void)
+{
+	enum { LITTLE = 16 * 1024, MORE = 64 * 1024, PIECE = 4096 };
+	static const char data[PIECE];
+	struct joint *joint = &joints[0];
+	CHECK(fp_pipes_init(&pipes, &loop, LARGE, 4, bytes) == 0);
+	open_joint(joint, &greedy, 0);
+	const struct fp_stream *asks = joint->pipe.end[FP_CLIENT], *reads = joint->pipe.end[FP_SERVER];
+	CHECK(!fp_plain_keep_little(asks->ops->socket(asks)) && !fp_plain_keep_little(reads->ops->socket(reads)));
+	for (int i = 0; i < LARGE / PIECE; i++) {
+		CHECK(not_sent(reads) == LITTLE);
+		CHECK(send(joint->peer[FP_CLIENT], data, PIECE, MSG_NOSIGNAL) == PIECE);
+		CHECK(drain(joint->peer[FP_SERVER]) == PIECE);
+	}
+	CHECK(not_sent(reads) == MORE && not_sent(asks) == LITTLE);
+	close_all(1);
+}
+
 int main(void)
 {
 	CHECK(fp_loop_open(&loop) == 0);
@@ -161,6 +189,7 @@ int main(void)
 	fp_party_init(&neighbour);
 	a_question_does_not_wait_for_who_pours();
 	a_party_leaves_buffers_to_others();
+	more_waits_for_who_is_seen_to_read();
 	fp_plains_clear(&plains);
 	fp_loop_close(&loop);
 	return 0;

@@ -93,6 +93,33 @@ static void ring_loses_only_what_it_counts(void)
 	fp_bell_close(&bell);
 }
 
+static uint64_t push_of(uint64_t pod, int count)
+{
+	const uint64_t lost = fp_counted(&ring.lost);
+	for (int i = 0; i < count; i++) {
+		struct fp_event event = { .connections = 1, .netns_cookie = pod };
+		fp_ring_push(&ring, &bell, &event);
+	}
+	return (uint64_t)count - (fp_counted(&ring.lost) - lost);
+}
+
+/* A pod whose connections come and go faster than anybody reads has two thirds of the ring; another's events find room, and what
+ * was read is free for either. */
+static void a_pod_leaves_room_in_the_ring(void)
+{
+	enum { GREEDY = 7, NEIGHBOUR = 8, TWO_THIRDS = (2 * FP_RING_EVENTS + 2) / 3 };
+	static struct fp_event events[FP_RING_EVENTS];
+	CHECK(fp_bell_open(&bell) == 0 && fp_ring_init(&ring) == 0);
+	for (int round = 0; round < 3; round++) {
+		CHECK(push_of(GREEDY, 2 * FP_RING_EVENTS) == TWO_THIRDS);
+		CHECK(push_of(NEIGHBOUR, 800) == 800);
+		CHECK(push_of(GREEDY, 1) == 0);
+		CHECK(fp_ring_drain(&ring, events, FP_RING_EVENTS) == TWO_THIRDS + 800);
+	}
+	fp_ring_free(&ring);
+	fp_bell_close(&bell);
+}
+
 /* Three kinds of connection that end in turn, then more kinds than there are places: sums, nothing lost or invented. */
 static void tally_sums_what_is_alike(void)
 {
@@ -132,6 +159,7 @@ int main(void)
 {
 	inbox_keeps_everything_in_order();
 	ring_loses_only_what_it_counts();
+	a_pod_leaves_room_in_the_ring();
 	tally_sums_what_is_alike();
 	return 0;
 }

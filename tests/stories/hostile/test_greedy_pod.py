@@ -71,7 +71,7 @@ def relayed(lab: Lab) -> float:
 def test_a_greedy_pod_leaves_its_neighbour_and_the_node_alone(lab: Lab) -> None:
     processes = {before["agent"]["pid"] for before in [lab.status()]}
     address = lab.status()["envoy"]["pid"]
-    greedy = start(lab, "greedy", GREEDY, "server")
+    greedy = start(lab, "greedy", GREEDY, "server", "server")
     neighbours = {}
     try:
         hears(greedy, "all")

@@ -11,7 +11,7 @@ import pytest
 from google.protobuf.json_format import ParseDict
 
 from tidegate.compile.envoy import bounds
-from tidegate.envoy.bootstrap import MIB, bootstrap, heap_limit
+from tidegate.envoy.bootstrap import MIB, bootstrap, heap_limit, memory_limit
 from tidegate.envoy.supervisor import connection_limit
 from tidegate.supervise.files import write_private
 from tidegate.xds.prototypes import load_nested_types, message_class
@@ -65,6 +65,11 @@ def test_the_heap_is_a_share_of_the_memory() -> None:
     assert heap_limit(1024 * MIB) == 512 * MIB, "a small node's Envoy has room for a large cluster"
     assert heap_limit(8192 * MIB) == heap_limit(8191 * MIB + 1) + 64 * MIB == 2048 * MIB
     assert heap_limit(2**40) == 4096 * MIB
+
+
+def test_the_cgroup_has_room_for_the_heap_and_the_kernels_buffers() -> None:
+    assert memory_limit(512 * MIB) == 1024 * MIB
+    assert memory_limit(4096 * MIB) == 6400 * MIB
 
 
 @pytest.mark.case("C5")

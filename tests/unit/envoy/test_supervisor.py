@@ -76,6 +76,37 @@ HANGS = 'echo x >> "$(dirname "$0")/runs"; exec sleep 1000'
 DEAF = 'trap \'\' TERM; echo x >> "$(dirname "$0")/runs"; while :; do sleep 1000 & wait; done'
 
 
+def started(tmp: Path, group: Path) -> EnvoySupervisor:
+    return EnvoySupervisor(Path("/bin/true"), tmp, "node1", tmp / "xds.sock", group, jitter=lambda: 0.0)
+
+
+async def test_envoys_group_is_bounded_and_its_heap_does_not_shrink_with_that_bound(tmp_path: Path) -> None:
+    group = tmp_path / "group"
+    group.mkdir()
+    (group / "cgroup.procs").touch()
+    (tmp_path / "memory.max").write_text(str(4 << 30))
+    (group / "memory.max").write_text("max")
+    for _ in range(2):
+        supervisor = started(tmp_path, group)
+        await supervisor.take_over()
+        assert supervisor.status().memory_max == int((group / "memory.max").read_text()) == (1024 + 512 + 256) << 20
+
+
+async def test_a_hierarchy_without_the_controller_is_told_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    group = tmp_path / "group"
+    group.mkdir()
+    (group / "cgroup.procs").touch()
+    (tmp_path / "cgroup.controllers").write_text("hugetlb\n")
+    supervisor = started(tmp_path, group)
+    with caplog.at_level("INFO"):
+        await supervisor.take_over()
+    assert supervisor.status().memory_max == 0
+    (line,) = (record.message for record in caplog.records if "bound" in record.message)
+    assert line == "envoy's cgroup has no bound of memory: this cgroup v2 hierarchy has no memory controller here"
+
+
 @pytest.mark.parametrize("bench", [FAILS], indirect=True)
 async def test_a_program_that_ends_is_started_again_at_ever_longer_intervals(bench: Bench) -> None:
     status = bench.supervisor.status
