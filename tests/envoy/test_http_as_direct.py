@@ -7,6 +7,7 @@ the same. What Envoy changes all the same stands in docs/envoy.md, "What no opti
 from __future__ import annotations
 
 import socket
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -66,6 +67,23 @@ def close_behind(talk: Conversation) -> None:
     raise EOFError
 
 
+BROKEN_OFF = threading.Event()
+
+
+def break_off(begin: bytes) -> Answer:
+    def answer(talk: Conversation) -> None:
+        talk.say(begin).sock.shutdown(socket.SHUT_RDWR)
+        BROKEN_OFF.set()
+        raise EOFError
+
+    return answer
+
+
+def say_nothing(talk: Conversation) -> None:
+    talk.read()
+    raise EOFError
+
+
 ANSWERS: dict[str, Answer | bytes] = {
     "/headers": respond(b"HTTP/1.1 200 OK", _LENGTH, *(b"X-%d: y" % n for n in range(150))),
     "/large": respond(b"HTTP/1.1 200 OK", _LENGTH, b"X: " + b"a" * 1_000_000),
@@ -89,6 +107,9 @@ ANSWERS: dict[str, Answer | bytes] = {
     "/ws": switch(b"websocket"),
     "example.com:443": connect,
     "/close": close_behind,
+    "/broken-length": break_off(respond(b"HTTP/1.1 200 OK", b"Content-Length: 10", body=b"abc")),
+    "/broken-chunks": break_off(respond(b"HTTP/1.1 200 OK", b"Transfer-Encoding: chunked", body=b"3\r\nabc\r\n")),
+    "/silent": say_nothing,
 }
 CHUNKS = b"3\r\nabc\r\n0\r\nX-End: 1\r\n\r\n"
 UPGRADE = "Connection: Upgrade"
@@ -238,6 +259,20 @@ def test_a_reader_that_pauses_loses_nothing(port: int) -> None:
             with pytest.raises(TimeoutError):  # three seconds of Envoy's clock, which no test can move
                 nobody.accept()
         assert len(talk.read()) == BIG
+
+
+@pytest.mark.case("C1")
+@pytest.mark.parametrize("path", ["/broken-length", "/broken-chunks"])
+def test_an_answer_that_the_server_broke_off_ends_at_once(path: str, port: int) -> None:
+    """The clock is Envoy's: what it does 100 ms later finds the connection closed already."""
+    BROKEN_OFF.clear()
+    with dial(port) as talk, dial(port) as clock:
+        assert talk.say(request(f"GET {path} HTTP/1.1")).head().status == 200
+        talk.read(len(b"3\r\nabc\r\n") if path == "/broken-chunks" else 3)
+        assert BROKEN_OFF.wait(HANG_SECONDS)
+        clock.say(request("GET /silent HTTP/1.1", "x-envoy-upstream-rq-timeout-ms: 100"))
+        assert clock.message().status == 504
+        assert talk.sock.recv(1, socket.MSG_DONTWAIT) == b""
 
 
 # What security demands, and so differs from a server that would take it.
