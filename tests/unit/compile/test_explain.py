@@ -228,7 +228,9 @@ def test_a_rule_for_an_alias_is_told_to_who_asks_for_the_alias() -> None:
         trace = explain(facts, CLIENT, host, 9080)
         assert trace.rule is not None
         assert trace.rule.origin.name == "by-alias"
-    assert explain(facts, CLIENT, "reviews", 9080).rule is None
+    rule_of_service = explain(facts, CLIENT, "reviews", 9080).rule
+    assert rule_of_service is not None
+    assert rule_of_service.origin.name == "reviews"
 
 
 def test_ipv6_destinations_are_written_in_brackets() -> None:

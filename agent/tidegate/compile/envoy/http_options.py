@@ -45,8 +45,8 @@ def downstream() -> Json:
         "upgrade_configs": [{"upgrade_type": name} for name in (*UPGRADES, "CONNECT")],
         # Applications keep idle streams (long polls, watches) open as long as they like.
         "stream_idle_timeout": "0s",
-        # Behind the last response a connection closes when that was written: not before, however long the reader pauses,
-        # and not later, which would keep from the client that the server broke off.
+        # A connection closes when its last response was written: not before, however long the reader pauses, and not
+        # later, which would keep from the client that the server broke off.
         "delayed_close_timeout": "0s",
         "proxy_100_continue": True,
         "server_header_transformation": "PASS_THROUGH",
