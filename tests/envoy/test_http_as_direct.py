@@ -10,8 +10,10 @@ import select
 import socket
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from tests.support.configs import destination_rule
 from tests.support.eventually import HANG_SECONDS
 from tests.support.http_origin import OK, Answer, Conversation, Message, Origin, dial
 from tests.support.http_pair import meshed, web
@@ -313,3 +315,17 @@ def test_the_client_is_named_behind_those_before_it(origin: Origin, port: int) -
         assert headers["x-forwarded-for"] == want
         assert headers["x-forwarded-proto"] == ("https" if sent else "http")
         assert sorted(h for h in headers if h.startswith(("x-tidegate", "x-envoy"))) == []
+
+
+@pytest.mark.case("C4")
+def test_a_server_that_answers_once_for_each_connection_can_be_served(tmp_path: Path) -> None:
+    """What comes second on a connection is never answered."""
+
+    def answer_one(talk: Conversation) -> None:
+        talk.say(OK).head()
+        raise EOFError
+
+    once = destination_rule("once", "web", "trafficPolicy: {connectionPool: {http: {maxRequestsPerConnection: 1}}}")
+    with Origin({"/": answer_one}) as origin, meshed(tmp_path, web(origin.port), once) as ports:
+        assert [ask(ports[WEB], request("GET / HTTP/1.1"))[0].status for _ in range(20)] == [200] * 20
+        assert origin.connections == 20

@@ -156,6 +156,7 @@ GATEWAYS_ONLY = _warning(
 )
 NEVER_REACHED = _warning("TG0327", "never-reached", "is never reached: the route in line {line} takes every request")
 NO_PATH = _warning("TG0328", "no-path", "no request has the path {given!r}: {why}")
+ODD_REWRITE = _warning("TG0330", "odd-rewrite", "{given!r}: {why}")
 LOWER_METHOD = _warning("TG0329", "lower-method", "{given!r}: methods are compared as they stand; write {right!r}")
 
 # TG04: other kinds

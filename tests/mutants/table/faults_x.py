@@ -58,6 +58,20 @@ _IDLE = Group(
     ),
 )
 
+_REWRITES = Group(
+    "rewrites that do not do what they look like are told",
+    (
+        Mutant(
+            "missing-group-silent",
+            "a rewrite that names a group which the expression does not have does nothing and nobody says so",
+            "agent/tidegate/config/shapes/http_action.py",
+            "max(named, default=0)) > groups:",
+            "max(named, default=0)) > 9:",
+            (f"{VECTORS}::test_findings",),
+        ),
+    ),
+)
+
 _ALIASES = Group(
     "a rule for an ExternalName holds for requests that name it",
     (
@@ -94,4 +108,4 @@ _LISTS = Group(
     ),
 )
 
-GROUPS = (_IDLE, _ALIASES, _LISTS)
+GROUPS = (_IDLE, _REWRITES, _ALIASES, _LISTS)
