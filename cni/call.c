@@ -1,5 +1,6 @@
 #include "call.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -22,7 +23,7 @@ enum {
 	CNI_NOT_AVAILABLE = 50,
 };
 
-enum { DEFAULT_SECONDS = 30, MAX_SECONDS = 600, MAX_ENVIRONMENT = 64 * 1024 };
+enum { DEFAULT_SECONDS = 30, MAX_SECONDS = 600, MAX_ENVIRONMENT = 64 * 1024, MAX_INTERFACE = 16 /* IFNAMSIZ */ };
 
 static const char DEFAULT_SOCKET[] = "/run/tidegate/cni.sock";
 static const char *const VERSIONS[] = { "0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0" };
@@ -118,6 +119,17 @@ static int takes_a_sandbox(const char *command)
 	return strcmp(command, "ADD") == 0 || strcmp(command, "CHECK") == 0 || strcmp(command, "DEL") == 0;
 }
 
+/* A name that the kernel gives an interface (dev_valid_name() of net/core/dev.c). */
+static int is_interface(const char *name)
+{
+	if (strlen(name) >= MAX_INTERFACE || strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
+		return 0;
+	for (const unsigned char *at = (const unsigned char *)name; *at; at++)
+		if (*at == '/' || *at == ':' || isspace(*at))
+			return 0;
+	return 1;
+}
+
 /* Returns NULL when the environment is fine, else what is wrong with it. */
 static const char *check_environment(const struct call *call)
 {
@@ -134,6 +146,9 @@ static const char *check_environment(const struct call *call)
 		return "CNI_CONTAINERID is missing";
 	if (!*environment("CNI_IFNAME"))
 		return "CNI_IFNAME is missing";
+	/* What was never attached may be taken away all the same. */
+	if (strcmp(call->command, "DEL") != 0 && !is_interface(environment("CNI_IFNAME")))
+		return "CNI_IFNAME is no name of an interface: at most 15 bytes without '/', ':' and spaces";
 	/* The runtime may have lost the namespace by the time of DEL. */
 	if (!*environment("CNI_NETNS") && strcmp(call->command, "DEL") != 0)
 		return "CNI_NETNS is missing";

@@ -33,8 +33,9 @@ test-cases: setup ## the tests of docs/faults.md alone
 # Breaks the product on purpose, one mutant at a time (tests/mutants), and sees its tests fail: no part of `make test`,
 # which only checks that the table fits the tree (tests/unit/test_mutants.py).
 ONLY ?=
-test-mutants: setup ## each deliberate breakage turns its tests red (ONLY="name other-*"; half an hour)
-	$(PY) -m tests.mutants $(foreach name,$(ONLY),'$(name)')
+CONTINUE ?=
+test-mutants: setup ## each deliberate breakage turns its tests red (ONLY="name other-*"; hours: CONTINUE=1 goes on where a run ended)
+	$(PY) -m tests.mutants $(if $(CONTINUE),--continue) $(foreach name,$(ONLY),'$(name)')
 
 lint: setup ## ruff, mypy --strict, warnings of both C compilers are errors in build
 	$(VENV)/bin/ruff check .

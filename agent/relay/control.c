@@ -10,15 +10,16 @@
 union ask {
 	struct fp_head head;
 	struct fp_ask_hello hello;
-	struct fp_ask_pods pods;
-	struct fp_ask_pod pod;
+	struct fp_ask_sandboxes sandboxes;
+	struct fp_ask_sandbox sandbox;
 	struct fp_ask_drain drain;
 	struct fp_ask_configure configure;
-	struct fp_ask_pod_add pod_add;
+	struct fp_ask_sandbox_add sandbox_add;
 };
 
 _Static_assert(sizeof(struct fp_told_events) + FP_EVENTS_BATCH * sizeof(struct fp_event) <= FP_MESSAGE_MAX, "a message of events");
-_Static_assert(sizeof(struct fp_told_pods) + FP_PODS_BATCH * sizeof(struct fp_pod_row) <= FP_MESSAGE_MAX, "a message of pods");
+_Static_assert(sizeof(struct fp_told_sandboxes) + FP_SANDBOXES_BATCH * sizeof(struct fp_sandbox_row) <= FP_MESSAGE_MAX,
+	       "a message of sandboxes");
 
 static void *answer_struct(struct fp_packet *answer, size_t size)
 {
@@ -60,27 +61,27 @@ static int configure(struct fp_control *control, const union ask *ask, struct fp
 	return 0;
 }
 
-static int add_pod(struct fp_control *control, const union ask *ask, const struct fp_packet *request,
-		   struct fp_packet *answer)
+static int add_sandbox(struct fp_control *control, const union ask *ask, const struct fp_packet *request,
+		       struct fp_packet *answer)
 {
-	struct fp_told_pod *told = answer_struct(answer, sizeof(*told));
-	const struct fp_pod_row *row = &ask->pod_add.pod;
+	struct fp_told_sandbox *told = answer_struct(answer, sizeof(*told));
+	const struct fp_sandbox_row *row = &ask->sandbox_add.sandbox;
 	uint32_t listeners = row->flags & TG_POD_V6_CAPTURE ? 2 : 1;
 	if (row->flags & ~(uint32_t)TG_POD_V6_CAPTURE || (request->fd_count != 1 && request->fd_count != 1 + listeners))
 		return -EBADMSG;
-	struct fp_pod pod = { .netns_cookie = row->netns_cookie, .netns_fd = request->fds[0], .flags = row->flags,
-			      .wanted = row->ports };
+	struct fp_sandbox_config wanted = { .netns_cookie = row->netns_cookie, .netns_fd = request->fds[0],
+					    .flags = row->flags, .wanted = row->ports };
 	const int given[FP_LISTENERS] = { request->fds[1], listeners == 2 ? request->fds[2] : -1 };
-	told->pod = *row;
-	return request->fd_count == 1 ? fp_pod_add(control->engine, &pod, &told->pod.ports) :
-					fp_pod_take(control->engine, &pod, given, &told->pod.ports);
+	told->sandbox = *row;
+	return request->fd_count == 1 ? fp_sandbox_add(control->engine, &wanted, &told->sandbox.ports) :
+					fp_sandbox_take(control->engine, &wanted, given, &told->sandbox.ports);
 }
 
 static int hand_over(struct fp_control *control, const union ask *ask, struct fp_packet *answer)
 {
-	struct fp_told_pod *told = answer_struct(answer, sizeof(*told));
+	struct fp_told_sandbox *told = answer_struct(answer, sizeof(*told));
 	int fds[1 + FP_LISTENERS];
-	int rc = fp_pod_hand_over(control->engine, ask->pod.netns_cookie, &told->pod, fds);
+	int rc = fp_sandbox_hand_over(control->engine, ask->sandbox.netns_cookie, &told->sandbox, fds);
 	for (int i = 0; !rc && i < 1 + FP_LISTENERS; i++) {
 		if (fds[i] >= 0)
 			answer->fds[answer->fd_count++] = fds[i];
@@ -88,12 +89,12 @@ static int hand_over(struct fp_control *control, const union ask *ask, struct fp
 	return rc;
 }
 
-static int pods(struct fp_control *control, const union ask *ask, struct fp_packet *answer)
+static int sandboxes(struct fp_control *control, const union ask *ask, struct fp_packet *answer)
 {
-	struct fp_pod_row *rows = (void *)(answer->bytes + sizeof(struct fp_told_pods));
-	int count = control->engine ? fp_pods(control->engine, ask->pods.after, rows, FP_PODS_BATCH) : 0;
+	struct fp_sandbox_row *rows = (void *)(answer->bytes + sizeof(struct fp_told_sandboxes));
+	int count = control->engine ? fp_sandboxes(control->engine, ask->sandboxes.after, rows, FP_SANDBOXES_BATCH) : 0;
 	((struct fp_head *)(void *)answer->bytes)->count = (uint32_t)count;
-	answer->size = sizeof(struct fp_told_pods) + (size_t)count * sizeof(*rows);
+	answer->size = sizeof(struct fp_told_sandboxes) + (size_t)count * sizeof(*rows);
 	return 0;
 }
 
@@ -139,13 +140,13 @@ struct shape {
 
 static const struct shape shapes[] = {
 	[FP_HELLO] = { sizeof(struct fp_ask_hello), true, false },
-	[FP_PODS] = { sizeof(struct fp_ask_pods), true, false },
-	[FP_HAND_OVER] = { sizeof(struct fp_ask_pod), true, true },
+	[FP_SANDBOXES] = { sizeof(struct fp_ask_sandboxes), true, false },
+	[FP_HAND_OVER] = { sizeof(struct fp_ask_sandbox), true, true },
 	[FP_DRAIN] = { sizeof(struct fp_ask_drain), true, false },
 	[FP_STOP] = { sizeof(struct fp_head), true, false },
 	[FP_CONFIGURE] = { sizeof(struct fp_ask_configure), false, false },
-	[FP_POD_ADD] = { sizeof(struct fp_ask_pod_add), false, true },
-	[FP_POD_REMOVE] = { sizeof(struct fp_ask_pod), false, true },
+	[FP_SANDBOX_ADD] = { sizeof(struct fp_ask_sandbox_add), false, true },
+	[FP_SANDBOX_REMOVE] = { sizeof(struct fp_ask_sandbox), false, true },
 	[FP_PUBLISH] = { sizeof(struct fp_head), false, true },
 	[FP_STATS] = { sizeof(struct fp_head), false, true },
 	[FP_FOLLOW] = { sizeof(struct fp_head), false, true },
@@ -173,8 +174,8 @@ static int deal_with(struct fp_control *control, struct fp_peer *peer, const uni
 	switch ((enum fp_kind)ask->head.kind) {
 	case FP_HELLO:
 		return hello(control, peer, ask, answer);
-	case FP_PODS:
-		return pods(control, ask, answer);
+	case FP_SANDBOXES:
+		return sandboxes(control, ask, answer);
 	case FP_HAND_OVER:
 		return hand_over(control, ask, answer);
 	case FP_DRAIN:
@@ -184,10 +185,10 @@ static int deal_with(struct fp_control *control, struct fp_peer *peer, const uni
 		return 0;
 	case FP_CONFIGURE:
 		return control->draining ? -ESHUTDOWN : configure(control, ask, request);
-	case FP_POD_ADD:
-		return add_pod(control, ask, request, answer);
-	case FP_POD_REMOVE:
-		return fp_pod_remove(control->engine, ask->pod.netns_cookie);
+	case FP_SANDBOX_ADD:
+		return add_sandbox(control, ask, request, answer);
+	case FP_SANDBOX_REMOVE:
+		return fp_sandbox_remove(control->engine, ask->sandbox.netns_cookie);
 	case FP_PUBLISH:
 		return publish(control, request);
 	case FP_STATS:
@@ -196,7 +197,7 @@ static int deal_with(struct fp_control *control, struct fp_peer *peer, const uni
 		follow(control, peer);
 		return 0;
 	case FP_LOOK:
-		return fp_pods_look(control->engine);
+		return fp_sandboxes_look(control->engine);
 	case FP_EVENTS:
 	case FP_EVENTS_TAKEN:
 		break;

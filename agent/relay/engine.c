@@ -1,4 +1,4 @@
-/* The callers' side: start and end, images, counters (pods: pods.c). Slow and simple; workers never wait for it. */
+/* The callers' side: start and end, images, counters (sandboxes: sandboxes.c). Slow and simple; workers never wait for it. */
 #include "engine.h"
 
 #include <errno.h>
@@ -97,7 +97,7 @@ int fp_engine_drain(struct fp_engine *engine, uint32_t ms)
 	uint64_t deadline = ms >= FP_FOREVER ? UINT64_MAX : fp_clock_ns() + (uint64_t)ms * 1000000u;
 	pthread_mutex_lock(&engine->turn);
 	if (!engine->draining)
-		fp_pods_hush(engine);
+		fp_sandboxes_hush(engine);
 	engine->draining = true;
 	/* No worker accepts any more, so all handed-over connections are in the inboxes before this message. */
 	int rc = fp_tell_all(engine, (struct fp_message){ .kind = FP_MSG_RETIRE, .deadline_ns = deadline });
@@ -122,7 +122,7 @@ void fp_engine_stop(struct fp_engine *engine, uint32_t ms)
 	(void)fp_engine_drain(engine, ms); /* retiring cannot fail */
 	while (!fp_engine_is_over(engine))
 		nanosleep(&(struct timespec){ .tv_nsec = FP_LOOK_NS / 10 }, NULL);
-	fp_pods_free(engine);
+	fp_sandboxes_free(engine);
 	fp_bell_ring(&engine->shared.bell);
 }
 

@@ -1,4 +1,4 @@
-/* The engine as its own files see it: engine.c (life, images, sums) and pods.c (listeners). */
+/* The engine as its own files see it: engine.c (life, images, sums) and sandboxes.c (listeners). */
 #ifndef FP_ENGINE_H
 #define FP_ENGINE_H
 #include <pthread.h>
@@ -25,6 +25,6 @@ struct fp_engine {
 /* Send to every worker and wait until each has dealt with it, or has ended. 0 or the first error of a worker. */
 int fp_tell_all(struct fp_engine *engine, struct fp_message message);
 /* Close all listeners, free all sandboxes (no worker may be left). */
-void fp_pods_hush(struct fp_engine *engine);
-void fp_pods_free(struct fp_engine *engine);
+void fp_sandboxes_hush(struct fp_engine *engine);
+void fp_sandboxes_free(struct fp_engine *engine);
 #endif

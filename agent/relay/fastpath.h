@@ -15,7 +15,8 @@ struct fp_image;
 
 enum { FP_LISTENER4, FP_LISTENER6, FP_LISTENERS };
 
-struct fp_pod {
+/* What is known of a pod's network namespace before listeners are opened in it. */
+struct fp_sandbox_config {
 	uint64_t netns_cookie;
 	int32_t netns_fd;       /* borrowed for the call; the engine keeps a duplicate */
 	uint32_t flags;         /* enum tg_pod_flag */
@@ -37,19 +38,19 @@ void fp_engine_free(struct fp_engine *engine);
 int fp_engine_flows(struct fp_engine *engine, int flows_fd, int wishes_fd);
 
 /* Open listeners inside the pod's netns. -EEXIST if the cookie is known. */
-int fp_pod_add(struct fp_engine *engine, const struct fp_pod *pod, struct fp_ports *ret_ports);
+int fp_sandbox_add(struct fp_engine *engine, const struct fp_sandbox_config *config, struct fp_ports *ret_ports);
 /* The same with listeners that another engine opened (borrowed, the second -1 without v6). -EINVAL if they are something else. */
-int fp_pod_take(struct fp_engine *engine, const struct fp_pod *pod, const int listeners[FP_LISTENERS],
+int fp_sandbox_take(struct fp_engine *engine, const struct fp_sandbox_config *config, const int listeners[FP_LISTENERS],
 		struct fp_ports *ret_ports);
-int fp_pod_remove(struct fp_engine *engine, uint64_t netns_cookie);
+int fp_sandbox_remove(struct fp_engine *engine, uint64_t netns_cookie);
 /* Up to max pods with cookies greater than `after`, in their order; returns how many. */
-int fp_pods(struct fp_engine *engine, uint64_t after, struct fp_pod_row *ret_rows, uint32_t max);
+int fp_sandboxes(struct fp_engine *engine, uint64_t after, struct fp_sandbox_row *ret_rows, uint32_t max);
 /* Duplicates for another relay, to be closed by the caller: netns, IPv4 listener, IPv6 listener or -1. This engine goes on
  * accepting. -ENOENT, or -ESHUTDOWN when it has closed them. */
-int fp_pod_hand_over(struct fp_engine *engine, uint64_t netns_cookie, struct fp_pod_row *ret_row,
+int fp_sandbox_hand_over(struct fp_engine *engine, uint64_t netns_cookie, struct fp_sandbox_row *ret_row,
 		     int ret_fds[1 + FP_LISTENERS]);
 /* Accept what waits in the listeners' queues: connections whose arrival woke another engine, which did not take them. */
-int fp_pods_look(struct fp_engine *engine);
+int fp_sandboxes_look(struct fp_engine *engine);
 
 /* Build an immutable image, then swap it in. New connections use it at once; live ones keep their endpoint. */
 int fp_image_new(uint64_t generation, struct fp_image **ret_image);

@@ -12,13 +12,13 @@
 #include "fp_reason.h"
 
 enum fp_relay_abi {
-	/* Of all that follows. An agent of another version uses the core only: FP_HELLO, FP_PODS, FP_HAND_OVER, FP_DRAIN,
+	/* Of all that follows. An agent of another version uses the core only: FP_HELLO, FP_SANDBOXES, FP_HAND_OVER, FP_DRAIN,
 	 * FP_STOP, whose layouts and numbers never change. */
 	FP_ABI_VERSION = 2,
 	FP_MESSAGE_MAX = 65536,    /* bytes of one message */
 	FP_MESSAGE_FDS = 3,        /* descriptors with one message */
 	FP_EVENTS_BATCH = 400,     /* events in one message */
-	FP_PODS_BATCH = 2048,      /* rows in one answer to FP_PODS */
+	FP_SANDBOXES_BATCH = 2048,      /* rows in one answer to FP_SANDBOXES */
 	FP_IMAGE_MAX = 268435456,  /* bytes of an image file */
 	FP_FOREVER = 2147483647    /* fp_ask_drain.ms: connections end when they like */
 };
@@ -138,15 +138,15 @@ struct fp_file_endpoint {
 /* --- messages --------------------------------------------------------------------------------------------------------- */
 enum fp_kind {
 	FP_HELLO = 1,          /* fp_ask_hello -> fp_told_hello. First on every connection */
-	FP_PODS = 2,           /* fp_ask_pods -> fp_told_pods: rows in the order of cookies */
-	FP_HAND_OVER = 3,      /* fp_ask_pod -> fp_told_pod, netns, IPv4 listener, IPv6 listener if there is one. The relay goes
-	                        * on accepting, so both do until FP_DRAIN */
+	FP_SANDBOXES = 2,      /* fp_ask_sandboxes -> fp_told_sandboxes: rows in the order of cookies */
+	FP_HAND_OVER = 3,      /* fp_ask_sandbox -> fp_told_sandbox, netns, IPv4 listener, IPv6 listener if there is one. The
+	                        * relay goes on accepting, so both do until FP_DRAIN */
 	FP_DRAIN = 4,          /* fp_ask_drain: close the listeners, end when the connections did or ms are over. May be repeated */
 	FP_STOP = 5,           /* fp_head: reset what lives and exit */
 	FP_CONFIGURE = 6,      /* fp_ask_configure, tg_flows, perhaps tg_wishes. Once; later with an equal configuration: only maps are exchanged */
-	FP_POD_ADD = 7,        /* fp_ask_pod_add, netns[, IPv4 listener, IPv6 listener if v6] -> fp_told_pod. Without listeners
-	                        * they are opened, on the ports asked for if those are free */
-	FP_POD_REMOVE = 8,     /* fp_ask_pod: close its listeners, reset its connections */
+	FP_SANDBOX_ADD = 7,    /* fp_ask_sandbox_add, netns[, IPv4 listener, IPv6 listener if v6] -> fp_told_sandbox. Without
+	                        * listeners they are opened, on the ports asked for if those are free */
+	FP_SANDBOX_REMOVE = 8, /* fp_ask_sandbox: close its listeners, reset its connections */
 	FP_PUBLISH = 9,        /* fp_head, file of an image. EBADMSG: malformed, EPERM: not sealed, EEXIST: two claim an address;
 	                        * the image in force then stays */
 	FP_STATS = 10,         /* fp_head -> fp_told_stats */
@@ -182,29 +182,29 @@ struct fp_told_hello {
 	uint64_t generation; /* of the image in force, 0 = none */
 };
 
-struct fp_ask_pods {
+struct fp_ask_sandboxes {
 	struct fp_head head;
 	uint64_t after;     /* cookies greater than this */
 };
 
-struct fp_pod_row {
+struct fp_sandbox_row {
 	uint64_t netns_cookie;
 	uint32_t flags;     /* enum tg_pod_flag */
 	struct fp_ports ports;
 };
 
-struct fp_told_pods {
-	struct fp_head head; /* count rows of fp_pod_row follow; fewer than FP_PODS_BATCH: these are the last */
+struct fp_told_sandboxes {
+	struct fp_head head; /* count rows of fp_sandbox_row follow; fewer than FP_SANDBOXES_BATCH: these are the last */
 };
 
-struct fp_ask_pod {
+struct fp_ask_sandbox {
 	struct fp_head head;
 	uint64_t netns_cookie;
 };
 
-struct fp_told_pod {
+struct fp_told_sandbox {
 	struct fp_head head;
-	struct fp_pod_row pod;
+	struct fp_sandbox_row sandbox;
 };
 
 struct fp_ask_drain {
@@ -218,9 +218,9 @@ struct fp_ask_configure {
 	struct fp_config config;
 };
 
-struct fp_ask_pod_add {
+struct fp_ask_sandbox_add {
 	struct fp_head head;
-	struct fp_pod_row pod; /* ports: wished for, 0 = any */
+	struct fp_sandbox_row sandbox; /* ports: wished for, 0 = any */
 };
 
 struct fp_told_stats {

@@ -146,20 +146,21 @@ void fp_presence_init(struct fp_presence *presence)
 	fp_task_init(&presence->evict, NULL);
 }
 
-int fp_sandbox_open(const struct fp_pod *pod, const int *listeners, uint32_t workers, struct fp_sandbox **ret_sandbox)
+int fp_sandbox_open(const struct fp_sandbox_config *config, const int *listeners, uint32_t workers,
+		    struct fp_sandbox **ret_sandbox)
 {
 	struct fp_sandbox *sandbox = calloc(1, sizeof(*sandbox) + workers * sizeof(struct fp_presence));
 	if (!sandbox)
 		return -ENOMEM;
-	sandbox->cookie = pod->netns_cookie;
+	sandbox->cookie = config->netns_cookie;
 	sandbox->listener[FP_LISTENER4] = sandbox->listener[FP_LISTENER6] = -1;
-	sandbox->netns_fd = fcntl(pod->netns_fd, F_DUPFD_CLOEXEC, 0);
+	sandbox->netns_fd = fcntl(config->netns_fd, F_DUPFD_CLOEXEC, 0);
 	int rc = sandbox->netns_fd < 0 ? -errno : 0;
 	struct opening opening = {
 		.sandbox = sandbox,
 		.listeners = listeners,
-		.wanted = pod->wanted,
-		.v6 = pod->flags & TG_POD_V6_CAPTURE,
+		.wanted = config->wanted,
+		.v6 = config->flags & TG_POD_V6_CAPTURE,
 	};
 	if (!rc)
 		rc = fp_in_netns(sandbox->netns_fd, open_inside, &opening);

@@ -35,7 +35,7 @@ struct fp_sandbox {
 };
 
 /* listeners: FP_LISTENERS of another engine (borrowed; duplicates are kept), or NULL to open them. */
-fp_must_check int fp_sandbox_open(const struct fp_pod *pod, const int *listeners, uint32_t workers,
+fp_must_check int fp_sandbox_open(const struct fp_sandbox_config *config, const int *listeners, uint32_t workers,
 				  struct fp_sandbox **ret_sandbox);
 /* Closes the listeners: the kernel refuses from now on. */
 void fp_sandbox_hush(struct fp_sandbox *sandbox);

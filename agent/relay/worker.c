@@ -106,6 +106,7 @@ static void evict_some(struct fp_task *task)
 	fp_lane_leave(&presence->party.lane);
 	/* Its descriptor is about to be closed, and the number may soon be another pod's. */
 	fp_netns_leave(&w->visit);
+	fp_peers_leave(&w->peers);
 	sem_post(presence->evicted);
 }
 

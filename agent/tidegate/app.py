@@ -1,8 +1,8 @@
 """Composition root: the only place that constructs and wires. Reads top to bottom like the picture in README.
 
-file source -> Store ──┐
-                       ├─> Cycle (compile, then appliers) ─> kernel tables, fast path, Envoy
-CNI socket -> Registry ┘                                 └─> Status -> CNI reply, admin API, metrics
+file source -> Store ───────┐
+                            ├─> Cycle (compile, then appliers) ─> kernel tables, fast path, Envoy
+CNI socket -> SandboxStore ─┘                                 └─> Status -> CNI reply, admin API, metrics
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from tidegate.config.follow import follow
 from tidegate.config.last_good import LastGood
 from tidegate.config.sources.files import FileSource
 from tidegate.dataplane.assembly import assemble
-from tidegate.dataplane.capture import Records, inside
+from tidegate.dataplane.capture import SandboxRecords, inside
 from tidegate.dataplane.cni_calls import CniCalls
 from tidegate.dataplane.cycle import Cycle
 from tidegate.enroll.cni_server import CniServer
 from tidegate.enroll.crash_loops import CrashLoops
 from tidegate.enroll.keeper import Keeper
 from tidegate.enroll.node_cni import NodeCni
-from tidegate.enroll.registry import Registry
+from tidegate.enroll.sandbox_store import SandboxStore
 from tidegate.envoy.supervisor import EnvoySupervisor
 from tidegate.errors import Fatal
 from tidegate.linux.capabilities import keep_needed_only, require_needed
@@ -55,7 +55,7 @@ from tidegate.runtime.clock import SystemClock
 from tidegate.runtime.latest import Latest
 from tidegate.runtime.worker import Worker
 from tidegate.settings import Settings, build_root, envoy_binary, relay_binary
-from tidegate.supervise.supervisor import State
+from tidegate.supervise.supervisor import ProgramState
 from tidegate.telemetry.flows import follow_flows
 from tidegate.telemetry.metrics import AgentCollector, TcpMetrics, exposition
 from tidegate.telemetry.pairs import Pairs
@@ -116,9 +116,9 @@ def open_devices(settings: Settings, home: Path) -> Devices:
 
 
 def data_plane(
-    settings: Settings, devices: Devices, registry: Registry, disk: Worker, config: Latest[Mesh | None]
+    settings: Settings, devices: Devices, store: SandboxStore, disk: Worker, config: Latest[Mesh | None]
 ) -> Cycle:
-    """The cycle over these devices, with the sandboxes that an earlier agent knew. disk: the registry's thread."""
+    """The cycle over these devices, with the sandboxes that an earlier agent knew. disk: the sandbox store's thread."""
     cycle = assemble(
         node=settings.node,
         config=config,
@@ -126,12 +126,12 @@ def data_plane(
         relay=devices.relay,
         envoy=devices.ads,
         inside=inside(in_netns),
-        records=Records(lambda cookie: registry.netns(cookie).dup(), registry.remember),
+        records=SandboxRecords(lambda cookie: store.netns(cookie).dup(), store.remember),
         disk=disk,
         clock=SystemClock(),
         jitter=random.random,
     )
-    cycle.set_sandboxes(registry.load())
+    cycle.set_sandboxes(store.load())
     return cycle
 
 
@@ -152,7 +152,7 @@ def readiness(devices: Devices, cycle: Cycle) -> Readiness:
             CONFIGURATION: lambda: cycle.status.value.generation > 0,
             HOOKS: lambda: bool(devices.datapath.hooks),
             RELAY: lambda: cycle.relay_up,
-            ENVOY: lambda: devices.envoy.status().state == State.RUNNING,
+            ENVOY: lambda: devices.envoy.status().state == ProgramState.RUNNING,
         }
     )
 
@@ -182,11 +182,11 @@ async def _run(settings: Settings, life: Life, home: Path) -> None:
     # Facts in, data plane out
     sources = [FileSource(Path(source.removeprefix("file:"))) for source in settings.config]
     config: Latest[Mesh | None] = Latest(None)
-    registry = Registry(settings.run_dir / "sandboxes", NetnsNames(settings.run_dir / "netns"))
+    store = SandboxStore(settings.run_dir / "sandboxes", NetnsNames(settings.run_dir / "netns"))
     disk = Worker("sandbox records")
-    cycle = data_plane(settings, devices, registry, disk, config)
+    cycle = data_plane(settings, devices, store, disk, config)
     tokens, loops = readiness(devices, cycle), CrashLoops(time.monotonic)
-    calls = CniCalls(registry, disk, cycle, tokens.missing, CARRYING, loops)
+    calls = CniCalls(store, disk, cycle, tokens.missing, CARRYING, loops)
     cni = CniServer(settings.cni_socket, calls)
     keeper = node_cni(settings)
 
@@ -197,7 +197,7 @@ async def _run(settings: Settings, life: Life, home: Path) -> None:
         datapath=devices.datapath,
         cycle=cycle,
         config=lambda: config.value,
-        sandboxes=registry.by_cookie,
+        sandboxes=store.by_cookie,
         ads=devices.ads,
         relay=devices.relays,
         envoy=devices.envoy,
@@ -215,7 +215,7 @@ async def _run(settings: Settings, life: Life, home: Path) -> None:
         pairs=pairs,
         envoy=devices.envoy.admin.get,
         services=lambda: cycle.plan.value.services,
-        sandboxes=registry.by_cookie,
+        sandboxes=store.by_cookie,
     )
     admin = Admin(
         views={
@@ -265,7 +265,7 @@ async def _run(settings: Settings, life: Life, home: Path) -> None:
         await admin.stop()
         await devices.ads.stop()
         disk.close()
-        registry.close()
+        store.close()
         devices.datapath.close()
         os.close(claimed)
 

@@ -10,12 +10,17 @@
 #define TG_SOL_TCP 6
 #define TG_SOL_IPV6 41
 #define TG_SO_KEEPALIVE 9
+#define TG_TCP_MAXSEG 2
 #define TG_TCP_KEEPIDLE 4
 #define TG_TCP_KEEPINTVL 5
 #define TG_TCP_KEEPCNT 6
+#define TG_TCP_SYNCNT 7
 #define TG_TCP_USER_TIMEOUT 18
 #define TG_IP_TOS 1
+#define TG_IP_TTL 2
+#define TG_IPV6_UNICAST_HOPS 16
 #define TG_IPV6_TCLASS 67
+#define TG_SYSTEMS_OWN 0xffffffffU /* -1: what the system says */
 
 /* The bit of an option, 0 for one that is not carried. */
 tg_inline uint32_t tg_wish_of(uint32_t level, uint32_t option)
@@ -27,10 +32,20 @@ tg_inline uint32_t tg_wish_of(uint32_t level, uint32_t option)
 		       option == TG_TCP_KEEPINTVL     ? TG_WISH_INTERVAL :
 		       option == TG_TCP_KEEPCNT       ? TG_WISH_PROBES :
 		       option == TG_TCP_USER_TIMEOUT  ? TG_WISH_USER_TIMEOUT :
+		       option == TG_TCP_MAXSEG        ? TG_WISH_SEGMENT :
+		       option == TG_TCP_SYNCNT        ? TG_WISH_SYN_RETRIES :
 							0;
 	if (level == TG_SOL_IP)
-		return option == TG_IP_TOS ? TG_WISH_TOS : 0;
-	return level == TG_SOL_IPV6 && option == TG_IPV6_TCLASS ? TG_WISH_TOS : 0;
+		return option == TG_IP_TOS ? TG_WISH_TOS : option == TG_IP_TTL ? TG_WISH_HOPS : 0;
+	if (level == TG_SOL_IPV6)
+		return option == TG_IPV6_TCLASS ? TG_WISH_TOS : option == TG_IPV6_UNICAST_HOPS ? TG_WISH_HOPS : 0;
+	return 0;
+}
+
+/* Options that may be given as one byte instead of four (ip(7)): those of level IP. */
+tg_inline int tg_wish_may_be_short(uint32_t level)
+{
+	return level == TG_SOL_IP;
 }
 
 /* Whether the kernel takes such a value: the hook runs before it says so (tcp(7); net/ipv4/tcp.c). */
@@ -38,13 +53,18 @@ tg_inline int tg_wish_is_valid(uint32_t wish, uint32_t value)
 {
 	if (wish == TG_WISH_IDLE || wish == TG_WISH_INTERVAL)
 		return value - 1 < 32767;
-	if (wish == TG_WISH_PROBES)
+	if (wish == TG_WISH_PROBES || wish == TG_WISH_SYN_RETRIES)
 		return value - 1 < 127;
+	if (wish == TG_WISH_SEGMENT)
+		return !value || value - 88 <= 32767 - 88;
 	if (wish == TG_WISH_TOS)
 		return value <= 255;
+	if (wish == TG_WISH_HOPS)
+		return value == TG_SYSTEMS_OWN || value - 1 < 255;
 	return wish == TG_WISH_KEEPALIVE || value <= 0x7fffffff;
 }
 
+/* wish: one bit, value: a valid one */
 tg_inline void tg_wish_set(struct tg_wishes *wishes, uint32_t wish, uint32_t value)
 {
 	wishes->set |= wish;
@@ -58,6 +78,12 @@ tg_inline void tg_wish_set(struct tg_wishes *wishes, uint32_t wish, uint32_t val
 		wishes->probes = value;
 	else if (wish == TG_WISH_USER_TIMEOUT)
 		wishes->user_timeout_ms = value;
+	else if (wish == TG_WISH_SEGMENT)
+		wishes->max_segment = (uint16_t)value;
+	else if (wish == TG_WISH_SYN_RETRIES)
+		wishes->syn_retries = (uint8_t)value;
+	else if (wish == TG_WISH_HOPS)
+		wishes->hops = value == TG_SYSTEMS_OWN ? 0 : (uint8_t)value;
 	else
 		wishes->tos = value;
 }

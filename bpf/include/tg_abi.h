@@ -125,7 +125,10 @@ enum tg_wish {
 	TG_WISH_INTERVAL = 4,      /* TCP_KEEPINTVL */
 	TG_WISH_PROBES = 8,        /* TCP_KEEPCNT */
 	TG_WISH_USER_TIMEOUT = 16, /* TCP_USER_TIMEOUT */
-	TG_WISH_TOS = 32           /* IP_TOS, IPV6_TCLASS: the last one that was set */
+	TG_WISH_TOS = 32,          /* IP_TOS, IPV6_TCLASS: the last one that was set */
+	TG_WISH_HOPS = 64,         /* IP_TTL, IPV6_UNICAST_HOPS: likewise */
+	TG_WISH_SEGMENT = 128,     /* TCP_MAXSEG; counts before connect() only, as the next one */
+	TG_WISH_SYN_RETRIES = 256  /* TCP_SYNCNT */
 };
 
 struct tg_wishes {
@@ -136,7 +139,9 @@ struct tg_wishes {
 	uint32_t probes;
 	uint32_t user_timeout_ms;
 	uint32_t tos;
-	uint32_t pad;
+	uint16_t max_segment;     /* 0 = the system's */
+	uint8_t syn_retries;
+	uint8_t hops;             /* 0 = the system's */
 };
 
 /* Map tg_settings (array of 1). Written by the agent at start, before links are attached or adopted. */

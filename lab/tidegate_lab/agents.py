@@ -22,17 +22,18 @@ from tidegate.errors import Transient
 from tidegate.model.names import WorkloadId
 from tidegate.runtime.backoff import Backoff, no_jitter
 from tidegate_lab.launch import in_cgroup, in_netns
-from tidegate_lab.node import Node
+from tidegate_lab.node import LabNode
 from tidegate_lab.paths import LabPaths
 
 log = logging.getLogger(__name__)
 
 POLL = 0.02  # seconds between questions while something waits for a revision
 IDLE_POLL = 1.0
+ANSWER = 20.0  # seconds that an agent of a busy machine may take for an answer
 
 
 @dataclass(frozen=True, slots=True)
-class Enrolment:
+class EnrolmentReport:
     """What an agent says about one pod of its node."""
 
     enrolled: bool
@@ -44,7 +45,7 @@ class Enrolment:
 class NodeAgent:
     """One supervised agent."""
 
-    node: Node
+    node: LabNode
     paths: LabPaths
     restarts: int = 0
     pid: int | None = None
@@ -100,7 +101,7 @@ class NodeAgent:
     async def status(self) -> dict[str, Any]:
         """GET /status. Raises Transient when the agent does not answer."""
         connector = aiohttp.UnixConnector(str(self.run_dir / "agent.sock"))
-        timeout = aiohttp.ClientTimeout(total=5)
+        timeout = aiohttp.ClientTimeout(total=ANSWER)
         try:
             async with (
                 aiohttp.ClientSession(connector=connector, timeout=timeout) as session,
@@ -120,8 +121,8 @@ class Agents:
     """All agents of the lab; none with --mesh off."""
 
     agents: Sequence[NodeAgent] = ()
-    enrolments: Mapping[WorkloadId, Enrolment] = field(default_factory=dict)
-    _said: dict[str, Mapping[WorkloadId, Enrolment]] = field(default_factory=dict)  # by node
+    enrolments: Mapping[WorkloadId, EnrolmentReport] = field(default_factory=dict)
+    _said: dict[str, Mapping[WorkloadId, EnrolmentReport]] = field(default_factory=dict)  # by node
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
     def start(self, changed: Callable[[], Awaitable[None]]) -> None:
@@ -200,9 +201,9 @@ def _revision(status: Mapping[str, Any]) -> int:
     return revision if isinstance(revision, int) else -1
 
 
-def _enrolments(status: Mapping[str, Any]) -> dict[WorkloadId, Enrolment]:
+def _enrolments(status: Mapping[str, Any]) -> dict[WorkloadId, EnrolmentReport]:
     return {
-        WorkloadId(str(pod["namespace"]), str(pod["name"])): Enrolment(
+        WorkloadId(str(pod["namespace"]), str(pod["name"])): EnrolmentReport(
             bool(pod.get("enrolled")), str(pod.get("reason") or ""), str(pod.get("identity") or "")
         )
         for pod in status.get("pods") or ()

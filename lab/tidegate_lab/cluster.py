@@ -10,10 +10,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from tidegate.errors import Rejected
-from tidegate.model.names import ROOT_NAMESPACE, ServiceName
+from tidegate.model.names import ROOT_NAMESPACE, ObjectKey, ServiceName
 from tidegate.model.net import IPAddress, parse_ip
 from tidegate_lab import addresses, spec
-from tidegate_lab.manifest import Document, Key, Source
+from tidegate_lab.manifest import Manifest, ManifestFile
 
 # The lab acts on these and hands its completed version to the agents; documents of other kinds pass through as text.
 POD = ("", "Pod")
@@ -32,17 +32,17 @@ class ServiceObject:
     name: ServiceName
     spec: spec.ServiceSpec
     addresses: tuple[IPAddress, ...]
-    document: Document
+    document: Manifest
 
 
 @dataclass(slots=True)
 class Cluster:
     """Objects by key, and the service addresses handed out; an address stays with its name while that lives."""
 
-    documents: dict[Key, Document] = field(default_factory=dict)
+    documents: dict[ObjectKey, Manifest] = field(default_factory=dict)
     _addresses: dict[ServiceName, tuple[IPAddress, ...]] = field(default_factory=dict)
 
-    def apply(self, documents: Iterable[Document]) -> None:
+    def apply(self, documents: Iterable[Manifest]) -> None:
         """Create or replace objects. Raises Rejected, naming file and line, and then nothing has changed."""
         merged = dict(self.documents)
         for document in documents:
@@ -51,7 +51,7 @@ class Cluster:
         allocated = _allocate(merged, self._addresses)
         self.documents, self._addresses = merged, allocated
 
-    def delete(self, keys: Iterable[Key]) -> list[Key]:
+    def delete(self, keys: Iterable[ObjectKey]) -> list[ObjectKey]:
         """Remove objects, a namespace with everything in it; return those that existed."""
         wanted = set(keys)
         namespaces = {key.name for key in wanted if (key.group, key.kind) == NAMESPACE}
@@ -60,7 +60,7 @@ class Cluster:
         self._addresses = {name: a for name, a in self._addresses.items() if _service_key(name) in self.documents}
         return gone
 
-    def of(self, kind: tuple[str, str]) -> list[Document]:
+    def of(self, kind: tuple[str, str]) -> list[Manifest]:
         return [doc for key, doc in self.documents.items() if (key.group, key.kind) == kind]
 
     def services(self) -> list[ServiceObject]:
@@ -74,21 +74,21 @@ class Cluster:
     def namespaces(self) -> frozenset[str]:
         return GIVEN_NAMESPACES | {document.key.name for document in self.of(NAMESPACE)}
 
-    def sources(self) -> dict[Source, list[Document]]:
+    def sources(self) -> dict[ManifestFile, list[Manifest]]:
         """Live documents by the file version that they came from."""
-        found: dict[Source, list[Document]] = {}
+        found: dict[ManifestFile, list[Manifest]] = {}
         for document in self.documents.values():
             found.setdefault(document.source, []).append(document)
         return found
 
 
-def _service_key(name: ServiceName) -> Key:
-    return Key(*SERVICE, name.namespace, name.name)
+def _service_key(name: ServiceName) -> ObjectKey:
+    return ObjectKey(*SERVICE, name.namespace, name.name)
 
 
-def _check(documents: Mapping[Key, Document]) -> None:
+def _check(documents: Mapping[ObjectKey, Manifest]) -> None:
     namespaces = GIVEN_NAMESPACES | {key.name for key in documents if (key.group, key.kind) == NAMESPACE}
-    models: dict[tuple[str, str], type[spec.Part]] = {
+    models: dict[tuple[str, str], type[spec.KubeModel]] = {
         POD: spec.Pod,
         SERVICE: spec.Service,
         DEPLOYMENT: spec.Deployment,
@@ -103,7 +103,7 @@ def _check(documents: Mapping[Key, Document]) -> None:
 
 
 def _allocate(
-    documents: Mapping[Key, Document], before: Mapping[ServiceName, tuple[IPAddress, ...]]
+    documents: Mapping[ObjectKey, Manifest], before: Mapping[ServiceName, tuple[IPAddress, ...]]
 ) -> dict[ServiceName, tuple[IPAddress, ...]]:
     """Addresses of every Service: those it asks for, else those it had, else free ones. Raises Rejected."""
     result: dict[ServiceName, tuple[IPAddress, ...]] = {}
@@ -139,7 +139,7 @@ def _allocate(
     return result
 
 
-def _asked(document: Document, service: spec.ServiceSpec) -> tuple[IPAddress, ...]:
+def _asked(document: Manifest, service: spec.ServiceSpec) -> tuple[IPAddress, ...]:
     texts = service.cluster_ips or ((service.cluster_ip,) if service.cluster_ip else ())
     if service.headless or texts == ("None",):
         return ()

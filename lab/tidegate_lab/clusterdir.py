@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 
 from tidegate_lab.cluster import OWNED, Cluster, ServiceObject
-from tidegate_lab.manifest import Document, Source
+from tidegate_lab.manifest import Manifest, ManifestFile
 from tidegate_lab.pod import PodRunner
 
 try:
@@ -33,7 +33,7 @@ class ClusterDir:
     path: Path
     revision: int = 0
     _written: dict[str, str] = field(default_factory=dict)
-    _numbers: dict[Source, int] = field(default_factory=dict)  # of file versions, so that names are stable
+    _numbers: dict[ManifestFile, int] = field(default_factory=dict)  # of file versions, so that names are stable
     _next: int = 1
 
     def write(self, cluster: Cluster, pods: Iterable[PodRunner]) -> int:
@@ -65,7 +65,7 @@ class ClusterDir:
         replace(self.path / "REVISION", f"{self.revision}\n")
         return self.revision
 
-    def _number(self, source: Source) -> int:
+    def _number(self, source: ManifestFile) -> int:
         if source not in self._numbers:
             self._numbers[source] = self._next
             self._next += 1
@@ -88,7 +88,7 @@ def replace(path: Path, text: str) -> None:
     os.replace(temporary, path)
 
 
-def keep_lines(text: str, documents: Sequence[Document]) -> str:
+def keep_lines(text: str, documents: Sequence[Manifest]) -> str:
     """text with every line outside of the documents emptied."""
     kept = {line for document in documents for line in range(document.first_line, document.last_line + 1)}
     return "".join(line + "\n" if n in kept else "\n" for n, line in enumerate(text.splitlines(), 1))

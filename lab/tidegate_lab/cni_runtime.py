@@ -26,7 +26,7 @@ _TRY_AGAIN = 11
 
 
 @dataclass(frozen=True, slots=True)
-class Attachment:
+class PodNetwork:
     """One pod interface: what a runtime has to remember between ADD and DEL."""
 
     container_id: str
@@ -49,19 +49,19 @@ class Chain:
     directories: Sequence[Path] = PLUGIN_DIRECTORIES
     timeout: float = 60.0  # seconds per plugin
 
-    async def add(self, attachment: Attachment) -> Attachment:
+    async def add(self, attachment: PodNetwork) -> PodNetwork:
         """ADD through all plugins; the attachment with the last result. Raises Transient (try again) or Fatal."""
         result: dict[str, Any] | None = None
         for plugin in self.conflist["plugins"]:
             result = json.loads(await self._run("ADD", plugin, attachment, result))
         return replace(attachment, result=result or {})
 
-    async def check(self, attachment: Attachment) -> None:
+    async def check(self, attachment: PodNetwork) -> None:
         """CHECK all plugins. Raises as add()."""
         for plugin in self.conflist["plugins"]:
             await self._run("CHECK", plugin, attachment, attachment.result)
 
-    async def delete(self, attachment: Attachment) -> None:
+    async def delete(self, attachment: PodNetwork) -> None:
         """DEL through all plugins in reverse order; every plugin gets its call. Raises the first error at the end."""
         first: Exception | None = None
         for plugin in reversed(self.conflist["plugins"]):
@@ -73,7 +73,7 @@ class Chain:
             raise first
 
     async def _run(
-        self, command: str, plugin: Mapping[str, Any], attachment: Attachment, result: Mapping[str, Any] | None
+        self, command: str, plugin: Mapping[str, Any], attachment: PodNetwork, result: Mapping[str, Any] | None
     ) -> str:
         config = {"cniVersion": self.conflist["cniVersion"], "name": self.conflist["name"], **plugin}
         if result is not None:

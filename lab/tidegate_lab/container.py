@@ -12,8 +12,8 @@ from pathlib import Path
 from tidegate.runtime.backoff import Backoff, no_jitter
 from tidegate_lab import cgroups, spec
 from tidegate_lab.expansion import command_line, environment, expand, port_number
-from tidegate_lab.probes import Outcome, Prober, Verdict, watch
-from tidegate_lab.sandbox import Sandbox, hostname_of
+from tidegate_lab.probes import Prober, ProbeResult, ProbeThreshold, watch
+from tidegate_lab.sandbox import PodSandbox, hostname_of
 
 BACKOFF_FIRST, BACKOFF_MAX = 0.3, 10.0  # seconds; a kubelet's 10 s to 5 min would only make people wait
 # Without a readiness probe a container is ready when it runs; one that fails at once should not count as such.
@@ -24,7 +24,7 @@ STEADY = 10.0  # seconds after which a running container is no longer crashing
 class ContainerRunner:
     """Runs one container until it is finished (by its restart policy) or stopped."""
 
-    def __init__(self, sandbox: Sandbox, container: spec.Container, log: Path, changed: Callable[[], None]) -> None:
+    def __init__(self, sandbox: PodSandbox, container: spec.Container, log: Path, changed: Callable[[], None]) -> None:
         self.container = container
         self.log = log
         self.restarts = 0
@@ -133,7 +133,7 @@ class ContainerRunner:
     async def _until_started(self, probe: spec.Probe) -> None:
         started = asyncio.Event()
 
-        def report(outcome: Outcome, changed: bool) -> None:
+        def report(outcome: ProbeResult, changed: bool) -> None:
             if outcome.ok and changed:
                 started.set()
             else:
@@ -145,29 +145,29 @@ class ContainerRunner:
         finally:
             watching.cancel()
 
-    async def _watch(self, probe: spec.Probe, report: Callable[[Outcome, bool], None], start: bool | None) -> None:
+    async def _watch(self, probe: spec.Probe, report: Callable[[ProbeResult, bool], None], start: bool | None) -> None:
         ip = str(self._sandbox.ips[0])
         prober = Prober(ip, self._sandbox.node.inside, lambda port: port_number(self.container, port), self._execute)
-        await watch(probe, prober, Verdict(probe, start), report)
+        await watch(probe, prober, ProbeThreshold(probe, start), report)
 
-    def _on_readiness(self, outcome: Outcome, changed: bool) -> None:
+    def _on_readiness(self, outcome: ProbeResult, changed: bool) -> None:
         self.message = "running" if outcome.ok else f"readiness probe: {outcome.detail}"
         if changed:
             self._set_ready(outcome.ok)
 
-    def _on_liveness(self, outcome: Outcome, changed: bool) -> None:
+    def _on_liveness(self, outcome: ProbeResult, changed: bool) -> None:
         if changed and not outcome.ok:
             self.message = f"killed by its probe: {outcome.detail}"
             cgroups.kill(self._cgroup)
 
-    async def _execute(self, command: tuple[str, ...]) -> Outcome:
+    async def _execute(self, command: tuple[str, ...]) -> ProbeResult:
         process = await self._start([expand(word, self.env) for word in command], *(asyncio.subprocess.DEVNULL,) * 2)
         try:
             code = await process.wait()
         finally:
             if process.returncode is None:
                 process.kill()
-        return Outcome(code == 0, f"exit code {code}")
+        return ProbeResult(code == 0, f"exit code {code}")
 
     def _set_ready(self, ready: bool) -> None:
         self.ready = ready

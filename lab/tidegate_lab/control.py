@@ -26,10 +26,10 @@ _KINDS: Mapping[str, type[TidegateError]] = {
 }
 
 Progress = Callable[[str], None]
-Handler = Callable[[Mapping[str, Any], Progress], Awaitable[Any]]
+Operation = Callable[[Mapping[str, Any], Progress], Awaitable[Any]]
 
 
-async def serve(path: Path, handlers: Mapping[str, Handler]) -> asyncio.Server:
+async def serve(path: Path, handlers: Mapping[str, Operation]) -> asyncio.Server:
     """Answer on the socket until closed. A handler runs to its end even when its caller goes away."""
 
     async def session(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

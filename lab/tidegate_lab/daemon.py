@@ -42,7 +42,7 @@ class Requests:
         self._one_at_a_time = asyncio.Lock()
         self.stopped = asyncio.Event()
 
-    def handlers(self) -> Mapping[str, control.Handler]:
+    def handlers(self) -> Mapping[str, control.Operation]:
         return {
             "info": self.info,
             "apply": self.apply,

@@ -19,8 +19,8 @@ import dns.rrset
 
 from tidegate.model.net import IPAddress, parse_ip
 from tidegate_lab import addresses
-from tidegate_lab.dns_zone import Answer, Record, Zone
-from tidegate_lab.node import Node
+from tidegate_lab.dns_zone import DnsAnswer, Record, Zone
+from tidegate_lab.node import LabNode
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ class DnsServer:
         self._transports: list[asyncio.DatagramTransport] = []
         self._servers: list[asyncio.Server] = []
 
-    async def start(self, node: Node) -> None:
+    async def start(self, node: LabNode) -> None:
         """Listen on that node. Raises OSError."""
         loop = asyncio.get_running_loop()
         for address in (addresses.DNS4, addresses.DNS6):
@@ -134,7 +134,7 @@ def _sockets(address: IPAddress) -> tuple[socket.socket, socket.socket]:
     return made[0], made[1]
 
 
-def _fill(response: dns.message.Message, name: dns.name.Name, answer: Answer) -> None:
+def _fill(response: dns.message.Message, name: dns.name.Name, answer: DnsAnswer) -> None:
     """Put the records into the answer section; dnspython shuffles those of one name when it writes them."""
     response.flags |= dns.flags.AA
     response.set_rcode(dns.rcode.Rcode(int(answer.code)))

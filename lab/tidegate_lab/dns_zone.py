@@ -49,12 +49,12 @@ class Record:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class DnsAnswer:
     code: Code
     records: tuple[Record, ...] = ()
 
 
-NOTHING = Answer(Code.NXDOMAIN)
+NOTHING = DnsAnswer(Code.NXDOMAIN)
 
 
 @dataclass(frozen=True)
@@ -68,17 +68,17 @@ class Zone:
     def of(cls, services: Iterable[ZoneService], namespaces: Iterable[str]) -> Zone:
         return cls({service.name: service for service in services}, frozenset(namespaces))
 
-    def answer(self, name: str, kind: str, captured: bool) -> Answer:
+    def answer(self, name: str, kind: str, captured: bool) -> DnsAnswer:
         """Answer a question; the name's last dot and its case do not matter. captured: may the asker get VIPs?"""
         name = name.lower().rstrip(".")
         labels = tuple(name.split("."))
         if labels[-2:] in (("in-addr", "arpa"), ("ip6", "arpa")):
             return self._reverse(name, kind)
         if labels[-len(_SERVICES) :] != _SERVICES:
-            return Answer(Code.NOERROR) if _SERVICES[-len(labels) :] == labels else NOTHING
+            return DnsAnswer(Code.NOERROR) if _SERVICES[-len(labels) :] == labels else NOTHING
         path = labels[: -len(_SERVICES)]
         if len(path) < 2:
-            return Answer(Code.NOERROR) if not path or path[0] in self.namespaces else NOTHING
+            return DnsAnswer(Code.NOERROR) if not path or path[0] in self.namespaces else NOTHING
         service = self.services.get(ServiceName(path[-1], path[-2]))
         if service is None:
             return NOTHING
@@ -87,16 +87,16 @@ class Zone:
         hosts = [backend for backend in service.backends if len(path) == 3 and backend.hostname == path[0]]
         return _addresses(name, kind, [ip for host in hosts for ip in host.ips]) if hosts else NOTHING
 
-    def _service(self, name: str, kind: str, service: ZoneService, captured: bool) -> Answer:
+    def _service(self, name: str, kind: str, service: ZoneService, captured: bool) -> DnsAnswer:
         if service.external_name:
             target = service.external_name.rstrip(".")
             alias = Record(name, "CNAME", target)
-            return Answer(Code.NOERROR, (alias, *self.answer(target, kind, captured).records))
+            return DnsAnswer(Code.NOERROR, (alias, *self.answer(target, kind, captured).records))
         if service.addresses and captured:
             return _addresses(name, kind, service.addresses)
         return _addresses(name, kind, [ip for backend in service.backends for ip in backend.ips])
 
-    def _reverse(self, name: str, kind: str) -> Answer:
+    def _reverse(self, name: str, kind: str) -> DnsAnswer:
         address = _reversed_address(name)
         for service in self.services.values():
             if address in service.addresses:
@@ -107,13 +107,13 @@ class Zone:
         return NOTHING
 
 
-def _addresses(name: str, kind: str, ips: Sequence[IPAddress]) -> Answer:
+def _addresses(name: str, kind: str, ips: Sequence[IPAddress]) -> DnsAnswer:
     wanted = {"A": 4, "AAAA": 6}.get(kind)
-    return Answer(Code.NOERROR, tuple(Record(name, kind, str(ip)) for ip in ips if ip.version == wanted))
+    return DnsAnswer(Code.NOERROR, tuple(Record(name, kind, str(ip)) for ip in ips if ip.version == wanted))
 
 
-def _pointer(name: str, kind: str, target: str) -> Answer:
-    return Answer(Code.NOERROR, (Record(name, "PTR", target),) if kind == "PTR" else ())
+def _pointer(name: str, kind: str, target: str) -> DnsAnswer:
+    return DnsAnswer(Code.NOERROR, (Record(name, "PTR", target),) if kind == "PTR" else ())
 
 
 def _reversed_address(name: str) -> IPAddress | None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from tidegate.errors import Rejected, TidegateError
 from tidegate.model.names import ServiceName
 from tidegate.settings import ADMIN_PORT
-from tidegate_lab.node import Node
+from tidegate_lab.node import LabNode
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ class Forward:
 class Forwards:
     """Listens in labd's own namespace and connects from a node; endpoints(service, port) is asked per connection."""
 
-    def __init__(self, node: Node, endpoints: Callable[[ServiceName, int], list[tuple[str, int]]]) -> None:
+    def __init__(self, node: LabNode, endpoints: Callable[[ServiceName, int], list[tuple[str, int]]]) -> None:
         self._node = node
         self._endpoints = endpoints
         self._open: dict[Forward, asyncio.Server] = {}
@@ -49,7 +49,7 @@ class Forwards:
 
         return await self._forward(f"{service}:{port}", dial, local)
 
-    async def dashboard(self, node: Node, local: int) -> Forward:
+    async def dashboard(self, node: LabNode, local: int) -> Forward:
         """Forward HOST:local (0: the one it has, or any) to the admin port of a node's agent. Raises Rejected."""
         return await self._forward(
             f"dashboard of {node.name}", lambda: node.inside.connect("127.0.0.1", ADMIN_PORT), local

@@ -11,38 +11,37 @@ import contextlib
 import itertools
 import logging
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 from tidegate.errors import Rejected, Transient
-from tidegate.model.names import ServiceName, WorkloadId
+from tidegate.model.names import ObjectKey, ServiceName, WorkloadId
 from tidegate.model.net import IPAddress
 from tidegate.runtime.latest import Latest
 from tidegate_lab import placement
 from tidegate_lab.agents import Agents, last_lines
 from tidegate_lab.cluster import Cluster
 from tidegate_lab.clusterdir import ClusterDir
+from tidegate_lab.control import Progress
 from tidegate_lab.dns_server import DnsServer
 from tidegate_lab.dns_zone import Zone
 from tidegate_lab.endpoints import address_of, zone_service
 from tidegate_lab.expose import Forwards
-from tidegate_lab.manifest import Document, Key
-from tidegate_lab.node import Node
+from tidegate_lab.manifest import Manifest
+from tidegate_lab.node import LabNode
 from tidegate_lab.paths import LabPaths
 from tidegate_lab.pod import PodRunner
-from tidegate_lab.workloads import Existing, Plan, PodObject, letters, plan
+from tidegate_lab.workloads import Existing, PodChanges, PodObject, letters, plan
 
 log = logging.getLogger(__name__)
 
 CRASHES = 6  # restarts after which a command no longer waits for a pod to become ready
 LEAVE = 1.0  # seconds that the mesh gets to stop using a pod before it is told to end
 
-Progress = Callable[[str], None]
-
 
 class Lab:
     """The state of one lab and the operations on it. Use from one event loop."""
 
-    def __init__(self, paths: LabPaths, nodes: Sequence[Node], agents: Agents) -> None:
+    def __init__(self, paths: LabPaths, nodes: Sequence[LabNode], agents: Agents) -> None:
         self.paths = paths
         self.nodes = nodes
         self.agents = agents
@@ -79,14 +78,14 @@ class Lab:
 
     # --- commands
 
-    def apply(self, documents: Iterable[Document]) -> None:
+    def apply(self, documents: Iterable[Manifest]) -> None:
         """Create or replace objects. Raises Rejected with nothing changed."""
         documents = list(documents)
         placement.check(documents, self.nodes)
         self.cluster.apply(documents)
         self.wake()
 
-    def delete(self, keys: Iterable[Key]) -> list[Key]:
+    def delete(self, keys: Iterable[ObjectKey]) -> list[ObjectKey]:
         """Remove objects; those that existed."""
         gone = self.cluster.delete(keys)
         self.wake()
@@ -152,7 +151,7 @@ class Lab:
                 return enrolment is not None and enrolment.enrolled
         return False
 
-    def node(self, name: str) -> Node:
+    def node(self, name: str) -> LabNode:
         """Raises Rejected if there is no such node."""
         return placement.named(name, self.nodes)
 
@@ -192,7 +191,7 @@ class Lab:
             self._endings.add(task)
             task.add_done_callback(self._endings.discard)
 
-    def _plan(self) -> Plan:
+    def _plan(self) -> PodChanges:
         existing = {id_: Existing(r.pod, r.ready, r.ending) for id_, r in self.pods.items()}
         return plan(self.cluster, existing, lambda: letters(f"{self.paths.name}/{next(self._serial)}", 5))
 

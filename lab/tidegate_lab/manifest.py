@@ -14,6 +14,7 @@ import yaml
 
 from tidegate.config.sources.content import read_text
 from tidegate.errors import Rejected
+from tidegate.model.names import ObjectKey
 
 try:
     from yaml import CSafeLoader as _Loader
@@ -24,21 +25,8 @@ SUFFIXES = (".yaml", ".yml", ".json")
 CLUSTER_SCOPED = frozenset({"Namespace", "Node"})
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Key:
-    """Identity of an object; two documents with the same key are two versions of one object."""
-
-    group: str  # API group without version; "" = core
-    kind: str
-    namespace: str  # "" for cluster-scoped kinds
-    name: str
-
-    def __str__(self) -> str:
-        return f"{self.kind} {self.namespace + '/' if self.namespace else ''}{self.name}"
-
-
 @dataclass(frozen=True, slots=True)
-class Source:
+class ManifestFile:
     """One version of one file."""
 
     path: Path
@@ -46,12 +34,12 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Document:
+class Manifest:
     """One object of one source. Lines are 1-based; the document covers first_line..last_line."""
 
-    key: Key
+    key: ObjectKey
     body: dict[str, Any]
-    source: Source
+    source: ManifestFile
     line: int  # where the object begins
     first_line: int
     last_line: int
@@ -96,19 +84,19 @@ def files_of(paths: Sequence[Path]) -> list[Path]:
     return [file.resolve() for file in files]
 
 
-def read(path: Path) -> list[Document]:
+def read(path: Path) -> list[Manifest]:
     """Documents of one file, empty ones left out. Raises Rejected with file and line."""
     try:
         text = read_text(str(path))
     except (OSError, ValueError) as error:
         raise Rejected(str(path), f"cannot be read: {error}") from None
-    return parse(Source(path, text))
+    return parse(ManifestFile(path, text))
 
 
-def parse(source: Source) -> list[Document]:
+def parse(source: ManifestFile) -> list[Manifest]:
     """Documents of one source. Raises Rejected with file and line."""
     starts = _starts(source.text)
-    documents: list[Document] = []
+    documents: list[Manifest] = []
     try:
         for node, value in _load(source.text):
             if isinstance(value, dict) and value.get("kind") == "List":
@@ -140,7 +128,7 @@ def _starts(text: str) -> list[int]:
     return [1, *markers, len(lines) + 1]
 
 
-def _items(source: Source, starts: list[int], node: yaml.Node, value: dict[str, Any]) -> Iterator[Document]:
+def _items(source: ManifestFile, starts: list[int], node: yaml.Node, value: dict[str, Any]) -> Iterator[Manifest]:
     items, members = _child(node, "items"), value.get("items")
     if items is None or not isinstance(members, list):
         raise Rejected(f"{source.path}:{node.start_mark.line + 1}", "List has no items")
@@ -148,7 +136,7 @@ def _items(source: Source, starts: list[int], node: yaml.Node, value: dict[str, 
         yield _document(source, starts, _child(items, index) or items, member, item=True)
 
 
-def _document(source: Source, starts: list[int], node: yaml.Node, value: Any, item: bool = False) -> Document:
+def _document(source: ManifestFile, starts: list[int], node: yaml.Node, value: Any, item: bool = False) -> Manifest:
     line = node.start_mark.line + 1
     at = f"{source.path}:{line}"
     if not isinstance(value, dict):
@@ -165,7 +153,7 @@ def _document(source: Source, starts: list[int], node: yaml.Node, value: Any, it
     first = max(start for start in starts if start <= line)
     last = min(start for start in starts if start > line) - 1
     group = version.rpartition("/")[0]
-    return Document(Key(group, kind, namespace, name), value, source, line, first, last, node, item)
+    return Manifest(ObjectKey(group, kind, namespace, name), value, source, line, first, last, node, item)
 
 
 def _child(node: yaml.Node, step: str | int) -> yaml.Node | None:

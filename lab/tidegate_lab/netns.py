@@ -18,7 +18,7 @@ from tidegate_lab.paths import NETNS_ROOT
 T = TypeVar("T")
 
 
-class Netns:
+class OpenNetns:
     """An open network namespace. Sockets made inside belong there for good and may be used from anywhere."""
 
     def __init__(self, path: Path) -> None:

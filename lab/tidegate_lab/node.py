@@ -16,7 +16,7 @@ from tidegate.model.net import IPAddress
 from tidegate.settings import build_root
 from tidegate_lab import addresses, cgroups, netns
 from tidegate_lab.cni_runtime import PLUGIN_DIRECTORIES, Chain
-from tidegate_lab.netns import Netns
+from tidegate_lab.netns import OpenNetns
 from tidegate_lab.paths import LabPaths
 
 # Duplicate address detection would keep a new IPv6 address unusable for a second or more.
@@ -38,14 +38,14 @@ _ROUTER = {
 
 
 @dataclass(slots=True, eq=False)
-class Node:
+class LabNode:
     """A running node."""
 
     name: str
     index: int  # 1-based
     netns: Path
     cgroup: Path
-    inside: Netns
+    inside: OpenNetns
     chain: Chain
 
     @property
@@ -53,18 +53,18 @@ class Node:
         return addresses.node_addresses(self.index)
 
 
-async def make_nodes(paths: LabPaths, count: int, mesh: bool) -> list[Node]:
+async def make_nodes(paths: LabPaths, count: int, mesh: bool) -> list[LabNode]:
     """Create the fabric and its nodes. Raises Fatal; what was made by then is found again by its name."""
     await netns.add(paths.fabric)
     await netns.ip(paths.fabric, ["link set lo up", "link add br0 type bridge mcast_snooping 0", "link set br0 up"])
     return [await _make_node(paths, index, count, mesh) for index in range(1, count + 1)]
 
 
-async def _make_node(paths: LabPaths, index: int, count: int, mesh: bool) -> Node:
+async def _make_node(paths: LabPaths, index: int, count: int, mesh: bool) -> LabNode:
     name = f"node{index}"
     path = paths.node_netns(name)
     await netns.add(path)
-    inside = Netns(path)
+    inside = OpenNetns(path)
     await inside.run(lambda: netns.set_sysctls(_ROUTER))
     await netns.ip(paths.fabric, [f"link add {name} type veth peer name eth0 netns {path.name}"])
     await netns.ip(paths.fabric, [f"link set {name} master br0 up"])
@@ -77,7 +77,7 @@ async def _make_node(paths: LabPaths, index: int, count: int, mesh: bool) -> Nod
     conflist = _conflist(run, index, mesh)
     (run / "net.d").mkdir()
     (run / "net.d" / "10-tidegate-lab.conflist").write_text(json.dumps(conflist, indent=2) + "\n")
-    return Node(name, index, path, cgroup, inside, Chain(conflist, path, plugin_directories()))
+    return LabNode(name, index, path, cgroup, inside, Chain(conflist, path, plugin_directories()))
 
 
 def _node_links(index: int, count: int) -> list[str]:

@@ -12,9 +12,9 @@ from tidegate.model.net import IPAddress
 from tidegate.runtime.backoff import Backoff, no_jitter
 from tidegate_lab import sandbox as sandboxes
 from tidegate_lab.container import ContainerRunner
-from tidegate_lab.node import Node
+from tidegate_lab.node import LabNode
 from tidegate_lab.paths import LabPaths
-from tidegate_lab.sandbox import Sandbox
+from tidegate_lab.sandbox import PodSandbox
 from tidegate_lab.workloads import PodObject
 
 log = logging.getLogger(__name__)
@@ -25,14 +25,14 @@ class PodRunner:
     """A pod that exists. changed() is called after every change that others can see, attached() after CNI ADD."""
 
     pod: PodObject
-    node: Node
+    node: LabNode
     paths: LabPaths
     changed: Callable[[], None]
     attached: Callable[[], Awaitable[object]]
     phase: str = "Pending"  # Pending, Running, Succeeded, Failed
     ending: bool = False
     message: str = "waiting for its sandbox"
-    sandbox: Sandbox | None = None
+    sandbox: PodSandbox | None = None
     containers: list[ContainerRunner] = field(default_factory=list)  # those of sidecars last
     _sidecars: list[ContainerRunner] = field(default_factory=list)
     _task: asyncio.Task[None] | None = None
@@ -93,7 +93,7 @@ class PodRunner:
             self.phase, self.message = "Failed", f"internal error: {error!r}"
         self.changed()
 
-    async def _create(self) -> Sandbox:
+    async def _create(self) -> PodSandbox:
         """Sandboxes are retried for ever, like a kubelet does: the agent may be away at the moment (CNI error 11)."""
         backoff = Backoff(no_jitter, base=0.2, cap=5.0)
         while True:
@@ -105,7 +105,7 @@ class PodRunner:
                 self.changed()
             await asyncio.sleep(backoff.next(0.0))
 
-    async def _run_containers(self, sandbox: Sandbox) -> str:
+    async def _run_containers(self, sandbox: PodSandbox) -> str:
         try:
             async with asyncio.TaskGroup() as tasks:
                 phase = await self._run_in_order(sandbox, tasks)
@@ -115,7 +115,7 @@ class PodRunner:
             raise failed.exceptions[0] from None  # a container that cannot be started is one error, whichever it is
         return phase
 
-    async def _run_in_order(self, sandbox: Sandbox, tasks: asyncio.TaskGroup) -> str:
+    async def _run_in_order(self, sandbox: PodSandbox, tasks: asyncio.TaskGroup) -> str:
         """Init containers one after the other, then the containers. Sidecars run in tasks until they are stopped."""
         spec = self.pod.spec
         logs = self.paths.pod_run(self.pod.id)

@@ -9,18 +9,18 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from tidegate_lab import spec
-from tidegate_lab.netns import Netns
+from tidegate_lab.netns import OpenNetns
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class ProbeResult:
     """One attempt; detail says what was seen when it failed."""
 
     ok: bool
     detail: str = ""
 
 
-class Verdict:
+class ProbeThreshold:
     """Turns outcomes into a steady answer: it changes after so many equal outcomes in a row. Sans-IO."""
 
     def __init__(self, probe: spec.Probe, start: bool | None = None) -> None:
@@ -45,31 +45,31 @@ class Prober:
     """How to reach one container. port resolves a port's name; execute runs a command in it."""
 
     ip: str
-    node: Netns
+    node: OpenNetns
     port: Callable[[int | str], int]
-    execute: Callable[[tuple[str, ...]], Awaitable[Outcome]]
+    execute: Callable[[tuple[str, ...]], Awaitable[ProbeResult]]
 
-    async def attempt(self, probe: spec.Probe) -> Outcome:
+    async def attempt(self, probe: spec.Probe) -> ProbeResult:
         """Run the probe once, within its timeout."""
         try:
             async with asyncio.timeout(probe.timeout_seconds):
                 return await self._attempt(probe)
         except TimeoutError:
-            return Outcome(False, f"no answer within {probe.timeout_seconds:g} s")
+            return ProbeResult(False, f"no answer within {probe.timeout_seconds:g} s")
         except (OSError, EOFError, ValueError) as error:
-            return Outcome(False, str(error) or type(error).__name__)
+            return ProbeResult(False, str(error) or type(error).__name__)
 
-    async def _attempt(self, probe: spec.Probe) -> Outcome:
+    async def _attempt(self, probe: spec.Probe) -> ProbeResult:
         if probe.exec is not None:
             return await self.execute(probe.exec.command)
         if probe.tcp_socket is not None:
             tcp = probe.tcp_socket
             (await self.node.connect(tcp.host or self.ip, self.port(tcp.port))).close()
-            return Outcome(True)
+            return ProbeResult(True)
         assert probe.http_get is not None
         return await self._http(probe.http_get)
 
-    async def _http(self, get: spec.HttpGet) -> Outcome:
+    async def _http(self, get: spec.HttpGet) -> ProbeResult:
         port = self.port(get.port)
         sock = await self.node.connect(get.host or self.ip, port)
         tls = None
@@ -85,16 +85,18 @@ class Prober:
             writer.write("\r\n".join([*lines, "", ""]).encode())
             status = (await reader.readline()).decode("latin-1").split()
             if len(status) < 2 or not status[1].isdigit():
-                return Outcome(False, f"no HTTP status line: {' '.join(status)!r}")
+                return ProbeResult(False, f"no HTTP status line: {' '.join(status)!r}")
             code = int(status[1])
-            return Outcome(200 <= code < 400, f"HTTP status {code}")
+            return ProbeResult(200 <= code < 400, f"HTTP status {code}")
         finally:
             writer.close()
             with contextlib.suppress(OSError):
                 await writer.wait_closed()
 
 
-async def watch(probe: spec.Probe, prober: Prober, verdict: Verdict, report: Callable[[Outcome, bool], None]) -> None:
+async def watch(
+    probe: spec.Probe, prober: Prober, verdict: ProbeThreshold, report: Callable[[ProbeResult, bool], None]
+) -> None:
     """Attempt for ever, at the probe's period; report each outcome and whether it changed the verdict."""
     await asyncio.sleep(probe.initial_delay_seconds)
     while True:

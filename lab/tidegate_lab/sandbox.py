@@ -13,21 +13,21 @@ from tidegate.errors import Fatal, TidegateError
 from tidegate.model.names import CLUSTER_DOMAIN
 from tidegate.model.net import IPAddress
 from tidegate_lab import addresses, cgroups, launch, netns
-from tidegate_lab.cni_runtime import Attachment
-from tidegate_lab.netns import Netns
-from tidegate_lab.node import NO_DAD, Node
+from tidegate_lab.cni_runtime import PodNetwork
+from tidegate_lab.netns import OpenNetns
+from tidegate_lab.node import NO_DAD, LabNode
 from tidegate_lab.paths import LabPaths
 from tidegate_lab.workloads import PodObject
 
 
 @dataclass(slots=True, eq=False)
-class Sandbox:
+class PodSandbox:
     """A pod that is attached to the network and whose namespaces are held by its pause process."""
 
     pod: PodObject
-    node: Node
+    node: LabNode
     cgroup: Path
-    attachment: Attachment
+    attachment: PodNetwork
     pause: asyncio.subprocess.Process
 
     @property
@@ -39,11 +39,11 @@ class Sandbox:
         return launch.PodEntry(self.pause.pid, cgroup or self.cgroup, cwd)
 
 
-async def create(paths: LabPaths, pod: PodObject, node: Node) -> Sandbox:
+async def create(paths: LabPaths, pod: PodObject, node: LabNode) -> PodSandbox:
     """Make the sandbox: namespace, CNI ADD, pause process. Raises TidegateError and then has undone everything."""
     container_id = secrets.token_hex(32)
     cgroup = cgroups.make(paths.pod_cgroup(node.name, pod.id))
-    attachment = Attachment(container_id, paths.pod_netns(pod.id, container_id), pod.id)
+    attachment = PodNetwork(container_id, paths.pod_netns(pod.id, container_id), pod.id)
     try:
         await netns.add(attachment.netns)
         await _prepare(attachment.netns)
@@ -52,10 +52,10 @@ async def create(paths: LabPaths, pod: PodObject, node: Node) -> Sandbox:
     except BaseException:
         await asyncio.shield(_remove(node, cgroup, attachment))
         raise
-    return Sandbox(pod, node, cgroup, attachment, pause)
+    return PodSandbox(pod, node, cgroup, attachment, pause)
 
 
-async def destroy(sandbox: Sandbox) -> None:
+async def destroy(sandbox: PodSandbox) -> None:
     """Kill whatever still runs in the pod, CNI DEL, remove namespace and cgroup."""
     await _remove(sandbox.node, sandbox.cgroup, sandbox.attachment)
     await sandbox.pause.wait()
@@ -63,7 +63,7 @@ async def destroy(sandbox: Sandbox) -> None:
 
 async def _prepare(path: Path) -> None:
     """What a runtime's own `loopback` plugin does, and addresses that are usable at once."""
-    inside = Netns(path)
+    inside = OpenNetns(path)
     try:
         await inside.run(lambda: netns.set_sysctls(NO_DAD))
     finally:
@@ -72,7 +72,7 @@ async def _prepare(path: Path) -> None:
 
 
 async def _start_pause(
-    paths: LabPaths, pod: PodObject, cgroup: Path, attachment: Attachment
+    paths: LabPaths, pod: PodObject, cgroup: Path, attachment: PodNetwork
 ) -> asyncio.subprocess.Process:
     run = paths.pod_run(pod.id)
     run.mkdir(parents=True, exist_ok=True)
@@ -96,7 +96,7 @@ async def _start_pause(
     return process
 
 
-async def _remove(node: Node, cgroup: Path, attachment: Attachment) -> None:
+async def _remove(node: LabNode, cgroup: Path, attachment: PodNetwork) -> None:
     await asyncio.to_thread(cgroups.remove, cgroup)
     with contextlib.suppress(TidegateError):  # the namespace and the address go below, whatever a plugin says
         await node.chain.delete(attachment)

@@ -9,35 +9,35 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic.alias_generators import to_camel
 
-from tidegate_lab.manifest import Document
+from tidegate_lab.manifest import Manifest
 
-M = TypeVar("M", bound="Part")
+M = TypeVar("M", bound="KubeModel")
 
 
-class Part(BaseModel):
+class KubeModel(BaseModel):
     """Base: Kubernetes' camelCase names, unknown fields ignored, immutable."""
 
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="ignore", frozen=True)
 
 
-class EnvVar(Part):
+class EnvVar(KubeModel):
     name: str
     value: str = ""
     value_from: dict[str, Any] | None = None
 
 
-class ContainerPort(Part):
+class ContainerPort(KubeModel):
     container_port: int = Field(ge=1, le=65535)
     name: str = ""
     protocol: str = "TCP"
 
 
-class HttpHeader(Part):
+class HttpHeader(KubeModel):
     name: str
     value: str
 
 
-class HttpGet(Part):
+class HttpGet(KubeModel):
     port: int | str
     path: str = "/"
     host: str = ""
@@ -45,16 +45,16 @@ class HttpGet(Part):
     http_headers: tuple[HttpHeader, ...] = ()
 
 
-class TcpSocket(Part):
+class TcpSocket(KubeModel):
     port: int | str
     host: str = ""
 
 
-class Exec(Part):
+class Exec(KubeModel):
     command: tuple[str, ...] = Field(min_length=1)
 
 
-class Probe(Part):
+class Probe(KubeModel):
     """Times in seconds, as in Kubernetes."""
 
     exec: Exec | None = None
@@ -73,12 +73,12 @@ class Probe(Part):
         return self
 
 
-class SecurityContext(Part):
+class SecurityContext(KubeModel):
     run_as_user: int | None = None
     run_as_group: int | None = None
 
 
-class Container(Part):
+class Container(KubeModel):
     name: str
     command: tuple[str, ...] = ()
     args: tuple[str, ...] = ()
@@ -103,7 +103,7 @@ class Container(Part):
         return self
 
 
-class PodSpec(Part):
+class PodSpec(KubeModel):
     containers: tuple[Container, ...] = Field(min_length=1)
     init_containers: tuple[Container, ...] = ()
     node_name: str = ""
@@ -121,33 +121,33 @@ class PodSpec(Part):
         return (*self.containers, *(c for c in self.init_containers if c.is_sidecar))
 
 
-class Metadata(Part):
+class Metadata(KubeModel):
     name: str = ""
     labels: dict[str, str] = {}
     annotations: dict[str, str] = {}
 
 
-class Pod(Part):
+class Pod(KubeModel):
     metadata: Metadata
     spec: PodSpec
 
 
-class PodTemplate(Part):
+class PodTemplate(KubeModel):
     metadata: Metadata = Metadata()
     spec: PodSpec
 
 
-class LabelSelector(Part):
+class LabelSelector(KubeModel):
     match_labels: dict[str, str] = {}
 
 
-class DeploymentSpec(Part):
+class DeploymentSpec(KubeModel):
     replicas: int = Field(1, ge=0, le=500)
     selector: LabelSelector
     template: PodTemplate
 
 
-class Deployment(Part):
+class Deployment(KubeModel):
     metadata: Metadata
     spec: DeploymentSpec
 
@@ -159,7 +159,7 @@ class Deployment(Part):
         return self
 
 
-class ServicePort(Part):
+class ServicePort(KubeModel):
     port: int = Field(ge=1, le=65535)
     target_port: int | str | None = None
     name: str = ""
@@ -167,7 +167,7 @@ class ServicePort(Part):
     node_port: int | None = None
 
 
-class ServiceSpec(Part):
+class ServiceSpec(KubeModel):
     type: Literal["ClusterIP", "NodePort", "LoadBalancer", "ExternalName"] = "ClusterIP"
     selector: dict[str, str] = {}
     ports: tuple[ServicePort, ...] = ()
@@ -183,12 +183,12 @@ class ServiceSpec(Part):
         return self.cluster_ip == "None"
 
 
-class Service(Part):
+class Service(KubeModel):
     metadata: Metadata
     spec: ServiceSpec = ServiceSpec()
 
 
-def read(document: Document, model: type[M]) -> M:
+def read(document: Manifest, model: type[M]) -> M:
     """The document's body as that model. Raises Rejected naming file, line and field of the first error."""
     try:
         return model.model_validate(document.body)

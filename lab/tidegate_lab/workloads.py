@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tidegate.model.names import WorkloadId
+from tidegate.model.names import ObjectKey, WorkloadId
 from tidegate_lab import spec
 from tidegate_lab.cluster import DEPLOYMENT, POD, Cluster
-from tidegate_lab.manifest import Document, Key
+from tidegate_lab.manifest import Manifest
 
 _ALPHABET = "bcdfghjklmnpqrstvwxz2456789"  # Kubernetes' own for generated names: no vowels, no look-alikes
 
@@ -26,13 +26,13 @@ class PodObject:
     """A pod that should run. Equality ignores the document, so applying an unchanged file changes nothing."""
 
     id: WorkloadId
-    owner: Key
+    owner: ObjectKey
     spec: spec.PodSpec
     spec_hash: str
     labels: Mapping[str, str]
     annotations: Mapping[str, str]
     raw_spec: Mapping[str, Any]
-    document: Document = field(compare=False)
+    document: Manifest = field(compare=False)
 
     @property
     def manifest_dir(self) -> Path:
@@ -49,7 +49,7 @@ class Existing:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class PodChanges:
     create: tuple[PodObject, ...] = ()
     end: tuple[WorkloadId, ...] = ()
     change: tuple[PodObject, ...] = ()  # new labels or annotations of a pod that goes on running
@@ -58,7 +58,7 @@ class Plan:
         return bool(self.create or self.end or self.change)
 
 
-def plan(cluster: Cluster, existing: Mapping[WorkloadId, Existing], suffix: Callable[[], str]) -> Plan:
+def plan(cluster: Cluster, existing: Mapping[WorkloadId, Existing], suffix: Callable[[], str]) -> PodChanges:
     """What to do next. suffix gives a new five-letter end of a pod name each time."""
     create: list[PodObject] = []
     end: list[WorkloadId] = []
@@ -80,11 +80,11 @@ def plan(cluster: Cluster, existing: Mapping[WorkloadId, Existing], suffix: Call
         create += new
         end += old
     end += [pod for pod, have in existing.items() if have.pod.owner not in owners]
-    return Plan(tuple(create), tuple(pod for pod in end if not existing[pod].ending), tuple(change))
+    return PodChanges(tuple(create), tuple(pod for pod in end if not existing[pod].ending), tuple(change))
 
 
 def _plan_deployment(
-    document: Document, existing: Mapping[WorkloadId, Existing], suffix: Callable[[], str]
+    document: Manifest, existing: Mapping[WorkloadId, Existing], suffix: Callable[[], str]
 ) -> tuple[list[PodObject], list[WorkloadId]]:
     """Surge, then shrink: old pods end when as many new ones are ready as the Deployment wants."""
     replicas = spec.read(document, spec.Deployment).spec.replicas
@@ -100,7 +100,7 @@ def _plan_deployment(
     return create, end
 
 
-def bare_pod(document: Document) -> PodObject:
+def bare_pod(document: Manifest) -> PodObject:
     """The pod of a Pod document."""
     pod = spec.read(document, spec.Pod)
     raw = document.body["spec"]
@@ -109,7 +109,7 @@ def bare_pod(document: Document) -> PodObject:
     return PodObject(name, document.key, pod.spec, _hash(raw, document), meta.labels, meta.annotations, raw, document)
 
 
-def replica(document: Document, suffix: str) -> PodObject:
+def replica(document: Manifest, suffix: str) -> PodObject:
     """One pod of a Deployment document, named <deployment>-<template hash>-<suffix>."""
     template = spec.read(document, spec.Deployment).spec.template
     raw = document.body["spec"]["template"]
@@ -130,6 +130,6 @@ def letters(seed: str, count: int) -> str:
     return text
 
 
-def _hash(raw: Mapping[str, Any], document: Document) -> str:
+def _hash(raw: Mapping[str, Any], document: Manifest) -> str:
     """$(LAB_MANIFEST_DIR) makes the directory part of what runs."""
     return letters(json.dumps([raw, str(document.source.path.parent)], sort_keys=True, default=str), 9)

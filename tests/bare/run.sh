@@ -1,7 +1,12 @@
 #!/usr/bin/env bash
 # What README promises a new user, on a Debian 12 that has nothing but make, git and certificates: both commands, twice.
 #
-#   run.sh DIRECTORY [COMMAND...]     DIRECTORY takes the bare system; it is made anew and removed at the end.
+#   run.sh DIRECTORY ['SECONDS COMMAND'...]     DIRECTORY takes the bare system; it is made anew and removed at the end.
+#
+# What each printed is in DIRECTORY.1.log and so on. Commands go on after one that failed, as root in a clone of this
+# checkout's last commit:
+#
+#   make test-bare COMMANDS='"600 make run ONCE=1" "9000 make test"'
 #
 # Packages come from where this machine gets its own. Exit 0 when every command exited 0 within its time.
 set -eu

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -15,6 +16,10 @@ from pathlib import Path
 
 class BenchError(Exception):
     """The benchmark cannot go on; the text says why."""
+
+
+class Unmet(BenchError):
+    """Not a tool's trouble: the product did not do what was awaited, or answered a client with an error."""
 
 
 def run(*command: str | Path, stdin: str = "") -> str:
@@ -94,3 +99,22 @@ def pin(pids: Iterable[int], cpus: set[int]) -> None:
             for thread in os.listdir(f"/proc/{pid}/task"):
                 with contextlib.suppress(ProcessLookupError):
                     os.sched_setaffinity(int(thread), cpus)
+
+
+class Lines:
+    """Lines of a pipe. What a buffered file has read already, select() does not see: of two that come at once it would
+    give the first and wait for a third."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._read = b""  # what came and was not asked for yet
+
+    def line(self, seconds: float) -> bytes:
+        """The next one without its end; what there is of it if no more comes: nothing for so long, or an end."""
+        while b"\n" not in self._read and select.select([self._descriptor], [], [], seconds)[0]:
+            more = os.read(self._descriptor, 1 << 16)
+            if not more:
+                break
+            self._read += more
+        line, _, self._read = self._read.partition(b"\n")
+        return line

@@ -10,7 +10,6 @@ import contextlib
 import http.client
 import json
 import os
-import select
 import shutil
 import signal
 import subprocess
@@ -24,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.bench import scale_config as config
-from tests.bench.processes import BenchError, Program, run
+from tests.bench.processes import BenchError, Lines, Program, Unmet, run
 from tests.bench.scale_host import cgroup2, empty, get_json, mounts_below
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -32,7 +31,7 @@ TOOLS, PLUGIN = ROOT / "build" / "bench", ROOT / "build" / "cni" / "tidegate"
 TAG = "tgscale"
 NODE, FAR = f"{TAG}-node", f"{TAG}-far"
 PINS = Path("/sys/fs/bpf/tidegate-scale")
-GIVE_UP_SECONDS = 600.0  # a step that takes longer has failed
+GIVE_UP_SECONDS = 600.0  # a benchmark's step that takes longer has failed
 TRY_AGAIN = 11  # CNI's error code
 READY_PORT = 15021  # Istio's, of the node's own network namespace
 
@@ -42,8 +41,10 @@ Status = dict[str, Any]
 class Rig:
     """One node with `size.pods` + `size.spare` pods, none of them attached yet."""
 
-    def __init__(self, size: config.Size) -> None:
+    def __init__(self, size: config.Size, give_up: float = GIVE_UP_SECONDS) -> None:
+        """give_up: seconds after which what was awaited is Unmet."""
         self.size = size
+        self.give_up = give_up
         self.cgroup = cgroup2() / TAG
         self.work = Path()
         self.agent: subprocess.Popen[bytes] | None = None
@@ -158,7 +159,7 @@ class Rig:
     def end(self) -> None:
         """The agent and all that it started and that outlives it."""
         self.stop_agent()
-        deadline = time.monotonic() + GIVE_UP_SECONDS
+        deadline = time.monotonic() + self.give_up
         while any(self.members()) and time.monotonic() < deadline:
             for pid in self.members():
                 with contextlib.suppress(ProcessLookupError):
@@ -182,7 +183,7 @@ class Rig:
 
     def wait(self, what: str, reached: Callable[[Status], Any], pace: float = 0.05) -> tuple[float, Status]:
         """Until the status says so: the moment (monotonic seconds), and what it said."""
-        deadline = time.monotonic() + GIVE_UP_SECONDS
+        deadline = time.monotonic() + self.give_up
         last = ""
         while time.monotonic() < deadline:
             self.alive()
@@ -194,11 +195,11 @@ class Rig:
             except BenchError as error:
                 last = str(error)
             time.sleep(pace)
-        raise BenchError(f"{what}: not within {GIVE_UP_SECONDS:.0f} s; {last}; {self.log_end()}")
+        raise Unmet(f"{what}: not within {self.give_up:.0f} s; {last}; {self.log_end()}")
 
     def alive(self) -> None:
         if self.agent is not None and self.agent.poll() is not None:
-            raise BenchError(f"the agent ended with {self.agent.returncode}: {self.log_end()}")
+            raise Unmet(f"the agent ended with {self.agent.returncode}: {self.log_end()}")
 
     def log_end(self) -> str:
         return (self.work / "agent.log").read_text(errors="replace")[-1500:]
@@ -226,8 +227,8 @@ class Rig:
             if done.returncode == 0:
                 return (time.monotonic() - begun) * 1000
             code = json.loads(done.stdout or "{}").get("code")
-            if code != TRY_AGAIN or time.monotonic() - begun > GIVE_UP_SECONDS:
-                raise BenchError(f"CNI {verb} of pod {number}: {done.stdout}{done.stderr}; {self.log_end()}")
+            if code != TRY_AGAIN or time.monotonic() - begun > self.give_up:
+                raise Unmet(f"CNI {verb} of pod {number}: {done.stdout}{done.stderr}; {self.log_end()}")
 
     def call(
         self, verb: str, number: int, ifname: str = "eth0", ip: str = "", **more: Any
@@ -271,23 +272,23 @@ class Watcher:
         command = ["sh", "-c", enter, str(rig.cgroup / "pods" / str(number))]
         command += ["nsenter", f"--net=/run/netns/{netns(number)}", "--"]
         command += ["/usr/bin/python3", "-u", str(ROOT / "tests" / "bench" / "scale_watch.py")]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
+        assert self._process.stdout is not None
+        self._patience = rig.give_up
+        self._answers = Lines(self._process.stdout.fileno())
 
     def tell(self, **request: Any) -> None:
         assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(request) + "\n")
-        self._process.stdin.flush()
+        self._process.stdin.write(json.dumps(request).encode() + b"\n")
 
     def answer(self) -> Mapping[str, Any]:
-        """The next answer. Raises BenchError if it is an error or none comes."""
-        assert self._process.stdout is not None
-        ready, _, _ = select.select([self._process.stdout], [], [], GIVE_UP_SECONDS)
-        line = self._process.stdout.readline() if ready else ""
+        """The next answer. Raises Unmet if it is an error or none comes."""
+        line = self._answers.line(self._patience)
         if not line:
-            raise BenchError("the client in the pod does not answer: the change is not in force")
+            raise Unmet("the client in the pod does not answer: the change is not in force")
         value: dict[str, Any] = json.loads(line)
         if "error" in value:
-            raise BenchError(f"a request of the pod failed: {value['error']}")
+            raise Unmet(f"a request of the pod failed: {value['error']}")
         return value
 
     def close(self) -> None:

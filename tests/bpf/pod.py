@@ -20,6 +20,8 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, TypeVar
 
+from tests.support.eventually import HANG_SECONDS
+
 from tidegate.bpf.datapath import Datapath
 from tidegate.bpf.pins import drop_link, names, unpin_all
 from tidegate.bpf.records import FlowKey, PodRow
@@ -42,7 +44,7 @@ from tidegate.native import checked, ffi, lib
 T = TypeVar("T")
 
 OBJECTS = Path(__file__).resolve().parents[2] / "build" / "bpf"
-SECONDS = 5.0  # more than any loopback connection needs
+SECONDS = HANG_SECONDS  # nobody waits as long as that for anything
 FDS_MAX = 4
 
 
@@ -263,7 +265,7 @@ def run_in(cgroup: Path, netns_fd: int, fn: Callable[[], T]) -> T:
             os._exit(0)
     theirs.close()
     with ours:
-        ours.settimeout(4 * SECONDS)
+        ours.settimeout(2 * SECONDS)
         try:
             payload, control, _, _ = ours.recvmsg(1 << 16, socket.CMSG_SPACE(FDS_MAX * 4))
         except TimeoutError:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tests.bpf.pod import OBJECTS, Tree
 from tests.bpf.test_objects import compile_object
+from tests.support.cgroup import members
 
 from tidegate.bpf.datapath import Datapath
 from tidegate.bpf.objects import BpfObject
@@ -43,7 +44,7 @@ def test_cgroups() -> None:
     mount = cgroup2_mount()
     assert (mount / "cgroup.procs").is_file()
     assert cgroup_id(mount) == 1, "the root of cgroup v2 has inode 1"
-    assert str(os.getpid()) in (own_cgroup() / "cgroup.procs").read_text().split()
+    assert os.getpid() in members(own_cgroup())
 
 
 def test_netns_of_a_descriptor() -> None:

@@ -16,7 +16,7 @@ from tidegate.bpf.attach import Attached, Exchange
 from tidegate.bpf.datapath import Datapath
 from tidegate.bpf.objects import BpfObject, Program
 from tidegate.bpf.pins import Pins, drop_link, mount_bpffs, names
-from tidegate.bpf.targets import Cgroup, Device, Map, Netns, Target, attachments
+from tidegate.bpf.targets import CgroupTarget, DeviceTarget, MapTarget, NetnsTarget, Target, attachments
 from tidegate.errors import Fatal
 
 KERNEL = tuple(int(number) for number in os.uname().release.split(".")[:2])
@@ -69,10 +69,10 @@ def test_target(
     tree: Tree, make_pod: Callable[[], Pod], pins: Pins, loaded: BpfObject, device: Path, kind: str
 ) -> None:
     targets: dict[str, Target] = {
-        "cgroup": Cgroup(tree.pods),
-        "netns": Netns(make_pod().netns_fd),
-        "map": Map(pins.maps / "socks"),
-        "device": Device(int((device / "ifindex").read_text())),
+        "cgroup": CgroupTarget(tree.pods),
+        "netns": NetnsTarget(make_pod().netns_fd),
+        "map": MapTarget(pins.maps / "socks"),
+        "device": DeviceTarget(int((device / "ifindex").read_text())),
     }
     target = targets[kind]
     assert target.kind == kind
@@ -103,4 +103,4 @@ def test_every_hook_and_guard_is_listed(datapath: Datapath, pod: Pod, tree: Tree
     guard = listed[f"lookup/{pod.cookie}"]
     assert (guard.kind, guard.target, guard.program) == ("netns", os.fstat(pod.netns_fd).st_ino, "tg_lookup")
     connect = listed["links/tg_connect4"]
-    assert (connect.kind, connect.target) == ("cgroup", Cgroup(tree.node).number)
+    assert (connect.kind, connect.target) == ("cgroup", CgroupTarget(tree.node).number)

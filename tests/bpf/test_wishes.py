@@ -20,6 +20,7 @@ from tidegate.native import ffi, lib
 
 VIP, PORT = "10.96.0.10", 9080
 TCP = socket.IPPROTO_TCP
+TCP_SYNCNT = 7
 WISHES = [
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
     (TCP, socket.TCP_KEEPIDLE, 11),
@@ -27,8 +28,11 @@ WISHES = [
     (TCP, socket.TCP_KEEPCNT, 13),
     (TCP, socket.TCP_USER_TIMEOUT, 14000),
     (socket.IPPROTO_IP, socket.IP_TOS, 0xB8),
+    (socket.IPPROTO_IP, socket.IP_TTL, 5),
+    (TCP, TCP_SYNCNT, 2),
 ]
 ALL = {"keepalive": 1, "idle_s": 11, "interval_s": 12, "probes": 13, "user_timeout_ms": 14000, "tos": 0xB8}
+ALL |= {"hops": 5, "syn_retries": 2}
 
 
 @pytest.fixture(autouse=True)
@@ -48,11 +52,14 @@ def told(datapath: Datapath, key: FlowKey) -> dict[str, int]:
         "probes": lib.TG_WISH_PROBES,
         "user_timeout_ms": lib.TG_WISH_USER_TIMEOUT,
         "tos": lib.TG_WISH_TOS,
+        "hops": lib.TG_WISH_HOPS,
+        "max_segment": lib.TG_WISH_SEGMENT,
+        "syn_retries": lib.TG_WISH_SYN_RETRIES,
     }
     return {name: getattr(out, name) for name, bit in bits.items() if out.set & bit}
 
 
-def dialled(pod: Pod, *before: tuple[int, int, int]) -> socket.socket:
+def dialled(pod: Pod, *before: tuple[int, int, int | bytes]) -> socket.socket:
     """A connected socket of the pod that was told something before."""
 
     def inside() -> socket.socket:
@@ -70,7 +77,7 @@ def key_of(pod: Pod, sock: socket.socket) -> FlowKey:
 
 
 @pytest.mark.case("B6")
-@pytest.mark.parametrize("before", [6, 0, 3], ids=["before connect", "after connect", "some each"])
+@pytest.mark.parametrize("before", [8, 0, 3], ids=["before connect", "after connect", "some each"])
 def test_options_are_written_down(datapath: Datapath, pod: Pod, before: int) -> None:
     sock = dialled(pod, *WISHES[:before])
     for option in WISHES[before:]:
@@ -83,10 +90,38 @@ def test_options_are_written_down(datapath: Datapath, pod: Pod, before: int) -> 
 @pytest.mark.case("B6")
 def test_what_the_kernel_refuses_and_what_is_meant_for_the_socket_only_is_not(datapath: Datapath, pod: Pod) -> None:
     sock = dialled(pod, (TCP, socket.TCP_KEEPCNT, 5))
-    for option in ((TCP, socket.TCP_KEEPIDLE, 0), (TCP, socket.TCP_KEEPCNT, 128)):
+    refused = [(TCP, socket.TCP_KEEPIDLE, 0), (TCP, socket.TCP_KEEPCNT, 128), (TCP, TCP_SYNCNT, 0)]
+    refused += [(TCP, socket.TCP_MAXSEG, 87), (TCP, socket.TCP_MAXSEG, 32768), (socket.IPPROTO_IP, socket.IP_TTL, 0)]
+    for option in refused:
         with pytest.raises(OSError, match="Invalid argument"):
             sock.setsockopt(*option)
     sock.setsockopt(TCP, socket.TCP_NODELAY, 1)
+    assert told(datapath, key_of(pod, sock)) == {"probes": 5}
+
+
+@pytest.mark.case("B6")
+@pytest.mark.parametrize(
+    ("option", "wish"),
+    [
+        ((socket.IPPROTO_IP, socket.IP_TOS, b"\x10"), {"tos": 0x10}),
+        ((socket.IPPROTO_IP, socket.IP_TTL, b"\x09"), {"hops": 9}),
+        ((socket.IPPROTO_IP, socket.IP_TTL, -1), {"hops": 0}),
+        ((TCP, socket.TCP_MAXSEG, 900), {"max_segment": 900}),
+        ((TCP, socket.TCP_MAXSEG, 0), {"max_segment": 0}),
+    ],
+    ids=["class in one byte", "hops in one byte", "the system's hops", "segment", "the system's segment"],
+)
+def test_options_in_every_form_that_the_kernel_takes(
+    datapath: Datapath, pod: Pod, option: tuple[int, int, int | bytes], wish: dict[str, int]
+) -> None:
+    assert told(datapath, key_of(pod, dialled(pod, option))) == wish
+
+
+@pytest.mark.case("B6")
+def test_an_option_of_tcp_in_one_byte_is_refused_as_always(datapath: Datapath, pod: Pod) -> None:
+    sock = dialled(pod, (TCP, socket.TCP_KEEPCNT, 5))
+    with pytest.raises(OSError, match="Invalid argument"):
+        sock.setsockopt(TCP, socket.TCP_KEEPCNT, b"\7")
     assert told(datapath, key_of(pod, sock)) == {"probes": 5}
 
 

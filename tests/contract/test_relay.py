@@ -57,32 +57,32 @@ def pod(make_pod: Callable[[], Pod]) -> Pod:
 
 async def test_it_is_there_and_has_nothing(relay: Relay) -> None:
     assert relay.process.value > 0
-    assert await relay.pods() == {}
+    assert await relay.sandboxes() == {}
 
 
 async def test_a_pod_gets_ports_that_are_told_again(relay: Relay, pod: Pod) -> None:
-    port4, port6 = await relay.add_pod(pod.cookie, pod.netns_fd, False)
+    port4, port6 = await relay.add_sandbox(pod.cookie, pod.netns_fd, False)
     assert (port4 > 0, port6) == (True, 0)
-    assert await relay.pods() == {pod.cookie: (port4, port6)}
-    await relay.remove_pod(pod.cookie)
-    assert await relay.pods() == {}
+    assert await relay.sandboxes() == {pod.cookie: (port4, port6)}
+    await relay.remove_sandbox(pod.cookie)
+    assert await relay.sandboxes() == {}
 
 
 async def test_a_pod_gets_the_port_that_is_asked_for(relay: Relay, pod: Pod) -> None:
-    assert await relay.add_pod(pod.cookie, pod.netns_fd, True, 65000) == (65000, 65000)
+    assert await relay.add_sandbox(pod.cookie, pod.netns_fd, True, 65000) == (65000, 65000)
 
 
 async def test_a_pod_twice_keeps_its_listeners(relay: Relay, pod: Pod) -> None:
     """An answer may be lost, and who asks again has to learn it."""
-    ports = await relay.add_pod(pod.cookie, pod.netns_fd, False)
-    assert await relay.add_pod(pod.cookie, pod.netns_fd, False) == ports
-    assert await relay.pods() == {pod.cookie: ports}
+    ports = await relay.add_sandbox(pod.cookie, pod.netns_fd, False)
+    assert await relay.add_sandbox(pod.cookie, pod.netns_fd, False) == ports
+    assert await relay.sandboxes() == {pod.cookie: ports}
 
 
 async def test_a_pod_that_is_not_there_is_removed(relay: Relay) -> None:
     """Of a relay that was killed meanwhile, the next one knows nothing."""
-    await relay.remove_pod(12345)
-    assert await relay.pods() == {}
+    await relay.remove_sandbox(12345)
+    assert await relay.sandboxes() == {}
 
 
 async def test_an_image_with_two_claims_is_refused_and_a_good_one_taken_afterwards(relay: Relay) -> None:

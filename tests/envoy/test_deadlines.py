@@ -18,6 +18,7 @@ from tests.support.http_pair import meshed, web
 WEB = "web.default.svc.cluster.local:80"
 GRPC = "Content-Type: application/grpc"
 TWO_SECONDS = virtual_service("web", "web", "- timeout: 2s\n  route: [{destination: {host: web}}]")
+AN_HOUR = virtual_service("web", "web", "- timeout: 3600s\n  route: [{destination: {host: web}}]")
 MANY = tuple((f"x-{n}", "y") for n in range(150))
 
 
@@ -52,8 +53,8 @@ def test_grpc_timeout_is_honoured(port: int) -> None:
 
 @pytest.mark.case("C3")
 def test_grpc_timeout_is_less_than_the_rules(tmp_path: Path) -> None:
-    with Origin() as origin, meshed(tmp_path, web(origin.port), TWO_SECONDS) as ports:
-        for said, limit in (("500m", "500"), ("1H", "2000")):
+    with Origin() as origin, meshed(tmp_path, web(origin.port), AN_HOUR) as ports:
+        for said, limit in (("1800S", "1800000"), ("2H", "3600000")):
             ask(ports[WEB], GRPC, f"grpc-timeout: {said}")
             assert origin.seen[-1].headers["x-envoy-expected-rq-timeout-ms"] == limit
 

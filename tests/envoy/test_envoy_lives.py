@@ -13,13 +13,14 @@ from pathlib import Path
 
 import pytest
 from tests.envoy.envoy_fixtures import node, pod, upstreams
+from tests.support.cgroup import sole_member
 from tests.support.envoy_node import EnvoyNode, KillableAgent, Pod, Steady, cgroup2_mount, until
 from tests.support.envoy_resources import route, website
 from tests.support.eventually import HANG_SECONDS
 
 from tidegate.linux.process import start_ticks
 from tidegate.model.plan.envoy import ROUTES
-from tidegate.supervise.supervisor import State
+from tidegate.supervise.supervisor import ProgramState
 
 __all__ = ["node", "pod", "upstreams"]
 
@@ -41,7 +42,7 @@ def alive(pid: int) -> bool:
 
 async def test_a_killed_envoy_serves_again(node: EnvoyNode, pod: Pod, upstreams: dict[str, int]) -> None:
     await node.publish(website(pod.path, upstreams, {"v1": 1}))
-    await until(lambda: node.envoy.status().state == State.RUNNING, "Envoy is ready")
+    await until(lambda: node.envoy.status().state == ProgramState.RUNNING, "Envoy is ready")
     stream = await asyncio.to_thread(Steady, pod)
     await stream.started()
     first = node.envoy.status().pid
@@ -76,7 +77,7 @@ async def test_killing_the_agent_interrupts_nothing_and_the_next_one_adopts(
 ) -> None:
     agent = await asyncio.to_thread(KillableAgent, tmp_path, cgroup, pod.path, upstreams, {"v1": 1})
     await asyncio.to_thread(agent.applied)
-    pid = int((cgroup / "cgroup.procs").read_text())
+    pid = await asyncio.to_thread(sole_member, cgroup)
     stream = await asyncio.to_thread(Steady, pod)
     await stream.started()
     await asyncio.to_thread(agent.kill)
@@ -86,7 +87,7 @@ async def test_killing_the_agent_interrupts_nothing_and_the_next_one_adopts(
     await node.start()
     try:
         await node.publish(website(pod.path, upstreams, {"v1": 1}))
-        await until(lambda: node.envoy.status().state == State.RUNNING, "the adopted Envoy is ready")
+        await until(lambda: node.envoy.status().state == ProgramState.RUNNING, "the adopted Envoy is ready")
         status = node.envoy.status()
         assert (status.pid, status.adopted, status.restarts) == (pid, True, 0)
         updates = node.stat("listener_manager.listener_modified") + node.stat("cluster_manager.cluster_modified")
@@ -109,7 +110,7 @@ async def test_an_envoy_with_other_settings_is_replaced_not_adopted(
 ) -> None:
     agent = await asyncio.to_thread(KillableAgent, tmp_path, cgroup, pod.path, upstreams, {"v1": 1})
     await asyncio.to_thread(agent.applied)
-    pid = int((cgroup / "cgroup.procs").read_text())
+    pid = await asyncio.to_thread(sole_member, cgroup)
     await asyncio.to_thread(agent.kill)
     node = EnvoyNode(tmp_path, cgroup=cgroup, node_id="renamed")
     await node.start()
@@ -129,7 +130,7 @@ async def test_an_envoy_that_nobody_remembers_is_ended(
 ) -> None:
     agent = await asyncio.to_thread(KillableAgent, tmp_path, cgroup, pod.path, upstreams, {"v1": 1})
     await asyncio.to_thread(agent.applied)
-    pid = int((cgroup / "cgroup.procs").read_text())
+    pid = await asyncio.to_thread(sole_member, cgroup)
     await asyncio.to_thread(agent.kill)
     (tmp_path / "envoy/pid").unlink()  # killed between starting Envoy and writing its pid down
     node = EnvoyNode(tmp_path, cgroup=cgroup)
@@ -137,7 +138,7 @@ async def test_an_envoy_that_nobody_remembers_is_ended(
     try:
         await node.publish(website(pod.path, upstreams, {"v1": 1}))
         assert not alive(pid)
-        assert [int(line) for line in (cgroup / "cgroup.procs").read_text().split()] == [node.envoy.status().pid]
+        assert await asyncio.to_thread(sole_member, cgroup) == node.envoy.status().pid
     finally:
         await node.stop()
 
@@ -149,14 +150,18 @@ async def test_stopping_lets_a_request_finish_and_leaves_nothing(
     await node.start()
     await node.publish(website(pod.path, upstreams, {"v1": 1}))
     pid = node.envoy.status().pid
-    slow = asyncio.create_task(asyncio.to_thread(pod.ask, "/?sleep=1"))
+    slow = asyncio.create_task(asyncio.to_thread(pod.ask, f"/?held={tmp_path / 'go'}"))
     await until(lambda: node.stat("cluster.web-v1.upstream_rq_active") == 1, "the request is on its way")
+    stopping = asyncio.create_task(node.envoy.stop(drain=10 * HANG_SECONDS))
+    await until(lambda: node.envoy.status().state == ProgramState.STOPPING, "it is being ended")
+    assert not stopping.done()
+    (tmp_path / "go").touch()
     # Returns when nothing is left to wait for, and not when the drain time is over.
-    await asyncio.wait_for(node.envoy.stop(drain=10 * HANG_SECONDS), HANG_SECONDS)
+    await asyncio.wait_for(stopping, HANG_SECONDS)
     answer = await slow
     assert answer["status"] == 200
     await node.stop()
-    assert node.envoy.status().state == State.STOPPED
+    assert node.envoy.status().state == ProgramState.STOPPED
     assert not alive(pid)
     assert not (tmp_path / "envoy/pid").exists()
     assert not node.envoy.admin_socket.exists()

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 from tests.envoy.envoy_fixtures import node, pod, upstreams
+from tests.support.cgroup import sole_member
 from tests.support.envoy_node import EnvoyNode, Pod, Steady, until
 from tests.support.envoy_resources import listener, website
 
 from tidegate.model.plan.envoy import LISTENERS
-from tidegate.supervise.supervisor import State
+from tidegate.supervise.supervisor import ProgramState
 
 __all__ = ["node", "pod", "upstreams"]
 
@@ -18,15 +20,15 @@ async def test_a_request_from_the_pod_reaches_its_upstream(
     node: EnvoyNode, pod: Pod, upstreams: dict[str, int]
 ) -> None:
     await node.publish(website(pod.path, upstreams, {"v1": 1}))
-    await until(lambda: node.envoy.status().state == State.RUNNING, "Envoy is ready")
+    await until(lambda: node.envoy.status().state == ProgramState.RUNNING, "Envoy is ready")
     answer = await until(lambda: pod.ask("/hello"), "the pod gets an answer")
     assert (answer["status"], answer["body"]["version"], answer["body"]["path"]) == (200, "v1", "/hello")
-    assert int((node.cgroup / "cgroup.procs").read_text()) == node.envoy.status().pid
+    assert await asyncio.to_thread(sole_member, node.cgroup) == node.envoy.status().pid
 
 
 async def test_without_a_publication_envoy_waits_and_says_so(node: EnvoyNode) -> None:
     await until(lambda: node.xds.status().connected, "Envoy is connected")
-    assert node.envoy.status().state == State.STARTING
+    assert node.envoy.status().state == ProgramState.STARTING
     assert not await node.xds.wait_applied(1, 0.01)
 
 
@@ -66,13 +68,16 @@ async def test_replacing_clusters_under_traffic_fails_no_request(
     assert set(result["seen"]) == {"v1", "v2"}, result
 
 
-async def test_a_request_in_flight_outlives_its_cluster(node: EnvoyNode, pod: Pod, upstreams: dict[str, int]) -> None:
+async def test_a_request_in_flight_outlives_its_cluster(
+    node: EnvoyNode, pod: Pod, upstreams: dict[str, int], tmp_path: Path
+) -> None:
     await node.publish(website(pod.path, {"v1": upstreams["v1"]}, {"v1": 1}))
-    slow = asyncio.create_task(asyncio.to_thread(pod.ask, "/?sleep=1"))
+    slow = asyncio.create_task(asyncio.to_thread(pod.ask, f"/?held={tmp_path / 'go'}"))
     await until(lambda: node.stat("cluster.web-v1.upstream_rq_active") == 1, "the request is on its way")
     await node.publish(website(pod.path, {"v2": upstreams["v2"]}, {"v2": 1}))
     await until(lambda: node.clusters() == {"web-v2"}, "the first cluster is gone")
     assert not slow.done()
+    (tmp_path / "go").touch()
     answer = await slow
     assert (answer["status"], answer["body"]["version"]) == (200, "v1")
 

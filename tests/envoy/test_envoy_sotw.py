@@ -12,6 +12,7 @@ import pytest
 from tests.envoy.envoy_fixtures import pod, upstreams
 from tests.support.envoy_node import ENVOY, Pod, Steady, until
 from tests.support.envoy_resources import listener, website
+from tests.support.eventually import HANG_SECONDS
 
 from tidegate.envoy.bootstrap import bootstrap
 from tidegate.model.plan.envoy import LISTENERS
@@ -59,13 +60,13 @@ async def test_replacing_clusters_under_traffic_fails_no_request(
     xds: AdsServer, pod: Pod, upstreams: dict[str, int]
 ) -> None:
     await xds.publish(1, website(pod.path, {"v1": upstreams["v1"]}, {"v1": 1}))
-    assert await xds.wait_applied(1, 10), xds.status()
+    assert await xds.wait_applied(1, HANG_SECONDS), xds.status()
     stream = await asyncio.to_thread(Steady, pod)
     await stream.started()
     for generation in range(2, 12):
         version = "v2" if generation % 2 == 0 else "v1"
         await xds.publish(generation, website(pod.path, {version: upstreams[version]}, {version: 1}))
-        assert await xds.wait_applied(generation, 5), xds.status()
+        assert await xds.wait_applied(generation, HANG_SECONDS), xds.status()
         # A request of our own takes as long as a dozen of the stream's: each generation meets some.
         assert (await asyncio.to_thread(pod.ask))["body"]["version"] == version
     result = await stream.stop()
@@ -77,6 +78,6 @@ async def test_a_refused_listener_leaves_the_others_alone(xds: AdsServer, pod: P
     resources = website(pod.path, upstreams, {"v1": 1})
     resources[LISTENERS]["odd"] = listener("odd", "/run/netns/absent", "web")
     await xds.publish(1, resources)
-    assert await xds.wait_applied(1, 10), xds.status()
+    assert await xds.wait_applied(1, HANG_SECONDS), xds.status()
     assert [failure.item for failure in xds.rejected()] == ["odd"]
     assert (await until(pod.ask, "the pod gets an answer"))["status"] == 200

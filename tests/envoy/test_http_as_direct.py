@@ -6,6 +6,7 @@ the same. What Envoy changes all the same stands in docs/envoy.md, "What no opti
 
 from __future__ import annotations
 
+import contextlib
 import select
 import socket
 import threading
@@ -183,7 +184,8 @@ def ask(port: int, raw: bytes) -> list[Message]:
     """The answers to one request: any number of interim ones, then the last."""
     out: list[Message] = []
     with dial(port) as talk:
-        talk.say(raw)
+        with contextlib.suppress(OSError):  # who refuses a request need not take all of it
+            talk.say(raw)
         while not out or out[-1].status < 200:
             out.append(talk.message(bodiless=raw.startswith(b"HEAD")))
     return out
@@ -258,9 +260,8 @@ def test_a_reader_that_pauses_loses_nothing(port: int) -> None:
     with Conversation(sock) as talk:
         talk.say(request("GET /close HTTP/1.1", "Connection: close")).head()
         with socket.create_server(("127.0.0.1", 0)) as nobody:
-            nobody.settimeout(3)
-            with pytest.raises(TimeoutError):  # three seconds of Envoy's clock, which no test can move
-                nobody.accept()
+            # Three seconds of Envoy's clock, which no test can move.
+            assert not select.select([nobody], [], [], 3)[0]
         assert len(talk.read()) == BIG
 
 

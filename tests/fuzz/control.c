@@ -106,7 +106,7 @@ static void begin(void)
 
 static void settle(void)
 {
-	struct fp_pod_row rows[STEPS];
+	struct fp_sandbox_row rows[STEPS];
 	int count;
 
 	for (int i = 0; i < 2; i++) {
@@ -117,10 +117,10 @@ static void settle(void)
 		fp_control_end(&control);
 		begin();
 	}
-	count = fp_pods(control.engine, 0, rows, STEPS);
+	count = fp_sandboxes(control.engine, 0, rows, STEPS);
 	for (int i = 0; i < count; i++)
-		MUST(fp_pod_remove(control.engine, rows[i].netns_cookie) == 0);
-	(void)fp_pod_remove(control.engine, 0);
+		MUST(fp_sandbox_remove(control.engine, rows[i].netns_cookie) == 0);
+	(void)fp_sandbox_remove(control.engine, 0);
 }
 
 /* The lowest free number. */

@@ -77,10 +77,15 @@ class Ran:
 def copy_of_checkout() -> Iterator[Path]:
     """The checkout as it is now, with what was built: whoever goes on working in it does not disturb the cells."""
     with tempfile.TemporaryDirectory(prefix="tidegate-checkout-") as name:
-        parts = [str(path) for path in ROOT.iterdir() if path.name not in (".git", ".venv")]
-        subprocess.run(["cp", "-a", *parts, name], check=True)
-        Path(name, ".venv").mkdir()
-        yield Path(name)
+        copy = Path(name)
+        parts = [path for path in ROOT.iterdir() if path.name not in (".git", ".venv", "build")]
+        subprocess.run(["cp", "-a", *parts, copy], check=True)
+        # Whole systems that other targets unpack there, perhaps at this moment.
+        built = [path for path in (ROOT / "build").iterdir() if path.name not in ("bare", "kernels")]
+        for directory in (".venv", "build"):
+            (copy / directory).mkdir()
+        subprocess.run(["cp", "-a", *built, copy / "build"], check=True)
+        yield copy
 
 
 def run(

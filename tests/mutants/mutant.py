@@ -32,8 +32,8 @@ class Mutant:
     says: what is broken, in terms that a user of the product sees.
     file: path from the root of the checkout; old: text that occurs in it exactly once; new: what stands there instead.
     tests: pytest node ids or files; at least one of them has to fail.
-    raises: exception types that count as noticing. AssertionError and pytest's own Failed (an exception that did not
-        come, a time limit) always count; a test that trips over something else has to be named here.
+    raises: exception types that count as noticing. Those of tests.mutants.results.NOTICED always count; a test that
+        trips over something else has to be named here.
     more: further (file, old, new) that belong to the same breakage.
     """
 
@@ -59,6 +59,10 @@ class Mutant:
             if file.endswith((".c", ".h")):
                 found += (target for test in self.tests for target in TEST_TARGETS.get(test.partition("::")[0], ()))
         return list(dict.fromkeys(found))
+
+    def only_units(self) -> bool:
+        """Whether it is judged by tests that start nothing: those of seconds."""
+        return all(test.startswith(("tests/unit/", "lab/tests/unit/")) for test in self.tests)
 
     def mutated(self, root: Path = ROOT) -> dict[str, str]:
         """The changed files of the tree at root. Raises AssertionError unless each old text occurs exactly once."""

@@ -189,7 +189,7 @@ async def mesh(pods: tuple[Pod, Pod], request: pytest.FixtureRequest) -> AsyncIt
     options = {"workers": 2, "each_event": True, "report": 3600} | getattr(request, "param", {})
     relay = await RelayProcess.start(flows.fd, flows.wishes_fd, **options)
     client, server = pods
-    mesh = Mesh(client, server, flows, relay, await relay.add_pod(client.cookie, client.fd, v6=True))
+    mesh = Mesh(client, server, flows, relay, await relay.add_sandbox(client.cookie, client.fd, v6=True))
     yield mesh
     await relay.kill()
     flows.close()

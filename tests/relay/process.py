@@ -74,11 +74,11 @@ class RelayProcess:
         with suppress(Transient):
             await connection.taken(serial)
 
-    async def add_pod(self, cookie: int, netns_fd: int, v6: bool) -> tuple[int, int]:
-        return await self.connection.add_pod(cookie, netns_fd, v6)
+    async def add_sandbox(self, cookie: int, netns_fd: int, v6: bool) -> tuple[int, int]:
+        return await self.connection.add_sandbox(cookie, netns_fd, v6)
 
-    async def remove_pod(self, cookie: int) -> None:
-        await self.connection.remove_pod(cookie)
+    async def remove_sandbox(self, cookie: int) -> None:
+        await self.connection.remove_sandbox(cookie)
 
     async def publish(self, generation: int, services: Sequence[L4Service]) -> None:
         fd = seal(self._writer.lay_out(generation, services))

@@ -146,6 +146,7 @@ async def test_refused(mesh: Mesh) -> None:
 
 
 @pytest.mark.case("B12")
+@pytest.mark.parametrize("mesh", [{"connect_timeout": 3600}], indirect=True)
 async def test_an_endpoint_that_answers_and_resets_has_had_the_connection(mesh: Mesh) -> None:
     """The relay sees both at once: it is stopped meanwhile. Its first SYN was dropped (the queue was full)."""
     loop = asyncio.get_running_loop()
@@ -189,7 +190,7 @@ async def test_timeout(mesh: Mesh) -> None:
         assert event.duration_ns > 0.35e9  # two attempts of 0.2 s
 
 
-@pytest.mark.parametrize("mesh", [{"connect_timeout": 0.2}], indirect=True)
+@pytest.mark.parametrize("mesh", [{"connect_timeout": 2}], indirect=True)  # enough for one that does answer
 async def test_bytes_and_fin_wait_for_the_endpoint_that_answers(mesh: Mesh) -> None:
     """Both are there before the first read of the client's socket, which must not stop at the bytes."""
     with silent_endpoint(mesh) as silent, mesh.server.listen(SERVER4) as listener:
@@ -203,17 +204,18 @@ async def test_bytes_and_fin_wait_for_the_endpoint_that_answers(mesh: Mesh) -> N
             assert await loop.sock_recv(server, 64) == b"fire and forget"
             assert await asyncio.wait_for(loop.sock_recv(server, 64), HANG_SECONDS) == b""
         [event] = await mesh.closed(CloseReason.OK)
-        assert event.duration_ns > 0.2e9
+        assert event.duration_ns > 1.9e9
 
 
 @pytest.mark.case("B3")
+@pytest.mark.parametrize("mesh", [{"connect_timeout": 3600}], indirect=True)
 async def test_client_that_gives_up_while_the_endpoint_is_silent(mesh: Mesh) -> None:
     with silent_endpoint(mesh) as silent:
         await mesh.publish(service(silent))
         client = await mesh.dial()
         await mesh.counts(lambda stats: stats.active == 1, "the engine to dial")
         reset(client)
-        await mesh.closed(CloseReason.CLIENT_RESET)  # long before the 10 s that an attempt may take
+        await mesh.closed(CloseReason.CLIENT_RESET)  # long before the hour that an attempt may take
 
 
 async def test_endpoint_of_the_other_family_that_cannot_be_reached(mesh: Mesh) -> None:

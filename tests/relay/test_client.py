@@ -16,6 +16,7 @@ import pytest
 from tests.relay.conftest import service, until, until_told
 from tests.relay.pods import CAPTURE4, SERVER4, Pod
 from tests.relay.process import BINARY
+from tests.support.cgroup import members
 from tests.support.eventually import HANG_SECONDS
 from tests.support.flows import Flows
 
@@ -24,7 +25,7 @@ from tidegate.relay.client import RelayClient
 from tidegate.relay.connection import RelayConfig
 from tidegate.relay.events import CloseReason, FlowEvent
 from tidegate.relay.supervisor import RelaySupervisor
-from tidegate.supervise.supervisor import State
+from tidegate.supervise.supervisor import ProgramState
 
 CONFIG = RelayConfig(workers=1, each_event=True, report=3600)
 
@@ -84,7 +85,7 @@ class World:
     async def serve(self, listener: socket.socket) -> None:
         """The pod's listeners and one service, as the data plane would after a look at what is there."""
         await self.agent.up()
-        self.port, _ = await self.agent.client.add_pod(self.client_pod.cookie, self.client_pod.fd, v6=False)
+        self.port, _ = await self.agent.client.add_sandbox(self.client_pod.cookie, self.client_pod.fd, v6=False)
         await self.agent.client.publish(1, [service(listener.getsockname())])
 
     async def pair(self, listener: socket.socket) -> tuple[socket.socket, socket.socket]:
@@ -102,7 +103,7 @@ class World:
             self.accepted.pop().close()
 
     def members(self) -> set[int]:
-        return {int(line) for line in (self.cgroup / "cgroup.procs").read_text().split()}
+        return members(self.cgroup)
 
     async def end(self) -> None:
         await self.agent.leave()
@@ -142,8 +143,8 @@ async def test_the_next_agent_goes_on_with_the_relay_that_runs(world: World) -> 
         assert await agent.up() == pid
         status = agent.supervisor.status()
         assert (status.adopted, status.restarts, status.retired) == (True, 0, 0)
-        assert await agent.client.pods() == {world.client_pod.cookie: (world.port, 0)}
-        again = await agent.client.add_pod(world.client_pod.cookie, world.client_pod.fd, v6=False)
+        assert await agent.client.sandboxes() == {world.client_pod.cookie: (world.port, 0)}
+        again = await agent.client.add_sandbox(world.client_pod.cookie, world.client_pod.fd, v6=False)
         assert again == (world.port, 0), "what it has is not opened again"
         await talk(*kept)
         await until(lambda: [e.reason for e in agent.events if e.connections] == [CloseReason.OK], "what ended")
@@ -159,10 +160,10 @@ async def test_a_relay_of_another_version_takes_over_and_the_old_one_finishes(wo
         agent = world.begin()
         new = await agent.up()
         assert new != old
-        assert world.members() == {old, new}
+        await until(lambda: world.members() == {old, new}, "both are in the cgroup, and nobody else")
         await until_told(lambda: _has(agent, world), "what the old one accepts from is known")
         await talk(*await world.pair(listener))  # before the new one has services, the old one serves
-        port, _ = await agent.client.add_pod(world.client_pod.cookie, world.client_pod.fd, v6=False)
+        port, _ = await agent.client.add_sandbox(world.client_pod.cookie, world.client_pod.fd, v6=False)
         assert port == world.port
         await agent.client.publish(2, [service(listener.getsockname())])
         served = (await agent.client.stats()).accepted
@@ -173,13 +174,13 @@ async def test_a_relay_of_another_version_takes_over_and_the_old_one_finishes(wo
         world.client_pod.close_sockets()
         world.close_accepted()
         await until(lambda: agent.supervisor.status().retired == 0, "the old one has ended")
-        assert world.members() == {new}
+        await until(lambda: world.members() == {new}, "the new one is alone")
         await until_told(lambda: _closed(agent, 3), "connections of both are counted")
         await until(lambda: sum(e.connections for e in agent.events) == 3, "and told")
 
 
 async def _has(agent: Agent, world: World) -> bool:
-    return await agent.client.pods() == {world.client_pod.cookie: (world.port, 0)}
+    return await agent.client.sandboxes() == {world.client_pod.cookie: (world.port, 0)}
 
 
 async def _closed(agent: Agent, count: int) -> bool:
@@ -200,7 +201,7 @@ async def test_an_agent_that_dies_while_listeners_move_is_followed_by_one_that_g
         await agent.leave()  # the new relay has no service yet
         agent = world.begin()
         assert await agent.up() == new
-        assert world.members() == {old, new}, "neither was taken for a stray"
+        await until(lambda: world.members() == {old, new}, "neither was taken for a stray")
         await until_told(lambda: _has(agent, world), "the old one still accepts")
         await agent.client.publish(2, [service(listener.getsockname())])
         await talk(*await world.pair(listener))
@@ -217,11 +218,11 @@ async def test_a_pod_that_goes_is_gone_at_every_relay(world: World) -> None:
         await agent.up()
         await until_told(lambda: _has(agent, world), "the old one is known")
         await agent.client.publish(2, [service(listener.getsockname())])
-        await agent.client.remove_pod(world.client_pod.cookie)
+        await agent.client.remove_sandbox(world.client_pod.cookie)
         with pytest.raises(ConnectionResetError):
             await asyncio.wait_for(asyncio.get_running_loop().sock_recv(kept[0], 1), HANG_SECONDS)
-        assert await agent.client.pods() == {}
-        await agent.client.remove_pod(world.client_pod.cookie)  # no error: gone is what it is to be
+        assert await agent.client.sandboxes() == {}
+        await agent.client.remove_sandbox(world.client_pod.cookie)  # no error: gone is what it is to be
         await until(lambda: agent.supervisor.status().retired == 0, "the old one had nothing else")
 
 
@@ -236,13 +237,13 @@ async def test_a_killed_relay_is_replaced_and_gets_the_same_ports(world: World) 
         assert await agent.up(2) != pid
         assert agent.supervisor.status().restarts == 1
         assert agent.supervisor.status().last_exit == "signal SIGKILL"
-        assert await agent.client.pods() == {}, "the data plane has to add them again"
-        port, _ = await agent.client.add_pod(world.client_pod.cookie, world.client_pod.fd, v6=False)
+        assert await agent.client.sandboxes() == {}, "the data plane has to add them again"
+        port, _ = await agent.client.add_sandbox(world.client_pod.cookie, world.client_pod.fd, v6=False)
         assert port == world.port
         await agent.client.publish(1, [service(listener.getsockname())])
         await talk(*await world.pair(listener))
         assert (await agent.client.stats()).accepted == 2, "counters do not go back"
-        await until(lambda: agent.supervisor.status().state is State.RUNNING, "it runs")
+        await until(lambda: agent.supervisor.status().state is ProgramState.RUNNING, "it runs")
 
 
 async def test_a_relay_that_is_away_is_an_error_not_a_wait(world: World) -> None:

@@ -65,6 +65,45 @@ async def test_a_client_that_has_only_finished_sending_gets_its_answer_however_l
 
 
 @pytest.mark.case("B7")
+@pytest.mark.parametrize("mesh", [{"workers": 1}], indirect=True)
+async def test_who_is_gone_is_asked_in_the_pod_that_came_after_another(mesh: Mesh) -> None:
+    """A pod's descriptor often has the number of the one that was removed before, whose namespace does not know it."""
+    loop = asyncio.get_running_loop()
+    with mesh.server.listen(SERVER4) as listener:
+        await mesh.publish(service(listener.getsockname()))
+        first, _ = await mesh.pair(listener)
+        first.close()
+        await mesh.closed(CloseReason.CLIENT_GONE)  # the namespace of the first pod was asked
+        await mesh.relay.remove_sandbox(mesh.client.cookie)
+        ports = await mesh.relay.add_sandbox(mesh.server.cookie, mesh.server.fd, v6=True)
+        second = Mesh(mesh.server, mesh.server, mesh.flows, mesh.relay, ports)
+        client, server = await second.pair(listener)
+        other, _ = await second.pair(listener)
+        with client, server:
+            client.shutdown(socket.SHUT_WR)
+            other.close()  # so that the first one was asked about when this one is gone
+            await mesh.closed(CloseReason.CLIENT_GONE, 2)
+            await loop.sock_sendall(server, b"answer")
+            assert await asyncio.wait_for(loop.sock_recv(client, 64), HANG_SECONDS) == b"answer"
+        second.close_sockets()
+
+
+@pytest.mark.case("B7")
+@pytest.mark.parametrize("mesh", [{"workers": 1}], indirect=True)
+async def test_a_pod_that_was_asked_is_left_when_it_goes(mesh: Mesh) -> None:
+    """A descriptor in a namespace keeps it, its addresses and its routes on the node, until somebody else is asked."""
+    before = mesh.relay.descriptors()
+    with mesh.server.listen(SERVER4) as listener:
+        await mesh.publish(service(listener.getsockname()))
+        client, _ = await mesh.pair(listener)
+        client.close()
+        await mesh.closed(CloseReason.CLIENT_GONE)
+        await mesh.relay.remove_sandbox(mesh.client.cookie)
+        await mesh.relay.add_sandbox(mesh.client.cookie, mesh.client.fd, v6=True)
+        assert mesh.relay.descriptors() == before
+
+
+@pytest.mark.case("B7")
 async def test_a_client_whose_process_was_killed(mesh: Mesh) -> None:
     """Its socket lives on with another process that has it: then it is not gone."""
     with mesh.server.listen(SERVER4) as listener:

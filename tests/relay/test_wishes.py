@@ -17,6 +17,7 @@ from tidegate.relay.events import CloseReason
 
 SOON = {"keepalive": 1, "idle_s": 1, "interval_s": 1, "probes": 3, "user_timeout_ms": 3000}
 ENDED = CloseReason.SERVER_RESET
+BOTH = [(VIP4, SERVER4), (VIP6, SERVER6)]
 
 
 @contextmanager
@@ -91,28 +92,68 @@ def keepalive_seconds(mesh: Mesh, server: socket.socket) -> float:
 
 
 @pytest.mark.case("B6")
-@pytest.mark.parametrize(("vip", "address"), [(VIP4, SERVER4), (VIP6, SERVER6)], ids=["v4", "v6"])
+@pytest.mark.parametrize(("vip", "address"), BOTH, ids=["v4", "v6"])
 async def test_packets_are_marked_as_the_application_marked_them(mesh: Mesh, vip: str, address: str) -> None:
-    level, receive, kind = (
-        (socket.IPPROTO_IPV6, 66, socket.IPV6_TCLASS)  # IPV6_RECVTCLASS
+    level, receive = (
+        (socket.IPPROTO_IPV6, 66)  # IPV6_RECVTCLASS
         if ":" in address
-        else (socket.IPPROTO_IP, 13, socket.IP_TOS)  # IP_RECVTOS
+        else (socket.IPPROTO_IP, 13)  # IP_RECVTOS
     )
+    await sees(mesh, (vip, address), {"tos": 0xB8}, level, receive, b"\xb8")
+
+
+@pytest.mark.case("B6")
+@pytest.mark.parametrize(("vip", "address"), BOTH, ids=["v4", "v6"])
+async def test_packets_go_as_far_as_the_application_said(mesh: Mesh, vip: str, address: str) -> None:
+    level, receive = (
+        (socket.IPPROTO_IPV6, 51)  # IPV6_RECVHOPLIMIT
+        if ":" in address
+        else (socket.IPPROTO_IP, 12)  # IP_RECVTTL
+    )
+    await sees(mesh, (vip, address), {"hops": 77}, level, receive, b"\x4d")
+
+
+async def sees(
+    mesh: Mesh, where: tuple[str, str], wishes: dict[str, int], level: int, receive: int, value: bytes
+) -> None:
+    """The server is told this value with a segment, when it asks for what `receive` stands for."""
+    vip, address = where
     with mesh.server.listen(address) as listener:
         listener.setsockopt(level, receive, 1)
         await mesh.publish(service(listener.getsockname()[:2], vip=vip))
-        client, server = await mesh.pair(listener, vip=vip, wishes={"tos": 0xB8})
+        client, server = await mesh.pair(listener, vip=vip, wishes=wishes)
         with client, server:
 
             async def seen() -> bool:
                 client.send(b"x")
                 server.setsockopt(level, receive, 1)
-                return marked(server, level, kind)
+                return value in told_of_segment(server, level)
 
-            await until_told(seen, "a segment with the mark")
+            await until_told(seen, f"a segment with {wishes}")
 
 
-def marked(sock: socket.socket, level: int, kind: int) -> bool:
-    """TCP hands the class of a segment on by IP_PKTOPTIONS only: ask for it."""
+def told_of_segment(sock: socket.socket, level: int) -> bytes:
+    """TCP hands what was said of a segment on by IP_PKTOPTIONS only: ask for it."""
     option = 9 if level == socket.IPPROTO_IP else 6  # IP_PKTOPTIONS, IPV6_2292PKTOPTIONS
-    return b"\xb8" in sock.getsockopt(level, option, 256)
+    return sock.getsockopt(level, option, 256)
+
+
+@pytest.mark.case("B6")
+@pytest.mark.parametrize(("vip", "address"), BOTH, ids=["v4", "v6"])
+async def test_segments_are_no_larger_than_the_application_said(mesh: Mesh, vip: str, address: str) -> None:
+    """An application that knows of a narrow way behind which nobody answers "too big" asks for small segments."""
+    with mesh.server.listen(address) as listener:
+        await mesh.publish(service(listener.getsockname()[:2], vip=vip))
+        client, server = await mesh.pair(listener, vip=vip, wishes={"max_segment": 700})
+        with client, server:
+            assert server.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG) <= 700
+
+
+@pytest.mark.case("B6")
+@pytest.mark.parametrize("mesh", [{"connect_timeout": 3600}], indirect=True)
+async def test_a_silent_server_is_given_up_after_as_many_tries_as_the_application_said(mesh: Mesh) -> None:
+    with mesh.server.listen(SERVER4) as listener:
+        await mesh.publish(service(listener.getsockname()))
+        with silence(mesh), await mesh.dial(wishes={"syn_retries": 1}) as client:
+            await expect_reset(client)
+            await mesh.closed(CloseReason.CONNECT_TIMEOUT)

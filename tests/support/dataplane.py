@@ -15,9 +15,9 @@ from tests.support.clock import ManualClock
 from tests.support.eventually import HANG_SECONDS
 from tidegate.bpf.records import PodRow
 from tidegate.dataplane.assembly import assemble
-from tidegate.dataplane.capture import Inside, Records, Seen
+from tidegate.dataplane.capture import Inside, SandboxRecords, Seen
 from tidegate.dataplane.cycle import Cycle
-from tidegate.dataplane.devices import DestinationRow, Netns
+from tidegate.dataplane.devices import DestinationRow, NetnsHandle
 from tidegate.errors import Rejected
 from tidegate.model.mesh import Mesh
 from tidegate.model.names import WorkloadId
@@ -125,7 +125,7 @@ class FakeRelay:
         self.published: Callable[[], None] = lambda: None  # called when it took an image
         self.removed: Callable[[], None] = lambda: None  # called when it closed a pod's listeners
 
-    async def add_pod(self, cookie: int, netns_fd: int, v6: bool, port: int = 0) -> tuple[int, int]:
+    async def add_sandbox(self, cookie: int, netns_fd: int, v6: bool, port: int = 0) -> tuple[int, int]:
         if self.full:
             raise OSError(24, f"listener in netns {cookie}: Too many open files")
         if cookie in self.listening:
@@ -135,11 +135,11 @@ class FakeRelay:
         self.listening[cookie] = ports = (port or self._next_port, (port or self._next_port + 1) if v6 else 0)
         return ports
 
-    async def remove_pod(self, cookie: int) -> None:
+    async def remove_sandbox(self, cookie: int) -> None:
         self.listening.pop(cookie, None)
         self.removed()
 
-    async def pods(self) -> Mapping[int, tuple[int, int]]:
+    async def sandboxes(self) -> Mapping[int, tuple[int, int]]:
         return dict(self.listening)
 
     async def publish(self, generation: int, services: Sequence[L4Service]) -> None:
@@ -244,14 +244,14 @@ class FakeInside:
             restore=lambda fd: off_the_loop(),
         )
 
-    def records(self) -> Records:
-        return Records(self._netns, self._remember)
+    def records(self) -> SandboxRecords:
+        return SandboxRecords(self._netns, self._remember)
 
     def _remember(self, sandbox: Sandbox) -> None:
         off_the_loop()
         self.remembered[sandbox.netns_cookie] = sandbox
 
-    def _netns(self, cookie: int) -> Netns:
+    def _netns(self, cookie: int) -> NetnsHandle:
         off_the_loop()
         if cookie in self.gone:
             raise FileNotFoundError(2, "No such file or directory")

@@ -6,12 +6,12 @@ from pathlib import Path
 from textwrap import dedent
 
 from tidegate_lab.cluster import Cluster
-from tidegate_lab.manifest import Document, Source, parse
+from tidegate_lab.manifest import Manifest, ManifestFile, parse
 
 
-def documents(text: str, path: str = "/m/app.yaml") -> list[Document]:
+def documents(text: str, path: str = "/m/app.yaml") -> list[Manifest]:
     """Documents of a source with that text."""
-    return parse(Source(Path(path), dedent(text)))
+    return parse(ManifestFile(Path(path), dedent(text)))
 
 
 def cluster(text: str) -> Cluster:

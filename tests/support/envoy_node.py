@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import os
 import secrets
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -93,21 +91,18 @@ class Upstream:
 
     def __init__(self, version: str) -> None:
         self.version = version
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            self.port = probe.getsockname()[1]
         self._process = subprocess.Popen(
-            [sys.executable, str(SUPPORT / "web.py"), str(self.port)], env={**os.environ, "VERSION": version}
+            [sys.executable, str(SUPPORT / "web.py"), "0"],
+            env={**os.environ, "VERSION": version},
+            stdout=subprocess.PIPE,
+            text=True,
         )
-        eventually(self._listens, f"upstream {version} listens")
-
-    def _listens(self) -> bool:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
-            return True
-        return False
+        assert self._process.stdout is not None
+        self.port = int(self._process.stdout.readline())  # said when it listens
 
     def stop(self) -> None:
         self._process.kill()
-        self._process.wait()
+        self._process.communicate()
 
 
 class KillableAgent:

@@ -43,6 +43,9 @@ _WISHES = {
     "probes": lib.TG_WISH_PROBES,
     "user_timeout_ms": lib.TG_WISH_USER_TIMEOUT,
     "tos": lib.TG_WISH_TOS,
+    "hops": lib.TG_WISH_HOPS,
+    "max_segment": lib.TG_WISH_SEGMENT,
+    "syn_retries": lib.TG_WISH_SYN_RETRIES,
 }
 
 

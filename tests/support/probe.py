@@ -114,6 +114,17 @@ def dial(host: str, port: int, family: str) -> dict[str, object]:
         return {"error": error.__class__.__name__, "errno": error.errno}
 
 
+def spread(host: str, port: int, count: int) -> dict[str, object]:
+    """How many of count connections, one after the other, each address answered."""
+    answered: dict[str, int] = {}
+    for _ in range(count):
+        with connect(host, port, "4") as sock:
+            sock.sendall(b"who\n")
+            local = str(json.loads(sock.makefile().readline())["local"])
+        answered[local] = answered.get(local, 0) + 1
+    return {"answered": answered}
+
+
 def upload(host: str, port: int, size: int, pause: float) -> dict[str, object]:
     """Send size bytes of the pattern, half-close, return what the server counted beside what was sent."""
     digest, left = hashlib.sha256(), size
@@ -176,7 +187,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("serve").add_argument("ports", type=int, nargs="+")
-    for name in ("dial", "upload", "download", "hold", "reset"):
+    for name in ("dial", "spread", "upload", "download", "hold", "reset"):
         command = commands.add_parser(name)
         command.add_argument("host")
         command.add_argument("port", type=int)
@@ -194,6 +205,7 @@ def main() -> None:
         servers[0].serve_forever()
     result = {
         "dial": lambda: dial(options.host, options.port, options.family),
+        "spread": lambda: spread(options.host, options.port, options.count),
         "upload": lambda: upload(options.host, options.port, options.size, options.pause),
         "download": lambda: download(options.host, options.port, options.size, options.pause),
         "hold": lambda: hold(options.host, options.port, options.count),

@@ -11,12 +11,13 @@ from typing import Any
 from tests.bench import scale_config as config
 from tests.bench.processes import BenchError
 from tests.bench.scale_rig import Rig, netns
+from tests.support.eventually import HANG_SECONDS
 
 
 @contextlib.contextmanager
 def node(**environ: str) -> Iterator[Rig]:
     """Five pods enrolled, five to spare, twenty services; nothing is left. environ: more of the agent's environment."""
-    rig = Rig(config.FEW)
+    rig = Rig(config.FEW, give_up=HANG_SECONDS)
     try:
         rig.up()
         rig.start_agent(**environ)

@@ -1,6 +1,7 @@
 """HTTP server that test pods run: says who it is and what it got; fails or waits when asked to.
 
-Query: `fail=N&key=K` answers 503 to the first N requests with that key; `sleep=S` waits S seconds.
+Query: `fail=N&key=K` answers 503 to the first N requests with that key; `sleep=S` waits S seconds, `held=PATH` until
+that file is there. Port 0 is any that is free; which one is printed.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ class Handler(BaseHTTPRequestHandler):
         query = {key: values[-1] for key, values in parse_qs(urlsplit(self.path).query).items()}
         if "sleep" in query:
             time.sleep(float(query["sleep"]))
+        while "held" in query and not os.path.exists(query["held"]):
+            time.sleep(0.01)
         status = 200
         if "fail" in query:
             with lock:
@@ -65,4 +68,7 @@ class Server(ThreadingHTTPServer):
 
 
 if __name__ == "__main__":
-    Server(("::", int(sys.argv[1])), Handler).serve_forever()
+    server = Server(("::", int(sys.argv[1])), Handler)
+    if sys.argv[1] == "0":
+        print(server.server_address[1], flush=True)
+    server.serve_forever()

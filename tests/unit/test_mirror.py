@@ -29,7 +29,7 @@ ELSEWHERE = {
     "tidegate.config.*": "tests/unit/config/test_document_vectors.py",
     "tidegate.dataplane.*": "tests/unit/dataplane/test_cycle.py",
     "tidegate.end": "tests/stories/enrol/test_containers.py",
-    "tidegate.enroll.records": "tests/unit/enroll/test_registry.py",
+    "tidegate.enroll.records": "tests/unit/enroll/test_sandbox_store.py",
     "tidegate.envoy.admin": "tests/e2e/test_dashboard.py",
     "tidegate.linux.netlink": "tests/stories/capture/test_addresses.py",
     "tidegate.model.*": "tests/unit/compile/test_compiler.py",

@@ -21,7 +21,8 @@ CLOCKS = {"monotonic", "perf_counter", "time", "process_time", "thread_time"}
 CLOCKS |= {f"{name}_ns" for name in CLOCKS}
 DURATIONS = {"seconds", "elapsed", "took", "taken", "duration", "duration_ns", "duration_ms", "late", "gap", "slowest"}
 EARLY = 60  # seconds; nobody gives up on another program sooner
-WAITS = {"wait_for": 1, "timeout": 0}  # asyncio's, and which argument is the limit
+WAITS = {"asyncio.wait_for": 1, "asyncio.timeout": 0, "pytest.mark.timeout": 0}  # and which argument is the limit
+METHODS = {"wait_applied": 1, "settimeout": 0}
 
 
 def files() -> list[Path]:
@@ -33,6 +34,8 @@ def judged(source: str) -> list[str]:
     """LINE: TEXT of each statement that judges time or gives up early."""
     tree = ast.parse(source)
     functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    nots = [node for node in ast.walk(tree) if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not)]
+    in_vain = {id(inner) for node in nots for inner in ast.walk(node)}  # nothing is to happen until then
     found: set[tuple[int, str]] = set()
     for scope in [tree, *functions]:
         timed = names_of_times(scope)
@@ -45,7 +48,7 @@ def judged(source: str) -> list[str]:
                 }
             elif isinstance(node, ast.If) and fails(node):
                 found |= {(node.lineno, ast.unparse(node)) for pair in pairs(node.test) if is_any_bound(*pair, timed)}
-            elif isinstance(node, ast.Call) and gives_up_early(node):
+            elif isinstance(node, ast.Call) and id(node) not in in_vain and gives_up_early(node):
                 found.add((node.lineno, ast.unparse(node)))
     return [f"{line}: {text.splitlines()[0]}" for line, text in sorted(found)]
 
@@ -112,9 +115,11 @@ def gives_up_early(call: ast.Call) -> bool:
     """A limit written as a number that a busy machine may need for itself."""
     name = ast.unparse(call.func).rpartition(".")[2]
     limits = [word.value for word in call.keywords if word.arg == "timeout" and name != "wait"]
-    if name in WAITS and ast.unparse(call.func) in (f"asyncio.{name}", "pytest.mark.timeout"):
-        limits += call.args[WAITS[name] : WAITS[name] + 1]
-    least = 3600 if ast.unparse(call.func) == "pytest.mark.timeout" else EARLY
+    whole = ast.unparse(call.func)
+    if whole in WAITS or name in METHODS:
+        at = WAITS.get(whole, METHODS.get(name, 0))
+        limits += call.args[at : at + 1]
+    least = 3600 if whole == "pytest.mark.timeout" else EARLY
     numbers = [limit.value for limit in limits if isinstance(limit, ast.Constant)]
     return any(isinstance(number, int | float) and number < least for number in numbers)
 
@@ -140,6 +145,8 @@ JUDGES = [
     "await asyncio.wait_for(thing(), 5)",
     "async def f():\n    async with asyncio.timeout(10):\n        pass",
     "subprocess.run(command, timeout=30)",
+    "assert await server.wait_applied(1, 10)",
+    "sock.settimeout(10)",
     "@pytest.mark.timeout(300)\ndef test(): ...",
 ]
 FINE = [
@@ -147,6 +154,8 @@ FINE = [
     "assert answer['seconds'] > 0.4",
     "eventually(lambda: ask(lab)['seconds'] < 3.9, 'nobody else waits')",
     "await asyncio.wait([waiting], timeout=0.4)",
+    "assert not await server.wait_applied(1, 0.01)",
+    "sock.settimeout(HANG_SECONDS)",
     "await asyncio.wait_for(thing(), HANG_SECONDS)",
     "subprocess.run(command, timeout=HANG_SECONDS)",
     "subprocess.run(command, timeout=None)",

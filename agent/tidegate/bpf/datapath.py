@@ -18,7 +18,7 @@ from tidegate.bpf.lookup import Lookups
 from tidegate.bpf.objects import BpfObject, map_id
 from tidegate.bpf.pins import Pins, drop_link, names
 from tidegate.bpf.tables import Tables
-from tidegate.bpf.targets import Attachment, Cgroup, attachments
+from tidegate.bpf.targets import CgroupTarget, LinkInfo, attachments
 from tidegate.bpf.upgrade import Upgrade
 from tidegate.errors import Fatal
 from tidegate.linux.cgroup import cgroup_id
@@ -74,7 +74,7 @@ class Datapath(Tables):
             for hook in HOOKS:
                 program = loaded[hook.file].program(hook.program)
                 for name, directory in places(hook, cgroup, agent_cgroup, envoy_cgroup).items():
-                    datapath.hooks[name] = exchange.attach(pins.links / name, program, Cgroup(directory))
+                    datapath.hooks[name] = exchange.attach(pins.links / name, program, CgroupTarget(directory))
             undo.pop_all()
         upgrade.commit()
         for name in set(names(pins.links)) - datapath.hooks.keys():
@@ -82,7 +82,7 @@ class Datapath(Tables):
         datapath.adopted = upgrade.complete and Attached.CREATED not in datapath.hooks.values()
         return datapath
 
-    def attachments(self) -> list[Attachment]:
+    def attachments(self) -> list[LinkInfo]:
         """What of ours is attached just now, as the kernel has it: hooks, then guards."""
         return attachments(self._pins)
 

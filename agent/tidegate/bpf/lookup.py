@@ -8,7 +8,7 @@ from pathlib import Path
 from tidegate.bpf.attach import Attached, Exchange
 from tidegate.bpf.objects import BpfObject, Program
 from tidegate.bpf.pins import Pins, drop_link, names
-from tidegate.bpf.targets import Netns, link_information
+from tidegate.bpf.targets import NetnsTarget, link_information
 
 OBJECT = "lookup.bpf.o"
 PROGRAM = "tg_lookup"
@@ -50,7 +50,7 @@ class Lookups:
             program = self._load(loaded, cookie, self._pins.maps)
             exchange = Exchange(self._shared)
             try:
-                exchange.attach(self._pins.lookup / str(cookie), program, Netns(netns_fd))
+                exchange.attach(self._pins.lookup / str(cookie), program, NetnsTarget(netns_fd))
             finally:
                 exchange.close()
         self._cookies.add(cookie)

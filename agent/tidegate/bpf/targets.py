@@ -20,7 +20,7 @@ from tidegate.native import checked, ffi, lib
 
 
 @dataclass(frozen=True, slots=True)
-class Cgroup:
+class CgroupTarget:
     """Processes of a cgroup v2 directory and below it. Recognised by the cgroup's id."""
 
     path: Path
@@ -42,7 +42,7 @@ class Cgroup:
 
 
 @dataclass(frozen=True, slots=True)
-class Netns:
+class NetnsTarget:
     """A network namespace, by a borrowed descriptor. Recognised by its inode: while a link lives, so does its netns."""
 
     fd: int
@@ -58,7 +58,7 @@ class Netns:
 
 
 @dataclass(frozen=True, slots=True)
-class Map:
+class MapTarget:
     """The sockets of a sockmap or sockhash, by its pin (links since Linux 6.10). Recognised by the map's id."""
 
     pin: Path
@@ -81,7 +81,7 @@ class Map:
 
 
 @dataclass(frozen=True, slots=True)
-class Device:
+class DeviceTarget:
     """A network device of this thread's netns (tcx, Linux 6.6). Recognised by its index, which a new device never gets
     while the old one's link lives."""
 
@@ -97,18 +97,18 @@ class Device:
         yield self.ifindex
 
 
-Target = Cgroup | Netns | Map | Device
+Target = CgroupTarget | NetnsTarget | MapTarget | DeviceTarget
 
 _KINDS = {
-    lib.TGB_LINK_CGROUP: Cgroup.kind,
-    lib.TGB_LINK_NETNS: Netns.kind,
-    lib.TGB_LINK_SOCKMAP: Map.kind,
-    lib.TGB_LINK_TCX: Device.kind,
+    lib.TGB_LINK_CGROUP: CgroupTarget.kind,
+    lib.TGB_LINK_NETNS: NetnsTarget.kind,
+    lib.TGB_LINK_SOCKMAP: MapTarget.kind,
+    lib.TGB_LINK_TCX: DeviceTarget.kind,
 }
 
 
 @dataclass(frozen=True, slots=True)
-class Attachment:
+class LinkInfo:
     """A link of ours as the kernel has it. target: its number (see the types above), 0 = it is gone."""
 
     pin: str  # below the datapath's directory
@@ -118,7 +118,7 @@ class Attachment:
     link: int
 
 
-def link_information(pin: Path) -> Attachment | None:
+def link_information(pin: Path) -> LinkInfo | None:
     """What is pinned there; None if it is gone or no link."""
     fd = lib.tgb_get(str(pin).encode())
     if fd < 0:
@@ -130,12 +130,12 @@ def link_information(pin: Path) -> Attachment | None:
         named = lib.tgb_prog_info_by_id(link.prog_id, runs) == 0
         program = ffi.string(runs.name).decode(errors="replace") if named else ""
         kind = _KINDS.get(link.type, str(link.type))
-        return Attachment(f"{pin.parent.name}/{pin.name}", kind, int(link.target), program, int(link.id))
+        return LinkInfo(f"{pin.parent.name}/{pin.name}", kind, int(link.target), program, int(link.id))
     finally:
         os.close(fd)
 
 
-def attachments(pins: Pins) -> list[Attachment]:
+def attachments(pins: Pins) -> list[LinkInfo]:
     """Every link below the datapath's directory. Nothing there is fine."""
     found = (link_information(folder / name) for folder in (pins.links, pins.lookup) for name in names(folder))
     return [attachment for attachment in found if attachment is not None]

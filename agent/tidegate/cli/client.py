@@ -18,7 +18,7 @@ DEFAULT_LAB = "lab"
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class AgentAnswer:
     """JSON that one agent gave; node is its name as it says itself or, failing that, its directory."""
 
     socket: Path
@@ -55,7 +55,7 @@ def agent_sockets(run_dir: Path | None = None) -> list[Path]:
     return found
 
 
-def ask(path: str, query: Mapping[str, str] | None = None, run_dir: Path | None = None) -> list[Answer]:
+def ask(path: str, query: Mapping[str, str] | None = None, run_dir: Path | None = None) -> list[AgentAnswer]:
     """GET path from every agent found; unreachable ones are left out unless none answers."""
     sockets = agent_sockets(run_dir)
     answers = asyncio.run(_ask_all(sockets, path, query or {}))
@@ -69,7 +69,7 @@ def ask_text(path: str, run_dir: Path | None = None) -> list[str]:
     return [str(a.value) for a in ask(path, run_dir=run_dir)]
 
 
-async def _ask_all(sockets: Sequence[Path], path: str, query: Mapping[str, str]) -> list[Answer]:
+async def _ask_all(sockets: Sequence[Path], path: str, query: Mapping[str, str]) -> list[AgentAnswer]:
     results = await asyncio.gather(*(_ask(s, path, query) for s in sockets), return_exceptions=True)
     answers = []
     for socket, result in zip(sockets, results, strict=True):
@@ -78,7 +78,7 @@ async def _ask_all(sockets: Sequence[Path], path: str, query: Mapping[str, str])
         if isinstance(result, OSError) and result.errno in (errno.EACCES, errno.EPERM):
             raise Fatal(f"agent at {socket}", "does not answer this user", "run as root")
         if not isinstance(result, BaseException):
-            answers.append(Answer(socket, result))
+            answers.append(AgentAnswer(socket, result))
     return answers
 
 

@@ -31,14 +31,14 @@ from tidegate.model.plan.envoy import (
     SECRETS,
     EnvoyResource,
     MadeOnDemand,
+    Resources,
+    ResourcesByName,
 )
 from tidegate.model.plan.pods import PodPlan
 from tidegate.model.routing import VirtualService
 from tidegate.model.tier import Tier
 from tidegate.model.workload import Sandbox
 
-Table = Mapping[str, EnvoyResource]
-Resources = Mapping[str, Table]
 _NONE: Resources = {kind: {} for kind in (LISTENERS, SCOPES, ROUTES, CLUSTERS, ENDPOINTS, SECRETS, CHECKS)}
 
 
@@ -56,7 +56,9 @@ class Compiler:
         self._listeners: dict[Sandbox, tuple[tuple[Origin, ...], EnvoyResource]] = {}
         self._scopes: dict[str, tuple[Claim, list[EnvoyResource]]] = {}
         self._checks: dict[str, tuple[VirtualService, EnvoyResource]] = {}
-        self._tables: dict[str, tuple[tuple[object, ...], Table]] = {}  # kind -> (what it was made of, the table)
+        self._tables: dict[
+            str, tuple[tuple[object, ...], ResourcesByName]
+        ] = {}  # kind -> (what it was made of, the table)
 
     def compile(self, facts: Facts, generation: int = 0) -> Plan:
         """What must be true on the node of these facts."""
@@ -110,13 +112,13 @@ class Compiler:
             SECRETS: _NONE[SECRETS],
         }
 
-    def _table(self, kind: str, made_of: tuple[object, ...], make: Callable[[], Table]) -> Table:
+    def _table(self, kind: str, made_of: tuple[object, ...], make: Callable[[], ResourcesByName]) -> ResourcesByName:
         known = self._tables.get(kind)
         if known is None or not all(a is b or _same(a, b) for a, b in zip(known[0], made_of, strict=True)):
             known = self._tables[kind] = (made_of, make())
         return known[1]
 
-    def _listen(self, facts: Facts, sandboxes: tuple[Sandbox, ...]) -> Table:
+    def _listen(self, facts: Facts, sandboxes: tuple[Sandbox, ...]) -> ResourcesByName:
         known, self._listeners = self._listeners, {}
         for sandbox in sandboxes:
             if sandbox.capture.envoy4:
@@ -127,7 +129,7 @@ class Compiler:
                 self._listeners[sandbox] = entry
         return {listener.name: listener for _, listener in self._listeners.values()}
 
-    def _check(self, rules: Rules, refused: tuple[VirtualService, ...]) -> Table:
+    def _check(self, rules: Rules, refused: tuple[VirtualService, ...]) -> ResourcesByName:
         known, self._checks = self._checks, {}
         for suffix, group in (("", rules.virtual_services), (REFUSED, refused)):
             for vs in group:
@@ -136,7 +138,7 @@ class Compiler:
                 self._checks[name] = entry if entry and entry[0] is vs else (vs, check(vs, suffix))
         return {name: resource for name, (_, resource) in self._checks.items()}
 
-    def _scope(self, found: Destinations) -> Table:
+    def _scope(self, found: Destinations) -> ResourcesByName:
         known, self._scopes = self._scopes, {}
         for claim in found.claims:
             if claim.tier is Tier.ENVOY:
@@ -162,7 +164,7 @@ def _plan(facts: Facts, sandbox: Sandbox, any_http: bool) -> PodPlan:
     return PodPlan(sandbox.id, enrolled, reason, wanted, name, sandbox.netns_cookie)
 
 
-def _routes(read: Read, found: Destinations, clients: Mapping[str, Pod]) -> Table:
+def _routes(read: Read, found: Destinations, clients: Mapping[str, Pod]) -> ResourcesByName:
     claims = {claim.name: claim for claim in found.claims if claim.tier is Tier.ENVOY}
     sources = {name: Source(pod.id.namespace, pod.labels) for name, pod in clients.items()}
     compiler = RouteCompiler(Registry(read), Rules(read), sources)
@@ -178,7 +180,7 @@ def _by_key(
     read: Read,
     make: Callable[[Registry, Rules, ClusterKey], EnvoyResource | None],
     names: Callable[[], Iterable[str]],
-) -> Table:
+) -> ResourcesByName:
     registry, rules = Registry(read), Rules(read)
 
     def made(name: str) -> EnvoyResource | None:

@@ -25,7 +25,7 @@ from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, 
 from typing import Any, Final, Generic, TypeVar, overload
 
 from tidegate.compile.each import Each, Union
-from tidegate.compile.nodes import CURRENT, DOUBTFUL, RUNNING, STALE, Node, differences, keep_members, mark
+from tidegate.compile.nodes import CURRENT, DOUBTFUL, RUNNING, STALE, GraphNode, differences, keep_members, mark
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -99,10 +99,10 @@ class _Recorded(Read):
 
     __slots__ = ("_derivations", "_node", "recorded")
 
-    def __init__(self, derivations: Derivations, node: Node) -> None:
+    def __init__(self, derivations: Derivations, node: GraphNode) -> None:
         self._derivations = derivations
         self._node = node
-        self.recorded: dict[Node, None] = {}
+        self.recorded: dict[GraphNode, None] = {}
 
     def __call__(self, source: Input[Any, Any] | Derived[Any, Any], key: Any) -> Any:
         node = self._derivations.current(source, key)
@@ -121,12 +121,12 @@ class Derivations:
 
     def __init__(self) -> None:
         self._tables: dict[Input[Any, Any], Mapping[Any, Any]] = {}
-        self._nodes: dict[Input[Any, Any] | Derived[Any, Any], dict[Any, Node]] = {}
+        self._nodes: dict[Input[Any, Any] | Derived[Any, Any], dict[Any, GraphNode]] = {}
         self._each: dict[tuple[Derived[Any, Any], Keys[Any]], Each[Any, Any]] = {}
         self._unions: dict[Spread[Any], Union] = {}
         self._asking: Each[Any, Any] = Each()
-        self._asked: dict[Node, bool] = {}  # by value(): whether since the last forget_unused()
-        self._unread: list[Node] = []
+        self._asked: dict[GraphNode, bool] = {}  # by value(): whether since the last forget_unused()
+        self._unread: list[GraphNode] = []
         self.runs = 0  # how often a function was run: what the changes so far did cost
 
     def __len__(self) -> int:
@@ -184,12 +184,12 @@ class Derivations:
             self._leave(node, node.reads)
             node.reads = ()
 
-    def current(self, source: Input[Any, Any] | Derived[Any, Any], key: Any) -> Node:
+    def current(self, source: Input[Any, Any] | Derived[Any, Any], key: Any) -> GraphNode:
         """The node of a key, as it is now. For Read."""
         nodes = self._nodes.setdefault(source, {})
         node = nodes.get(key)
         if node is None:
-            node = nodes[key] = Node(source, key)
+            node = nodes[key] = GraphNode(source, key)
             if isinstance(source, Input):
                 table = self._tables.get(source, {})
                 node.state = CURRENT
@@ -198,7 +198,7 @@ class Derivations:
             self._refresh(node)
         return node
 
-    def _refresh(self, node: Node) -> None:
+    def _refresh(self, node: GraphNode) -> None:
         """Make a node current: ask what it read; run it if any of that is another value by now."""
         if node.state == RUNNING:
             raise RuntimeError(f"{node.source.name}({node.key!r}) reads itself")
@@ -213,7 +213,7 @@ class Derivations:
                 return
         self._run(node)
 
-    def _run(self, node: Node) -> None:
+    def _run(self, node: GraphNode) -> None:
         source = node.source
         assert isinstance(source, Derived)
         read = _Recorded(self, node)
@@ -237,7 +237,7 @@ class Derivations:
             if reader.state != RUNNING:
                 reader.state = STALE
 
-    def _leave(self, node: Node, reads: Iterable[Node]) -> None:
+    def _leave(self, node: GraphNode, reads: Iterable[GraphNode]) -> None:
         for read in reads:
             read.drop_reader(node)
             if not read.readers:
@@ -256,7 +256,7 @@ class Derivations:
                 self._unread.append(node)
             for key in wanted:
                 if key not in each.nodes:
-                    node = self._nodes.setdefault(function, {}).get(key) or Node(function, key)
+                    node = self._nodes.setdefault(function, {}).get(key) or GraphNode(function, key)
                     self._nodes[function][key] = each.nodes[key] = node
                     node.pins = (*node.pins, each)
                     each.waiting[node] = None

@@ -6,7 +6,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from typing import Any, Final, Generic, TypeVar, cast
 
-from tidegate.compile.nodes import Node, differences
+from tidegate.compile.nodes import GraphNode, differences
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -64,8 +64,8 @@ class Each(Ordered[K, V]):
 
     def __init__(self) -> None:
         super().__init__()
-        self.nodes: dict[K, Node] = {}
-        self.waiting: dict[Node, None] = {}  # wanted, and perhaps not what they were
+        self.nodes: dict[K, GraphNode] = {}
+        self.waiting: dict[GraphNode, None] = {}  # wanted, and perhaps not what they were
         self.followed: object = None  # the keys that were looked at last
 
 

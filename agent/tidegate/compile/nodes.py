@@ -20,7 +20,7 @@ _MANY = 8  # readers; more are kept in a set
 _COMPARED = 4096  # pairs of members, at most
 
 
-class Node:
+class GraphNode:
     """One key of an input (then it is called a cell) or of a function."""
 
     __slots__ = ("key", "pins", "readers", "reads", "source", "state", "value")
@@ -30,24 +30,24 @@ class Node:
         self.key = key
         self.value: Any = NEVER
         self.state = STALE
-        self.reads: tuple[Node, ...] = ()
-        self.readers: tuple[Node, ...] | set[Node] = ()  # a set when there are many
+        self.reads: tuple[GraphNode, ...] = ()
+        self.readers: tuple[GraphNode, ...] | set[GraphNode] = ()  # a set when there are many
         self.pins: tuple[Each[Any, Any], ...] = ()
 
-    def add_reader(self, node: Node) -> None:
+    def add_reader(self, node: GraphNode) -> None:
         if isinstance(self.readers, set):
             self.readers.add(node)
         elif node not in self.readers:
             self.readers = (*self.readers, node) if len(self.readers) < _MANY else {*self.readers, node}
 
-    def drop_reader(self, node: Node) -> None:
+    def drop_reader(self, node: GraphNode) -> None:
         if isinstance(self.readers, set):
             self.readers.discard(node)
         else:
             self.readers = tuple(reader for reader in self.readers if reader is not node)
 
 
-def mark(cell: Node) -> None:
+def mark(cell: GraphNode) -> None:
     """A cell changed: who read it must run again, and who read those must ask."""
     waiting = list(cell.readers)
     for node in waiting:

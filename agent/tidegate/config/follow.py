@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from tidegate.config.last_good import LastGood
-from tidegate.config.sources.base import Change, Source
+from tidegate.config.sources.base import Change, ConfigSource
 from tidegate.config.store import Store
 from tidegate.model.mesh import Mesh
 from tidegate.model.verdict import Verdict
@@ -18,7 +18,7 @@ _MANY = 1000  # objects that came at once: they will stay, and are worth to be l
 
 
 async def follow(
-    sources: Sequence[Source],
+    sources: Sequence[ConfigSource],
     out: Latest[Mesh | None],
     last_good: LastGood,
     verdicts: asyncio.Queue[Sequence[Verdict]] | None = None,
@@ -40,7 +40,7 @@ async def follow(
                 if mesh is not out.value:
                     await out.set(mesh)
 
-    async def follow_one(index: int, source: Source) -> None:
+    async def follow_one(index: int, source: ConfigSource) -> None:
         async for changes in source.watch():
             await put(partial(_apply, store, index, changes))
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from tidegate.dataplane.appliers.destinations import Destinations, Wanted
-from tidegate.dataplane.appliers.enrolment import Enrolment
+from tidegate.dataplane.appliers.destinations import DestinationsApplier, Wanted
+from tidegate.dataplane.appliers.enrolment import EnrolmentApplier
 from tidegate.dataplane.appliers.envoy import EnvoyResources
 from tidegate.dataplane.appliers.relay import RelayServices
-from tidegate.dataplane.capture import Inside, Records
+from tidegate.dataplane.capture import Inside, SandboxRecords
 from tidegate.dataplane.cycle import Cycle
 from tidegate.dataplane.devices import DestinationRow, Envoy, KernelTables, Relay
 from tidegate.dataplane.order import PAST_ENVOY, TO_ENVOY
@@ -33,7 +33,7 @@ def assemble(
     relay: Relay,
     envoy: Envoy,
     inside: Inside,
-    records: Records,
+    records: SandboxRecords,
     disk: Worker,
     clock: Clock,
     jitter: Callable[[], float],
@@ -54,12 +54,12 @@ def assemble(
         return "" if known else "Envoy does not serve it yet"
 
     wanted = Wanted()
-    enrolment = Enrolment(sandboxes, shadow, resources.listener, clock, jitter)
+    enrolment = EnrolmentApplier(sandboxes, shadow, resources.listener, clock, jitter)
     appliers = (
         services,
-        Destinations(wanted, shadow, clock, jitter, name=PAST_ENVOY, missing=past_envoy),
+        DestinationsApplier(wanted, shadow, clock, jitter, name=PAST_ENVOY, missing=past_envoy),
         resources,
-        Destinations(wanted, shadow, clock, jitter, name=TO_ENVOY, missing=to_envoy),
+        DestinationsApplier(wanted, shadow, clock, jitter, name=TO_ENVOY, missing=to_envoy),
         enrolment,
     )
     return Cycle(

@@ -8,7 +8,7 @@ from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tidegate.dataplane.devices import InNetns, Netns
+from tidegate.dataplane.devices import InNetns, NetnsHandle
 from tidegate.linux import netlink
 from tidegate.model.capture import (
     CAPTURE4_ENVOY,
@@ -46,10 +46,10 @@ class Inside:
 
 
 @dataclass(frozen=True, slots=True)
-class Records:
+class SandboxRecords:
     """What is known of sandboxes beside the data plane. Calls block; all are made on one thread."""
 
-    netns: Callable[[int], Netns]  # of the sandbox with this cookie, to be closed; OSError or KeyError if it is gone
+    netns: Callable[[int], NetnsHandle]  # of this cookie, to be closed; OSError or KeyError if it is gone
     remember: Callable[[Sandbox], None]  # what was opened, for the next agent
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Container, Sequence
 from tidegate.dataplane.cycle import Cycle
 from tidegate.enroll.cni_server import CniRequest
 from tidegate.enroll.crash_loops import CrashLoops
-from tidegate.enroll.registry import Registry
+from tidegate.enroll.sandbox_store import SandboxStore
 from tidegate.enroll.wire import NotServing
 from tidegate.errors import Transient
 from tidegate.model.status import PodStatus
@@ -25,7 +25,7 @@ class CniCalls:
 
     def __init__(
         self,
-        registry: Registry,
+        store: SandboxStore,
         disk: Worker,
         cycle: Cycle,
         missing: Callable[[], Sequence[str]],
@@ -33,9 +33,9 @@ class CniCalls:
         loops: CrashLoops,
         timeout: float = ENROL_SECONDS,
     ) -> None:
-        """disk: the one thread on which the registry records sandboxes. missing: tokens of readiness that the node does
+        """disk: the one thread on which the store records sandboxes. missing: tokens of readiness that the node does
         not have; carrying: those without which connections of enrolled pods fail, too."""
-        self._registry = registry
+        self._store = store
         self._disk = disk
         self._cycle = cycle
         self._missing = missing
@@ -45,9 +45,9 @@ class CniCalls:
 
     async def add(self, request: CniRequest) -> None:
         """Returns when the pod is enrolled, or is known not to be in the mesh. Raises Transient otherwise."""
-        sandbox = await self._disk.do(self._registry.add, request)
+        sandbox = await self._disk.do(self._store.add, request)
         self._loops.came(sandbox.id, sandbox.netns_cookie)
-        self._cycle.set_sandboxes(self._registry.all())
+        self._cycle.set_sandboxes(self._store.all())
         status = await self._cycle.settling.settled(sandbox.netns_cookie, self._timeout)
         if not _settled(status):
             reason = status.reason if status else "its Pod object has not arrived from the configuration source"
@@ -56,16 +56,16 @@ class CniCalls:
     async def delete(self, request: CniRequest) -> None:
         """Forget an interface, and with the last one the sandbox: then nothing of it is captured when this returns. One
         that was never known is fine."""
-        gone = await self._disk.do(self._registry.delete, request)
+        gone = await self._disk.do(self._store.delete, request)
         await self._release((gone,) if gone else ())
 
     async def collect(self, request: CniRequest) -> None:
         """What is attached to the request's network and not among its valid attachments goes, as by DEL."""
-        await self._release(await self._disk.do(self._registry.collect, request))
+        await self._release(await self._disk.do(self._store.collect, request))
 
     async def check(self, request: CniRequest) -> None:
         """Raises Transient unless the attachment is as ADD left it."""
-        sandbox = self._registry.find(request)
+        sandbox = self._store.find(request)
         if sandbox is None:
             raise Transient(
                 f"pod {request.pod}",
@@ -92,15 +92,15 @@ class CniCalls:
         would keep it, and all that is in it, as long as the agent runs."""
         while True:
             await clock.sleep(SWEEP_SECONDS)
-            gone = await self._disk.do(self._registry.sweep)
+            gone = await self._disk.do(self._store.sweep)
             if gone:
                 await self._release(gone)
 
     async def _release(self, gone: Sequence[Sandbox]) -> None:
         for sandbox in gone:
-            await self._cycle.release(self._registry.all(), sandbox.netns_cookie)
+            await self._cycle.release(self._store.all(), sandbox.netns_cookie)
         if not gone:
-            self._cycle.set_sandboxes(self._registry.all())
+            self._cycle.set_sandboxes(self._store.all())
 
 
 def _settled(status: PodStatus | None) -> bool:

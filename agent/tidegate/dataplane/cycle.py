@@ -14,10 +14,10 @@ from typing import Any
 
 from tidegate.compile.compiler import Compiler
 from tidegate.compile.facts import NOTHING, Facts, join
-from tidegate.dataplane.appliers.enrolment import Enrolment
+from tidegate.dataplane.appliers.enrolment import EnrolmentApplier
 from tidegate.dataplane.changes import Changes, changes
 from tidegate.dataplane.order import Applier, in_order
-from tidegate.dataplane.sandboxes import Decision, Sandboxes
+from tidegate.dataplane.sandboxes import Membership, Sandboxes
 from tidegate.dataplane.settling import Settling
 from tidegate.dataplane.shadow import Shadow
 from tidegate.errors import TidegateError
@@ -49,7 +49,7 @@ class Cycle:
         config: Latest[Mesh | None],
         sandboxes: Sandboxes,
         shadow: Shadow,
-        enrolment: Enrolment,
+        enrolment: EnrolmentApplier,
         appliers: Sequence[Applier],
         clock: Clock,
         jitter: Callable[[], float],
@@ -263,13 +263,15 @@ class Cycle:
             await self.status.set(status)
 
 
-def _decided(config: Mesh, sandboxes: Sequence[Sandbox], before: Facts, node: str) -> tuple[Facts, dict[int, Decision]]:
+def _decided(
+    config: Mesh, sandboxes: Sequence[Sandbox], before: Facts, node: str
+) -> tuple[Facts, dict[int, Membership]]:
     """The facts, and who is to be in the mesh by them. For a thread: it walks all pods of the node."""
     facts = join(config, sandboxes, before, node)
     return facts, {sandbox.netns_cookie: _decision(facts, sandbox) for sandbox in facts.sandboxes}
 
 
-def _decision(facts: Facts, sandbox: Sandbox) -> Decision:
+def _decision(facts: Facts, sandbox: Sandbox) -> Membership:
     pod = facts.pods.get(sandbox.id)
     ports = frozenset(p.port for p in pod.ports) if pod else frozenset[int]()
-    return Decision(*facts.enrolment(sandbox.id), known=pod is not None, ports=ports)
+    return Membership(*facts.enrolment(sandbox.id), known=pod is not None, ports=ports)

@@ -43,15 +43,15 @@ class Relay(Protocol):
     def process(self) -> Latest[int]:
         """0 while none is reachable, else a number that rises with each relay process."""
 
-    async def add_pod(self, cookie: int, netns_fd: int, v6: bool, port: int = 0) -> tuple[int, int]:
+    async def add_sandbox(self, cookie: int, netns_fd: int, v6: bool, port: int = 0) -> tuple[int, int]:
         """Listen inside a pod, once, on this port if it is free; ports on the v4 and the v6 capture address, the latter
         0 without v6."""
 
-    async def remove_pod(self, cookie: int) -> None:
+    async def remove_sandbox(self, cookie: int) -> None:
         """Close the pod's listeners and reset its connections; no error if there are none."""
 
-    async def pods(self) -> Mapping[int, tuple[int, int]]:
-        """The listeners that it has, by netns cookie: as add_pod returned them, perhaps to an earlier agent."""
+    async def sandboxes(self) -> Mapping[int, tuple[int, int]]:
+        """The listeners that it has, by netns cookie: as add_sandbox returned them, perhaps to an earlier agent."""
 
     async def publish(self, generation: int, services: Sequence[L4Service]) -> None:
         """Replace all services; after an error those in force stay."""
@@ -75,7 +75,7 @@ class Envoy(Protocol):
     def rejected(self) -> Sequence[Outcome]: ...
 
 
-class Netns(Protocol):
+class NetnsHandle(Protocol):
     """linux.netns.Netns: a network namespace by a descriptor of ours."""
 
     @property

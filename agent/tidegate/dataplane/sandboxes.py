@@ -12,8 +12,8 @@ import logging
 from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass, replace
 
-from tidegate.dataplane.capture import Inside, Records, Seen, remarks
-from tidegate.dataplane.devices import Netns, Relay
+from tidegate.dataplane.capture import Inside, SandboxRecords, Seen, remarks
+from tidegate.dataplane.devices import NetnsHandle, Relay
 from tidegate.dataplane.watching import Watching
 from tidegate.errors import TidegateError
 from tidegate.model.status import Outcome, Outcomes, State
@@ -28,7 +28,7 @@ FIRST_SECONDS, LONGEST_SECONDS = 0.5, 30.0  # of the back-off of one pod
 
 
 @dataclass(frozen=True, slots=True)
-class Decision:
+class Membership:
     """Whether a sandbox is to be in the mesh. known: its Pod object has arrived."""
 
     enrolled: bool
@@ -44,7 +44,7 @@ class Sandboxes:
         self,
         relay: Relay,
         inside: Inside,
-        records: Records,
+        records: SandboxRecords,
         pods: Worker,
         disk: Worker,
         clock: Clock,
@@ -65,10 +65,10 @@ class Sandboxes:
         self._process = 0  # of the relay whose listeners are known
         self._listening: dict[int, tuple[int, int]] = {}  # where that relay listens, as it said
         self._lost: set[int] = set()  # open, but for the relay's listeners, which went with its process
-        self._netns: dict[int, Netns] = {}  # held while something of ours is inside
+        self._netns: dict[int, NetnsHandle] = {}  # held while something of ours is inside
         self._watching = Watching(pods, inside, clock, jitter, self._saw)
         self.known: dict[int, Sandbox] = {}  # as the runtime told
-        self.decisions: dict[int, Decision] = {}
+        self.decisions: dict[int, Membership] = {}
         self.open: dict[int, Sandbox] = {}  # with their ports
         self.failed: dict[int, str] = {}  # why nothing could be opened
         self.remarks: dict[int, tuple[str, ...]] = {}  # what is not as it should be in what is open
@@ -110,7 +110,7 @@ class Sandboxes:
         process = self._relay.process.value
         if process in (0, self._process):
             return
-        listening = await self._relay.pods()
+        listening = await self._relay.sandboxes()
         self._process, self._listening = process, dict(listening)
         self._retries.keep(())  # what the one before refused, this one may do
         self._lost = {
@@ -121,7 +121,7 @@ class Sandboxes:
         for cookie in tuple(self._listening):
             if not self.wanted(cookie):
                 del self._listening[cookie]
-                await self._relay.remove_pod(cookie)
+                await self._relay.remove_sandbox(cookie)
 
     def open_missing(self) -> None:
         """Begin to open what is wanted and is not open, each by itself. Nothing while no relay is there to listen."""
@@ -193,7 +193,7 @@ class Sandboxes:
         if cookie not in self._listening or not envoy4:
             port = await self._pods.do(inside.free_port, fd, seen.has_ipv6, self.decisions[cookie].ports)
         if cookie not in self._listening:
-            self._listening[cookie] = await self._relay.add_pod(cookie, fd, seen.has_ipv6, port)
+            self._listening[cookie] = await self._relay.add_sandbox(cookie, fd, seen.has_ipv6, port)
         relay4, relay6 = self._listening[cookie]
         if not envoy4:
             envoy4, envoy6 = port, port if seen.has_ipv6 else 0
@@ -220,7 +220,7 @@ class Sandboxes:
         self.remarks.pop(sandbox.netns_cookie, None)
         self._listening.pop(sandbox.netns_cookie, None)
         try:
-            await self._relay.remove_pod(sandbox.netns_cookie)
+            await self._relay.remove_sandbox(sandbox.netns_cookie)
             await self._pods.do(self._inside.restore, netns.fd)
         except (OSError, TidegateError) as error:
             return Outcome(f"pod {sandbox.id}", State.FAILED, f"closing its capture listeners: {error}")

@@ -12,7 +12,7 @@ import socket
 from collections.abc import Awaitable, Callable
 
 from tidegate.dataplane.capture import Inside, Seen
-from tidegate.dataplane.devices import Netns
+from tidegate.dataplane.devices import NetnsHandle
 from tidegate.linux.netlink import heard
 from tidegate.runtime.backoff import Backoff
 from tidegate.runtime.clock import Clock
@@ -43,7 +43,7 @@ class Watching:
         self._saw = saw
         self._tasks: dict[int, asyncio.Task[None]] = {}
 
-    async def start(self, cookie: int, netns: Netns) -> None:
+    async def start(self, cookie: int, netns: NetnsHandle) -> None:
         """Watch until stop(); takes ownership of netns. Raises OSError if nobody can be asked to tell."""
         asking = asyncio.ensure_future(self._pods.do(self._inside.changes, netns.fd))
         try:
@@ -74,7 +74,7 @@ class Watching:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     # ------------------------------------------------------------------------------------------------------------
-    async def _follow(self, cookie: int, netns: Netns, events: socket.socket) -> None:
+    async def _follow(self, cookie: int, netns: NetnsHandle, events: socket.socket) -> None:
         backoff = Backoff(self._jitter, FIRST_SECONDS, LONGEST_SECONDS, reset_after=CALM_SECONDS)
         looked = self._clock.monotonic() - CALM_SECONDS
         while True:
@@ -88,7 +88,7 @@ class Watching:
             looked = self._clock.monotonic()
             await self._clock.sleep(backoff.next(calm))
 
-    async def _look(self, netns: Netns) -> Seen:
+    async def _look(self, netns: NetnsHandle) -> Seen:
         """The netns stays open until the thread that is inside has come back, also if this is cancelled."""
         looking = asyncio.ensure_future(self._pods.do(self._inside.prepare, netns.fd))
         try:
@@ -98,7 +98,7 @@ class Watching:
             raise
 
 
-def _close(*things: Netns | socket.socket) -> None:
+def _close(*things: NetnsHandle | socket.socket) -> None:
     for thing in things:
         thing.close()
 

@@ -9,7 +9,7 @@ import aiohttp
 from tidegate.errors import Transient
 
 
-class Admin:
+class EnvoyAdmin:
     """Short requests, each on a connection of its own: the Envoy behind the socket may change between two."""
 
     def __init__(self, socket: Path, timeout: float = 1.0) -> None:

@@ -11,7 +11,7 @@ import resource
 from collections.abc import Callable
 from pathlib import Path
 
-from tidegate.envoy.admin import Admin
+from tidegate.envoy.admin import EnvoyAdmin
 from tidegate.envoy.bootstrap import bootstrap, heap_limit
 from tidegate.errors import Fatal, Transient
 from tidegate.linux.memory import memory_for
@@ -45,14 +45,14 @@ class EnvoySupervisor(Supervisor):
         self._xds_socket = xds_socket
         self._concurrency = concurrency
         self._drain_seconds = drain_seconds
-        self._admin = Admin(self.admin_socket)
+        self._admin = EnvoyAdmin(self.admin_socket)
 
     @property
     def admin_socket(self) -> Path:
         return self._dir / "admin.sock"
 
     @property
-    def admin(self) -> Admin:
+    def admin(self) -> EnvoyAdmin:
         return self._admin
 
     def _prepare(self) -> str:

@@ -124,6 +124,7 @@ class Mounting:
     cookie_of: Callable[[int], int] = netns_cookie
     bind: Callable[[int, Path], None] = bind_name
     unbind: Callable[[Path], None] = unbind_name
+    own: Callable[[], int] = current_cookie
 
 
 class NetnsNames:
@@ -171,6 +172,11 @@ class NetnsNames:
             return self._mounting.cookie_of(fd) if fd >= 0 else 0
         except OSError:
             return 0
+
+    def is_own(self, fd: int) -> bool:
+        """Whether a borrowed descriptor means the namespace that the agent is in itself, and so the node. OSError if
+        it means none."""
+        return self._mounting.cookie_of(fd) == self._mounting.own()
 
     def sweep(self, keep: Container[int]) -> None:
         """Remove every name whose cookie is not in keep: of sandboxes that went while no agent ran. Raises OSError."""

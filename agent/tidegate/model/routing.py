@@ -122,7 +122,7 @@ class Rewrite:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Retries:
+class HttpRetry:
     attempts: int
     per_try_timeout_ms: int = 0
     retry_on: str = ""
@@ -170,7 +170,7 @@ class HttpRoute:
     direct_response: DirectResponse | None = None
     rewrite: Rewrite | None = None
     timeout_ms: int = 0  # 0 = none
-    retries: Retries | None = None  # None = the mesh default
+    retries: HttpRetry | None = None  # None = the mesh default
     fault: Fault | None = None
     mirrors: tuple[Mirror, ...] = ()
     cors: Cors | None = None

@@ -12,12 +12,13 @@ import os
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from tidegate.errors import TidegateError
+from tidegate.observe.dashboard.assets import Asset
 
 log = logging.getLogger(__name__)
 
@@ -34,15 +35,6 @@ _SECURITY = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cache-Control": "no-store",
 }
-
-
-class Asset(Protocol):
-    """What Admin reads of dashboard.assets.Asset."""
-
-    @property
-    def content_type(self) -> str: ...
-    @property
-    def body(self) -> bytes: ...
 
 
 class Admin:

@@ -70,7 +70,7 @@ class RelayClient:
                     connection.close()
 
     # --- what the data plane asks for -------------------------------------------------------------------------------
-    async def add_pod(self, cookie: int, netns_fd: int, v6: bool, port: int = 0) -> tuple[int, int]:
+    async def add_sandbox(self, cookie: int, netns_fd: int, v6: bool, port: int = 0) -> tuple[int, int]:
         """Listen inside a pod; one that has its listeners already keeps them.
 
         :param cookie: SO_NETNS_COOKIE of the pod's netns
@@ -86,13 +86,13 @@ class RelayClient:
             if (kept := (await self._kept_by_retired()).get(cookie)) is not None:
                 return kept  # they move with the next publish()
             try:
-                ports = await relay.add_pod(cookie, netns_fd, v6, self._wanted.get(cookie, (port, port)))
+                ports = await relay.add_sandbox(cookie, netns_fd, v6, self._wanted.get(cookie, (port, port)))
             except FileExistsError:  # an answer was lost with an earlier connection
-                ports = (await relay.pods())[cookie].ports
+                ports = (await relay.sandboxes())[cookie].ports
             self._wanted[cookie] = ports
             return ports
 
-    async def remove_pod(self, cookie: int) -> None:
+    async def remove_sandbox(self, cookie: int) -> None:
         """Close the pod's listeners and reset its connections, wherever they are. No error if no relay knows it.
 
         Raises Transient if no relay can be reached.
@@ -100,16 +100,16 @@ class RelayClient:
         async with self._changing:
             self._wanted.pop(cookie, None)
             with contextlib.suppress(FileNotFoundError):
-                await self._serving().remove_pod(cookie)
+                await self._serving().remove_sandbox(cookie)
             for old in list(self._retired.values()):
                 if old.speaks_ours:
                     with contextlib.suppress(FileNotFoundError, Transient):  # it may just be ending
-                        await old.remove_pod(cookie)
+                        await old.remove_sandbox(cookie)
 
-    async def pods(self) -> dict[int, tuple[int, int]]:
+    async def sandboxes(self) -> dict[int, tuple[int, int]]:
         """Ports by netns cookie of what listens, also at a relay that is about to be replaced. Raises Transient."""
         async with self._changing:
-            own = {pod.cookie: pod.ports for pod in (await self._serving().pods()).values()}
+            own = {pod.cookie: pod.ports for pod in (await self._serving().sandboxes()).values()}
             found = await self._kept_by_retired() | own
             self._wanted |= found
             return found
@@ -231,11 +231,11 @@ class RelayClient:
                 await old.drain(0)
 
     async def _move(self, old: RelayConnection, relay: RelayConnection) -> None:
-        own = await relay.pods()
-        for cookie in (await old.pods()).keys() - own.keys():
+        own = await relay.sandboxes()
+        for cookie in (await old.sandboxes()).keys() - own.keys():
             pod, fds = await old.hand_over(cookie)
             try:
-                await relay.add_pod(cookie, fds[0], pod.v6, listeners=fds[1:])
+                await relay.add_sandbox(cookie, fds[0], pod.v6, listeners=fds[1:])
             finally:
                 close_all(fds)
 
@@ -243,7 +243,7 @@ class RelayClient:
         found: dict[int, tuple[int, int]] = {}
         for old in self._not_moved():
             with contextlib.suppress(Transient):  # what one had that is gone is nobody's
-                found |= {pod.cookie: pod.ports for pod in (await old.pods()).values()}
+                found |= {pod.cookie: pod.ports for pod in (await old.sandboxes()).values()}
         return found
 
     def _not_moved(self) -> list[RelayConnection]:

@@ -41,7 +41,7 @@ class RelayConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class PodListeners:
+class SandboxListeners:
     """A pod as a relay has it; ports are host order, the second 0 without v6."""
 
     cookie: int
@@ -108,22 +108,22 @@ class RelayConnection:
         raw.connect_timeout_ms, raw.report_ms = round(config.connect_timeout * 1000), round(config.report * 1000)
         await self._ask(lib.FP_CONFIGURE, message, (flows_fd,) if wishes_fd < 0 else (flows_fd, wishes_fd))
 
-    async def pods(self) -> dict[int, PodListeners]:
+    async def sandboxes(self) -> dict[int, SandboxListeners]:
         """By netns cookie."""
-        found: dict[int, PodListeners] = {}
-        message = ffi.new("struct fp_ask_pods *")
+        found: dict[int, SandboxListeners] = {}
+        message = ffi.new("struct fp_ask_sandboxes *")
         while True:
-            answer = await self._ask(lib.FP_PODS, message)
+            answer = await self._ask(lib.FP_SANDBOXES, message)
             count = answer.as_struct("struct fp_head").count
-            table = rows("struct fp_pod_row", answer.message, "struct fp_told_pods", count)
+            table = rows("struct fp_sandbox_row", answer.message, "struct fp_told_sandboxes", count)
             for index in range(count):
-                pod = _pod(table[index])
-                found[pod.cookie] = pod
-            if count < lib.FP_PODS_BATCH:
+                sandbox = _sandbox(table[index])
+                found[sandbox.cookie] = sandbox
+            if count < lib.FP_SANDBOXES_BATCH:
                 return found
             message.after = max(found)
 
-    async def add_pod(
+    async def add_sandbox(
         self, cookie: int, netns_fd: int, v6: bool, wanted: tuple[int, int] = (0, 0), listeners: Sequence[int] = ()
     ) -> tuple[int, int]:
         """Listen inside a pod.
@@ -136,28 +136,28 @@ class RelayConnection:
         :return: host-order ports on the v4 and on the v6 capture address; the latter is 0 without v6
         :raises OSError: EEXIST if the pod is known already, else why its netns cannot be entered or listened in
         """
-        message = ffi.new("struct fp_ask_pod_add *")
-        message.pod.netns_cookie = cookie
-        message.pod.flags = lib.TG_POD_V6_CAPTURE if v6 else 0
-        message.pod.ports.port4_be, message.pod.ports.port6_be = htons(wanted[0]), htons(wanted[1])
-        answer = await self._ask(lib.FP_POD_ADD, message, (netns_fd, *listeners))
-        told = answer.as_struct("struct fp_told_pod")
-        return _pod(told.pod).ports
+        message = ffi.new("struct fp_ask_sandbox_add *")
+        message.sandbox.netns_cookie = cookie
+        message.sandbox.flags = lib.TG_POD_V6_CAPTURE if v6 else 0
+        message.sandbox.ports.port4_be, message.sandbox.ports.port6_be = htons(wanted[0]), htons(wanted[1])
+        answer = await self._ask(lib.FP_SANDBOX_ADD, message, (netns_fd, *listeners))
+        told = answer.as_struct("struct fp_told_sandbox")
+        return _sandbox(told.sandbox).ports
 
-    async def remove_pod(self, cookie: int) -> None:
+    async def remove_sandbox(self, cookie: int) -> None:
         """Close the pod's listeners and reset its connections. OSError(ENOENT) if the pod is unknown."""
-        await self._ask(lib.FP_POD_REMOVE, _about(cookie))
+        await self._ask(lib.FP_SANDBOX_REMOVE, _about(cookie))
 
-    async def hand_over(self, cookie: int) -> tuple[PodListeners, list[int]]:
+    async def hand_over(self, cookie: int) -> tuple[SandboxListeners, list[int]]:
         """The pod's netns and listeners, as descriptors for the caller to close. It goes on accepting until drain()."""
         answer = await self._ask(lib.FP_HAND_OVER, _about(cookie))
-        told = answer.as_struct("struct fp_told_pod")
-        pod = _pod(told.pod)
-        if len(answer.fds) != (3 if pod.v6 else 2):  # as happens to a process that has no room for more
+        told = answer.as_struct("struct fp_told_sandbox")
+        sandbox = _sandbox(told.sandbox)
+        if len(answer.fds) != (3 if sandbox.v6 else 2):  # as happens to a process that has no room for more
             answer.close()
             raise Transient("relay", f"descriptors of netns {cookie} did not arrive")
         fds, answer.fds = answer.fds, []
-        return pod, fds
+        return sandbox, fds
 
     async def publish(self, generation: int, image_fd: int) -> None:
         """Replace all services by those of a sealed file. New connections see them at once, live ones keep theirs.
@@ -215,14 +215,14 @@ def _batch(message: bytes) -> tuple[int, list[FlowEvent]]:
 
 
 def _about(cookie: int) -> Any:
-    message = ffi.new("struct fp_ask_pod *")
+    message = ffi.new("struct fp_ask_sandbox *")
     message.netns_cookie = cookie
     return message
 
 
-def _pod(row: Any) -> PodListeners:
+def _sandbox(row: Any) -> SandboxListeners:
     v6 = bool(row.flags & lib.TG_POD_V6_CAPTURE)
-    return PodListeners(row.netns_cookie, v6, (ntohs(row.ports.port4_be), ntohs(row.ports.port6_be)))
+    return SandboxListeners(row.netns_cookie, v6, (ntohs(row.ports.port4_be), ntohs(row.ports.port6_be)))
 
 
 def close_all(fds: Sequence[int]) -> None:

@@ -34,7 +34,7 @@ HUNG_SECONDS = 30.0  # silence after which a program is killed, unless its class
 TERM_SECONDS = 3.0  # between SIGTERM and SIGKILL
 
 
-class State(StrEnum):
+class ProgramState(StrEnum):
     STOPPED = "stopped"
     STARTING = "starting"  # runs, but is not ready: it has no configuration yet
     RUNNING = "running"
@@ -45,7 +45,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ProgramStatus:
-    state: State
+    state: ProgramState
     pid: int  # 0 = none
     restarts: int
     last_exit: str  # "" = never
@@ -85,7 +85,7 @@ class Supervisor(ABC):
         self._restarts = 0
         self._last_exit = ""
         self._killed_for = ""  # why we ended the one that runs ourselves
-        self._state = State.STOPPED
+        self._state = ProgramState.STOPPED
         self._since = self._clock.now()
         self._reapers: set[asyncio.Task[None]] = set()
 
@@ -140,7 +140,7 @@ class Supervisor(ABC):
                 delay = self._backoff.next(self._clock.monotonic() - began)
                 log.warning("%s ended (%s), next start in %.2f s", self.name, self._last_exit, delay)
                 self._restarts += 1
-                self._enter(State.WAITING)
+                self._enter(ProgramState.WAITING)
                 await self._pause(delay)
         finally:
             self._let_go()
@@ -151,7 +151,7 @@ class Supervisor(ABC):
         self._stopping = True
         processes = [p for p in (self._process, *self._retired.values()) if p is not None]
         if processes:
-            self._enter(State.STOPPING)
+            self._enter(ProgramState.STOPPING)
             if drain > 0:
                 await asyncio.gather(*(self._drain(process, drain) for process in processes))
             await asyncio.gather(*(self._terminate(process) for process in processes))
@@ -159,7 +159,7 @@ class Supervisor(ABC):
         await self._ended.wait()
         await asyncio.gather(*self._reapers, return_exceptions=True)
         await self._clean_up()
-        self._enter(State.STOPPED)
+        self._enter(ProgramState.STOPPED)
 
     async def end(self, drain: float) -> None:
         """stop() for what an earlier agent left running, whatever it was launched with."""
@@ -255,7 +255,7 @@ class Supervisor(ABC):
 
     # --- watch ------------------------------------------------------------------------------------------------------
     async def _watch(self, process: Process) -> str:
-        self._enter(State.STARTING)
+        self._enter(ProgramState.STARTING)
         self._killed_for = ""
         health = asyncio.create_task(self._check_health(process))
         try:
@@ -269,17 +269,17 @@ class Supervisor(ABC):
             try:
                 ready = await self._is_ready(process)
                 heard = self._clock.monotonic()
-                state = State.RUNNING if ready else State.STARTING
+                state = ProgramState.RUNNING if ready else ProgramState.STARTING
             except Transient:
                 silent = self._clock.monotonic() - heard
-                state = State.STARTING if self._state == State.STARTING else State.UNRESPONSIVE
+                state = ProgramState.STARTING if self._state == ProgramState.STARTING else ProgramState.UNRESPONSIVE
                 if self.hung_seconds is not None and silent >= self.hung_seconds:
                     log.error("%s %d has been silent for %.0f s: killing it", self.name, process.pid, silent)
                     process.signal(signal.SIGKILL)
                     self._killed_for = f"killed by the agent: silent for {self.hung_seconds:.0f} s"
             if not self._stopping:
                 self._enter(state)
-            await self._clock.sleep(POLL_RUNNING if state == State.RUNNING else POLL_STARTING)
+            await self._clock.sleep(POLL_RUNNING if state == ProgramState.RUNNING else POLL_STARTING)
 
     # --- end --------------------------------------------------------------------------------------------------------
     async def _terminate(self, process: Process) -> None:
@@ -317,7 +317,7 @@ class Supervisor(ABC):
     def _retired_dir(self) -> Path:
         return self._dir / "retired"
 
-    def _enter(self, state: State) -> None:
+    def _enter(self, state: ProgramState) -> None:
         if state != self._state:
             self._state, self._since = state, self._clock.now()
 

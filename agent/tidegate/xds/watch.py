@@ -21,7 +21,7 @@ REMOVED_BY_SERVER = frozenset({CLUSTERS, LISTENERS, SCOPES})
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Held:
+class Acknowledged:
     """A resource that the client confirmed. encoded is None if it is from an earlier life of this agent."""
 
     version: str
@@ -54,7 +54,7 @@ class Watch:
     subscribed: bool = False
     wildcard: bool = False
     names: set[str] = field(default_factory=set)
-    held: dict[str, Held] = field(default_factory=dict)
+    held: dict[str, Acknowledged] = field(default_factory=dict)
     unanswered: Push | None = None
     late: dict[str, Push] = field(default_factory=dict)  # by nonce: given up waiting for, may still be answered
     last_nonce: str = ""
@@ -84,7 +84,7 @@ class Watch:
         names = set(names)
         self.names |= names
         for name, version in (known or {}).items():
-            self.held[name] = Held(version, self._content(name, version))
+            self.held[name] = Acknowledged(version, self._content(name, version))
         self._due |= {name for name in names if name not in (known or {})}
         self._reconsider(names)
         self._reconsider(known or ())
@@ -130,7 +130,7 @@ class Watch:
         for encoded in push.put:
             held = self.held.get(encoded.name)
             if overtaken and held is not None and held.version == encoded.version:
-                self.held[encoded.name] = Held("", None)  # taken for granted, wrongly
+                self.held[encoded.name] = Acknowledged("", None)  # taken for granted, wrongly
         if not push.put:
             # A removal can only be refused by a client that is beyond help; asking again would go on for ever.
             self._hold(push)
@@ -297,7 +297,7 @@ class Watch:
         self._surplus = None
         for encoded in push.put:
             if self.covers(encoded.name):
-                self.held[encoded.name] = Held(encoded.version, encoded)
+                self.held[encoded.name] = Acknowledged(encoded.version, encoded)
         for name in push.remove:
             self.held.pop(name, None)
 

@@ -9,6 +9,7 @@ import signal
 import subprocess
 from pathlib import Path
 
+from tests.support.cgroup import sole_member
 from tests.support.eventually import HANG_SECONDS, eventually
 from tests.support.lab import MANIFESTS, TIDEGATE, Lab
 
@@ -59,8 +60,7 @@ def test_processes_are_in_the_cgroup_of_their_pod(plain_lab: Lab) -> None:
     groups = plain_lab.exec("one", "cat", "/proc/self/cgroup").stdout
     assert "0::/tidegate/plain/node1/pods/default_one\n" in groups
     row = plain_lab.pods()["default/one"]
-    container = Path(row["cgroup"]) / "c-server" / "cgroup.procs"
-    (pid,) = container.read_text().split()
+    pid = sole_member(Path(row["cgroup"]) / "c-server")  # its probe comes and goes
     assert b"probe.py" in Path(f"/proc/{pid}/cmdline").read_bytes()
     on_node = plain_lab.tidegate("lab", "node-exec", "node2", "--", "cat", "/proc/self/cgroup").stdout
     assert "0::/tidegate/plain/node2/host\n" in on_node
@@ -90,7 +90,7 @@ def test_a_service_can_be_seen_from_this_machine(plain_lab: Lab) -> None:
     assert port, url
     assert plain_lab.tidegate("lab", "expose", "svc/talk", "7001").stdout.strip() == url
     talk = ["bash", "-c", f"exec 3<>/dev/tcp/127.0.0.1/{port[1]}; echo who >&3; cat <&3"]
-    answer = eventually(lambda: subprocess.run(talk, capture_output=True, text=True, check=True).stdout, "an answer")
+    answer = eventually(lambda: subprocess.run(talk, capture_output=True, text=True, check=False).stdout, "an answer")
     assert json.loads(answer)["client"] == "10.77.1.1"
     refused = plain_lab.tidegate("lab", "expose", "svc/talk", "9", check=False)
     assert "has no TCP port 9; it has 7001" in refused.stderr

@@ -43,7 +43,7 @@ def test_pods_of_two_nodes_reach_each_other(plain_lab: Lab, address: str, family
 
 def test_nodes_and_pods_reach_each_other(plain_lab: Lab) -> None:
     for node in ("node1", "node2"):
-        done = plain_lab.tidegate("lab", "node-exec", node, "--", "ping", "-c1", "-W2", TWO4, check=False)
+        done = plain_lab.tidegate("lab", "node-exec", node, "--", "ping", "-c1", "-W60", TWO4, check=False)
         if done.returncode == 127:  # no ping on this machine
             done = plain_lab.tidegate("lab", "node-exec", node, "--", "bash", "-c", f"exec 3<>/dev/tcp/{TWO4}/7001")
         assert done.returncode == 0, done.stderr
@@ -97,7 +97,8 @@ spec:
   - name: c
     command: [sh, -c, "touch $MOOD; exec sleep infinity"]
     env: [{name: MOOD, value: "$(LAB_MANIFEST_DIR)/mood"}]
-    readinessProbe: {exec: {command: [test, -e, "$(MOOD)"]}, periodSeconds: 0.1, failureThreshold: 1}
+    readinessProbe:
+      {exec: {command: [test, -e, "$(MOOD)"]}, periodSeconds: 0.1, timeoutSeconds: 60, failureThreshold: 1}
 """
     name = "moody.default.svc.cluster.local"
     plain_lab.apply(pod)

@@ -35,6 +35,16 @@ spec:
 """
 
 
+def written(path: Path, but: str = "") -> str:
+    """What a container's script wrote, a whole line: a container without probes counts as ready before that."""
+
+    def text() -> str:
+        found = path.read_text() if path.exists() else ""
+        return found if found.endswith("\n") and found != but else ""
+
+    return eventually(text, f"{path.name} is written").strip()
+
+
 def row(lab: Lab, name: str) -> dict[str, object]:
     return lab.pods()[f"default/{name}"]
 
@@ -42,18 +52,18 @@ def row(lab: Lab, name: str) -> dict[str, object]:
 def test_a_crashed_container_comes_back(plain_lab: Lab, manifest: Path) -> None:
     manifest.write_text(pod("crash", "echo run; echo $$$$ > pid; exec sleep infinity"))
     plain_lab.apply(manifest)
-    first = (manifest.parent / "pid").read_text()
-    plain_lab.exec("crash", "kill", "-9", first.strip())
+    first = written(manifest.parent / "pid")
+    plain_lab.exec("crash", "kill", "-9", first)
     eventually(lambda: row(plain_lab, "crash")["restarts"] == 1 and row(plain_lab, "crash")["ready"], "restarted")
-    assert (manifest.parent / "pid").read_text() != first
+    assert written(manifest.parent / "pid", but=f"{first}\n") != first
     assert plain_lab.tidegate("lab", "logs", "crash").stdout == "run\nrun\n"
 
 
 def test_what_a_container_leaves_behind_dies_with_it(plain_lab: Lab, manifest: Path) -> None:
     manifest.write_text(pod("parent", "setsid sleep infinity & echo $! > child; echo $$$$ > pid; wait"))
     plain_lab.apply(manifest)
-    child = (manifest.parent / "child").read_text().strip()
-    plain_lab.exec("parent", "kill", "-9", (manifest.parent / "pid").read_text().strip())
+    parent, child = written(manifest.parent / "pid"), written(manifest.parent / "child")
+    plain_lab.exec("parent", "kill", "-9", parent)
     eventually(lambda: not Path(f"/proc/{child}").exists(), "the orphan is gone")
 
 
@@ -80,7 +90,8 @@ def test_liveness_restarts_and_startup_gives_time(plain_lab: Lab, manifest: Path
 )
 def test_network_probes_decide_readiness(plain_lab: Lab, manifest: Path, probe: str, ready: bool) -> None:
     script = "mkdir -p www; echo fine > www/ok; exec /usr/bin/python3 -m http.server -d www 8080"
-    rest = f"ports: [{{name: web, containerPort: 8080}}]\n    readinessProbe: {{{probe}, periodSeconds: 0.1}}"
+    probe = f"{probe}, periodSeconds: 0.1, timeoutSeconds: 60"
+    rest = f"ports: [{{name: web, containerPort: 8080}}]\n    readinessProbe: {{{probe}}}"
     manifest.write_text(pod("web", script, rest))
     if ready:
         plain_lab.apply(manifest)
@@ -91,6 +102,7 @@ def test_network_probes_decide_readiness(plain_lab: Lab, manifest: Path, probe: 
 
 def test_a_pod_that_does_not_become_ready_is_shown_with_its_log(plain_lab: Lab, manifest: Path) -> None:
     manifest.write_text("\n" + pod("broken", "echo cannot find my hat; exit 3"))
+    tells(plain_lab, manifest, "exit code 3")  # from now on there is a run of which it is known how it ended
     said = tells(plain_lab, manifest, "| cannot find my hat")
     assert "default/broken on node" in said
     assert f"({manifest}:3): container c: " in said
@@ -110,7 +122,8 @@ def tells(lab: Lab, manifest: Path, reason: str) -> str:
 
 def test_a_pod_gets_a_warning_and_time_before_it_ends(plain_lab: Lab, manifest: Path) -> None:
     script = "trap 'sleep 0.3; echo bye > farewell; exit 0' TERM; touch up; while :; do sleep 0.05; done"
-    manifest.write_text(pod("polite", script, "readinessProbe: {exec: {command: [test, -e, up]}, periodSeconds: 0.1}"))
+    probe = "readinessProbe: {exec: {command: [test, -e, up]}, periodSeconds: 0.1, timeoutSeconds: 60}"
+    manifest.write_text(pod("polite", script, probe))
     plain_lab.apply(manifest)
     plain_lab.delete(manifest)
     farewell = manifest.parent / "farewell"
@@ -124,7 +137,7 @@ def test_a_pod_that_ignores_the_warning_is_killed(plain_lab: Lab, manifest: Path
     text = pod("deaf", script).replace("PeriodSeconds: 600", "PeriodSeconds: 0.3")
     manifest.write_text(text)
     plain_lab.apply(manifest)
-    pid = (manifest.parent / "pid").read_text().strip()
+    pid = written(manifest.parent / "pid")
     netns = Path(str(row(plain_lab, "deaf")["netns"]))
     assert netns.exists()
     plain_lab.delete(manifest)
@@ -135,7 +148,9 @@ def test_a_pod_that_ignores_the_warning_is_killed(plain_lab: Lab, manifest: Path
 def test_a_pod_may_finish(plain_lab: Lab, manifest: Path) -> None:
     manifest.write_text(pod("job", "echo done", spec="restartPolicy: OnFailure"))
     plain_lab.apply(manifest)
-    assert (row(plain_lab, "job")["phase"], row(plain_lab, "job")["restarts"]) == ("Succeeded", 0)
+    # Apply also returns while it still runs.
+    eventually(lambda: row(plain_lab, "job")["phase"] == "Succeeded", "it has finished")
+    assert row(plain_lab, "job")["restarts"] == 0
     assert plain_lab.tidegate("lab", "logs", "job").stdout == "done\n"
 
 
@@ -143,7 +158,9 @@ def test_init_containers_come_first(plain_lab: Lab, manifest: Path) -> None:
     init = "initContainers: [{name: before, command: [sh, -c, 'echo first >> order']}]"
     manifest.write_text(pod("ordered", "echo second >> order; exec sleep infinity", spec=init))
     plain_lab.apply(manifest)
-    assert (manifest.parent / "order").read_text() == "first\nsecond\n"
+    order = manifest.parent / "order"
+    eventually(lambda: order.read_text().count("\n") >= 2, "both have written")
+    assert order.read_text() == "first\nsecond\n"
 
 
 DEPLOYMENT = """

@@ -6,10 +6,10 @@ import pytest
 from tests.support.documents import cluster, documents
 
 from tidegate.errors import Rejected
+from tidegate.model.names import ObjectKey
 from tidegate.model.net import IPAddress
 from tidegate_lab.addresses import SERVICES4, SERVICES6
 from tidegate_lab.cluster import Cluster
-from tidegate_lab.manifest import Key
 
 
 def service(name: str, rest: str = "", namespace: str = "default") -> str:
@@ -54,7 +54,7 @@ def test_an_address_stays_with_its_service_and_comes_back_only_after_deletion() 
     state.apply(documents(service("c") + service("a", "selector: {app: a}")))
     after = addresses(state)
     assert (after["a"], after["b"]) == (before["a"], before["b"])
-    state.delete([Key("", "Service", "default", "a")])
+    state.delete([ObjectKey("", "Service", "default", "a")])
     state.apply(documents(service("d")))
     assert addresses(state)["d"] == before["a"]
 
@@ -85,6 +85,6 @@ def test_deleting_a_namespace_takes_what_is_in_it() -> None:
         service("a") + service("b", namespace="shop") + "---\n{apiVersion: v1, kind: Namespace, metadata: {name: shop}}"
     )
     state = cluster(text)
-    gone = state.delete([Key("", "Namespace", "", "shop")])
+    gone = state.delete([ObjectKey("", "Namespace", "", "shop")])
     assert {str(key) for key in gone} == {"Namespace shop", "Service shop/b"}
     assert set(addresses(state)) == {"a"}

@@ -6,9 +6,9 @@ from pathlib import Path
 import yaml
 from tests.support.documents import cluster, documents
 
+from tidegate.model.names import ObjectKey
 from tidegate_lab.cluster import Cluster
 from tidegate_lab.clusterdir import ClusterDir, at_line
-from tidegate_lab.manifest import Key
 
 TEXT = """\
 # routes of the shop
@@ -81,7 +81,7 @@ def test_the_revision_grows_with_each_change_and_only_then(tmp_path: Path) -> No
     assert directory.write(state, []) == 1
     state.apply(documents(TEXT))
     assert directory.write(state, []) == 1
-    state.delete([Key("networking.istio.io", "DestinationRule", "default", "web")])
+    state.delete([ObjectKey("networking.istio.io", "DestinationRule", "default", "web")])
     assert directory.write(state, []) == 2
     assert (tmp_path / "REVISION").read_text() == "2\n"
 

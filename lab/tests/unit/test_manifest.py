@@ -6,8 +6,9 @@ import pytest
 from tests.support.documents import documents
 
 from tidegate.errors import Rejected
+from tidegate.model.names import ObjectKey
 from tidegate_lab import spec
-from tidegate_lab.manifest import Key, files_of
+from tidegate_lab.manifest import files_of
 
 TWO = """\
 # a comment
@@ -36,8 +37,8 @@ spec:
 
 def test_documents_know_their_key_and_their_lines() -> None:
     first, second = documents(TWO)
-    assert first.key == Key("", "Namespace", "", "shop")
-    assert second.key == Key("apps", "Deployment", "shop", "web")
+    assert first.key == ObjectKey("", "Namespace", "", "shop")
+    assert second.key == ObjectKey("apps", "Deployment", "shop", "web")
     assert (first.line, first.first_line, first.last_line) == (2, 1, 4)
     assert (second.line, second.first_line, second.last_line) == (7, 5, 19)
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from tidegate_lab import spec
-from tidegate_lab.probes import Verdict
+from tidegate_lab.probes import ProbeThreshold
 
 
 def probe(success: int = 1, failure: int = 3) -> spec.Probe:
@@ -9,7 +9,7 @@ def probe(success: int = 1, failure: int = 3) -> spec.Probe:
     return spec.Probe.model_validate(body)
 
 
-def changes(verdict: Verdict, outcomes: str) -> str:
+def changes(verdict: ProbeThreshold, outcomes: str) -> str:
     """One character per outcome: + or - where the verdict changed, . where it did not."""
     seen = ""
     for outcome in outcomes:
@@ -19,13 +19,13 @@ def changes(verdict: Verdict, outcomes: str) -> str:
 
 
 def test_a_verdict_changes_after_so_many_in_a_row() -> None:
-    assert changes(Verdict(probe(success=2), start=False), "+-++--+---") == "...+.....-"
+    assert changes(ProbeThreshold(probe(success=2), start=False), "+-++--+---") == "...+.....-"
 
 
 def test_a_verdict_that_was_assumed_is_not_reported() -> None:
-    assert changes(Verdict(probe(), start=True), "++--+---") == ".......-"
+    assert changes(ProbeThreshold(probe(), start=True), "++--+---") == ".......-"
 
 
 def test_without_an_assumption_the_first_threshold_is_a_change() -> None:
-    assert changes(Verdict(probe(failure=2)), "--") == ".-"
-    assert changes(Verdict(probe()), "+") == "+"
+    assert changes(ProbeThreshold(probe(failure=2)), "--") == ".-"
+    assert changes(ProbeThreshold(probe()), "+") == "+"

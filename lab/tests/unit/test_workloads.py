@@ -7,10 +7,9 @@ import pytest
 from tests.support.documents import cluster, documents
 
 from tidegate.errors import Rejected
-from tidegate.model.names import WorkloadId
+from tidegate.model.names import ObjectKey, WorkloadId
 from tidegate_lab.cluster import Cluster
-from tidegate_lab.manifest import Key
-from tidegate_lab.workloads import Existing, Plan, plan
+from tidegate_lab.workloads import Existing, PodChanges, plan
 
 POD = """\
 apiVersion: v1
@@ -39,10 +38,10 @@ class World:
         self.pods: dict[WorkloadId, Existing] = {}
         self._numbers: Iterator[int] = itertools.count()
 
-    def plan(self) -> Plan:
+    def plan(self) -> PodChanges:
         return plan(self.state, self.pods, lambda: f"n{next(self._numbers)}")
 
-    def step(self, ready: bool = True) -> Plan:
+    def step(self, ready: bool = True) -> PodChanges:
         wanted = self.plan()
         for pod in wanted.create:
             self.pods[pod.id] = Existing(pod, ready, ending=False)
@@ -127,7 +126,7 @@ def test_old_pods_stay_until_the_new_ones_are_ready() -> None:
 def test_pods_of_a_deleted_object_end() -> None:
     world = World(cluster(POD + "---\n" + DEPLOYMENT))
     world.step()
-    world.state.delete([Key("apps", "Deployment", "default", "web")])
+    world.state.delete([ObjectKey("apps", "Deployment", "default", "web")])
     assert {name.name.partition("-")[0] for name in world.step().end} == {"web"}
     assert world.names() == ["one"]
 

@@ -361,17 +361,17 @@ _AGENT = Group(
             "registry-forgets",
             "a new agent does not know the pods that it had: they are captured no more",
             "agent/tidegate/app.py",
-            "    cycle.set_sandboxes(registry.load())\n",
+            "    cycle.set_sandboxes(store.load())\n",
             "    cycle.set_sandboxes(())\n",
             (ADOPTS,),
         ),
         Mutant(
             "records-not-written",
             "what the CNI plugin told the agent is not kept on disk",
-            "agent/tidegate/enroll/registry.py",
+            "agent/tidegate/enroll/sandbox_store.py",
             "            self._records.write(added.sandbox, netns.identity)\n",
             "            pass\n",
-            ("tests/unit/enroll/test_registry.py::test_a_new_agent_knows_what_the_old_one_recorded",),
+            ("tests/unit/enroll/test_sandbox_store.py::test_a_new_agent_knows_what_the_old_one_recorded",),
         ),
         Mutant(
             "the-runtimes-path-is-believed",
@@ -384,11 +384,11 @@ _AGENT = Group(
         Mutant(
             "names-of-namespaces-stay",
             "the network namespace of a pod that went while no agent ran is never freed",
-            "agent/tidegate/enroll/registry.py",
+            "agent/tidegate/enroll/sandbox_store.py",
             "            self._names.sweep(self._netns.keys())\n",
             "            pass\n",
             (
-                "tests/unit/enroll/test_registry.py"
+                "tests/unit/enroll/test_sandbox_store.py"
                 "::test_a_new_agent_keeps_the_names_and_removes_those_of_sandboxes_that_went_meanwhile",
             ),
         ),

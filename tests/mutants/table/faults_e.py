@@ -5,10 +5,10 @@ from __future__ import annotations
 from tests.mutants.mutant import Group, Mutant
 
 LEDGER = "agent/tidegate/enroll/ledger.py"
-REGISTRY = "agent/tidegate/enroll/registry.py"
+REGISTRY = "agent/tidegate/enroll/sandbox_store.py"
 CALLS = "agent/tidegate/dataplane/cni_calls.py"
 LEDGER_TESTS = "tests/unit/enroll/test_ledger.py"
-REGISTRY_TESTS = "tests/unit/enroll/test_registry.py"
+REGISTRY_TESTS = "tests/unit/enroll/test_sandbox_store.py"
 VERBS = "tests/stories/enrol/test_cni_verbs.py"
 SANDBOXES = "agent/tidegate/dataplane/sandboxes.py"
 WATCHING_TESTS = "tests/unit/dataplane/test_watching.py"
@@ -36,6 +36,30 @@ _ATTACHMENTS = Group(
             (REGISTRY_TESTS, TWO_INTERFACES),
         ),
         Mutant(
+            "the-node-is-taken-for-a-pod",
+            "a runtime that attaches the node's own namespace has all of the node's connections captured",
+            REGISTRY,
+            "            if self._names.is_own(request.netns_fd):\n",
+            "            if False:\n",
+            (f"{REGISTRY_TESTS}::test_the_nodes_own_namespace_is_no_pod",),
+        ),
+        Mutant(
+            "no-interface-is-an-interface",
+            "a runtime that names an interface which cannot exist waits for its pod until it gives up",
+            "cni/call.c",
+            '\tif (strcmp(call->command, "DEL") != 0 && !is_interface(environment("CNI_IFNAME")))\n',
+            '\tif (0 && !is_interface(environment("CNI_IFNAME")))\n',
+            ("tests/stories/enrol/test_cni_plugin.py::test_a_name_that_no_interface_can_have_is_refused_at_once",),
+        ),
+        Mutant(
+            "del-of-no-interface-is-refused",
+            "a pod cannot go, because the runtime names an interface that never came",
+            "cni/call.c",
+            '\tif (strcmp(call->command, "DEL") != 0 && !is_interface(environment("CNI_IFNAME")))\n',
+            '\tif (!is_interface(environment("CNI_IFNAME")))\n',
+            ("tests/stories/enrol/test_cni_plugin.py::test_a_name_that_no_interface_can_have_is_refused_at_once",),
+        ),
+        Mutant(
             "del-of-an-earlier-namespace-counts",
             "a late DEL takes the container's next life out of the mesh",
             REGISTRY,
@@ -61,7 +85,7 @@ _VERBS = Group(
             "gc-does-nothing",
             "GC succeeds and what the runtime has lost stays captured",
             CALLS,
-            "        await self._release(await self._disk.do(self._registry.collect, request))\n",
+            "        await self._release(await self._disk.do(self._store.collect, request))\n",
             "        return\n",
             (f"{VERBS}::test_gc_releases_what_it_does_not_list_and_leaves_the_rest",),
         ),
@@ -107,8 +131,8 @@ _CHANGED = Group(
             "listeners-of-ipv6-only-while-it-is-on",
             "what IPv6 needs is not open when it is switched on later",
             SANDBOXES,
-            "            self._listening[cookie] = await self._relay.add_pod(cookie, fd, seen.has_ipv6, port)\n",
-            "            self._listening[cookie] = await self._relay.add_pod(cookie, fd, seen.v6_capture, port)\n",
+            "            self._listening[cookie] = await self._relay.add_sandbox(cookie, fd, seen.has_ipv6, port)\n",
+            "            self._listening[cookie] = await self._relay.add_sandbox(cookie, fd, seen.v6_capture, port)\n",
             (f"{WATCHING_TESTS}::test_ipv6_that_is_switched_on_after_enrolment_is_captured", INSIDE),
         ),
         Mutant(

@@ -98,7 +98,7 @@ _MOVES = Group(
         Mutant(
             "queue-forgotten",
             "connections that wait when a relay lets go wait until another one comes",
-            "agent/relay/pods.c",
+            "agent/relay/sandboxes.c",
             "struct fp_sandbox *sandbox = engine->draining ? NULL : engine->sandboxes;",
             "struct fp_sandbox *sandbox = NULL;",
             (f"{PROCESS}::test_what_waits_in_a_queue_when_a_relay_lets_go_is_accepted_by_the_next",),

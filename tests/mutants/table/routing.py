@@ -214,7 +214,7 @@ _ACTIONS = Group(
             "attempts: 0 is taken for the default",
             ACTION,
             "    if retries.attempts:\n",
-            "    retries = retries if retries.attempts else Retries(attempts=2, retry_on='5xx')\n"
+            "    retries = retries if retries.attempts else HttpRetry(attempts=2, retry_on='5xx')\n"
             "    if retries.attempts:\n",
             (f"{ROUTING}::test_retries",),
         ),

@@ -136,9 +136,9 @@ static void publish(uint64_t generation)
 
 static void add_pod(int netns_fd)
 {
-	struct fp_pod pod = { .netns_cookie = COOKIE, .netns_fd = netns_fd };
+	struct fp_sandbox_config pod = { .netns_cookie = COOKIE, .netns_fd = netns_fd };
 	struct fp_ports ports;
-	CHECK(fp_pod_add(engine, &pod, &ports) == 0);
+	CHECK(fp_sandbox_add(engine, &pod, &ports) == 0);
 	capture_port_be = ports.port4_be;
 }
 
@@ -195,7 +195,7 @@ int main(void)
 		struct pollfd bell = { .fd = fp_event_fd(engine), .events = POLLIN };
 		publish(generation);
 		if (generation % 50 == 0) {
-			CHECK(fp_pod_remove(engine, COOKIE) == 0);
+			CHECK(fp_sandbox_remove(engine, COOKIE) == 0);
 			add_pod(netns_fd);
 		}
 		fp_stats_read(engine, &stats);

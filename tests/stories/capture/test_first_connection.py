@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+from functools import partial
 from pathlib import Path
 
 import pytest
 from tests.support.cni import call
 from tests.support.eventually import HANG_SECONDS, eventually
-from tests.support.lab import Lab
+from tests.support.lab import PATIENTLY, Lab
 
 PODS = 6
 EAGER = """---
@@ -46,10 +47,15 @@ def test_the_very_first_connection_of_a_pod_is_captured(probe_lab: Lab, tmp_path
     try:
         pods = probe_lab.pods()
         for number in range(PODS):
-            said = probe_lab.tidegate("lab", "logs", f"eager-{number}").stdout
+            said = eventually(partial(said_by, probe_lab, f"eager-{number}"), "it has been answered, or not")
             assert pods[f"default/eager-{number}"]["ip"] in said, said
     finally:
         probe_lab.delete(manifest)
+
+
+def said_by(lab: Lab, pod: str) -> str:
+    """The log of a pod, which counts as ready before it has said anything."""
+    return lab.tidegate("lab", "logs", pod).stdout
 
 
 def test_no_container_starts_before_its_pod_is_enrolled(web_lab: Lab, tmp_path: Path) -> None:
@@ -59,7 +65,7 @@ def test_no_container_starts_before_its_pod_is_enrolled(web_lab: Lab, tmp_path: 
     envoy = web_lab.status()["envoy"]["pid"]
     os.kill(envoy, signal.SIGSTOP)
     try:
-        applying = web_lab.start_command("lab", "apply", "-f", manifest)
+        applying = web_lab.start_command("lab", "apply", "-f", manifest, *PATIENTLY)
         eventually(lambda: "default/patient" in web_lab.pods(), "the pod is on its way")
         with pytest.raises(subprocess.TimeoutExpired):
             applying.wait(1.5)
@@ -67,7 +73,7 @@ def test_no_container_starts_before_its_pod_is_enrolled(web_lab: Lab, tmp_path: 
     finally:
         os.kill(envoy, signal.SIGCONT)
     assert applying.wait(HANG_SECONDS) == 0
-    assert ran.exists()
+    eventually(ran.exists, "its container runs")
     web_lab.delete(manifest)
 
 

@@ -42,11 +42,12 @@ spec:
     - name: c
       command: ["/usr/bin/python3", "{PROBE}", "serve", "{TOP_PORT}"]
       ports: [{{ containerPort: {TOP_PORT} }}]
-      readinessProbe: {{ tcpSocket: {{ port: {TOP_PORT} }}, periodSeconds: 1 }}
+      readinessProbe: {{ tcpSocket: {{ port: {TOP_PORT} }}, periodSeconds: 1, timeoutSeconds: 60 }}
 """
 
 
-# Sockets bound to one source port, connected to several Services over both tiers' families; what each server saw.
+# Sockets bound to one source port, connected to several Services over both tiers' families; what each server saw. The
+# port is none that the kernel gives to clients, or an earlier connection might have it still.
 ONE_SOURCE = """
 import json, socket, sys
 seen, socks = [], []
@@ -55,7 +56,7 @@ for place in sys.argv[1:]:
     info = socket.getaddrinfo(host, int(port), socket.AF_INET6 if family == "6" else socket.AF_INET)[0]
     sock = socket.socket(info[0], socket.SOCK_STREAM)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    sock.bind(("::" if family == "6" else "0.0.0.0", 41007))
+    sock.bind(("::" if family == "6" else "0.0.0.0", 21007))
     sock.connect(info[4])
     socks.append(sock)
 for sock in socks:
@@ -83,7 +84,7 @@ def test_one_source_port_is_connected_to_several_services(probe_lab: Lab, family
         places = [f"{place},{family}" for place in ("talk,7000", "talk2,7000", "talk2,7002")]
         done = probe_lab.exec("client", "/usr/bin/python3", "-c", ONE_SOURCE, *places)
         own = probe_lab.address("default/client", family)
-        assert json.loads(done.stdout) == [[41007, 7000, own], [41007, 7000, own], [41007, 7002, own]]
+        assert json.loads(done.stdout) == [[21007, 7000, own], [21007, 7000, own], [21007, 7002, own]]
     finally:
         probe_lab.delete(probe_lab.run_dir / "applied-by-test.yaml")
 

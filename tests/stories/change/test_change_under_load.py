@@ -7,8 +7,10 @@ import signal
 import subprocess
 
 import pytest
+from tests.support.ended import kill
 from tests.support.eventually import HANG_SECONDS, eventually
-from tests.support.lab import ASK, Lab
+from tests.support.files import replace
+from tests.support.lab import ASK, PATIENTLY, Lab
 
 RULE = """
 apiVersion: networking.istio.io/v1
@@ -42,7 +44,7 @@ def test_apply_returns_when_the_change_is_in_force(web_lab: Lab) -> None:
         os.kill(agent, signal.SIGSTOP)  # a slow agent: it goes on only when apply has been waiting for a moment
         path = web_lab.run_dir / "applied-by-test.yaml"
         path.write_text(RULE.format(subset=subset))
-        applying = web_lab.start_command("lab", "apply", "-f", path)
+        applying = web_lab.start_command("lab", "apply", "-f", path, *PATIENTLY)
         try:
             with pytest.raises(subprocess.TimeoutExpired):
                 applying.wait(1.0)
@@ -73,15 +75,17 @@ def test_a_document_that_breaks_under_a_running_agent_keeps_its_last_good_versio
         if "subset: v1" in p.read_text() and "hosts: [web]" in p.read_text()
     )
     good = copy.read_text()
-    copy.write_text(good.replace("route:", "rout:"))
+    replace(copy, good.replace("route:", "rout:"))
     problem = eventually(lambda: web_lab.status()["config"]["problems"], "the problem shows in status")[0]
     assert (problem["kind"], problem["name"], problem["line"]) == ("VirtualService", "web", 8)
     assert web_lab.ask("client", "http://web/", "--count", "50")["versions"] == {"v1": 50}
-    os.kill(web_lab.status()["agent"]["pid"], signal.SIGKILL)
-    eventually(lambda: web_lab.status()["agent"]["previous"] == "killed", "the next agent is there")
+    before = web_lab.status()["agent"]["pid"]
+    kill(before)
+    agent = eventually(lambda: (a := web_lab.status()["agent"])["pid"] != before and a, "the next agent is there")
+    assert agent["previous"] == "killed"
     eventually(lambda: web_lab.status()["config"]["problems"], "it reports the problem too")
     assert web_lab.ask("client", "http://web/", "--count", "50")["versions"] == {"v1": 50}
-    copy.write_text(good)
+    replace(copy, good)
     eventually(lambda: not web_lab.status()["config"]["problems"], "the problem is gone")
     web_lab.delete(web_lab.run_dir / "applied-by-test.yaml")
 

@@ -42,15 +42,17 @@ def ready(lab: Lab) -> tuple[int, str]:
 
 
 def test_readiness_is_about_the_node(web_lab: Lab) -> None:
-    assert ready(web_lab) == (200, "ready\n")
+    eventually(lambda: ready(web_lab) == (200, "ready\n"), "ready before")
     try:
         with refuses_expressions(web_lab.node_dirs()[0]):
             told = web_lab.apply(REFUSED_BY_ENVOY, check=False)
             assert told.returncode == 1
             assert "VirtualService default/odd" in told.stderr
             assert "is not in force" in told.stderr
-            eventually(lambda: not web_lab.status()["healthy"], "the refusal shows in status")
-            [refused] = web_lab.status()["appliers"]["envoy"]["failures"]
+            [refused] = eventually(
+                lambda: web_lab.status()["appliers"]["envoy"]["failures"], "the refusal shows in status"
+            )
+            assert not web_lab.status()["healthy"]
             assert "VirtualService default/odd" in " ".join(refused["origins"]), refused
             assert web_lab.tidegate("status", "--run-dir", web_lab.node_dirs()[0], check=False).returncode == 1
             assert ready(web_lab) == (200, "ready\n")

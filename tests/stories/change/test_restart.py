@@ -9,6 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from tests.support.ended import kill
 from tests.support.eventually import eventually
 from tests.support.lab import Lab
 
@@ -20,7 +21,7 @@ def test_killed_agent_comes_back_and_adopts(web_lab: Lab, probe_lab: Lab) -> Non
     before = probe_lab.status()
     cookies = {pod["name"]: pod["netns_cookie"] for pod in before["pods"]}
     ports, relayed = envoys_ports(probe_lab), relays_ports(probe_lab)
-    os.kill(before["agent"]["pid"], signal.SIGKILL)
+    kill(before["agent"]["pid"])
     eventually(lambda: "error" not in probe_lab.probe("client", "dial", "talk", "7000"), "relayed again")
     after = eventually(lambda: (s := probe_lab.status())["healthy"] and s, "healthy again")
     assert after["agent"]["previous"] == "killed"
@@ -44,7 +45,7 @@ def test_http_does_not_notice_a_killed_agent(web_lab: Lab) -> None:
     load = web_lab.load("client", "http://web/", "--rate", "200", "--fresh")
     load.starts()
     before = web_lab.status()["agent"]
-    os.kill(before["pid"], signal.SIGKILL)
+    kill(before["pid"])
     eventually(lambda: (s := web_lab.status())["healthy"] and s["agent"]["pid"] != before["pid"], "healthy again")
     got = load.stop()
     assert got["failed"] == 0, got
@@ -52,7 +53,7 @@ def test_http_does_not_notice_a_killed_agent(web_lab: Lab) -> None:
 
 def test_killed_envoy_is_back(web_lab: Lab) -> None:
     before = web_lab.status()["envoy"]
-    os.kill(before["pid"], signal.SIGKILL)
+    kill(before["pid"])
     eventually(lambda: web_lab.ask("client", "http://web/")["status"] == 200, "served again")
     after = eventually(lambda: (s := web_lab.status()["envoy"])["state"] == "running" and s, "running")
     assert after["restarts"] == before["restarts"] + 1
@@ -64,7 +65,7 @@ def test_killed_envoy_is_back(web_lab: Lab) -> None:
 def test_killed_relay_is_back_on_the_same_ports(web_lab: Lab, probe_lab: Lab) -> None:
     before = probe_lab.status()["relay"]
     rows = relays_ports(probe_lab)
-    os.kill(before["pid"], signal.SIGKILL)
+    kill(before["pid"])
     eventually(lambda: "error" not in probe_lab.probe("client", "dial", "talk", "7000"), "relayed again")
     after = eventually(lambda: (s := probe_lab.status())["healthy"] and s, "healthy again")["relay"]
     assert after["restarts"] == before["restarts"] + 1

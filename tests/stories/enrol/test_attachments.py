@@ -13,7 +13,7 @@ import pytest
 from tests.support.lab import TIDEGATE, Lab
 
 from tidegate.model.names import WorkloadId
-from tidegate_lab.cni_runtime import Attachment, Chain
+from tidegate_lab.cni_runtime import Chain, PodNetwork
 from tidegate_lab.node import plugin_directories
 
 CLIENT = WorkloadId("default", "client")
@@ -89,9 +89,9 @@ def storage(probe_lab: Lab, tmp_path: Path) -> Chain:
 
 
 @pytest.fixture
-def net1(probe_lab: Lab) -> Attachment:
+def net1(probe_lab: Lab) -> PodNetwork:
     container = enrolled(probe_lab)["container_id"]
-    return Attachment(container, Path(probe_lab.pods()["default/client"]["netns"]), CLIENT, ifname="net1")
+    return PodNetwork(container, Path(probe_lab.pods()["default/client"]["netns"]), CLIENT, ifname="net1")
 
 
 def works(lab: Lab, kept: Kept, word: str) -> None:
@@ -106,7 +106,7 @@ def works(lab: Lab, kept: Kept, word: str) -> None:
 
 @pytest.mark.case("E1")
 async def test_a_second_interface_comes_and_goes_and_the_pod_stays_in_the_mesh(
-    probe_lab: Lab, kept: Kept, storage: Chain, net1: Attachment
+    probe_lab: Lab, kept: Kept, storage: Chain, net1: PodNetwork
 ) -> None:
     works(probe_lab, kept, "before")
     before, captured = enrolled(probe_lab), row(probe_lab)
@@ -122,7 +122,7 @@ async def test_a_second_interface_comes_and_goes_and_the_pod_stays_in_the_mesh(
 
 @pytest.mark.case("E1")
 async def test_calls_that_a_runtime_repeats_or_makes_too_early_change_nothing(
-    probe_lab: Lab, kept: Kept, storage: Chain, net1: Attachment
+    probe_lab: Lab, kept: Kept, storage: Chain, net1: PodNetwork
 ) -> None:
     before, captured = enrolled(probe_lab), row(probe_lab)
     await storage.delete(net1)

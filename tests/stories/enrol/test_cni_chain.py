@@ -17,7 +17,7 @@ from tests.support.cni import Recorder
 from tidegate.enroll.cni_server import CniServer
 from tidegate.errors import Transient
 from tidegate.model.names import WorkloadId
-from tidegate_lab.cni_runtime import Attachment, Chain
+from tidegate_lab.cni_runtime import Chain, PodNetwork
 from tidegate_lab.node import plugin_directories
 
 POD = WorkloadId("shop", "web-0")
@@ -39,8 +39,8 @@ class Node:
         conflist = {"cniVersion": version, "name": "chain", "plugins": [bridge, ours]}
         return Chain(conflist, self.netns, plugin_directories())
 
-    def attachment(self) -> Attachment:
-        return Attachment("c1", self.pod, POD)
+    def attachment(self) -> PodNetwork:
+        return PodNetwork("c1", self.pod, POD)
 
     def reserved(self) -> list[str]:
         """Addresses that host-local has given away."""

@@ -143,6 +143,23 @@ async def test_a_missing_variable_is_named(sock: Path, variable: str) -> None:
     assert variable in done.json["msg"]
 
 
+@pytest.mark.case("E1")
+@pytest.mark.parametrize("ifname", ["a/b", "..", "a b", "eth0:1", "sixteen-letters-"])
+async def test_a_name_that_no_interface_can_have_is_refused_at_once(sock: Path, agent: Recorder, ifname: str) -> None:
+    done = await call("ADD", sock, CNI_IFNAME=ifname)
+    assert (done.code, done.json["code"]) == (1, 4)
+    assert "CNI_IFNAME" in done.json["msg"]
+    assert not agent.requests
+    assert (await call("DEL", sock, CNI_IFNAME=ifname)).code == 0, "what never came may go"
+
+
+@pytest.mark.case("E1")
+@pytest.mark.parametrize("ifname", ["fifteen-letters", "net1", "eth0.100", "bücke"])
+async def test_any_name_that_an_interface_can_have_reaches_the_agent(sock: Path, agent: Recorder, ifname: str) -> None:
+    assert (await call("ADD", sock, CNI_IFNAME=ifname)).code == 0
+    assert [request.ifname for request in agent.requests] == [ifname]
+
+
 async def test_what_cannot_be_meant_is_refused_before_the_agent_hears_of_it(sock: Path, agent: Recorder) -> None:
     refused = {
         1: await call("ADD", sock, version="9.9.9"),

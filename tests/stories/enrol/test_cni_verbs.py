@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ import pytest
 from tests.bench import scale_config as config
 from tests.bench.scale_host import get_json
 from tests.bench.scale_rig import NODE, TAG, Rig, netns
+from tests.support.ended import kill
 from tests.support.eventually import eventually
 from tests.support.rig import node, well
 
@@ -111,6 +111,12 @@ def restart(rig: Rig, **environ: str) -> None:
     well(rig, but=pid)
 
 
+def missing(said: dict[str, Any]) -> bool:
+    """Whether STATUS says that Envoy is missing, and that running pods are concerned."""
+    assert (said.get("code"), "envoy up" in said.get("details", "")) == (51, True), said
+    return True
+
+
 @pytest.mark.case("E2")
 def test_status_says_that_envoy_is_missing_and_that_running_pods_are_concerned(rig: Rig) -> None:
     program = rig.work / "envoy"
@@ -119,9 +125,8 @@ def test_status_says_that_envoy_is_missing_and_that_running_pods_are_concerned(r
     assert status(rig) == (0, {})
     try:
         program.unlink()  # so the next one cannot start
-        os.kill(int(rig.status()["envoy"]["pid"]), signal.SIGKILL)
-        said = eventually(lambda: status(rig)[1], "STATUS says so")
-        assert (said["code"], "envoy up" in said["details"]) == (51, True), said
+        kill(int(rig.status()["envoy"]["pid"]))
+        eventually(lambda: missing(status(rig)[1]), "STATUS says so")
     finally:
         restart(rig)
     assert status(rig) == (0, {})

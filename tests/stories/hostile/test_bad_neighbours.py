@@ -16,6 +16,7 @@ import pytest
 from tests.bench import scale_config as config
 from tests.bench.scale_rig import NODE, TAG, Rig, netns
 from tests.support.eventually import eventually
+from tests.support.files import replace
 from tests.support.rig import change, full, node, stays_ready
 from tests.support.strict_envoy import REFUSED, refuses_expressions
 
@@ -55,13 +56,13 @@ def test_a_rule_that_envoy_refuses_is_named_and_nobody_else_notices(rig: Rig) ->
     change(rig, WITH_RULE, 9)  # somebody on this node uses the service
     try:
         with stays_ready(rig), refuses_expressions(rig.run_dir):
-            path.write_text(config.rule(WITH_RULE, 1).replace("{prefix: /old}", f"{{regex: '{REFUSED}'}}"))
+            replace(path, config.rule(WITH_RULE, 1).replace("{prefix: /old}", f"{{regex: '{REFUSED}'}}"))
             eventually(lambda: said_of(rig.status(), "VirtualService", f"s{WITH_RULE:05}"), "status names the rule")
             others_go_on(rig, 1)
             watcher.tell(do="first", url=[config.vip(WITH_RULE), config.PORT, config.host(WITH_RULE)])
             watcher.answer()  # the last good version serves
     finally:
-        path.write_text(good)
+        replace(path, good)
     eventually(lambda: not rig.status()["envoy"]["xds"]["nacks"], "the rule is good again")
     change(rig, WITH_RULE, 2)
 
@@ -84,7 +85,7 @@ def test_a_pod_that_cannot_be_captured_is_refused_and_named_and_nobody_else_noti
     rig.renew(FIRST)
 
 
-def named_as_a_crash_loop(rig: Rig, number: int) -> None:
+def named_as_a_crash_loop(rig: Rig, number: int) -> bool:
     """By status, with what it is and what to do; and the node is well all the same."""
     status = rig.status()
     named = {(loop["namespace"], loop["name"]): loop["reason"] for loop in status["crash_loops"]}
@@ -94,6 +95,7 @@ def named_as_a_crash_loop(rig: Rig, number: int) -> None:
     command = [sys.executable, "-m", "tidegate", "status", "--run-dir", str(rig.run_dir)]
     shown = subprocess.run(command, capture_output=True, text=True, check=False).stdout
     assert f"crash loop: pod {config.NAMESPACE}/local-{number}: its sandbox was made" in shown
+    return True
 
 
 def test_a_pod_in_an_endless_crash_loop_disturbs_nobody(rig: Rig) -> None:
@@ -123,7 +125,7 @@ def test_a_pod_in_an_endless_crash_loop_disturbs_nobody(rig: Rig) -> None:
                 others_go_on(rig, value)
             eventually(lambda: rounds >= 10 or not crashing.is_alive(), "ten sandboxes came and went")
             assert crashing.is_alive()
-            named_as_a_crash_loop(rig, FIRST)
+            eventually(lambda: named_as_a_crash_loop(rig, FIRST), "status names the loop")
         finally:
             enough.set()
             crashing.join()

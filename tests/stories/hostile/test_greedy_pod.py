@@ -80,7 +80,7 @@ def test_a_greedy_pod_leaves_its_neighbour_and_the_node_alone(lab: Lab) -> None:
         for neighbour in neighbours.values():
             hears(neighbour, "held", 20)
         lab.apply(LATER)  # returns when the pod is ready: a new pod is enrolled beside all that
-        assert lab.pods()["default/later"]["enrolled"]
+        eventually(lambda: lab.pods()["default/later"]["enrolled"], "the lab has heard that it is enrolled")
         for neighbour in neighbours.values():
             hears(neighbour, "opened", OPENED)
         hears(greedy, "bulk", POURED)

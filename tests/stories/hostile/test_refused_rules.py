@@ -6,8 +6,6 @@ validation does, as one of another version might.
 
 from __future__ import annotations
 
-import os
-import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,9 @@ from typing import Any
 import pytest
 from tests.bench import scale_config as config
 from tests.bench.scale_rig import Rig
+from tests.support.ended import kill
 from tests.support.eventually import eventually
+from tests.support.files import replace
 from tests.support.rig import change, node, stays_ready
 from tests.support.strict_envoy import REFUSED, always_strict
 
@@ -131,7 +131,7 @@ def test_rules_with_a_certificate_and_a_block_are_refused_with_their_line_and_no
 def test_what_only_envoy_refuses_is_missing_alone_also_after_restarts(
     rig: Rig, rules: Path, strict: dict[str, str]
 ) -> None:
-    (rules / "stranger-odd.yaml").write_text(foreign("odd", 1, f"{{regex: '{REFUSED}'}}"))
+    replace(rules / "stranger-odd.yaml", foreign("odd", 1, f"{{regex: '{REFUSED}'}}"))
     with stays_ready(rig):
         eventually(lambda: refused_rules(rig) == {"odd"}, "it is named")
         (rules / "stranger-good.yaml").write_text(foreign("good", 20))
@@ -152,23 +152,23 @@ def test_the_version_before_a_refused_one_serves_also_after_agent_and_envoy_have
     rig: Rig, rules: Path, strict: dict[str, str]
 ) -> None:
     path = rules / "stranger-odd.yaml"
-    path.write_text(foreign("odd", 30))
+    replace(path, foreign("odd", 30))
     said(rig, OTHER, "odd.example.com", 30)
-    path.write_text(foreign("odd", 31, f"{{regex: '{REFUSED}'}}"))
+    replace(path, foreign("odd", 31, f"{{regex: '{REFUSED}'}}"))
     eventually(lambda: refused_rules(rig) == {"odd"}, "it is named")
     said(rig, OTHER, "odd.example.com", 30)
     restart(rig, strict, envoy=True)
     said(rig, OTHER, "odd.example.com", 30)
     everything_answers(rig, 9)
-    path.write_text(foreign("odd", 32))
+    replace(path, foreign("odd", 32))
     said(rig, OTHER, "odd.example.com", 32)
 
 
 def test_an_envoy_that_starts_anew_under_its_agent_gets_no_refused_rule(rig: Rig, rules: Path) -> None:
-    (rules / "stranger-odd.yaml").write_text(foreign("odd", 1, f"{{regex: '{REFUSED}'}}"))
+    replace(rules / "stranger-odd.yaml", foreign("odd", 1, f"{{regex: '{REFUSED}'}}"))
     eventually(lambda: refused_rules(rig) == {"odd"}, "it is named")
     before = rig.status()["envoy"]["pid"]
-    os.kill(before, signal.SIGKILL)
+    kill(before)
 
     def back(status: dict[str, Any]) -> bool:
         envoy = status["envoy"]

@@ -47,7 +47,7 @@ def test_a_whole_run_gives_every_figure_and_leaves_nothing(tmp_path: Path) -> No
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=HANG_SECONDS,
+        timeout=10 * HANG_SECONDS,
         check=False,
     )
     assert done.returncode == 0, done.stderr

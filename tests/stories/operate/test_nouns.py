@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from tests.support.eventually import eventually
 from tests.support.lab import Lab
 
 
@@ -14,9 +15,15 @@ def rows(lab: Lab, noun: str) -> list[dict[str, Any]]:
     return value
 
 
+def only(lab: Lab, *names: str) -> dict[str, dict[str, Any]]:
+    """The rows of pods by name, once there are these."""
+    found = {row["name"]: row for row in rows(lab, "pods")}
+    assert set(found) == set(names)
+    return found
+
+
 def test_enrolled_pods_are_there_guarded_and_with_their_addresses(probe_lab: Lab) -> None:
-    found = {row["name"]: row for row in rows(probe_lab, "pods")}
-    assert set(found) == {"client", "server"}
+    found = eventually(lambda: only(probe_lab, "client", "server"), "pods of earlier stories have gone")
     for name, row in found.items():
         assert row["guarded"], name
         assert [row["ip4"], row["ip6"]] == probe_lab.pods()[f"default/{name}"]["ips"]

@@ -138,13 +138,17 @@ def test_timeout_and_faults_are_told_as_grpc_statuses(ask: Ask, route: Callable[
     - match: [{{ headers: {{ want: {{ exact: deadline }} }} }}]
       {to("v1")}
 """)
-    late = ask("-H", "want: timeout", "-H", f"wait: {FOR_EVER}")
-    assert late["code"] == "UNAVAILABLE"
+    late = ask("-H", "want: timeout", "-H", f"wait: {FOR_EVER}", "--deadline", "3600")
+    # Ended by Envoy, or in the same moment by the server, which Envoy tells the limit.
+    assert late["code"] in ("UNAVAILABLE", "DEADLINE_EXCEEDED")
     assert late["seconds"] > 0.4
     assert ask("-H", "want: status")["code"] == "RESOURCE_EXHAUSTED"
     assert ask("-H", "want: nobody")["code"] == "UNAVAILABLE"
     assert ask()["code"] == "UNIMPLEMENTED", "no route fits"
-    assert ask("-H", "want: deadline", "-H", f"wait: {FOR_EVER}", "--deadline", "0.5")["code"] == "DEADLINE_EXCEEDED"
+    hasty = ask("-H", "want: deadline", "-H", f"wait: {FOR_EVER}", "--deadline", "0.5")
+    # Envoy is told the limit, too, and which of the two is first is chance.
+    ended = (hasty["code"], "upstream request timeout" in hasty["details"])
+    assert ended in (("DEADLINE_EXCEEDED", False), ("UNAVAILABLE", True))
 
 
 def test_a_headless_name_leads_to_the_pod_that_was_resolved(ask: Ask, lab: Lab) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from tests.support.cni import Recorder
+from tests.support.eventually import HANG_SECONDS
 
 from tidegate.enroll import cni_server, wire
 from tidegate.enroll.cni_server import CniServer
@@ -41,7 +42,7 @@ async def exchange(path: Path, parts: list[bytes], fds: list[int]) -> Any:
 
     def run() -> bytes:
         with socket.socket(socket.AF_UNIX) as client:
-            client.settimeout(10)
+            client.settimeout(HANG_SECONDS)
             client.connect(str(path))
             socket.send_fds(client, [parts[0]], fds)
             for part in parts[1:]:
@@ -127,7 +128,7 @@ async def test_a_caller_that_says_nothing_is_dropped(path: Path, monkeypatch: py
 
     def silent() -> bytes:
         with socket.socket(socket.AF_UNIX) as client:
-            client.settimeout(10)
+            client.settimeout(HANG_SECONDS)
             client.connect(str(path))
             return client.makefile("rb").readline()
 

@@ -18,7 +18,7 @@ from tidegate.errors import Fatal
 from tidegate.linux.cgroup_dir import Cgroup
 from tidegate.linux.process import start_ticks
 from tidegate.supervise.files import rotate
-from tidegate.supervise.supervisor import HUNG_SECONDS, TERM_SECONDS, State
+from tidegate.supervise.supervisor import HUNG_SECONDS, TERM_SECONDS, ProgramState
 
 
 class Bench:
@@ -80,7 +80,7 @@ DEAF = 'trap \'\' TERM; echo x >> "$(dirname "$0")/runs"; while :; do sleep 1000
 async def test_a_program_that_ends_is_started_again_at_ever_longer_intervals(bench: Bench) -> None:
     status = bench.supervisor.status
     for attempt, delay in enumerate([0.1, 0.2, 0.4], start=1):
-        await bench.until(lambda n=attempt: status().restarts == n and status().state == State.WAITING)  # type: ignore[misc]
+        await bench.until(lambda n=attempt: status().restarts == n and status().state == ProgramState.WAITING)  # type: ignore[misc]
         assert (bench.runs(), status().last_exit, status().pid) == (attempt, "exit code 3", 0)
         await bench.until(lambda: len(bench.clock.waiting()) == 1)
         assert bench.clock.waiting() == [pytest.approx(delay)]
@@ -127,13 +127,13 @@ async def test_a_program_that_ignores_sigterm_is_killed_at_the_deadline(bench: B
     await bench.until(lambda: bench.runs() == 1)
     pid = bench.supervisor.status().pid
     stopping = asyncio.create_task(bench.supervisor.stop(0))
-    await bench.until(lambda: bench.supervisor.status().state == State.STOPPING)
+    await bench.until(lambda: bench.supervisor.status().state == ProgramState.STOPPING)
     await bench.until(lambda: pytest.approx(TERM_SECONDS) in bench.clock.waiting())
     os.kill(pid, 0)
     bench.clock.advance(TERM_SECONDS)
     (bench.cgroup / "cgroup.procs").unlink()  # a real cgroup directory has no files to remove
     await asyncio.wait_for(stopping, HANG_SECONDS)
-    assert bench.supervisor.status().state == State.STOPPED
+    assert bench.supervisor.status().state == ProgramState.STOPPED
     assert not (bench.tmp / "envoy/pid").exists()
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)

@@ -9,10 +9,12 @@ from typing import Any
 
 import aiohttp
 import pytest
+from aiohttp import web
 
 from tidegate.errors import Rejected
 from tidegate.observe.admin import Admin
 from tidegate.observe.dashboard.assets import assets
+from tidegate.settings import ADMIN_PORT
 
 MARKUP = "</script><img src=x onerror=alert(1)>"
 
@@ -45,15 +47,27 @@ async def ask(tmp_path: Path) -> AsyncIterator[Any]:
 
 
 @pytest.fixture
-async def local(tmp_path: Path, unused_tcp_port: int) -> AsyncIterator[Any]:
+async def local(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Any]:
     """Asks over TCP as a browser would: (status, headers, body) of one request."""
+    runners: list[web.BaseRunner] = []
+
+    class AnyPort(web.TCPSite):
+        """No number is free for sure on a machine that others use, too."""
+
+        def __init__(self, runner: web.BaseRunner, host: str, port: int) -> None:
+            assert (host, port) == ("127.0.0.1", ADMIN_PORT)
+            runners.append(runner)
+            super().__init__(runner, host, 0)
+
+    monkeypatch.setattr(web, "TCPSite", AnyPort)
     admin = Admin(views={"status": echo}, metrics=one, missing=list, assets=assets())
-    await admin.start(tmp_path / "agent.sock", unused_tcp_port, 0, 0)
+    await admin.start(tmp_path / "agent.sock", ADMIN_PORT, 0, 0)
+    [(_, port)] = runners[0].addresses
     async with aiohttp.ClientSession() as session:
 
         async def request(path: str, method: str = "GET", **headers: str) -> tuple[int, Mapping[str, str], str]:
             named = {name.replace("_", "-"): value for name, value in headers.items()}
-            url = f"http://127.0.0.1:{unused_tcp_port}{path}"
+            url = f"http://127.0.0.1:{port}{path}"
             async with session.request(method, url, headers=named) as response:
                 return response.status, response.headers, await response.text()
 

@@ -35,7 +35,7 @@ def test_the_core_of_the_protocol_is_what_it_was() -> None:
     """An agent of any version drains a relay of any other with these: numbers and sizes never change."""
     assert {number: number for number in range(1, 6)} == {
         lib.FP_HELLO: 1,
-        lib.FP_PODS: 2,
+        lib.FP_SANDBOXES: 2,
         lib.FP_HAND_OVER: 3,
         lib.FP_DRAIN: 4,
         lib.FP_STOP: 5,
@@ -44,11 +44,11 @@ def test_the_core_of_the_protocol_is_what_it_was() -> None:
         "struct fp_head": 16,
         "struct fp_ask_hello": 24,
         "struct fp_told_hello": 32,
-        "struct fp_ask_pods": 24,
-        "struct fp_told_pods": 16,
-        "struct fp_pod_row": 16,
-        "struct fp_ask_pod": 24,
-        "struct fp_told_pod": 32,
+        "struct fp_ask_sandboxes": 24,
+        "struct fp_told_sandboxes": 16,
+        "struct fp_sandbox_row": 16,
+        "struct fp_ask_sandbox": 24,
+        "struct fp_told_sandbox": 32,
         "struct fp_ask_drain": 24,
     }
     assert {kind: ffi.sizeof(kind) for kind in sizes} == sizes

@@ -132,7 +132,7 @@ async def test_descriptors_that_did_not_arrive_are_no_pod(played: Played) -> Non
     relay = RelayConnection(played.channel, hello)
     before = descriptors()
     asking = asyncio.create_task(relay.hand_over(5))
-    await played.answers("struct fp_told_pod", 0, 0)
+    await played.answers("struct fp_told_sandbox", 0, 0)
     with pytest.raises(Transient, match="did not arrive"):
         await asking
     assert descriptors() == before

@@ -79,7 +79,7 @@ async def test_wait_applied_ends_with_the_last_answer(server: AdsServer, client:
     assert not await server.wait_applied(1, 0.01), "nobody is connected"
     await client.say(CLUSTERS)
     await client.say(LISTENERS)
-    waiting = asyncio.create_task(server.wait_applied(1, 5))
+    waiting = asyncio.create_task(server.wait_applied(1, HANG_SECONDS))
     for kind in (CLUSTERS, LISTENERS):
         answer = await client.hear()
         assert answer.type_url == TYPE_URLS[kind]
@@ -101,7 +101,7 @@ async def test_a_refusal_shows_with_its_origin(server: AdsServer, client: Client
         answer = await client.hear()
         assert answer.type_url == TYPE_URLS[kind]
         await client.say(kind, response_nonce=answer.nonce)
-    assert await server.wait_applied(1, 5)
+    assert await server.wait_applied(1, HANG_SECONDS)
     [failure] = server.rejected()
     assert (failure.item, failure.reason) == ("a", "envoy: too odd")
     assert failure.origins == ("Service default/a (web.yaml:1)",)

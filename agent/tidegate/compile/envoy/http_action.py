@@ -6,14 +6,14 @@ import re
 from collections.abc import Callable
 
 from tidegate.compile.envoy.protojson import Json, duration, named, share, string_matcher, typed
-from tidegate.model.routing import Cors, Fault, Headers, HttpRoute, Redirect, Retries, RouteTarget
+from tidegate.model.routing import Cors, Fault, Headers, HttpRetry, HttpRoute, Redirect, RouteTarget
 from tidegate.model.traffic import ConsistentHash
 
 FAULT_FILTER = "envoy.filters.http.fault"
 CORS_FILTER = "envoy.filters.http.cors"
 ON_DEMAND_FILTER = "envoy.filters.http.on_demand"
 DEFAULT_RETRY_ON = "connect-failure,refused-stream,unavailable,cancelled,retriable-status-codes"
-DEFAULT_RETRIES = Retries(attempts=2, retry_on=DEFAULT_RETRY_ON)
+DEFAULT_RETRIES = HttpRetry(attempts=2, retry_on=DEFAULT_RETRY_ON)
 _REDIRECT_CODES = {
     301: "MOVED_PERMANENTLY",
     302: "FOUND",
@@ -156,7 +156,7 @@ def _redirect(redirect: Redirect, port: int) -> Json:
     return out
 
 
-def _retry_policy(retries: Retries, previous_hosts: bool) -> Json:
+def _retry_policy(retries: HttpRetry, previous_hosts: bool) -> Json:
     words = [w.strip() for w in (retries.retry_on or DEFAULT_RETRY_ON).split(",") if w.strip()]
     codes = [int(w) for w in words if w.isdigit()]
     names = [w for w in words if not w.isdigit()]

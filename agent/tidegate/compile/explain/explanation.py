@@ -26,7 +26,7 @@ class Rule:
 
 
 @dataclass(frozen=True, slots=True)
-class Destination:
+class RouteDestination:
     """One weighted destination. percent: of the requests."""
 
     host: str
@@ -85,7 +85,7 @@ class Explanation:
     counted_as: str = ""  # reason of tidegate_verdicts_total; "" = no connect() would be made
     rule: Rule | None = None
     route: HttpRoute | None = None  # that rule's, for what it does besides choosing a destination
-    destinations: tuple[Destination, ...] = ()
+    destinations: tuple[RouteDestination, ...] = ()
     endpoints: tuple[Peer, ...] = ()
     policies: tuple[Origin, ...] = ()
     hops: tuple[Hop, ...] = field(default=())

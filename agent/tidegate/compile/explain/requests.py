@@ -31,7 +31,7 @@ class Tried:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class RouteChoice:
     """tried ends with the block that fits, if one does. reachable: any route exists for this client and port."""
 
     chosen: Candidate | None
@@ -39,7 +39,7 @@ class Outcome:
     reachable: bool
 
 
-def choose_route(vs: VirtualService, source: Source, port: int, request: HttpRequest) -> Outcome:
+def choose_route(vs: VirtualService, source: Source, port: int, request: HttpRequest) -> RouteChoice:
     """The first route that fits. A VirtualService without any reachable route leaves the service alone; one whose
     routes all refuse the request makes Envoy answer 404."""
     tried: list[Tried] = []
@@ -47,8 +47,8 @@ def choose_route(vs: VirtualService, source: Source, port: int, request: HttpReq
         refusal = refuses(candidate.match, request)
         tried.append(Tried(candidate, refusal))
         if not refusal:
-            return Outcome(candidate, tuple(tried), True)
-    return Outcome(None, tuple(tried), bool(tried))
+            return RouteChoice(candidate, tuple(tried), True)
+    return RouteChoice(None, tuple(tried), bool(tried))
 
 
 def choose_host(hosts: Iterable[str], authority: str) -> str | None:

@@ -11,10 +11,10 @@ from typing import Any
 
 from tidegate.compile.derive import Read, derived
 from tidegate.compile.envoy.clusters import ClusterKey, goes_where_dialled, subset_endpoints
-from tidegate.compile.explain.explanation import Destination, Explanation, Hop, Peer, Rule
+from tidegate.compile.explain.explanation import Explanation, Hop, Peer, RouteDestination, Rule
 from tidegate.compile.explain.names import Names, default_port
 from tidegate.compile.explain.oracle import Action, Call, Captured, decide
-from tidegate.compile.explain.requests import Outcome, bad_path, choose_host, choose_route
+from tidegate.compile.explain.requests import RouteChoice, bad_path, choose_host, choose_route
 from tidegate.compile.facts import Facts
 from tidegate.compile.outbound.aliases import Aliases, aliases, spellings
 from tidegate.compile.outbound.destinations import Claim, claim_at, fast_path, pod_row, service_rows
@@ -137,7 +137,7 @@ class _Trace:
             out,
             verdict="allow" if endpoints else "unavailable",
             reason="a TCP service port" if endpoints else out.reason,
-            destinations=(Destination(fqdn, number, "", 100.0, str(ClusterKey(fqdn, number))),),
+            destinations=(RouteDestination(fqdn, number, "", 100.0, str(ClusterKey(fqdn, number))),),
             endpoints=endpoints,
             policies=self._rules.policy(claim.service.id, claim.service.id.namespace).origins,
         )
@@ -187,7 +187,7 @@ class _Trace:
             return visible[host]
         return self._rules.owner(claim.service.id.fqdn, self._source.namespace)
 
-    def _tell(self, vs: VirtualService, outcome: Outcome) -> None:
+    def _tell(self, vs: VirtualService, outcome: RouteChoice) -> None:
         for tried in outcome.tried:
             candidate = tried.candidate
             line = (candidate.match.line if candidate.match else 0) or candidate.route.line
@@ -203,7 +203,7 @@ class _Trace:
             t for t in (route.targets if route else (own,)) if t.weight or route is None or len(route.targets) == 1
         ]
         total = sum(t.weight for t in targets)
-        destinations: list[Destination] = []
+        destinations: list[RouteDestination] = []
         endpoints: list[Peer] = []
         policies: dict[Origin, None] = {}
         for weighted in targets:
@@ -224,7 +224,7 @@ class _Trace:
 
     def _target(
         self, claim: Claim, address: str, target: RouteTarget, percent: float
-    ) -> tuple[Destination, list[Peer], DestinationPolicy | None]:
+    ) -> tuple[RouteDestination, list[Peer], DestinationPolicy | None]:
         if (behind := self._registry.behind(target)) != target:
             self._hop("destination", f"{target.host} is an ExternalName: an alias of {behind.host}")
             target = behind
@@ -236,7 +236,7 @@ class _Trace:
             service, number, target.subset, claim.service, claim.port
         )
         cluster = str(ClusterKey(target.host, number, target.subset, client, lb_headless))
-        destination = Destination(target.host, number, target.subset, percent, cluster)
+        destination = RouteDestination(target.host, number, target.subset, percent, cluster)
         label = f"{cluster} ({percent:g} %)"
         if service is not None and service.external_name:
             self._hop("destination", f"{label}: {service.external_name}, as the node resolves it")

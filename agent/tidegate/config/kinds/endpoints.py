@@ -19,7 +19,7 @@ class AddressDoc(ApiModel):
     node_name: str = ""
 
 
-class SubsetDoc(ApiModel):
+class EndpointSubsetDoc(ApiModel):
     addresses: list[AddressDoc] = Field(default_factory=list)
     not_ready_addresses: list[AddressDoc] = Field(default_factory=list)
     ports: list[SlicePortDoc] = Field(default_factory=list)
@@ -28,7 +28,7 @@ class SubsetDoc(ApiModel):
 class EndpointsDoc(ApiModel):
     ignored = frozenset({"apiVersion", "kind"})
     metadata: Metadata
-    subsets: list[SubsetDoc] = Field(default_factory=list)
+    subsets: list[EndpointSubsetDoc] = Field(default_factory=list)
 
 
 def read(doc: EndpointsDoc, place: Place, report: Report) -> EndpointSlice:

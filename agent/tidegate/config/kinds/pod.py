@@ -23,7 +23,7 @@ class ContainerPortDoc(ApiModel):
     protocol: Literal["TCP", "UDP", "SCTP"] = "TCP"
 
 
-class Container(ApiModel):
+class ContainerDoc(ApiModel):
     ignored = words(
         "image imagePullPolicy command args env envFrom workingDir resources resizePolicy livenessProbe "
         "readinessProbe startupProbe lifecycle securityContext volumeMounts volumeDevices stdin stdinOnce tty "
@@ -48,8 +48,8 @@ class PodSpec(ApiModel):
         "preemptionPolicy overhead topologySpreadConstraints setHostnameAsFQDN os schedulingGates resourceClaims "
         "resources evictionResponders schedulingGroup"
     )
-    containers: list[Container]
-    init_containers: list[Container] = Field(default_factory=list)
+    containers: list[ContainerDoc]
+    init_containers: list[ContainerDoc] = Field(default_factory=list)
     node_name: str = ""
     service_account_name: str = "default"
     host_network: bool = False
@@ -67,7 +67,7 @@ class Condition(ApiModel):
     status: str
 
 
-class PodStatus(ApiModel):
+class PodStatusDoc(ApiModel):
     open_ended = True
     phase: str = ""
     pod_ip: str = Field(default="", alias="podIP")
@@ -93,7 +93,7 @@ class PodDoc(ApiModel):
     ignored = frozenset({"apiVersion", "kind"})
     metadata: Metadata
     spec: PodSpec
-    status: PodStatus = Field(default_factory=PodStatus)
+    status: PodStatusDoc = Field(default_factory=PodStatusDoc)
 
 
 def read(doc: PodDoc, place: Place, report: Report) -> Pod:

@@ -24,8 +24,8 @@ from tidegate.model.routing import (
     Fault,
     HeaderOperations,
     Headers,
+    HttpRetry,
     Redirect,
-    Retries,
     Rewrite,
 )
 
@@ -220,7 +220,7 @@ class RetryDoc(ApiModel):
     retry_ignore_previous_hosts: bool = True
     backoff: PositiveDuration | None = None
 
-    def to_model(self, report: Report) -> Retries:
+    def to_model(self, report: Report) -> HttpRetry:
         if self.attempts == 0 and (self.per_try_timeout or self.retry_on or self.retry_remote_localities):
             report.say(self, "attempts", say.NO_ATTEMPTS())
         for word in filter(None, (w.strip() for w in self.retry_on.split(","))):
@@ -228,7 +228,7 @@ class RetryDoc(ApiModel):
                 word.isdecimal() and word.isascii() and _CODE.least <= int(word[:9]) <= _CODE.most
             ):
                 report.say(self, "retryOn", say.RETRY_ON(word=word))
-        return Retries(
+        return HttpRetry(
             attempts=self.attempts,
             per_try_timeout_ms=self.per_try_timeout or 0,
             retry_on=self.retry_on,

@@ -55,7 +55,7 @@ class InSync:
 Change = Upsert | Delete | Findings | InSync
 
 
-class Source(Protocol):
+class ConfigSource(Protocol):
     """Never ends by itself; the first InSync comes when the content is complete."""
 
     def watch(self) -> AsyncIterator[Sequence[Change]]: ...

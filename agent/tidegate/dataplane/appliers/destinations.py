@@ -61,7 +61,7 @@ class Wanted:
         return put, delete
 
 
-class Destinations:
+class DestinationsApplier:
     """One of the two appliers of tg_dests."""
 
     def __init__(

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from tidegate.bpf.records import PodRow
 from tidegate.dataplane.changes import Changes
 from tidegate.dataplane.order import ENROLMENT
-from tidegate.dataplane.sandboxes import Decision, Sandboxes
+from tidegate.dataplane.sandboxes import Membership, Sandboxes
 from tidegate.dataplane.shadow import Shadow
 from tidegate.errors import TidegateError
 from tidegate.model.plan import Plan
@@ -23,10 +23,10 @@ from tidegate.runtime.retries import Retries
 FIRST_SECONDS, LONGEST_SECONDS = 0.5, 30.0  # of the back-off of one pod
 NO_DOCUMENT = "a container outside Kubernetes, and no Pod document has this name"
 
-Verdict = tuple[PodState, str]  # and why
+PodVerdict = tuple[PodState, str]  # and why
 
 
-class Enrolment:
+class EnrolmentApplier:
     """The applier of tg_pods and the guards."""
 
     name = ENROLMENT
@@ -129,7 +129,7 @@ class Enrolment:
             cookie in self._shadow.guards,
         )
 
-    async def _judge(self, cookie: int, sandbox: Sandbox, plan: PodPlan | None) -> Verdict:
+    async def _judge(self, cookie: int, sandbox: Sandbox, plan: PodPlan | None) -> PodVerdict:
         decision = self._sandboxes.decisions.get(cookie)
         if decision is None:
             return PodState.PENDING, "nothing is decided about it yet"
@@ -150,7 +150,7 @@ class Enrolment:
         reason = "; ".join((decision.reason, *self._sandboxes.remarks.get(cookie, ())))
         return await self._enrol(cookie, opened, reason)
 
-    async def _enrol(self, cookie: int, sandbox: Sandbox, reason: str) -> Verdict:
+    async def _enrol(self, cookie: int, sandbox: Sandbox, reason: str) -> PodVerdict:
         row, now = pod_row(sandbox), self._clock.monotonic()
         if self._shadow.pods.get(cookie) == row and cookie in self._shadow.guards:
             return PodState.ENROLLED, reason
@@ -167,7 +167,7 @@ class Enrolment:
         return PodState.ENROLLED, reason
 
 
-def _not_enrolled(sandbox: Sandbox, decision: Decision) -> Verdict:
+def _not_enrolled(sandbox: Sandbox, decision: Membership) -> PodVerdict:
     if decision.known:
         return PodState.NOT_ENROLLED, decision.reason
     return (PodState.PENDING, decision.reason) if sandbox.kubernetes else (PodState.NOT_ENROLLED, NO_DOCUMENT)

@@ -13,13 +13,12 @@ from tidegate.dataplane.devices import Envoy
 from tidegate.dataplane.order import ENVOY
 from tidegate.dataplane.shadow import Shadow
 from tidegate.model.plan import Plan
-from tidegate.model.plan.envoy import LISTENERS, EnvoyResource, overlaid
+from tidegate.model.plan.envoy import LISTENERS, EnvoyResource, Resources, overlaid
 from tidegate.model.status import Outcome, Outcomes, State
 from tidegate.model.tier import Tier
 from tidegate.runtime.clock import Clock
 
 ANSWER_SECONDS = 3.0  # an Envoy that says nothing for longer is reported
-Resources = Mapping[str, Mapping[str, EnvoyResource]]
 
 
 class EnvoyResources:

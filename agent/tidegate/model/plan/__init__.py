@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from tidegate.model.plan.envoy import EnvoyResource
+from tidegate.model.plan.envoy import Resources
 from tidegate.model.plan.kernel import Destination
 from tidegate.model.plan.pods import PodPlan
 from tidegate.model.plan.relay import L4Service
@@ -21,4 +21,4 @@ class Plan:
     destinations: tuple[Destination, ...] = ()
     l4: tuple[L4Service, ...] = ()
     services: Mapping[int, str] = field(default_factory=dict)  # number -> FQDN:port
-    envoy: Mapping[str, Mapping[str, EnvoyResource]] = field(default_factory=dict)  # LISTENERS.. -> name -> resource
+    envoy: Resources = field(default_factory=dict)  # LISTENERS.. -> name -> resource

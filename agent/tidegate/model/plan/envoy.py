@@ -61,6 +61,10 @@ class EnvoyResource:
         return sorted(ref.name for ref in self.refs if ref.kind == kind)
 
 
+ResourcesByName = Mapping[str, EnvoyResource]
+Resources = Mapping[str, ResourcesByName]  # by kind, as Plan.envoy
+
+
 class MadeOnDemand(Mapping[str, EnvoyResource]):
     """Resources that are made when somebody asks for them by name: what nobody on the node uses is never made, and a
     client gets only what others lead it to.

@@ -22,7 +22,7 @@ _SERIES = ("live", "connections", "requests", "errors", "bytes")
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class Scrape:
     """One look at everything that counts."""
 
     at: float  # monotonic seconds
@@ -35,7 +35,7 @@ class Reading:
     pods: Mapping[int, str]  # netns cookie -> NAMESPACE/NAME
 
 
-def sample(reading: Reading) -> Sample:
+def sample(reading: Scrape) -> Sample:
     """The counters of a reading under the keys that figures() asks for."""
     counters: dict[Key, float] = {("verdict", reason): n for reason, n in reading.verdicts.items()}
     stats = reading.fastpath
@@ -86,7 +86,7 @@ def _bytes(subject: Subject) -> int:
     return subject.counts.get("upstream_cx_rx_bytes_total", 0) + subject.counts.get("upstream_cx_tx_bytes_total", 0)
 
 
-def figures(reading: Reading, history: History) -> dict[str, Any]:
+def figures(reading: Scrape, history: History) -> dict[str, Any]:
     """The part of /figures that comes from counters. history has this reading's sample already."""
     stats = reading.fastpath
     rate = history.rate
@@ -128,7 +128,7 @@ def figures(reading: Reading, history: History) -> dict[str, Any]:
     }
 
 
-def _traffic(reading: Reading, history: History) -> list[dict[str, Any]]:
+def _traffic(reading: Scrape, history: History) -> list[dict[str, Any]]:
     """Client pod and service, busiest first. A pair is there as long as something of it lives or was counted."""
     envoy_pods = reading.envoy.pods if reading.envoy is not None else {}
     live: dict[tuple[int, str, Tier], int] = {}

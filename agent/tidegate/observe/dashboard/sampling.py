@@ -14,7 +14,7 @@ from tidegate.bpf.records import FlowGroup
 from tidegate.errors import Transient
 from tidegate.model.workload import Sandbox
 from tidegate.observe.dashboard.envoy_stats import PATH, EnvoyStats, parse
-from tidegate.observe.dashboard.figures import Reading, figures, sample
+from tidegate.observe.dashboard.figures import Scrape, figures, sample
 from tidegate.observe.dashboard.history import History
 from tidegate.relay.events import RelayStats
 from tidegate.runtime.clock import Clock, SystemClock
@@ -71,7 +71,7 @@ class Dashboard:
     async def _look(self) -> dict[str, Any]:
         status, rows = await self._status({}), await self._rows({})
         envoy, silent = await self._ask_envoy()
-        reading = Reading(
+        reading = Scrape(
             at=self._clock.monotonic(),
             verdicts=self._verdicts(),
             fastpath=await self._fastpath(),

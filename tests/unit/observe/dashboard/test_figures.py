@@ -7,7 +7,7 @@ from typing import Any
 from tidegate.bpf.records import FlowGroup
 from tidegate.model.tier import Tier
 from tidegate.observe.dashboard.envoy_stats import EnvoyStats, Subject
-from tidegate.observe.dashboard.figures import Reading, figures, sample
+from tidegate.observe.dashboard.figures import Scrape, figures, sample
 from tidegate.observe.dashboard.history import History
 from tidegate.relay.events import RelayStats
 from tidegate.telemetry.pairs import PairTotals
@@ -28,7 +28,7 @@ def envoy(good: int, bad: int = 0) -> EnvoyStats:
     )
 
 
-READING = Reading(
+READING = Scrape(
     at=0.0,
     verdicts={"redirect_envoy": 4, "redirect_fastpath": 6, "deny_state": 0, "sockops_record_failed": 1},
     fastpath=RelayStats(6, 1, 100, 900, 0, {"ok": 5}),
@@ -52,7 +52,7 @@ LATER = replace(
 )
 
 
-def shown(*readings: Reading) -> dict[str, Any]:
+def shown(*readings: Scrape) -> dict[str, Any]:
     history = History()
     for reading in readings:
         history.add(sample(reading))

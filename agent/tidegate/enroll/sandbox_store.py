@@ -12,14 +12,14 @@ from pathlib import Path
 from tidegate.enroll.ledger import Detached, Ledger, attachment_of
 from tidegate.enroll.records import Records
 from tidegate.enroll.wire import CniRequest
-from tidegate.errors import Transient
+from tidegate.errors import Rejected, Transient
 from tidegate.linux.netns import Netns, NetnsNames
 from tidegate.model.workload import Attachment, Sandbox
 
 log = logging.getLogger(__name__)
 
 
-class Registry:
+class SandboxStore:
     """Owns the namespaces of its sandboxes until delete() or close().
 
     Calls block; load(), add(), delete(), collect(), sweep(), remember() and netns() from one thread at a time, the
@@ -54,8 +54,12 @@ class Registry:
 
     def add(self, request: CniRequest) -> Sandbox:
         """Record what a CNI ADD attached; repeating it changes nothing, and another interface of a sandbox changes
-        nothing for those that it has. Raises Transient if it cannot be recorded."""
+        nothing for those that it has. Raises Transient if it cannot be recorded, Rejected for the node's own namespace,
+        where all that the node itself connects to would be taken for the pod's."""
         try:
+            if self._names.is_own(request.netns_fd):
+                remedy = "a pod of the host network is not attached"
+                raise Rejected(f"sandbox of pod {request.pod}", "CNI_NETNS is the node's own network namespace", remedy)
             netns = self._names.keep(request.netns_fd)
         except OSError as error:
             raise Transient(f"sandbox of pod {request.pod}", f"its namespace cannot be kept: {error}") from error
@@ -150,7 +154,7 @@ class Registry:
         return self._ledger.by_cookie()
 
     def netns(self, cookie: int) -> Netns:
-        """The namespace of a sandbox, owned by this registry: dup() what must outlive a CNI DEL. Raises KeyError."""
+        """The namespace of a sandbox, owned by this store: dup() what must outlive a CNI DEL. Raises KeyError."""
         return self._netns[cookie]
 
     def close(self) -> None:

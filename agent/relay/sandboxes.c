@@ -1,4 +1,4 @@
-/* The callers' side of pods: listeners come, are handed over, go. */
+/* The callers' side of sandboxes: listeners come, are handed over, go. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -23,14 +23,15 @@ static void forget_sandbox(struct fp_engine *engine, struct fp_sandbox *sandbox)
 	fp_sandbox_free(sandbox);
 }
 
-static int add_pod(struct fp_engine *engine, const struct fp_pod *pod, const int *listeners, struct fp_ports *ret_ports)
+static int add_sandbox(struct fp_engine *engine, const struct fp_sandbox_config *config, const int *listeners,
+		       struct fp_ports *ret_ports)
 {
 	if (engine->draining)
 		return -ESHUTDOWN;
-	if (*find_sandbox(engine, pod->netns_cookie))
+	if (*find_sandbox(engine, config->netns_cookie))
 		return -EEXIST;
 	struct fp_sandbox *sandbox;
-	int rc = fp_sandbox_open(pod, listeners, engine->shared.config.workers, &sandbox);
+	int rc = fp_sandbox_open(config, listeners, engine->shared.config.workers, &sandbox);
 	if (rc)
 		return rc;
 	rc = fp_tell_all(engine, (struct fp_message){ .kind = FP_MSG_WATCH, .sandbox = sandbox });
@@ -44,24 +45,24 @@ static int add_pod(struct fp_engine *engine, const struct fp_pod *pod, const int
 	return 0;
 }
 
-int fp_pod_add(struct fp_engine *engine, const struct fp_pod *pod, struct fp_ports *ret_ports)
+int fp_sandbox_add(struct fp_engine *engine, const struct fp_sandbox_config *config, struct fp_ports *ret_ports)
 {
 	pthread_mutex_lock(&engine->turn);
-	int rc = add_pod(engine, pod, NULL, ret_ports);
+	int rc = add_sandbox(engine, config, NULL, ret_ports);
 	pthread_mutex_unlock(&engine->turn);
 	return rc;
 }
 
-int fp_pod_take(struct fp_engine *engine, const struct fp_pod *pod, const int listeners[FP_LISTENERS],
+int fp_sandbox_take(struct fp_engine *engine, const struct fp_sandbox_config *config, const int listeners[FP_LISTENERS],
 		struct fp_ports *ret_ports)
 {
 	pthread_mutex_lock(&engine->turn);
-	int rc = add_pod(engine, pod, listeners, ret_ports);
+	int rc = add_sandbox(engine, config, listeners, ret_ports);
 	pthread_mutex_unlock(&engine->turn);
 	return rc;
 }
 
-int fp_pod_remove(struct fp_engine *engine, uint64_t netns_cookie)
+int fp_sandbox_remove(struct fp_engine *engine, uint64_t netns_cookie)
 {
 	pthread_mutex_lock(&engine->turn);
 	struct fp_sandbox **link = find_sandbox(engine, netns_cookie), *sandbox = *link;
@@ -73,16 +74,16 @@ int fp_pod_remove(struct fp_engine *engine, uint64_t netns_cookie)
 	return sandbox ? 0 : -ENOENT;
 }
 
-static struct fp_pod_row row_of(const struct fp_sandbox *sandbox)
+static struct fp_sandbox_row row_of(const struct fp_sandbox *sandbox)
 {
-	return (struct fp_pod_row){
+	return (struct fp_sandbox_row){
 		.netns_cookie = sandbox->cookie,
 		.flags = sandbox->ports.port6_be ? TG_POD_V6_CAPTURE : 0,
 		.ports = sandbox->ports,
 	};
 }
 
-int fp_pods(struct fp_engine *engine, uint64_t after, struct fp_pod_row *ret_rows, uint32_t max)
+int fp_sandboxes(struct fp_engine *engine, uint64_t after, struct fp_sandbox_row *ret_rows, uint32_t max)
 {
 	uint32_t count = 0;
 	pthread_mutex_lock(&engine->turn);
@@ -121,7 +122,7 @@ static int hand_over(const struct fp_sandbox *sandbox, int ret_fds[1 + FP_LISTEN
 	return 0;
 }
 
-int fp_pod_hand_over(struct fp_engine *engine, uint64_t netns_cookie, struct fp_pod_row *ret_row,
+int fp_sandbox_hand_over(struct fp_engine *engine, uint64_t netns_cookie, struct fp_sandbox_row *ret_row,
 		     int ret_fds[1 + FP_LISTENERS])
 {
 	pthread_mutex_lock(&engine->turn);
@@ -133,7 +134,7 @@ int fp_pod_hand_over(struct fp_engine *engine, uint64_t netns_cookie, struct fp_
 	return rc;
 }
 
-int fp_pods_look(struct fp_engine *engine)
+int fp_sandboxes_look(struct fp_engine *engine)
 {
 	int rc = 0;
 	pthread_mutex_lock(&engine->turn);
@@ -146,7 +147,7 @@ int fp_pods_look(struct fp_engine *engine)
 	return rc;
 }
 
-void fp_pods_hush(struct fp_engine *engine)
+void fp_sandboxes_hush(struct fp_engine *engine)
 {
 	for (struct fp_sandbox *sandbox = engine->sandboxes; sandbox; sandbox = sandbox->next)
 		fp_tell_all(engine, (struct fp_message){ .kind = FP_MSG_UNWATCH, .sandbox = sandbox });
@@ -154,7 +155,7 @@ void fp_pods_hush(struct fp_engine *engine)
 		fp_sandbox_hush(sandbox);
 }
 
-void fp_pods_free(struct fp_engine *engine)
+void fp_sandboxes_free(struct fp_engine *engine)
 {
 	while (engine->sandboxes) {
 		struct fp_sandbox *sandbox = engine->sandboxes;
