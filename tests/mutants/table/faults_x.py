@@ -69,6 +69,14 @@ _REWRITES = Group(
             "max(named, default=0)) > 9:",
             (f"{VECTORS}::test_findings",),
         ),
+        Mutant(
+            "dollar-group-silent",
+            "a rewrite that says $1 for a group sends it as it stands and nobody says so",
+            "agent/tidegate/config/shapes/http_action.py",
+            "_DOLLAR.search(regex.rewrite):",
+            '_DOLLAR.search(""):',
+            (f"{VECTORS}::test_findings",),
+        ),
     ),
 )
 
@@ -103,6 +111,14 @@ _LISTS = Group(
             READING,
             'not kind.endswith("List")',
             'kind != "List"',
+            (f"{VECTORS}::test_findings",),
+        ),
+        Mutant(
+            "list-in-a-list-ignored",
+            "what stands in a List within a list is not read",
+            READING,
+            "yield from items(Tree(line, member))",
+            "yield Tree(line, member)",
             (f"{VECTORS}::test_findings",),
         ),
     ),
