@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 
 from tidegate.compile.registry import Registry
 from tidegate.compile.rules import Rules
-from tidegate.model.names import CLUSTER_DOMAIN, ServiceName
+from tidegate.model.names import ServiceName
 from tidegate.model.routing import RouteTarget
 
 Aliases = Mapping[str, tuple[ServiceName, ...]]
@@ -34,4 +34,4 @@ def spellings(alias: ServiceName, namespace: str) -> Iterable[str]:
         yield alias.name
     yield f"{alias.name}.{alias.namespace}"
     yield f"{alias.name}.{alias.namespace}.svc"
-    yield f"{alias.name}.{alias.namespace}.svc.{CLUSTER_DOMAIN}"
+    yield alias.fqdn
