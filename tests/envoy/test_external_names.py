@@ -53,3 +53,40 @@ def test_a_ring_of_aliases_leads_nowhere(tmp_path: Path) -> None:
     ring = (alias("a", "b.default.svc.cluster.local"), alias("b", "a.default.svc.cluster.local"))
     with Origin() as origin:
         assert through(tmp_path, origin, "{host: a}", *ring).status == 503
+
+
+def asked(directory: Path, origin: Origin, host: str, *more: str) -> int:
+    """The status of a request that names this host to the address of the service web."""
+    rule = virtual_service("v", "old", "- directResponse: {status: 418}")
+    name = "web.default.svc.cluster.local:80"
+    with meshed(directory, web(origin.port), rule, *more) as ports, dial(ports[name]) as talk:
+        return talk.say(f"GET / HTTP/1.1\r\nHost: {host}\r\n\r\n".encode()).message().status
+
+
+@pytest.mark.case("C7")
+@pytest.mark.parametrize("host", ["old", "old:80", "OLD.default", "old.default.svc", "old.default.svc.cluster.local"])
+def test_a_rule_for_an_alias_holds_for_requests_that_name_it(host: str, tmp_path: Path) -> None:
+    """A resolver leads them to the service behind the alias."""
+    ways = (alias("old", "older.default.svc.cluster.local"), alias("older", "web.default.svc.cluster.local"))
+    with Origin() as origin:
+        assert asked(tmp_path, origin, host, *ways) == 418
+
+
+@pytest.mark.case("C7")
+@pytest.mark.parametrize("host", ["web", "older", "old.elsewhere"])
+def test_a_rule_for_an_alias_leaves_the_service_behind_it_alone(host: str, tmp_path: Path) -> None:
+    with Origin() as origin:
+        assert asked(tmp_path, origin, host, alias("old", "web.default.svc.cluster.local")) == 200
+
+
+@pytest.mark.case("C7")
+def test_the_short_name_of_an_alias_is_its_own_namespaces(tmp_path: Path) -> None:
+    """Envoy's client is in namespace default; the alias is elsewhere, where old means it."""
+    far = alias("old", "web.default.svc.cluster.local").replace("namespace: default", "namespace: far")
+    rule = virtual_service("v", "old", "- directResponse: {status: 418}", namespace="far")
+    name = "web.default.svc.cluster.local:80"
+    with Origin() as origin, meshed(tmp_path, web(origin.port), rule, far) as ports:
+        for host, status in (("old", 200), ("old.far", 418)):
+            with dial(ports[name]) as talk:
+                talk.say(f"GET / HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+                assert talk.message().status == status, host

@@ -9,9 +9,12 @@ from __future__ import annotations
 import contextlib
 import select
 import socket
+import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from tests.support.configs import destination_rule
 from tests.support.eventually import HANG_SECONDS
 from tests.support.http_origin import OK, Answer, Conversation, Message, Origin, dial
 from tests.support.http_pair import meshed, web
@@ -68,6 +71,23 @@ def close_behind(talk: Conversation) -> None:
     raise EOFError
 
 
+BROKEN_OFF = threading.Event()
+
+
+def break_off(begin: bytes) -> Answer:
+    def answer(talk: Conversation) -> None:
+        talk.say(begin).sock.shutdown(socket.SHUT_RDWR)
+        BROKEN_OFF.set()
+        raise EOFError
+
+    return answer
+
+
+def say_nothing(talk: Conversation) -> None:
+    talk.read()
+    raise EOFError
+
+
 ANSWERS: dict[str, Answer | bytes] = {
     "/headers": respond(b"HTTP/1.1 200 OK", _LENGTH, *(b"X-%d: y" % n for n in range(150))),
     "/large": respond(b"HTTP/1.1 200 OK", _LENGTH, b"X: " + b"a" * 1_000_000),
@@ -91,6 +111,9 @@ ANSWERS: dict[str, Answer | bytes] = {
     "/ws": switch(b"websocket"),
     "example.com:443": connect,
     "/close": close_behind,
+    "/broken-length": break_off(respond(b"HTTP/1.1 200 OK", b"Content-Length: 10", body=b"abc")),
+    "/broken-chunks": break_off(respond(b"HTTP/1.1 200 OK", b"Transfer-Encoding: chunked", body=b"3\r\nabc\r\n")),
+    "/silent": say_nothing,
 }
 CHUNKS = b"3\r\nabc\r\n0\r\nX-End: 1\r\n\r\n"
 UPGRADE = "Connection: Upgrade"
@@ -242,6 +265,21 @@ def test_a_reader_that_pauses_loses_nothing(port: int) -> None:
         assert len(talk.read()) == BIG
 
 
+@pytest.mark.case("C1")
+@pytest.mark.parametrize("path", ["/broken-length", "/broken-chunks"])
+def test_an_answer_that_the_server_broke_off_ends_at_once(path: str, port: int) -> None:
+    """The clock is Envoy's: what it does 100 ms later finds the connection closed already."""
+    BROKEN_OFF.clear()
+    with dial(port) as talk, dial(port) as clock:
+        assert talk.say(request(f"GET {path} HTTP/1.1")).head().status == 200
+        talk.read(len(b"3\r\nabc\r\n") if path == "/broken-chunks" else 3)
+        assert BROKEN_OFF.wait(HANG_SECONDS)
+        clock.say(request("GET /silent HTTP/1.1", "x-envoy-upstream-rq-timeout-ms: 100"))
+        assert clock.message().status == 504
+        assert select.select([talk.sock], [], [], 0)[0], "the connection is still open"
+        assert talk.sock.recv(1) == b""
+
+
 # What security demands, and so differs from a server that would take it.
 @pytest.mark.case("C1")
 @pytest.mark.parametrize(
@@ -278,3 +316,17 @@ def test_the_client_is_named_behind_those_before_it(origin: Origin, port: int) -
         assert headers["x-forwarded-for"] == want
         assert headers["x-forwarded-proto"] == ("https" if sent else "http")
         assert sorted(h for h in headers if h.startswith(("x-tidegate", "x-envoy"))) == []
+
+
+@pytest.mark.case("C4")
+def test_a_server_that_answers_once_for_each_connection_can_be_served(tmp_path: Path) -> None:
+    """What comes second on a connection is never answered."""
+
+    def answer_one(talk: Conversation) -> None:
+        talk.say(OK).head()
+        raise EOFError
+
+    once = destination_rule("once", "web", "trafficPolicy: {connectionPool: {http: {maxRequestsPerConnection: 1}}}")
+    with Origin({"/": answer_one}) as origin, meshed(tmp_path, web(origin.port), once) as ports:
+        assert [ask(ports[WEB], request("GET / HTTP/1.1"))[0].status for _ in range(20)] == [200] * 20
+        assert origin.connections == 20

@@ -11,7 +11,7 @@ from tidegate.model.hosts import host_matches, specificity
 from tidegate.model.kube import Service
 from tidegate.model.names import ROOT_NAMESPACE, ServiceName
 from tidegate.model.origin import Origin
-from tidegate.model.routing import MESH, HttpMatch, HttpRoute, Match, VirtualService
+from tidegate.model.routing import MESH, HttpMatch, HttpRoute, VirtualService
 from tidegate.model.selectors import selects
 from tidegate.model.traffic import (
     Balancing,
@@ -163,7 +163,7 @@ def candidates(vs: VirtualService, source: Source, port: int) -> Iterator[Candid
             if not _reachable(match, source, port):
                 continue
             yield Candidate(index, route, match_index, match)
-            if catches_all(match):
+            if match.catches_all:
                 return
 
 
@@ -172,18 +172,6 @@ def looks_at_source(vs: VirtualService) -> tuple[frozenset[str], bool]:
     matches = [m for r in vs.http for m in r.matches if not m.gateways]
     by_namespace = vs.export_to != ("*",) or any(m.source_namespace for m in matches)
     return frozenset(k for m in matches for k in m.source_labels), by_namespace
-
-
-def catches_all(match: HttpMatch) -> bool:
-    """Whether every request of a reachable client fits."""
-    uri = match.uri
-    any_path = (
-        uri is None
-        or (uri.how is Match.PREFIX and uri.value in ("", "/"))
-        or (uri.how is Match.REGEX and uri.value == ".*")
-    )
-    conditions = (match.scheme, match.method, match.authority, match.headers, match.without_headers, match.query_params)
-    return any_path and not any(conditions)
 
 
 def _reachable(match: HttpMatch, source: Source, port: int) -> bool:

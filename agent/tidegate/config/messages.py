@@ -154,6 +154,10 @@ HEAVY = _error("TG0325", "weights-too-large", "all weights together are {total},
 GATEWAYS_ONLY = _warning(
     "TG0326", "gateways-only", "gateways are not supported yet, and mesh is not among these: ignored"
 )
+NEVER_REACHED = _warning("TG0327", "never-reached", "is never reached: the route in line {line} takes every request")
+NO_PATH = _warning("TG0328", "no-path", "no request has the path {given!r}: {why}")
+ODD_REWRITE = _warning("TG0330", "odd-rewrite", "{given!r}: {why}")
+LOWER_METHOD = _warning("TG0329", "lower-method", "{given!r}: methods are compared as they stand; write {right!r}")
 
 # TG04: other kinds
 NO_EXTERNAL_NAME = _error("TG0401", "no-external-name", "ExternalName needs externalName")
@@ -187,6 +191,17 @@ NO_ZONES = _warning(
     "TG0508",
     "no-zones",
     "no Node has the label topology.kubernetes.io/zone, so no endpoint is in a nearer zone than another",
+)
+ALIAS_OUTSIDE = _warning(
+    "TG0513",
+    "alias-outside",
+    "{host} is an alias of {alias}, outside of the mesh: what is sent there goes past it, the rule has no effect",
+)
+NO_HTTP_PORT = _warning(
+    "TG0514",
+    "no-http-port",
+    "service {host} has no port that says that it is HTTP, so no route here is used: "
+    'name the port http, http2 or grpc (or "http-..."), or write its appProtocol',
 )
 IDLE_ON_TCP = _warning("TG0509", "idle-on-tcp", "has no effect on TCP port {port} of {service}: {why}")
 RULE_FOR_NOBODY = _warning("TG0510", "rule-for-nobody", "service {host} does not exist: the rule has no effect")

@@ -41,14 +41,26 @@ class Reading:
 
 
 def items(tree: Tree) -> Iterator[Tree]:
-    """The members of a v1 List, else the document itself."""
+    """The members of a list, else the document itself.
+
+    A list is a v1 List, which may hold others, or one of a kind (ServiceList), as the API server itself answers: its
+    members need not say what they are.
+    """
     value = tree.value
-    if isinstance(value, YamlMap) and value.get("kind") == "List" and isinstance(value.get("items"), YamlList):
-        members = value["items"]
-        for member, line in zip(members, members.lines, strict=True):
-            yield Tree(line, member)
+    kind = value.get("kind") if isinstance(value, YamlMap) else None
+    members = value.get("items", value) if isinstance(value, YamlMap) else None
+    if not isinstance(kind, str) or not kind.endswith("List") or not isinstance(members, YamlList | None):
+        yield tree
         return
-    yield tree
+    assert isinstance(value, YamlMap)
+    if members is None:
+        return
+    for member, line in zip(members, members.lines, strict=True):
+        if isinstance(member, YamlMap) and kind != "List":
+            for key, text in (("apiVersion", value.get("apiVersion")), ("kind", kind.removesuffix("List"))):
+                if key not in member and isinstance(text, str):
+                    member.put(key, text, member.line)
+        yield from items(Tree(line, member))
 
 
 def read(tree: Tree, file: str) -> Reading:

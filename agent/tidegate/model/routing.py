@@ -48,6 +48,23 @@ class HttpMatch:
     stat_prefix: str = ""
     line: int = 0
 
+    @property
+    def catches_all(self) -> bool:
+        """Whether every request fits, of a client and at a port that it is for."""
+        uri = self.uri
+        any_path = (
+            uri is None
+            or (uri.how is Match.PREFIX and uri.value in ("", "/"))
+            or (uri.how is Match.REGEX and uri.value == ".*")
+        )
+        conditions = (self.scheme, self.method, self.authority, self.headers, self.without_headers, self.query_params)
+        return any_path and not any(conditions)
+
+    @property
+    def for_everybody(self) -> bool:
+        """Whether it is for every client and port."""
+        return not (self.port or self.source_labels or self.source_namespace or self.gateways)
+
 
 @dataclass(frozen=True, slots=True)
 class RouteTarget:

@@ -49,9 +49,17 @@ _STRICT = Group(
             "slow-reader-cut-off",
             "a reader that pauses loses the end of the last answer",
             OPTIONS,
-            '        "delayed_close_timeout": "10s",\n',
+            '        "delayed_close_timeout": "0s",\n',
             "",
             (f"{DIRECT}::test_a_reader_that_pauses_loses_nothing",),
+        ),
+        Mutant(
+            "broken-answer-looks-alive",
+            "an answer that the server broke off looks alive for ten seconds",
+            OPTIONS,
+            '        "delayed_close_timeout": "0s",\n',
+            '        "delayed_close_timeout": "10s",\n',
+            (f"{DIRECT}::test_an_answer_that_the_server_broke_off_ends_at_once",),
         ),
         Mutant(
             "smuggled-length",

@@ -219,6 +219,20 @@ def test_an_external_name_is_followed_as_a_resolver_follows_it() -> None:
     assert "alias of reviews" in answer["hops"][1]["result"]
 
 
+@pytest.mark.case("C7")
+def test_a_rule_for_an_alias_is_told_to_who_asks_for_the_alias() -> None:
+    rule = virtual_service("by-alias", "alias", "- directResponse: {status: 418}")
+    with_rule = replace(CONFIG, virtual_services=(*CONFIG.virtual_services, *config_of(rule).virtual_services))
+    facts = join(with_rule, [sandbox("client", "10.244.0.9")])
+    for host in ("alias", "alias.default.svc.cluster.local"):
+        trace = explain(facts, CLIENT, host, 9080)
+        assert trace.rule is not None
+        assert trace.rule.origin.name == "by-alias"
+    rule_of_service = explain(facts, CLIENT, "reviews", 9080).rule
+    assert rule_of_service is not None
+    assert rule_of_service.origin.name == "reviews"
+
+
 def test_ipv6_destinations_are_written_in_brackets() -> None:
     assert render(ask("fd00::7", 80)).startswith("default/client -> [fd00::7]:80\n")
 

@@ -211,6 +211,7 @@ def test_references_that_lead_nowhere_are_warnings() -> None:
         (11, "spec.http[0].route[1].destination", "warning"),
         (12, "spec.http[0].route[2].destination", "warning"),
         (13, "spec.http[0].route[3].destination", "warning"),
+        (14, "spec.http[0].route[4].destination", "warning"),
     ]
 
 
@@ -221,13 +222,13 @@ def test_references_are_looked_at_again_when_what_they_name_changes() -> None:
     story = Story()
     assert lines(story.tell(v=TO_SUBSETS)) == [], "without any service there is no registry to be missing in"
     reviews = service("reviews", "http:9080")
-    assert lines(story.tell(v=TO_SUBSETS, r=reviews)) == [10, 11, 12, 13]
-    assert lines(story.tell(v=TO_SUBSETS, r=reviews, d=SUBSET)) == [11, 12, 13]
+    assert lines(story.tell(v=TO_SUBSETS, r=reviews)) == [10, 11, 12, 13, 14]
+    assert lines(story.tell(v=TO_SUBSETS, r=reviews, d=SUBSET)) == [11, 12, 13, 14]
     wild = destination_rule("w", "*.svc.cluster.local", "subsets: [{name: v2, labels: {version: v2}}]")
-    assert lines(story.tell(v=TO_SUBSETS, r=reviews, d=SUBSET, w=wild)) == [12, 13]
+    assert lines(story.tell(v=TO_SUBSETS, r=reviews, d=SUBSET, w=wild)) == [12, 13, 14]
     both = reviews + "---" + service("nobody", "http:80")
-    assert lines(story.tell(v=TO_SUBSETS, r=both, d=SUBSET, w=wild)) == [12]
-    assert lines(story.tell(v=TO_SUBSETS, r=reviews.replace("9080", "1"), w=wild)) == [10, 13]
+    assert lines(story.tell(v=TO_SUBSETS, r=both, d=SUBSET, w=wild)) == [12, 14]
+    assert lines(story.tell(v=TO_SUBSETS, r=reviews.replace("9080", "1"), w=wild)) == [10, 13, 14]
     assert lines(story.tell(v=TO_SUBSETS, w=wild)) == []
     assert lines(story.tell(r=reviews)) == []
 

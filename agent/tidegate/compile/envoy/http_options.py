@@ -45,8 +45,9 @@ def downstream() -> Json:
         "upgrade_configs": [{"upgrade_type": name} for name in (*UPGRADES, "CONNECT")],
         # Applications keep idle streams (long polls, watches) open as long as they like.
         "stream_idle_timeout": "0s",
-        # A reader that pauses behind the last response of its connection: Envoy's own second loses it the rest.
-        "delayed_close_timeout": "10s",
+        # A connection closes when its last response was written: not before, however long the reader pauses, and not
+        # later, which would keep from the client that the server broke off.
+        "delayed_close_timeout": "0s",
         "proxy_100_continue": True,
         "server_header_transformation": "PASS_THROUGH",
         "normalize_path": True,

@@ -16,6 +16,7 @@ from tidegate.compile.explain.names import Names, default_port
 from tidegate.compile.explain.oracle import Action, Call, Captured, decide
 from tidegate.compile.explain.requests import RouteChoice, bad_path, choose_host, choose_route
 from tidegate.compile.facts import Facts
+from tidegate.compile.outbound.aliases import Aliases, aliases, spellings
 from tidegate.compile.outbound.destinations import Claim, claim_at, fast_path, pod_row, service_rows
 from tidegate.compile.outbound.routes import foreign_hosts, route_name, routed_to_headless, target_number
 from tidegate.compile.registry import Registry
@@ -40,6 +41,11 @@ def explain(
 @derived
 def _foreign(read: Read, _: str) -> dict[str, VirtualService]:
     return foreign_hosts(Registry(read), Rules(read))
+
+
+@derived
+def _aliases(read: Read, _: str) -> Aliases:
+    return aliases(Registry(read), Rules(read))
 
 
 class _Trace:
@@ -171,6 +177,10 @@ class _Trace:
             if (vs := self._rules.owner(host, self._source.namespace)) is not None
             and choose_route(vs, self._source, claim.port.port, request).reachable
         }
+        for alias in self._read(_aliases, "").get(claim.service.id.fqdn, ()):
+            vs = self._rules.owner(alias.fqdn, self._source.namespace)
+            if vs is not None and choose_route(vs, self._source, claim.port.port, request).reachable:
+                visible = {**dict.fromkeys(spellings(alias, self._source.namespace), vs), **visible}
         host = choose_host(visible, request.authority)
         if host is not None:
             self._hop("virtual host", f"authority {request.authority} belongs to {host}")

@@ -17,6 +17,7 @@ from tidegate.compile.envoy.http_action import fill_action, forward_to, keeps_pa
 from tidegate.compile.envoy.http_match import authority_match, route_match, tunnelled
 from tidegate.compile.envoy.protojson import Json
 from tidegate.compile.explain.requests import fits
+from tidegate.compile.outbound.aliases import aliases, spellings
 from tidegate.compile.registry import Registry
 from tidegate.compile.rules import Candidate, Rules, Source, balancer, candidates, looks_at_source
 from tidegate.model.hosts import host_matches, specificity
@@ -82,6 +83,7 @@ class RouteCompiler:
         self._rules = rules
         self._clients = clients or {}
         self._foreign = foreign_hosts(registry, rules)
+        self._aliases = aliases(registry, rules)
         self._plain_foreign = [h for h in sorted(self._foreign) if not h.startswith("*")]
         self._wild_foreign = sorted((h for h in self._foreign if h.startswith("*")), key=specificity)
 
@@ -133,13 +135,16 @@ class RouteCompiler:
         return out
 
     def _owners(self, service: Service) -> list[VirtualService]:
-        return [*self._rules.owners(service.id.fqdn), *self._foreign.values()]
+        behind = (vs for alias in self._aliases.get(service.id.fqdn, ()) for vs in self._rules.owners(alias.fqdn))
+        return [*self._rules.owners(service.id.fqdn), *self._foreign.values(), *behind]
 
     def _label_keys(self, service: Service) -> frozenset[str]:
         return frozenset(k for vs in self._owners(service) for k in looks_at_source(vs)[0])
 
     def _depends_on_source(self, service: Service) -> bool:
         """Quick look whether clients could get anything but what everybody gets."""
+        if service.id.fqdn in self._aliases:
+            return True  # the short name of an alias means it in its own namespace only
         if any(looks_at_source(vs) != (frozenset(), False) for vs in self._owners(service)):
             return True
         namespaces = {source.namespace for source in self._clients.values()}
@@ -176,6 +181,13 @@ class RouteCompiler:
             if vs and routes:
                 shown.append(vs)
                 hosts[f"[{host}]" if ":" in host else host] = routes
+        for alias in self._aliases.get(fqdn, ()):
+            vs = self._rules.owner(alias.fqdn, source.namespace)
+            routes = self._rule_routes(asked, vs) if vs else []
+            if vs and routes:
+                shown.append(vs)
+                for host in spellings(alias, source.namespace):
+                    hosts.setdefault(host, routes)
         hosts[private.NO_HOST] = [say_host(r, fqdn) for r in self._routes(asked, owner, as_host=fqdn)]
         return _Answer(hosts, shown, asked.uses)
 

@@ -14,6 +14,7 @@ from tidegate.config.links import Links, Topic
 from tidegate.config.protocols import port_protocol
 from tidegate.config.schema import LABEL, ApiModel, Finding, Report, words
 from tidegate.config.shapes import annotated
+from tidegate.config.shapes.envoy_text import is_host
 from tidegate.config.shapes.metadata import Metadata, addresses
 from tidegate.model.hosts import in_cluster
 from tidegate.model.kube import Near, Service, ServicePort
@@ -86,6 +87,8 @@ def read(doc: ServiceDoc, place: Place, report: Report) -> Service:
     if spec.type == "ExternalName":
         if not spec.external_name:
             report.say(spec, None, say.NO_EXTERNAL_NAME())
+        elif not is_host(spec.external_name.removesuffix(".")) or spec.external_name.startswith("*"):
+            report.say(spec, "externalName", say.NO_HOST(given=spec.external_name))
     elif not spec.ports and not headless and (*spec.at.path, "ports") not in report.misspelt:
         report.say(spec, None, say.NO_PORTS())
     _check_ports(spec.ports, report)

@@ -179,6 +179,8 @@ def read(doc: VirtualServiceDoc, place: Place, report: Report) -> VirtualService
         if full not in hosts:  # a short and a full name are often written side by side, and mean one host
             hosts.append(full)
     routes = [r.to_model(namespace, report) for r in spec.http]
+    if not report.failed:
+        _tell_unreachable(spec, routes, report)
     return VirtualService(
         namespace=namespace,
         name=place.key.name,
@@ -191,12 +193,22 @@ def read(doc: VirtualServiceDoc, place: Place, report: Report) -> VirtualService
     )
 
 
+def _tell_unreachable(spec: VirtualServiceSpec, routes: list[HttpRoute | None], report: Report) -> None:
+    """Routes behind one that takes every request of everybody."""
+    taker = 0
+    for index, route in enumerate(routes):
+        if taker:
+            report.say(spec, ("http", index), say.NEVER_REACHED(line=taker))
+        elif route and (not route.matches or any(m.catches_all and m.for_everybody for m in route.matches)):
+            taker = route.line
+
+
 def provides(vs: VirtualService) -> Iterable[Topic]:
     return [("host", host) for host in vs.hosts] if MESH in vs.gateways else ()
 
 
 def looks_at(vs: VirtualService) -> Iterable[Topic]:
-    hosts = {target.host for target, _ in _targets(vs)}
+    hosts = {*(target.host for target, _ in _targets(vs)), *vs.hosts}
     return [*(("service", h) for h in hosts), *(("subsets", h) for h in hosts), *provides(vs)]
 
 
@@ -207,11 +219,32 @@ def check(vs: VirtualService, links: Links) -> Iterator[Finding]:
             yield Finding(target.line, path, said)
     if MESH not in vs.gateways:
         return
+    yield from _without_use(vs, links)
     for host in vs.hosts:
         others = [other for other in links.of("host", host) if isinstance(other, VirtualService)]
         first = min(others, key=lambda other: (other.age, other.namespace, other.name))
         if first is not vs and first.export_to == vs.export_to:
             yield Finding(vs.origin.line, "spec.hosts", say.SHARED_HOST(host=host, owner=first.origin))
+
+
+def _without_use(vs: VirtualService, links: Links) -> Iterator[Finding]:
+    """Hosts and ports at which nothing ever asks for these routes."""
+    if not vs.http:
+        return
+    services = [s for host in vs.hosts for s in links.of("service", host) if isinstance(s, Service)]
+    for service in services:
+        host, alias = service.id.fqdn, service.external_name.rstrip(".").lower()
+        if alias and not in_cluster(alias):
+            yield Finding(vs.origin.line, "spec.hosts", say.ALIAS_OUTSIDE(host=host, alias=alias))
+        elif not alias and service.tcp_ports and not any(p.protocol.is_http for p in service.tcp_ports):
+            yield Finding(vs.origin.line, "spec.hosts", say.NO_HTTP_PORT(host=host))
+    if not services or len(services) < len(vs.hosts) or any(s.external_name for s in services):
+        return  # requests for other hosts come at any port
+    for index, route in enumerate(vs.http):
+        for i, match in enumerate(route.matches):
+            if match.port and not any(s.port(match.port) for s in services):
+                said = say.PORT_OF_NOBODY(host=services[0].id.fqdn, port=match.port)
+                yield Finding(match.line, f"spec.http[{index}].match[{i}].port", said)
 
 
 def _targets(vs: VirtualService) -> Iterator[tuple[RouteTarget, str]]:
@@ -225,9 +258,7 @@ def _targets(vs: VirtualService) -> Iterator[tuple[RouteTarget, str]]:
 def _nowhere(target: RouteTarget, links: Links) -> say.Said | None:
     service = next((s for s in links.of("service", target.host) if isinstance(s, Service)), None)
     if service is None:
-        if in_cluster(target.host) and links.any("service"):
-            return say.NO_SERVICE(host=target.host)
-        return None
+        return say.NO_SERVICE(host=target.host) if links.any("service") else None
     if service.external_name:
         return None  # whether there is something behind it is said of the alias itself
     if target.port and service.port(target.port) is None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from base64 import b64decode
 from typing import Annotated, Literal
 
+import re2
 from pydantic import BeforeValidator, Field, field_validator
 
 from tidegate.config import limits
@@ -53,6 +55,8 @@ GRPC_STATUS = (
     "DATA_LOSS",
     "UNAUTHENTICATED",
 )
+_GROUP = re.compile(r"(?<!\\)((?:\\\\)*)\\([0-9])")  # of a substitution: \1, but not \\1
+_DOLLAR = re.compile(r"\$\{?([0-9])\}?")  # what others write for it
 HOST = frozenset({"host", ":authority"})
 Regex = Annotated[str, BeforeValidator(lambda v: check_regex(v) if isinstance(v, str) else v)]
 
@@ -177,6 +181,17 @@ class RegexRewrite(ApiModel):
     rewrite: OneLine
 
 
+def _odd_substitution(regex: RegexRewrite) -> str:
+    """What Envoy takes and does not do as it looks: RE2 leaves a text as it is if a group is missing."""
+    named = [int(number) for _, number in _GROUP.findall(regex.rewrite)]
+    groups: int = re2.compile(regex.match).groups
+    if (missing := max(named, default=0)) > groups:
+        return f"the expression has {groups} groups and no \\{missing}, so nothing is rewritten"
+    if found := _DOLLAR.search(regex.rewrite):
+        return f"{found[0]} is sent as it stands; write \\{found[1]} for a group"
+    return ""
+
+
 class RewriteDoc(ApiModel):
     uri: OneLine | None = None
     authority: OneLine = ""
@@ -190,6 +205,10 @@ class RewriteDoc(ApiModel):
         regex = self.uri_regex_rewrite
         if regex is not None and not regex.match:
             report.say(regex, "match", say.EMPTY_MATCH())
+        elif regex is not None and (why := _odd_substitution(regex)):
+            report.say(regex, "rewrite", say.ODD_REWRITE(given=regex.rewrite, why=why))
+        if self.uri and not self.uri.startswith("/"):
+            report.say(self, "uri", say.ODD_REWRITE(given=self.uri, why='servers refuse a path without "/" in front'))
         return Rewrite(uri=self.uri, authority=self.authority, regex=(regex.match, regex.rewrite) if regex else None)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from urllib.parse import quote
 
 from tidegate.config import limits
 from tidegate.config import messages as say
@@ -14,6 +15,8 @@ from tidegate.config.tree import YamlMap
 from tidegate.model.routing import HttpMatch, StringMatch
 
 TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # RFC 9110, 5.6.2
+_SAFE = "/%:@!$&'()*+,;=~"  # RFC 3986, 3.3, and what is escaped already
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"})
 _PSEUDO = frozenset({"uri", "scheme", "method", "authority"})
 
 
@@ -65,6 +68,7 @@ class MatchDoc(ApiModel):
         for name in self.query_params:
             if not 1 <= len(name.encode()) <= limits.QUERY_NAME_BYTES:
                 report.say(self, ("queryParams", name), say.PARAMETER_NAME(most=limits.QUERY_NAME_BYTES))
+        self._tell_impossible(report)
         return HttpMatch(
             name=self.name,
             uri=self.uri.to_model(report, empty_prefix=True) if self.uri else None,
@@ -82,6 +86,34 @@ class MatchDoc(ApiModel):
             stat_prefix=self.stat_prefix,
             line=self.line,
         )
+
+    def _tell_impossible(self, report: Report) -> None:
+        """Conditions that can be written and that no request fulfils."""
+        if self.uri is not None:
+            for how in ("exact", "prefix"):
+                path = getattr(self.uri, how)
+                if path and (why := _no_path(path, whole=how == "exact")):
+                    report.say(self.uri, how, say.NO_PATH(given=path, why=why))
+        method = self.method.exact if self.method is not None else None
+        if method and method not in _METHODS and method.upper() in _METHODS:
+            report.say(self, ("method", "exact"), say.LOWER_METHOD(given=method, right=method.upper()))
+
+
+def _no_path(path: str, *, whole: bool) -> str:
+    """Why no path begins like this, or is this as a whole; empty if one may. Paths are compared without their query,
+    and after `.` and `..` in them were followed."""
+    segments = path.split("/")[: None if whole else -1]
+    if not path.startswith("/"):
+        return 'paths begin with "/"'
+    if "?" in path:
+        return "it is compared without what follows the ?; write queryParams"
+    if "#" in path:
+        return "what follows a # stays in the browser"
+    if "." in segments or ".." in segments:
+        return "it is compared after . and .. were followed"
+    if not path.isascii() or " " in path:
+        return f"write it as clients send it, {quote(path, safe=_SAFE)!r}"
+    return ""
 
 
 def _conditions(
