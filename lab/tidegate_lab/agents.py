@@ -19,7 +19,7 @@ from typing import Any
 import aiohttp
 
 from tidegate.errors import Transient
-from tidegate.model.names import WorkloadId
+from tidegate.model.names import WorkloadId, cluster_domain
 from tidegate.runtime.backoff import Backoff, no_jitter
 from tidegate_lab.launch import in_cgroup, in_netns
 from tidegate_lab.node import LabNode
@@ -59,6 +59,7 @@ class NodeAgent:
     def command(self) -> list[str]:
         agent = [sys.executable, "-m", "tidegate", "agent", "--node", self.node.name]
         agent += ["--config", f"file:{self.paths.cluster}", "--run-dir", str(self.run_dir)]
+        agent += ["--cluster-domain", cluster_domain()]
         agent += ["--bpffs", str(self.paths.node_bpffs(self.node.name)), "--cgroup", str(self.node.cgroup)]
         return in_cgroup(self.node.cgroup / "agent", in_netns(self.node.netns, [*agent, "--workers", "1"]))
 

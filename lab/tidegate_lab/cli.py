@@ -16,6 +16,7 @@ import typer
 from tidegate.cli.client import LAB_RUN_DIR
 from tidegate.cli.output import Format, OutputOption, structured, table
 from tidegate.errors import Fatal, Rejected, TidegateError, Unreachable
+from tidegate.model.names import cluster_domain, use_cluster_domain
 from tidegate_lab import control, janitor, launch, manifest
 from tidegate_lab.addresses import MAX_NODES
 from tidegate_lab.paths import DEFAULT_LAB, LabPaths
@@ -70,6 +71,14 @@ def up(
     mesh: Annotated[Switch, typer.Option(help="off: the same lab without Tidegate, for comparison")] = Switch.ON,
     acceleration: Annotated[Acceleration, typer.Option(help="kernel acceleration")] = Acceleration.AUTO,
     capture: Annotated[CaptureMode, typer.Option(help="how connections are captured")] = CaptureMode.SOCKET,
+    domain: Annotated[
+        str,
+        typer.Option(
+            "--cluster-domain",
+            envvar="TIDEGATE_CLUSTER_DOMAIN",
+            help="what names of services end with; default: cluster.local",
+        ),
+    ] = "",
     name: NameOption = DEFAULT_LAB,
     timeout: TimeoutOption = 90.0,
 ) -> None:
@@ -79,6 +88,7 @@ def up(
         raise Fatal("--acceleration on", "the kernel tier is not built yet", "use auto, which leaves it out, or off")
     if capture is CaptureMode.TC:
         raise Fatal("--capture tc", "only socket hooks are built yet", "use --capture socket")
+    use_cluster_domain(domain)
     paths = LabPaths.of(name)
     files = manifest.files_of(filename or [])
     running = _info(paths)
@@ -87,8 +97,8 @@ def up(
             _progress("removing what an earlier lab left")
             janitor.clean(paths)
         _start(paths, nodes, mesh)
-    elif (running["nodes"], running["mesh"]) != (nodes, mesh is Switch.ON):
-        have = f"{running['nodes']} nodes, mesh {'on' if running['mesh'] else 'off'}"
+    elif (running["nodes"], running["mesh"], running["cluster_domain"]) != (nodes, mesh is Switch.ON, cluster_domain()):
+        have = f"{running['nodes']} nodes, mesh {'on' if running['mesh'] else 'off'}, {running['cluster_domain']}"
         raise Rejected(f"lab {name}", f"is running with {have}", "tidegate lab down, or another --name")
     try:
         _apply(paths, files, timeout)
@@ -208,7 +218,7 @@ def _start(paths: LabPaths, nodes: int, mesh: Switch) -> None:
     paths.run.mkdir(parents=True, mode=0o700)
     _progress(f"starting lab {paths.name}: {nodes} node{'s' if nodes > 1 else ''}, mesh {mesh.value}")
     argv = [sys.executable, "-m", "tidegate_lab.daemon", "--name", paths.name]
-    argv += ["--nodes", str(nodes), "--mesh", mesh.value]
+    argv += ["--nodes", str(nodes), "--mesh", mesh.value, "--cluster-domain", cluster_domain()]
     with paths.log.open("ab") as log:
         labd = subprocess.Popen(
             argv,

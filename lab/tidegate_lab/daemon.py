@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from tidegate.errors import Rejected, TidegateError
-from tidegate.model.names import ServiceName
+from tidegate.model.names import ServiceName, cluster_domain, use_cluster_domain
 from tidegate_lab import control, manifest
 from tidegate_lab.agents import Agents, NodeAgent
 from tidegate_lab.control import Progress
@@ -30,7 +30,7 @@ from tidegate_lab.validation import validate
 
 log = logging.getLogger(__name__)
 
-AGENTS_UP = 60.0  # seconds
+AGENTS_UP = 180.0  # seconds; a busy machine may need most of a minute
 
 
 class Requests:
@@ -57,7 +57,8 @@ class Requests:
         }
 
     async def info(self, request: Mapping[str, Any], progress: Progress) -> Any:
-        return {"nodes": len(self._lab.nodes), "mesh": self._mesh, "pid": os.getpid()}
+        about = {"nodes": len(self._lab.nodes), "mesh": self._mesh, "cluster_domain": cluster_domain()}
+        return {**about, "pid": os.getpid()}
 
     async def apply(self, request: Mapping[str, Any], progress: Progress) -> Any:
         """files, timeout (seconds). Nothing is changed unless every file is valid."""
@@ -175,6 +176,7 @@ def main() -> None:
     parser.add_argument("--name", required=True)
     parser.add_argument("--nodes", type=int, required=True)
     parser.add_argument("--mesh", choices=("on", "off"), required=True)
+    parser.add_argument("--cluster-domain", default="")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr)
     paths = LabPaths.of(options.name)
@@ -184,6 +186,7 @@ def main() -> None:
     if sys.version_info < (3, 12):  # later versions choose it by themselves; the old default is a thread per child
         asyncio.set_child_watcher(asyncio.PidfdChildWatcher())
     try:
+        use_cluster_domain(options.cluster_domain)
         asyncio.run(run(paths, options.nodes, options.mesh == "on"))
     except TidegateError as error:
         print(f"labd: {error}", file=sys.stderr)

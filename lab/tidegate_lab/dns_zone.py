@@ -12,10 +12,8 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from ipaddress import ip_address
 
-from tidegate.model.names import CLUSTER_DOMAIN, ServiceName
+from tidegate.model.names import ServiceName, cluster_domain
 from tidegate.model.net import IPAddress
-
-_SERVICES = ("svc", *CLUSTER_DOMAIN.split("."))
 
 
 class Code(IntEnum):
@@ -74,9 +72,10 @@ class Zone:
         labels = tuple(name.split("."))
         if labels[-2:] in (("in-addr", "arpa"), ("ip6", "arpa")):
             return self._reverse(name, kind)
-        if labels[-len(_SERVICES) :] != _SERVICES:
-            return DnsAnswer(Code.NOERROR) if _SERVICES[-len(labels) :] == labels else NOTHING
-        path = labels[: -len(_SERVICES)]
+        services = ("svc", *cluster_domain().split("."))
+        if labels[-len(services) :] != services:
+            return DnsAnswer(Code.NOERROR) if services[-len(labels) :] == labels else NOTHING
+        path = labels[: -len(services)]
         if len(path) < 2:
             return DnsAnswer(Code.NOERROR) if not path or path[0] in self.namespaces else NOTHING
         service = self.services.get(ServiceName(path[-1], path[-2]))

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tidegate.errors import Fatal, TidegateError
-from tidegate.model.names import CLUSTER_DOMAIN
+from tidegate.model.names import ServiceName, search_domains
 from tidegate.model.net import IPAddress
 from tidegate_lab import addresses, cgroups, launch, netns
 from tidegate_lab.cni_runtime import PodNetwork
@@ -109,13 +109,13 @@ def hostname_of(pod: PodObject) -> str:
 
 
 def _resolv_conf(namespace: str) -> str:
-    search = f"{namespace}.svc.{CLUSTER_DOMAIN} svc.{CLUSTER_DOMAIN} {CLUSTER_DOMAIN}"
+    search = " ".join(search_domains(namespace))
     return f"nameserver {addresses.DNS4}\nsearch {search}\noptions ndots:5\n"
 
 
 def _hosts(hostname: str, pod: PodObject, ips: Sequence[IPAddress]) -> str:
     names = hostname
     if pod.spec.subdomain:
-        names = f"{hostname}.{pod.spec.subdomain}.{pod.id.namespace}.svc.{CLUSTER_DOMAIN} {hostname}"
+        names = f"{hostname}.{ServiceName(pod.id.namespace, pod.spec.subdomain)} {hostname}"
     own = "".join(f"{ip}\t{names}\n" for ip in ips)
     return f"127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n{own}"

@@ -44,9 +44,10 @@ class Lab:
             )
         return done
 
-    def up(self, *manifests: Path, nodes: int = 1, mesh: bool = True) -> None:
+    def up(self, *manifests: Path, nodes: int = 1, mesh: bool = True, domain: str = "") -> None:
         files = [part for manifest in manifests for part in ("-f", manifest)]
-        self.tidegate("lab", "up", *files, "--nodes", str(nodes), "--mesh", "on" if mesh else "off", *PATIENTLY)
+        how = ["--nodes", str(nodes), "--mesh", "on" if mesh else "off", "--cluster-domain", domain]
+        self.tidegate("lab", "up", *files, *how, *PATIENTLY)
 
     def down(self) -> None:
         self.tidegate("lab", "down")

@@ -11,6 +11,7 @@ import typer
 
 from tidegate import settings as table
 from tidegate.errors import Rejected
+from tidegate.model.names import use_cluster_domain
 
 
 def register(app: typer.Typer) -> None:
@@ -25,6 +26,7 @@ def run(**flags: Any) -> None:
     ending = flags.pop("end")
     try:
         settings = table.from_environment(flags)
+        use_cluster_domain(settings.cluster_domain)
     except Rejected as error:
         raise typer.BadParameter(str(error)) from None
     if ending:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from tidegate.cli.domain import ClusterDomainOption
 from tidegate.cli.output import Format, OutputOption, structured, table
 from tidegate.compile.compiler import compile_plan
 from tidegate.compile.facts import Facts, join
@@ -33,6 +34,7 @@ def compile_files(
     ] = None,
     pod: Annotated[str, typer.Option(help="NAMESPACE/NAME: only what this pod's node needs for it")] = "",
     gateway: Annotated[str, typer.Option(help="label selector of a gateway", metavar="K=V")] = "",
+    cluster_domain: ClusterDomainOption = "",
     output: OutputOption = Format.TABLE,
 ) -> None:
     """Show Envoy's resources and the fast path's services that these files compile to.

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from tidegate.cli.domain import ClusterDomainOption
 from tidegate.cli.output import Format, OutputOption, structured
 
 
@@ -19,6 +20,7 @@ def validate(
     file: Annotated[
         list[Path] | None, typer.Option("-f", "--file", help="file or directory, repeatable", exists=True)
     ] = None,
+    cluster_domain: ClusterDomainOption = "",
     output: OutputOption = Format.TABLE,
 ) -> None:
     """Check Kubernetes and Istio documents. Needs no root and no agent."""

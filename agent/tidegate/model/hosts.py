@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ipaddress import ip_address
 
-from tidegate.model.names import CLUSTER_DOMAIN
+from tidegate.model.names import cluster_domain
 
 
 def resolve_host(host: str, namespace: str) -> str:
@@ -16,7 +16,7 @@ def resolve_host(host: str, namespace: str) -> str:
     host = host.lower()
     if "." in host or host.startswith("*") or is_address(host):
         return host
-    return f"{host}.{namespace}.svc.{CLUSTER_DOMAIN}"
+    return f"{host}.{namespace}.svc.{cluster_domain()}"
 
 
 def is_address(host: str) -> bool:
@@ -30,7 +30,7 @@ def is_address(host: str) -> bool:
 
 def in_cluster(host: str) -> bool:
     """Whether a complete name is one that only a service can have."""
-    return host.endswith(f".svc.{CLUSTER_DOMAIN}") and not host.startswith("*")
+    return host.endswith(f".svc.{cluster_domain()}") and not host.startswith("*")
 
 
 def host_matches(pattern: str, host: str) -> bool:

@@ -2,15 +2,40 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from tidegate.errors import Rejected
 
-# Settings of the mesh that are Istio's defaults, each named here only.
-CLUSTER_DOMAIN = "cluster.local"  # of names of services
-TRUST_DOMAIN = "cluster.local"  # of identities
-ROOT_NAMESPACE = "istio-system"  # whose rules are everybody's
+ROOT_NAMESPACE = "istio-system"  # whose rules are everybody's: Istio's default
+DEFAULT_CLUSTER_DOMAIN = "cluster.local"  # kubelet's and Istio's default
+
+_DOMAIN = re.compile(r"(?=.{1,189}$)([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\.)*[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+_cluster_domain = DEFAULT_CLUSTER_DOMAIN
+
+
+def cluster_domain() -> str:
+    """What the names of the cluster's services end with; the trust domain of its identities too, as by Istio's
+    defaults."""
+    return _cluster_domain
+
+
+def use_cluster_domain(domain: str) -> None:
+    """Set it for this process, "" = the default. Once, before anything is read: a process serves one cluster, and names
+    that were made before stay as they are. Raises Rejected if it is no domain name."""
+    global _cluster_domain  # noqa: PLW0603 - as a process has one
+    wanted = domain.lower().rstrip(".") if domain else DEFAULT_CLUSTER_DOMAIN
+    if not _DOMAIN.fullmatch(wanted):
+        raise Rejected(
+            f"--cluster-domain {domain!r}", "is no domain name", f"write for example {DEFAULT_CLUSTER_DOMAIN}"
+        )
+    _cluster_domain = wanted
+
+
+def search_domains(namespace: str) -> tuple[str, str, str]:
+    """What a resolver in a pod of that namespace appends to a short name, in order."""
+    return f"{namespace}.svc.{_cluster_domain}", f"svc.{_cluster_domain}", _cluster_domain
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -43,7 +68,7 @@ class ServiceName:
 
     @property
     def fqdn(self) -> str:
-        return f"{self.name}.{self.namespace}.svc.{CLUSTER_DOMAIN}"
+        return f"{self.name}.{self.namespace}.svc.{_cluster_domain}"
 
     def __str__(self) -> str:
         return self.fqdn

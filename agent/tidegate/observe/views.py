@@ -18,7 +18,7 @@ from tidegate.envoy.supervisor import EnvoySupervisor
 from tidegate.linux.capabilities import held, why
 from tidegate.model.http import HttpRequest
 from tidegate.model.mesh import Mesh
-from tidegate.model.names import TRUST_DOMAIN, WorkloadId
+from tidegate.model.names import WorkloadId, cluster_domain
 from tidegate.model.net import host_port, split_destination
 from tidegate.model.status import Outcome, PodState, State
 from tidegate.model.workload import Sandbox
@@ -154,7 +154,7 @@ class Views:
             "state": state,
             "enrolled": state is PodState.ENROLLED,
             "reason": reason,
-            "identity": f"spiffe://{TRUST_DOMAIN}/ns/{pod.namespace}/sa/{account}",
+            "identity": f"spiffe://{cluster_domain()}/ns/{pod.namespace}/sa/{account}",
             "netns_cookie": cookie,
             "container_id": sandbox.container_id if sandbox else "",
             "ips": [str(ip) for ip in sandbox.ips] if sandbox else [],

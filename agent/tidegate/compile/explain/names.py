@@ -9,10 +9,8 @@ from tidegate.compile.registry import written
 from tidegate.compile.tables import PODS_BY_SERVICE, SERVICES
 from tidegate.model.hosts import is_address
 from tidegate.model.kube import Service
-from tidegate.model.names import CLUSTER_DOMAIN, ServiceName
+from tidegate.model.names import ServiceName, search_domains
 from tidegate.model.net import IPAddress, parse_ip
-
-_SEARCH = ("", f".{{}}.svc.{CLUSTER_DOMAIN}", f".svc.{CLUSTER_DOMAIN}", f".{CLUSTER_DOMAIN}")
 
 
 class Names:
@@ -38,8 +36,8 @@ class Names:
         if is_address(host):
             address = parse_ip(host)
             return next(iter(claimants(self._read, address)), None), address
-        for suffix in _SEARCH:
-            service = self._read(SERVICES, host + suffix.format(self._namespace))
+        for name in (host, *(f"{host}.{domain}" for domain in search_domains(self._namespace))):
+            service = self._read(SERVICES, name)
             if service is not None:
                 addresses = self._addresses(service)
                 return service, (addresses[0] if addresses else None)

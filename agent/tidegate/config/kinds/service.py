@@ -15,8 +15,9 @@ from tidegate.config.protocols import port_protocol
 from tidegate.config.schema import LABEL, ApiModel, Finding, Report, words
 from tidegate.config.shapes import annotated
 from tidegate.config.shapes.metadata import Metadata, addresses
+from tidegate.model.hosts import in_cluster
 from tidegate.model.kube import Near, Service, ServicePort
-from tidegate.model.names import CLUSTER_DOMAIN, ServiceName
+from tidegate.model.names import ServiceName
 
 PORT = Field(ge=1, le=65535)
 _DISTRIBUTIONS = {
@@ -161,7 +162,7 @@ def check(service: Service, links: Links) -> Iterator[Finding]:
     if service.near in _BY_ZONE and not links.any(ZONES[0]):
         yield Finding(service.origin.line, "spec.trafficDistribution", say.NO_ZONES())
     alias = _alias(service)
-    if alias.endswith(f".svc.{CLUSTER_DOMAIN}") and next(iter(links.of("service", alias)), None) is None:
+    if in_cluster(alias) and next(iter(links.of("service", alias)), None) is None:
         yield Finding(service.origin.line, "spec.externalName", say.NO_SERVICE(host=alias))
 
 

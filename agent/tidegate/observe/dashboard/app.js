@@ -85,7 +85,7 @@ function pods(list) {
 }
 
 function destinations() {
-  const names = new Set(state.services.filter((row) => row.service).map((row) => row.service.replace(".svc.cluster.local", "")));
+  const names = new Set(state.services.filter((row) => row.service).map((row) => panels.short(row.service)));
   show(by("destinations"), [...names].sort().map((name) => el("option", { value: name })));
 }
 

@@ -10,11 +10,13 @@ const place = (origin) => (origin.file ? `${origin.file}:${origin.line}` : "");
 const clock = (at) => new Date(at * 1000).toLocaleTimeString([], { hour12: false });
 const muted = (text) => el("span.soft", {}, text);
 
-/** FQDN:port without what every service of the cluster has in common; the full name stays as the title. */
+/** FQDN:port without what every service of the cluster has in common. */
+export const short = (name) => name.replace(/^([^.]+\.[^.]+)\.svc\.[^:]*/, "$1");
+
+/** The same without the default namespace; the full name stays as the title. */
 function service(name) {
   if (!name) return muted("no service");
-  const short = name.replace(".svc.cluster.local", "").replace(".default:", ":");
-  return el("span", { title: name }, short);
+  return el("span", { title: name }, short(name).replace(".default:", ":"));
 }
 
 function pod(name) {
