@@ -29,6 +29,26 @@ static __always_inline const struct tg_flow *tg_dialled(struct bpf_sock_addr *ct
 	return bpf_map_lookup_elem(&tg_flows, &key);
 }
 
+/* getsockname of the application. MPTCP's record goes with the subflow, which may be long before the application's socket:
+ * what that then still has of a connection that was captured is the pod's address. */
+static __always_inline void tg_own(struct bpf_sock_addr *ctx, const struct tg_addr *kernel, struct tg_name_out *out)
+{
+	const struct tg_flow *dialled = tg_dialled(ctx);
+	struct tg_pod_key key = {};
+	const struct tg_pod *pod;
+	struct bpf_sock *sk = ctx->sk;
+	struct tg_conn conn;
+
+	tg_name_own(out, kernel, dialled);
+	if (dialled || !sk || sk->protocol != TG_IPPROTO_MPTCP)
+		return;
+	tg_conn_from_sock(&conn, sk);
+	key.netns_cookie = bpf_get_netns_cookie(ctx);
+	pod = bpf_map_lookup_elem(&tg_pods, &key);
+	if (pod && tg_addr_is_capture(&conn.remote))
+		tg_name_own_of(out, kernel, tg_addr_is_v4(kernel) ? &pod->ip4 : &pod->ip6);
+}
+
 /* The record of a connection that a listener on a capture address accepted. */
 static __always_inline const struct tg_flow *tg_accepted(struct bpf_sock_addr *ctx)
 {
@@ -100,7 +120,7 @@ int tg_getsockname4(struct bpf_sock_addr *ctx)
 	struct tg_addr kernel;
 
 	tg_addr_set_v4(&kernel, ctx->user_ip4);
-	tg_name_own(&out, &kernel, tg_dialled(ctx));
+	tg_own(ctx, &kernel, &out);
 	return tg_show4(ctx, &out);
 }
 
@@ -111,7 +131,7 @@ int tg_getsockname6(struct bpf_sock_addr *ctx)
 	struct tg_addr kernel;
 
 	TG_CTX_ADDR6(&kernel, ctx->user_ip6);
-	tg_name_own(&out, &kernel, tg_dialled(ctx));
+	tg_own(ctx, &kernel, &out);
 	return tg_show6(ctx, &out);
 }
 

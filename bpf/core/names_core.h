@@ -28,14 +28,22 @@ tg_inline void tg_name_peer(struct tg_name_out *out, const struct tg_addr *kerne
 	tg_name_show(out, TG_NAME_PEER_RESTORED, &dialled->dst, dialled->dst_port_be);
 }
 
-/* Application, getsockname: the pod's address and the real port. */
-tg_inline void tg_name_own(struct tg_name_out *out, const struct tg_addr *kernel, const struct tg_flow *dialled)
+/* Application, getsockname of a captured connection: the address that is shown as the client's, and the real port. */
+tg_inline void tg_name_own_of(struct tg_name_out *out, const struct tg_addr *kernel, const struct tg_addr *client)
 {
-	if (!dialled || tg_addr_is_any(kernel) || tg_addr_is_zero(&dialled->client))
+	if (tg_addr_is_any(kernel) || tg_addr_is_zero(client))
 		return tg_name_keep(out);
 	if (!tg_addr_is_loopback(kernel) && !tg_addr_is_capture(kernel))
 		return tg_name_keep(out);
-	tg_name_show(out, TG_NAME_SOCK_RESTORED, &dialled->client, 0);
+	tg_name_show(out, TG_NAME_SOCK_RESTORED, client, 0);
+}
+
+/* The same by what was dialled; NULL = not captured. */
+tg_inline void tg_name_own(struct tg_name_out *out, const struct tg_addr *kernel, const struct tg_flow *dialled)
+{
+	if (!dialled)
+		return tg_name_keep(out);
+	tg_name_own_of(out, kernel, &dialled->client);
 }
 
 /* Envoy, accept and getpeername on what it accepted: the client pod's address and the client's real port. */

@@ -43,7 +43,7 @@ def kill(cgroup: Path) -> None:
             os.kill(pid, 9)
 
 
-def remove(cgroup: Path, timeout: float = 5.0) -> None:
+def remove(cgroup: Path, timeout: float = 60.0) -> None:
     """Kill what is in the cgroup, then remove it and its children; blocks for at most timeout seconds.
 
     Raises Fatal when processes are still there at the deadline (uninterruptible sleep).

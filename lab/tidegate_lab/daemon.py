@@ -30,7 +30,7 @@ from tidegate_lab.validation import validate
 
 log = logging.getLogger(__name__)
 
-AGENTS_UP = 60.0  # seconds
+AGENTS_UP = 180.0  # seconds; a busy machine may need most of a minute
 
 
 class Requests:

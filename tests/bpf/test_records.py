@@ -160,3 +160,34 @@ def test_a_socket_of_multipath_tcp_is_told_what_it_dialled(
     client.close()
     server.close()
     gone(datapath)
+
+
+@pytest.mark.case("B11")
+@pytest.mark.parametrize("family", [4, 6])
+def test_a_socket_of_multipath_tcp_knows_its_own_address_when_its_connection_has_ended(
+    datapath: Datapath, pod: Pod, tier: Tier, family: int
+) -> None:
+    """The kernel closes the connection below it long before the application closes its socket."""
+    vip = VIP if family == 4 else "fd00:96::10"
+    datapath.set_destinations([Destination(ip_address(vip), PORT, tier, 1)])
+    client = pod.dial(vip, PORT, protocol=socket.IPPROTO_MPTCP)
+    assert not client.failed
+    server, _ = pod.accept(pod.listeners[tier, family])
+    server.close()
+    client.sock.settimeout(SECONDS)
+    assert client.sock.recv(1) == b""
+    client.sock.shutdown(socket.SHUT_WR)
+    gone(datapath)
+    assert client.sock.getsockname()[:2] == client.own
+    client.close()
+
+
+@pytest.mark.case("B11")
+def test_a_socket_of_multipath_tcp_that_was_not_captured_has_the_kernels_address(
+    datapath: Datapath, pod: Pod, tier: Tier
+) -> None:
+    with pod.server("127.0.0.1") as server:
+        client = pod.dial("127.0.0.1", server.getsockname()[1], protocol=socket.IPPROTO_MPTCP)
+        assert not client.failed
+        assert client.own[0] == client.peer[0] == "127.0.0.1"
+        client.close()

@@ -49,7 +49,7 @@ class Guest:
             try:
                 while True:
                     left = deadline - time.monotonic()
-                    if left <= 0 or not select.select([qemu.stdout], [], [], left)[0]:
+                    if left <= 0 or not select.select([qemu.stdout.fileno()], [], [], left)[0]:
                         raise KernelError(f"the guest was not done after {timeout:.0f} s")
                     output = os.read(qemu.stdout.fileno(), 1 << 16)
                     if not output:

@@ -120,12 +120,14 @@ class FakeRelay:
         self.images: list[tuple[L4Service, ...]] = []
         self.services: tuple[L4Service, ...] = ()
         self.listening: dict[int, tuple[int, int]] = {}
+        self.asked = 0  # how often for listeners, new ones or not
         self.added: list[int] = []
         self._next_port = 10_000
         self.published: Callable[[], None] = lambda: None  # called when it took an image
         self.removed: Callable[[], None] = lambda: None  # called when it closed a pod's listeners
 
     async def add_sandbox(self, cookie: int, netns_fd: int, v6: bool, port: int = 0) -> tuple[int, int]:
+        self.asked += 1
         if self.full:
             raise OSError(24, f"listener in netns {cookie}: Too many open files")
         if cookie in self.listening:

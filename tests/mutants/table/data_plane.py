@@ -94,7 +94,7 @@ _DATA_PLANE = Group(
         ),
         Mutant(
             "living-listeners-opened-again",
-            "a new agent takes the relay's listeners for gone although the relay lives",
+            "a new agent asks the relay that lives on for the listeners of each pod again, one after the other",
             "agent/tidegate/dataplane/sandboxes.py",
             "        if cookie not in self._listening:\n",
             "        if True:\n",

@@ -109,6 +109,22 @@ _NAMES = Group(
             (f"{RECORDS}::test_a_socket_of_multipath_tcp_is_told_what_it_dialled",),
         ),
         Mutant(
+            "multipath-forgets-its-own-address",
+            "getsockname on a socket of multipath TCP whose connection has ended tells loopback",
+            "bpf/names.bpf.c",
+            "\tif (pod && tg_addr_is_capture(&conn.remote))\n",
+            "\tif (pod && !tg_addr_is_capture(&conn.remote))\n",
+            (f"{RECORDS}::test_a_socket_of_multipath_tcp_knows_its_own_address_when_its_connection_has_ended",),
+        ),
+        Mutant(
+            "multipath-to-localhost-is-taken-for-captured",
+            "getsockname on a socket of multipath TCP that is connected to localhost tells the pod's address",
+            "bpf/names.bpf.c",
+            "\tif (pod && tg_addr_is_capture(&conn.remote))\n",
+            "\tif (pod)\n",
+            (f"{RECORDS}::test_a_socket_of_multipath_tcp_that_was_not_captured_has_the_kernels_address",),
+        ),
+        Mutant(
             "the-agents-own-group-is-exempt",
             "an agent that starts in the root cgroup exempts all clients that are there, too",
             "agent/tidegate/app.py",

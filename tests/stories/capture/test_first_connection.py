@@ -77,16 +77,23 @@ def test_no_container_starts_before_its_pod_is_enrolled(web_lab: Lab, tmp_path: 
     web_lab.delete(manifest)
 
 
+def known(lab: Lab) -> set[str]:
+    """Names of the pods that the agent knows."""
+    return {pod["name"] for pod in lab.status()["pods"]}
+
+
 def test_a_pod_that_is_gone_is_forgotten(probe_lab: Lab, tmp_path: Path) -> None:
-    before = {pod["name"] for pod in probe_lab.status()["pods"]}
-    rows = probe_lab.status()["kernel"]["pods"]
+    before = {name.partition("/")[2] for name in probe_lab.pods()}
+    eventually(lambda: known(probe_lab) == before, "pods of earlier stories are forgotten")
+    rows = sum(bool(pod["enrolled"]) for pod in probe_lab.status()["pods"])
+    eventually(lambda: probe_lab.status()["kernel"]["pods"] == rows, "by the kernel, too")
     manifest = tmp_path / "brief.yaml"
     manifest.write_text(EAGER.format(number="brief", vip="127.0.0.1"))
     probe_lab.apply(manifest)
-    assert {pod["name"] for pod in probe_lab.status()["pods"]} == {*before, "eager-brief"}
+    assert known(probe_lab) == {*before, "eager-brief"}
     assert probe_lab.status()["kernel"]["pods"] == rows + 1
     probe_lab.delete(manifest)
-    eventually(lambda: {pod["name"] for pod in probe_lab.status()["pods"]} == before, "status forgets the pod")
+    eventually(lambda: known(probe_lab) == before, "status forgets the pod")
     eventually(lambda: probe_lab.status()["kernel"]["pods"] == rows, "the kernel forgets the pod")
 
 

@@ -147,9 +147,9 @@ async def test_a_missing_variable_is_named(sock: Path, variable: str) -> None:
 @pytest.mark.parametrize("ifname", ["a/b", "..", "a b", "eth0:1", "sixteen-letters-"])
 async def test_a_name_that_no_interface_can_have_is_refused_at_once(sock: Path, agent: Recorder, ifname: str) -> None:
     done = await call("ADD", sock, CNI_IFNAME=ifname)
+    assert not agent.requests
     assert (done.code, done.json["code"]) == (1, 4)
     assert "CNI_IFNAME" in done.json["msg"]
-    assert not agent.requests
     assert (await call("DEL", sock, CNI_IFNAME=ifname)).code == 0, "what never came may go"
 
 

@@ -24,11 +24,11 @@ async def test_a_killed_agents_state_is_adopted_and_nothing_is_written_anew() ->
     async with node.running():
         pass
     rows, dests = dict(node.tables.rows), dict(node.tables.dests)
-    calls, added = len(node.tables.calls), len(node.relay.added)
+    calls, asked = len(node.tables.calls), node.relay.asked
     async with node.killed_and_restarted():
         assert (node.tables.rows, node.tables.dests) == (rows, dests)
         assert [c for c, _ in node.tables.calls[calls:] if c not in ("pods", "destinations", "lookups")] == []
-        assert len(node.relay.added) == added, "listeners that live on are not opened again"
+        assert node.relay.asked == asked, "listeners that live on are not asked for again"
         assert {p.state for p in node.status.pods} == {PodState.ENROLLED}
 
 
