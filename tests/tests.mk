@@ -37,7 +37,15 @@ CONTINUE ?=
 test-mutants: setup ## each deliberate breakage turns its tests red (ONLY="name other-*"; hours: CONTINUE=1 goes on where a run ended)
 	$(PY) -m tests.mutants $(if $(CONTINUE),--continue) $(foreach name,$(ONLY),'$(name)')
 
-lint: setup ## ruff, mypy --strict, warnings of both C compilers are errors in build
+# One version, because each formats differently: Debian 12's, as its compiler.
+CLANG_FORMAT := clang-format-14
+C_FILES = $(shell find agent bpf cni tests -name '*.[ch]')
+
+format-c: setup ## lay out C and BPF as .clang-format says
+	$(CLANG_FORMAT) -i $(C_FILES)
+
+lint: setup ## ruff, mypy --strict, clang-format; warnings of both C compilers are errors in build
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
+	@echo "$(CLANG_FORMAT) --dry-run -Werror"; $(CLANG_FORMAT) --dry-run -Werror $(C_FILES)
