@@ -381,7 +381,8 @@ int tgb_map_dump(int fd, void *ret_keys, void *ret_values, uint32_t max)
 		if (ret_keys)
 			memcpy((char *)ret_keys + (size_t)total * map.key_size, keys, (size_t)count * map.key_size);
 		if (ret_values)
-			memcpy((char *)ret_values + (size_t)total * map.value_size, values, (size_t)count * map.value_size);
+			memcpy((char *)ret_values + (size_t)total * map.value_size, values,
+			       (size_t)count * map.value_size);
 		total += count;
 	}
 	free(keys);
@@ -439,7 +440,9 @@ static int loads(uint32_t prog_type, uint32_t attach_type, const struct bpf_insn
 	return 1;
 }
 
+/* clang-format off */
 #define INSN(op, dst, src, imm_) { .code = (op), .dst_reg = (dst), .src_reg = (src), .imm = (imm_) }
+/* clang-format on */
 #define MOV_IMM(dst, imm_) INSN(BPF_ALU64 | BPF_MOV | BPF_K, dst, 0, imm_)
 #define CALL(helper) INSN(BPF_JMP | BPF_CALL, 0, 0, helper)
 #define EXIT() INSN(BPF_JMP | BPF_EXIT, 0, 0, 0)

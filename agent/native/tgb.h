@@ -8,19 +8,26 @@
 #ifdef TG_ABI_CDEF
 /* What Python names of linux/bpf.h; "..." makes cffi take the values from the compiler. */
 enum bpf_prog_type {
-	BPF_PROG_TYPE_SOCK_OPS, BPF_PROG_TYPE_CGROUP_SOCK_ADDR, BPF_PROG_TYPE_CGROUP_SOCKOPT, BPF_PROG_TYPE_SK_LOOKUP, ...
+	BPF_PROG_TYPE_SOCK_OPS,
+	BPF_PROG_TYPE_CGROUP_SOCK_ADDR,
+	BPF_PROG_TYPE_CGROUP_SOCKOPT,
+	BPF_PROG_TYPE_SK_LOOKUP,
+	...
 };
-enum bpf_map_type {
-	BPF_MAP_TYPE_HASH, BPF_MAP_TYPE_SK_STORAGE, BPF_MAP_TYPE_LRU_HASH, BPF_MAP_TYPE_PERCPU_ARRAY, ...
-};
+enum bpf_map_type { BPF_MAP_TYPE_HASH, BPF_MAP_TYPE_SK_STORAGE, BPF_MAP_TYPE_LRU_HASH, BPF_MAP_TYPE_PERCPU_ARRAY, ... };
 enum bpf_attach_type {
-	BPF_CGROUP_INET4_CONNECT, BPF_CGROUP_INET6_CONNECT, BPF_CGROUP_INET4_GETPEERNAME, BPF_CGROUP_INET6_GETPEERNAME,
-	BPF_CGROUP_INET4_GETSOCKNAME, BPF_CGROUP_INET6_GETSOCKNAME, BPF_CGROUP_SOCK_OPS, BPF_CGROUP_GETSOCKOPT,
-	BPF_CGROUP_SETSOCKOPT, ...
+	BPF_CGROUP_INET4_CONNECT,
+	BPF_CGROUP_INET6_CONNECT,
+	BPF_CGROUP_INET4_GETPEERNAME,
+	BPF_CGROUP_INET6_GETPEERNAME,
+	BPF_CGROUP_INET4_GETSOCKNAME,
+	BPF_CGROUP_INET6_GETSOCKNAME,
+	BPF_CGROUP_SOCK_OPS,
+	BPF_CGROUP_GETSOCKOPT,
+	BPF_CGROUP_SETSOCKOPT,
+	...
 };
-enum bpf_func_id {
-	BPF_FUNC_sk_storage_get, BPF_FUNC_sk_storage_delete, ...
-};
+enum bpf_func_id { BPF_FUNC_sk_storage_get, BPF_FUNC_sk_storage_delete, ... };
 #else
 #include "../../bpf/include/tg_abi.h"
 #include "../../bpf/include/tg_reason.h"
@@ -31,9 +38,7 @@ enum bpf_func_id {
 
 struct bpf_object;
 
-enum tgb_limits {
-	TGB_MAX_PROG_MAPS = 16
-};
+enum tgb_limits { TGB_MAX_PROG_MAPS = 16 };
 
 struct tgb_prog {
 	uint32_t id;
@@ -41,25 +46,22 @@ struct tgb_prog {
 	uint32_t attach_type; /* enum bpf_attach_type; only tgb_object_program fills it */
 	uint32_t maps;        /* how many of map_ids */
 	uint32_t map_ids[16]; /* TGB_MAX_PROG_MAPS */
-	uint32_t verified;    /* instructions that the verifier went through, over all paths; 0 before Linux 5.16 */
+	/* instructions that the verifier went through, over all paths; 0 before Linux 5.16 */
+	uint32_t verified;
 	uint8_t tag[8];
 	char name[16];
 };
 
 /* Kinds of links as linux/bpf.h numbers them; the later ones are newer than the headers of Debian 12. */
-enum tgb_link_type {
-	TGB_LINK_CGROUP = 3,
-	TGB_LINK_NETNS = 5,
-	TGB_LINK_TCX = 11,
-	TGB_LINK_SOCKMAP = 14
-};
+enum tgb_link_type { TGB_LINK_CGROUP = 3, TGB_LINK_NETNS = 5, TGB_LINK_TCX = 11, TGB_LINK_SOCKMAP = 14 };
 
 struct tgb_link {
 	uint32_t id;
 	uint32_t prog_id;
-	uint32_t type;   /* enum tgb_link_type */
+	uint32_t type; /* enum tgb_link_type */
 	uint32_t pad;
-	uint64_t target; /* cgroup id, inode of the netns, id of the map, index of the device; 0 = the target is gone */
+	/* cgroup id, inode of the netns, id of the map, index of the device; 0 = the target is gone */
+	uint64_t target;
 };
 
 struct tgb_map {

@@ -21,7 +21,8 @@ static bool shed_one(struct fp_acceptor *acceptor, const struct fp_watch *watch)
 		fp_plain_refuse(fd);
 		acceptor->shed(acceptor);
 	}
-	acceptor->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC); /* may fail now; the next shortage tries again */
+	/* may fail now; the next shortage tries again */
+	acceptor->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	return fd >= 0;
 }
 
@@ -114,7 +115,8 @@ int fp_watch_start(struct fp_watch *watch, struct fp_acceptor *acceptor)
 {
 	watch->acceptor = acceptor;
 	/* Exclusive: a new connection wakes one worker instead of all. */
-	return watch->source.fd < 0 ? 0 : fp_loop_watch(acceptor->loop, &watch->source, EPOLLIN | EPOLLET | EPOLLEXCLUSIVE);
+	return watch->source.fd < 0 ? 0 :
+				      fp_loop_watch(acceptor->loop, &watch->source, EPOLLIN | EPOLLET | EPOLLEXCLUSIVE);
 }
 
 void fp_watch_stop(struct fp_watch *watch)

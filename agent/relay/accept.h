@@ -9,18 +9,19 @@ struct fp_acceptor;
 
 /* One worker's interest in one listener; only that worker touches it once it is watched. */
 struct fp_watch {
-	struct fp_source source;     /* fd -1: no such listener */
-	struct fp_lane *lane;        /* of the pod */
-	struct fp_task more;         /* connections may wait in its queue that epoll does not mention again */
-	struct fp_node starved;      /* in fp_acceptor.starved */
+	struct fp_source source; /* fd -1: no such listener */
+	struct fp_lane *lane;    /* of the pod */
+	struct fp_task more;     /* connections may wait in its queue that epoll does not mention again */
+	struct fp_node starved;  /* in fp_acceptor.starved */
 	struct fp_sandbox *sandbox;
 	struct fp_acceptor *acceptor;
 };
 
 struct fp_acceptor {
 	struct fp_loop *loop;
-	int spare_fd;                /* given up for a moment to accept and refuse when descriptors have run out; -1 = gone */
-	struct fp_node starved;      /* resources ran out: watches to go on with after a pause */
+	/* given up for a moment to accept and refuse when descriptors have run out; -1 = gone */
+	int spare_fd;
+	struct fp_node starved; /* resources ran out: watches to go on with after a pause */
 	struct fp_timers timers;
 	struct fp_timer pause;
 	/* A connection to be served; the descriptor is the callee's. */

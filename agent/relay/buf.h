@@ -18,11 +18,11 @@ struct fp_buf {
 struct fp_pool {
 	struct fp_buf *free;
 	uint32_t free_count;
-	uint32_t made;       /* free and in use */
-	uint32_t most;       /* bound of made */
-	uint32_t size;       /* bytes of data in each */
-	uint32_t spare;      /* fewest free buffers seen in the current window */
-	uint32_t window;     /* gives left in it */
+	uint32_t made;   /* free and in use */
+	uint32_t most;   /* bound of made */
+	uint32_t size;   /* bytes of data in each */
+	uint32_t spare;  /* fewest free buffers seen in the current window */
+	uint32_t window; /* gives left in it */
 };
 
 void fp_pool_init(struct fp_pool *pool, uint32_t size, uint32_t most);

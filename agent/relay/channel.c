@@ -75,8 +75,9 @@ int fp_channel_receive(int fd, struct fp_packet *ret_packet)
 		char bytes[CMSG_SPACE(sizeof(int) * FP_MESSAGE_FDS)];
 	} control;
 	struct iovec body = { .iov_base = ret_packet->bytes, .iov_len = sizeof(ret_packet->bytes) };
-	struct msghdr message = { .msg_iov = &body, .msg_iovlen = 1, .msg_control = &control,
-				  .msg_controllen = sizeof(control) };
+	struct msghdr message = {
+		.msg_iov = &body, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)
+	};
 	ssize_t n = recvmsg(fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
 	if (n < 0)
 		return -errno;

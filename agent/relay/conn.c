@@ -166,7 +166,8 @@ static void probe(const struct fp_stream *stream)
 static bool is_probed_sooner(const struct fp_conn *conn, enum fp_side side)
 {
 	const struct tg_wishes *wishes = &conn->flow.wishes;
-	return side == FP_SERVER && wishes->keepalive && wishes->set & TG_WISH_IDLE && wishes->idle_s < FP_HALF_KEEPALIVE_S;
+	return side == FP_SERVER && wishes->keepalive && wishes->set & TG_WISH_IDLE &&
+	       wishes->idle_s < FP_HALF_KEEPALIVE_S;
 }
 
 static void halved(struct fp_pipe *pipe, enum fp_side from)

@@ -28,7 +28,7 @@ struct fp_conns {
 	struct fp_upstreams *upstreams;
 	struct fp_reporter *reporter;
 	struct fp_worker_stats *stats;
-	uint32_t worker;          /* whose they are: its place in each sandbox's `presence` */
+	uint32_t worker; /* whose they are: its place in each sandbox's `presence` */
 	struct fp_slab slab;
 	struct fp_node live, dead;
 	struct fp_task bury;
@@ -36,7 +36,7 @@ struct fp_conns {
 	struct fp_peers *peers;
 	struct fp_records records;
 	struct fp_timers first_wishes; /* when options are looked at that were set right after connect() */
-	struct fp_timers looks[2]; /* at half-closed ones' clients: the first few, and all later ones */
+	struct fp_timers looks[2];     /* at half-closed ones' clients: the first few, and all later ones */
 };
 
 /* What has been told of a connection. */
@@ -48,20 +48,21 @@ struct fp_told {
 struct fp_conn {
 	struct fp_pipe pipe;
 	struct fp_conns *conns;
-	struct fp_stream *end[2];    /* NULL: not there yet, or closed */
+	struct fp_stream *end[2]; /* NULL: not there yet, or closed */
 	enum fp_conn_state state;
-	struct fp_node all;          /* in fp_conns.live, then in .dead */
-	struct fp_node of_pod;       /* in fp_presence.conns */
-	struct fp_timer report;      /* while RELAYING */
-	struct fp_timer wishes;      /* from RELAYING on, once; later with every report */
-	struct fp_timer look;        /* while the client has ended its direction and the server has not */
-	uint8_t looks;               /* how often, up to FP_FIRST_LOOKS */
-	uint64_t gone_ns;            /* a client that is gone was first seen to leave bytes behind; 0 = none did */
+	struct fp_node all;     /* in fp_conns.live, then in .dead */
+	struct fp_node of_pod;  /* in fp_presence.conns */
+	struct fp_timer report; /* while RELAYING */
+	struct fp_timer wishes; /* from RELAYING on, once; later with every report */
+	struct fp_timer look;   /* while the client has ended its direction and the server has not */
+	uint8_t looks;          /* how often, up to FP_FIRST_LOOKS */
+	/* a client that is gone was first seen to leave bytes behind; 0 = none did */
+	uint64_t gone_ns;
 	struct fp_sandbox *sandbox;
 	struct fp_flow flow;
 	struct fp_upstream upstream;
-	uint64_t started_ns;         /* CLOCK_MONOTONIC */
-	uint64_t started_at_ns;      /* CLOCK_REALTIME */
+	uint64_t started_ns;    /* CLOCK_MONOTONIC */
+	uint64_t started_at_ns; /* CLOCK_REALTIME */
 	struct fp_told told;
 };
 

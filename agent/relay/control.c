@@ -17,7 +17,8 @@ union ask {
 	struct fp_ask_sandbox_add sandbox_add;
 };
 
-_Static_assert(sizeof(struct fp_told_events) + FP_EVENTS_BATCH * sizeof(struct fp_event) <= FP_MESSAGE_MAX, "a message of events");
+_Static_assert(sizeof(struct fp_told_events) + FP_EVENTS_BATCH * sizeof(struct fp_event) <= FP_MESSAGE_MAX,
+	       "a message of events");
 _Static_assert(sizeof(struct fp_told_sandboxes) + FP_SANDBOXES_BATCH * sizeof(struct fp_sandbox_row) <= FP_MESSAGE_MAX,
 	       "a message of sandboxes");
 
@@ -69,8 +70,10 @@ static int add_sandbox(struct fp_control *control, const union ask *ask, const s
 	uint32_t listeners = row->flags & TG_POD_V6_CAPTURE ? 2 : 1;
 	if (row->flags & ~(uint32_t)TG_POD_V6_CAPTURE || (request->fd_count != 1 && request->fd_count != 1 + listeners))
 		return -EBADMSG;
-	struct fp_sandbox_config wanted = { .netns_cookie = row->netns_cookie, .netns_fd = request->fds[0],
-					    .flags = row->flags, .wanted = row->ports };
+	struct fp_sandbox_config wanted = { .netns_cookie = row->netns_cookie,
+					    .netns_fd = request->fds[0],
+					    .flags = row->flags,
+					    .wanted = row->ports };
 	const int given[FP_LISTENERS] = { request->fds[1], listeners == 2 ? request->fds[2] : -1 };
 	told->sandbox = *row;
 	return request->fd_count == 1 ? fp_sandbox_add(control->engine, &wanted, &told->sandbox.ports) :
@@ -154,7 +157,8 @@ static const struct shape shapes[] = {
 	[FP_LOOK] = { sizeof(struct fp_head), false, true },
 };
 
-static int check(const struct fp_control *control, const struct fp_peer *peer, const struct fp_packet *request, uint32_t kind)
+static int check(const struct fp_control *control, const struct fp_peer *peer, const struct fp_packet *request,
+		 uint32_t kind)
 {
 	if (kind >= sizeof(shapes) / sizeof(shapes[0]) || !shapes[kind].size)
 		return -ENOSYS;
@@ -257,7 +261,8 @@ bool fp_control_events(struct fp_control *control, struct fp_packet *ret_packet)
 		return false;
 	struct fp_told_events *told = (void *)ret_packet->bytes;
 	size_t bytes = control->batch_count * sizeof(struct fp_event);
-	told->head = (struct fp_head){ .kind = FP_EVENTS, .serial = control->batch_serial, .count = control->batch_count };
+	told->head =
+		(struct fp_head){ .kind = FP_EVENTS, .serial = control->batch_serial, .count = control->batch_count };
 	memcpy(told + 1, control->batch, bytes);
 	ret_packet->size = sizeof(*told) + bytes;
 	ret_packet->fd_count = 0;

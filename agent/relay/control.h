@@ -15,13 +15,14 @@ struct fp_peer {
 
 struct fp_control {
 	struct fp_engine *engine; /* NULL before FP_CONFIGURE */
-	struct fp_config config;  /* as asked for, to compare with; flows_fd and wishes_fd are our own descriptors */
+	/* as asked for, to compare with; flows_fd and wishes_fd are our own descriptors */
+	struct fp_config config;
 	bool draining;
-	bool stopping;            /* FP_STOP: whoever runs the loop is to end */
+	bool stopping;                  /* FP_STOP: whoever runs the loop is to end */
 	const struct fp_peer *follower; /* who gets events, or NULL */
 	uint32_t batch_serial;
-	uint32_t batch_count;     /* events that were sent or are to be, and are not taken yet */
-	bool batch_sent;          /* to the follower */
+	uint32_t batch_count; /* events that were sent or are to be, and are not taken yet */
+	bool batch_sent;      /* to the follower */
 	struct fp_event batch[FP_EVENTS_BATCH];
 };
 

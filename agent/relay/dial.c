@@ -73,8 +73,8 @@ static int start_connect(struct fp_netns_visit *visit, const struct fp_origin *f
 	return fd;
 }
 
-static int dial_plain(struct fp_dialer *base, const struct fp_origin *from, const struct tg_addr *addr, uint16_t port_be,
-		      struct fp_stream **ret_stream)
+static int dial_plain(struct fp_dialer *base, const struct fp_origin *from, const struct tg_addr *addr,
+		      uint16_t port_be, struct fp_stream **ret_stream)
 {
 	struct fp_plain_dialer *dialer = fp_container(base, struct fp_plain_dialer, dialer);
 	int fd = start_connect(dialer->visit, from, addr, port_be);

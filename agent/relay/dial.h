@@ -7,16 +7,16 @@
 
 /* Whom the endpoint is to see. */
 struct fp_origin {
-	int netns_fd;          /* of the client's pod */
-	struct tg_addr source; /* the application's own choice; unset = the pod's routes choose */
-	struct tg_wishes wishes; /* what its socket was told for the way to the server */
+	int netns_fd;                  /* of the client's pod */
+	struct tg_addr source;         /* the application's own choice; unset = the pod's routes choose */
+	struct tg_wishes wishes;       /* what its socket was told for the way to the server */
 	struct fp_keepalive keepalive; /* what the service asks for; zero = the system's */
 };
 
 struct fp_dialer {
 	/* A stream on its way to the endpoint: open once it is writable, failed if it cannot be. Or a negative errno. */
-	int (*dial)(struct fp_dialer *dialer, const struct fp_origin *from, const struct tg_addr *addr, uint16_t port_be,
-		    struct fp_stream **ret_stream);
+	int (*dial)(struct fp_dialer *dialer, const struct fp_origin *from, const struct tg_addr *addr,
+		    uint16_t port_be, struct fp_stream **ret_stream);
 };
 
 /* Plain TCP from inside the pod. Of one worker. */

@@ -18,8 +18,8 @@ struct fp_engine {
 	struct fp_registry targets;
 	struct fp_image *retired; /* replaced, but perhaps in use by a worker */
 	bool draining;
-	bool *ended;              /* by worker: its thread is gone and reads no message any more */
-	_Atomic bool joined;      /* all are: no event can come any more */
+	bool *ended;         /* by worker: its thread is gone and reads no message any more */
+	_Atomic bool joined; /* all are: no event can come any more */
 };
 
 /* Send to every worker and wait until each has dealt with it, or has ended. 0 or the first error of a worker. */

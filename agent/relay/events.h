@@ -18,7 +18,8 @@ struct fp_bell {
 struct fp_ring {
 	_Alignas(FP_CACHELINE) _Atomic uint32_t head; /* written by the worker */
 	fp_counter lost;
-	uint32_t seen_tail;                           /* the worker's copy of tail, refreshed when it looks full */
+	/* the worker's copy of tail, refreshed when it looks full */
+	uint32_t seen_tail;
 	uint16_t held[FP_RING_SHARES];                /* of what lies between seen_tail and head, by share */
 	_Alignas(FP_CACHELINE) _Atomic uint32_t tail; /* written by the reader */
 	struct fp_event *events;
@@ -32,9 +33,10 @@ enum { FP_TALLY_SLOTS = 256, FP_TALLY_DELAY_NS = 100 * 1000 * 1000 };
 struct fp_tally {
 	struct fp_event slots[FP_TALLY_SLOTS];
 	bool used[FP_TALLY_SLOTS];
-	uint16_t filled[FP_TALLY_SLOTS];       /* which are used */
+	uint16_t filled[FP_TALLY_SLOTS]; /* which are used */
 	uint32_t count;
-	uint64_t due_ns;                       /* CLOCK_MONOTONIC; when filled[] is to be told, meaningful if count > 0 */
+	/* CLOCK_MONOTONIC; when filled[] is to be told, meaningful if count > 0 */
+	uint64_t due_ns;
 };
 
 void fp_bell_ring(struct fp_bell *bell);

@@ -41,14 +41,14 @@ int fp_engine_flows(struct fp_engine *engine, int flows_fd, int wishes_fd);
 int fp_sandbox_add(struct fp_engine *engine, const struct fp_sandbox_config *config, struct fp_ports *ret_ports);
 /* The same with listeners that another engine opened (borrowed, the second -1 without v6). -EINVAL if they are something else. */
 int fp_sandbox_take(struct fp_engine *engine, const struct fp_sandbox_config *config, const int listeners[FP_LISTENERS],
-		struct fp_ports *ret_ports);
+		    struct fp_ports *ret_ports);
 int fp_sandbox_remove(struct fp_engine *engine, uint64_t netns_cookie);
 /* Up to max pods with cookies greater than `after`, in their order; returns how many. */
 int fp_sandboxes(struct fp_engine *engine, uint64_t after, struct fp_sandbox_row *ret_rows, uint32_t max);
 /* Duplicates for another relay, to be closed by the caller: netns, IPv4 listener, IPv6 listener or -1. This engine goes on
  * accepting. -ENOENT, or -ESHUTDOWN when it has closed them. */
 int fp_sandbox_hand_over(struct fp_engine *engine, uint64_t netns_cookie, struct fp_sandbox_row *ret_row,
-		     int ret_fds[1 + FP_LISTENERS]);
+			 int ret_fds[1 + FP_LISTENERS]);
 /* Accept what waits in the listeners' queues: connections whose arrival woke another engine, which did not take them. */
 int fp_sandboxes_look(struct fp_engine *engine);
 

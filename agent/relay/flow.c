@@ -30,8 +30,8 @@ bool fp_flow_wishes(const struct fp_records *records, struct fp_flow *flow)
 	return true;
 }
 
-int fp_flow_identify(const struct fp_records *records, const struct fp_sandbox *sandbox, int fd, const struct tg_addr *peer,
-		     uint16_t peer_port_be, struct fp_flow *ret_flow)
+int fp_flow_identify(const struct fp_records *records, const struct fp_sandbox *sandbox, int fd,
+		     const struct tg_addr *peer, uint16_t peer_port_be, struct fp_flow *ret_flow)
 {
 	struct tg_flow record;
 	struct tg_flow_key key;
@@ -57,7 +57,8 @@ int fp_flow_identify(const struct fp_records *records, const struct fp_sandbox *
 	if (fp_addr_is_unset(&record.client))
 		return 0;
 	/* Only a source that the routes would not choose anyway is the application's choice. */
-	if (!fp_addr_equal(&record.client, &sandbox->usual[fp_addr_is_v4(&record.client) ? FP_LISTENER4 : FP_LISTENER6]))
+	if (!fp_addr_equal(&record.client,
+			   &sandbox->usual[fp_addr_is_v4(&record.client) ? FP_LISTENER4 : FP_LISTENER6]))
 		ret_flow->source = record.client;
 	ret_flow->client = record.client;
 	return 0;

@@ -7,7 +7,8 @@
 struct fp_sandbox;
 
 struct fp_flow {
-	struct tg_addr client; /* the pod's address, as the server sees it; without a record the peer of the listener */
+	/* the pod's address, as the server sees it; without a record the peer of the listener */
+	struct tg_addr client;
 	struct tg_addr source; /* the application's own choice of it; unset = the pod's routes choose */
 	struct tg_addr dst;    /* as dialled: what routes the connection; unset without a record */
 	uint32_t service;      /* number that the kernel's table had for dst; 0 = none */

@@ -7,8 +7,8 @@
 struct fp_image;
 
 struct fp_hold {
-	_Atomic(struct fp_image *) *current;                              /* swapped by the control thread */
-	_Alignas(FP_CACHELINE) _Atomic(struct fp_image *) image;          /* not to be freed; NULL = none */
+	_Atomic(struct fp_image *) *current;                     /* swapped by the control thread */
+	_Alignas(FP_CACHELINE) _Atomic(struct fp_image *) image; /* not to be freed; NULL = none */
 };
 
 /* The current image, safe to use until fp_hold_release(). NULL before the first publish. */

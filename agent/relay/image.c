@@ -123,7 +123,8 @@ static int seal_turns(struct fp_image *image)
 	for (uint32_t i = 0; i < image->service_count; i++) {
 		struct fp_service *service = &image->services[i];
 		service->turns = turns;
-		int rc = fp_turns_fill(endpoints_of(image, service), service->endpoint_count, turns, service->turn_count);
+		int rc = fp_turns_fill(endpoints_of(image, service), service->endpoint_count, turns,
+				       service->turn_count);
 		if (rc)
 			return rc;
 		turns += service->turn_count;
@@ -153,8 +154,7 @@ int fp_image_seal(struct fp_image *image)
 		return -ENOMEM;
 	image->table_mask = slots - 1;
 	for (uint32_t i = 0; i < image->address_count; i++) {
-		struct fp_address *entry =
-			find_slot(image, &image->addresses[i].addr, image->addresses[i].port_be);
+		struct fp_address *entry = find_slot(image, &image->addresses[i].addr, image->addresses[i].port_be);
 		if (entry->used)
 			return -EEXIST;
 		*entry = image->addresses[i];

@@ -11,14 +11,15 @@
 
 struct fp_service {
 	uint32_t number;
-	uint32_t lb;                   /* enum fp_lb */
+	uint32_t lb; /* enum fp_lb */
 	uint32_t first_endpoint;
 	uint32_t endpoint_count;
 	struct fp_settings settings;
-	struct fp_target *counter;     /* of all its connections; NULL unless their number is bounded */
-	uint32_t turn_count;           /* length of turns; 0 = nothing can be chosen */
-	const uint32_t *turns;         /* endpoint numbers (relative), each as often as its weight says */
-	_Alignas(FP_CACHELINE) _Atomic uint64_t cursor; /* round robin; the only word of an image that changes */
+	struct fp_target *counter; /* of all its connections; NULL unless their number is bounded */
+	uint32_t turn_count;       /* length of turns; 0 = nothing can be chosen */
+	const uint32_t *turns;     /* endpoint numbers (relative), each as often as its weight says */
+	/* round robin; the only word of an image that changes */
+	_Alignas(FP_CACHELINE) _Atomic uint64_t cursor;
 };
 
 struct fp_address {
@@ -39,7 +40,7 @@ struct fp_image {
 	uint32_t address_count, address_room;
 	struct fp_address *table; /* open addressing; made by fp_image_seal */
 	uint32_t table_mask;
-	uint32_t *turns;          /* one arena for all services */
+	uint32_t *turns; /* one arena for all services */
 };
 
 /* Builds the hash table and the turns. -EEXIST if two services claim one address, -ENOMEM. */

@@ -52,7 +52,8 @@ static int add_endpoint(struct fp_image *image, const struct fp_file_endpoint *r
 	const struct fp_endpoint *last = before ? &image->endpoints[image->endpoint_count - 1] : NULL;
 	if (!row->other)
 		return fp_image_endpoint(image, &row->addr, row->port_be, row->weight);
-	if (row->other != 1 || row->weight || !last || row->port_be != last->port_be || fp_image_other(image, &row->addr))
+	if (row->other != 1 || row->weight || !last || row->port_be != last->port_be ||
+	    fp_image_other(image, &row->addr))
 		return -EBADMSG;
 	return 0;
 }

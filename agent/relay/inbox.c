@@ -52,7 +52,8 @@ bool fp_inbox_post(struct fp_inbox *inbox, const struct fp_message *message)
 	atomic_store(&slot->turn, head + 1);
 	if (!atomic_exchange(&inbox->signalled, true)) {
 		uint64_t one = 1;
-		ssize_t n = write(inbox->wake_fd, &one, sizeof(one)); /* cannot fail: the count stays far below its limit */
+		/* cannot fail: the count stays far below its limit */
+		ssize_t n = write(inbox->wake_fd, &one, sizeof(one));
 		(void)n;
 	}
 	return true;

@@ -65,7 +65,8 @@ static const struct fp_endpoint *by_seat(const struct fp_endpoint *endpoints, co
 	const struct fp_endpoint *choice = NULL;
 	for (uint32_t i = 0; serial && !choice && i < service->endpoint_count; i++) {
 		const struct fp_endpoint *endpoint = &endpoints[i];
-		if (endpoint->target->serial == serial && endpoint->weight && !contains(tried, tried_count, endpoint->target))
+		if (endpoint->target->serial == serial && endpoint->weight &&
+		    !contains(tried, tried_count, endpoint->target))
 			choice = endpoint;
 	}
 	if (!choice)

@@ -7,7 +7,7 @@ struct fp_node {
 	struct fp_node *prev, *next;
 };
 
-#define fp_container(node, type, member) ((type *)(void *)((char *)(node) - offsetof(type, member)))
+#define fp_container(node, type, member) ((type *)(void *)((char *)(node)-offsetof(type, member)))
 
 static inline void fp_list_init(struct fp_node *node)
 {

@@ -18,8 +18,8 @@
 
 enum {
 	PEERS = 8,
-	LOOK_MS = 100,          /* how often a draining relay looks whether it is over */
-	ALONE_LOOKS = 6000      /* so long nobody came for the last events: ten minutes */
+	LOOK_MS = 100,     /* how often a draining relay looks whether it is over */
+	ALONE_LOOKS = 6000 /* so long nobody came for the last events: ten minutes */
 };
 
 /* The poll set: first these, then the peers. */

@@ -160,7 +160,8 @@ static int move(struct fp_pipe *pipe, int from)
 		way->latest = (uint32_t)n;
 	/* If the end is known to follow, let the last bytes wait for it, which is a matter of one more recv, and leave with
 	 * it in one segment that wakes the receiver once. */
-	ssize_t taken = urgent ? offer_urgent(receiver, buf->data) : offer(receiver, buf->data, (size_t)n, sender->ending);
+	ssize_t taken =
+		urgent ? offer_urgent(receiver, buf->data) : offer(receiver, buf->data, (size_t)n, sender->ending);
 	if (taken == n) {
 		give(pipe, buf);
 		count(pipe, from, n);

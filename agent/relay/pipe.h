@@ -15,33 +15,33 @@ enum fp_pipe_end { FP_PIPE_FINISHED = 0, FP_PIPE_CLIENT_DIED = 1, FP_PIPE_SERVER
 struct fp_pipes {
 	struct fp_loop *loop;
 	struct fp_pool pool;
-	struct fp_buf *scratch;   /* for one look at the data when the pool is at its bound */
-	struct fp_node waiting;   /* for a buffer: pipes whose sender's bytes cannot be looked at */
-	fp_counter *bytes;        /* [2] of all pipes, by the side that sent them */
-	struct fp_party nobody;   /* of pipes that were given none */
-	uint32_t turn;            /* of the loop, to which `moved` belongs */
-	uint32_t moved;           /* bytes in this turn, by pipes that had an event */
+	struct fp_buf *scratch; /* for one look at the data when the pool is at its bound */
+	struct fp_node waiting; /* for a buffer: pipes whose sender's bytes cannot be looked at */
+	fp_counter *bytes;      /* [2] of all pipes, by the side that sent them */
+	struct fp_party nobody; /* of pipes that were given none */
+	uint32_t turn;          /* of the loop, to which `moved` belongs */
+	uint32_t moved;         /* bytes in this turn, by pipes that had an event */
 };
 
 /* Bytes from one side to the other. */
 struct fp_way {
 	struct fp_buf *buf; /* holds what the receiver would not take yet; NULL otherwise */
 	uint32_t offset, length;
-	bool urgent;        /* what it holds is one urgent byte */
-	bool eof;           /* the sender has ended */
-	bool done;          /* and the receiver was told */
-	bool proven;        /* the receiver has taken more than the kernels hold: it reads */
-	uint32_t latest;    /* bytes of the last read */
-	uint64_t bytes;     /* taken by the receiver */
+	bool urgent;     /* what it holds is one urgent byte */
+	bool eof;        /* the sender has ended */
+	bool done;       /* and the receiver was told */
+	bool proven;     /* the receiver has taken more than the kernels hold: it reads */
+	uint32_t latest; /* bytes of the last read */
+	uint64_t bytes;  /* taken by the receiver */
 };
 
 struct fp_pipe {
 	struct fp_stream *end[2];
-	struct fp_way way[2];     /* by sending side */
+	struct fp_way way[2]; /* by sending side */
 	struct fp_pipes *pipes;
 	struct fp_party *party;
-	struct fp_task again;     /* its turn was over with work left */
-	struct fp_node waiting;   /* in fp_pipes.waiting */
+	struct fp_task again;   /* its turn was over with work left */
+	struct fp_node waiting; /* in fp_pipes.waiting */
 	/* Or NULL: the end of one direction was passed on, the other goes on. Nothing may be ended in here. */
 	void (*halved)(struct fp_pipe *pipe, enum fp_side from);
 	/* The pipe has stopped by itself; it may be freed in here, the streams closed. */

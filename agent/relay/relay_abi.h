@@ -18,7 +18,7 @@ enum fp_relay_abi {
 	FP_MESSAGE_MAX = 65536,    /* bytes of one message */
 	FP_MESSAGE_FDS = 3,        /* descriptors with one message */
 	FP_EVENTS_BATCH = 400,     /* events in one message */
-	FP_SANDBOXES_BATCH = 2048,      /* rows in one answer to FP_SANDBOXES */
+	FP_SANDBOXES_BATCH = 2048, /* rows in one answer to FP_SANDBOXES */
 	FP_IMAGE_MAX = 268435456,  /* bytes of an image file */
 	FP_FOREVER = 2147483647    /* fp_ask_drain.ms: connections end when they like */
 };
@@ -27,25 +27,31 @@ enum fp_lb {
 	FP_LB_LEAST_REQUEST = 0, /* two random choices, fewer live connections wins */
 	FP_LB_ROUND_ROBIN = 1,
 	FP_LB_RANDOM = 2,
-	FP_LB_SOURCE = 3         /* by the client pod: the same endpoint as long as it is there */
+	FP_LB_SOURCE = 3 /* by the client pod: the same endpoint as long as it is there */
 };
 
 /* Zero in a field means its default. */
 struct fp_config {
-	uint32_t workers;            /* threads; 0 = one per usable CPU */
-	int32_t flows_fd;            /* map tg_flows (borrowed); -1 in messages, which carry the descriptor beside them */
-	int32_t wishes_fd;           /* map tg_wishes likewise; messages may leave it out. <= 0: options stay the clients' */
-	uint32_t max_connections;    /* per relay; 0 = 65536. No more than descriptors allow; a pod gets twice what is free */
-	uint32_t buffer_bytes;       /* of one read, and per direction and connection while data waits; 0 = 262144 */
+	uint32_t workers; /* threads; 0 = one per usable CPU */
+	/* map tg_flows (borrowed); -1 in messages, which carry the descriptor beside them */
+	int32_t flows_fd;
+	/* map tg_wishes likewise; messages may leave it out. <= 0: options stay the clients' */
+	int32_t wishes_fd;
+	/* per relay; 0 = 65536. No more than descriptors allow; a pod gets twice what is free */
+	uint32_t max_connections;
+	/* of one read, and per direction and connection while data waits; 0 = 262144 */
+	uint32_t buffer_bytes;
 	uint32_t connect_timeout_ms; /* of each attempt; 0 = 10000 */
-	uint32_t pool_mib;           /* bound of all buffers together, MiB; 0 = 256. Beyond it bytes wait in the sockets */
-	uint32_t each_event;         /* 1 = events per connection (access log); 0 = those of connections alike are summed */
-	uint32_t report_ms;          /* how often a live connection is reported, to the next second; 0 = 5000 */
+	/* bound of all buffers together, MiB; 0 = 256. Beyond it bytes wait in the sockets */
+	uint32_t pool_mib;
+	/* 1 = events per connection (access log); 0 = those of connections alike are summed */
+	uint32_t each_event;
+	uint32_t report_ms; /* how often a live connection is reported, to the next second; 0 = 5000 */
 };
 
 struct fp_ports {
-	uint16_t port4_be;  /* listener on TG_CAPTURE4_FASTPATH_IP inside the pod */
-	uint16_t port6_be;  /* 0 without TG_POD_V6_CAPTURE */
+	uint16_t port4_be; /* listener on TG_CAPTURE4_FASTPATH_IP inside the pod */
+	uint16_t port6_be; /* 0 without TG_POD_V6_CAPTURE */
 };
 
 struct fp_stats {
@@ -53,7 +59,7 @@ struct fp_stats {
 	uint64_t active;
 	uint64_t bytes_to_server;
 	uint64_t bytes_to_client;
-	uint64_t events_lost;      /* connections not reported: ring full */
+	uint64_t events_lost; /* connections not reported: ring full */
 	uint64_t closed[FP_REASON_COUNT];
 };
 
@@ -61,21 +67,21 @@ struct fp_stats {
  * and time only (fp_config.each_event). A connection is reported when it ended and, while it lives, every report_ms
  * that brought something new. */
 struct fp_event {
-	struct tg_addr client;     /* the pod's address, as the server saw it */
-	struct tg_addr dst;        /* as dialled */
-	struct tg_addr endpoint;   /* as chosen; all zero if none was */
+	struct tg_addr client;   /* the pod's address, as the server saw it */
+	struct tg_addr dst;      /* as dialled */
+	struct tg_addr endpoint; /* as chosen; all zero if none was */
 	uint64_t netns_cookie;
-	uint64_t started_ns;       /* CLOCK_REALTIME; of the first */
-	uint64_t duration_ns;      /* of those that ended; sum, as are the bytes */
-	uint64_t bytes_to_server;  /* new ones, as in the next field */
+	uint64_t started_ns;      /* CLOCK_REALTIME; of the first */
+	uint64_t duration_ns;     /* of those that ended; sum, as are the bytes */
+	uint64_t bytes_to_server; /* new ones, as in the next field */
 	uint64_t bytes_to_client;
 	uint64_t earlier_to_server; /* reported before; only with each_event */
 	uint64_t earlier_to_client;
-	uint32_t service;          /* number given in fp_file_service */
-	uint32_t reason;           /* enum fp_reason; of live connections FP_CLOSE_OK, so that they are alike */
-	uint32_t opened;           /* how many this event is the first to report */
-	uint32_t connections;      /* how many ended */
-	uint16_t client_port_be;   /* of the first */
+	uint32_t service;        /* number given in fp_file_service */
+	uint32_t reason;         /* enum fp_reason; of live connections FP_CLOSE_OK, so that they are alike */
+	uint32_t opened;         /* how many this event is the first to report */
+	uint32_t connections;    /* how many ended */
+	uint16_t client_port_be; /* of the first */
 	uint16_t dst_port_be;
 	uint16_t endpoint_port_be;
 	uint16_t pad;
@@ -90,9 +96,9 @@ enum fp_file_magic {
 
 struct fp_file_head {
 	uint32_t magic;
-	uint32_t version;    /* FP_ABI_VERSION */
+	uint32_t version; /* FP_ABI_VERSION */
 	uint64_t generation;
-	uint32_t services;   /* rows of each kind */
+	uint32_t services; /* rows of each kind */
 	uint32_t addresses;
 	uint32_t endpoints;
 	uint32_t pad;
@@ -109,15 +115,17 @@ struct fp_keepalive {
 struct fp_settings {
 	uint32_t connect_timeout_ms; /* of each attempt; 0 = fp_config's */
 	uint32_t max_connections;    /* at once, those being made included; 0 = any */
-	uint32_t counted_as;         /* number of the service with which they are counted: both families of a port are one */
-	uint32_t affinity_s;         /* FP_LB_SOURCE: a client keeps its endpoint, whatever comes, until it stayed away as long */
+	/* number of the service with which they are counted: both families of a port are one */
+	uint32_t counted_as;
+	/* FP_LB_SOURCE: a client keeps its endpoint, whatever comes, until it stayed away as long */
+	uint32_t affinity_s;
 	struct fp_keepalive keepalive;
 };
 
 struct fp_file_service {
-	uint32_t number;     /* comes back in fp_event.service */
-	uint32_t lb;         /* enum fp_lb */
-	uint32_t addresses;  /* its rows */
+	uint32_t number;    /* comes back in fp_event.service */
+	uint32_t lb;        /* enum fp_lb */
+	uint32_t addresses; /* its rows */
 	uint32_t endpoints;
 	struct fp_settings settings;
 };
@@ -131,70 +139,77 @@ struct fp_file_address {
 struct fp_file_endpoint {
 	struct tg_addr addr;
 	uint16_t port_be;
-	uint16_t other;      /* 1 = no endpoint, but the other family's address of the one in the row before; weight 0 */
-	uint32_t weight;     /* 0 = never chosen */
+	/* 1 = no endpoint, but the other family's address of the one in the row before; weight 0 */
+	uint16_t other;
+	uint32_t weight; /* 0 = never chosen */
 };
 
 /* --- messages --------------------------------------------------------------------------------------------------------- */
 enum fp_kind {
-	FP_HELLO = 1,          /* fp_ask_hello -> fp_told_hello. First on every connection */
-	FP_SANDBOXES = 2,      /* fp_ask_sandboxes -> fp_told_sandboxes: rows in the order of cookies */
-	FP_HAND_OVER = 3,      /* fp_ask_sandbox -> fp_told_sandbox, netns, IPv4 listener, IPv6 listener if there is one. The
+	FP_HELLO = 1,     /* fp_ask_hello -> fp_told_hello. First on every connection */
+	FP_SANDBOXES = 2, /* fp_ask_sandboxes -> fp_told_sandboxes: rows in the order of cookies */
+	FP_HAND_OVER = 3, /* fp_ask_sandbox -> fp_told_sandbox, netns, IPv4 listener, IPv6 listener if there is one. The
 	                        * relay goes on accepting, so both do until FP_DRAIN */
-	FP_DRAIN = 4,          /* fp_ask_drain: close the listeners, end when the connections did or ms are over. May be repeated */
-	FP_STOP = 5,           /* fp_head: reset what lives and exit */
-	FP_CONFIGURE = 6,      /* fp_ask_configure, tg_flows, perhaps tg_wishes. Once; later with an equal configuration: only maps are exchanged */
-	FP_SANDBOX_ADD = 7,    /* fp_ask_sandbox_add, netns[, IPv4 listener, IPv6 listener if v6] -> fp_told_sandbox. Without
+	/* fp_ask_drain: close the listeners, end when the connections did or ms are over. May be repeated */
+	FP_DRAIN = 4,
+	FP_STOP = 5, /* fp_head: reset what lives and exit */
+	/* fp_ask_configure, tg_flows, perhaps tg_wishes. Once; later with an equal configuration: only maps are exchanged */
+	FP_CONFIGURE = 6,
+	FP_SANDBOX_ADD =
+		7, /* fp_ask_sandbox_add, netns[, IPv4 listener, IPv6 listener if v6] -> fp_told_sandbox. Without
 	                        * listeners they are opened, on the ports asked for if those are free */
 	FP_SANDBOX_REMOVE = 8, /* fp_ask_sandbox: close its listeners, reset its connections */
-	FP_PUBLISH = 9,        /* fp_head, file of an image. EBADMSG: malformed, EPERM: not sealed, EEXIST: two claim an address;
+	FP_PUBLISH =
+		9, /* fp_head, file of an image. EBADMSG: malformed, EPERM: not sealed, EEXIST: two claim an address;
 	                        * the image in force then stays */
-	FP_STATS = 10,         /* fp_head -> fp_told_stats */
-	FP_FOLLOW = 11,        /* fp_head: FP_EVENTS come on this connection from now on, and on no other */
-	FP_EVENTS = 12,        /* fp_told_events, unasked; serial counts them. Kept until FP_EVENTS_TAKEN, then the next comes */
-	FP_EVENTS_TAKEN = 13,  /* fp_head with the serial of FP_EVENTS. Not answered */
-	FP_LOOK = 14           /* fp_head: accept what waits in listeners' queues; for those that another relay accepted from */
+	FP_STATS = 10,  /* fp_head -> fp_told_stats */
+	FP_FOLLOW = 11, /* fp_head: FP_EVENTS come on this connection from now on, and on no other */
+	/* fp_told_events, unasked; serial counts them. Kept until FP_EVENTS_TAKEN, then the next comes */
+	FP_EVENTS = 12,
+	FP_EVENTS_TAKEN = 13, /* fp_head with the serial of FP_EVENTS. Not answered */
+	FP_LOOK = 14 /* fp_head: accept what waits in listeners' queues; for those that another relay accepted from */
 };
 
 struct fp_head {
-	uint32_t kind;    /* enum fp_kind */
-	uint32_t serial;  /* the asker's, repeated in the answer */
-	int32_t result;   /* of an answer: 0 or a negative errno, then without rows and descriptors */
-	uint32_t count;   /* rows that follow the struct */
+	uint32_t kind;   /* enum fp_kind */
+	uint32_t serial; /* the asker's, repeated in the answer */
+	int32_t result;  /* of an answer: 0 or a negative errno, then without rows and descriptors */
+	uint32_t count;  /* rows that follow the struct */
 };
 
 enum fp_relay_state {
-	FP_NEW = 0,       /* not configured */
+	FP_NEW = 0, /* not configured */
 	FP_SERVING = 1,
-	FP_DRAINING = 2   /* without listeners; exits after its last connection once its events were taken */
+	FP_DRAINING = 2 /* without listeners; exits after its last connection once its events were taken */
 };
 
 struct fp_ask_hello {
 	struct fp_head head;
-	uint32_t version;   /* FP_ABI_VERSION of the agent */
+	uint32_t version; /* FP_ABI_VERSION of the agent */
 	uint32_t pad;
 };
 
 struct fp_told_hello {
 	struct fp_head head;
-	uint32_t version;   /* FP_ABI_VERSION of the relay */
-	uint32_t state;     /* enum fp_relay_state */
+	uint32_t version;    /* FP_ABI_VERSION of the relay */
+	uint32_t state;      /* enum fp_relay_state */
 	uint64_t generation; /* of the image in force, 0 = none */
 };
 
 struct fp_ask_sandboxes {
 	struct fp_head head;
-	uint64_t after;     /* cookies greater than this */
+	uint64_t after; /* cookies greater than this */
 };
 
 struct fp_sandbox_row {
 	uint64_t netns_cookie;
-	uint32_t flags;     /* enum tg_pod_flag */
+	uint32_t flags; /* enum tg_pod_flag */
 	struct fp_ports ports;
 };
 
 struct fp_told_sandboxes {
-	struct fp_head head; /* count rows of fp_sandbox_row follow; fewer than FP_SANDBOXES_BATCH: these are the last */
+	/* count rows of fp_sandbox_row follow; fewer than FP_SANDBOXES_BATCH: these are the last */
+	struct fp_head head;
 };
 
 struct fp_ask_sandbox {
@@ -209,7 +224,7 @@ struct fp_told_sandbox {
 
 struct fp_ask_drain {
 	struct fp_head head;
-	uint32_t ms;        /* at most FP_FOREVER, which is no bound */
+	uint32_t ms; /* at most FP_FOREVER, which is no bound */
 	uint32_t pad;
 };
 

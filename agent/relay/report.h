@@ -9,8 +9,8 @@ struct fp_reporter {
 	struct fp_bell *bell;
 	struct fp_timers timers;
 	struct fp_timer sums_due;
-	uint64_t period_ns;     /* how often a live connection reports */
-	bool each;              /* each connection by itself */
+	uint64_t period_ns; /* how often a live connection reports */
+	bool each;          /* each connection by itself */
 	struct fp_tally tally;
 };
 

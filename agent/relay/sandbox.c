@@ -127,7 +127,8 @@ static int open_inside(void *arg)
 	if (fd < 0)
 		return fd;
 	sandbox->listener[FP_LISTENER4] = fd;
-	learn_usual_source(AF_INET, "192.0.2.1", &sandbox->usual[FP_LISTENER4]); /* RFC 5737: documentation only */
+	/* RFC 5737: documentation only */
+	learn_usual_source(AF_INET, "192.0.2.1", &sandbox->usual[FP_LISTENER4]);
 	if (!opening->v6)
 		return 0;
 	fd = taken ? take_listener(taken[FP_LISTENER6], &capture6, &sandbox->ports.port6_be) :

@@ -24,14 +24,15 @@ struct fp_presence {
 void fp_presence_init(struct fp_presence *presence);
 
 struct fp_sandbox {
-	struct fp_sandbox *next;        /* control thread */
+	struct fp_sandbox *next; /* control thread */
 	uint64_t cookie;
 	int netns_fd;
 	int listener[FP_LISTENERS];
 	struct fp_ports ports;
-	_Atomic uint32_t active;        /* connections of this pod, all workers' */
-	struct tg_addr usual[FP_LISTENERS]; /* source that the pod's routes choose; unset if there is no default route */
-	struct fp_presence presence[];  /* by worker */
+	_Atomic uint32_t active; /* connections of this pod, all workers' */
+	/* source that the pod's routes choose; unset if there is no default route */
+	struct tg_addr usual[FP_LISTENERS];
+	struct fp_presence presence[]; /* by worker */
 };
 
 /* listeners: FP_LISTENERS of another engine (borrowed; duplicates are kept), or NULL to open them. */

@@ -54,7 +54,7 @@ int fp_sandbox_add(struct fp_engine *engine, const struct fp_sandbox_config *con
 }
 
 int fp_sandbox_take(struct fp_engine *engine, const struct fp_sandbox_config *config, const int listeners[FP_LISTENERS],
-		struct fp_ports *ret_ports)
+		    struct fp_ports *ret_ports)
 {
 	pthread_mutex_lock(&engine->turn);
 	int rc = add_sandbox(engine, config, listeners, ret_ports);
@@ -123,7 +123,7 @@ static int hand_over(const struct fp_sandbox *sandbox, int ret_fds[1 + FP_LISTEN
 }
 
 int fp_sandbox_hand_over(struct fp_engine *engine, uint64_t netns_cookie, struct fp_sandbox_row *ret_row,
-		     int ret_fds[1 + FP_LISTENERS])
+			 int ret_fds[1 + FP_LISTENERS])
 {
 	pthread_mutex_lock(&engine->turn);
 	const struct fp_sandbox *sandbox = *find_sandbox(engine, netns_cookie);
@@ -139,7 +139,8 @@ int fp_sandboxes_look(struct fp_engine *engine)
 	int rc = 0;
 	pthread_mutex_lock(&engine->turn);
 	/* A watch that is put up anew reports what waits already; meanwhile the other workers go on. */
-	for (struct fp_sandbox *sandbox = engine->draining ? NULL : engine->sandboxes; sandbox && !rc; sandbox = sandbox->next) {
+	for (struct fp_sandbox *sandbox = engine->draining ? NULL : engine->sandboxes; sandbox && !rc;
+	     sandbox = sandbox->next) {
 		fp_tell_all(engine, (struct fp_message){ .kind = FP_MSG_UNWATCH, .sandbox = sandbox });
 		rc = fp_tell_all(engine, (struct fp_message){ .kind = FP_MSG_WATCH, .sandbox = sandbox });
 	}

@@ -10,7 +10,7 @@
 struct fp_worker;
 
 struct fp_shared {
-	struct fp_config config;              /* defaults filled in */
+	struct fp_config config; /* defaults filled in */
 	struct fp_worker **workers;
 	struct fp_bell bell;
 	_Alignas(FP_CACHELINE) _Atomic(struct fp_image *) image; /* swapped by the control thread */

@@ -54,8 +54,9 @@ struct fp_stream {
 	bool readable; /* recv may find something; no further call of changed() announces it */
 	bool writable; /* send may take something; a stream that is being opened is open with it */
 	bool ending;   /* capability: what waits to be received is the last, its end follows at once */
-	bool urgent;   /* capability: the next byte is an urgent one, and whoever wants it to stay one receives it alone */
-	bool failed;   /* it died, perhaps before its last bytes were received; one that was being opened and is writable
+	/* capability: the next byte is an urgent one, and whoever wants it to stay one receives it alone */
+	bool urgent;
+	bool failed; /* it died, perhaps before its last bytes were received; one that was being opened and is writable
 			* died after it was open */
 };
 

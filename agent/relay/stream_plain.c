@@ -209,7 +209,8 @@ static int bound_not_sent(int fd, int bytes)
 
 static void plain_deepen(struct fp_stream *stream)
 {
-	(void)bound_not_sent(plain_of(stream)->source.fd, FP_NOT_SENT); /* or it stays as it is, which costs wake-ups */
+	/* or it stays as it is, which costs wake-ups */
+	(void)bound_not_sent(plain_of(stream)->source.fd, FP_NOT_SENT);
 }
 
 int fp_plain_keep_little(int fd)

@@ -8,13 +8,14 @@
 #include "base.h"
 
 struct fp_target {
-	_Alignas(FP_CACHELINE) _Atomic uint32_t live; /* connections being made or relayed, to it or (a counter) of it */
+	/* connections being made or relayed, to it or (a counter) of it */
+	_Alignas(FP_CACHELINE) _Atomic uint32_t live;
 	_Alignas(FP_CACHELINE) struct fp_target *next;
 	struct tg_addr addr;
 	uint16_t port_be;
 	uint16_t pad;
-	uint32_t images;                              /* images that name it; control thread only */
-	uint32_t serial;                              /* its own as long as the process lives; never 0 */
+	uint32_t images; /* images that name it; control thread only */
+	uint32_t serial; /* its own as long as the process lives; never 0 */
 };
 
 struct fp_endpoint {

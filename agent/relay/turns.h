@@ -7,5 +7,6 @@
  * Equal weights give each endpoint one turn; weight 0 gives none. */
 uint32_t fp_turns_count(const struct fp_endpoint *endpoints, uint32_t count);
 /* -ENOMEM */
-fp_must_check int fp_turns_fill(const struct fp_endpoint *endpoints, uint32_t count, uint32_t *turns, uint32_t turn_count);
+fp_must_check int fp_turns_fill(const struct fp_endpoint *endpoints, uint32_t count, uint32_t *turns,
+				uint32_t turn_count);
 #endif

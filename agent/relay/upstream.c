@@ -78,7 +78,8 @@ static void changed(struct fp_stream *stream, bool room);
 static int begin(struct fp_upstream *upstream, int which, const struct tg_addr *addr)
 {
 	struct fp_dialer *dialer = upstream->upstreams->dialer;
-	int rc = dialer->dial(dialer, &upstream->from, addr, upstream->choice.endpoint_port_be, &upstream->attempt[which]);
+	int rc = dialer->dial(dialer, &upstream->from, addr, upstream->choice.endpoint_port_be,
+			      &upstream->attempt[which]);
 	if (!rc)
 		fp_stream_use(upstream->attempt[which], changed, upstream);
 	return rc;
@@ -135,9 +136,8 @@ static void try_next(struct fp_upstream *upstream, enum fp_reason failure)
 	if (service)
 		upstream->from.keepalive = service->settings.keepalive;
 	while (service && upstream->tried_count < FP_ATTEMPTS) {
-		const struct fp_endpoint *endpoint =
-			fp_lb_pick(image, service, upstream->client, &upstreams->random, upstream->tried,
-				   upstream->tried_count);
+		const struct fp_endpoint *endpoint = fp_lb_pick(image, service, upstream->client, &upstreams->random,
+								upstream->tried, upstream->tried_count);
 		if (!endpoint) {
 			if (!upstream->tried_count)
 				failure = FP_CLOSE_NO_ENDPOINT;
@@ -193,7 +193,8 @@ static void changed(struct fp_stream *stream, bool room)
 static void delay_over(struct fp_timer *timer, uint64_t now_ns)
 {
 	(void)now_ns;
-	(void)begin_other(fp_container(timer, struct fp_upstream, delay)); /* the first one goes on, whatever comes of it */
+	/* the first one goes on, whatever comes of it */
+	(void)begin_other(fp_container(timer, struct fp_upstream, delay));
 }
 
 static void timed_out(struct fp_timer *timer, uint64_t now_ns)

@@ -25,22 +25,24 @@ struct fp_upstreams {
 
 /* Who wanted what, and what was chosen. */
 struct fp_choice {
-	uint32_t service;          /* number; as given until an image has said it */
+	uint32_t service; /* number; as given until an image has said it */
 	uint16_t endpoint_port_be;
-	struct tg_addr endpoint;   /* of the last attempt; all zero if there was none */
+	struct tg_addr endpoint; /* of the last attempt; all zero if there was none */
 };
 
 struct fp_upstream {
 	struct fp_upstreams *upstreams;
 	struct fp_origin from;
-	struct tg_addr dst;        /* as dialled */
+	struct tg_addr dst; /* as dialled */
 	uint16_t dst_port_be;
-	uint64_t client;           /* the pod; any number that stays its own */
-	struct fp_target *counted; /* where it counts as one of its service's connections; NULL = they are not bounded */
+	uint64_t client; /* the pod; any number that stays its own */
+	/* where it counts as one of its service's connections; NULL = they are not bounded */
+	struct fp_target *counted;
 	uint8_t tried_count;
-	bool lent;                 /* the last target of `tried` is counted up */
+	bool lent; /* the last target of `tried` is counted up */
 	struct fp_target *tried[FP_ATTEMPTS];
-	struct fp_stream *attempt[2]; /* under way, in the endpoint's own family and in the other; NULL = none */
+	/* under way, in the endpoint's own family and in the other; NULL = none */
+	struct fp_stream *attempt[2];
 	struct tg_addr address[2]; /* of either */
 	struct tg_addr other;      /* of the endpoint, as long as it has not been tried; unset = none */
 	enum fp_reason failure;    /* of the first of the two that failed */

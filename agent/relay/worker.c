@@ -190,7 +190,8 @@ static int open_resources(struct fp_worker *w)
 {
 	const struct fp_config *config = &w->shared->config;
 	uint64_t buffers = ((uint64_t)config->pool_mib << 20) / config->workers / config->buffer_bytes;
-	int rc = fp_pipes_init(&w->pipes, &w->loop, config->buffer_bytes, buffers ? (uint32_t)buffers : 1, w->stats.bytes);
+	int rc = fp_pipes_init(&w->pipes, &w->loop, config->buffer_bytes, buffers ? (uint32_t)buffers : 1,
+			       w->stats.bytes);
 	if (!rc)
 		rc = fp_ring_init(&w->ring);
 	if (!rc)
@@ -214,7 +215,8 @@ static void compose(struct fp_worker *w)
 	w->hold.current = &w->shared->image;
 	fp_plains_init(&w->plains, &w->loop);
 	fp_plain_dialer_init(&w->dialer, &w->visit, &w->plains);
-	fp_upstreams_init(&w->upstreams, &w->loop, &w->dialer.dialer, &w->hold, config->connect_timeout_ms * (uint64_t)1000000);
+	fp_upstreams_init(&w->upstreams, &w->loop, &w->dialer.dialer, &w->hold,
+			  config->connect_timeout_ms * (uint64_t)1000000);
 	fp_reporter_init(&w->reporter, &w->loop, &w->ring, &w->shared->bell);
 	w->reporter.each = config->each_event;
 	w->reporter.period_ns = config->report_ms * (uint64_t)1000000;

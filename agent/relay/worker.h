@@ -33,10 +33,10 @@ struct fp_worker {
 	struct fp_peers peers;
 	struct fp_conns conns;
 	struct fp_acceptor acceptor;
-	struct fp_source messages;  /* the inbox */
-	struct fp_task unread;      /* it may hold more than one turn's worth */
+	struct fp_source messages; /* the inbox */
+	struct fp_task unread;     /* it may hold more than one turn's worth */
 	struct fp_timers timers;
-	struct fp_timer deadline;   /* of a worker that retires */
+	struct fp_timer deadline; /* of a worker that retires */
 	bool retiring;
 
 	struct fp_worker_stats stats;

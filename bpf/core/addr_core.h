@@ -74,7 +74,8 @@ tg_inline int tg_addr_is_capture(const struct tg_addr *addr)
 
 	if (tg_addr_is_v4(addr))
 		return !((tg_addr_word(addr, 3) ^ tg_addr_word(&fastpath4, 3)) & TG_BE32(0xffff0000U));
-	return tg_addr_word(addr, 0) == tg_addr_word(&fastpath6, 0) && tg_addr_word(addr, 1) == tg_addr_word(&fastpath6, 1);
+	return tg_addr_word(addr, 0) == tg_addr_word(&fastpath6, 0) &&
+	       tg_addr_word(addr, 1) == tg_addr_word(&fastpath6, 1);
 }
 
 #define TG_SPREAD4_ENVOY 0x8000U /* in the host part of a v4 capture address: Envoy's half */

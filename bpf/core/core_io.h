@@ -19,18 +19,19 @@ struct tg_connect_in {
 	uint32_t protocol;     /* IPPROTO_*; 0 for a socket that is not SOCK_STREAM */
 	uint32_t bound_dev_if; /* SO_BINDTODEVICE; 0 = none */
 	uint16_t dst_port_be;
-	uint16_t spread;       /* sk_lookup leads every capture address of the destination's tier to its listener */
+	/* sk_lookup leads every capture address of the destination's tier to its listener */
+	uint16_t spread;
 	uint32_t pad;
 };
 
 struct tg_connect_out {
-	uint32_t action;       /* enum tg_action */
-	uint32_t reason;       /* enum tg_reason */
-	struct tg_addr to;     /* TG_ACTION_REDIRECT only, else all zero */
+	uint32_t action;   /* enum tg_action */
+	uint32_t reason;   /* enum tg_reason */
+	struct tg_addr to; /* TG_ACTION_REDIRECT only, else all zero */
 	uint16_t to_port_be;
 	uint16_t pad;
 	uint32_t pad2;
-	struct tg_flow flow;   /* what to remember about the connection; TG_ACTION_REDIRECT only */
+	struct tg_flow flow; /* what to remember about the connection; TG_ACTION_REDIRECT only */
 };
 
 /* An established connection as one of its ends sees it. */

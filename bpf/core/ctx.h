@@ -16,20 +16,20 @@
  * go on the same way, it would compute the place to load from first and load once; what was loaded is therefore kept where
  * it was by an empty instruction. */
 #define TG_CTX_KEEP(word) asm volatile("" : "+r"(word))
-#define TG_CTX_ADDR4(to, word)                                                                                 \
-	do {                                                                                                   \
-		uint32_t ip_ = (word);                                                                         \
-		TG_CTX_KEEP(ip_);                                                                              \
-		tg_addr_set_v4((to), ip_);                                                                     \
+#define TG_CTX_ADDR4(to, word)             \
+	do {                               \
+		uint32_t ip_ = (word);     \
+		TG_CTX_KEEP(ip_);          \
+		tg_addr_set_v4((to), ip_); \
 	} while (0)
-#define TG_CTX_ADDR6(to, words)                                                                                \
-	do {                                                                                                   \
-		uint32_t a_ = (words)[0], b_ = (words)[1], c_ = (words)[2], d_ = (words)[3];                   \
-		TG_CTX_KEEP(a_);                                                                               \
-		TG_CTX_KEEP(b_);                                                                               \
-		TG_CTX_KEEP(c_);                                                                               \
-		TG_CTX_KEEP(d_);                                                                               \
-		tg_addr_set((to), a_, b_, c_, d_);                                                             \
+#define TG_CTX_ADDR6(to, words)                                                              \
+	do {                                                                                 \
+		uint32_t a_ = (words)[0], b_ = (words)[1], c_ = (words)[2], d_ = (words)[3]; \
+		TG_CTX_KEEP(a_);                                                             \
+		TG_CTX_KEEP(b_);                                                             \
+		TG_CTX_KEEP(c_);                                                             \
+		TG_CTX_KEEP(d_);                                                             \
+		tg_addr_set((to), a_, b_, c_, d_);                                           \
 	} while (0)
 
 /* Address that the socket is bound or connected from, v4-mapped for IPv4. */

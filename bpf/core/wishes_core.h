@@ -28,13 +28,13 @@ tg_inline uint32_t tg_wish_of(uint32_t level, uint32_t option)
 	if (level == TG_SOL_SOCKET)
 		return option == TG_SO_KEEPALIVE ? TG_WISH_KEEPALIVE : 0;
 	if (level == TG_SOL_TCP)
-		return option == TG_TCP_KEEPIDLE      ? TG_WISH_IDLE :
-		       option == TG_TCP_KEEPINTVL     ? TG_WISH_INTERVAL :
-		       option == TG_TCP_KEEPCNT       ? TG_WISH_PROBES :
-		       option == TG_TCP_USER_TIMEOUT  ? TG_WISH_USER_TIMEOUT :
-		       option == TG_TCP_MAXSEG        ? TG_WISH_SEGMENT :
-		       option == TG_TCP_SYNCNT        ? TG_WISH_SYN_RETRIES :
-							0;
+		return option == TG_TCP_KEEPIDLE     ? TG_WISH_IDLE :
+		       option == TG_TCP_KEEPINTVL    ? TG_WISH_INTERVAL :
+		       option == TG_TCP_KEEPCNT      ? TG_WISH_PROBES :
+		       option == TG_TCP_USER_TIMEOUT ? TG_WISH_USER_TIMEOUT :
+		       option == TG_TCP_MAXSEG       ? TG_WISH_SEGMENT :
+		       option == TG_TCP_SYNCNT       ? TG_WISH_SYN_RETRIES :
+						       0;
 	if (level == TG_SOL_IP)
 		return option == TG_IP_TOS ? TG_WISH_TOS : option == TG_IP_TTL ? TG_WISH_HOPS : 0;
 	if (level == TG_SOL_IPV6)

@@ -11,13 +11,14 @@
 #endif
 
 enum tg_abi {
-	TG_ABI_VERSION = 3,     /* raised with the meaning or the layout of any row, with a step in tidegate/bpf/migrations.py */
-	TG_MAX_PODS = 4096,     /* enrolled pods of one node */
-	TG_MAX_DESTS = 131072,  /* (address, port) rows */
-	TG_MAX_FLOWS = 131072,  /* captured connections whose listener may still ask for the destination */
-	TG_MAX_WISHES = 32768,  /* captured connections whose client set TCP options */
+	/* raised with the meaning or the layout of any row, with a step in tidegate/bpf/migrations.py */
+	TG_ABI_VERSION = 3,
+	TG_MAX_PODS = 4096,       /* enrolled pods of one node */
+	TG_MAX_DESTS = 131072,    /* (address, port) rows */
+	TG_MAX_FLOWS = 131072,    /* captured connections whose listener may still ask for the destination */
+	TG_MAX_WISHES = 32768,    /* captured connections whose client set TCP options */
 	TG_MAX_LISTENERS = 16384, /* our listeners in pods: two tiers, two families */
-	TG_MAX_REASONS = 64     /* slots of tg_counters: room for reasons that later versions append */
+	TG_MAX_REASONS = 64       /* slots of tg_counters: room for reasons that later versions append */
 };
 
 /* What serves a destination: value of tg_dest.tier. */
@@ -29,10 +30,7 @@ enum tg_tier {
 };
 
 /* Protocol of a destination: IPPROTO_* as the kernel numbers them. */
-enum tg_protocol {
-	TG_PROTOCOL_TCP = 6,
-	TG_PROTOCOL_UDP = 17
-};
+enum tg_protocol { TG_PROTOCOL_TCP = 6, TG_PROTOCOL_UDP = 17 };
 
 enum tg_pod_flag {
 	TG_POD_V6_CAPTURE = 1 /* the v6 capture prefix is routed to the pod's lo */
@@ -48,13 +46,13 @@ struct tg_pod_key {
 };
 
 struct tg_pod {
-	struct tg_addr ip4;       /* the pod's own IPv4 address, v4-mapped; all zero if it has none */
-	struct tg_addr ip6;       /* the pod's own IPv6 address; all zero if it has none */
-	uint16_t fastpath4_be;    /* listener ports inside the pod's netns; 0 = no listener */
+	struct tg_addr ip4;    /* the pod's own IPv4 address, v4-mapped; all zero if it has none */
+	struct tg_addr ip6;    /* the pod's own IPv6 address; all zero if it has none */
+	uint16_t fastpath4_be; /* listener ports inside the pod's netns; 0 = no listener */
 	uint16_t fastpath6_be;
 	uint16_t envoy4_be;
 	uint16_t envoy6_be;
-	uint32_t flags;           /* enum tg_pod_flag */
+	uint32_t flags; /* enum tg_pod_flag */
 	uint32_t pad;
 };
 
@@ -77,16 +75,17 @@ struct tg_dest {
  * removed when the connection is gone on both sides. */
 struct tg_flow_key {
 	uint64_t netns_cookie;
-	struct tg_addr src;   /* as the listener sees it, e.g. 127.0.0.1 */
+	struct tg_addr src; /* as the listener sees it, e.g. 127.0.0.1 */
 	uint16_t src_port_be;
 	uint16_t listener_port_be;
-	uint32_t tier;        /* enum tg_tier; above its 8 bits tg_addr_spread() of the capture address, 0 = the listener's own */
+	/* enum tg_tier; above its 8 bits tg_addr_spread() of the capture address, 0 = the listener's own */
+	uint32_t tier;
 };
 
 /* Map tg_listeners (socket hash): our listeners in pods, by themselves as they listen and as long as they do. */
 struct tg_listener_key {
 	uint64_t netns_cookie;
-	uint32_t tier;        /* enum tg_tier */
+	uint32_t tier; /* enum tg_tier */
 	uint32_t v6;
 };
 
@@ -95,13 +94,14 @@ enum tg_flow_flag {
 };
 
 struct tg_flow {
-	struct tg_addr dst;   /* original destination */
+	struct tg_addr dst;    /* original destination */
 	struct tg_addr client; /* shown as the client's: the pod's own; to the fast path what was bound */
 	uint16_t dst_port_be;
-	uint16_t flags;       /* enum tg_flow_flag */
-	uint32_t tier;        /* enum tg_tier */
+	uint16_t flags; /* enum tg_flow_flag */
+	uint32_t tier;  /* enum tg_tier */
 	uint32_t service;
-	uint32_t id;          /* of the connection: whoever removes the record must mean this one; 0 = of a version before */
+	/* of the connection: whoever removes the record must mean this one; 0 = of a version before */
+	uint32_t id;
 };
 
 /* Map tg_ends (socket storage of what a listener accepted): the record that it is the other end of. */
@@ -132,23 +132,23 @@ enum tg_wish {
 };
 
 struct tg_wishes {
-	uint32_t set;             /* enum tg_wish */
-	uint32_t keepalive;       /* 0 or 1 */
+	uint32_t set;       /* enum tg_wish */
+	uint32_t keepalive; /* 0 or 1 */
 	uint32_t idle_s;
 	uint32_t interval_s;
 	uint32_t probes;
 	uint32_t user_timeout_ms;
 	uint32_t tos;
-	uint16_t max_segment;     /* 0 = the system's */
+	uint16_t max_segment; /* 0 = the system's */
 	uint8_t syn_retries;
-	uint8_t hops;             /* 0 = the system's */
+	uint8_t hops; /* 0 = the system's */
 };
 
 /* Map tg_settings (array of 1). Written by the agent at start, before links are attached or adopted. */
 struct tg_settings {
-	uint64_t agent_cgroup;    /* cgroup ids (inode of the cgroup v2 directory) that hooks leave alone */
+	uint64_t agent_cgroup; /* cgroup ids (inode of the cgroup v2 directory) that hooks leave alone */
 	uint64_t envoy_cgroup;
-	uint32_t abi_version;     /* at this offset in every version */
+	uint32_t abi_version; /* at this offset in every version */
 	uint32_t pad;
 };
 #endif

@@ -8,6 +8,7 @@
  * and PREFIX:0:3:0:1 and on to Envoy. */
 #define TG_CAPTURE4_PREFIX "127.77.0.0/16"
 #define TG_CAPTURE6_PREFIX "fd74:6964:6567:6174::/64"
+/* clang-format off */
 #define TG_CAPTURE4_FASTPATH_IP "127.77.0.1"
 #define TG_CAPTURE4_ENVOY_IP "127.77.0.2"
 #define TG_CAPTURE6_FASTPATH_IP "fd74:6964:6567:6174::1"
@@ -16,4 +17,5 @@
 #define TG_CAPTURE4_ENVOY { { 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 127, 77, 0, 2 } }
 #define TG_CAPTURE6_FASTPATH { { 0xfd, 0x74, 0x69, 0x64, 0x65, 0x67, 0x61, 0x74, 0, 0, 0, 0, 0, 0, 0, 1 } }
 #define TG_CAPTURE6_ENVOY { { 0xfd, 0x74, 0x69, 0x64, 0x65, 0x67, 0x61, 0x74, 0, 0, 0, 0, 0, 0, 0, 2 } }
+/* clang-format on */
 #endif

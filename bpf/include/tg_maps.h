@@ -93,7 +93,8 @@ static __always_inline void tg_count(uint32_t reason)
 		return;
 	count = bpf_map_lookup_elem(&tg_counters, &reason);
 	if (count)
-		__sync_fetch_and_add(count, 1); /* a softirq may run sockops in the middle of a system call's hook */
+		/* a softirq may run sockops in the middle of a system call's hook */
+		__sync_fetch_and_add(count, 1);
 }
 
 static __always_inline const struct tg_settings *tg_settings_row(void)

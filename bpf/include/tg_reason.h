@@ -3,38 +3,38 @@
  * Append only: pinned counters survive an upgrade of the agent. */
 #ifndef TG_REASON_H
 #define TG_REASON_H
-#define TG_REASONS(X)                                                                                       \
-	X(PASS_NOT_ENROLLED)       /* the socket's netns is no enrolled pod */                              \
-	X(PASS_EXEMPT_CGROUP)      /* the agent or its Envoy made the call */                               \
-	X(PASS_NOT_TCP)            /* only stream sockets are captured */                                   \
-	X(PASS_LOOPBACK)           /* localhost of the pod is its own business */                           \
-	X(PASS_UNKNOWN)            /* no such destination in the mesh (ALLOW_ANY) */                        \
-	X(PASS_WORKLOAD)           /* a pod address that no route concerns: straight to the peer */         \
-	X(PASS_BOUND_DEVICE)       /* SO_BINDTODEVICE: the application chose its link */                    \
-	X(PASS_NO_V6_CAPTURE)      /* IPv6 is off inside this pod, so there is no capture address */        \
-	X(PASS_NO_LISTENER)        /* destination wants a tier whose listener this pod does not have yet */ \
-	X(REDIRECT_FASTPATH)       /* sent to the C fast path */                                            \
-	X(REDIRECT_ENVOY)          /* sent to Envoy's listener in the pod */                                \
-	X(DENY_CAPTURE_ADDRESS)    /* the application dialled a capture address itself */                   \
-	X(DENY_STATE)              /* kernel table full: refused rather than misdirected */                 \
-	X(LOOKUP_CAPTURED)         /* sk_lookup: SYN with a recorded original destination */                \
-	X(LOOKUP_DENY_UNRECORDED)  /* sk_lookup: SYN to a capture address that no hook recorded: reset */   \
-	X(SOCKOPS_RECORDED)        /* original destination keyed by (netns, source) */                      \
-	X(SOCKOPS_RECORD_FAILED)   /* the record could not be written */                                    \
-	X(SOCKOPT_ORIGINAL_DST)    /* SO_ORIGINAL_DST answered for Envoy */                                 \
-	X(SOCKOPT_NO_RECORD)       /* SO_ORIGINAL_DST asked for a connection without a record */            \
-	X(NAME_PEER_RESTORED)      /* getpeername told the dialled address */                               \
-	X(NAME_SOCK_RESTORED)      /* getsockname told the pod's address */                                 \
-	X(NAME_CLIENT_SHOWN)       /* Envoy's accept/getpeername told the client pod's address */           \
-	X(DENY_NO_ENDPOINT)        /* no endpoint of the service is ready: refused, as without a mesh */    \
-	X(LISTEN_NOTED)            /* a listener of ours: sk_lookup leads all its capture addresses to it */ \
-	X(LISTEN_NOT_NOTED)        /* the kernel would not take it: connections go to its own address */    \
-	X(SERVED_DELAYS)           /* a server's socket could not be told to send at once: Linux before 6.1 */  \
-	X(UPSTREAM_DELAYS)         /* Envoy's socket could not be told to acknowledge early */
+#define TG_REASONS(X)                                                                                         \
+	X(PASS_NOT_ENROLLED)      /* the socket's netns is no enrolled pod */                                 \
+	X(PASS_EXEMPT_CGROUP)     /* the agent or its Envoy made the call */                                  \
+	X(PASS_NOT_TCP)           /* only stream sockets are captured */                                      \
+	X(PASS_LOOPBACK)          /* localhost of the pod is its own business */                              \
+	X(PASS_UNKNOWN)           /* no such destination in the mesh (ALLOW_ANY) */                           \
+	X(PASS_WORKLOAD)          /* a pod address that no route concerns: straight to the peer */            \
+	X(PASS_BOUND_DEVICE)      /* SO_BINDTODEVICE: the application chose its link */                       \
+	X(PASS_NO_V6_CAPTURE)     /* IPv6 is off inside this pod, so there is no capture address */           \
+	X(PASS_NO_LISTENER)       /* destination wants a tier whose listener this pod does not have yet */    \
+	X(REDIRECT_FASTPATH)      /* sent to the C fast path */                                               \
+	X(REDIRECT_ENVOY)         /* sent to Envoy's listener in the pod */                                   \
+	X(DENY_CAPTURE_ADDRESS)   /* the application dialled a capture address itself */                      \
+	X(DENY_STATE)             /* kernel table full: refused rather than misdirected */                    \
+	X(LOOKUP_CAPTURED)        /* sk_lookup: SYN with a recorded original destination */                   \
+	X(LOOKUP_DENY_UNRECORDED) /* sk_lookup: SYN to a capture address that no hook recorded: reset */      \
+	X(SOCKOPS_RECORDED)       /* original destination keyed by (netns, source) */                         \
+	X(SOCKOPS_RECORD_FAILED)  /* the record could not be written */                                       \
+	X(SOCKOPT_ORIGINAL_DST)   /* SO_ORIGINAL_DST answered for Envoy */                                    \
+	X(SOCKOPT_NO_RECORD)      /* SO_ORIGINAL_DST asked for a connection without a record */               \
+	X(NAME_PEER_RESTORED)     /* getpeername told the dialled address */                                  \
+	X(NAME_SOCK_RESTORED)     /* getsockname told the pod's address */                                    \
+	X(NAME_CLIENT_SHOWN)      /* Envoy's accept/getpeername told the client pod's address */              \
+	X(DENY_NO_ENDPOINT)       /* no endpoint of the service is ready: refused, as without a mesh */       \
+	X(LISTEN_NOTED)           /* a listener of ours: sk_lookup leads all its capture addresses to it */   \
+	X(LISTEN_NOT_NOTED)       /* the kernel would not take it: connections go to its own address */       \
+	X(SERVED_DELAYS)          /* a server's socket could not be told to send at once: Linux before 6.1 */ \
+	X(UPSTREAM_DELAYS)        /* Envoy's socket could not be told to acknowledge early */
 enum tg_reason {
 #define X(name) TG_##name,
 	TG_REASONS(X)
 #undef X
-	TG_REASON_COUNT
+		TG_REASON_COUNT
 };
 #endif

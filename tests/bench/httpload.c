@@ -99,8 +99,10 @@ int main(int argc, char **argv)
 		fprintf(stderr, "usage: httpload HOST PORT SECONDS CONNECTIONS AUTHORITY\n");
 		return 2;
 	}
-	request_size = (size_t)snprintf(request, sizeof(request),
-					"GET /bench HTTP/1.1\r\nhost: %.400s\r\nuser-agent: httpload\r\naccept: */*\r\n\r\n", argv[5]);
+	request_size =
+		(size_t)snprintf(request, sizeof(request),
+				 "GET /bench HTTP/1.1\r\nhost: %.400s\r\nuser-agent: httpload\r\naccept: */*\r\n\r\n",
+				 argv[5]);
 	for (int i = 0; i < count; i++) {
 		struct epoll_event event = { .events = EPOLLIN, .data.ptr = &all[i] };
 

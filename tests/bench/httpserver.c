@@ -33,7 +33,8 @@ static void prepare(size_t body)
 	if (!answer)
 		fail("answer");
 	head = snprintf(answer, 256,
-			"HTTP/1.1 200 OK\r\nserver: bench\r\ncontent-type: text/plain\r\ncontent-length: %zu\r\n\r\n", body);
+			"HTTP/1.1 200 OK\r\nserver: bench\r\ncontent-type: text/plain\r\ncontent-length: %zu\r\n\r\n",
+			body);
 	memset(answer + head, 'x', body);
 	answer_size = (size_t)head + body;
 }

@@ -18,9 +18,9 @@ struct tg_connect_case {
 };
 
 struct tg_name_case {
-	struct tg_addr kernel;  /* what the kernel would say */
-	struct tg_sock sock;    /* for the client's names */
-	struct tg_flow flow;    /* for the listener's */
+	struct tg_addr kernel; /* what the kernel would say */
+	struct tg_sock sock;   /* for the client's names */
+	struct tg_flow flow;   /* for the listener's */
 	uint32_t has_sock;
 	uint32_t has_flow;
 	struct tg_name_out peer;
@@ -29,13 +29,13 @@ struct tg_name_case {
 };
 
 struct tg_flow_case {
-	struct tg_conn conn;    /* local: the client's end, remote: the listener's */
+	struct tg_conn conn; /* local: the client's end, remote: the listener's */
 	uint64_t netns_cookie;
 	uint32_t recorded;
-	uint32_t old_state;     /* of the client's socket before CLOSE */
+	uint32_t old_state; /* of the client's socket before CLOSE */
 	struct tg_flow_key key;
 	uint32_t has_key;
-	uint32_t lookup;        /* enum tg_reason of sk_lookup */
+	uint32_t lookup; /* enum tg_reason of sk_lookup */
 	uint32_t outlives;
 	uint32_t pad;
 };

@@ -6,15 +6,15 @@
 #include "../../bpf/core/names_core.h"
 #include "case.h"
 
-#define CASE(type, name)                                                                                       \
-	struct type *packet_ = (void *)(long)ctx->data;                                                        \
-	struct type name;                                                                                      \
-	if ((void *)(packet_ + 1) > (void *)(long)ctx->data_end)                                               \
-		return XDP_ABORTED;                                                                            \
+#define CASE(type, name)                                         \
+	struct type *packet_ = (void *)(long)ctx->data;          \
+	struct type name;                                        \
+	if ((void *)(packet_ + 1) > (void *)(long)ctx->data_end) \
+		return XDP_ABORTED;                              \
 	name = *packet_
 
-#define ANSWER(name)                                                                                           \
-	*packet_ = name;                                                                                       \
+#define ANSWER(name)     \
+	*packet_ = name; \
 	return XDP_PASS
 
 SEC("xdp")

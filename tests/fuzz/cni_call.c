@@ -12,7 +12,7 @@
 enum { COMMAND, CONTAINER, INTERFACE, NETNS, ARGS, PATH, CONFIG, ANSWER, SECTIONS };
 
 static const char *const variables[] = { "CNI_COMMAND", "CNI_CONTAINERID", "CNI_IFNAME",
-					 "CNI_NETNS",	"CNI_ARGS",	   "CNI_PATH" };
+					 "CNI_NETNS",   "CNI_ARGS",        "CNI_PATH" };
 
 struct section {
 	const uint8_t *data;
@@ -46,7 +46,8 @@ static void set_environment(const struct section *sections)
 		MUST(value);
 		/* No input may open what it likes. */
 		if (n == NETNS && *value)
-			MUST(setenv(variables[n], strcmp(value, "@") == 0 ? "/proc/self/ns/net" : "/absent/netns", 1) == 0);
+			MUST(setenv(variables[n], strcmp(value, "@") == 0 ? "/proc/self/ns/net" : "/absent/netns", 1) ==
+			     0);
 		else if (sections[n].there)
 			MUST(setenv(variables[n], value, 1) == 0);
 		else

@@ -5,16 +5,17 @@
 #include "fuzz.h"
 
 struct cni_world {
-	struct input script;        /* a byte per system call says how it goes; when it has ended all goes well */
-	const uint8_t *answer;      /* of the agent, which closes the connection after it */
+	/* a byte per system call says how it goes; when it has ended all goes well */
+	struct input script;
+	const uint8_t *answer; /* of the agent, which closes the connection after it */
 	size_t answer_left;
 	bool agent_away;
 	/* What the agent got. */
-	char sent[1 << 16];         /* the request's beginning */
+	char sent[1 << 16]; /* the request's beginning */
 	size_t sent_size;
-	unsigned passed;            /* descriptors */
+	unsigned passed; /* descriptors */
 	int passed_fd;
-	long long milliseconds;     /* on the clock */
+	long long milliseconds; /* on the clock */
 };
 
 extern struct cni_world world;

@@ -98,7 +98,9 @@ static int told(uint32_t kind, const void *body, size_t size, int fd)
 
 static void begin(void)
 {
-	struct fp_ask_configure configure = { .config = { .workers = 1, .flows_fd = -1, .buffer_bytes = 4096, .pool_mib = 1 } };
+	struct fp_ask_configure configure = {
+		.config = { .workers = 1, .flows_fd = -1, .buffer_bytes = 4096, .pool_mib = 1 }
+	};
 
 	memset(&control, 0, sizeof(control));
 	MUST(told(FP_CONFIGURE, &configure, sizeof(configure), open("/dev/null", O_RDONLY | O_CLOEXEC)) == 0);

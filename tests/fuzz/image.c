@@ -80,7 +80,8 @@ static void drop(struct model *m)
 /* Each endpoint has its turns, in proportion to its weight as far as their number allows. */
 static void check_turns(const struct fp_image *image, const struct fp_service *service)
 {
-	const struct fp_endpoint *endpoints = service->endpoint_count ? image->endpoints + service->first_endpoint : NULL;
+	const struct fp_endpoint *endpoints =
+		service->endpoint_count ? image->endpoints + service->first_endpoint : NULL;
 	uint64_t sum = 0, positive = 0;
 
 	MUST(service->first_endpoint + service->endpoint_count <= image->endpoint_count);
@@ -184,7 +185,8 @@ static void hang_up(uint8_t place)
 	struct fp_target *target = connections[place % CONNECTIONS];
 
 	if (target)
-		MUST(atomic_fetch_sub(&target->live, 1) > 0); /* the sanitizer knows whether it is still there */
+		/* the sanitizer knows whether it is still there */
+		MUST(atomic_fetch_sub(&target->live, 1) > 0);
 	connections[place % CONNECTIONS] = NULL;
 }
 

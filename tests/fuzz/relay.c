@@ -15,10 +15,10 @@
 #include "fuzz.h"
 
 struct peer {
-	int fd;                   /* -1: closed */
-	bool finished;            /* sent FIN */
+	int fd;        /* -1: closed */
+	bool finished; /* sent FIN */
 	bool heard_fin;
-	uint64_t written, read;   /* bytes so far */
+	uint64_t written, read; /* bytes so far */
 };
 
 enum { STEPS = 200, ROUNDS = 100000, EVENTS = 8, SOCKET_BYTES = 4608, MOST_BYTES = 32768 };
@@ -109,8 +109,9 @@ static int dial(struct fp_dialer *dialer, const struct fp_origin *from, const st
 	}
 	/* The ends of a tunnel may share buffers if their streams can look ahead, or each could wait for the other's. */
 	*ret_stream = framed_open(&loop, make_pair(&other), false, way == BLIND_TUNNEL);
-	fp_pipe_start(&far, way == BLIND_TUNNEL ? &far_pipes : &pipes, NULL, framed_open(&loop, other, true, way == BLIND_TUNNEL),
-		      make_stream(&peers[FP_SERVER], true), NULL, far_ended);
+	fp_pipe_start(&far, way == BLIND_TUNNEL ? &far_pipes : &pipes, NULL,
+		      framed_open(&loop, other, true, way == BLIND_TUNNEL), make_stream(&peers[FP_SERVER], true), NULL,
+		      far_ended);
 	return 0;
 }
 

@@ -107,7 +107,8 @@ static void clients_are_told_when_descriptors_run_out(void)
 	for (int i = 0; i < 3; i++)
 		CHECK(recv(clients[i], &(char){ 0 }, 1, 0) == -1 && errno == ECONNRESET);
 	forget_all();
-	fp_loop_turn(&loop); /* an empty queue looks the same while there is no descriptor: sleeps until the pause is over */
+	/* an empty queue looks the same while there is no descriptor: sleeps until the pause is over */
+	fp_loop_turn(&loop);
 	fp_loop_turn(&loop);
 	CHECK(fp_list_empty(&acceptor.starved) && fp_list_empty(&acceptor.pause.node));
 
@@ -123,7 +124,7 @@ static void clients_are_told_when_descriptors_run_out(void)
 	CHECK(setrlimit(RLIMIT_NOFILE, &before) == 0);
 	fp_watch_look(&watch); /* not before the pause is over */
 	CHECK(count == 0 && fp_list_empty(&loop.tasks) && !fp_list_empty(&acceptor.pause.node));
-	fp_loop_turn(&loop);   /* sleeps until it is */
+	fp_loop_turn(&loop); /* sleeps until it is */
 	fp_loop_turn(&loop);
 	CHECK(count == 2);
 	forget_all();

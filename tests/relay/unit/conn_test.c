@@ -33,14 +33,18 @@ static struct fp_registry registry;
 static struct fp_netns_visit visit;
 static struct fp_peers peers;
 static struct fp_sandbox sandbox = { .cookie = 77, .presence = { { .party.buffers = 0 } } };
-static const struct fp_flow flow = { .client = { { 1 } }, .source = { { 2 } }, .dst = { { 3 } }, .dst_port_be = 80,
-				     .client_port_be = 1234, .service = 9 };
+static const struct fp_flow flow = { .client = { { 1 } },
+				     .source = { { 2 } },
+				     .dst = { { 3 } },
+				     .dst_port_be = 80,
+				     .client_port_be = 1234,
+				     .service = 9 };
 
 static const enum script *script;
 static uint32_t dialled, seconds; /* seconds: how many of them in the other family */
 static const struct tg_addr second = { { [10] = 0xff, 0xff, 10, 0, 0, 9 } };
 static uint16_t ports[8];
-static int server;   /* the end of the last upstream that is not the relay's */
+static int server; /* the end of the last upstream that is not the relay's */
 static int client;
 
 static void nothing(struct fp_task *task)
@@ -231,7 +235,8 @@ static void an_endpoint_is_tried_in_its_other_family(void)
 	end_dual(open_dual(1, (enum script[]){ OPENS }), false);
 	CHECK(dialled == 1 && seconds == 0); /* one that answers is dialled once */
 	/* Both are refused: it counts as one endpoint, of three that are tried. */
-	open_dual(ENDPOINTS, (enum script[]){ FAILS_AT_ONCE, FAILS_LATER, FAILS_LATER, FAILS_AT_ONCE, FAILS_AT_ONCE, FAILS_LATER });
+	open_dual(ENDPOINTS, (enum script[]){ FAILS_AT_ONCE, FAILS_LATER, FAILS_LATER, FAILS_AT_ONCE, FAILS_AT_ONCE,
+					      FAILS_LATER });
 	CHECK(dialled == 6 && seconds == 3 && fp_active(&stats) == 0);
 	struct fp_event event;
 	CHECK(fp_ring_drain(&ring, &event, 1) == 1 && event.reason == FP_CLOSE_CONNECT_REFUSED);
@@ -363,7 +368,8 @@ static void a_sandbox_takes_its_connections_along(void)
 	publish(1);
 	open_conn((enum script[]){ NEVER_ANSWERS });
 	CHECK(!fp_conns_evict(&other, 1) && fp_active(&stats) == 1);
-	CHECK(fp_conns_evict(&sandbox.presence[0], 0) && fp_active(&stats) == 1); /* others have their turn first */
+	/* others have their turn first */
+	CHECK(fp_conns_evict(&sandbox.presence[0], 0) && fp_active(&stats) == 1);
 	CHECK(!fp_conns_evict(&sandbox.presence[0], 1));
 	expect_end(FP_CLOSE_SHUTDOWN, 1);
 	close(server);

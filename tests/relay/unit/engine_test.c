@@ -35,15 +35,20 @@ static int bpf(int command, union bpf_attr *attr)
 
 static int make_flows(void)
 {
-	union bpf_attr attr = { .map_type = BPF_MAP_TYPE_LRU_HASH, .key_size = sizeof(struct tg_flow_key),
-				.value_size = sizeof(struct tg_flow), .max_entries = 4096 };
+	union bpf_attr attr = { .map_type = BPF_MAP_TYPE_LRU_HASH,
+				.key_size = sizeof(struct tg_flow_key),
+				.value_size = sizeof(struct tg_flow),
+				.max_entries = 4096 };
 	return bpf(BPF_MAP_CREATE, &attr);
 }
 
 static void record(uint16_t port_be, uint16_t listener_port_be)
 {
-	struct tg_flow_key key = { .netns_cookie = COOKIE, .src = loopback, .src_port_be = port_be,
-				   .listener_port_be = listener_port_be, .tier = TG_TIER_FASTPATH };
+	struct tg_flow_key key = { .netns_cookie = COOKIE,
+				   .src = loopback,
+				   .src_port_be = port_be,
+				   .listener_port_be = listener_port_be,
+				   .tier = TG_TIER_FASTPATH };
 	struct tg_flow flow = { .dst = vip, .dst_port_be = htons(80) };
 	union bpf_attr attr = { 0 };
 	attr.map_fd = (uint32_t)flows_fd;
@@ -179,7 +184,9 @@ int main(void)
 	int netns_fd = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
 	flows_fd = make_flows();
 	CHECK(netns_fd >= 0 && flows_fd >= 0);
-	struct fp_config config = { .workers = 3, .flows_fd = flows_fd, .buffer_bytes = 4096, .pool_mib = 1, .each_event = 1 };
+	struct fp_config config = {
+		.workers = 3, .flows_fd = flows_fd, .buffer_bytes = 4096, .pool_mib = 1, .each_event = 1
+	};
 	CHECK(fp_engine_start(&config, &engine) == 0);
 	for (int i = 0; i < SERVERS; i++)
 		listeners[i] = listen_on_loopback(&server_port_be[i]);

@@ -61,7 +61,8 @@ static struct fp_stream *plain(int *ret_peer, int room)
 	struct sockaddr_in name = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 	socklen_t length = sizeof(name);
 	struct fp_stream *stream;
-	int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), ours = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0),
+	    ours = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	CHECK(bind(listener, (void *)&name, length) == 0 && listen(listener, 1) == 0);
 	CHECK(getsockname(listener, (void *)&name, &length) == 0 && connect(ours, (void *)&name, length) == 0);
 	*ret_peer = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);

@@ -123,7 +123,8 @@ static inline int framed_pump(struct framed *framed)
 {
 	for (;;) {
 		while (framed->out_length) {
-			ssize_t n = send(framed->source.fd, framed->out + framed->out_at, framed->out_length, MSG_NOSIGNAL);
+			ssize_t n =
+				send(framed->source.fd, framed->out + framed->out_at, framed->out_length, MSG_NOSIGNAL);
 			if (n < 0)
 				return errno == EAGAIN ? 0 : -errno;
 			framed->out_at += (size_t)n;

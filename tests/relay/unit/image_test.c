@@ -82,7 +82,8 @@ static void targets_outlive_images(void)
 	atomic_store(&kept->live, 2);
 	atomic_store(&busy->live, 1);
 
-	CHECK(fp_image_seal(second) == 0 && fp_registry_bind(&registry, second->endpoints, second->endpoint_count) == 0);
+	CHECK(fp_image_seal(second) == 0 &&
+	      fp_registry_bind(&registry, second->endpoints, second->endpoint_count) == 0);
 	CHECK(second->endpoints[0].target == kept && atomic_load(&kept->live) == 2);
 	fp_registry_sweep(&registry);
 	CHECK(registry.count == 50);

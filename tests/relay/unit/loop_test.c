@@ -115,12 +115,12 @@ static void timers_come_in_order(void)
 	fp_timer_init(&timers[2], fire_and_meddle);
 	uint64_t soon = fp_clock_ns() + 2000000;
 	fp_timer_start(&kinds[0], &timers[0], soon);
-	fp_timer_start(&kinds[0], &timers[1], soon);  /* stopped by 2 */
-	fp_timer_start(&kinds[0], &timers[2], 7);     /* the longest overdue, though the last to be started */
+	fp_timer_start(&kinds[0], &timers[1], soon); /* stopped by 2 */
+	fp_timer_start(&kinds[0], &timers[2], 7);    /* the longest overdue, though the last to be started */
 	fp_timer_start(&kinds[0], &timers[3], 8);
 	fp_timer_start(&kinds[1], &timers[4], soon);
 	fp_timer_start(&kinds[1], &timers[5], soon);
-	fp_timer_start(&kinds[1], &timers[4], soon);  /* anew: behind 5 now */
+	fp_timer_start(&kinds[1], &timers[4], soon); /* anew: behind 5 now */
 	fp_loop_turn(&loop);
 	CHECK(fired == 2 && order[0] == 2 && order[1] == 3);
 	while (fired < 5) {

@@ -17,8 +17,8 @@ static fp_counter bytes[2];
 
 struct joint {
 	struct fp_pipe pipe;
-	int peer[2];         /* what is behind each stream; -1 = another joint */
-	int ended;           /* enum fp_pipe_end + 1 */
+	int peer[2]; /* what is behind each stream; -1 = another joint */
+	int ended;   /* enum fp_pipe_end + 1 */
 };
 
 static void nothing(struct fp_task *task)
@@ -204,7 +204,8 @@ static void the_blind_wait_for_a_buffer(bool first_goes_away)
 	fill(holder.peer[0], 'h');
 	CHECK(!fp_pool_has(&pipes.pool));
 	for (int i = 0; i < 3; i++) {
-		const uint8_t record[FRAMED_HEAD + 1] = { 23, 0, 1, (uint8_t)('0' + i) }; /* the first byte's key is 0 */
+		/* the first byte's key is 0 */
+		const uint8_t record[FRAMED_HEAD + 1] = { 23, 0, 1, (uint8_t)('0' + i) };
 		int fds[2];
 		pair(fds);
 		join(&waiter[i], &pipes, framed_open(&loop, fds[0], true, true), plain(&waiter[i].peer[FP_SERVER]));
@@ -266,8 +267,10 @@ static ssize_t hear_urgent(struct fp_stream *stream, const void *byte)
 
 static void an_urgent_byte_that_has_to_wait_stays_urgent(void)
 {
-	static const struct fp_stream_ops saying = { .recv = say }, hearing = { .send = hear, .send_urgent = hear_urgent };
-	struct fp_stream sender = { .ops = &saying, .readable = true }, receiver = { .ops = &hearing, .writable = true };
+	static const struct fp_stream_ops saying = { .recv = say },
+					  hearing = { .send = hear, .send_urgent = hear_urgent };
+	struct fp_stream sender = { .ops = &saying, .readable = true },
+			 receiver = { .ops = &hearing, .writable = true };
 	struct joint joint;
 	open_pipes(2);
 	full = true;

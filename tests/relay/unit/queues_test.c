@@ -81,7 +81,8 @@ static void ring_loses_only_what_it_counts(void)
 		do {
 			n = fp_ring_drain(&ring, events, 512);
 			for (uint32_t i = 0; i < n; i++) {
-				CHECK(events[i].bytes_to_client > last && events[i].bytes_to_server == ~events[i].bytes_to_client);
+				CHECK(events[i].bytes_to_client > last &&
+				      events[i].bytes_to_server == ~events[i].bytes_to_client);
 				last = events[i].bytes_to_client;
 			}
 			seen += n;
