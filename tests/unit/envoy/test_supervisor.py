@@ -73,7 +73,7 @@ def has_ended(pid: int) -> bool:
 
 FAILS = 'echo x >> "$(dirname "$0")/runs"; exit 3'
 HANGS = 'echo x >> "$(dirname "$0")/runs"; exec sleep 1000'
-DEAF = 'trap \'\' TERM; echo x >> "$(dirname "$0")/runs"; while :; do sleep 1000 & wait; done'
+DEAF = 'trap \'\' TERM; echo x >> "$(dirname "$0")/runs"; exec sleep 1000'  # exec keeps what is ignored
 
 
 def started(tmp: Path, group: Path) -> EnvoySupervisor:
