@@ -5,6 +5,7 @@ It is a whole agent of its own (programs, extension, Python) in a directory: lay
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -63,6 +64,7 @@ def build(directory: Path, *, steps: str = STEPS, header: dict[str, str] | None 
 def _replace(path: Path, changes: dict[str, str]) -> None:
     text = path.read_text()
     for old, new in changes.items():
-        assert text.count(old) == 1, f"{path.name} has {old!r} {text.count(old)} times"
-        text = text.replace(old, new)
+        pattern = r"\s+".join(map(re.escape, old.split()))  # however it is laid out
+        text, times = re.subn(pattern, new.strip().replace("\\", r"\\"), text)
+        assert times == 1, f"{path.name} has {old!r} {times} times"
     path.write_text(text)
