@@ -6,13 +6,10 @@
 #include <bpf/btf.h>
 #include <bpf/libbpf.h>
 #include <errno.h>
-#include <malloc.h>
-#include <sched.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mount.h>
 #include <unistd.h>
 
 
@@ -464,35 +461,6 @@ int tgb_has_netns_cookie(uint32_t prog_type, uint32_t attach_type)
 	const struct bpf_insn insns[] = { CALL(BPF_FUNC_get_netns_cookie), MOV_IMM(BPF_REG_0, 1), EXIT() };
 
 	return loads(prog_type, attach_type, insns, sizeof(insns) / sizeof(insns[0]));
-}
-
-/* --- system calls ---------------------------------------------------------------------------------------------- */
-int tgb_setns(int netns_fd)
-{
-	return setns(netns_fd, CLONE_NEWNET) ? -errno : 0;
-}
-
-int tgb_heaps(int most)
-{
-	return mallopt(M_ARENA_MAX, most) ? 0 : -EINVAL;
-}
-
-int tgb_bind_netns(int netns_fd, const char *path)
-{
-	char self[64];
-
-	snprintf(self, sizeof(self), "/proc/self/fd/%d", netns_fd);
-	return mount(self, path, NULL, MS_BIND, NULL) ? -errno : 0;
-}
-
-int tgb_unmount(const char *path)
-{
-	return umount2(path, MNT_DETACH | UMOUNT_NOFOLLOW) ? -errno : 0;
-}
-
-int tgb_mount_bpffs(const char *path)
-{
-	return mount("bpf", path, "bpf", MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_RELATIME, "mode=0700") ? -errno : 0;
 }
 
 /* --- names ----------------------------------------------------------------------------------------------------- */

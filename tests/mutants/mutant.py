@@ -12,7 +12,7 @@ RELAY = ("agent/tidegate/_relay.abi3.so", "build/relay/tidegate-relay")
 TARGETS: dict[str, tuple[str, ...]] = {
     "bpf/": ("bpf-objects", "agent/tidegate/_bpf.abi3.so"),
     "bpf/include/": ("bpf-objects", "agent/tidegate/_bpf.abi3.so", *RELAY),
-    "agent/native/tgb.c": ("agent/tidegate/_bpf.abi3.so",),
+    "agent/native/": ("agent/tidegate/_bpf.abi3.so",),
     "agent/relay/": RELAY,
     "cni/": ("build/cni/tidegate",),
 }
