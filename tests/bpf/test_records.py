@@ -7,7 +7,7 @@ from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
-from tests.bpf.pod import SECONDS, Pod, connect
+from tests.bpf.pod import SECONDS, Dialled, Pod, connect
 from tests.support.eventually import eventually
 
 from tidegate.bpf.datapath import Datapath
@@ -15,6 +15,7 @@ from tidegate.model.plan.kernel import Destination
 from tidegate.model.tier import Tier
 
 VIP, PORT = "10.96.0.10", 9080
+VIPS = {4: VIP, 6: "fd00:96::10"}
 FIN_WAIT2 = 5
 ABORT = b"\1\0\0\0\0\0\0\0"  # struct linger { 1, 0 }: close() resets
 
@@ -27,6 +28,15 @@ def tier(request: pytest.FixtureRequest, datapath: Datapath) -> Tier:
 
 def gone(datapath: Datapath) -> None:
     eventually(lambda: datapath.flow_count() == 0, "no record is left")
+
+
+def multipath(datapath: Datapath, pod: Pod, tier: Tier, family: int) -> tuple[Dialled, socket.socket]:
+    """A captured connection of a multipath socket, and its end at the listener."""
+    datapath.set_destinations([Destination(ip_address(VIPS[family]), PORT, tier, 1)])
+    client = pod.dial(VIPS[family], PORT, protocol=socket.IPPROTO_MPTCP)
+    assert not client.failed
+    server, _ = pod.accept(pod.listeners[tier, family])
+    return client, server
 
 
 def test_client_that_sends_and_closes_before_it_is_accepted(datapath: Datapath, pod: Pod, tier: Tier) -> None:
@@ -148,12 +158,8 @@ def test_a_source_port_is_used_again_while_the_other_end_of_its_last_connection_
 def test_a_socket_of_multipath_tcp_is_told_what_it_dialled(
     datapath: Datapath, pod: Pod, tier: Tier, family: int
 ) -> None:
-    vip = VIP if family == 4 else "fd00:96::10"
-    datapath.set_destinations([Destination(ip_address(vip), PORT, tier, 1)])
-    client = pod.dial(vip, PORT, protocol=socket.IPPROTO_MPTCP)
-    assert not client.failed
-    server, _ = pod.accept(pod.listeners[tier, family])
-    assert client.peer == (vip, PORT)
+    client, server = multipath(datapath, pod, tier, family)
+    assert client.peer == (VIPS[family], PORT)
     assert client.own[0] == (pod.ip4 if family == 4 else pod.ip6)
     client.sock.sendall(b"x")
     assert server.recv(1) == b"x"
@@ -168,11 +174,7 @@ def test_a_socket_of_multipath_tcp_knows_its_own_address_when_its_connection_has
     datapath: Datapath, pod: Pod, tier: Tier, family: int
 ) -> None:
     """The kernel closes the connection below it long before the application closes its socket."""
-    vip = VIP if family == 4 else "fd00:96::10"
-    datapath.set_destinations([Destination(ip_address(vip), PORT, tier, 1)])
-    client = pod.dial(vip, PORT, protocol=socket.IPPROTO_MPTCP)
-    assert not client.failed
-    server, _ = pod.accept(pod.listeners[tier, family])
+    client, server = multipath(datapath, pod, tier, family)
     server.close()
     client.sock.settimeout(SECONDS)
     assert client.sock.recv(1) == b""
