@@ -77,8 +77,8 @@ class Sandboxes:
 
     @property
     def busy(self) -> bool:
-        """Whether something is being opened or closed."""
-        return bool(self._opening or self._closing)
+        """Whether something is being opened, closed or looked at."""
+        return bool(self._opening or self._closing) or self._watching.busy
 
     @property
     def relay_up(self) -> bool:
