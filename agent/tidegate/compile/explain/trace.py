@@ -11,6 +11,7 @@ from typing import Any
 
 from tidegate.compile.derive import Read, derived
 from tidegate.compile.envoy.clusters import ClusterKey, goes_where_dialled, subset_endpoints
+from tidegate.compile.envoy.named import named_in_subset
 from tidegate.compile.explain.explanation import Explanation, Hop, Peer, RouteDestination, Rule
 from tidegate.compile.explain.names import Names, default_port
 from tidegate.compile.explain.oracle import Action, Call, Captured, decide
@@ -245,6 +246,12 @@ class _Trace:
             self._hop("destination", f"{label}: no such service port, Envoy answers 503 (NC)")
             return destination, [], None
         policy = self._rules.policy(service.id, self._source.namespace)
+        named = named_in_subset(self._registry, service, port, policy.subset(target.subset))
+        if named is not None and (not target.subset or policy.subset(target.subset) is not None):
+            how = "as the node resolves it" if any(not n.workload.path for n in named) else "sockets of the node"
+            self._hop("destination", f"{label}: {', '.join(n.label for n in named) or 'nobody'}, {how}")
+            peers = [Peer(n.label, 0 if n.workload.path else n.port, "", target.subset) for n in named]
+            return destination, peers, policy
         found = subset_endpoints(self._registry, service, port, policy, target.subset)
         if found is None:
             self._hop("destination", f"{label}: no DestinationRule defines the subset, Envoy answers 503 (NC)")
