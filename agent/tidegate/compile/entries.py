@@ -121,3 +121,18 @@ def _name(entry: ServiceEntry) -> _Name:
 def _age(service: Service) -> tuple[Age, str, str, str]:
     origin = service.origin
     return service.age, origin.namespace, origin.name, service.id.fqdn
+
+
+def names_to_resolve(services: Mapping[str, Service], workloads: Mapping[str, tuple[WorkloadEntry, ...]]) -> set[str]:
+    """Names that somebody has to resolve for us, because what serves them takes addresses only: the fast path, and
+    Envoy for Services of Kubernetes. workloads: by service, as its selector finds them."""
+    found = (entry.workload for group in workloads.values() for entry in group)
+    named = {workload.address for workload in found if workload.ip is None and not workload.path}
+    for service in services.values():
+        external = service.external
+        if external is None or not external.resolution.by_name or all(p.protocol.is_http for p in service.tcp_ports):
+            continue
+        named.update(w.address for w in external.endpoints if w.ip is None)
+        if not (external.endpoints or service.selector or service.id.fqdn.startswith("*")):
+            named.add(service.id.fqdn)
+    return named

@@ -30,6 +30,7 @@ from tidegate.model.traffic import DestinationRule
 from tidegate.model.workload import Sandbox
 
 L = TypeVar("L", Pod, WorkloadEntry)
+NOTHING_RESOLVED: Final[Mapping[str, tuple[IPAddress, ...]]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +84,7 @@ class Facts:
     virtual_services: Mapping[str, tuple[VirtualService, ...]]  # by tables.host_key() of a host; the oldest first
     destination_rules: Mapping[tuple[str, str], tuple[DestinationRule, ...]]  # by namespace and the same
     documents: Mapping[WorkloadId, Pod]  # as written, of pods that a sandbox lent something; for join()
+    resolved: Mapping[str, tuple[IPAddress, ...]]  # host name -> what the agent resolved it to
     read: Read = field(init=False)  # looks things up, and remembers what it derived from these tables
 
     def __post_init__(self) -> None:
@@ -111,6 +113,7 @@ class Facts:
             tables.SLICES_BY_ADDRESS: self.slices_by_address,
             tables.VIRTUAL_SERVICES: self.virtual_services,
             tables.DESTINATION_RULES: self.destination_rules,
+            tables.RESOLVED: self.resolved,
         }
 
     def pod_at(self, address: IPAddress) -> Pod | None:
@@ -123,10 +126,17 @@ class Facts:
         return next((s for s in self.sandboxes if s.id == pod), None)
 
 
-def join(mesh: Mesh, sandboxes: Sequence[Sandbox], previous: Facts | None = None, node: str = "") -> Facts:
+def join(
+    mesh: Mesh,
+    sandboxes: Sequence[Sandbox],
+    previous: Facts | None = None,
+    node: str = "",
+    resolved: Mapping[str, tuple[IPAddress, ...]] = NOTHING_RESOLVED,
+) -> Facts:
     """The facts of this configuration and these sandboxes; the order of sandboxes does not matter.
 
     node: name of this node, where the sandboxes are; empty if it is not known. The same as in previous.
+    resolved: what names_to_resolve() are known to mean.
     previous: facts of before. What did not change since, or is equal to what was, comes back as the same object.
     """
     old = previous or NOTHING
@@ -157,6 +167,7 @@ def join(mesh: Mesh, sandboxes: Sequence[Sandbox], previous: Facts | None = None
         virtual_services=_join_virtual_services(old, mesh),
         destination_rules=_join_destination_rules(old, mesh),
         documents=pods.documents,
+        resolved=old.resolved if resolved == old.resolved else resolved,
     )
 
 
@@ -378,4 +389,4 @@ def _rule_age(rule: VirtualService | DestinationRule) -> tuple[Age, str, str]:
     return (rule.age, rule.namespace, rule.name)
 
 
-NOTHING: Final = Facts(Mesh(), (), {}, {}, {}, {}, {}, Entries(), {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {})
+NOTHING: Final = Facts(Mesh(), (), {}, {}, {}, {}, {}, Entries(), {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {})
