@@ -226,6 +226,6 @@ def written(read: Read, service: Service) -> Iterator[SliceEndpoint]:
 
 def endpoints_known(read: Read, service: Service) -> bool:
     """Whether it is known who is behind a service, be it nobody. Of one without a selector only what is written is."""
-    return (
-        service.external is not None or bool(service.selector) or read(SLICES_BY_SERVICE, service.id.fqdn) is not None
-    )
+    if service.external is not None:
+        return True
+    return bool(service.selector) or read(SLICES_BY_SERVICE, service.id.fqdn) is not None

@@ -195,8 +195,8 @@ def goes_where_dialled(service: Service, settings: TrafficPolicy, subset: str, l
     so is a pod for those who dialled another service, or another port, and are only routed here (lb_headless).
     """
     chosen = settings.load_balancer
-    passthrough = chosen is not None and chosen.balancing is Balancing.PASSTHROUGH
-    return passthrough or service.as_dialled or (service.headless and not subset and not lb_headless)
+    passthrough = service.as_dialled or (chosen is not None and chosen.balancing is Balancing.PASSTHROUGH)
+    return passthrough or (service.headless and not subset and not lb_headless)
 
 
 def _balancing(name: str, service: Service, settings: TrafficPolicy, subset: Subset | None, lb_headless: bool) -> Json:

@@ -55,7 +55,7 @@ def l4_services(
             settings=_settings(settings, service),
             counted_as=numbers[full_name],
             endpoints=tuple(
-                L4Endpoint(a, p, weight, others.get((a, p)))
+                L4Endpoint(a, p, weight, other=others.get((a, p)))
                 for (a, p), weight in sorted(endpoints.items(), key=lambda e: (int(e[0][0]), e[0][1]))
             ),
         )

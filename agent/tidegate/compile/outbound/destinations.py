@@ -65,7 +65,9 @@ def serving_tier(service: Service, port: ServicePort) -> Tier:
     which whoever is there is meant."""
     if port.protocol.is_http:
         return Tier.ENVOY
-    return Tier.DIRECT if service.headless or service.as_dialled else Tier.FASTPATH
+    if service.as_dialled:
+        return Tier.DIRECT
+    return Tier.DIRECT if service.headless else Tier.FASTPATH
 
 
 @derived
