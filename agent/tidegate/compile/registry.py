@@ -16,6 +16,7 @@ from tidegate.compile.tables import (
     PODS_BY_SERVICE,
     RESOLVED,
     SERVICES,
+    SERVICES_BY_ADDRESS,
     SLICES_BY_SERVICE,
     WORKLOADS_BY_SERVICE,
 )
@@ -91,6 +92,17 @@ class Registry:
     def selected(self, service: Service) -> tuple[Pod, ...]:
         """Pods that the service's selector names, ready or not, by name; none without a selector."""
         return self._read(PODS_BY_SERVICE, service.id.fqdn) or ()
+
+    def beside(self, service: Service, port: ServicePort) -> dict[str, tuple[Service, ServicePort]]:
+        """Other hosts of ServiceEntries that are asked for over HTTP at an address and port of this one: the address
+        does not say which is meant, the request does."""
+        found: dict[str, tuple[Service, ServicePort]] = {}
+        for address in service.addresses if service.external else ():
+            for other in self._read(SERVICES_BY_ADDRESS, address) or ():
+                same = other.port(port.port)
+                if other.id != service.id and other.external and same and same.protocol.is_http:
+                    found[other.id.fqdn] = (other, same)
+        return {host: found[host] for host in sorted(found) if not host.startswith("*")}
 
     def members(self, service: Service) -> Mapping[str, tuple[IPAddress, ...]]:
         """Pods that have a name of their own under a headless service (HOSTNAME.SERVICE), as those of a StatefulSet

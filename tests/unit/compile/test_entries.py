@@ -292,3 +292,15 @@ def test_a_name_under_a_wildcard_means_the_entry() -> None:
     )
     said = explain(facts_of(wild), ME, "any.shop.example", 80)
     assert (said.service, [p.address for p in said.endpoints]) == ("*.shop.example", ["192.0.2.1"])
+
+
+def test_hosts_at_one_address_are_told_apart_by_the_request() -> None:
+    both = entry("both", "a.example, b.example", f"addresses: [10.9.0.1], {HTTP}, resolution: DNS")
+    rule = virtual_service("b", "b.example", "- timeout: 5s\n  route: [{destination: {host: b.example}}]")
+    facts = facts_of(both, rule)
+    (routes,) = compile_plan(facts).envoy["routes"].values()
+    found = {host["domains"][0]: host["routes"][0]["route"] for host in routes.body["virtual_hosts"]}
+    assert found["*"]["cluster"] == "outbound|80||a.example"
+    assert (found["*]b.example"]["cluster"], found["*]b.example"]["timeout"]) == ("outbound|80||b.example", "5s")
+    said = [explain(facts, ME, host, 80) for host in ("a.example", "b.example")]
+    assert [[p.address for p in one.endpoints] for one in said] == [["a.example"], ["b.example"]]

@@ -153,6 +153,10 @@ class _Trace:
     def _http(self, out: Explanation, claim: Claim, request: HttpRequest) -> Explanation:
         if bad_path(request.path):
             return self._end(out, reason="the path is none: Envoy answers 400")
+        asked = self._registry.beside(claim.service, claim.port).get(request.authority.partition(":")[0].lower())
+        if asked is not None:
+            self._hop("virtual host", f"authority {request.authority} is {asked[0].id}, at the same address")
+            claim = replace(claim, service=asked[0], port=asked[1])
         vs = self._virtual_service(claim, request)
         if vs is None:
             self._hop("route", "no VirtualService: the default route to the service")
