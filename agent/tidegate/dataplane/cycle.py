@@ -190,7 +190,8 @@ class Cycle:
             await self.facts.set(facts)
             self._joined = (config, sandboxes, resolved)
             if facts.services is not before.services or facts.workloads_by_service is not before.workloads_by_service:
-                self._resolver.want(frozenset(names_to_resolve(facts.services, facts.workloads_by_service)))
+                of_entries = {host: facts.services[host] for host in facts.entries.by_host if host in facts.services}
+                self._resolver.want(frozenset(names_to_resolve(of_entries, facts.workloads_by_service)))
         self._enrolment.tell_others()
 
     async def _compile(self) -> None:
