@@ -21,6 +21,7 @@ from tidegate.dataplane.devices import DestinationRow, NetnsHandle
 from tidegate.errors import Rejected
 from tidegate.model.mesh import Mesh
 from tidegate.model.names import WorkloadId
+from tidegate.model.net import IPAddress
 from tidegate.model.plan.envoy import LISTENERS, EnvoyResource
 from tidegate.model.plan.kernel import Destination, DestinationKey
 from tidegate.model.plan.relay import L4Service
@@ -316,12 +317,27 @@ def sandbox(
     )
 
 
+class FakeNames:
+    """A name server: names with their addresses; others do not exist."""
+
+    def __init__(self) -> None:
+        self.known: dict[str, tuple[IPAddress, ...]] = {}
+        self.asked: list[str] = []
+
+    def ask(self, name: str) -> tuple[IPAddress, ...]:
+        self.asked.append(name)
+        if name not in self.known:
+            raise OSError(f"no such name: {name}")
+        return self.known[name]
+
+
 class Node:
     """A cycle over devices in memory. Use with running()."""
 
     def __init__(self, config: Mesh | None = None, *sandboxes: Sandbox) -> None:
         self.tables, self.relay, self.envoy, self.inside = FakeTables(), FakeRelay(), FakeEnvoy(), FakeInside()
         self.clock = ManualClock()
+        self.names = FakeNames()
         self.config: Latest[Mesh | None] = Latest(config)
         self.sandboxes = list(sandboxes)
         self.cycle = self._cycle()
@@ -338,6 +354,7 @@ class Node:
             disk=Worker("records"),
             clock=self.clock,
             jitter=lambda: 0.0,
+            ask=self.names.ask,
         )
         cycle.set_sandboxes(self.sandboxes)
         return cycle

@@ -48,7 +48,7 @@ def outcome(mesh: Mesh) -> object:
         if kind != CHECKS
     }
     pods = {name: (facts.enrolment(name).enrolled, pod.service_account) for name, pod in facts.pods.items()}
-    told = explain(facts, CLIENT, "outside", 80).hops
+    told = [explain(facts, CLIENT, name, 80).hops for name in ("outside", "member-0.members")]
     return pods, told, plan.destinations, plan.l4, sorted(plan.services.items()), plan.pods, envoy
 
 

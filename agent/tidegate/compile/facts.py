@@ -12,12 +12,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from tidegate.compile import tables
 from tidegate.compile.derive import Input, Read
 from tidegate.compile.enrolment import Enrolment, enrolment
+from tidegate.compile.entries import Entries, Joined, join_entries
 from tidegate.compile.index import Draft, Groups, changes
+from tidegate.model.entry import Workload, WorkloadEntry
 from tidegate.model.kube import Age, EndpointSlice, Namespace, Node, Pod, Service, ServicePort
 from tidegate.model.mesh import Mesh
 from tidegate.model.names import WorkloadId
@@ -26,6 +28,9 @@ from tidegate.model.routing import VirtualService
 from tidegate.model.selectors import LabelPair, pairs, selects
 from tidegate.model.traffic import DestinationRule
 from tidegate.model.workload import Sandbox
+
+L = TypeVar("L", Pod, WorkloadEntry)
+NOTHING_RESOLVED: Final[Mapping[str, tuple[IPAddress, ...]]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +42,12 @@ class Endpoint:
     port: int
     node: str = ""
     zone: str = ""  # where somebody says it of the endpoint itself; else it is the node's
+    workload: Workload | None = None  # what a ServiceEntry or WorkloadEntry says of it
+
+    @property
+    def weight(self) -> int:
+        """Its share of the service's connections, among others; 1 if nobody says."""
+        return (self.workload.weight if self.workload else 0) or 1
 
     @property
     def name(self) -> str:
@@ -46,7 +57,7 @@ class Endpoint:
     @property
     def labels(self) -> Mapping[str, str]:
         """What subsets choose by."""
-        return self.pod.labels if self.pod else {}
+        return self.workload.labels if self.workload else self.pod.labels if self.pod else {}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,18 +70,21 @@ class Facts:
     nodes: Mapping[str, Node]
     pods: Mapping[WorkloadId, Pod]  # of the cluster, with what sandboxes lend them
     namespaces: Mapping[str, Namespace]
-    services: Mapping[str, Service]  # by FQDN
+    services: Mapping[str, Service]  # by FQDN, Kubernetes' and those of ServiceEntries
+    entries: Entries  # what ServiceEntries and WorkloadEntries say, whether or not it is used
     enrolments: Mapping[WorkloadId, Enrolment]  # of the pods that have a sandbox here
     pods_by_label: Mapping[LabelPair, tuple[Pod, ...]]  # by name
     pods_by_address: Mapping[IPAddress, tuple[Pod, ...]]  # by name; several on the host's network, or while one ends
     services_by_address: Mapping[IPAddress, tuple[Service, ...]]  # virtual addresses; the oldest first
     pods_by_service: Mapping[str, tuple[Pod, ...]]  # FQDN -> pods that its selector names, ready or not, by name
     services_by_selector: Mapping[LabelPair, tuple[Service, ...]]  # by one pair of the selector
+    workloads_by_service: Mapping[str, tuple[WorkloadEntry, ...]]  # FQDN -> those that its selector names, by name
     slices_by_service: Mapping[str, tuple[EndpointSlice, ...]]  # FQDN -> endpoints that somebody wrote down, by name
     slices_by_address: Mapping[IPAddress, tuple[EndpointSlice, ...]]  # of their endpoints
     virtual_services: Mapping[str, tuple[VirtualService, ...]]  # by tables.host_key() of a host; the oldest first
     destination_rules: Mapping[tuple[str, str], tuple[DestinationRule, ...]]  # by namespace and the same
     documents: Mapping[WorkloadId, Pod]  # as written, of pods that a sandbox lent something; for join()
+    resolved: Mapping[str, tuple[IPAddress, ...]]  # host name -> what the agent resolved it to
     read: Read = field(init=False)  # looks things up, and remembers what it derived from these tables
 
     def __post_init__(self) -> None:
@@ -92,12 +106,14 @@ class Facts:
             tables.SERVICES: self.services,
             tables.PODS_BY_ADDRESS: self.pods_by_address,
             tables.PODS_BY_SERVICE: self.pods_by_service,
+            tables.WORKLOADS_BY_SERVICE: self.workloads_by_service,
             tables.SERVICES_BY_ADDRESS: self.services_by_address,
             tables.SERVICES_BY_SELECTOR: self.services_by_selector,
             tables.SLICES_BY_SERVICE: self.slices_by_service,
             tables.SLICES_BY_ADDRESS: self.slices_by_address,
             tables.VIRTUAL_SERVICES: self.virtual_services,
             tables.DESTINATION_RULES: self.destination_rules,
+            tables.RESOLVED: self.resolved,
         }
 
     def pod_at(self, address: IPAddress) -> Pod | None:
@@ -110,17 +126,25 @@ class Facts:
         return next((s for s in self.sandboxes if s.id == pod), None)
 
 
-def join(mesh: Mesh, sandboxes: Sequence[Sandbox], previous: Facts | None = None, node: str = "") -> Facts:
+def join(
+    mesh: Mesh,
+    sandboxes: Sequence[Sandbox],
+    previous: Facts | None = None,
+    node: str = "",
+    resolved: Mapping[str, tuple[IPAddress, ...]] = NOTHING_RESOLVED,
+) -> Facts:
     """The facts of this configuration and these sandboxes; the order of sandboxes does not matter.
 
     node: name of this node, where the sandboxes are; empty if it is not known. The same as in previous.
+    resolved: what names_to_resolve() are known to mean.
     previous: facts of before. What did not change since, or is equal to what was, comes back as the same object.
     """
     old = previous or NOTHING
     local = tuple(sorted(sandboxes, key=lambda s: (s.id, s.container_id)))
     pods = _join_pods(old, mesh, {s.id: s for s in local}, node)
     namespaces = _join_namespaces(old, mesh)
-    services = _join_services(old, mesh, pods)
+    joined = join_entries(old.entries, old.mesh, mesh)
+    services = _join_services(old, mesh, pods, joined)
     slices_by_service, slices_by_address = _join_slices(old, mesh)
     return Facts(
         mesh=mesh,
@@ -130,17 +154,20 @@ def join(mesh: Mesh, sandboxes: Sequence[Sandbox], previous: Facts | None = None
         pods=pods.by_id,
         namespaces=namespaces,
         services=services.by_name,
+        entries=joined.entries,
         enrolments=_enrolments(old, local, pods.by_id, namespaces),
         pods_by_label=pods.by_label,
         pods_by_address=pods.by_address,
         services_by_address=services.by_address,
         pods_by_service=services.pods,
         services_by_selector=services.by_selector,
+        workloads_by_service=services.workloads,
         slices_by_service=slices_by_service,
         slices_by_address=slices_by_address,
         virtual_services=_join_virtual_services(old, mesh),
         destination_rules=_join_destination_rules(old, mesh),
         documents=pods.documents,
+        resolved=old.resolved if resolved == old.resolved else resolved,
     )
 
 
@@ -206,11 +233,16 @@ class _Services:
     by_address: Mapping[IPAddress, tuple[Service, ...]]
     by_selector: Mapping[LabelPair, tuple[Service, ...]]
     pods: Mapping[str, tuple[Pod, ...]]
+    workloads: Mapping[str, tuple[WorkloadEntry, ...]]
 
 
-def _join_services(old: Facts, mesh: Mesh, pods: _Pods) -> _Services:
+def _join_services(old: Facts, mesh: Mesh, pods: _Pods, joined: Joined) -> _Services:
     gone, come = changes(old.mesh.services, mesh.services)
     changed: dict[str, Service | None] = {**dict.fromkeys(s.id.fqdn for s in gone), **{s.id.fqdn: s for s in come}}
+    for host in {*joined.hosts, *(fqdn for fqdn, now in changed.items() if now is None)}:
+        if changed.get(host) is None:
+            before = None if host in changed else old.services.get(host)
+            changed[host] = before if before is not None and before.external is None else joined.entries.service(host)
     by_name = Draft(old.services)
     by_address = Groups(old.services_by_address, _service_age)
     by_selector = Groups(old.services_by_selector, _service_age)
@@ -237,7 +269,28 @@ def _join_services(old: Facts, mesh: Mesh, pods: _Pods) -> _Services:
     for fqdn, concerned_service in concerned.items():
         found = _select(concerned_service, pods.by_label) if concerned_service else ()
         selected.set(fqdn, found or None)
-    return _Services(by_name.done(), by_address.done(), selectors, selected.done())
+    workloads = _select_workloads(old, concerned, selectors, joined)
+    return _Services(by_name.done(), by_address.done(), selectors, selected.done(), workloads)
+
+
+def _select_workloads(
+    old: Facts,
+    concerned: Mapping[str, Service | None],
+    selectors: Mapping[LabelPair, tuple[Service, ...]],
+    joined: Joined,
+) -> Mapping[str, tuple[WorkloadEntry, ...]]:
+    """Selectors find what is written down as they find pods."""
+    again = dict(concerned)
+    for workload in joined.workloads:
+        for pair in pairs(workload.namespace, workload.labels):
+            for service in selectors.get(pair, ()):
+                if selects(service.selector, workload.labels):
+                    again[service.id.fqdn] = service
+    selected = Draft(old.workloads_by_service)
+    for fqdn, now in again.items():
+        found = _select(now, joined.entries.workloads_by_label) if now else ()
+        selected.set(fqdn, found or None)
+    return selected.done()
 
 
 def _one_pair(service: Service) -> Iterator[LabelPair]:
@@ -245,11 +298,11 @@ def _one_pair(service: Service) -> Iterator[LabelPair]:
     return islice(pairs(service.id.namespace, service.selector), 1)
 
 
-def _select(service: Service, by_label: Mapping[LabelPair, tuple[Pod, ...]]) -> tuple[Pod, ...]:
+def _select(service: Service, by_label: Mapping[LabelPair, tuple[L, ...]]) -> tuple[L, ...]:
     if not service.selector:
         return ()
     smallest = min((by_label.get(pair, ()) for pair in pairs(service.id.namespace, service.selector)), key=len)
-    found = tuple(pod for pod in smallest if selects(service.selector, pod.labels))
+    found = tuple(one for one in smallest if selects(service.selector, one.labels))
     return smallest if len(found) == len(smallest) else found
 
 
@@ -336,4 +389,4 @@ def _rule_age(rule: VirtualService | DestinationRule) -> tuple[Age, str, str]:
     return (rule.age, rule.namespace, rule.name)
 
 
-NOTHING: Final = Facts(Mesh(), (), {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {})
+NOTHING: Final = Facts(Mesh(), (), {}, {}, {}, {}, {}, Entries(), {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {})

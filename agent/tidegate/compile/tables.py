@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from tidegate.compile.derive import Input
+from tidegate.model.entry import WorkloadEntry
 from tidegate.model.kube import EndpointSlice, Namespace, Node, Pod, Service
 from tidegate.model.names import WorkloadId
 from tidegate.model.net import IPAddress
@@ -19,10 +20,12 @@ NAMESPACES: Final[Input[str, Namespace]] = Input("namespaces")
 SERVICES: Final[Input[str, Service]] = Input("services")
 PODS_BY_ADDRESS: Final[Input[IPAddress, tuple[Pod, ...]]] = Input("pods_by_address")
 PODS_BY_SERVICE: Final[Input[str, tuple[Pod, ...]]] = Input("pods_by_service")
+WORKLOADS_BY_SERVICE: Final[Input[str, tuple[WorkloadEntry, ...]]] = Input("workloads_by_service")
 SERVICES_BY_ADDRESS: Final[Input[IPAddress, tuple[Service, ...]]] = Input("services_by_address")
 SERVICES_BY_SELECTOR: Final[Input[LabelPair, tuple[Service, ...]]] = Input("services_by_selector")
 SLICES_BY_SERVICE: Final[Input[str, tuple[EndpointSlice, ...]]] = Input("slices_by_service")
 SLICES_BY_ADDRESS: Final[Input[IPAddress, tuple[EndpointSlice, ...]]] = Input("slices_by_address")
+RESOLVED: Final[Input[str, tuple[IPAddress, ...]]] = Input("resolved")  # host name -> what the agent resolved it to
 # By host, those with a wildcard under ANY_HOST; the oldest first.
 VIRTUAL_SERVICES: Final[Input[str, tuple[VirtualService, ...]]] = Input("virtual_services")
 DESTINATION_RULES: Final[Input[tuple[str, str], tuple[DestinationRule, ...]]] = Input("destination_rules")

@@ -172,6 +172,50 @@ NO_ENDPOINT_ADDRESS = _error(
     "wherever they are dialled",
 )
 OTHER_FAMILY = _error("TG0407", "other-family", "{given!r} is no {family} address; write one slice per addressType")
+NO_PROTOCOL = _error(
+    "TG0411",
+    "no-protocol",
+    "{given!r} is none of HTTP, HTTP2, GRPC, GRPC-WEB, HTTPS, TLS, TCP, MONGO, REDIS, MYSQL, UDP",
+)
+ENTRY_STAR = _error("TG0412", "entry-star", '"*" would be every host there is: name a domain, such as "*.example.com"')
+WILDCARD_BY_NAME = _error(
+    "TG0413", "wildcard-by-name", "{host} cannot be resolved: write endpoints, or resolution: NONE or STATIC"
+)
+HOSTS_OF_TCP = _error(
+    "TG0414",
+    "hosts-of-tcp",
+    "several hosts with a port on which only the address tells them apart: write one ServiceEntry for each host, "
+    "or resolution: NONE",
+)
+RANGE_BY_NAME = _error("TG0415", "range-by-name", "{given} is a range, which is possible with NONE and STATIC only")
+WIDE_RANGE = _warning(
+    "TG0416", "wide-range", "{given} has more than {most} addresses: connections to them are not captured yet"
+)
+ENDPOINTS_OF_NONE = _error(
+    "TG0417", "endpoints-of-none", "resolution: NONE goes where the application dials: write STATIC or DNS"
+)
+ROUND_ROBIN_ENDPOINTS = _error("TG0418", "round-robin-endpoints", "DNS_ROUND_ROBIN has one endpoint at most")
+ENDPOINT_PORT = _error("TG0419", "endpoint-port", "no port of the ServiceEntry is called {name!r} (it has {names})")
+NAME_OF_STATIC = _error("TG0420", "name-of-static", "{given!r} is no IP address: write resolution: DNS for names")
+NO_WORKLOAD_ADDRESS = _error("TG0421", "no-workload-address", "address is missing")
+NO_SOCKET = _error(
+    "TG0422", "no-socket", "{given!r} is no unix socket: write unix:///PATH or unix://@NAME, without a slash at the end"
+)
+SOCKET_PORTS = _error("TG0423", "socket-ports", "a unix socket has no ports")
+SOCKET_NOT_STATIC = _error("TG0424", "socket-not-static", "a unix socket needs resolution: STATIC")
+SOCKET_ONE_PORT = _error("TG0425", "socket-one-port", "in front of a unix socket the ServiceEntry has exactly one port")
+SOCKET_NOT_ALLOWED = _warning(
+    "TG0426",
+    "socket-not-allowed",
+    "{given!r} is ignored: whoever runs the node allows sockets by --unix-endpoints DIR, and this one is in none",
+)
+SOCKET_OF_TCP = _warning("TG0427", "socket-of-tcp", "unix sockets are reached from HTTP ports only, so far")
+NO_ENTRY_ADDRESS = _warning(
+    "TG0428",
+    "no-entry-address",
+    "without addresses and with resolution: NONE connections are not captured yet: they go where they are dialled, and "
+    "no rule holds for them",
+)
 
 # TG05: objects beside others
 DEFINED_TWICE = _warning("TG0501", "defined-twice", "also defined at {place}; the definition here is used")
@@ -207,6 +251,7 @@ IDLE_ON_TCP = _warning("TG0509", "idle-on-tcp", "has no effect on TCP port {port
 RULE_FOR_NOBODY = _warning("TG0510", "rule-for-nobody", "service {host} does not exist: the rule has no effect")
 PORT_OF_NOBODY = _warning("TG0511", "port-of-nobody", "service {host} has no TCP port {port}: the field has no effect")
 OLDER_RULE = _warning("TG0512", "older-rule", "has no effect: the older {owner} says this for the same host")
+HOST_TAKEN = _warning("TG0521", "host-taken", "host {host} belongs to {owner}: what is said of it here is not used")
 
 # TG06: sources
 UNREADABLE = _error("TG0601", "unreadable", "cannot be read: {reason}")

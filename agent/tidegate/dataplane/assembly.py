@@ -13,6 +13,7 @@ from tidegate.dataplane.capture import Inside, SandboxRecords
 from tidegate.dataplane.cycle import Cycle
 from tidegate.dataplane.devices import DestinationRow, Envoy, KernelTables, Relay
 from tidegate.dataplane.order import PAST_ENVOY, TO_ENVOY
+from tidegate.dataplane.resolver import THREADS, Lookup, Resolver, lookup
 from tidegate.dataplane.sandboxes import Sandboxes
 from tidegate.dataplane.shadow import Shadow
 from tidegate.model.mesh import Mesh
@@ -37,8 +38,10 @@ def assemble(
     disk: Worker,
     clock: Clock,
     jitter: Callable[[], float],
+    ask: Lookup = lookup,
 ) -> Cycle:
-    """A cycle with all its appliers. disk: the thread of records. jitter: in [0, 1), spreads what is tried again."""
+    """A cycle with all its appliers. disk: the thread of records. ask: resolves a name. jitter: in [0, 1),
+    spreads what is tried again."""
     wake = asyncio.Event()
     shadow = Shadow(tables, Worker("kernel tables"))
     sandboxes = Sandboxes(relay, inside, records, Worker("pods", POD_THREADS), disk, clock, jitter, wake.set)
@@ -71,6 +74,7 @@ def assemble(
         appliers=appliers,
         clock=clock,
         jitter=jitter,
+        resolver=Resolver(Worker("names", THREADS), clock, jitter, ask),
         wake=wake,
         news=(envoy.progress, relay.process),
     )

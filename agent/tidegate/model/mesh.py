@@ -5,12 +5,25 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from tidegate.model.entry import WorkloadEntry
 from tidegate.model.kube import EndpointSlice, Namespace, Node, Pod, PodTemplate, Service
 from tidegate.model.names import ObjectKey
 from tidegate.model.routing import VirtualService
+from tidegate.model.service_entry import ServiceEntry
 from tidegate.model.traffic import DestinationRule
 
-MeshObject = Namespace | Node | Pod | PodTemplate | Service | EndpointSlice | VirtualService | DestinationRule
+MeshObject = (
+    Namespace
+    | Node
+    | Pod
+    | PodTemplate
+    | Service
+    | EndpointSlice
+    | VirtualService
+    | DestinationRule
+    | ServiceEntry
+    | WorkloadEntry
+)
 NO_OBJECT = ObjectKey("", "", "", "")  # stands for what has no name
 
 
@@ -73,6 +86,8 @@ class Mesh:
     endpoint_slices: tuple[EndpointSlice, ...] = ()  # and Endpoints
     virtual_services: tuple[VirtualService, ...] = ()
     destination_rules: tuple[DestinationRule, ...] = ()
+    service_entries: tuple[ServiceEntry, ...] = ()
+    workload_entries: tuple[WorkloadEntry, ...] = ()
     templates: tuple[PodTemplate, ...] = ()
     refused: tuple[VirtualService, ...] = ()  # rules that Envoy refused: in force nowhere, and shown to it again
     problems: tuple[Problem, ...] = ()

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from tidegate.compile.envoy import bounds, http_options
+from tidegate.compile.envoy.named import Found, found_by_envoy, named_in_subset
 from tidegate.compile.envoy.protojson import Json, ads, duration, named, socket_address
 from tidegate.compile.facts import Endpoint
 from tidegate.compile.registry import Registry
@@ -64,9 +65,10 @@ def cluster(registry: Registry, rules: Rules, key: ClusterKey) -> EnvoyResource 
     service, port, policy, _ = found
     name = str(key)
     origins = (service.origin, *policy.origins)
+    itself = named_in_subset(registry, service, port, policy.subset(key.subset))
 
     def made(policy: DestinationPolicy, plain: Callable[[], EnvoyResource] | None) -> EnvoyResource:
-        body = _cluster(name, service, port, policy, policy.subset(key.subset), key.lb_headless)
+        body = _cluster(name, service, port, policy, policy.subset(key.subset), key.lb_headless, itself)
         refs = frozenset({ResourceRef(ENDPOINTS, name)} if body["type"] == "EDS" else ())
         return EnvoyResource(name, body, origins, refs, plain=plain)
 
@@ -82,6 +84,8 @@ def endpoints(registry: Registry, rules: Rules, key: ClusterKey) -> EnvoyResourc
     if service.external_name or goes_where_dialled(
         service, policy.for_port(port.port, key.subset), key.subset, key.lb_headless
     ):
+        return None
+    if named_in_subset(registry, service, port, subset) is not None:
         return None
     name = str(key)
     members = registry.near(service, in_family(service, _in_subset(registry.endpoints(service, port), subset)))
@@ -130,7 +134,13 @@ def _in_subset(found: tuple[Endpoint, ...], subset: Subset | None) -> tuple[Endp
 
 
 def _cluster(
-    name: str, service: Service, port: ServicePort, policy: DestinationPolicy, subset: Subset | None, lb_headless: bool
+    name: str,
+    service: Service,
+    port: ServicePort,
+    policy: DestinationPolicy,
+    subset: Subset | None,
+    lb_headless: bool,
+    itself: Found,
 ) -> Json:
     settings = policy.for_port(port.port, subset.name if subset else "")
     pool = settings.connection_pool or ConnectionPool()
@@ -153,6 +163,7 @@ def _cluster(
         body.update(_resolved(name, service.external_name.rstrip("."), port.port))
     else:
         body.update(_balancing(name, service, settings, subset, lb_headless))
+        found_by_envoy(body, service, port, itself)
     body["typed_extension_protocol_options"] = {http_options.UPSTREAM_OPTIONS: http_options.upstream(port, pool)}
     if pool.keepalive_probes or pool.keepalive_time_ms or pool.keepalive_interval_ms:
         body["upstream_connection_options"] = {"tcp_keepalive": _keepalive(pool)}
@@ -184,7 +195,7 @@ def goes_where_dialled(service: Service, settings: TrafficPolicy, subset: str, l
     so is a pod for those who dialled another service, or another port, and are only routed here (lb_headless).
     """
     chosen = settings.load_balancer
-    passthrough = chosen is not None and chosen.balancing is Balancing.PASSTHROUGH
+    passthrough = service.as_dialled or (chosen is not None and chosen.balancing is Balancing.PASSTHROUGH)
     return passthrough or (service.headless and not subset and not lb_headless)
 
 
@@ -266,10 +277,13 @@ def _assignment(name: str, members: tuple[Endpoint, ...]) -> Json:
     hosts = [
         {
             "endpoint": {"address": socket_address(e.address, e.port)},
-            "load_balancing_weight": 1,
+            "load_balancing_weight": e.weight,
             "metadata": {"filter_metadata": {"istio": {"workload": e.name}}},
         }
         for e in members
     ]
     # A locality needs a weight for clients that insist on one (gRPC without a proxy).
-    return {"cluster_name": name, "endpoints": [{"lb_endpoints": hosts, "load_balancing_weight": len(hosts)}]}
+    return {
+        "cluster_name": name,
+        "endpoints": [{"lb_endpoints": hosts, "load_balancing_weight": sum(e.weight for e in members)}],
+    }

@@ -11,6 +11,7 @@ from typing import Any
 
 from tidegate.compile.derive import Read, derived
 from tidegate.compile.envoy.clusters import ClusterKey, goes_where_dialled, subset_endpoints
+from tidegate.compile.envoy.named import named_in_subset
 from tidegate.compile.explain.explanation import Explanation, Hop, Peer, RouteDestination, Rule
 from tidegate.compile.explain.names import Names, default_port
 from tidegate.compile.explain.oracle import Action, Call, Captured, decide
@@ -152,6 +153,10 @@ class _Trace:
     def _http(self, out: Explanation, claim: Claim, request: HttpRequest) -> Explanation:
         if bad_path(request.path):
             return self._end(out, reason="the path is none: Envoy answers 400")
+        asked = self._registry.beside(claim.service, claim.port).get(request.authority.partition(":")[0].lower())
+        if asked is not None:
+            self._hop("virtual host", f"authority {request.authority} is {asked[0].id}, at the same address")
+            claim = replace(claim, service=asked[0], port=asked[1])
         vs = self._virtual_service(claim, request)
         if vs is None:
             self._hop("route", "no VirtualService: the default route to the service")
@@ -245,6 +250,12 @@ class _Trace:
             self._hop("destination", f"{label}: no such service port, Envoy answers 503 (NC)")
             return destination, [], None
         policy = self._rules.policy(service.id, self._source.namespace)
+        named = named_in_subset(self._registry, service, port, policy.subset(target.subset))
+        if named is not None and (not target.subset or policy.subset(target.subset) is not None):
+            how = "as the node resolves it" if any(not n.workload.path for n in named) else "sockets of the node"
+            self._hop("destination", f"{label}: {', '.join(n.label for n in named) or 'nobody'}, {how}")
+            peers = [Peer(n.label, 0 if n.workload.path else n.port, "", target.subset) for n in named]
+            return destination, peers, policy
         found = subset_endpoints(self._registry, service, port, policy, target.subset)
         if found is None:
             self._hop("destination", f"{label}: no DestinationRule defines the subset, Envoy answers 503 (NC)")

@@ -46,7 +46,7 @@ def l4_services(
             if e.pod
         }
         found = tuple(e for e in every if e.address.version == version)
-        endpoints = {(e.address, e.port) for e in registry.near(service, found)}
+        endpoints = {(e.address, e.port): e.weight for e in registry.near(service, found)}
         yield L4Service(
             number=numbers[name],
             name=full_name,
@@ -55,8 +55,8 @@ def l4_services(
             settings=_settings(settings, service),
             counted_as=numbers[full_name],
             endpoints=tuple(
-                L4Endpoint(a, p, other=others.get((a, p)))
-                for a, p in sorted(endpoints, key=lambda e: (int(e[0]), e[1]))
+                L4Endpoint(a, p, weight, other=others.get((a, p)))
+                for (a, p), weight in sorted(endpoints.items(), key=lambda e: (int(e[0][0]), e[0][1]))
             ),
         )
 

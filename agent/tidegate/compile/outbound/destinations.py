@@ -61,9 +61,12 @@ class Destinations:
 
 def serving_tier(service: Service, port: ServicePort) -> Tier:
     """HTTP goes to Envoy whether or not a rule concerns it today: only an HTTP proxy can hand a kept-alive connection
-    over to new rules between two requests. Pod addresses of a headless service stay alone otherwise."""
+    over to new rules between two requests. Pod addresses of a headless service stay alone otherwise, and so do those at
+    which whoever is there is meant."""
     if port.protocol.is_http:
         return Tier.ENVOY
+    if service.as_dialled:
+        return Tier.DIRECT
     return Tier.DIRECT if service.headless else Tier.FASTPATH
 
 

@@ -136,7 +136,10 @@ class RouteCompiler:
 
     def _owners(self, service: Service) -> list[VirtualService]:
         behind = (vs for alias in self._aliases.get(service.id.fqdn, ()) for vs in self._rules.owners(alias.fqdn))
-        return [*self._rules.owners(service.id.fqdn), *self._foreign.values(), *behind]
+        beside = (
+            vs for p in service.tcp_ports for h in self._registry.beside(service, p) for vs in self._rules.owners(h)
+        )
+        return [*self._rules.owners(service.id.fqdn), *self._foreign.values(), *behind, *beside]
 
     def _label_keys(self, service: Service) -> frozenset[str]:
         return frozenset(k for vs in self._owners(service) for k in looks_at_source(vs)[0])
@@ -188,6 +191,10 @@ class RouteCompiler:
                 shown.append(vs)
                 for host in spellings(alias, source.namespace):
                     hosts.setdefault(host, routes)
+        for host, (other, at) in self._registry.beside(service, port).items():
+            vs = self._rules.owner(host, source.namespace)
+            hosts.setdefault(host, self._routes(_Asked(other, at, source, asked.uses), vs))
+            shown += [vs] if vs else []
         hosts[private.NO_HOST] = [say_host(r, fqdn) for r in self._routes(asked, owner, as_host=fqdn)]
         return _Answer(hosts, shown, asked.uses)
 

@@ -31,7 +31,10 @@ from tidegate.config.kinds.namespace import NAMESPACE
 from tidegate.config.kinds.node import NODE
 from tidegate.config.kinds.pod import POD
 from tidegate.config.kinds.service import SERVICE
+from tidegate.config.kinds.service_entry import SERVICE_ENTRY
 from tidegate.config.kinds.virtual_service import VIRTUAL_SERVICE
+from tidegate.config.kinds.workload_entry import WORKLOAD_ENTRY
+from tidegate.config.kinds.workload_group import WORKLOAD_GROUP
 
 KINDS: Mapping[tuple[str, str], Kind] = {
     (kind.group, kind.name): kind
@@ -45,6 +48,9 @@ KINDS: Mapping[tuple[str, str], Kind] = {
         ENDPOINTS,
         VIRTUAL_SERVICE,
         DESTINATION_RULE,
+        SERVICE_ENTRY,
+        WORKLOAD_ENTRY,
+        WORKLOAD_GROUP,
         *INERT,
     )
 }

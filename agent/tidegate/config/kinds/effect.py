@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from tidegate.config import messages as say
 from tidegate.config.links import Links, Topic
+from tidegate.config.named_services import services_under
 from tidegate.config.schema import Finding
 from tidegate.model.hosts import in_cluster
 from tidegate.model.kube import Service, ServicePort
@@ -20,7 +21,7 @@ def looks_at(rule: DestinationRule) -> Iterable[Topic]:
 
 def check(rule: DestinationRule, links: Links) -> Iterator[Finding]:
     """Fields without effect, and rules that an older one of the same host overrules."""
-    services = [s for s in links.under("service", rule.host) if isinstance(s, Service)]
+    services = list(services_under(links, rule.host))
     if not services and in_cluster(rule.host) and links.any("service"):
         yield Finding(rule.origin.line, "spec.host", say.RULE_FOR_NOBODY(host=rule.host))
     for written in rule.written:
@@ -42,6 +43,8 @@ class _Use:
             return ""
         if self.service.headless:
             return "connections to a headless service go straight to the pod that was dialled"
+        if self.service.as_dialled:
+            return "with resolution: NONE connections go straight to where they are dialled"
         if rule.namespace not in (self.service.id.namespace, ROOT_NAMESPACE):
             return f"on TCP ports only rules of the service's own namespace and of {ROOT_NAMESPACE} are used"
         if written.subset:

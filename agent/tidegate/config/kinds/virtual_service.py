@@ -10,6 +10,7 @@ from tidegate.config import limits
 from tidegate.config import messages as say
 from tidegate.config.kinds.base import Kind, Place
 from tidegate.config.links import Links, Topic
+from tidegate.config.named_services import services_of
 from tidegate.config.schema import ApiModel, Duration, Finding, Report, listify
 from tidegate.config.shapes.destination import DestinationDoc, export_to
 from tidegate.config.shapes.envoy_text import is_host
@@ -30,7 +31,6 @@ from tidegate.config.shapes.http_match import MatchDoc
 from tidegate.config.shapes.metadata import Metadata
 from tidegate.config.tree import YamlMap
 from tidegate.model.hosts import in_cluster, resolve_host
-from tidegate.model.kube import Service
 from tidegate.model.routing import MESH, HttpRoute, Match, Mirror, RouteTarget, VirtualService, WeightedTarget
 from tidegate.model.traffic import DestinationRule
 
@@ -231,7 +231,7 @@ def _without_use(vs: VirtualService, links: Links) -> Iterator[Finding]:
     """Hosts and ports at which nothing ever asks for these routes."""
     if not vs.http:
         return
-    services = [s for host in vs.hosts for s in links.of("service", host) if isinstance(s, Service)]
+    services = [s for host in vs.hosts for s in services_of(links, host)]
     for service in services:
         host, alias = service.id.fqdn, service.external_name.rstrip(".").lower()
         if alias and not in_cluster(alias):
@@ -256,7 +256,7 @@ def _targets(vs: VirtualService) -> Iterator[tuple[RouteTarget, str]]:
 
 
 def _nowhere(target: RouteTarget, links: Links) -> say.Said | None:
-    service = next((s for s in links.of("service", target.host) if isinstance(s, Service)), None)
+    service = next(services_of(links, target.host), None)
     if service is None:
         return say.NO_SERVICE(host=target.host) if links.any("service") else None
     if service.external_name:
