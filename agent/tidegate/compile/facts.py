@@ -20,7 +20,7 @@ from tidegate.compile.enrolment import Enrolment, enrolment
 from tidegate.compile.index import Draft, Groups, changes
 from tidegate.model.kube import Age, EndpointSlice, Namespace, Node, Pod, Service, ServicePort
 from tidegate.model.mesh import Mesh
-from tidegate.model.names import WorkloadId
+from tidegate.model.names import ROOT_NAMESPACE, WorkloadId, cluster_domain
 from tidegate.model.net import IPAddress
 from tidegate.model.routing import VirtualService
 from tidegate.model.selectors import LabelPair, pairs, selects
@@ -71,6 +71,8 @@ class Facts:
     virtual_services: Mapping[str, tuple[VirtualService, ...]]  # by tables.host_key() of a host; the oldest first
     destination_rules: Mapping[tuple[str, str], tuple[DestinationRule, ...]]  # by namespace and the same
     documents: Mapping[WorkloadId, Pod]  # as written, of pods that a sandbox lent something; for join()
+    foreign_rules: Mapping[str, tuple[DestinationRule, ...]]  # by tables.host_key(): of clients' namespaces only
+    clients: Mapping[int, Pod]  # by netns cookie: pods of this node that are in the mesh
     read: Read = field(init=False)  # looks things up, and remembers what it derived from these tables
 
     def __post_init__(self) -> None:
@@ -98,6 +100,8 @@ class Facts:
             tables.SLICES_BY_ADDRESS: self.slices_by_address,
             tables.VIRTUAL_SERVICES: self.virtual_services,
             tables.DESTINATION_RULES: self.destination_rules,
+            tables.FOREIGN_RULES: self.foreign_rules,
+            tables.CLIENTS: self.clients,
         }
 
     def pod_at(self, address: IPAddress) -> Pod | None:
@@ -122,6 +126,7 @@ def join(mesh: Mesh, sandboxes: Sequence[Sandbox], previous: Facts | None = None
     namespaces = _join_namespaces(old, mesh)
     services = _join_services(old, mesh, pods)
     slices_by_service, slices_by_address = _join_slices(old, mesh)
+    enrolments = _enrolments(old, local, pods.by_id, namespaces)
     return Facts(
         mesh=mesh,
         sandboxes=old.sandboxes if local == old.sandboxes else local,
@@ -130,7 +135,7 @@ def join(mesh: Mesh, sandboxes: Sequence[Sandbox], previous: Facts | None = None
         pods=pods.by_id,
         namespaces=namespaces,
         services=services.by_name,
-        enrolments=_enrolments(old, local, pods.by_id, namespaces),
+        enrolments=enrolments,
         pods_by_label=pods.by_label,
         pods_by_address=pods.by_address,
         services_by_address=services.by_address,
@@ -141,6 +146,8 @@ def join(mesh: Mesh, sandboxes: Sequence[Sandbox], previous: Facts | None = None
         virtual_services=_join_virtual_services(old, mesh),
         destination_rules=_join_destination_rules(old, mesh),
         documents=pods.documents,
+        foreign_rules=_join_foreign_rules(old, mesh),
+        clients=_clients(old, local, enrolments, pods.by_id),
     )
 
 
@@ -306,6 +313,31 @@ def _join_destination_rules(old: Facts, mesh: Mesh) -> Mapping[tuple[str, str], 
     return groups.done()
 
 
+def _join_foreign_rules(old: Facts, mesh: Mesh) -> Mapping[str, tuple[DestinationRule, ...]]:
+    groups = Groups(old.foreign_rules, _rule_age)
+    gone, come = changes(old.mesh.destination_rules, mesh.destination_rules)
+    for rule in filter(_is_foreign, gone):
+        groups.remove([tables.host_key(rule.host)], rule)
+    for rule in filter(_is_foreign, come):
+        groups.add([tables.host_key(rule.host)], rule)
+    return groups.done()
+
+
+def _is_foreign(rule: DestinationRule) -> bool:
+    """Whether it counts for clients of its own namespace only."""
+    return rule.namespace != ROOT_NAMESPACE and not rule.host.endswith(f".{rule.namespace}.svc.{cluster_domain()}")
+
+
+def _clients(
+    old: Facts,
+    local: Sequence[Sandbox],
+    enrolments: Mapping[WorkloadId, Enrolment],
+    pods: Mapping[WorkloadId, Pod],
+) -> Mapping[int, Pod]:
+    found = {s.netns_cookie: pods[s.id] for s in local if s.id in pods and enrolments[s.id].enrolled}
+    return old.clients if found == old.clients else found
+
+
 def _enrolments(
     old: Facts, local: Sequence[Sandbox], pods: Mapping[WorkloadId, Pod], namespaces: Mapping[str, Namespace]
 ) -> Mapping[WorkloadId, Enrolment]:
@@ -336,4 +368,4 @@ def _rule_age(rule: VirtualService | DestinationRule) -> tuple[Age, str, str]:
     return (rule.age, rule.namespace, rule.name)
 
 
-NOTHING: Final = Facts(Mesh(), (), {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {})
+NOTHING: Final = Facts(Mesh(), (), {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {})
