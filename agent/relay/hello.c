@@ -4,9 +4,9 @@ enum {
 	RECORD_HANDSHAKE = 22, /* RFC 8446, 5.1 */
 	RECORD_HEAD = 5,
 	RECORD_MOST = 16384,
-	CLIENT_HELLO = 1,      /* 4 */
-	SESSION_ID_MOST = 32,  /* 4.1.2 */
-	SERVER_NAME = 0,       /* RFC 6066, 3 */
+	CLIENT_HELLO = 1,     /* 4 */
+	SESSION_ID_MOST = 32, /* 4.1.2 */
+	SERVER_NAME = 0,      /* RFC 6066, 3 */
 	HOST_NAME = 0
 };
 

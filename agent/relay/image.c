@@ -178,8 +178,7 @@ static int seal_routes(struct fp_image *image)
 	qsort(places, image->service_count, sizeof(*places), by_number);
 	for (uint32_t i = 0; i < routes->target_count; i++) {
 		const struct place wanted = { .number = routes->targets[i].number };
-		const struct place *found =
-			bsearch(&wanted, places, image->service_count, sizeof(*places), by_number);
+		const struct place *found = bsearch(&wanted, places, image->service_count, sizeof(*places), by_number);
 		routes->targets[i].service = found ? found->service : (uint32_t)FP_NOWHERE;
 	}
 	free(places);
@@ -226,8 +225,7 @@ static int bind_service(struct fp_image *image, struct fp_service *service, stru
 	}
 	for (uint32_t i = 0; service->settings.outlier.failures && i < service->endpoint_count; i++) {
 		struct fp_endpoint *endpoint = &image->endpoints[service->first_endpoint + i];
-		endpoint->watched =
-			fp_registry_obtain(registry, &endpoint->addr, endpoint->port_be, service->number);
+		endpoint->watched = fp_registry_obtain(registry, &endpoint->addr, endpoint->port_be, service->number);
 		if (!endpoint->watched)
 			return -ENOMEM;
 	}
@@ -270,9 +268,8 @@ struct fp_service *fp_image_find(const struct fp_image *image, const struct tg_a
 const struct fp_view *fp_image_view_of(const struct fp_image *image, const struct fp_service *service,
 				       uint64_t netns_cookie)
 {
-	return service->views ?
-		       fp_routes_view_of(&image->routes, service->first_view, service->views, netns_cookie) :
-		       NULL;
+	return service->views ? fp_routes_view_of(&image->routes, service->first_view, service->views, netns_cookie) :
+				NULL;
 }
 
 bool fp_image_route(const struct fp_image *image, struct fp_service *dialled, const struct fp_asked *asked,

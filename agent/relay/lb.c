@@ -73,8 +73,7 @@ static const struct fp_endpoint *by_seat(const struct fp_endpoint *endpoints, co
 	const struct fp_endpoint *choice = NULL;
 	for (uint32_t i = 0; serial && !choice && i < service->endpoint_count; i++) {
 		const struct fp_endpoint *endpoint = &endpoints[i];
-		if (endpoint->target->serial == serial && endpoint->weight &&
-		    !is_barred(barred, endpoint))
+		if (endpoint->target->serial == serial && endpoint->weight && !is_barred(barred, endpoint))
 			choice = endpoint;
 	}
 	if (!choice)

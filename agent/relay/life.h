@@ -21,8 +21,8 @@ struct fp_life {
 	struct fp_lives *lives;
 	uint64_t idle_ns, most_ns; /* allowed; 0 = any */
 	uint64_t began_ns;
-	uint64_t moved_ns; /* when it was last seen that something had moved */
-	uint64_t bytes;    /* by then */
+	uint64_t moved_ns;                       /* when it was last seen that something had moved */
+	uint64_t bytes;                          /* by then */
 	uint64_t (*count)(struct fp_life *life); /* bytes so far */
 	void (*over)(struct fp_life *life, enum fp_life_end how);
 };

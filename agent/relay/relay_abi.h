@@ -137,7 +137,7 @@ struct fp_settings {
 	/* FP_LB_SOURCE: a client keeps its endpoint, whatever comes, until it stayed away as long */
 	uint32_t affinity_s;
 	struct fp_keepalive keepalive;
-	uint32_t idle_ms;     /* a connection on which nothing moves so long is ended, both ways and in order; 0 = none */
+	uint32_t idle_ms; /* a connection on which nothing moves so long is ended, both ways and in order; 0 = none */
 	uint32_t duration_ms; /* a connection is ended when it is so old; 0 = none */
 	struct fp_outlier outlier;
 };

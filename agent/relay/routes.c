@@ -18,12 +18,12 @@ static int make_room(void **items, size_t size, uint32_t count, uint32_t *room)
 	return 0;
 }
 
-#define ROOM(routes, items, count, room)                                                                       \
-	({                                                                                                     \
-		void *_items = (routes)->items;                                                                \
-		int _rc = make_room(&_items, sizeof(*(routes)->items), (routes)->count, &(routes)->room);      \
-		(routes)->items = _items;                                                                      \
-		_rc;                                                                                           \
+#define ROOM(routes, items, count, room)                                                                  \
+	({                                                                                                \
+		void *_items = (routes)->items;                                                           \
+		int _rc = make_room(&_items, sizeof(*(routes)->items), (routes)->count, &(routes)->room); \
+		(routes)->items = _items;                                                                 \
+		_rc;                                                                                      \
 	})
 
 int fp_routes_view(struct fp_routes *routes)

@@ -11,9 +11,9 @@ struct fp_target {
 	/* connections being made or relayed, to it or (a counter) of it */
 	_Alignas(FP_CACHELINE) _Atomic uint32_t live;
 	/* What one service knows of an endpoint (health.h), in an entry of its own */
-	_Atomic uint32_t failures;      /* of connecting, in a row */
-	_Atomic uint32_t times_out;     /* how often it was left out */
-	_Atomic uint64_t out_until_ns;  /* CLOCK_MONOTONIC; 0 = it never was */
+	_Atomic uint32_t failures;     /* of connecting, in a row */
+	_Atomic uint32_t times_out;    /* how often it was left out */
+	_Atomic uint64_t out_until_ns; /* CLOCK_MONOTONIC; 0 = it never was */
 	_Alignas(FP_CACHELINE) struct fp_target *next;
 	struct tg_addr addr;
 	uint16_t port_be;
@@ -28,8 +28,8 @@ struct fp_endpoint {
 	uint16_t port_be;
 	uint16_t pad;
 	uint32_t weight;
-	struct tg_addr other;     /* where it can be reached too, in the other family; unset = nowhere */
-	struct fp_target *target; /* set by fp_registry_bind */
+	struct tg_addr other;      /* where it can be reached too, in the other family; unset = nowhere */
+	struct fp_target *target;  /* set by fp_registry_bind */
 	struct fp_target *watched; /* its service's own entry, if that leaves endpoints out */
 };
 

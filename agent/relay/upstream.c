@@ -192,9 +192,9 @@ static void try_next(struct fp_upstream *upstream, enum fp_reason failure)
 		upstream->duration_ms = service->settings.duration_ms;
 	}
 	while (service && upstream->tried_count < FP_ATTEMPTS) {
-		const struct fp_endpoint *endpoint = fp_lb_pick(image, service, upstream->asked.client,
-								&upstreams->random, upstream->tried,
-								upstream->tried_count);
+		const struct fp_endpoint *endpoint =
+			fp_lb_pick(image, service, upstream->asked.client, &upstreams->random, upstream->tried,
+				   upstream->tried_count);
 		if (!endpoint) {
 			if (!upstream->tried_count)
 				failure = service->turn_count ? FP_CLOSE_NO_HEALTHY : FP_CLOSE_NO_ENDPOINT;
@@ -266,10 +266,9 @@ static void timed_out(struct fp_timer *timer, uint64_t now_ns)
 bool fp_upstream_wants_name(struct fp_upstream *upstream, struct fp_upstreams *upstreams)
 {
 	const struct fp_service *dialled = find_dialled(upstream, upstreams);
-	const struct fp_view *view =
-		dialled && dialled->views ?
-			fp_image_view_of(fp_hold_image(upstreams->hold), dialled, upstream->asked.client) :
-			NULL;
+	const struct fp_view *view = dialled && dialled->views ? fp_image_view_of(fp_hold_image(upstreams->hold),
+										  dialled, upstream->asked.client) :
+								 NULL;
 	return view && view->named;
 }
 

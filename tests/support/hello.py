@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import ssl
-import struct
+from contextlib import suppress
 
 NAME = "b.example.com"
+
+
+def _number(value: int, size: int = 2) -> bytes:
+    return value.to_bytes(size, "big")
 
 
 def client_hello(name: str | None = NAME, *, tls13: bool = True) -> bytes:
@@ -16,10 +20,8 @@ def client_hello(name: str | None = NAME, *, tls13: bool = True) -> bytes:
     if not tls13:
         context.maximum_version = ssl.TLSVersion.TLSv1_2
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-    try:
+    with suppress(ssl.SSLWantReadError):
         context.wrap_bio(incoming, outgoing, server_hostname=name).do_handshake()
-    except ssl.SSLWantReadError:
-        pass
     return outgoing.read()
 
 
@@ -27,21 +29,21 @@ def in_records(hello: bytes, size: int) -> bytes:
     """The same message in records of so many bytes each (RFC 8446, 5.1)."""
     message = hello[5:]
     parts = [message[i : i + size] for i in range(0, len(message), size)]
-    return b"".join(b"\x16\x03\x01" + struct.pack("!H", len(part)) + part for part in parts)
+    return b"".join(b"\x16\x03\x01" + _number(len(part)) + part for part in parts)
 
 
 def made_hello(*extensions: tuple[int, bytes]) -> bytes:
     """A message of our own with these extensions and no other."""
-    body = b"".join(struct.pack("!HH", kind, len(data)) + data for kind, data in extensions)
-    inner = b"\x03\x03" + bytes(range(32)) + b"\0" + b"\x00\x02\x13\x01" + b"\x01\x00" + struct.pack("!H", len(body)) + body
-    message = b"\x01" + struct.pack("!I", len(inner))[1:] + inner
-    return b"\x16\x03\x01" + struct.pack("!H", len(message)) + message
+    body = b"".join(_number(kind) + _number(len(data)) + data for kind, data in extensions)
+    inner = b"\x03\x03" + bytes(range(32)) + b"\0" + b"\x00\x02\x13\x01" + b"\x01\x00" + _number(len(body)) + body
+    message = b"\x01" + _number(len(inner), 3) + inner
+    return b"\x16\x03\x01" + _number(len(message)) + message
 
 
 def server_name(name: bytes, kind: int = 0) -> tuple[int, bytes]:
     """The extension of RFC 6066, 3."""
-    entry = struct.pack("!BH", kind, len(name)) + name
-    return 0, struct.pack("!H", len(entry)) + entry
+    entry = _number(kind, 1) + _number(len(name)) + name
+    return 0, _number(len(entry)) + entry
 
 
 ECH = (0xFE0D, b"\0" + b"\0\x01\0\x01" + b"\x07" + b"\0\x04abcd" + b"\0\x20" + bytes(32))  # RFC 9849, outer

@@ -86,8 +86,8 @@ class Rules:
         return self._read(_of_mesh, "")
 
     def owner(self, host: str, namespace: str) -> VirtualService | None:
-        """The one VirtualService whose HTTP routes a client of that namespace sees for a host: exact name first, else the
-        longest wildcard; of equal hosts the oldest. One that has routes for other ports only takes nothing from others."""
+        """The one VirtualService whose HTTP routes a client of that namespace sees for a host: exact name first, else
+        the longest wildcard; of equal hosts the oldest. One that has routes of connections only is none."""
         return next((vs for vs in self.owners(host) if vs.visible_from(namespace) and not vs.only_l4), None)
 
     def owners(self, host: str) -> list[VirtualService]:

@@ -31,7 +31,7 @@ def parse_ip(text: str) -> IPAddress:
 
 
 def parse_network(text: str) -> IPNetwork:
-    """Read a prefix, or an address, which is one of its own; bits behind the prefix do not matter. Raises ValueError."""
+    """Read a prefix, or an address, which is one too; bits behind the prefix do not matter. Raises ValueError."""
     network = ip_network(text, strict=False)
     if network.version == 6 and network.prefixlen >= 96 and network.network_address.packed[:12] == _V4_MAPPED:
         return IPv4Network((network.network_address.packed[12:], network.prefixlen - 96))

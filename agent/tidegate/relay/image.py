@@ -11,8 +11,8 @@ from socket import htons
 from tidegate.errors import Rejected
 from tidegate.model.net import IPAddress, to_wire
 from tidegate.model.plan.relay import L4Endpoint, L4Service
-from tidegate.relay.image_routes import NO_ROUTES, Routes, lay_out_routes
 from tidegate.relay.abi import ffi, lib
+from tidegate.relay.image_routes import NO_ROUTES, Routes, lay_out_routes
 
 _SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 

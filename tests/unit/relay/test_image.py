@@ -84,9 +84,7 @@ def test_what_is_asked_of_connections_is_in_the_row() -> None:
 
 
 def test_routes_follow_in_the_order_of_their_tables() -> None:
-    rule = L4Rule(
-        (L4Target(2, 3), L4Target(4, 5)), names=("*.example.com",), subnets=(parse_network("10.1.0.0/16"),)
-    )
+    rule = L4Rule((L4Target(2, 3), L4Target(4, 5)), names=("*.example.com",), subnets=(parse_network("10.1.0.0/16"),))
     views = (L4View((rule,), clients=(7, 9)), L4View((L4Rule((L4Target(2, 1),)),)))
     image = ImageWriter().lay_out(1, [replace(service(1, 0), addresses=(), views=views)])
     head = ffi.from_buffer("struct fp_file_head *", image[:56])

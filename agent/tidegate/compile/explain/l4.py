@@ -1,4 +1,4 @@
-"""Which tcp or tls route a connection takes, and where it lands: said from the rules, not from what the relay was told."""
+"""Which tcp or tls route a connection takes, and where it lands: from the rules, not from what the relay was told."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class Connection:
 
 @dataclass(frozen=True, slots=True)
 class L4Choice:
-    """refused: there are routes for this client, and none is for this connection. told: VirtualService, line, tcp or tls,
-    index and why not ("" = it fits), as far as they were looked at."""
+    """refused: there are routes for this client, and none is for this connection. told: VirtualService, line, tcp or
+    tls, index and why not ("" = it fits), as far as they were looked at."""
 
     rule: Rule | None
     targets: tuple[tuple[RouteTarget, float], ...] = ()  # with their percentage

@@ -138,7 +138,9 @@ class _Trace:
         name = self._sni or ("" if is_address(out.host) else out.host)
         choice = choose_l4(self._rules, claim, self._source, Connection(address, name))
         for origin, line, kind, index, refusal in choice.told:
-            self._hop("route", f"{origin.file}:{line} {origin.namespace}/{origin.name} {kind}[{index}]: {refusal or 'fits'}")
+            self._hop(
+                "route", f"{origin.file}:{line} {origin.namespace}/{origin.name} {kind}[{index}]: {refusal or 'fits'}"
+            )
         out = replace(out, rule=choice.rule)
         if choice.refused:
             return self._end(out, verdict="unavailable", reason="no route fits: the connection is reset (no_route)")

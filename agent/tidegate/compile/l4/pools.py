@@ -1,5 +1,5 @@
-"""What routes of connections lead to: the endpoints of a service port or of a subset of it, as services of the relay to which
-nobody dials. Pure, one pool at a time.
+"""What routes of connections lead to: the endpoints of a service port or of a subset of it, as services of the relay
+to which nobody dials. Pure, one pool at a time.
 
 A pool is for the clients of one namespace where a DestinationRule means those only, and for one address family: it has
 the endpoints of that family, or if there are none those of the other one.
@@ -7,7 +7,7 @@ the endpoints of that family, or if there are none those of the other one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from tidegate.compile.derive import Read
@@ -15,13 +15,14 @@ from tidegate.compile.facts import Endpoint
 from tidegate.compile.l4.settings import l4_balancing, l4_settings
 from tidegate.compile.registry import Registry
 from tidegate.compile.rules import DestinationPolicy, Rules, balancer
-from tidegate.compile.tables import DESTINATION_RULES, FOREIGN_RULES, host_key
+from tidegate.compile.tables import ANY_HOST, DESTINATION_RULES, FOREIGN_RULES
 from tidegate.model.hosts import host_matches
 from tidegate.model.kube import Service, ServicePort
 from tidegate.model.names import ROOT_NAMESPACE
 from tidegate.model.plan.relay import L4Endpoint, L4Service, LoadBalancing
 from tidegate.model.routing import RouteTarget
 from tidegate.model.selectors import selects
+from tidegate.model.traffic import DestinationRule
 
 _VERSIONS = (4, 6)
 
@@ -62,7 +63,7 @@ def pool_of(registry: Registry, rules: Rules, target: RouteTarget, dialled: int,
 
 
 def pool_members(registry: Registry, rules: Rules, key: PoolKey) -> tuple[Endpoint, ...] | None:
-    """The endpoints of a pool, in whichever family they are reached; None if there is no such service port or subset."""
+    """The endpoints of a pool, in whichever family they are reached; None: there is no such service port or subset."""
     found = _found(registry, rules, key)
     if found is None:
         return None
@@ -83,7 +84,7 @@ def pool(registry: Registry, rules: Rules, key: PoolKey, numbers: Mapping[str, i
     service, port, policy = found
     settings = policy.for_port(port.port, key.subset)
     every = registry.endpoints(service, port)
-    by_pod = {(e.pod.id, e.port, e.address.version): e.address for e in reversed(every) if e.pod}
+    by_pod = {(e.pod.id, e.port, int(e.address.version)): e.address for e in reversed(every) if e.pod}
     members = pool_members(registry, rules, key) or ()
     reached = {(e.address, e.port): e for e in members}
     endpoints = []
@@ -104,14 +105,15 @@ def pool(registry: Registry, rules: Rules, key: PoolKey, numbers: Mapping[str, i
 
 
 def policy_varies(read: Read, service: Service) -> bool:
-    """Whether there may be clients for whom other DestinationRules count than for those of the service's own namespace."""
+    """Whether for some clients other DestinationRules may count than for those of the service's own namespace."""
     fqdn = service.id.fqdn
-    if any(read(FOREIGN_RULES, key) for key in (fqdn, host_key("*"))):
+    foreign = (rule for key in (fqdn, ANY_HOST) for rule in read(FOREIGN_RULES, key) or ())
+    if any(host_matches(rule.host, fqdn) for rule in foreign):
         return True
-    rules = (
+    rules: Iterator[DestinationRule] = (
         rule
         for namespace in dict.fromkeys((service.id.namespace, ROOT_NAMESPACE))
-        for key in (fqdn, host_key("*"))
+        for key in (fqdn, ANY_HOST)
         for rule in read(DESTINATION_RULES, (namespace, key)) or ()
     )
     return any(rule.export_to != ("*",) and host_matches(rule.host, fqdn) for rule in rules)

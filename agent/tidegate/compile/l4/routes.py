@@ -1,9 +1,9 @@
-"""Which route a connection takes that nobody looks into: the `tcp` and `tls` routes of VirtualServices, as a client at a
-service port sees them. Pure; what explain tells and what the relay is told are both made here.
+"""Which route a connection takes that nobody looks into: the `tcp` and `tls` routes of VirtualServices, as a client at
+a service port sees them. Pure; what explain tells and what the relay is told are both made here.
 
-As upstream does it: a port that says that it is TLS has the `tls` routes, any other that is not HTTP the `tcp` routes, of
-every VirtualService of its host, the oldest first. Of conditions the more special one wins wherever it stands: the longer
-prefix of the dialled address, then the more exact name. What is equally special is taken in the order in which it is written.
+As upstream does it: a port that says that it is TLS has the `tls` routes, any other that is not HTTP the `tcp` routes,
+of every VirtualService of its host, the oldest first. Of conditions the more special one wins wherever it stands: the
+longer prefix of the dialled address, then the more exact name; what is equally special in the order of writing.
 """
 
 from __future__ import annotations

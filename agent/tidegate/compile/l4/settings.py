@@ -28,8 +28,8 @@ def l4_balancing(chosen: LoadBalancer | None) -> LoadBalancing:
 
 
 def l4_settings(policy: TrafficPolicy, service: Service) -> L4Settings:
-    """What the relay does of a policy; config/kinds/effect.py warns of the rest. Without a word about it connections may be
-    idle as long as they like, as without a mesh."""
+    """What the relay does of a policy; config/kinds/effect.py warns of the rest. Without a word about it connections
+    may be idle as long as they like, as without a mesh."""
     if policy.connection_pool is None and policy.outlier is None and not service.affinity_s:
         return _DEFAULTS  # one for thousands of services
     pool = policy.connection_pool or ConnectionPool()
@@ -47,7 +47,7 @@ def l4_settings(policy: TrafficPolicy, service: Service) -> L4Settings:
 
 
 def _outlier(rule: Outlier) -> L4Outlier | None:
-    """A connection that cannot be made counts as one of both sorts of errors, so the lower limit is the one that is met."""
+    """A connection that cannot be made counts as one of both sorts of errors, so the lower limit is met first."""
     limits = (_FAILURES if rule.consecutive_5xx is None else rule.consecutive_5xx, rule.consecutive_gateway)
     failures = min((limit for limit in limits if limit), default=0)
     if not failures:

@@ -1,7 +1,7 @@
-"""What clients see of a service port of the fast path: routes, and pools for those to whom another policy applies. Pure.
+"""What clients see of a service port of the fast path: routes, and pools for whom another policy applies. Pure.
 
-A service that is the same for everybody, and has no routes, has no views. Otherwise everybody has one, as a client of the service's
-own namespace without labels would, and pods of this node to whom something else applies have theirs.
+A service that is the same for everybody, and has no routes, has no views. Otherwise everybody has one, as a client of
+the service's own namespace without labels would, and pods of this node to whom something else applies have theirs.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def views_of(read: Read, service: Service, port: ServicePort) -> Views:
     varies = policy_varies(read, service)
     if not owners and not varies:
         return {}
-    found = {}
+    found: dict[int, tuple[View, ...]] = {}
     for version in dict.fromkeys(a.version for a in service.addresses):
         made = _views(read, owners, service, port, version)
         if made:
@@ -88,9 +88,7 @@ def _rules(
 
     def pools(targets: tuple[WeightedTarget, ...]) -> tuple[tuple[PoolKey | None, int], ...]:
         weighted = [(t, t.weight) for t in targets if t.weight] if len(targets) > 1 else [(t, 1) for t in targets]
-        return tuple(
-            (pool_of(registry, rules, t.target, port.port, source.namespace, version), w) for t, w in weighted
-        )
+        return tuple((pool_of(registry, rules, t.target, port.port, source.namespace, version), w) for t, w in weighted)
 
     conditions = in_order(l4_candidates(owners, port, source))
     out = [Rule(pools(c.candidate.route.targets), c.names, c.subnets) for c in conditions]
@@ -100,7 +98,9 @@ def _rules(
     if not out:
         return (Rule(((own, 1),)),) if own else ()
     if port.protocol is not Protocol.TLS and (out[-1].names or out[-1].subnets):
-        out.append(Rule(((own, 1),)))  # what no route takes goes to the service; of TLS it goes nowhere, as upstream has it
+        out.append(
+            Rule(((own, 1),))
+        )  # what no route takes goes to the service; of TLS it goes nowhere, as upstream has it
     return tuple(out)
 
 

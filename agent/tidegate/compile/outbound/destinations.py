@@ -159,9 +159,7 @@ def fast_path(read: Read, fqdn: str) -> tuple[L4Service, ...]:
         first = claim.addresses[0].version
         own = {v: numbers.get(claim.name if v == first else second_family(claim.name), 0) for v in (4, 6)}
         views = with_numbers(found.get(claim.port.port, {}), lambda name: read(NUMBERS, name) or 0, own.__getitem__)
-        out.extend(
-            l4_services(Registry(read), Rules(read), claim.service, claim.port, claim.addresses, numbers, views)
-        )
+        out.extend(l4_services(Registry(read), Rules(read), claim.service, claim.port, claim.addresses, numbers, views))
     return tuple(out)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -86,3 +87,8 @@ class L4Service:
     settings: L4Settings = L4Settings()
     counted_as: int = 0  # number of the service with which its connections are counted, if they are bounded
     views: tuple[L4View, ...] = ()
+
+    @property
+    def routed_to(self) -> Iterator[L4Target]:
+        """Every target of its rules."""
+        return (target for view in self.views for rule in view.rules for target in rule.targets)
