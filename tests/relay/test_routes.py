@@ -181,8 +181,8 @@ async def test_a_rule_that_leads_to_nothing_resets(mesh: Mesh) -> None:
         await mesh.closed(CloseReason.NO_ENDPOINT)
 
 
-def timed(listener: socket.socket, **settings: int) -> L4Service:
-    return service(listener.getsockname(), settings=L4Settings(**settings))
+def timed(listener: socket.socket, idle_ms: int, duration_ms: int = 0) -> L4Service:
+    return service(listener.getsockname(), settings=L4Settings(idle_ms=idle_ms, duration_ms=duration_ms))
 
 
 async def test_a_connection_on_which_nothing_moves_is_ended_in_order(mesh: Mesh) -> None:

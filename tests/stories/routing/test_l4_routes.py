@@ -72,7 +72,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     for name in NAMES:
         cert, key = place / f"{name}.crt", place / f"{name}.key"
         make = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
-        files = ["-keyout", key, "-out", cert, "-subj", f"/CN={name}"]
+        files = ["-keyout", str(key), "-out", str(cert), "-subj", f"/CN={name}"]
         subprocess.run([*make, *files], check=True, capture_output=True)
         parts.append(SERVER.format(name=name, probe=PROBE, cert=cert, key=key))
     manifest = place / "lab.yaml"

@@ -6,6 +6,7 @@ import mmap
 import os
 from dataclasses import replace
 from ipaddress import ip_address
+from typing import Any
 
 import pytest
 
@@ -90,14 +91,15 @@ def test_routes_follow_in_the_order_of_their_tables() -> None:
     head = ffi.from_buffer("struct fp_file_head *", image[:56])
     assert (head.views, head.clients, head.rules, head.subnets, head.names, head.targets) == (2, 2, 2, 1, 1, 3)
     at = 56 + 76
-    rows: dict[str, list[object]] = {}
+    found: dict[str, list[Any]] = {}
+    kept: list[bytes] = []  # what the rows are views of
     for table, count in (("view", 2), ("client", 2), ("rule", 2), ("subnet", 1), ("name", 1), ("target", 3)):
         size = ffi.sizeof(f"struct fp_file_{table}")
-        kept = [image[at + i * size : at + (i + 1) * size] for i in range(count)]
-        rows[table] = [(raw, ffi.from_buffer(f"struct fp_file_{table} *", raw)) for raw in kept]
+        raws = [image[at + i * size : at + (i + 1) * size] for i in range(count)]
+        found[table] = [ffi.from_buffer(f"struct fp_file_{table} *", raw) for raw in raws]
+        kept += raws
         at += size * count
     assert at == len(image)
-    found = {name: [row for _, row in those] for name, those in rows.items()}  # type: ignore[misc]
     assert [(v.clients, v.rules) for v in found["view"]] == [(2, 1), (0, 1)]
     assert [c.netns_cookie for c in found["client"]] == [7, 9]
     assert [(r.subnets, r.names, r.targets) for r in found["rule"]] == [(1, 1, 2), (0, 0, 1)]
