@@ -25,6 +25,7 @@ def explain(
     method: Annotated[str, typer.Option(help="HTTP method")] = "GET",
     path: Annotated[str, typer.Option(help="HTTP path with query")] = "/",
     header: Annotated[list[str] | None, typer.Option(help="k:v, repeatable")] = None,
+    sni: Annotated[str, typer.Option(help="name that a TLS client asks for; HOST if not given")] = "",
     output: OutputOption = Format.TABLE,
     run_dir: RunDirOption = None,
 ) -> None:
@@ -34,7 +35,7 @@ def explain(
         split_destination(destination)
     except Rejected as error:
         raise typer.BadParameter(str(error)) from None
-    query = {"pod": str(source), "destination": destination, "method": method, "path": path}
+    query = {"pod": str(source), "destination": destination, "method": method, "path": path, "sni": sni}
     for index, text in enumerate(header or []):
         name, colon, value = text.partition(":")
         if not colon:

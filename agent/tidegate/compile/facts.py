@@ -22,7 +22,7 @@ from tidegate.compile.index import Draft, Groups, changes
 from tidegate.model.entry import Workload, WorkloadEntry
 from tidegate.model.kube import Age, EndpointSlice, Namespace, Node, Pod, Service, ServicePort
 from tidegate.model.mesh import Mesh
-from tidegate.model.names import WorkloadId
+from tidegate.model.names import ROOT_NAMESPACE, WorkloadId, cluster_domain
 from tidegate.model.net import IPAddress
 from tidegate.model.routing import VirtualService
 from tidegate.model.selectors import LabelPair, pairs, selects
@@ -85,6 +85,8 @@ class Facts:
     destination_rules: Mapping[tuple[str, str], tuple[DestinationRule, ...]]  # by namespace and the same
     documents: Mapping[WorkloadId, Pod]  # as written, of pods that a sandbox lent something; for join()
     resolved: Mapping[str, tuple[IPAddress, ...]]  # host name -> what the agent resolved it to
+    foreign_rules: Mapping[str, tuple[DestinationRule, ...]]  # by tables.host_key(): of clients' namespaces only
+    clients: Mapping[int, Pod]  # by netns cookie: pods of this node that are in the mesh
     read: Read = field(init=False)  # looks things up, and remembers what it derived from these tables
 
     def __post_init__(self) -> None:
@@ -114,6 +116,8 @@ class Facts:
             tables.VIRTUAL_SERVICES: self.virtual_services,
             tables.DESTINATION_RULES: self.destination_rules,
             tables.RESOLVED: self.resolved,
+            tables.FOREIGN_RULES: self.foreign_rules,
+            tables.CLIENTS: self.clients,
         }
 
     def pod_at(self, address: IPAddress) -> Pod | None:
@@ -146,6 +150,7 @@ def join(
     joined = join_entries(old.entries, old.mesh, mesh)
     services = _join_services(old, mesh, pods, joined)
     slices_by_service, slices_by_address = _join_slices(old, mesh)
+    enrolments = _enrolments(old, local, pods.by_id, namespaces)
     return Facts(
         mesh=mesh,
         sandboxes=old.sandboxes if local == old.sandboxes else local,
@@ -155,7 +160,7 @@ def join(
         namespaces=namespaces,
         services=services.by_name,
         entries=joined.entries,
-        enrolments=_enrolments(old, local, pods.by_id, namespaces),
+        enrolments=enrolments,
         pods_by_label=pods.by_label,
         pods_by_address=pods.by_address,
         services_by_address=services.by_address,
@@ -168,6 +173,8 @@ def join(
         destination_rules=_join_destination_rules(old, mesh),
         documents=pods.documents,
         resolved=old.resolved if resolved == old.resolved else resolved,
+        foreign_rules=_join_foreign_rules(old, mesh),
+        clients=_clients(old, local, enrolments, pods.by_id),
     )
 
 
@@ -359,6 +366,31 @@ def _join_destination_rules(old: Facts, mesh: Mesh) -> Mapping[tuple[str, str], 
     return groups.done()
 
 
+def _join_foreign_rules(old: Facts, mesh: Mesh) -> Mapping[str, tuple[DestinationRule, ...]]:
+    groups = Groups(old.foreign_rules, _rule_age)
+    gone, come = changes(old.mesh.destination_rules, mesh.destination_rules)
+    for rule in filter(_is_foreign, gone):
+        groups.remove([tables.host_key(rule.host)], rule)
+    for rule in filter(_is_foreign, come):
+        groups.add([tables.host_key(rule.host)], rule)
+    return groups.done()
+
+
+def _is_foreign(rule: DestinationRule) -> bool:
+    """Whether it counts for clients of its own namespace only."""
+    return rule.namespace != ROOT_NAMESPACE and not rule.host.endswith(f".{rule.namespace}.svc.{cluster_domain()}")
+
+
+def _clients(
+    old: Facts,
+    local: Sequence[Sandbox],
+    enrolments: Mapping[WorkloadId, Enrolment],
+    pods: Mapping[WorkloadId, Pod],
+) -> Mapping[int, Pod]:
+    found = {s.netns_cookie: pods[s.id] for s in local if s.id in pods and enrolments[s.id].enrolled}
+    return old.clients if found == old.clients else found
+
+
 def _enrolments(
     old: Facts, local: Sequence[Sandbox], pods: Mapping[WorkloadId, Pod], namespaces: Mapping[str, Namespace]
 ) -> Mapping[WorkloadId, Enrolment]:
@@ -389,4 +421,4 @@ def _rule_age(rule: VirtualService | DestinationRule) -> tuple[Age, str, str]:
     return (rule.age, rule.namespace, rule.name)
 
 
-NOTHING: Final = Facts(Mesh(), (), {}, {}, {}, {}, {}, Entries(), {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {})
+NOTHING: Final = Facts(Mesh(), (), {}, {}, {}, {}, {}, Entries(), {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {})

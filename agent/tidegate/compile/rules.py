@@ -86,9 +86,9 @@ class Rules:
         return self._read(_of_mesh, "")
 
     def owner(self, host: str, namespace: str) -> VirtualService | None:
-        """The one VirtualService that a client of that namespace sees for a host: exact name first, else the longest
-        wildcard; of equal hosts the oldest."""
-        return next((vs for vs in self.owners(host) if vs.visible_from(namespace)), None)
+        """The one VirtualService whose HTTP routes a client of that namespace sees for a host: exact name first, else
+        the longest wildcard; of equal hosts the oldest. One that has routes of connections only is none."""
+        return next((vs for vs in self.owners(host) if vs.visible_from(namespace) and not vs.only_l4), None)
 
     def owners(self, host: str) -> list[VirtualService]:
         """Every VirtualService that some client may see for a host, in the order in which they are asked."""

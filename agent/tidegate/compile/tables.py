@@ -29,6 +29,9 @@ RESOLVED: Final[Input[str, tuple[IPAddress, ...]]] = Input("resolved")  # host n
 # By host, those with a wildcard under ANY_HOST; the oldest first.
 VIRTUAL_SERVICES: Final[Input[str, tuple[VirtualService, ...]]] = Input("virtual_services")
 DESTINATION_RULES: Final[Input[tuple[str, str], tuple[DestinationRule, ...]]] = Input("destination_rules")
+# By host as above: DestinationRules for it that are neither of the host's own namespace nor of the root's.
+FOREIGN_RULES: Final[Input[str, tuple[DestinationRule, ...]]] = Input("foreign_rules")
+CLIENTS: Final[Input[int, Pod]] = Input("clients")  # netns cookie -> pod of this node that is in the mesh
 ANY_HOST: Final = "*"
 NUMBERS: Final[Input[str, int]] = Input("numbers")  # name of a service port -> its number (compile/l4/numbers.py)
 

@@ -157,6 +157,16 @@ GATEWAYS_ONLY = _warning(
 NEVER_REACHED = _warning("TG0327", "never-reached", "is never reached: the route in line {line} takes every request")
 NO_PATH = _warning("TG0328", "no-path", "no request has the path {given!r}: {why}")
 ODD_REWRITE = _warning("TG0330", "odd-rewrite", "{given!r}: {why}")
+NO_SUBNET = _error("TG0331", "no-subnet", "{given!r} is no IP address and no prefix such as 10.1.0.0/16")
+NO_SNI_HOSTS = _error("TG0332", "no-sni-hosts", "needs a name")
+SNI_OF_OTHERS = _error("TG0333", "sni-of-others", "{name!r} is under none of the hosts of this rule ({hosts})")
+SNI_ADDRESS = _warning("TG0334", "sni-address", "{given!r}: clients ask for names, never for addresses (RFC 6066)")
+NO_TLS_MATCH = _error("TG0335", "no-tls-match", "is missing: a tls route says for which sniHosts it is")
+MORE_SPECIAL = _warning(
+    "TG0336",
+    "more-special",
+    "{what} goes here and not to the route in line {line}: the more special condition wins, whatever stands first",
+)
 LOWER_METHOD = _warning("TG0329", "lower-method", "{given!r}: methods are compared as they stand; write {right!r}")
 
 # TG04: other kinds
@@ -247,6 +257,17 @@ NO_HTTP_PORT = _warning(
     "service {host} has no port that says that it is HTTP, so no route here is used: "
     'name the port http, http2 or grpc (or "http-..."), or write its appProtocol',
 )
+NO_L4_PORT = _warning(
+    "TG0515",
+    "no-l4-port",
+    "service {host} has no port for {what} routes, so none here is used: {how}",
+)
+HEADLESS_ROUTES = _warning(
+    "TG0516",
+    "headless-routes",
+    "{host} is headless: its clients dial pods, past the {what} routes here, which have no effect",
+)
+NOWHERE_ON_TCP = _warning("TG0517", "nowhere-on-tcp", "{what}: connections are reset")
 IDLE_ON_TCP = _warning("TG0509", "idle-on-tcp", "has no effect on TCP port {port} of {service}: {why}")
 RULE_FOR_NOBODY = _warning("TG0510", "rule-for-nobody", "service {host} does not exist: the rule has no effect")
 PORT_OF_NOBODY = _warning("TG0511", "port-of-nobody", "service {host} has no TCP port {port}: the field has no effect")

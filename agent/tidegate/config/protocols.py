@@ -9,13 +9,15 @@ from tidegate.model.kube import Protocol
 _APP_PROTOCOLS = {
     "kubernetes.io/h2c": Protocol.HTTP2,
     "kubernetes.io/ws": Protocol.HTTP,
-    "kubernetes.io/wss": Protocol.TCP,  # TLS that we do not open
+    "kubernetes.io/wss": Protocol.TLS,
 }
 _NAMES = {
     "http": Protocol.HTTP,
     "http2": Protocol.HTTP2,
     "grpc": Protocol.GRPC,
     "grpc-web": Protocol.GRPC_WEB,
+    "https": Protocol.TLS,
+    "tls": Protocol.TLS,
 }
 
 

@@ -32,7 +32,8 @@ class Protocol(Enum):
     HTTP2 = "http2"
     GRPC = "grpc"
     GRPC_WEB = "grpc-web"
-    TCP = "tcp"  # also everything undeclared or opaque (tls, https, mongo, ...)
+    TLS = "tls"  # also https: TLS that is not opened, so that all that shows is the name asked for
+    TCP = "tcp"  # also everything undeclared or opaque (mongo, redis, ...)
     UDP = "udp"  # never captured
 
     @property

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from tidegate.model.kube import NO_AGE, Age
+from tidegate.model.net import IPNetwork
 from tidegate.model.origin import Origin
 
 MILLION = 1_000_000
@@ -179,15 +180,54 @@ class HttpRoute:
 
 
 @dataclass(frozen=True, slots=True)
+class L4Match:
+    """One block of `match` of a `tcp` or `tls` route: every condition must hold."""
+
+    sni_hosts: tuple[str, ...] = ()  # lower case, may start with "*"; tls only
+    subnets: tuple[IPNetwork, ...] = ()  # of the dialled address
+    port: int = 0  # 0 = any
+    source_labels: Mapping[str, str] = field(default_factory=dict)
+    source_namespace: str = ""
+    gateways: tuple[str, ...] = ()
+    line: int = 0
+
+    @property
+    def catches_all(self) -> bool:
+        """Whether every connection fits, of a client and at a port that it is for."""
+        return not (self.sni_hosts or self.subnets)
+
+    @property
+    def for_everybody(self) -> bool:
+        """Whether it is for every client and port."""
+        return not (self.port or self.source_labels or self.source_namespace or self.gateways)
+
+
+@dataclass(frozen=True, slots=True)
+class L4Route:
+    """One entry of `tcp` or `tls`: any of matches (none = everything), then where to."""
+
+    matches: tuple[L4Match, ...] = ()
+    targets: tuple[WeightedTarget, ...] = ()
+    line: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class VirtualService:
     namespace: str
     name: str
     hosts: tuple[str, ...] = ()  # full names in lower case, may start with "*"
     gateways: tuple[str, ...] = (MESH,)
     http: tuple[HttpRoute, ...] = ()
+    tcp: tuple[L4Route, ...] = ()  # of ports that are neither HTTP nor TLS
+    tls: tuple[L4Route, ...] = ()  # of ports that are TLS
     export_to: tuple[str, ...] = ("*",)
     age: Age = NO_AGE
     origin: Origin = Origin("VirtualService", "", "")
+
+    @property
+    def only_l4(self) -> bool:
+        """Whether it is about connections only and says nothing of requests."""
+        return bool(self.tcp or self.tls) and not self.http
 
     def visible_from(self, namespace: str) -> bool:
         """Whether exportTo lets clients of that namespace see it."""

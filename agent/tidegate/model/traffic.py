@@ -52,6 +52,8 @@ class ConnectionPool:
     max_requests_per_connection: int = 0
     max_retries: int = 0
     idle_timeout_ms: int | None = None
+    tcp_idle_ms: int | None = None  # of a connection that is not HTTP; 0 = for ever
+    max_connection_ms: int = 0
     h2_upgrade: bool | None = None
 
 

@@ -215,7 +215,7 @@ class Views:
         host, port = split_destination(query.get("destination", ""))
         headers = {key.split(".", 2)[2]: value for key, value in query.items() if key.startswith("header.")}
         request = HttpRequest(method=query.get("method", "GET"), path=query.get("path", "/"), headers=headers)
-        return explain(facts, source, host, port, request).as_json()
+        return explain(facts, source, host, port, request, query.get("sni", "")).as_json()
 
     async def config_dump(self, _: Mapping[str, str]) -> dict[str, Any]:
         """The plan in force, without secrets."""

@@ -67,6 +67,8 @@ def upstream(port: ServicePort, pool: ConnectionPool) -> Json:
         common["max_requests_per_connection"] = pool.max_requests_per_connection
     if pool.idle_timeout_ms is not None:
         common["idle_timeout"] = duration(pool.idle_timeout_ms)
+    if pool.max_connection_ms:
+        common["max_connection_duration"] = duration(pool.max_connection_ms)
     out = typed(UPSTREAM_OPTIONS, common_http_protocol_options=common)
     http1 = {**_http1(), "allow_chunked_length": True}
     if http2:

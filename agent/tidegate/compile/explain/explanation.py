@@ -19,15 +19,18 @@ class Rule:
     index: int | None = None
     match: int | None = None  # which of its match blocks; None = the route has none
     route: str = ""
+    routes: str = "http"  # which list of the VirtualService it is in: http, tcp or tls
 
     def as_json(self) -> dict[str, Any]:
         out = {**_origin(self.origin), "index": self.index}
-        return out if self.index is None else {**out, "match": self.match, "route": self.route}
+        if self.index is None:
+            return out
+        return {**out, "match": self.match, "route": self.route, "routes": self.routes}
 
 
 @dataclass(frozen=True, slots=True)
 class RouteDestination:
-    """One weighted destination. percent: of the requests."""
+    """One weighted destination. percent: of the requests, or of the connections."""
 
     host: str
     port: int

@@ -13,6 +13,7 @@ from tidegate.compile.derive import Read, derived
 from tidegate.compile.envoy.clusters import ClusterKey, goes_where_dialled, subset_endpoints
 from tidegate.compile.envoy.named import named_in_subset
 from tidegate.compile.explain.explanation import Explanation, Hop, Peer, RouteDestination, Rule
+from tidegate.compile.explain.l4 import Connection, Landing, choose_l4, landing
 from tidegate.compile.explain.names import Names, default_port
 from tidegate.compile.explain.oracle import Action, Call, Captured, decide
 from tidegate.compile.explain.requests import RouteChoice, bad_path, choose_host, choose_route
@@ -23,6 +24,7 @@ from tidegate.compile.outbound.routes import foreign_hosts, route_name, routed_t
 from tidegate.compile.registry import Registry
 from tidegate.compile.rules import DestinationPolicy, Rules, Source, balancer
 from tidegate.compile.tables import PODS_BY_ADDRESS
+from tidegate.model.hosts import is_address
 from tidegate.model.http import HttpRequest
 from tidegate.model.kube import Near, Service, ServicePort
 from tidegate.model.names import WorkloadId
@@ -33,10 +35,13 @@ from tidegate.model.tier import Tier
 
 
 def explain(
-    facts: Facts, source: WorkloadId, host: str, port: int | None, request: HttpRequest | None = None
+    facts: Facts, source: WorkloadId, host: str, port: int | None, request: HttpRequest | None = None, sni: str = ""
 ) -> Explanation:
-    """What the node does with a connection of the pod `source` to host (a name as in the pod, or an address)."""
-    return _Trace(facts, source).explain(host.rstrip(".").lower(), port, request or HttpRequest())
+    """What the node does with a connection of the pod `source` to host (a name as in the pod, or an address).
+
+    sni: name that a TLS client asks for; "" = the host, if it is a name.
+    """
+    return _Trace(facts, source, sni).explain(host.rstrip(".").lower(), port, request or HttpRequest())
 
 
 @derived
@@ -50,8 +55,9 @@ def _aliases(read: Read, _: str) -> Aliases:
 
 
 class _Trace:
-    def __init__(self, facts: Facts, source: WorkloadId) -> None:
+    def __init__(self, facts: Facts, source: WorkloadId, sni: str = "") -> None:
         self._facts = facts
+        self._sni = sni.rstrip(".").lower()
         self._read = facts.read
         self._registry = Registry(self._read)
         self._rules = Rules(self._read)
@@ -130,17 +136,37 @@ class _Trace:
     def _fast_path(self, out: Explanation, claim: Claim, address: IPAddress) -> Explanation:
         fqdn, number = claim.service.id.fqdn, claim.port.port
         served = next(s for s in self._read(fast_path, fqdn) if (address, number) in s.addresses)
+        name = self._sni or ("" if is_address(out.host) else out.host)
+        choice = choose_l4(self._rules, claim, self._source, Connection(address, name))
+        for origin, line, kind, index, refusal in choice.told:
+            self._hop(
+                "route", f"{origin.file}:{line} {origin.namespace}/{origin.name} {kind}[{index}]: {refusal or 'fits'}"
+            )
+        out = replace(out, rule=choice.rule)
+        if choice.refused:
+            return self._end(out, verdict="unavailable", reason="no route fits: the connection is reset (no_route)")
         self._tell_near(claim.service, claim.port)
-        self._hop("fast path", f"{served.balancing.name.lower()} over {len(served.endpoints)} endpoints")
-        names = {e.address: e.name for e in self._registry.endpoints(claim.service, claim.port)}
-        endpoints = tuple(Peer(str(e.address), e.port, names.get(e.address, "")) for e in served.endpoints)
+        landings = [
+            landing(self._registry, self._rules, claim, self._source, address.version, target, percent)
+            for target, percent in choice.targets
+        ]
+        if choice.rule is None and len(landings) == 1:
+            self._hop("fast path", f"{served.balancing.name.lower()} over {len(landings[0].endpoints)} endpoints")
+        elif landings:
+            for found in landings:
+                self._hop("fast path", found.says)
+        return self._landed(out, landings, choice.rule is not None)
+
+    def _landed(self, out: Explanation, landings: list[Landing], routed: bool) -> Explanation:
+        endpoints = tuple(peer for found in landings for peer in found.endpoints)
+        reason = "the first route that fits" if routed else "a TCP service port"
         return self._end(
             out,
             verdict="allow" if endpoints else "unavailable",
-            reason="a TCP service port" if endpoints else out.reason,
-            destinations=(RouteDestination(fqdn, number, "", 100.0, str(ClusterKey(fqdn, number))),),
+            reason=reason if endpoints else out.reason,
+            destinations=tuple(found.destination for found in landings),
             endpoints=endpoints,
-            policies=self._rules.policy(claim.service.id, claim.service.id.namespace).origins,
+            policies=tuple(dict.fromkeys(origin for found in landings for origin in found.policies)),
         )
 
     def _tell_near(self, service: Service, port: ServicePort) -> None:

@@ -11,7 +11,6 @@ from tidegate.config.named_services import services_under
 from tidegate.config.schema import Finding
 from tidegate.model.hosts import in_cluster
 from tidegate.model.kube import Service, ServicePort
-from tidegate.model.names import ROOT_NAMESPACE
 from tidegate.model.traffic import DestinationRule, Honoured, TrafficPolicy, Written
 
 
@@ -37,7 +36,7 @@ class _Use:
     service: Service
     port: ServicePort
 
-    def idle(self, rule: DestinationRule, written: Written) -> str:
+    def idle(self, written: Written) -> str:
         """Why the field does nothing there; empty if it does something."""
         if self.port.protocol.is_http:
             return ""
@@ -45,10 +44,6 @@ class _Use:
             return "connections to a headless service go straight to the pod that was dialled"
         if self.service.as_dialled:
             return "with resolution: NONE connections go straight to where they are dialled"
-        if rule.namespace not in (self.service.id.namespace, ROOT_NAMESPACE):
-            return f"on TCP ports only rules of the service's own namespace and of {ROOT_NAMESPACE} are used"
-        if written.subset:
-            return "routes of TCP connections are not supported yet, and nothing else leads to a subset"
         return "" if written.honoured is Honoured.EVERYWHERE else f"it works {written.honoured.value}"
 
 
@@ -59,7 +54,7 @@ def _without_effect(rule: DestinationRule, written: Written, services: list[Serv
     others = () if written.port or written.subset else rule.policy.ports
     ports = ((s, p) for s in services for p in s.tcp_ports if written.port in (0, p.port) and p.port not in others)
     uses = [_Use(s, p) for s, p in ports]
-    idle = [(use, why) for use in uses if (why := use.idle(rule, written))]
+    idle = [(use, why) for use in uses if (why := use.idle(written))]
     if not idle:
         return None
     # What means HTTP by its nature, or by its place, may stand beside what is for TCP, as long as HTTP is there too.

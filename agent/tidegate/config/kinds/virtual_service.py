@@ -9,6 +9,7 @@ from pydantic import Field
 from tidegate.config import limits
 from tidegate.config import messages as say
 from tidegate.config.kinds.base import Kind, Place
+from tidegate.config.kinds.l4_routes import l4_targets, tell_order, unused_routes
 from tidegate.config.links import Links, Topic
 from tidegate.config.named_services import services_of
 from tidegate.config.schema import ApiModel, Duration, Finding, Report, listify
@@ -28,6 +29,7 @@ from tidegate.config.shapes.http_action import (
     old_percent,
 )
 from tidegate.config.shapes.http_match import MatchDoc
+from tidegate.config.shapes.l4_route import TcpRouteDoc, TlsRouteDoc
 from tidegate.config.shapes.metadata import Metadata
 from tidegate.config.tree import YamlMap
 from tidegate.model.hosts import in_cluster, resolve_host
@@ -142,16 +144,16 @@ class HttpRouteDoc(ApiModel):
 
 
 class VirtualServiceSpec(ApiModel):
-    unsupported = frozenset({"tcp", "tls"})
-
     hosts: list[str] = []
     gateways: list[str] = []
     http: list[HttpRouteDoc] = []
+    tcp: list[TcpRouteDoc] = []
+    tls: list[TlsRouteDoc] = []
     export_to: list[str] = []
 
     @classmethod
     def normalise(cls, data: YamlMap, report: Report) -> None:
-        listify(data, "hosts", "gateways", "http", "exportTo")
+        listify(data, "hosts", "gateways", "http", "tcp", "tls", "exportTo")
         if not any(k in data for k in ("http", "tcp", "tls")):
             report.say(data, None, say.NEEDS_ONE_OF(names="http, tls, tcp"))
 
@@ -179,14 +181,20 @@ def read(doc: VirtualServiceDoc, place: Place, report: Report) -> VirtualService
         if full not in hosts:  # a short and a full name are often written side by side, and mean one host
             hosts.append(full)
     routes = [r.to_model(namespace, report) for r in spec.http]
+    tcp = [r.to_model(hosts, namespace, report) for r in spec.tcp]
+    tls = [r.to_model(hosts, namespace, report) for r in spec.tls]
     if not report.failed:
         _tell_unreachable(spec, routes, report)
+        tell_order(spec, "tcp", tcp, report)
+        tell_order(spec, "tls", tls, report)
     return VirtualService(
         namespace=namespace,
         name=place.key.name,
         hosts=tuple(hosts),
         gateways=tuple(spec.gateways) or (MESH,),
         http=tuple(r for r in routes if r is not None),
+        tcp=tuple(tcp),
+        tls=tuple(tls),
         export_to=export_to(spec, spec.export_to, report),
         age=place.age,
         origin=place.origin,
@@ -208,7 +216,7 @@ def provides(vs: VirtualService) -> Iterable[Topic]:
 
 
 def looks_at(vs: VirtualService) -> Iterable[Topic]:
-    hosts = {*(target.host for target, _ in _targets(vs)), *vs.hosts}
+    hosts = {*(target.host for target, _ in (*_targets(vs), *l4_targets(vs))), *vs.hosts}
     return [*(("service", h) for h in hosts), *(("subsets", h) for h in hosts), *provides(vs)]
 
 
@@ -217,11 +225,15 @@ def check(vs: VirtualService, links: Links) -> Iterator[Finding]:
     for target, path in _targets(vs):
         if (said := _nowhere(target, links)) is not None:
             yield Finding(target.line, path, said)
+    for target, path in l4_targets(vs):
+        if (said := _nowhere(target, links)) is not None:
+            yield Finding(target.line, path, say.NOWHERE_ON_TCP(what=said.text.partition(":")[0]))
     if MESH not in vs.gateways:
         return
     yield from _without_use(vs, links)
-    for host in vs.hosts:
-        others = [other for other in links.of("host", host) if isinstance(other, VirtualService)]
+    yield from unused_routes(vs, links)
+    for host in () if vs.only_l4 else vs.hosts:
+        others = [o for o in links.of("host", host) if isinstance(o, VirtualService) and not o.only_l4]
         first = min(others, key=lambda other: (other.age, other.namespace, other.name))
         if first is not vs and first.export_to == vs.export_to:
             yield Finding(vs.origin.line, "spec.hosts", say.SHARED_HOST(host=host, owner=first.origin))

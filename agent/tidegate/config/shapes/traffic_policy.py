@@ -119,11 +119,11 @@ class TcpKeepalive(ApiModel):
 
 
 class TcpSettings(ApiModel):
-    unsupported = frozenset({"maxConnectionDuration"})
     max_connections: int = limits.MAX_CONNECTIONS.field(default=0)
     connect_timeout: PositiveDuration | None = None
     tcp_keepalive: TcpKeepalive | None = None
     idle_timeout: Duration | None = None
+    max_connection_duration: PositiveDuration | None = None
 
 
 class HttpSettings(ApiModel):
@@ -160,6 +160,8 @@ class ConnectionPoolDoc(ApiModel):
             max_requests_per_connection=http.max_requests_per_connection,
             max_retries=http.max_retries,
             idle_timeout_ms=http.idle_timeout if http.idle_timeout is not None else tcp.idle_timeout,
+            tcp_idle_ms=tcp.idle_timeout,
+            max_connection_ms=tcp.max_connection_duration or 0,
             h2_upgrade=None if http.h2_upgrade_policy == "DEFAULT" else http.h2_upgrade_policy == "UPGRADE",
         )
 
@@ -230,14 +232,11 @@ class PolicyBlocks(ApiModel):
             yield _written(balancer, "simple", Honoured.HTTP_YET if passed else Honoured.EVERYWHERE, port, subset)
         if (pool := self.connection_pool) is not None:
             for key in pool.tcp.at:
-                yield _written(pool.tcp, key, _TCP.get(key, Honoured.EVERYWHERE), port, subset)
+                yield _written(pool.tcp, key, Honoured.EVERYWHERE, port, subset)
             for key in pool.http.at:
                 yield _written(pool.http, key, Honoured.HTTP, port, subset)
         if self.outlier_detection is not None:
-            yield _written(self, "outlierDetection", Honoured.HTTP_YET, port, subset)
-
-
-_TCP = {"idleTimeout": Honoured.HTTP_YET}
+            yield _written(self, "outlierDetection", Honoured.EVERYWHERE, port, subset)
 
 
 def _written(at: ApiModel, key: str, honoured: Honoured, port: int, subset: bool) -> Written:
