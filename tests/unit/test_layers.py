@@ -13,7 +13,7 @@ SOURCE = Path(__file__).resolve().parents[2] / "agent" / "tidegate"
 ROWS: list[set[str]] = [
     {"__main__"},
     {"cli"},
-    {"app", "end"},
+    {"app", "end", "gateway"},
     {"observe"},
     {"telemetry"},
     {"dataplane"},
@@ -34,6 +34,7 @@ DOORS = {
     "yaml": {"config", "cli.output"},
     "typer": {"cli"},
     "rich": {"cli"},
+    "cryptography": {"config.shapes.certificates"},
     "dns": set(),
     "tidegate_lab": set(),
     "watchfiles": {"runtime.watch"},

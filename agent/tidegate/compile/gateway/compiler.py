@@ -1,0 +1,102 @@
+"""compile_gateway: facts -> everything that the Envoy of a gateway workload needs. Pure and deterministic.
+
+The table of contents of this room: ports (which server has which) -> listeners (with tls) -> routes; clusters and their
+endpoints are those of pods (compile/envoy/clusters.py), made when Envoy is led to them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from tidegate.compile.envoy.clusters import ClusterKey, cluster, endpoints
+from tidegate.compile.facts import Facts
+from tidegate.compile.gateway.listeners import Made, make_listeners
+from tidegate.compile.gateway.ports import LeftOut, Port, gateways_of, ports_of
+from tidegate.compile.gateway.routes import GatewayRoutes
+from tidegate.compile.gateway.tls import Materials
+from tidegate.compile.registry import Registry
+from tidegate.compile.rules import Rules
+from tidegate.model.gateway import Gateway, GatewayWorkload
+from tidegate.model.plan.envoy import (
+    CHECKS,
+    CLUSTERS,
+    ENDPOINTS,
+    LISTENERS,
+    ROUTES,
+    SCOPES,
+    SECRETS,
+    EnvoyResource,
+    MadeOnDemand,
+    Resources,
+)
+from tidegate.model.routing import VirtualService
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayPlan:
+    """One frozen image of what a gateway workload should be."""
+
+    gateways: tuple[Gateway, ...] = ()  # the oldest first
+    ports: tuple[Port, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
+    envoy: Resources = field(default_factory=dict)
+
+
+def compile_gateway(facts: Facts, workload: GatewayWorkload, files: Materials | None = None) -> GatewayPlan:
+    """What must be true at this workload. files: what stands in files that Gateways name."""
+    ports, left_out = ports_of(facts, workload)
+    secrets = {s.name: s for s in facts.mesh.secrets if s.namespace == workload.namespace}
+    materials = replace(files or Materials(), secrets=secrets)
+    made = make_listeners(ports, workload, materials)
+    registry, rules = Registry(facts.read), Rules(facts.read)
+    compiler = GatewayRoutes(registry, rules, visible_rules(facts, workload), workload)
+    routes = {name: compiler.compile(name, port, servers) for name, (port, servers) in made.routes.items()}
+    return GatewayPlan(
+        gateways=tuple(gateways_of(facts, workload)),
+        ports=tuple(ports),
+        left_out=(*left_out, *made.left_out),
+        envoy=_resources(made, routes, registry, rules),
+    )
+
+
+def visible_rules(facts: Facts, workload: GatewayWorkload) -> list[VirtualService]:
+    """VirtualServices that exportTo shows to the workload, the oldest first."""
+    found = (vs for vs in facts.mesh.virtual_services if vs.visible_from(workload.namespace))
+    return sorted(found, key=lambda vs: (vs.age, vs.name, vs.namespace))
+
+
+def _resources(made: Made, routes: dict[str, EnvoyResource], registry: Registry, rules: Rules) -> Resources:
+    used = {name for resource in (*made.listeners.values(), *routes.values()) for name in resource.needs(CLUSTERS)}
+
+    def by_key(make: Callable[[Registry, Rules, ClusterKey], EnvoyResource | None]) -> MadeOnDemand:
+        def one(name: str) -> EnvoyResource | None:
+            key = ClusterKey.parse(name)
+            found = make(registry, rules, key) if key else None
+            return _of_this_namespace(found) if found is not None else None
+
+        return MadeOnDemand(one, lambda: used)
+
+    return {
+        LISTENERS: made.listeners,
+        SCOPES: {},
+        ROUTES: _on_demand(routes),
+        CLUSTERS: by_key(cluster),
+        ENDPOINTS: by_key(endpoints),
+        SECRETS: made.secrets,
+        CHECKS: {},
+    }
+
+
+def _on_demand(resources: dict[str, EnvoyResource]) -> MadeOnDemand:
+    return MadeOnDemand(resources.get, lambda: resources)
+
+
+def _of_this_namespace(resource: EnvoyResource) -> EnvoyResource:
+    """As of a pod, but for the network namespace that sockets are opened in: here it is the gateway's own."""
+    if "upstream_bind_config" not in resource.body:
+        return resource
+    body = {key: value for key, value in resource.body.items() if key != "upstream_bind_config"}
+    plain = resource.plain
+    inner = None if plain is None else lambda: _of_this_namespace(plain())
+    return replace(resource, body=body, plain=inner)
