@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from tidegate.cli.client import ask, ask_text
+from tidegate.cli.gateway import print_status
 from tidegate.cli.output import Format, OutputOption, structured, table
 
 RunDirOption = Annotated[Path | None, typer.Option("--run-dir", help="ask the agent of this run directory only")]
@@ -57,6 +58,9 @@ def _print(node: dict[str, Any]) -> None:
     print(f"  agent   pid {agent['pid']}, start {agent['starts']} here, the one before {agent['previous']}")
     for name, why in agent["capabilities"].items():
         print(f"    {name}: {why}")
+    if "gateways" in node:
+        print_status(node)
+        return
     print(
         f"  kernel  {'adopted from the agent before' if kernel['adopted'] else 'loaded'}, {kernel['pods']} pods, "
         f"{kernel['destinations']} destinations, {kernel['flows']} captured connections"
