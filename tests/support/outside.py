@@ -15,7 +15,7 @@ from tests.support.lab import Lab
 def external_address(lab: Lab, service: str, namespace: str = "istio-system") -> str:
     """Where this machine reaches a LoadBalancer Service of the lab."""
     rows = json.loads(lab.tidegate("lab", "services", "-o", "json").stdout)
-    return next(r["external"] for r in rows if (r["namespace"], r["name"]) == (namespace, service))
+    return next(str(r["external"]) for r in rows if (r["namespace"], r["name"]) == (namespace, service))
 
 
 @dataclass(frozen=True, slots=True)

@@ -155,6 +155,7 @@ NEVER_REACHED = _warning("TG0327", "never-reached", "is never reached: the route
 NO_PATH = _warning("TG0328", "no-path", "no request has the path {given!r}: {why}")
 ODD_REWRITE = _warning("TG0330", "odd-rewrite", "{given!r}: {why}")
 LOWER_METHOD = _warning("TG0329", "lower-method", "{given!r}: methods are compared as they stand; write {right!r}")
+SNI_OUTSIDE = _error("TG0341", "sni-outside", "{name} is none of the rule's own hosts ({hosts})")
 
 # TG04: other kinds
 NO_EXTERNAL_NAME = _error("TG0401", "no-external-name", "ExternalName needs externalName")

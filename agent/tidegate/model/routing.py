@@ -178,6 +178,28 @@ class HttpRoute:
     line: int = 0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class L4Match:
+    """One block of `match` of `tcp` or `tls`: every condition must hold."""
+
+    sni_hosts: tuple[str, ...] = ()  # of a TLS route, lower case; may start with "*"
+    subnets: tuple[str, ...] = ()  # of the dialled address
+    port: int = 0  # 0 = any
+    source_labels: Mapping[str, str] = field(default_factory=dict)
+    source_namespace: str = ""
+    gateways: tuple[str, ...] = ()
+    line: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class L4Route:
+    """One entry of `tcp` or `tls`: any of matches (of `tcp` none = everything), then where to."""
+
+    matches: tuple[L4Match, ...] = ()
+    targets: tuple[WeightedTarget, ...] = ()
+    line: int = 0
+
+
 @dataclass(frozen=True, slots=True)
 class VirtualService:
     namespace: str
@@ -185,6 +207,8 @@ class VirtualService:
     hosts: tuple[str, ...] = ()  # full names in lower case, may start with "*"
     gateways: tuple[str, ...] = (MESH,)
     http: tuple[HttpRoute, ...] = ()
+    tls: tuple[L4Route, ...] = ()
+    tcp: tuple[L4Route, ...] = ()
     export_to: tuple[str, ...] = ("*",)
     age: Age = NO_AGE
     origin: Origin = Origin("VirtualService", "", "")

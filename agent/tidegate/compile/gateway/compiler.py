@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from tidegate.compile.envoy.clusters import ClusterKey, cluster, endpoints
 from tidegate.compile.facts import Facts
-from tidegate.compile.gateway.listeners import Made, make_listeners
+from tidegate.compile.gateway.listeners import Around, Made, make_listeners
 from tidegate.compile.gateway.ports import LeftOut, Port, gateways_of, ports_of
 from tidegate.compile.gateway.routes import GatewayRoutes
 from tidegate.compile.gateway.tls import Materials
@@ -48,9 +48,9 @@ def compile_gateway(facts: Facts, workload: GatewayWorkload, files: Materials | 
     ports, left_out = ports_of(facts, workload)
     secrets = {s.name: s for s in facts.mesh.secrets if s.namespace == workload.namespace}
     materials = replace(files or Materials(), secrets=secrets)
-    made = make_listeners(ports, workload, materials)
-    registry, rules = Registry(facts.read), Rules(facts.read)
-    compiler = GatewayRoutes(registry, rules, visible_rules(facts, workload), workload)
+    registry, rules, visible = Registry(facts.read), Rules(facts.read), visible_rules(facts, workload)
+    compiler = GatewayRoutes(registry, rules, visible, workload)
+    made = make_listeners(ports, Around(workload, materials, visible, compiler.cluster_key))
     routes = {name: compiler.compile(name, port, servers) for name, (port, servers) in made.routes.items()}
     return GatewayPlan(
         gateways=tuple(gateways_of(facts, workload)),

@@ -14,6 +14,7 @@ from tidegate.compile.envoy.clusters import subset_endpoints
 from tidegate.compile.explain.requests import choose_host, refuses
 from tidegate.compile.facts import Facts
 from tidegate.compile.gateway.compiler import GatewayPlan, visible_rules
+from tidegate.compile.gateway.l4 import Forward, named_forwards, plain_forward
 from tidegate.compile.gateway.ports import Port, Served
 from tidegate.compile.gateway.routes import GatewayRoutes, candidates_at, hosts_of, plain_name, secure_name
 from tidegate.compile.outbound.routes import route_name
@@ -23,9 +24,9 @@ from tidegate.errors import Rejected
 from tidegate.model.gateway import GatewayWorkload, ServerProtocol
 from tidegate.model.http import HttpRequest
 from tidegate.model.net import host_port
-from tidegate.model.routing import VirtualService
+from tidegate.model.routing import VirtualService, WeightedTarget
 
-_PORTS = {"http": 80, "https": 443}
+_PORTS = {"http": 80, "https": 443, "tls": 443, "tcp": 0}  # by the scheme of a URL
 
 Hops = list[dict[str, str]]
 
@@ -33,7 +34,7 @@ Hops = list[dict[str, str]]
 def explain(
     facts: Facts, plan: GatewayPlan, workload: GatewayWorkload, url: str, request: HttpRequest | None = None
 ) -> dict[str, Any]:
-    """What the workload does with a request to this URL (http or https). Raises Rejected if it is none.
+    """What the workload does with a request to this URL (http, https, tls or tcp). Raises Rejected if it is none.
 
     `verdict` is allow, deny (nobody is served so) or unavailable; `hops` say how it came to that.
     """
@@ -58,7 +59,9 @@ class _Trace:
             port_number = 0
         if not parts.hostname or not port_number or parts.scheme not in _PORTS:
             raise Rejected(
-                f"URL {url!r}", "is not http://HOST[:PORT]/PATH or https://...", "write http://shop.example/"
+                f"URL {url!r}",
+                "is not SCHEME://HOST[:PORT]/PATH of http, https, tls or tcp",
+                "write http://shop.example/",
             )
         request = replace(
             request,
@@ -83,13 +86,14 @@ class _Trace:
         if port.secure:
             return self._of_secure_port(scheme, host, port, request)
         if not port.plain_http:
-            return self._refused("protocol", "the port is plain TCP: no route of HTTP is looked at")
-        if scheme == "https":
-            return self._refused("protocol", "the port is plain HTTP: a TLS handshake is no request")
+            served = port.servers[0]
+            return self._of_connection(plain_forward(self._visible, served, self._workload), served, "tcp")
+        if scheme != "http":
+            return self._refused("protocol", f"the port is plain HTTP: {scheme} is no request of HTTP")
         return self._of_servers(plain_name(port), port.number, port.servers, request)
 
     def _of_secure_port(self, scheme: str, host: str, port: Port, request: HttpRequest) -> dict[str, Any]:
-        if scheme == "http":
+        if scheme in ("http", "tcp"):
             return self._refused("protocol", "the port is TLS: what does not begin with a handshake is closed")
         by_name = {h.host: served for served in reversed(port.servers) for h in served.server.hosts}
         chosen = choose_host(by_name, host)
@@ -102,9 +106,25 @@ class _Trace:
         left = next((item.why for item in self._plan.left_out if item.served == served), "")
         if left:
             return self._refused("server", f"left out: {left}")
-        if server.protocol is not ServerProtocol.HTTPS or not server.ends_tls:
-            return self._refused("server", "its TLS is not ended as HTTPS here: no route of HTTP is looked at")
+        if not server.ends_tls:
+            return self._of_connection(self._named(served, host), served, "tls")
+        if server.protocol is not ServerProtocol.HTTPS:
+            return self._of_connection(plain_forward(self._visible, served, self._workload), served, "tcp")
         return self._of_servers(secure_name(served), server.port, [served], request)
+
+    def _named(self, served: Served, host: str) -> Forward | None:
+        found = list(named_forwards(self._visible, served, self._workload))
+        by_name = {name: forward for forward in reversed(found) for name in forward.names}
+        chosen = choose_host(by_name, host)
+        return by_name[chosen] if chosen is not None else None
+
+    def _of_connection(self, forward: Forward | None, served: Served, kind: str) -> dict[str, Any]:
+        if forward is None:
+            return self._refused(kind, f"closed: no VirtualService has a {kind} route for it")
+        self._say(kind, f"{forward.vs.origin} line {forward.route.line}: forwarded as it is")
+        destinations = self._destinations(forward.route.targets, served.server.port)
+        rule = {**_place(forward.vs), "line": forward.route.line, "route": kind}
+        return {**_availability(destinations, "closed"), "rule": rule, "destinations": destinations}
 
     def _of_servers(self, name: str, port: int, servers: Sequence[Served], request: HttpRequest) -> dict[str, Any]:
         hosts = hosts_of(self._visible, servers)
@@ -133,13 +153,22 @@ class _Trace:
         rule = {**_place(vs), "line": route.line, "route": route_name(vs, candidate)}
         if route.redirect is not None or route.direct_response is not None:
             return {"verdict": "allow", "reason": "answered by the gateway", "rule": rule, "destinations": []}
-        total = sum(w.weight for w in route.targets)
-        destinations = []
-        for weighted in route.targets:
-            share = 100.0 if len(route.targets) == 1 else 100.0 * weighted.weight / total
+        destinations = self._destinations(route.targets, port)
+        return {
+            **_availability(destinations, "503"),
+            "rule": rule,
+            "timeout_ms": route.timeout_ms,
+            "destinations": destinations,
+        }
+
+    def _destinations(self, targets: Sequence[WeightedTarget], port: int) -> list[dict[str, Any]]:
+        total = sum(w.weight for w in targets)
+        found = []
+        for weighted in targets:
+            share = 100.0 if len(targets) == 1 else 100.0 * weighted.weight / total
             if share:
                 key = self._routes.cluster_key(weighted.target, port)
-                destinations.append(
+                found.append(
                     {
                         "host": key.fqdn,
                         "port": key.port,
@@ -149,14 +178,7 @@ class _Trace:
                         "endpoints": self._endpoints(key.fqdn, key.port, key.subset),
                     }
                 )
-        available = any(d["endpoints"] is None or d["endpoints"] for d in destinations)
-        return {
-            "verdict": "allow" if available else "unavailable",
-            "reason": "" if available else "503: no endpoint is ready",
-            "rule": rule,
-            "timeout_ms": route.timeout_ms,
-            "destinations": destinations,
-        }
+        return found
 
     def _endpoints(self, fqdn: str, number: int, subset: str) -> list[str] | None:
         """Addresses that may answer; None if Envoy resolves a name."""
@@ -173,6 +195,12 @@ class _Trace:
     def _refused(self, step: str, why: str) -> dict[str, Any]:
         self._say(step, why)
         return {"verdict": "deny", "reason": why}
+
+
+def _availability(destinations: Sequence[dict[str, Any]], otherwise: str) -> dict[str, Any]:
+    available = any(d["endpoints"] is None or d["endpoints"] for d in destinations)
+    reason = "" if available else f"{otherwise}: no endpoint is ready"
+    return {"verdict": "allow" if available else "unavailable", "reason": reason}
 
 
 def _place(vs: VirtualService) -> dict[str, str | int]:

@@ -27,6 +27,7 @@ from tidegate.config.shapes.http_action import (
     old_percent,
 )
 from tidegate.config.shapes.http_match import MatchDoc
+from tidegate.config.shapes.l4_route import TcpRouteDoc, TlsRouteDoc
 from tidegate.config.shapes.metadata import Metadata
 from tidegate.config.tree import YamlMap
 from tidegate.model.gateway import Gateway, gateway_ref
@@ -143,16 +144,16 @@ class HttpRouteDoc(ApiModel):
 
 
 class VirtualServiceSpec(ApiModel):
-    unsupported = frozenset({"tcp", "tls"})
-
     hosts: list[str] = []
     gateways: list[str] = []
     http: list[HttpRouteDoc] = []
+    tls: list[TlsRouteDoc] = []
+    tcp: list[TcpRouteDoc] = []
     export_to: list[str] = []
 
     @classmethod
     def normalise(cls, data: YamlMap, report: Report) -> None:
-        listify(data, "hosts", "gateways", "http", "exportTo")
+        listify(data, "hosts", "gateways", "http", "tls", "tcp", "exportTo")
         if not any(k in data for k in ("http", "tcp", "tls")):
             report.say(data, None, say.NEEDS_ONE_OF(names="http, tls, tcp"))
 
@@ -177,6 +178,9 @@ def read(doc: VirtualServiceDoc, place: Place, report: Report) -> VirtualService
         full = resolve_host(host, namespace)
         if full not in hosts:  # a short and a full name are often written side by side, and mean one host
             hosts.append(full)
+    for field in ("tls", "tcp") if on_mesh else ():
+        if field in spec.at:
+            report.say(spec, field, say.UNSUPPORTED_FIELD())  # of pods; a gateway has them
     routes = [r.to_model(namespace, report) for r in spec.http]
     if not report.failed:
         _tell_unreachable(spec, routes, report)
@@ -186,6 +190,8 @@ def read(doc: VirtualServiceDoc, place: Place, report: Report) -> VirtualService
         hosts=tuple(hosts),
         gateways=tuple(spec.gateways) or (MESH,),
         http=tuple(r for r in routes if r is not None),
+        tls=tuple(r.to_model(namespace, hosts, report) for r in spec.tls),
+        tcp=tuple(r.to_model(namespace, report) for r in spec.tcp),
         export_to=export_to(spec, spec.export_to, report),
         age=place.age,
         origin=place.origin,
