@@ -52,7 +52,7 @@ def _print_program(name: str, program: dict[str, Any]) -> None:
 
 
 def _print(node: dict[str, Any]) -> None:
-    agent, kernel, config = node["agent"], node["kernel"], node["config"]
+    agent = node["agent"]
     verdict = "healthy" if node["healthy"] else "UNHEALTHY: " + "; ".join(node["unhealthy"])
     print(f"{node['node']}: {verdict}")
     print(f"  agent   pid {agent['pid']}, start {agent['starts']} here, the one before {agent['previous']}")
@@ -61,6 +61,7 @@ def _print(node: dict[str, Any]) -> None:
     if "gateways" in node:
         print_status(node)
         return
+    kernel, config = node["kernel"], node["config"]
     print(
         f"  kernel  {'adopted from the agent before' if kernel['adopted'] else 'loaded'}, {kernel['pods']} pods, "
         f"{kernel['destinations']} destinations, {kernel['flows']} captured connections"

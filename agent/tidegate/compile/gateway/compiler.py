@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from tidegate.compile.envoy.clusters import ClusterKey, cluster, endpoints
+from tidegate.compile.envoy.protojson import Json
 from tidegate.compile.facts import Facts
 from tidegate.compile.gateway.listeners import Around, Made, make_listeners
 from tidegate.compile.gateway.ports import LeftOut, Port, gateways_of, ports_of
@@ -72,8 +73,7 @@ def _resources(made: Made, routes: dict[str, EnvoyResource], registry: Registry,
     def by_key(make: Callable[[Registry, Rules, ClusterKey], EnvoyResource | None]) -> MadeOnDemand:
         def one(name: str) -> EnvoyResource | None:
             key = ClusterKey.parse(name)
-            found = make(registry, rules, key) if key else None
-            return _of_this_namespace(found) if found is not None else None
+            return make(registry, rules, key) if key else None
 
         return MadeOnDemand(one, lambda: used)
 
@@ -81,7 +81,7 @@ def _resources(made: Made, routes: dict[str, EnvoyResource], registry: Registry,
         LISTENERS: made.listeners,
         SCOPES: {},
         ROUTES: _on_demand(routes),
-        CLUSTERS: by_key(cluster),
+        CLUSTERS: by_key(lambda registry, rules, key: _own(cluster(registry, rules, key))),
         ENDPOINTS: by_key(endpoints),
         SECRETS: made.secrets,
         CHECKS: {},
@@ -92,11 +92,26 @@ def _on_demand(resources: dict[str, EnvoyResource]) -> MadeOnDemand:
     return MadeOnDemand(resources.get, lambda: resources)
 
 
-def _of_this_namespace(resource: EnvoyResource) -> EnvoyResource:
-    """As of a pod, but for the network namespace that sockets are opened in: here it is the gateway's own."""
-    if "upstream_bind_config" not in resource.body:
-        return resource
+def _own(found: EnvoyResource | None) -> EnvoyResource | None:
+    return None if found is None else _of_this_workload(found)
+
+
+def _of_this_workload(resource: EnvoyResource) -> EnvoyResource:
+    """As of a pod, but for two things. Sockets are opened in the gateway's own network namespace. And what a client
+    speaks says nothing of the server: browsers speak HTTP/2 to whoever ends their TLS."""
     body = {key: value for key, value in resource.body.items() if key != "upstream_bind_config"}
+    options = body.get("typed_extension_protocol_options")
+    if options is not None:
+        body["typed_extension_protocol_options"] = {key: _own_protocol(value) for key, value in options.items()}
     plain = resource.plain
-    inner = None if plain is None else lambda: _of_this_namespace(plain())
+    inner = None if plain is None else lambda: _of_this_workload(plain())
     return replace(resource, body=body, plain=inner)
+
+
+def _own_protocol(options: Json) -> Json:
+    """HttpProtocolOptions that follow the client -> those of HTTP/1.1."""
+    follows = options.get("use_downstream_protocol_config")
+    if follows is None:
+        return options
+    kept = {key: value for key, value in options.items() if key != "use_downstream_protocol_config"}
+    return {**kept, "explicit_http_config": {"http_protocol_options": follows["http_protocol_options"]}}

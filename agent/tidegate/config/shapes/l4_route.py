@@ -35,6 +35,9 @@ class L4MatchDoc(ApiModel):
         if "gateway" in data and "gateways" not in data:
             report.say(data, "gateway", say.READ_AS(new='"gateways"'))
             data.rename("gateway", "gateways")
+        if "destinationSubnets" in data:
+            why = "at a gateway every connection is for the gateway's own address"
+            report.say(data, "destinationSubnets", say.NO_EFFECT(why=why))
         if "sourceSubnet" in data:
             report.say(data, "sourceSubnet", say.NO_EFFECT(why="Istio does not look at it either; use sourceLabels"))
         listify(data, "destinationSubnets", "gateways", "sniHosts")

@@ -165,6 +165,25 @@ def test_of_a_headless_service_envoy_chooses_the_pod() -> None:
     assert plan.envoy[CLUSTERS][route["route"]["cluster"]].body["type"] == "EDS"
 
 
+def test_a_server_is_spoken_to_as_its_port_says_whatever_the_client_speaks() -> None:
+    plan = compiled(
+        service("web", "http:80", "grpc:81", ips="10.96.0.1"),
+        gateway("edge", server(80, "HTTP", '"*"'), namespace="default"),
+        virtual_service(
+            "v",
+            "w.example",
+            "- match: [{uri: {prefix: /g}}]\n  route: [{destination: {host: web, port: {number: 81}}}]\n"
+            "- route: [{destination: {host: web, port: {number: 80}}}]",
+            more="gateways: [edge]",
+        ),
+    )
+    found = {}
+    for name, cluster in plan.envoy[CLUSTERS].items():
+        (options,) = cluster.body["typed_extension_protocol_options"].values()
+        found[name.split("|")[1]] = list(options["explicit_http_config"])
+    assert found == {"80": ["http_protocol_options"], "81": ["http2_protocol_options"]}
+
+
 def test_a_gateway_that_does_not_exist_is_named() -> None:
     text = virtual_service("v", "a.example", TO_WEB, more="gateways: [edge]")
     assert [p.code for p in config_of(WEB, text).problems] == ["TG0521"]
