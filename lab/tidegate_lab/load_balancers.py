@@ -11,6 +11,7 @@ import logging
 from collections.abc import Awaitable, Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
+from itertools import chain
 
 from tidegate.model.names import ServiceName
 from tidegate_lab import addresses
@@ -54,21 +55,23 @@ class LoadBalancers:
                 continue
             if known is not None:
                 self._close(known)
-            self._open[name] = await self._open_somewhere(name, ports)
+                del self._open[name]
+            self._open[name] = await self._open_somewhere(name, ports, known)
 
     def close(self) -> None:
         """Close everything."""
         for balancer in self._open.values():
             self._close(balancer)
 
-    async def _open_somewhere(self, name: ServiceName, ports: Collection[int]) -> _Balancer:
-        """At the first address whose ports are free: another lab may have those before it."""
+    async def _open_somewhere(self, name: ServiceName, ports: Collection[int], before: _Balancer | None) -> _Balancer:
+        """Where it was before, else at the first address whose ports are free: another lab may have those before it."""
         taken = {balancer.address for balancer in self._open.values()}
+        every = (addresses.LOAD_BALANCERS[number] for number in range(1, addresses.MOST_BALANCERS + 1))
         balancer = _Balancer(addresses.LOAD_BALANCERS[1])
-        for number in range(1, addresses.MOST_BALANCERS + 1):
-            balancer = _Balancer(addresses.LOAD_BALANCERS[number])
-            if balancer.address in taken:
+        for address in chain([before.address] if before else [], every):
+            if address in taken:
                 continue
+            balancer = _Balancer(address)
             try:
                 for port in sorted(ports):
                     balancer.servers[port] = await self._serve(name, port, str(balancer.address))

@@ -21,10 +21,10 @@ FIRST, SECOND = AUTHORITY.issue("shop.example"), AUTHORITY.issue("shop.example")
 
 
 class Turned:
-    """A clock whose sleepers wake when the test says so."""
+    """A clock whose sleeper wakes when the test says so, also if it goes to sleep only after that."""
 
     def __init__(self) -> None:
-        self._turn = asyncio.Event()
+        self._turns = asyncio.Semaphore(0)
 
     def now(self) -> float:
         return 0.0
@@ -32,11 +32,10 @@ class Turned:
     monotonic = now
 
     async def sleep(self, seconds: float) -> None:
-        await self._turn.wait()
+        await self._turns.acquire()
 
     def turn(self) -> None:
-        self._turn.set()
-        self._turn = asyncio.Event()
+        self._turns.release()
 
 
 @contextlib.asynccontextmanager
