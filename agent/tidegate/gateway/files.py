@@ -49,9 +49,11 @@ class CertificateDirectory:
                 await self.materials.set(found)
             pause = asyncio.create_task(self._clock.sleep(LOOK_SECONDS))
             wake = asyncio.create_task(self._wake.wait())
-            await asyncio.wait({pause, wake}, return_when=asyncio.FIRST_COMPLETED)
-            pause.cancel()
-            wake.cancel()
+            try:
+                await asyncio.wait({pause, wake}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                pause.cancel()
+                wake.cancel()
 
     def _look(self, pairs: Iterable[CertificateFiles], single: dict[str, Callable[[bytes], str]]) -> Materials:
         before = self.materials.value.files

@@ -19,8 +19,8 @@ GROUPS: tuple[Group, ...] = (
                 "gateway-serves-rules-of-others",
                 "a rule for another gateway is served here, too",
                 f"{ROOM}/routes.py",
-                "if ref not in {gateway_ref(name, vs.namespace) for name in vs.gateways}:",
-                "if not vs.gateways:",
+                "    for vs in rules.get(served.gateway.ref, ()):\n",
+                "    for vs in [v for those in rules.values() for v in those]:\n",
                 (HTTP,),
             ),
             Mutant(

@@ -14,7 +14,7 @@ from tidegate.compile.envoy.protojson import Json
 from tidegate.compile.facts import Facts
 from tidegate.compile.gateway.listeners import Around, Made, make_listeners
 from tidegate.compile.gateway.ports import LeftOut, Port, gateways_of, ports_of
-from tidegate.compile.gateway.routes import GatewayRoutes
+from tidegate.compile.gateway.routes import GatewayRoutes, RulesByGateway, by_gateway
 from tidegate.compile.gateway.tls import Materials
 from tidegate.compile.registry import Registry
 from tidegate.compile.rules import Rules
@@ -31,7 +31,6 @@ from tidegate.model.plan.envoy import (
     MadeOnDemand,
     Resources,
 )
-from tidegate.model.routing import VirtualService
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +60,10 @@ def compile_gateway(facts: Facts, workload: GatewayWorkload, files: Materials | 
     )
 
 
-def visible_rules(facts: Facts, workload: GatewayWorkload) -> list[VirtualService]:
-    """VirtualServices that exportTo shows to the workload, the oldest first."""
+def visible_rules(facts: Facts, workload: GatewayWorkload) -> RulesByGateway:
+    """VirtualServices that exportTo shows to the workload."""
     found = (vs for vs in facts.mesh.virtual_services if vs.visible_from(workload.namespace))
-    return sorted(found, key=lambda vs: (vs.age, vs.name, vs.namespace))
+    return by_gateway(sorted(found, key=lambda vs: (vs.age, vs.name, vs.namespace)))
 
 
 def _resources(made: Made, routes: dict[str, EnvoyResource], registry: Registry, rules: Rules) -> Resources:

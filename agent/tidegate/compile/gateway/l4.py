@@ -6,13 +6,13 @@ chain of its own, found by what the client asks for in its handshake (SNI).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from tidegate.compile.envoy.clusters import ClusterKey
 from tidegate.compile.envoy.protojson import Json, named
 from tidegate.compile.gateway.ports import Served
-from tidegate.compile.gateway.routes import rules_at
+from tidegate.compile.gateway.routes import RulesByGateway, rules_at
 from tidegate.model.gateway import GatewayWorkload, gateway_ref
 from tidegate.model.hosts import overlap
 from tidegate.model.routing import L4Match, L4Route, RouteTarget, VirtualService
@@ -32,7 +32,7 @@ class Forward:
     names: tuple[str, ...] = ()  # asked for in the handshake; none = whatever is asked for
 
 
-def plain_forward(rules: Sequence[VirtualService], served: Served, workload: GatewayWorkload) -> Forward | None:
+def plain_forward(rules: RulesByGateway, served: Served, workload: GatewayWorkload) -> Forward | None:
     """The `tcp` route of a server, be it behind TLS that ends here or not; None if no rule has one for it."""
     for vs, _ in rules_at(rules, served):
         for route in vs.tcp:
@@ -41,7 +41,7 @@ def plain_forward(rules: Sequence[VirtualService], served: Served, workload: Gat
     return None
 
 
-def named_forwards(rules: Sequence[VirtualService], served: Served, workload: GatewayWorkload) -> Iterator[Forward]:
+def named_forwards(rules: RulesByGateway, served: Served, workload: GatewayWorkload) -> Iterator[Forward]:
     """The `tls` routes of a server, match by match. A name that a rule before it has goes there."""
     seen: set[str] = set()
     for vs, _ in rules_at(rules, served):

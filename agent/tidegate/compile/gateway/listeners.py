@@ -11,13 +11,13 @@ from tidegate.compile.envoy.protojson import Json, named
 from tidegate.compile.gateway.http import connection_manager
 from tidegate.compile.gateway.l4 import Forward, named_forwards, plain_forward, tcp_proxy
 from tidegate.compile.gateway.ports import LeftOut, Port, Served
-from tidegate.compile.gateway.routes import plain_name, secure_name
+from tidegate.compile.gateway.routes import RulesByGateway, plain_name, secure_name
 from tidegate.compile.gateway.tls import Materials, MissingMaterialError, server_context
 from tidegate.model.gateway import GatewayWorkload, ServerProtocol, ServerTls
 from tidegate.model.net import parse_ip
 from tidegate.model.origin import Origin
 from tidegate.model.plan.envoy import CLUSTERS, ROUTES, EnvoyResource, ResourceRef
-from tidegate.model.routing import RouteTarget, VirtualService
+from tidegate.model.routing import RouteTarget
 
 HANDSHAKE = "15s"
 
@@ -53,7 +53,7 @@ class Around:
 
     workload: GatewayWorkload
     materials: Materials
-    rules: Sequence[VirtualService]  # that the workload may see, the oldest first
+    rules: RulesByGateway  # that the workload may see
     cluster_of: Callable[[RouteTarget, int], ClusterKey]  # of a target, at a port
 
 

@@ -8,7 +8,7 @@ request comes last.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tidegate.compile.envoy.clusters import ClusterKey
@@ -57,19 +57,29 @@ def _bound(bind: str) -> str:
     return f".{bind}" if bind else ""
 
 
-def rules_at(rules: Sequence[VirtualService], served: Served) -> Iterator[tuple[VirtualService, list[str]]]:
-    """VirtualServices that a server is for, each with the hosts that both have."""
-    ref = served.gateway.ref
+# VirtualServices by the gateway that they name, the oldest first.
+RulesByGateway = Mapping[str, Sequence[VirtualService]]
+
+
+def by_gateway(rules: Iterable[VirtualService]) -> RulesByGateway:
+    """Rules by each gateway that they name, in the order given."""
+    found: dict[str, list[VirtualService]] = {}
     for vs in rules:
-        if ref not in {gateway_ref(name, vs.namespace) for name in vs.gateways}:
-            continue
+        for ref in {gateway_ref(name, vs.namespace) for name in vs.gateways}:
+            found.setdefault(ref, []).append(vs)
+    return found
+
+
+def rules_at(rules: RulesByGateway, served: Served) -> Iterator[tuple[VirtualService, list[str]]]:
+    """VirtualServices that a server is for, each with the hosts that both have."""
+    for vs in rules.get(served.gateway.ref, ()):
         open_to = [h.host for h in served.server.hosts if h.namespace in ("*", vs.namespace)]
         both = [found for mine in open_to for other in vs.hosts if (found := overlap(mine, other))]
         if both:
             yield vs, list(dict.fromkeys(both))
 
 
-def hosts_of(rules: Sequence[VirtualService], servers: Sequence[Served]) -> dict[str, HostOfPort]:
+def hosts_of(rules: RulesByGateway, servers: Sequence[Served]) -> dict[str, HostOfPort]:
     """The virtual hosts of one route configuration, by domain."""
     found: dict[str, HostOfPort] = {}
     for served in servers:
@@ -117,10 +127,8 @@ def _holds(match: HttpMatch, vs: VirtualService, gateways: set[str], workload: G
 class GatewayRoutes:
     """Makes the route configurations of one workload."""
 
-    def __init__(
-        self, registry: Registry, policies: Rules, rules: Sequence[VirtualService], workload: GatewayWorkload
-    ) -> None:
-        """rules: every VirtualService that the workload may see, the oldest first."""
+    def __init__(self, registry: Registry, policies: Rules, rules: RulesByGateway, workload: GatewayWorkload) -> None:
+        """rules: every VirtualService that the workload may see."""
         self._registry = registry
         self._policies = policies
         self._rules = rules
