@@ -101,10 +101,14 @@ def _end_tls(chains: _Chains, made: Made, served: Served, tls: ServerTls, around
     except MissingMaterialError as missing:
         made.left_out.append(LeftOut(served, str(missing)))
         return
+    names = chains.claim([host.host for host in served.server.hosts])
+    if not names:
+        made.left_out.append(LeftOut(served, "tls routes of an older server of the port have all of its names"))
+        return
     name = secure_name(served) if http else _name(served)
     chain: Json = {
         "name": name,
-        **_match(chains.claim([host.host for host in served.server.hosts])),
+        **_match(names),
         "transport_socket": context.transport_socket,
         # As long as a handshake may take: whoever begins one and says no more holds a connection.
         "transport_socket_connect_timeout": HANDSHAKE,

@@ -90,6 +90,19 @@ def test_no_two_chains_have_one_name() -> None:
     assert len(chains(compiled(WEB, rule("r", "a.example", routes), edge), "0.0.0.0_443")) == 1
 
 
+def test_a_server_whose_name_a_tls_route_has_does_not_become_everybodys() -> None:
+    routes = f"  tls: [{{match: [{{sniHosts: [a.example]}}], route: [{to('web', 443)}]}}]"
+    edge = gateway(
+        "edge",
+        server(443, "TLS", '"*.example"', tls="mode: PASSTHROUGH"),
+        server(443, "HTTPS", "a.example", tls="mode: SIMPLE, credentialName: a", name="ended"),
+    )
+    plan = compiled(WEB, rule("r", "a.example", routes), edge, Authority().issue("a.example").secret("a"))
+    (chain,) = chains(plan, "0.0.0.0_443")
+    assert "transport_socket" not in chain
+    assert [left.served.server.port_name for left in plan.left_out] == ["ended"]
+
+
 def test_tls_that_is_ended_and_is_no_http() -> None:
     pair = Authority().issue("db.example")
     edge = gateway("edge", server(27018, "TLS", "db.example", tls="mode: SIMPLE, credentialName: db"))
