@@ -13,7 +13,7 @@ SOURCE = Path(__file__).resolve().parents[2] / "agent" / "tidegate"
 ROWS: list[set[str]] = [
     {"__main__"},
     {"cli"},
-    {"app", "end"},
+    {"app", "end", "gateway"},
     {"observe"},
     {"telemetry"},
     {"dataplane"},
@@ -28,12 +28,13 @@ ROWS: list[set[str]] = [
 ]
 # The dashboard of what runs reads every part; the lab drives agents through their public API only.
 DOORS = {
-    "prometheus_client": {"telemetry.metrics", "app"},
+    "prometheus_client": {"telemetry.metrics", "app", "gateway.app"},
     "aiohttp": {"observe.admin", "cli.client", "envoy"},
     "grpc": {"xds"},
     "yaml": {"config", "cli.output"},
     "typer": {"cli"},
     "rich": {"cli"},
+    "cryptography": {"config.shapes.certificates"},
     "dns": set(),
     "tidegate_lab": set(),
     "watchfiles": {"runtime.watch"},

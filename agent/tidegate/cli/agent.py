@@ -41,8 +41,9 @@ def run(**flags: Any) -> None:
         asyncio.run(serve(settings))
 
 
-def _option(setting: Field[Any]) -> Parameter:
-    one = table.kind(setting)
+def option(setting: Field[Any], of: type[table.Settings] | type[table.GatewaySettings] = table.Settings) -> Parameter:
+    """A setting as Typer reads it from a signature."""
+    one = table.kind(setting, of)
     wanted: Any = list[one] if setting.name == "config" else one  # type: ignore[valid-type]
     annotation = Annotated[wanted | None, typer.Option(help=setting.metadata["help"])]
     return Parameter(setting.name, Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
@@ -55,4 +56,4 @@ _END = Parameter(
     annotation=Annotated[bool, typer.Option("--end", help="end capture, relay and Envoy that an agent left, and exit")],
 )
 # Typer reads a command's options from its signature.
-run.__signature__ = Signature([*(_option(f) for f in fields(table.Settings)), _END])  # type: ignore[attr-defined]
+run.__signature__ = Signature([*(option(f) for f in fields(table.Settings)), _END])  # type: ignore[attr-defined]

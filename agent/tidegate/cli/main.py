@@ -22,6 +22,7 @@ from tidegate.errors import Fatal, TidegateError, Unreachable
 # Name -> module of this room that registers it; in the order of --help.
 COMMANDS = {
     "agent": "agent",
+    "gateway": "gateway",
     "cni": "cni",
     "validate": "validate",
     "compile": "compile",

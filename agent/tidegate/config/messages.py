@@ -151,9 +151,6 @@ NO_ABORT = _warning("TG0322", "no-abort", "neither httpStatus nor grpcStatus: no
 EXPORT_NOWHERE = _error("TG0323", "export-nowhere", '"~" is not possible here')
 EXPORT_STAR = _error("TG0324", "export-star", '"*" must stand alone')
 HEAVY = _error("TG0325", "weights-too-large", "all weights together are {total}, at most {most}")
-GATEWAYS_ONLY = _warning(
-    "TG0326", "gateways-only", "gateways are not supported yet, and mesh is not among these: ignored"
-)
 NEVER_REACHED = _warning("TG0327", "never-reached", "is never reached: the route in line {line} takes every request")
 NO_PATH = _warning("TG0328", "no-path", "no request has the path {given!r}: {why}")
 ODD_REWRITE = _warning("TG0330", "odd-rewrite", "{given!r}: {why}")
@@ -226,6 +223,29 @@ NO_ENTRY_ADDRESS = _warning(
     "without addresses and with resolution: NONE connections are not captured yet: they go where they are dialled, and "
     "no rule holds for them",
 )
+HALF_PAIR = _error("TG0481", "half-pair", "has {have} and no {lacks}: a certificate and its key come together")
+NO_CERTIFICATE = _error("TG0482", "no-certificate", "{name} cannot be used: {reason}")
+NO_PRIVATE_KEY = _error("TG0483", "no-private-key", "{name} cannot be used: {reason}")
+NO_BIND = _error("TG0484", "no-bind", "{given!r} is no address: write an IP address, unix:///PATH or unix://@NAME")
+NO_SERVER_PORT = _error("TG0485", "no-server-port", "needs a number from 1 to 65535 (only a bind to a path has none)")
+NEEDS_TLS = _error("TG0486", "needs-tls", "a server of protocol {protocol} needs tls")
+TLS_OF_PLAIN = _error("TG0487", "tls-of-plain", "a server of protocol {protocol} has no tls; write protocol TLS")
+TLS_OF_HTTP = _error(
+    "TG0488", "tls-of-http", "a server of HTTP may only say httpsRedirect here; write protocol HTTPS for the rest"
+)
+SHORT_HOST = _error("TG0489", "short-host", "{given!r} is a short name: write the whole one, or *")
+LATER_MODE = _warning("TG0490", "later-mode", "mode {mode} is not supported yet: this server is left out")
+NO_SERVER_CERTIFICATE = _error(
+    "TG0491",
+    "no-server-certificate",
+    "mode {mode} needs a certificate: write credentialName, or serverCertificate and privateKey",
+)
+NO_AUTHORITIES = _error(
+    "TG0492", "no-authorities", "mode {mode} needs to know who signs clients: write credentialName or caCertificates"
+)
+NO_DIGEST = _error("TG0493", "no-digest", "{given!r} is no SHA-256")
+VERSIONS_CROSS = _error("TG0494", "versions-cross", "is above maxProtocolVersion")
+NO_CIPHER = _warning("TG0495", "no-cipher", "{given!r} is left out: it is no cipher suite that can be chosen")
 
 # TG05: objects beside others
 DEFINED_TWICE = _warning("TG0501", "defined-twice", "also defined at {place}; the definition here is used")
@@ -273,6 +293,11 @@ RULE_FOR_NOBODY = _warning("TG0510", "rule-for-nobody", "service {host} does not
 PORT_OF_NOBODY = _warning("TG0511", "port-of-nobody", "service {host} has no TCP port {port}: the field has no effect")
 OLDER_RULE = _warning("TG0512", "older-rule", "has no effect: the older {owner} says this for the same host")
 HOST_TAKEN = _warning("TG0521", "host-taken", "host {host} belongs to {owner}: what is said of it here is not used")
+NO_GATEWAY = _warning("TG0525", "no-gateway", "gateway {gateway} does not exist: nobody comes to these routes there")
+NO_SECRET = _warning("TG0526", "no-secret", "no Secret {name} exists: until there is one the server is left out")
+NOT_AT_GATEWAY = _warning(
+    "TG0527", "not-at-gateway", "no server of gateway {gateway} is for {host}: nobody comes to it there"
+)
 
 # TG06: sources
 UNREADABLE = _error("TG0601", "unreadable", "cannot be read: {reason}")

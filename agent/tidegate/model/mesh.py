@@ -6,9 +6,11 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from tidegate.model.entry import WorkloadEntry
+from tidegate.model.gateway import Gateway
 from tidegate.model.kube import EndpointSlice, Namespace, Node, Pod, PodTemplate, Service
 from tidegate.model.names import ObjectKey
 from tidegate.model.routing import VirtualService
+from tidegate.model.secret import Secret
 from tidegate.model.service_entry import ServiceEntry
 from tidegate.model.traffic import DestinationRule
 
@@ -23,6 +25,8 @@ MeshObject = (
     | DestinationRule
     | ServiceEntry
     | WorkloadEntry
+    | Gateway
+    | Secret
 )
 NO_OBJECT = ObjectKey("", "", "", "")  # stands for what has no name
 
@@ -88,6 +92,8 @@ class Mesh:
     destination_rules: tuple[DestinationRule, ...] = ()
     service_entries: tuple[ServiceEntry, ...] = ()
     workload_entries: tuple[WorkloadEntry, ...] = ()
+    gateways: tuple[Gateway, ...] = ()
+    secrets: tuple[Secret, ...] = ()
     templates: tuple[PodTemplate, ...] = ()
     refused: tuple[VirtualService, ...] = ()  # rules that Envoy refused: in force nowhere, and shown to it again
     problems: tuple[Problem, ...] = ()

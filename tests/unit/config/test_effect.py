@@ -89,12 +89,13 @@ def test_a_rule_for_nobody_and_one_that_an_older_one_overrules() -> None:
     assert not config_of(destination_rule("r", "db", "subsets: [{name: v2}]"), second, HTTP).problems
 
 
-def test_a_rule_for_gateways_only_is_named() -> None:
+def test_a_rule_for_a_gateway_that_nobody_wrote_is_named() -> None:
     text = """
         apiVersion: networking.istio.io/v1
         kind: VirtualService
         metadata: {name: v}
         spec: {hosts: [x.example], gateways: [front], http: [{route: [{destination: {host: db}}]}]}
         """
-    assert [p.code for p in config_of(text, HTTP).problems] == ["TG0326"]
-    assert not config_of(text.replace("[front]", "[front, mesh]"), HTTP).problems
+    assert [p.code for p in config_of(text, HTTP).problems] == ["TG0525"]
+    assert [p.code for p in config_of(text.replace("[front]", "[front, mesh]"), HTTP).problems] == ["TG0525"]
+    assert not config_of(text.replace("[front]", "[mesh]"), HTTP).problems

@@ -64,11 +64,11 @@ def check(vs: VirtualService, suffix: str = "") -> EnvoyResource:
             routes.append(made)
     name = check_name(vs) + suffix
     host = {"name": name, "domains": ["*"], "routes": routes}
-    body = {"name": name, "virtual_hosts": [host], "validate_clusters": False, **_body_limit([vs])}
+    body = {"name": name, "virtual_hosts": [host], "validate_clusters": False, **body_limit([vs])}
     return EnvoyResource(name, body, (vs.origin,), judged=vs)
 
 
-def _body_limit(rules: Iterable[VirtualService]) -> Json:
+def body_limit(rules: Iterable[VirtualService]) -> Json:
     """The limit of direct responses, where the default one is too low for these rules."""
     answers = (r.direct_response for vs in rules for r in vs.http if r.direct_response is not None)
     longest = max((len(a.body.encode()) + len(a.body_bytes) for a in answers), default=0)
@@ -109,7 +109,7 @@ class RouteCompiler:
             "ignore_port_in_host_matching": True,
         }
         shown = list(dict.fromkeys(vs.origin for answer, _ in answers for vs in answer.shown))
-        body.update(_body_limit(vs for answer, _ in answers for vs in answer.shown))
+        body.update(body_limit(vs for answer, _ in answers for vs in answer.shown))
         refs = frozenset(ResourceRef(CLUSTERS, str(key)) for answer, _ in answers for key in answer.uses)
         return EnvoyResource(name, body, (service.origin, *shown), refs)
 

@@ -26,10 +26,12 @@ from tidegate.config.kinds.deployment import DEPLOYMENT
 from tidegate.config.kinds.destination_rule import DESTINATION_RULE
 from tidegate.config.kinds.endpoint_slice import ENDPOINT_SLICE
 from tidegate.config.kinds.endpoints import ENDPOINTS
+from tidegate.config.kinds.gateway import GATEWAY
 from tidegate.config.kinds.inert import INERT, LATER
 from tidegate.config.kinds.namespace import NAMESPACE
 from tidegate.config.kinds.node import NODE
 from tidegate.config.kinds.pod import POD
+from tidegate.config.kinds.secret import SECRET
 from tidegate.config.kinds.service import SERVICE
 from tidegate.config.kinds.service_entry import SERVICE_ENTRY
 from tidegate.config.kinds.virtual_service import VIRTUAL_SERVICE
@@ -51,6 +53,8 @@ KINDS: Mapping[tuple[str, str], Kind] = {
         SERVICE_ENTRY,
         WORKLOAD_ENTRY,
         WORKLOAD_GROUP,
+        GATEWAY,
+        SECRET,
         *INERT,
     )
 }

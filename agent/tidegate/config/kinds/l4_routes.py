@@ -6,9 +6,11 @@ from collections.abc import Iterator, Sequence
 
 from tidegate.config import messages as say
 from tidegate.config.links import Links
+from tidegate.config.named_services import services_of
 from tidegate.config.schema import ApiModel, Finding, Report
+from tidegate.config.shapes.l4_route import TcpRouteDoc, TlsRouteDoc
 from tidegate.model.hosts import host_matches
-from tidegate.model.kube import Protocol, Service
+from tidegate.model.kube import Protocol
 from tidegate.model.net import IPNetwork
 from tidegate.model.routing import L4Match, L4Route, RouteTarget, VirtualService
 
@@ -24,6 +26,14 @@ def l4_targets(vs: VirtualService) -> Iterator[tuple[RouteTarget, str]]:
         for index, route in enumerate(routes):
             for i, weighted in enumerate(route.targets):
                 yield weighted.target, f"spec.{key}[{index}].route[{i}].destination"
+
+
+def tell_idle_subnets(routes: Sequence[TcpRouteDoc | TlsRouteDoc], report: Report) -> None:
+    """Conditions that no gateway looks at, of a rule that is for gateways only."""
+    for match in (match for route in routes for match in route.match):
+        if match.destination_subnets:
+            why = "at a gateway every connection is for the gateway's own address"
+            report.say(match, "destinationSubnets", say.NO_EFFECT(why=why))
 
 
 def tell_order(spec: ApiModel, key: str, routes: Sequence[L4Route], report: Report) -> None:
@@ -62,7 +72,7 @@ def _is_wider(a: IPNetwork, b: IPNetwork) -> bool:
 
 def unused_routes(vs: VirtualService, links: Links) -> Iterator[Finding]:
     """Hosts at which nothing ever asks for these routes."""
-    services = [s for host in vs.hosts for s in links.of("service", host) if isinstance(s, Service)]
+    services = [s for host in vs.hosts for s in services_of(links, host)]
     for key, routes in (("tcp", vs.tcp), ("tls", vs.tls)):
         for service in services if routes else ():
             host = service.id.fqdn

@@ -9,7 +9,7 @@ from pydantic import Field
 from tidegate.config import limits
 from tidegate.config import messages as say
 from tidegate.config.kinds.base import Kind, Place
-from tidegate.config.kinds.l4_routes import l4_targets, tell_order, unused_routes
+from tidegate.config.kinds.l4_routes import l4_targets, tell_idle_subnets, tell_order, unused_routes
 from tidegate.config.links import Links, Topic
 from tidegate.config.named_services import services_of
 from tidegate.config.schema import ApiModel, Duration, Finding, Report, listify
@@ -32,7 +32,8 @@ from tidegate.config.shapes.http_match import MatchDoc
 from tidegate.config.shapes.l4_route import TcpRouteDoc, TlsRouteDoc
 from tidegate.config.shapes.metadata import Metadata
 from tidegate.config.tree import YamlMap
-from tidegate.model.hosts import in_cluster, resolve_host
+from tidegate.model.gateway import Gateway, gateway_ref
+from tidegate.model.hosts import in_cluster, overlap, resolve_host
 from tidegate.model.routing import MESH, HttpRoute, Match, Mirror, RouteTarget, VirtualService, WeightedTarget
 from tidegate.model.traffic import DestinationRule
 
@@ -169,8 +170,6 @@ def read(doc: VirtualServiceDoc, place: Place, report: Report) -> VirtualService
     if not spec.hosts:
         report.say(spec, None, say.NO_HOSTS())
     on_mesh = not spec.gateways or MESH in spec.gateways
-    if not on_mesh:
-        report.say(spec, "gateways", say.GATEWAYS_ONLY())
     hosts: list[str] = []
     for i, host in enumerate(spec.hosts):
         if not is_host(host):
@@ -183,6 +182,8 @@ def read(doc: VirtualServiceDoc, place: Place, report: Report) -> VirtualService
     routes = [r.to_model(namespace, report) for r in spec.http]
     tcp = [r.to_model(hosts, namespace, report) for r in spec.tcp]
     tls = [r.to_model(hosts, namespace, report) for r in spec.tls]
+    if not on_mesh:
+        tell_idle_subnets([*spec.tcp, *spec.tls], report)
     if not report.failed:
         _tell_unreachable(spec, routes, report)
         tell_order(spec, "tcp", tcp, report)
@@ -217,7 +218,8 @@ def provides(vs: VirtualService) -> Iterable[Topic]:
 
 def looks_at(vs: VirtualService) -> Iterable[Topic]:
     hosts = {*(target.host for target, _ in (*_targets(vs), *l4_targets(vs))), *vs.hosts}
-    return [*(("service", h) for h in hosts), *(("subsets", h) for h in hosts), *provides(vs)]
+    gateways = (("gateway", ref) for ref in _gateways(vs))
+    return [*(("service", h) for h in hosts), *(("subsets", h) for h in hosts), *gateways, *provides(vs)]
 
 
 def check(vs: VirtualService, links: Links) -> Iterator[Finding]:
@@ -228,6 +230,7 @@ def check(vs: VirtualService, links: Links) -> Iterator[Finding]:
     for target, path in l4_targets(vs):
         if (said := _nowhere(target, links)) is not None:
             yield Finding(target.line, path, say.NOWHERE_ON_TCP(what=said.text.partition(":")[0]))
+    yield from _at_gateways(vs, links)
     if MESH not in vs.gateways:
         return
     yield from _without_use(vs, links)
@@ -237,6 +240,23 @@ def check(vs: VirtualService, links: Links) -> Iterator[Finding]:
         first = min(others, key=lambda other: (other.age, other.namespace, other.name))
         if first is not vs and first.export_to == vs.export_to:
             yield Finding(vs.origin.line, "spec.hosts", say.SHARED_HOST(host=host, owner=first.origin))
+
+
+def _gateways(vs: VirtualService) -> list[str]:
+    return [ref for name in vs.gateways if (ref := gateway_ref(name, vs.namespace)) != MESH]
+
+
+def _at_gateways(vs: VirtualService, links: Links) -> Iterator[Finding]:
+    """Gateways that are not there, and hosts that none of their servers is for."""
+    for ref in _gateways(vs):
+        found = [gateway for gateway in links.of("gateway", ref) if isinstance(gateway, Gateway)]
+        if not found:
+            yield Finding(vs.origin.line, "spec.gateways", say.NO_GATEWAY(gateway=ref))
+            continue
+        served = [h for g in found for s in g.servers for h in s.hosts if h.namespace in ("*", vs.namespace)]
+        for host in vs.hosts:
+            if served and not any(overlap(h.host, host) for h in served):
+                yield Finding(vs.origin.line, "spec.hosts", say.NOT_AT_GATEWAY(gateway=ref, host=host))
 
 
 def _without_use(vs: VirtualService, links: Links) -> Iterator[Finding]:
