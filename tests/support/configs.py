@@ -115,6 +115,16 @@ spec:
 """
 
 
+def entry(name: str, hosts: str, spec: str, *, namespace: str = "default", more: str = "") -> str:
+    """A ServiceEntry; spec in flow style without the outer brackets."""
+    return f"""
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {{name: {name}, namespace: {namespace}, {more}}}
+spec: {{hosts: [{hosts}], {spec}}}
+"""
+
+
 def sandbox(name: str, *ips: str, namespace: str = "default", cookie: int = 1, v6: bool = False) -> Sandbox:
     """An attached pod whose Envoy listener has ports 15002 (v4) and 15004 (v6)."""
     return Sandbox(

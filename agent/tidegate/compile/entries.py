@@ -6,7 +6,7 @@ Service of that name.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from operator import attrgetter
 
@@ -123,14 +123,21 @@ def _age(service: Service) -> tuple[Age, str, str, str]:
     return service.age, origin.namespace, origin.name, service.id.fqdn
 
 
-def names_to_resolve(services: Mapping[str, Service], workloads: Mapping[str, tuple[WorkloadEntry, ...]]) -> set[str]:
+def names_to_resolve(
+    services: Mapping[str, Service],
+    workloads: Mapping[str, tuple[WorkloadEntry, ...]],
+    led_to: Collection[str] = (),
+) -> set[str]:
     """Names that somebody has to resolve for us, because what serves them takes addresses only: the fast path, and
-    Envoy for Services of Kubernetes. workloads: by service, as its selector finds them."""
+    Envoy for Services of Kubernetes. workloads: by service, as its selector finds them. led_to: services to which
+    routes of connections lead, through whichever of their ports."""
     found = (entry.workload for group in workloads.values() for entry in group)
     named = {workload.address for workload in found if workload.ip is None and not workload.path}
     for service in services.values():
         external = service.external
-        if external is None or not external.resolution.by_name or all(p.protocol.is_http for p in service.tcp_ports):
+        if external is None or not external.resolution.by_name:
+            continue
+        if service.id.fqdn not in led_to and all(p.protocol.is_http for p in service.tcp_ports):
             continue
         named.update(w.address for w in external.endpoints if w.ip is None)
         if not (external.endpoints or service.selector or service.id.fqdn.startswith("*")):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from tidegate.compile.derive import Read, derived
 from tidegate.compile.tables import ANY_HOST, DESTINATION_RULES, VIRTUAL_SERVICES
-from tidegate.model.hosts import host_matches, specificity
+from tidegate.model.hosts import host_matches, overlap, specificity
 from tidegate.model.kube import Service
 from tidegate.model.names import ROOT_NAMESPACE, ServiceName
 from tidegate.model.origin import Origin
@@ -95,6 +95,10 @@ class Rules:
         exact = [] if host.startswith("*") else self._read(VIRTUAL_SERVICES, host) or ()
         wild = (vs for pattern, vs in self._read(_wild, "") if host_matches(pattern, host))
         return [*(vs for vs in exact if MESH in vs.gateways), *wild]
+
+    def owners_under(self, pattern: str) -> list[VirtualService]:
+        """Every VirtualService that some client may see for some name under a wildcard, the oldest first."""
+        return [vs for vs in self.virtual_services if any(overlap(pattern, host) for host in vs.hosts)]
 
     def policy(self, service: ServiceName, client: str) -> DestinationPolicy:
         """What DestinationRules say for clients of namespace `client`: its own, else the service's, else the root's.

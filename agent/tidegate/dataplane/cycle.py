@@ -189,9 +189,9 @@ class Cycle:
             self._sandboxes.decisions = decisions
             await self.facts.set(facts)
             self._joined = (config, sandboxes, resolved)
-            if facts.services is not before.services or facts.workloads_by_service is not before.workloads_by_service:
-                of_entries = {host: facts.services[host] for host in facts.entries.by_host if host in facts.services}
-                self._resolver.want(frozenset(names_to_resolve(of_entries, facts.workloads_by_service)))
+            tables = ("services", "workloads_by_service", "virtual_services")
+            if any(getattr(facts, table) is not getattr(before, table) for table in tables):
+                self._resolver.want(frozenset(_names(facts)))
         self._enrolment.tell_others()
 
     async def _compile(self) -> None:
@@ -275,6 +275,14 @@ class Cycle:
         status = Status(generation, revision, appliers or before.appliers, self.settling.all())
         if status != before:
             await self.status.set(status)
+
+
+def _names(facts: Facts) -> set[str]:
+    """What has to be resolved. Costs what entries there are; without any, nothing."""
+    of_entries = {host: facts.services[host] for host in facts.entries.by_host if host in facts.services}
+    rules = facts.mesh.virtual_services if of_entries else ()
+    led_to = {t.target.host for vs in rules for route in (*vs.tcp, *vs.tls) for t in route.targets}
+    return names_to_resolve(of_entries, facts.workloads_by_service, led_to)
 
 
 def _decided(

@@ -7,7 +7,7 @@ from ipaddress import ip_address
 from typing import Any
 
 import pytest
-from tests.support.configs import ENROLLED, config_of, destination_rule, pod, sandbox, service, virtual_service
+from tests.support.configs import ENROLLED, config_of, destination_rule, entry, pod, sandbox, service, virtual_service
 
 from tidegate.compile.allocation import RANGE, allocate
 from tidegate.compile.compiler import compile_plan
@@ -20,16 +20,6 @@ from tidegate.model.tier import Tier
 
 CLIENT = pod("client", "app: client", "10.0.0.9")
 ME = WorkloadId("default", "client")
-
-
-def entry(name: str, hosts: str, spec: str, *, namespace: str = "default", more: str = "") -> str:
-    """A ServiceEntry; spec in flow style without the outer brackets."""
-    return f"""
-apiVersion: networking.istio.io/v1
-kind: ServiceEntry
-metadata: {{name: {name}, namespace: {namespace}, {more}}}
-spec: {{hosts: [{hosts}], {spec}}}
-"""
 
 
 def workload(name: str, spec: str, *, namespace: str = "default") -> str:

@@ -195,8 +195,9 @@ def goes_where_dialled(service: Service, settings: TrafficPolicy, subset: str, l
     so is a pod for those who dialled another service, or another port, and are only routed here (lb_headless).
     """
     chosen = settings.load_balancer
-    passthrough = service.as_dialled or (chosen is not None and chosen.balancing is Balancing.PASSTHROUGH)
-    return passthrough or (service.headless and not subset and not lb_headless)
+    if chosen is not None and chosen.balancing is Balancing.PASSTHROUGH:
+        return True
+    return not lb_headless and (service.as_dialled or (service.headless and not subset))
 
 
 def _balancing(name: str, service: Service, settings: TrafficPolicy, subset: Subset | None, lb_headless: bool) -> Json:

@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from tidegate.compile.envoy.clusters import subset_endpoints
+from tidegate.compile.envoy.named import named_in_subset
 from tidegate.compile.explain.requests import choose_host, refuses
 from tidegate.compile.facts import Facts
 from tidegate.compile.gateway.compiler import GatewayPlan, visible_rules
@@ -181,7 +182,7 @@ class _Trace:
         return found
 
     def _endpoints(self, fqdn: str, number: int, subset: str) -> list[str] | None:
-        """Addresses that may answer; None if Envoy resolves a name."""
+        """Addresses that may answer, or names that Envoy resolves; None if that is the name of an alias."""
         service = self._registry.services.get(fqdn)
         if service is not None and service.external_name:
             return None
@@ -189,6 +190,10 @@ class _Trace:
         if service is None or port is None:
             return []
         policy = self._rules.policy(service.id, self._workload.namespace)
+        defined = policy.subset(subset)
+        named = named_in_subset(self._registry, service, port, defined) if defined or not subset else None
+        if named is not None:
+            return [n.label if n.workload.path else host_port(n.label, n.port) for n in named]
         found = subset_endpoints(self._registry, service, port, policy, subset) or ()
         return [host_port(str(e.address), e.port) + (f" {e.name}" if e.name else "") for e in found]
 

@@ -189,8 +189,8 @@ class GatewayRoutes:
         target = self._registry.behind(target)
         found = self._registry.services.get(target.host)
         client = self._policies.policy_scope(found.id, self._workload.namespace) if found else ""
-        # Nobody dialled one of the pods of a headless service here, so Envoy has to choose one.
-        chosen_here = found is not None and found.headless and not target.subset
+        # Nobody dialled one of the pods of a headless service here, or the address of somebody: Envoy has to choose.
+        chosen_here = found is not None and ((found.headless and not target.subset) or found.as_dialled)
         return ClusterKey(target.host, target_number(self._registry, target, port), target.subset, client, chosen_here)
 
     def _hash(self, target: RouteTarget, port: int) -> ConsistentHash | None:

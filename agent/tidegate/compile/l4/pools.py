@@ -92,7 +92,7 @@ def pool(registry: Registry, rules: Rules, key: PoolKey, numbers: Mapping[str, i
         others = (v for v in _VERSIONS if v != address.version)
         pod = member.pod
         other = next((by_pod.get((pod.id, target, v)) for v in others), None) if pod else None
-        endpoints.append(L4Endpoint(address, target, other=other))
+        endpoints.append(L4Endpoint(address, target, member.weight, other=other))
     return L4Service(
         number=number,
         name=key.service_port,
@@ -108,7 +108,7 @@ def policy_varies(read: Read, service: Service) -> bool:
     """Whether for some clients other DestinationRules may count than for those of the service's own namespace."""
     fqdn = service.id.fqdn
     foreign = (rule for key in (fqdn, ANY_HOST) for rule in read(FOREIGN_RULES, key) or ())
-    if any(host_matches(rule.host, fqdn) for rule in foreign):
+    if any(host_matches(rule.host, fqdn) for rule in foreign if rule.namespace != service.id.namespace):
         return True
     rules: Iterator[DestinationRule] = (
         rule

@@ -67,7 +67,9 @@ def routes_for(vs: VirtualService, port: ServicePort) -> tuple[L4Route, ...]:
 
 def l4_owners(rules: Rules, service: Service, port: ServicePort) -> list[VirtualService]:
     """Every VirtualService that has routes for a service port, for whomever, in the order in which they are asked."""
-    found = {id(vs): vs for vs in rules.owners(service.id.fqdn) if routes_for(vs, port)}
+    host = service.id.fqdn
+    known = rules.owners_under(host) if host.startswith("*") else rules.owners(host)
+    found = {id(vs): vs for vs in known if routes_for(vs, port)}
     return list(found.values())
 
 
