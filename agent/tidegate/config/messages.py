@@ -290,8 +290,8 @@ HEADLESS_ROUTES = _warning(
 ROUTES_OF_NONE = _warning(
     "TG0518",
     "routes-of-none",
-    "{host} has resolution: NONE: its connections go where they are dialled, past the {what} routes here, which have no "
-    "effect",
+    "{host} has resolution: NONE: its connections go where they are dialled, past the {what} routes here, which have "
+    "no effect",
 )
 NOWHERE_ON_TCP = _warning("TG0517", "nowhere-on-tcp", "{what}: connections are reset")
 IDLE_ON_TCP = _warning("TG0509", "idle-on-tcp", "has no effect on TCP port {port} of {service}: {why}")

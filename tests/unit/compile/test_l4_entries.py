@@ -83,7 +83,9 @@ def test_while_a_name_is_not_resolved_connections_come_to_nothing_and_never_else
 
 
 def test_what_is_written_of_endpoints_holds_behind_routes_too() -> None:
-    endpoints = "[{address: 192.0.2.1, weight: 5, labels: {v: a}}, {address: 192.0.2.2, labels: {v: a}}, {address: 192.0.2.3}]"
+    endpoints = (
+        "[{address: 192.0.2.1, weight: 5, labels: {v: a}}, {address: 192.0.2.2, labels: {v: a}}, {address: 192.0.2.3}]"
+    )
     facts = facts_of(
         entry("out", "db.example", f"addresses: [10.9.0.1], {TCP}, resolution: STATIC, endpoints: {endpoints}"),
         destination_rule("out", "db.example", "subsets: [{name: a, labels: {v: a}}]"),
@@ -101,7 +103,11 @@ def test_a_name_under_a_wildcard_has_routes_of_its_own() -> None:
     endpoints = "resolution: STATIC, endpoints: [{address: 192.0.2.1}]"
     facts = facts_of(
         entry("wild", '"*.shop.example"', f"addresses: [10.9.0.1], {HTTPS}, {endpoints}"),
-        entry("backup", "backup.example", f"addresses: [10.9.0.2], {HTTPS}, resolution: STATIC, endpoints: [{{address: 192.0.2.2}}]"),
+        entry(
+            "backup",
+            "backup.example",
+            f"addresses: [10.9.0.2], {HTTPS}, resolution: STATIC, endpoints: [{{address: 192.0.2.2}}]",
+        ),
         rule("www.shop.example", f"tls: [{by_name('www.shop.example', 'backup.example')}]"),
     )
     assert ways(facts, "*.shop.example") == [(("www.shop.example",), [("192.0.2.2", 1)])]

@@ -47,7 +47,10 @@ def asked(url: str, *texts: str) -> dict[str, Any]:
 
 def test_a_host_that_is_a_name_is_resolved_where_the_gateway_runs(tmp_path: Path) -> None:
     """The document's egress gateway."""
-    texts = entry("httpbin", "httpbin.com", f"location: MESH_EXTERNAL, {HTTP}, resolution: DNS"), rule("httpbin.com", to("httpbin.com"))
+    texts = (
+        entry("httpbin", "httpbin.com", f"location: MESH_EXTERNAL, {HTTP}, resolution: DNS"),
+        rule("httpbin.com", to("httpbin.com")),
+    )
     plan = compiled(EDGE, *texts)
     body = cluster(plan, "outbound|80||httpbin.com")
     assert (body["type"], "upstream_bind_config" in body) == ("STRICT_DNS", False)
