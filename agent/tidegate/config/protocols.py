@@ -38,7 +38,6 @@ def port_protocol(transport: str, app_protocol: str, name: str) -> Protocol:
 _ENTRY: Mapping[str, tuple[Protocol, bool]] = {
     "": (Protocol.TCP, False),  # nothing is guessed
     **{word: (protocol, True) for word, protocol in _NAMES.items()},
-    **dict.fromkeys(("https", "tls"), (Protocol.TCP, True)),
     **dict.fromkeys(("tcp", "mongo", "redis", "mysql"), (Protocol.TCP, False)),
     "udp": (Protocol.UDP, False),  # never captured
 }
