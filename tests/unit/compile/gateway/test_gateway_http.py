@@ -113,7 +113,7 @@ def test_https_redirect_answers_for_every_host_of_the_server() -> None:
         virtual_service("v", "a.example", TO_WEB, more="gateways: [edge]"),
     )
     found = {host["domains"][0]: host for host in plan.envoy[ROUTES]["http.80"].body["virtual_hosts"]}
-    assert {name: host["require_tls"] for name, host in found.items()} == {"a.example": "ALL", "b.example": "ALL"}
+    assert {name: host.get("require_tls") for name, host in found.items()} == {"a.example": "ALL", "b.example": "ALL"}
 
 
 def test_gateways_of_one_workload_share_a_port_of_http_and_the_older_one_keeps_it_from_others() -> None:
