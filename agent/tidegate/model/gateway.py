@@ -19,7 +19,7 @@ class ServerProtocol(Enum):
     TCP = "tcp"
 
 
-class TlsMode(Enum):
+class ServerTlsMode(Enum):
     """What becomes of TLS at a server."""
 
     PASSTHROUGH = "PASSTHROUGH"  # it is not ended here: the name that the client asks for (SNI) chooses
@@ -32,12 +32,12 @@ class TlsMode(Enum):
     @property
     def ends_here(self) -> bool:
         """Whether the gateway has the certificate."""
-        return self not in (TlsMode.PASSTHROUGH, TlsMode.AUTO_PASSTHROUGH)
+        return self not in (ServerTlsMode.PASSTHROUGH, ServerTlsMode.AUTO_PASSTHROUGH)
 
     @property
     def asks_client(self) -> bool:
         """Whether a client's certificate is verified."""
-        return self in (TlsMode.MUTUAL, TlsMode.OPTIONAL_MUTUAL, TlsMode.ISTIO_MUTUAL)
+        return self in (ServerTlsMode.MUTUAL, ServerTlsMode.OPTIONAL_MUTUAL, ServerTlsMode.ISTIO_MUTUAL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class CertificateFiles:
 class ServerTls:
     """Settings of a server that speaks TLS."""
 
-    mode: TlsMode = TlsMode.PASSTHROUGH
+    mode: ServerTlsMode = ServerTlsMode.PASSTHROUGH
     credentials: tuple[str, ...] = ()  # names of Secrets, in the namespace of the workload
     ca_credential: str = ""
     files: tuple[CertificateFiles, ...] = ()

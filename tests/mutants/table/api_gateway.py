@@ -89,7 +89,7 @@ GROUPS: tuple[Group, ...] = (
                 "gateway-clients-need-no-certificate",
                 "MUTUAL lets clients in that show none",
                 f"{ROOM}/tls.py",
-                '"require_client_certificate": tls.mode is TlsMode.MUTUAL,',
+                '"require_client_certificate": tls.mode is ServerTlsMode.MUTUAL,',
                 '"require_client_certificate": False,',
                 (TLS,),
             ),

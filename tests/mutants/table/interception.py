@@ -304,8 +304,8 @@ _OTHERS = Group(
             "headless-http-balanced",
             "a client that chose a pod of a headless HTTP service is sent to any of its pods",
             "agent/tidegate/compile/envoy/clusters.py",
-            "    return passthrough or (service.headless and not subset and not lb_headless)\n",
-            "    return passthrough\n",
+            "    return not lb_headless and (service.as_dialled or (service.headless and not subset))\n",
+            "    return not lb_headless and service.as_dialled\n",
             ("tests/stories/routing/test_routing.py::test_the_pod_that_a_client_chose_behind_a_headless_name_answers",),
         ),
         Mutant(

@@ -41,8 +41,8 @@ _TOLD = Group(
             "explain-promises-nobody",
             "explain allows TCP to a service without endpoints",
             EXPLAIN,
-            'verdict="allow" if endpoints else "unavailable",\n            reason="a TCP',
-            'verdict="allow",\n            reason="a TCP',
+            'verdict="allow" if endpoints else "unavailable",\n            reason=reason if endpoints else out.reason',
+            'verdict="allow",\n            reason=reason if endpoints else out.reason',
             (
                 "tests/unit/compile/test_explain.py::test_a_service_without_endpoints_is_unavailable",
                 f"{EXPLAINED}::test_a_service_without_endpoints_is_unavailable_and_so_it_is_on_the_wire",

@@ -79,7 +79,7 @@ def test_every_service_selects_a_deployment_and_declares_its_protocol() -> None:
         assert any(service["spec"]["selector"].items() <= labels.items() for labels in pods)
         ports[service["metadata"]["name"]] = [port["name"] for port in service["spec"]["ports"]]
     assert ports == {
-        **dict.fromkeys(("productpage", "details", "reviews", "ratings"), ["http"]),
+        **{name: ["http"] for name in ("productpage", "details", "reviews", "ratings")},
         "httpbin": ["http", "tcp"],
         "istio-ingressgateway": ["http2", "https", "tcp", "tls"],
     }

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from tidegate.compile.envoy.clusters import ClusterKey
 from tidegate.compile.explain.explanation import Peer, RouteDestination, Rule
 from tidegate.compile.l4.pools import pool_members, pool_of
-from tidegate.compile.l4.routes import Condition, in_order, kind_of_routes, l4_candidates, l4_owners
+from tidegate.compile.l4.routes import L4Condition, in_order, kind_of_routes, l4_candidates, l4_owners
 from tidegate.compile.l4.settings import l4_balancing
 from tidegate.compile.outbound.destinations import Claim
 from tidegate.compile.registry import Registry
@@ -64,7 +64,7 @@ def choose_l4(rules: Rules, claim: Claim, source: Source, connection: Connection
     return L4Choice(None, own, tuple(told))
 
 
-def _rule(condition: Condition, kind: str) -> Rule:
+def _rule(condition: L4Condition, kind: str) -> Rule:
     candidate = condition.candidate
     vs = candidate.vs
     origin = replace(vs.origin, line=candidate.route.line or vs.origin.line)
@@ -72,7 +72,7 @@ def _rule(condition: Condition, kind: str) -> Rule:
     return Rule(origin, candidate.index, match, f"{vs.namespace}/{vs.name}[{candidate.index}]", kind)
 
 
-def _shares(condition: Condition) -> tuple[tuple[RouteTarget, float], ...]:
+def _shares(condition: L4Condition) -> tuple[tuple[RouteTarget, float], ...]:
     targets = condition.candidate.route.targets
     if len(targets) == 1:
         return ((targets[0].target, 100.0),)

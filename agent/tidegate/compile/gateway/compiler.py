@@ -13,7 +13,7 @@ from tidegate.compile.envoy.clusters import ClusterKey, cluster, endpoints
 from tidegate.compile.envoy.protojson import Json
 from tidegate.compile.facts import Facts
 from tidegate.compile.gateway.listeners import Around, Made, make_listeners
-from tidegate.compile.gateway.ports import LeftOut, Port, gateways_of, ports_of
+from tidegate.compile.gateway.ports import GatewayPort, LeftOut, gateways_of, ports_of
 from tidegate.compile.gateway.routes import GatewayRoutes, RulesByGateway, by_gateway
 from tidegate.compile.gateway.tls import Materials
 from tidegate.compile.registry import Registry
@@ -38,7 +38,7 @@ class GatewayPlan:
     """One frozen image of what a gateway workload should be."""
 
     gateways: tuple[Gateway, ...] = ()  # the oldest first
-    ports: tuple[Port, ...] = ()
+    ports: tuple[GatewayPort, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
     envoy: Resources = field(default_factory=dict)
 

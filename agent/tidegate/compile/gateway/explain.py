@@ -15,8 +15,8 @@ from tidegate.compile.envoy.named import named_in_subset
 from tidegate.compile.explain.requests import choose_host, refuses
 from tidegate.compile.facts import Facts
 from tidegate.compile.gateway.compiler import GatewayPlan, visible_rules
-from tidegate.compile.gateway.l4 import Forward, named_forwards, plain_forward
-from tidegate.compile.gateway.ports import Port, Served
+from tidegate.compile.gateway.l4 import Forwarding, named_forwards, plain_forward
+from tidegate.compile.gateway.ports import GatewayPort, Served
 from tidegate.compile.gateway.routes import GatewayRoutes, candidates_at, hosts_of, plain_name, secure_name
 from tidegate.compile.outbound.routes import route_name
 from tidegate.compile.registry import Registry
@@ -93,7 +93,7 @@ class _Trace:
             return self._refused("protocol", f"the port is plain HTTP: {scheme} is no request of HTTP")
         return self._of_servers(plain_name(port), port.number, port.servers, request)
 
-    def _of_secure_port(self, scheme: str, host: str, port: Port, request: HttpRequest) -> dict[str, Any]:
+    def _of_secure_port(self, scheme: str, host: str, port: GatewayPort, request: HttpRequest) -> dict[str, Any]:
         if scheme in ("http", "tcp"):
             return self._refused("protocol", "the port is TLS: what does not begin with a handshake is closed")
         by_name = {h.host: served for served in reversed(port.servers) for h in served.server.hosts}
@@ -113,13 +113,13 @@ class _Trace:
             return self._of_connection(plain_forward(self._visible, served, self._workload), served, "tcp")
         return self._of_servers(secure_name(served), server.port, [served], request)
 
-    def _named(self, served: Served, host: str) -> Forward | None:
+    def _named(self, served: Served, host: str) -> Forwarding | None:
         found = list(named_forwards(self._visible, served, self._workload))
         by_name = {name: forward for forward in reversed(found) for name in forward.names}
         chosen = choose_host(by_name, host)
         return by_name[chosen] if chosen is not None else None
 
-    def _of_connection(self, forward: Forward | None, served: Served, kind: str) -> dict[str, Any]:
+    def _of_connection(self, forward: Forwarding | None, served: Served, kind: str) -> dict[str, Any]:
         if forward is None:
             return self._refused(kind, f"closed: no VirtualService has a {kind} route for it")
         self._say(kind, f"{forward.vs.origin} line {forward.route.line}: forwarded as it is")

@@ -20,11 +20,11 @@ from tidegate.model.selectors import selects
 
 _TCP_PROXY = "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy"
 
-ClusterOf = Callable[[RouteTarget], ClusterKey]
+KeyOf = Callable[[RouteTarget], ClusterKey]
 
 
 @dataclass(frozen=True, slots=True)
-class Forward:
+class Forwarding:
     """Where connections of a server go: the first route that holds for them."""
 
     vs: VirtualService
@@ -32,16 +32,16 @@ class Forward:
     names: tuple[str, ...] = ()  # asked for in the handshake; none = whatever is asked for
 
 
-def plain_forward(rules: RulesByGateway, served: Served, workload: GatewayWorkload) -> Forward | None:
+def plain_forward(rules: RulesByGateway, served: Served, workload: GatewayWorkload) -> Forwarding | None:
     """The `tcp` route of a server, be it behind TLS that ends here or not; None if no rule has one for it."""
     for vs, _ in rules_at(rules, served):
         for route in vs.tcp:
             if not route.matches or any(_holds(m, vs, served, workload) for m in route.matches):
-                return Forward(vs, route)
+                return Forwarding(vs, route)
     return None
 
 
-def named_forwards(rules: RulesByGateway, served: Served, workload: GatewayWorkload) -> Iterator[Forward]:
+def named_forwards(rules: RulesByGateway, served: Served, workload: GatewayWorkload) -> Iterator[Forwarding]:
     """The `tls` routes of a server, match by match. A name that a rule before it has goes there."""
     seen: set[str] = set()
     for vs, _ in rules_at(rules, served):
@@ -54,7 +54,7 @@ def named_forwards(rules: RulesByGateway, served: Served, workload: GatewayWorkl
                 names = [name for name in dict.fromkeys(both) if name not in seen]
                 seen.update(names)
                 if names:
-                    yield Forward(vs, route, tuple(names))
+                    yield Forwarding(vs, route, tuple(names))
 
 
 def _holds(match: L4Match, vs: VirtualService, served: Served, workload: GatewayWorkload) -> bool:
@@ -68,7 +68,7 @@ def _holds(match: L4Match, vs: VirtualService, served: Served, workload: Gateway
     return selects(match.source_labels, workload.labels)
 
 
-def tcp_proxy(stat_prefix: str, forward: Forward, cluster_of: ClusterOf) -> tuple[Json, set[ClusterKey]]:
+def tcp_proxy(stat_prefix: str, forward: Forwarding, cluster_of: KeyOf) -> tuple[Json, set[ClusterKey]]:
     """The filter that forwards, and the clusters that it needs."""
     weighted = forward.route.targets
     chosen = [w for w in weighted if w.weight] if len(weighted) > 1 else list(weighted)

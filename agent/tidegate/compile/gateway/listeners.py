@@ -9,8 +9,8 @@ from tidegate.compile.envoy import bounds
 from tidegate.compile.envoy.clusters import ClusterKey
 from tidegate.compile.envoy.protojson import Json, named
 from tidegate.compile.gateway.http import connection_manager
-from tidegate.compile.gateway.l4 import Forward, named_forwards, plain_forward, tcp_proxy
-from tidegate.compile.gateway.ports import LeftOut, Port, Served
+from tidegate.compile.gateway.l4 import Forwarding, named_forwards, plain_forward, tcp_proxy
+from tidegate.compile.gateway.ports import GatewayPort, LeftOut, Served
 from tidegate.compile.gateway.routes import RulesByGateway, plain_name, secure_name
 from tidegate.compile.gateway.tls import Materials, MissingMaterialError, server_context
 from tidegate.model.gateway import GatewayWorkload, ServerProtocol, ServerTls
@@ -57,7 +57,7 @@ class Around:
     cluster_of: Callable[[RouteTarget, int], ClusterKey]  # of a target, at a port
 
 
-def make_listeners(ports: Iterable[Port], around: Around) -> Made:
+def make_listeners(ports: Iterable[GatewayPort], around: Around) -> Made:
     """The listeners of these ports. One of which no server can be served is left out, and its port closed."""
     made = Made()
     for port in ports:
@@ -133,7 +133,7 @@ def _forward(chains: _Chains, made: Made, served: Served, around: Around, chain:
     return True
 
 
-def _add_proxy(chains: _Chains, served: Served, forward: Forward, around: Around, chain: Json) -> None:
+def _add_proxy(chains: _Chains, served: Served, forward: Forwarding, around: Around, chain: Json) -> None:
     def cluster_of(target: RouteTarget) -> ClusterKey:
         return around.cluster_of(target, served.server.port)
 
@@ -153,7 +153,7 @@ def _match(names: Sequence[str]) -> Json:
     return {} if "*" in names else {"filter_chain_match": {"server_names": list(names)}}
 
 
-def _listener(port: Port, workload: GatewayWorkload, chains: _Chains) -> EnvoyResource:
+def _listener(port: GatewayPort, workload: GatewayWorkload, chains: _Chains) -> EnvoyResource:
     body: Json = {
         "name": port.name,
         "stat_prefix": port.name,
@@ -170,7 +170,7 @@ def _listener(port: Port, workload: GatewayWorkload, chains: _Chains) -> EnvoyRe
     return EnvoyResource(port.name, body, tuple(origins), frozenset(chains.refs))
 
 
-def _address(port: Port, workload: GatewayWorkload) -> Json:
+def _address(port: GatewayPort, workload: GatewayWorkload) -> Json:
     if port.bind.startswith("unix:"):
         return {"address": {"pipe": {"path": port.bind.removeprefix("unix:")}}}
     if port.bind:

@@ -36,7 +36,7 @@ class LeftOut:
 
 
 @dataclass(slots=True)
-class Port:
+class GatewayPort:
     """One address and port of the workload, and who is served there: all in plain HTTP, all in TLS, or one in TCP."""
 
     bind: str  # empty = every address
@@ -64,16 +64,16 @@ def gateways_of(facts: Facts, workload: GatewayWorkload) -> list[Gateway]:
     return sorted(mine, key=lambda g: (g.age, g.namespace, g.name))
 
 
-def ports_of(facts: Facts, workload: GatewayWorkload) -> tuple[list[Port], list[LeftOut]]:
+def ports_of(facts: Facts, workload: GatewayWorkload) -> tuple[list[GatewayPort], list[LeftOut]]:
     """The ports of a workload, in the order in which they were found, and what is left out."""
-    found: dict[tuple[str, int], Port] = {}
+    found: dict[tuple[str, int], GatewayPort] = {}
     left_out: list[LeftOut] = []
     listens = listening(facts, workload)
     for gateway in gateways_of(facts, workload):
         for server in gateway.servers:
             served = Served(gateway, server)
             for number in listens.get(server.port, (server.port,)):
-                port = found.setdefault((server.bind, number), Port(server.bind, server.port, number))
+                port = found.setdefault((server.bind, number), GatewayPort(server.bind, server.port, number))
                 why = _why_not(port, served)
                 if why:
                     left_out.append(LeftOut(served, why))
@@ -101,7 +101,7 @@ def listening(facts: Facts, workload: GatewayWorkload) -> Mapping[int, tuple[int
     return {port: tuple(sorted(numbers)) for port, numbers in found.items() if numbers}
 
 
-def _why_not(port: Port, served: Served) -> str:
+def _why_not(port: GatewayPort, served: Served) -> str:
     """Why a server cannot have a port beside those that are there; empty if it can."""
     if not port.servers:
         return ""

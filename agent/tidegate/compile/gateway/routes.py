@@ -16,7 +16,7 @@ from tidegate.compile.envoy.http_action import fill_action
 from tidegate.compile.envoy.http_match import route_match
 from tidegate.compile.envoy.protojson import Json
 from tidegate.compile.gateway.http import spared
-from tidegate.compile.gateway.ports import Port, Served
+from tidegate.compile.gateway.ports import GatewayPort, Served
 from tidegate.compile.outbound.routes import body_limit, route_name, target_number
 from tidegate.compile.registry import Registry
 from tidegate.compile.rules import Candidate, Rules, balancer
@@ -42,7 +42,7 @@ class HostOfPort:
         return sorted(self.rules.values(), key=lambda found: (found[0].age, found[0].name, found[0].namespace))
 
 
-def plain_name(port: Port) -> str:
+def plain_name(port: GatewayPort) -> str:
     """Istio's name of the routes of a port of plain HTTP."""
     return f"http.{port.number}{_bound(port.bind)}"
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from tidegate.compile.envoy.protojson import Json, ads
-from tidegate.model.gateway import CertificateFiles, ServerTls, TlsMode
+from tidegate.model.gateway import CertificateFiles, ServerTls, ServerTlsMode
 from tidegate.model.origin import Origin
 from tidegate.model.plan.envoy import SECRETS, EnvoyResource, ResourceRef
 from tidegate.model.secret import Secret
@@ -35,7 +35,7 @@ class MissingMaterialError(Exception):
     """A server cannot have its certificate; str() says why."""
 
 
-class Context(NamedTuple):
+class TlsContext(NamedTuple):
     """What a filter chain of a server needs."""
 
     transport_socket: Json
@@ -46,7 +46,7 @@ class Context(NamedTuple):
         return frozenset(ResourceRef(SECRETS, secret.name) for secret in self.secrets)
 
 
-def server_context(tls: ServerTls, materials: Materials, *, http: bool) -> Context:
+def server_context(tls: ServerTls, materials: Materials, *, http: bool) -> TlsContext:
     """The TLS of a server that ends it. Raises MissingMaterialError."""
     certificates = [*_from_secrets(tls, materials), *_from_files(tls, materials)]
     common: Json = {
@@ -66,9 +66,9 @@ def server_context(tls: ServerTls, materials: Materials, *, http: bool) -> Conte
     context = {
         "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext",
         "common_tls_context": common,
-        "require_client_certificate": tls.mode is TlsMode.MUTUAL,
+        "require_client_certificate": tls.mode is ServerTlsMode.MUTUAL,
     }
-    return Context({"name": "envoy.transport_sockets.tls", "typed_config": context}, tuple(secrets))
+    return TlsContext({"name": "envoy.transport_sockets.tls", "typed_config": context}, tuple(secrets))
 
 
 def _from_secrets(tls: ServerTls, materials: Materials) -> Iterator[EnvoyResource]:

@@ -37,7 +37,7 @@ class L4Candidate:
 
 
 @dataclass(frozen=True, slots=True)
-class Condition:
+class L4Condition:
     """What a connection has to be for a candidate: to one of these addresses, for one of these names; empty = any."""
 
     candidate: L4Candidate
@@ -89,16 +89,16 @@ def l4_candidates(owners: Iterable[VirtualService], port: ServicePort, source: S
                         return
 
 
-def in_order(candidates: Iterable[L4Candidate]) -> list[Condition]:
+def in_order(candidates: Iterable[L4Candidate]) -> list[L4Condition]:
     """What is asked of a connection, the first that holds decides."""
-    pairs: list[tuple[tuple[int, int, int], Condition]] = []
+    pairs: list[tuple[tuple[int, int, int], L4Condition]] = []
     for candidate in candidates:
         match = candidate.match or L4Match()
         subnets: list[tuple[IPNetwork, ...]] = [(n,) for n in match.subnets] or [()]
         names: list[tuple[str, ...]] = [(n,) for n in match.sni_hosts] or [()]
         if len(subnets) * len(names) > _MOST_PAIRS:
             subnets, names = [match.subnets], [match.sni_hosts]
-        pairs.extend((_rank(s, n), Condition(candidate, s, n)) for s in subnets for n in names)
+        pairs.extend((_rank(s, n), L4Condition(candidate, s, n)) for s in subnets for n in names)
     pairs.sort(key=lambda pair: pair[0])
     return _merged(condition for _, condition in pairs)
 
@@ -128,13 +128,13 @@ def _rank(subnets: tuple[IPNetwork, ...], names: tuple[str, ...]) -> tuple[int, 
     return (-longest, wildcard, length if wildcard else 0)
 
 
-def _merged(conditions: Iterable[Condition]) -> list[Condition]:
+def _merged(conditions: Iterable[L4Condition]) -> list[L4Condition]:
     """Neighbours of one candidate as one condition, where they differ in nothing but names."""
-    out: list[Condition] = []
+    out: list[L4Condition] = []
     for condition in conditions:
         last = out[-1] if out else None
         if last is not None and last.candidate == condition.candidate and last.subnets == condition.subnets:
-            out[-1] = Condition(last.candidate, last.subnets, (*last.names, *condition.names))
+            out[-1] = L4Condition(last.candidate, last.subnets, (*last.names, *condition.names))
         else:
             out.append(condition)
     return out

@@ -22,7 +22,7 @@ from tidegate.model.routing import RouteTarget, VirtualService, WeightedTarget
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class PoolRule:
     """As L4Rule, with the pools themselves; None: the service that was dialled."""
 
     targets: tuple[tuple[PoolKey | None, int], ...]
@@ -31,22 +31,22 @@ class Rule:
 
 
 @dataclass(frozen=True, slots=True)
-class View:
-    rules: tuple[Rule, ...]
+class PoolView:
+    rules: tuple[PoolRule, ...]
     clients: tuple[int, ...] = ()
 
 
-Views = Mapping[int, tuple[View, ...]]  # by address family
+PoolViews = Mapping[int, tuple[PoolView, ...]]  # by address family
 
 
-def views_of(read: Read, service: Service, port: ServicePort) -> Views:
+def views_of(read: Read, service: Service, port: ServicePort) -> PoolViews:
     """What clients see of a service port; empty if that is the service itself."""
     rules = Rules(read)
     owners = l4_owners(rules, service, port)
     varies = policy_varies(read, service)
     if not owners and not varies:
         return {}
-    found: dict[int, tuple[View, ...]] = {}
+    found: dict[int, tuple[PoolView, ...]] = {}
     for version in dict.fromkeys(a.version for a in service.addresses):
         made = _views(read, owners, service, port, version)
         if made:
@@ -56,19 +56,21 @@ def views_of(read: Read, service: Service, port: ServicePort) -> Views:
 
 def _views(
     read: Read, owners: list[VirtualService], service: Service, port: ServicePort, version: int
-) -> tuple[View, ...]:
-    def seen_by(source: Source) -> tuple[Rule, ...]:
+) -> tuple[PoolView, ...]:
+    def seen_by(source: Source) -> tuple[PoolRule, ...]:
         return _rules(read, owners, service, port, source, version)
 
     everybody = seen_by(Source(service.id.namespace))
-    others: dict[tuple[Rule, ...], list[int]] = {}
+    others: dict[tuple[PoolRule, ...], list[int]] = {}
     if _depends_on_client(read, owners, service, port):
         for cookie, pod in read.all(CLIENTS).items():
             rules = seen_by(Source(pod.id.namespace, pod.labels))
             if rules != everybody:
                 others.setdefault(rules, []).append(cookie)
-    views = sorted((View(rules, tuple(sorted(cookies))) for rules, cookies in others.items()), key=lambda v: v.clients)
-    return (*views, View(everybody)) if everybody or views else ()
+    views = sorted(
+        (PoolView(rules, tuple(sorted(cookies))) for rules, cookies in others.items()), key=lambda v: v.clients
+    )
+    return (*views, PoolView(everybody)) if everybody or views else ()
 
 
 def _depends_on_client(read: Read, owners: list[VirtualService], service: Service, port: ServicePort) -> bool:
@@ -82,7 +84,7 @@ def _depends_on_client(read: Read, owners: list[VirtualService], service: Servic
 
 def _rules(
     read: Read, owners: list[VirtualService], service: Service, port: ServicePort, source: Source, version: int
-) -> tuple[Rule, ...]:
+) -> tuple[PoolRule, ...]:
     """No rules: the service itself."""
     registry, rules = Registry(read), Rules(read)
 
@@ -91,20 +93,18 @@ def _rules(
         return tuple((pool_of(registry, rules, t.target, port.port, source.namespace, version), w) for t, w in weighted)
 
     conditions = in_order(l4_candidates(owners, port, source))
-    out = [Rule(pools(c.candidate.route.targets), c.names, c.subnets) for c in conditions]
+    out = [PoolRule(pools(c.candidate.route.targets), c.names, c.subnets) for c in conditions]
     own: PoolKey | None = None
     if rules.policy_scope(service.id, source.namespace):
         own = pool_of(registry, rules, RouteTarget(service.id.fqdn, port.port), port.port, source.namespace, version)
     if not out:
-        return (Rule(((own, 1),)),) if own else ()
+        return (PoolRule(((own, 1),)),) if own else ()
     if port.protocol is not Protocol.TLS and (out[-1].names or out[-1].subnets):
-        out.append(
-            Rule(((own, 1),))
-        )  # what no route takes goes to the service; of TLS it goes nowhere, as upstream has it
+        out.append(PoolRule(((own, 1),)))  # what no route takes goes to the service; of TLS nowhere, as upstream has it
     return tuple(out)
 
 
-def pools_of(views: Views) -> Iterator[PoolKey]:
+def pools_of(views: PoolViews) -> Iterator[PoolKey]:
     """Every pool that some rule leads to."""
     for version in views.values():
         for view in version:
@@ -113,11 +113,11 @@ def pools_of(views: Views) -> Iterator[PoolKey]:
 
 
 def with_numbers(
-    views: Views, number: Callable[[str], int], own: Callable[[int], int]
+    views: PoolViews, number: Callable[[str], int], own: Callable[[int], int]
 ) -> dict[int, tuple[L4View, ...]]:
     """The views as the relay is told them. number: of a pool; own: of the service itself in an address family."""
 
-    def rule_of(rule: Rule, version: int) -> L4Rule:
+    def rule_of(rule: PoolRule, version: int) -> L4Rule:
         targets = (L4Target(number(str(key)) if key else own(version), weight) for key, weight in rule.targets)
         return L4Rule(tuple(targets), rule.names, rule.subnets)
 

@@ -17,7 +17,7 @@ from tidegate.compile.each import Mapped
 from tidegate.compile.l4.numbers import service_numbers
 from tidegate.compile.l4.pools import PoolKey, pool
 from tidegate.compile.l4.services import l4_services, second_family
-from tidegate.compile.l4.views import Views, pools_of, views_of, with_numbers
+from tidegate.compile.l4.views import PoolViews, pools_of, views_of, with_numbers
 from tidegate.compile.registry import Registry, endpoints_known, written
 from tidegate.compile.rules import Rules
 from tidegate.compile.tables import (
@@ -140,7 +140,7 @@ def service_rows(read: Read, fqdn: str) -> tuple[Destination, ...]:
 
 
 @derived
-def routes(read: Read, fqdn: str) -> tuple[tuple[int, Views], ...]:
+def routes(read: Read, fqdn: str) -> tuple[tuple[int, PoolViews], ...]:
     """What clients see of a service's ports: port and views, of those that are not the same service for everybody."""
     found = ((c.port.port, views_of(read, c.service, c.port)) for c in _relayed_claims(read, fqdn))
     return tuple((port, views) for port, views in found if views)

@@ -33,7 +33,7 @@ def _protocol(text: object) -> object:
     return text.upper() if isinstance(text, str) else text
 
 
-Protocol = Annotated[
+ServerWord = Annotated[
     Literal["HTTP", "HTTP2", "GRPC", "GRPC-WEB", "HTTPS", "TLS", "TCP", "MONGO", "REDIS", "MYSQL"],
     BeforeValidator(_protocol),
 ]
@@ -42,7 +42,7 @@ Protocol = Annotated[
 class ServerPortDoc(ApiModel):
     ignored = frozenset({"targetPort"})
     number: int = Field(default=0, ge=0, le=65535)
-    protocol: Protocol
+    protocol: ServerWord
     name: str
 
     @classmethod

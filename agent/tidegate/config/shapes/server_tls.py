@@ -10,7 +10,7 @@ from pydantic import BeforeValidator
 from tidegate.config import messages as say
 from tidegate.config.schema import ApiModel, Report, listify
 from tidegate.config.tree import YamlMap
-from tidegate.model.gateway import CertificateFiles, ServerTls, TlsMode
+from tidegate.model.gateway import CertificateFiles, ServerTls, ServerTlsMode
 
 # Numbers as Istio's API gives them, which its decoder takes in place of a name.
 _MODES = ("PASSTHROUGH", "SIMPLE", "MUTUAL", "AUTO_PASSTHROUGH", "ISTIO_MUTUAL", "OPTIONAL_MUTUAL")
@@ -93,17 +93,17 @@ class ServerTlsDoc(ApiModel):
         return bool(self.at.keys() - {"httpsRedirect", "mode"}) or self.mode != "PASSTHROUGH"
 
     def to_model(self, report: Report) -> ServerTls:
-        mode = TlsMode(self.mode)
+        mode = ServerTlsMode(self.mode)
         if self.mode in MODES.later:
             report.say(self, "mode", say.LATER_MODE(mode=self.mode))
         files = [CertificateFiles(c.server_certificate, c.private_key) for c in self.tls_certificates]
         if self.server_certificate or self.private_key:
             files.insert(0, CertificateFiles(self.server_certificate, self.private_key))
         credentials = [*filter(None, [self.credential_name]), *self.credential_names]
-        if mode.ends_here and mode is not TlsMode.ISTIO_MUTUAL:
+        if mode.ends_here and mode is not ServerTlsMode.ISTIO_MUTUAL:
             self._check_certificate(bool(credentials), report)
             self._check_authorities(mode, bool(credentials), report)
-        elif mode is TlsMode.PASSTHROUGH:
+        elif mode is ServerTlsMode.PASSTHROUGH:
             self._check_passthrough(report)
         self._check_pins(report)
         return ServerTls(
@@ -146,7 +146,7 @@ class ServerTlsDoc(ApiModel):
                     self, name, say.OUT_OF_BOUNDS(detail=f"has more than {CREDENTIALS_MOST}: one RSA, one ECDSA")
                 )
 
-    def _check_authorities(self, mode: TlsMode, credentials: bool, report: Report) -> None:
+    def _check_authorities(self, mode: ServerTlsMode, credentials: bool, report: Report) -> None:
         of_files = self.ca_certificates or any(c.ca_certificates for c in self.tls_certificates)
         if mode.asks_client and not (of_files or credentials or self.ca_cert_credential_name):
             report.say(self, None, say.NO_AUTHORITIES(mode=self.mode))
