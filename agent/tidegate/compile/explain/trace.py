@@ -231,7 +231,7 @@ class _Trace:
         number = target_number(self._registry, target, claim.port.port)
         service: Service | None = self._registry.services.get(target.host)
         port: ServicePort | None = service.port(number) if service else None
-        client = self._rules.policy_scope(service.id, self._source.namespace) if service else ""
+        client = self._rules.policy_scope(service.id, self._source) if service else ""
         lb_headless = service is not None and routed_to_headless(
             service, number, target.subset, claim.service, claim.port
         )
@@ -244,7 +244,7 @@ class _Trace:
         if service is None or port is None:
             self._hop("destination", f"{label}: no such service port, Envoy answers 503 (NC)")
             return destination, [], None
-        policy = self._rules.policy(service.id, self._source.namespace)
+        policy = self._rules.policy_of(service.id, self._source)
         found = subset_endpoints(self._registry, service, port, policy, target.subset)
         if found is None:
             self._hop("destination", f"{label}: no DestinationRule defines the subset, Envoy answers 503 (NC)")
