@@ -59,7 +59,8 @@ def test_a_port_of_its_own_is_looked_at_by_itself() -> None:
     assert told(destination_rule("r", "db", entry.format(80)), BOTH) == {}
     assert told(destination_rule("r", "db", entry.format(1)), BOTH) == {"outlierDetection": "TG0509"}
     assert told(destination_rule("r", "db", entry.format(2)), BOTH) == {"outlierDetection": "TG0511"}
-    beside = "trafficPolicy: {outlierDetection: {interval: 1s}, portLevelSettings: [{port: {number: 1}}]}"
+    other = "portLevelSettings: [{port: {number: 1}, tls: {mode: DISABLE}}]"
+    beside = f"trafficPolicy: {{outlierDetection: {{interval: 1s}}, {other}}}"
     assert told(destination_rule("r", "db", beside), BOTH) == {}, "the entry of port 1 has nothing of it"
 
 

@@ -63,6 +63,7 @@ class PolicyBlocks(ApiModel):
             yield _written(self, "outlierDetection", Honoured.HTTP_YET, port, subset)
 
 
+_BLOCKS = ("loadBalancer", "connectionPool", "outlierDetection", "tls")
 _TCP = {"idleTimeout": Honoured.HTTP_YET, "maxConnectionDuration": Honoured.HTTP_YET}
 
 
@@ -72,6 +73,11 @@ def _written(at: ApiModel, key: str, honoured: Honoured, port: int, subset: bool
 
 class PortPolicyDoc(PolicyBlocks):
     port: PortSelector
+
+    def blocks(self, report: Report, namespace: str) -> TrafficPolicy:
+        if not set(_BLOCKS) & set(self.at):
+            report.say(self, None, say.NEEDS_ONE_OF(names=", ".join(_BLOCKS)))
+        return super().blocks(report, namespace)
 
 
 class ProxyProtocolDoc(ApiModel):
@@ -98,6 +104,8 @@ class TrafficPolicyDoc(PolicyBlocks):
 
     @classmethod
     def normalise(cls, data: YamlMap, report: Report) -> None:
+        if not data:
+            report.say(data, None, say.NEEDS_ONE_OF(names=", ".join((*_BLOCKS, "portLevelSettings, ..."))))
         if "tunnel" in data and "proxyProtocol" in data:
             report.say(data, "tunnel", say.EXCLUSIVE(first="tunnel", second="proxyProtocol"))
         listify(data, "portLevelSettings")
