@@ -73,7 +73,7 @@ async def test_a_certificate_is_replaced_while_requests_go_on(
     node: EnvoyNode, pod: Pod, origin: TlsOrigin, authority: Authority
 ) -> None:
     await node.publish(site(pod, origin.port, authority.folder))
-    stream = await asyncio.to_thread(Steady, pod)
+    stream = await asyncio.to_thread(Steady, pod, rate=20)
     await stream.started()
     assert {h.client for h in origin.handshakes} == {"client"}
     await asyncio.to_thread(replace, authority.folder, "client", "next")
@@ -100,4 +100,4 @@ async def test_a_file_that_is_missing_is_named_and_served_when_it_comes(
     await asyncio.to_thread(key.with_suffix(".away").rename, key)
     await until(lambda: pod.ask()["status"] == 200, "the file is read")
     assert origin.handshakes[-1].client == "client"
-    assert not node.xds.rejected()
+    await until(lambda: not node.xds.rejected(), "it was asked for again")

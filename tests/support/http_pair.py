@@ -25,7 +25,7 @@ from tidegate.compile.outbound.routes import RouteCompiler
 from tidegate.compile.registry import Registry
 from tidegate.compile.rules import Rules, Source
 from tidegate.model.plan.envoy import CLUSTERS
-from tidegate.model.tls_files import ROOT
+from tidegate.model.tls_files import DEFAULT_ROOT
 
 CLIENT = "default/client"
 ANY_PORT = {"socket_address": {"address": "127.0.0.1", "port_value": 0}}
@@ -97,7 +97,11 @@ def _here(body: Any, directory: Path) -> Any:
         return {k: _here(v, directory) for k, v in body.items() if k not in ("sds_config", "watched_directory")}
     if isinstance(body, list):
         return [_here(part, directory) for part in body]
-    return body.replace(ROOT, str(directory / "tls"), 1) if isinstance(body, str) and body.startswith(ROOT) else body
+    return (
+        body.replace(DEFAULT_ROOT, str(directory / "tls"), 1)
+        if isinstance(body, str) and body.startswith(DEFAULT_ROOT)
+        else body
+    )
 
 
 @contextlib.contextmanager

@@ -9,13 +9,23 @@ from __future__ import annotations
 
 import posixpath
 
-ROOT = "/etc/tidegate/tls"
+DEFAULT_ROOT = "/etc/tidegate/tls"
 # The certificates that this system trusts; Debian, Ubuntu, Alpine, Arch and SUSE have them there.
 SYSTEM = "/etc/ssl/certs/ca-certificates.crt"
+
+
+_root = DEFAULT_ROOT
+
+
+def use_tls_files(root: str) -> None:
+    """Set the folder of this node that has the namespaces' folders in it, "" = the default. Once, before anything is
+    read."""
+    global _root  # noqa: PLW0603 - as a process has one
+    _root = root or DEFAULT_ROOT
 
 
 def node_path(path: str, namespace: str) -> str:
     """The file of the node that a path in a rule of a namespace means. Raises ValueError for one that leads out."""
     if not path or "\0" in path or ".." in path.split("/"):
         raise ValueError(path)
-    return posixpath.join(ROOT, namespace, posixpath.normpath(path).lstrip("/"))
+    return posixpath.join(_root, namespace, posixpath.normpath(path).lstrip("/"))

@@ -59,7 +59,7 @@ _TLS = Group(
             "files-of-the-node",
             "a rule names any file of the node",
             "agent/tidegate/model/tls_files.py",
-            '    return posixpath.join(ROOT, namespace, posixpath.normpath(path).lstrip("/"))',
+            '    return posixpath.join(_root, namespace, posixpath.normpath(path).lstrip("/"))',
             "    return path",
             ("tests/unit/model/test_tls_files.py",),
         ),
