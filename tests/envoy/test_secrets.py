@@ -35,6 +35,7 @@ def authority(tmp_path: Path) -> Authority:
 @pytest.fixture
 def origin(authority: Authority) -> Iterator[TlsOrigin]:
     with TlsOrigin(authority, "web", clients=True) as made:
+        made.answers["/"] = b'HTTP/1.1 200 OK\r\nContent-Length: 16\r\n\r\n{"version":"v1"}'
         yield made
 
 

@@ -192,6 +192,9 @@ NO_LOCALITY = _error(
 LOCALITIES_OVERLAP = _error("TG0467", "localities-overlap", "{first!r} and {second!r} overlap")
 NOT_ALL_OF_IT = _error("TG0468", "not-all-of-it", "percents must be 100 together, not {given}")
 REGION_ONLY = _error("TG0469", "region-only", "{given!r}: only a region can be named here, without / and *")
+NO_PRIORITY_LABEL = _error(
+    "TG0471", "no-priority-label", "{given!r} is no label of a pod: write KEY, or KEY=VALUE for a value of its own"
+)
 SAME_REGION = _error("TG0470", "same-region", "{given!r} cannot take over from itself")
 
 # TG05: objects beside others

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Annotated
 
@@ -12,6 +13,8 @@ from tidegate.config.schema import ApiModel, Report, listify
 from tidegate.config.tree import YamlMap
 from tidegate.model.locality import REGION, SUBZONE, ZONE, LocalityPreference, Share
 
+_NAME = r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
+_LABEL = re.compile(rf"([a-z0-9]([-a-z0-9.]{{0,251}}[a-z0-9])?/)?{_NAME}(=({_NAME})?)?")
 Percent = Annotated[int, Field(ge=1, le=100)]
 
 
@@ -64,6 +67,9 @@ class LocalityDoc(ApiModel):
         for key, given in (("failover", self.failover), ("failoverPriority", self.failover_priority)):
             if given and not outlier and not self.distribute:
                 report.say(self, key, say.NO_EFFECT(why="without outlierDetection nobody is found to be unhealthy"))
+        for number, word in enumerate(self.failover_priority):
+            if not _LABEL.fullmatch(word):
+                report.say(self, ("failoverPriority", number), say.NO_PRIORITY_LABEL(given=word))
         shares = tuple(share.to_model(report) for share in self.distribute)
         if (found := _overlap(share.source for share in shares)) is not None:
             report.say(self, "distribute", say.LOCALITIES_OVERLAP(first=found[0], second=found[1]))
