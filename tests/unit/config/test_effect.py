@@ -77,6 +77,17 @@ def test_rules_that_no_tcp_connection_asks() -> None:
     assert told(destination_rule("r", "db", subset), BOTH) == {}
 
 
+def test_a_rule_for_some_clients_neither_overrules_others_nor_speaks_for_tcp_ports() -> None:
+    pool = "trafficPolicy: {connectionPool: {tcp: {maxConnections: 3}}}"
+    own = f"workloadSelector: {{matchLabels: {{a: b}}}}\n{pool}"
+    assert told(destination_rule("r", "db", own), TCP) == {"maxConnections": "TG0509"}
+    assert told(destination_rule("r", "db", own), BOTH) == {"maxConnections": "TG0509"}
+    both = config_of(service("db", "http:80"), destination_rule("a", "db", pool), destination_rule("b", "db", own))
+    assert not both.problems
+    twice = config_of(service("db", "http:80"), destination_rule("a", "db", own), destination_rule("b", "db", own))
+    assert [p.code for p in twice.problems] == ["TG0512"]
+
+
 def test_a_rule_for_nobody_and_one_that_an_older_one_overrules() -> None:
     pool = "trafficPolicy: {connectionPool: {tcp: {maxConnections: 3}}}"
     assert told(destination_rule("r", "typo", pool), HTTP) == {"host": "TG0510"}
