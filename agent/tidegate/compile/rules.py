@@ -129,6 +129,8 @@ class Rules:
 
     def labels_compared(self, service: ServiceName, namespace: str) -> frozenset[str]:
         """Label keys of clients of a namespace on which policy_scope() depends."""
+        if not self._read(_look_at_clients, ""):
+            return frozenset()
         levels = _levels(self._read, service.fqdn, namespace)
         selecting = frozenset(k for rules in levels for r in rules for k in r.selector or ())
         policies = [self.policy(service, namespace)]
@@ -137,6 +139,8 @@ class Rules:
 
     def _client(self, service: ServiceName, source: Source) -> str:
         """NAMESPACE/RULE of the rule that selects a client, else its namespace."""
+        if not self._read(_look_at_clients, ""):
+            return source.namespace
         for rules in _levels(self._read, service.fqdn, source.namespace):
             chosen = next((r for r in rules if r.selector is not None and selects(r.selector, source.labels)), None)
             if chosen is not None:
@@ -174,6 +178,12 @@ def _levels(read: Read, fqdn: str, namespace: str) -> tuple[tuple[DestinationRul
     wild = [r for r in read(DESTINATION_RULES, (namespace, ANY_HOST)) or () if host_matches(r.host, fqdn)]
     hosts = sorted({r.host for r in wild}, key=specificity)
     return tuple(filter(None, (exact, *(tuple(r for r in wild if r.host == host) for host in hosts))))
+
+
+@derived
+def _look_at_clients(read: Read, _: str) -> bool:
+    """Whether any rule looks at more of a client than its namespace: most meshes have none that does."""
+    return any(rule.looks_at_clients for group in read.all(DESTINATION_RULES).values() for rule in group)
 
 
 @derived

@@ -231,6 +231,12 @@ class DestinationRule:
         return next((s for s in self.subsets if s.name == name), None)
 
     @property
+    def looks_at_clients(self) -> bool:
+        """Whether it looks at more of a client than its namespace."""
+        policies = (self.policy, *(subset.policy for subset in self.subsets))
+        return self.selector is not None or any(policy.client_labels for policy in policies)
+
+    @property
     def audience(self) -> frozenset[str]:
         """The namespaces of exportTo by their names; * is all."""
         return frozenset(self.namespace if e == "." else e for e in self.export_to)
