@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from tidegate.compile.derive import Derivations, Read
 from tidegate.compile.envoy.clusters import ClusterKey, cluster, endpoints
+from tidegate.compile.envoy.secrets import secrets
 from tidegate.compile.facts import Facts
 from tidegate.compile.outbound.destinations import Claim, Destinations, FindDestinations
 from tidegate.compile.outbound.listeners import listener_name, pod_listener
@@ -109,7 +110,7 @@ class Compiler:
                 (*made_of, facts.pods_by_service, facts.nodes, facts.here),
                 lambda: _by_key(read, endpoints, cluster_names),
             ),
-            SECRETS: _NONE[SECRETS],
+            SECRETS: self._table(SECRETS, (facts.destination_rules,), lambda: secrets(read)),
         }
 
     def _table(self, kind: str, made_of: tuple[object, ...], make: Callable[[], ResourcesByName]) -> ResourcesByName:

@@ -53,6 +53,12 @@ class DestinationPolicy:
         return next((s for s in self.subsets if s.name == name), None)
 
     @property
+    def client_labels(self) -> frozenset[str]:
+        """Labels of a client by which its endpoints are put in order."""
+        policies = (self.policy, *(subset.policy for subset in self.subsets))
+        return frozenset().union(*(policy.client_labels for policy in policies))
+
+    @property
     def plain(self) -> DestinationPolicy:
         """The same subsets, and of the policies only what decides where traffic goes."""
         subsets = tuple(replace(s, policy=s.policy.plain) for s in self.subsets)
@@ -66,6 +72,7 @@ class DestinationPolicy:
 
 
 NO_POLICY = DestinationPolicy()
+_LABELS = ";"  # before each label in the name of a client; no namespace, rule or label has one
 _STICKY = LoadBalancer(Balancing.CONSISTENT_HASH, ConsistentHash(source_ip=True))
 
 
@@ -97,16 +104,50 @@ class Rules:
         return [*(vs for vs in exact if MESH in vs.gateways), *wild]
 
     def policy(self, service: ServiceName, client: str) -> DestinationPolicy:
-        """What DestinationRules say for clients of namespace `client`: its own, else the service's, else the root's.
+        """What DestinationRules say for clients: their own namespace's, else the service's, else the root's.
 
-        A rule in any other namespace is never used.
+        client: a namespace, or what policy_scope() gave. A rule in any other namespace is never used.
         """
-        return self._read(_policy, (service, client))
+        return self._read(_policy, (service, client.partition(_LABELS)[0]))
 
-    def policy_scope(self, service: ServiceName, client: str) -> str:
-        """Name part of clusters whose policy is special to a client namespace; empty for the policy of everybody."""
-        same = self.policy(service, client) == self.policy(service, service.namespace)
-        return "" if same else client
+    def policy_scope(self, service: ServiceName, source: Source) -> str:
+        """Name part of clusters whose policy, or whose order of endpoints, is special to some clients:
+        NAMESPACE[/RULE][;LABEL=VALUE...]; empty for what everybody has.
+
+        RULE: the one that selects these clients. LABEL: what decides which endpoints are nearer to them.
+        """
+        client = self._client(service, source)
+        policy = self.policy(service, client)
+        if policy == self.policy(service, service.namespace):
+            client = service.namespace
+        labels = [f"{_LABELS}{key}={source.labels.get(key, '')}" for key in sorted(policy.client_labels)]
+        return "".join((client, *labels)) if labels or client != service.namespace else ""
+
+    def policy_of(self, service: ServiceName, source: Source) -> DestinationPolicy:
+        """What DestinationRules say for one client."""
+        return self.policy(service, self._client(service, source))
+
+    def labels_compared(self, service: ServiceName, namespace: str) -> frozenset[str]:
+        """Label keys of clients of a namespace on which policy_scope() depends."""
+        if not self._read(_look_at_clients, ""):
+            return frozenset()
+        levels = _levels(self._read, service.fqdn, namespace)
+        selecting = frozenset(k for rules in levels for r in rules for k in r.selector or ())
+        policies = [self.policy(service, namespace)]
+        policies += [self.policy(service, f"{namespace}/{r.name}") for rules in levels for r in rules if r.selector]
+        return selecting.union(*(policy.client_labels for policy in policies))
+
+    def _client(self, service: ServiceName, source: Source) -> str:
+        """NAMESPACE/RULE of the rule that selects a client, else its namespace."""
+        if not self._read(_look_at_clients, ""):
+            return source.namespace
+        for rules in _levels(self._read, service.fqdn, source.namespace):
+            chosen = next((r for r in rules if r.selector is not None and selects(r.selector, source.labels)), None)
+            if chosen is not None:
+                return f"{source.namespace}/{chosen.name}"
+            if any(r.selector is None for r in rules):
+                break
+        return source.namespace
 
 
 @derived
@@ -128,29 +169,50 @@ def _wild(read: Read, _: str) -> tuple[tuple[str, VirtualService], ...]:
     return tuple(sorted(found, key=lambda item: specificity(item[0])))
 
 
+def _levels(read: Read, fqdn: str, namespace: str) -> tuple[tuple[DestinationRule, ...], ...]:
+    """The rules of a namespace for a host, by their own host, the most specific first; of equal hosts the oldest.
+
+    Not derived: a node more for each service would cost more than looking twice.
+    """
+    exact = read(DESTINATION_RULES, (namespace, fqdn)) or ()
+    wild = [r for r in read(DESTINATION_RULES, (namespace, ANY_HOST)) or () if host_matches(r.host, fqdn)]
+    hosts = sorted({r.host for r in wild}, key=specificity)
+    return tuple(filter(None, (exact, *(tuple(r for r in wild if r.host == host) for host in hosts))))
+
+
+@derived
+def _look_at_clients(read: Read, _: str) -> bool:
+    """Whether any rule looks at more of a client than its namespace: most meshes have none that does."""
+    return any(rule.looks_at_clients for group in read.all(DESTINATION_RULES).values() for rule in group)
+
+
 @derived
 def _policy(read: Read, key: tuple[ServiceName, str]) -> DestinationPolicy:
     service, client = key
-    fqdn = service.fqdn
-    places = [] if client == ROOT_NAMESPACE else [client]
+    own, _, name = client.partition("/")
+    if name:
+        for rules in _levels(read, service.fqdn, own):
+            chosen = next((r for r in rules if r.name == name and r.selector is not None), None)
+            if chosen is not None:
+                return _merge([r for r in rules if r.selector == chosen.selector])
+    places = [] if own == ROOT_NAMESPACE else [own]
     for namespace in dict.fromkeys((*places, service.namespace, ROOT_NAMESPACE)):
-        exact = read(DESTINATION_RULES, (namespace, fqdn)) or ()
-        wild = [r for r in read(DESTINATION_RULES, (namespace, ANY_HOST)) or () if host_matches(r.host, fqdn)]
-        hosts = sorted({r.host for r in wild}, key=specificity)
-        for rules in (exact, *([r for r in wild if r.host == host] for host in hosts)):
-            usable = [r for r in rules if namespace == client or r.exported_to(client)]
+        for rules in _levels(read, service.fqdn, namespace):
+            usable = [r for r in rules if r.selector is None and (namespace == own or r.exported_to(own))]
             if usable:
                 return _merge(usable)
     return NO_POLICY
 
 
 def _merge(rules: list[DestinationRule]) -> DestinationPolicy:
+    """The oldest, and whoever of the others is for the same namespaces."""
+    same = [rule for rule in rules if rule.audience == rules[0].audience]
     subsets: dict[str, Subset] = {}
-    for rule in rules:
+    for rule in same:
         for subset in rule.subsets:
             subsets.setdefault(subset.name, subset)
-    policy = next((r.policy for r in rules if r.policy != TrafficPolicy()), TrafficPolicy())
-    return DestinationPolicy(policy, tuple(subsets.values()), tuple(r.origin for r in rules))
+    policy = next((r.policy for r in same if r.policy != TrafficPolicy()), TrafficPolicy())
+    return DestinationPolicy(policy, tuple(subsets.values()), tuple(r.origin for r in same))
 
 
 def candidates(vs: VirtualService, source: Source, port: int) -> Iterator[Candidate]:

@@ -164,7 +164,6 @@ NO_EXTERNAL_NAME = _error("TG0401", "no-external-name", "ExternalName needs exte
 NO_PORTS = _error("TG0402", "no-ports", "ports are missing")
 PORT_NAME = _error("TG0403", "port-name", "each port of a service with several needs a name of its own")
 SELECTOR = _error("TG0404", "selector", "selects {label}={value}, which the template's labels do not have")
-WORKLOAD_SELECTOR = _warning("TG0405", "workload-selector", "is not supported yet, so the whole rule is ignored")
 NO_ENDPOINT_ADDRESS = _error(
     "TG0406",
     "no-endpoint-address",
@@ -172,6 +171,31 @@ NO_ENDPOINT_ADDRESS = _error(
     "wherever they are dialled",
 )
 OTHER_FAMILY = _error("TG0407", "other-family", "{given!r} is no {family} address; write one slice per addressType")
+MESH_TLS = _warning(
+    "TG0462",
+    "mesh-tls",
+    "mutual TLS of the mesh is not supported yet: this traffic goes without TLS, as between all pods",
+)
+CREDENTIAL_NAME = _warning(
+    "TG0463",
+    "credential-name",
+    "Secrets are not supported yet: TLS is begun without the client's certificate, and trusts whom the system trusts",
+)
+NO_TLS_FILE = _error(
+    "TG0464", "no-tls-file", "{given!r} is no path: files of a namespace's rules are below a folder of that namespace"
+)
+NO_WILDCARD = _error("TG0461", "no-wildcard", "a label is meant as it is written: no *")
+NEEDS_BESIDE = _error("TG0465", "needs-beside", 'needs "{other}" beside it')
+NO_LOCALITY = _error(
+    "TG0466", "no-locality", "{given!r} is no REGION[/ZONE[/SUBZONE]], of which the last part may be *"
+)
+LOCALITIES_OVERLAP = _error("TG0467", "localities-overlap", "{first!r} and {second!r} overlap")
+NOT_ALL_OF_IT = _error("TG0468", "not-all-of-it", "percents must be 100 together, not {given}")
+REGION_ONLY = _error("TG0469", "region-only", "{given!r}: only a region can be named here, without / and *")
+NO_PRIORITY_LABEL = _error(
+    "TG0471", "no-priority-label", "{given!r} is no label of a pod: write KEY, or KEY=VALUE for a value of its own"
+)
+SAME_REGION = _error("TG0470", "same-region", "{given!r} cannot take over from itself")
 
 # TG05: objects beside others
 DEFINED_TWICE = _warning("TG0501", "defined-twice", "also defined at {place}; the definition here is used")

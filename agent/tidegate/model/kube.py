@@ -60,6 +60,8 @@ class Node:
     name: str
     zone: str = ""  # empty: nobody says
     origin: Origin = Origin("Node", "", "")
+    region: str = ""
+    subzone: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,18 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from tidegate.compile.envoy import bounds, http_options
-from tidegate.compile.envoy.protojson import Json, ads, duration, named, socket_address
+from tidegate.compile.envoy import bounds, http_options, pools
+from tidegate.compile.envoy.assignment import assignment
+from tidegate.compile.envoy.protojson import Json, ads, duration, named
+from tidegate.compile.envoy.upstream_tls import secret_names, transport_socket
 from tidegate.compile.facts import Endpoint
+from tidegate.compile.localities import is_weighted
 from tidegate.compile.registry import Registry
 from tidegate.compile.rules import DestinationPolicy, Rules, balancer
 from tidegate.model.kube import Protocol, Service, ServicePort
-from tidegate.model.plan.envoy import ENDPOINTS, EnvoyResource, ResourceRef
+from tidegate.model.plan.envoy import ENDPOINTS, SECRETS, EnvoyResource, ResourceRef
 from tidegate.model.selectors import selects
-from tidegate.model.traffic import Balancing, ConnectionPool, Outlier, Subset, TrafficPolicy
+from tidegate.model.traffic import Balancing, ConnectionPool, Subset, TrafficPolicy, Warmup
 
-_UNLIMITED = 2**32 - 1
 _CONNECT_TIMEOUT_MS = 10_000
+_NO_RUNTIME = "("  # Envoy wants the name of a key; nobody sets this one
 _LB_HEADLESS = "+lb"
 
 
@@ -31,7 +34,7 @@ class ClusterKey:
     fqdn: str
     port: int
     subset: str = ""
-    client: str = ""  # namespace of the clients, if their policy is not everybody's: SUBSET@CLIENT
+    client: str = ""  # Rules.policy_scope() of the clients, if their policy is not everybody's: SUBSET@CLIENT
     lb_headless: bool = False  # Envoy chooses a pod of a headless service, see goes_where_dialled(): SUBSET+lb
 
     @property
@@ -39,6 +42,11 @@ class ClusterKey:
         """The third field: SUBSET[@CLIENT][+lb]."""
         client = f"@{self.client}" if self.client else ""
         return f"{self.subset}{client}{_LB_HEADLESS if self.lb_headless else ''}"
+
+    @property
+    def client_labels(self) -> Mapping[str, str]:
+        """Labels of the clients by which their endpoints are put in order."""
+        return dict(word.split("=", 1) for word in self.client.split(";")[1:])
 
     def __str__(self) -> str:
         return f"outbound|{self.port}|{self.variant}|{self.fqdn}"
@@ -67,8 +75,10 @@ def cluster(registry: Registry, rules: Rules, key: ClusterKey) -> EnvoyResource 
 
     def made(policy: DestinationPolicy, plain: Callable[[], EnvoyResource] | None) -> EnvoyResource:
         body = _cluster(name, service, port, policy, policy.subset(key.subset), key.lb_headless)
-        refs = frozenset({ResourceRef(ENDPOINTS, name)} if body["type"] == "EDS" else ())
-        return EnvoyResource(name, body, origins, refs, plain=plain)
+        refs = {ResourceRef(SECRETS, secret) for secret in secret_names(policy.for_port(key.port, key.subset))}
+        if body["type"] == "EDS":
+            refs.add(ResourceRef(ENDPOINTS, name))
+        return EnvoyResource(name, body, origins, frozenset(refs), plain=plain)
 
     return made(policy, (lambda: made(policy.plain, None)) if policy.origins else None)
 
@@ -79,13 +89,13 @@ def endpoints(registry: Registry, rules: Rules, key: ClusterKey) -> EnvoyResourc
     if found is None:
         return None
     service, port, policy, subset = found
-    if service.external_name or goes_where_dialled(
-        service, policy.for_port(port.port, key.subset), key.subset, key.lb_headless
-    ):
+    settings = policy.for_port(port.port, key.subset)
+    if service.external_name or goes_where_dialled(service, settings, key.subset, key.lb_headless):
         return None
     name = str(key)
     members = registry.near(service, in_family(service, _in_subset(registry.endpoints(service, port), subset)))
-    return EnvoyResource(name, _assignment(name, members), (service.origin, *policy.origins))
+    groups = registry.spread(settings, members, key.client_labels)
+    return EnvoyResource(name, assignment(name, groups), (service.origin, *policy.origins))
 
 
 def _found(
@@ -137,7 +147,7 @@ def _cluster(
     body: Json = {
         "name": name,
         "connect_timeout": duration(pool.connect_timeout_ms or _CONNECT_TIMEOUT_MS),
-        "circuit_breakers": _breakers(pool),
+        "circuit_breakers": pools.breakers(pool, settings.retry_budget),
         "upstream_bind_config": _bound_in_the_pod(),
         "per_connection_buffer_limit_bytes": bounds.CONNECTION_BUFFER,
         "metadata": {
@@ -153,11 +163,17 @@ def _cluster(
         body.update(_resolved(name, service.external_name.rstrip("."), port.port))
     else:
         body.update(_balancing(name, service, settings, subset, lb_headless))
-    body["typed_extension_protocol_options"] = {http_options.UPSTREAM_OPTIONS: http_options.upstream(port, pool)}
-    if pool.keepalive_probes or pool.keepalive_time_ms or pool.keepalive_interval_ms:
-        body["upstream_connection_options"] = {"tcp_keepalive": _keepalive(pool)}
+    body["typed_extension_protocol_options"] = {
+        http_options.UPSTREAM_OPTIONS: http_options.upstream(port, pool, settings.outlier, settings.tls)
+    }
+    if keepalive := pools.keepalive(pool):
+        body["upstream_connection_options"] = {"tcp_keepalive": keepalive}
+    if (socket := transport_socket(settings)) is not None:
+        body["transport_socket"] = socket
+    if body["type"] == "EDS" and is_weighted(settings):
+        body["common_lb_config"] = {"locality_weighted_lb_config": {}}
     if settings.outlier is not None:
-        body["outlier_detection"] = _outlier(settings.outlier)
+        body["outlier_detection"] = pools.outlier_detection(settings.outlier)
         body.setdefault("common_lb_config", {})["healthy_panic_threshold"] = {
             "value": settings.outlier.min_health_percent
         }
@@ -202,7 +218,19 @@ def _balancing(name: str, service: Service, settings: TrafficPolicy, subset: Sub
             out["lb_policy"] = "RING_HASH"
             out["ring_hash_lb_config"] = {"minimum_ring_size": str(chosen.hash.ring_size)}
     else:
-        out["lb_policy"] = (chosen.balancing if chosen else Balancing.LEAST_REQUEST).value
+        policy = (chosen.balancing if chosen else Balancing.LEAST_REQUEST).value
+        out["lb_policy"] = policy
+        if chosen is not None and chosen.warmup is not None:
+            out[f"{policy.lower()}_lb_config"] = {"slow_start_config": _slow_start(chosen.warmup)}
+    return out
+
+
+def _slow_start(warmup: Warmup) -> Json:
+    out: Json = {"slow_start_window": duration(warmup.window_ms)}
+    if warmup.aggression is not None:
+        out["aggression"] = {"default_value": warmup.aggression, "runtime_key": _NO_RUNTIME}
+    if warmup.minimum_percent is not None:
+        out["min_weight_percent"] = {"value": warmup.minimum_percent}
     return out
 
 
@@ -214,62 +242,3 @@ def _bound_in_the_pod() -> Json:
         "extra_source_addresses": [{"address": {"address": "::", "port_value": 0}}],
         "local_address_selector": named("envoy.upstream.local_address_selector.filter_state_override", selector),
     }
-
-
-def _breakers(pool: ConnectionPool) -> Json:
-    return {
-        "thresholds": [
-            {
-                "max_connections": pool.max_connections or _UNLIMITED,
-                "max_pending_requests": pool.max_pending or _UNLIMITED,
-                "max_requests": pool.max_requests or _UNLIMITED,
-                "max_retries": pool.max_retries or _UNLIMITED,
-                "track_remaining": True,
-            }
-        ]
-    }
-
-
-def _keepalive(pool: ConnectionPool) -> Mapping[str, int]:
-    out = {
-        "keepalive_probes": pool.keepalive_probes,
-        "keepalive_time": pool.keepalive_time_ms // 1000,
-        "keepalive_interval": pool.keepalive_interval_ms // 1000,
-    }
-    return {key: value for key, value in out.items() if value}
-
-
-def _outlier(outlier: Outlier) -> Json:
-    out: Json = {"enforcing_success_rate": 0}
-    for key, value in (
-        ("consecutive_5xx", outlier.consecutive_5xx),
-        ("consecutive_gateway_failure", outlier.consecutive_gateway),
-    ):
-        if value is not None:
-            out[f"enforcing_{key}"] = 100 if value else 0
-            if value:
-                out[key] = value
-    if outlier.interval_ms:
-        out["interval"] = duration(outlier.interval_ms)
-    if outlier.base_ejection_ms:
-        out["base_ejection_time"] = duration(outlier.base_ejection_ms)
-        # Envoy's own ceiling is 300 s; a longer base needs a ceiling at least as high.
-        out["max_ejection_time"] = duration(max(outlier.base_ejection_ms, 300_000))
-    if outlier.max_ejection_percent:
-        out["max_ejection_percent"] = outlier.max_ejection_percent
-    return out
-
-
-def _assignment(name: str, members: tuple[Endpoint, ...]) -> Json:
-    if not members:
-        return {"cluster_name": name, "endpoints": []}
-    hosts = [
-        {
-            "endpoint": {"address": socket_address(e.address, e.port)},
-            "load_balancing_weight": 1,
-            "metadata": {"filter_metadata": {"istio": {"workload": e.name}}},
-        }
-        for e in members
-    ]
-    # A locality needs a weight for clients that insist on one (gRPC without a proxy).
-    return {"cluster_name": name, "endpoints": [{"lb_endpoints": hosts, "load_balancing_weight": len(hosts)}]}

@@ -195,6 +195,8 @@ def _hash_policy(hashed: ConsistentHash) -> Json:
             cookie["ttl"] = duration(hashed.cookie_ttl_ms)
         if hashed.cookie_path:
             cookie["path"] = hashed.cookie_path
+        if hashed.cookie_attributes:
+            cookie["attributes"] = [{"name": name, "value": value} for name, value in hashed.cookie_attributes]
         return {"cookie": cookie}
     if hashed.query:
         return {"query_parameter": {"name": hashed.query}}

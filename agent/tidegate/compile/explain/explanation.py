@@ -88,6 +88,7 @@ class Explanation:
     destinations: tuple[RouteDestination, ...] = ()
     endpoints: tuple[Peer, ...] = ()
     policies: tuple[Origin, ...] = ()
+    tls: str = "none"  # what is begun behind the application: none, simple, mutual
     hops: tuple[Hop, ...] = field(default=())
 
     def as_json(self) -> dict[str, Any]:
@@ -109,7 +110,7 @@ class Explanation:
             "destinations": [d.as_json() for d in self.destinations],
             "endpoints": [e.as_json() for e in self.endpoints],
             "policies": [_origin(o) for o in self.policies],
-            "tls": "none",
+            "tls": self.tls,
             "hops": [hop.as_json() for hop in self.hops],
         }
 

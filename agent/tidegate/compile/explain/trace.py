@@ -14,6 +14,7 @@ from tidegate.compile.envoy.clusters import ClusterKey, goes_where_dialled, subs
 from tidegate.compile.explain.explanation import Explanation, Hop, Peer, RouteDestination, Rule
 from tidegate.compile.explain.names import Names, default_port
 from tidegate.compile.explain.oracle import Action, Call, Captured, decide
+from tidegate.compile.explain.policy import in_force, order, tls_mode
 from tidegate.compile.explain.requests import RouteChoice, bad_path, choose_host, choose_route
 from tidegate.compile.facts import Facts
 from tidegate.compile.outbound.aliases import Aliases, aliases, spellings
@@ -58,6 +59,7 @@ class _Trace:
         pod = facts.pods.get(source)
         self._source = Source(source.namespace, pod.labels if pod else {})
         self._hops: list[Hop] = []
+        self._tls = "none"
 
     def _hop(self, step: str, result: str) -> None:
         self._hops.append(Hop(step, result))
@@ -220,6 +222,7 @@ class _Trace:
             destinations=tuple(destinations),
             endpoints=tuple(endpoints),
             policies=tuple(policies),
+            tls=self._tls,
         )
 
     def _target(
@@ -231,7 +234,7 @@ class _Trace:
         number = target_number(self._registry, target, claim.port.port)
         service: Service | None = self._registry.services.get(target.host)
         port: ServicePort | None = service.port(number) if service else None
-        client = self._rules.policy_scope(service.id, self._source.namespace) if service else ""
+        client = self._rules.policy_scope(service.id, self._source) if service else ""
         lb_headless = service is not None and routed_to_headless(
             service, number, target.subset, claim.service, claim.port
         )
@@ -244,12 +247,15 @@ class _Trace:
         if service is None or port is None:
             self._hop("destination", f"{label}: no such service port, Envoy answers 503 (NC)")
             return destination, [], None
-        policy = self._rules.policy(service.id, self._source.namespace)
+        policy = self._rules.policy_of(service.id, self._source)
         found = subset_endpoints(self._registry, service, port, policy, target.subset)
         if found is None:
             self._hop("destination", f"{label}: no DestinationRule defines the subset, Envoy answers 503 (NC)")
             return destination, [], policy
         settings = policy.for_port(number, target.subset)
+        self._tls = tls_mode(settings) if self._tls == "none" else self._tls
+        if (said := in_force(settings)) != "":
+            self._hop("policy", f"{label}: {said} ({', '.join(map(str, policy.origins))})")
         if goes_where_dialled(service, settings, target.subset, lb_headless):
             self._hop("destination", f"{label}: the address that was dialled, whoever is there")
             pod = self._facts.pod_at(parse_ip(address))
@@ -261,4 +267,6 @@ class _Trace:
             chosen = balancer(service, settings)
             how = chosen.balancing.value if chosen else "LEAST_REQUEST"
             self._hop("destination", f"{label}: {how} over {len(found)} endpoints")
+            if (places := order(self._registry.spread(settings, found, self._source.labels))) != "":
+                self._hop("places", f"{label}: {places}")
         return destination, [Peer(str(e.address), e.port, e.name, target.subset) for e in found], policy

@@ -139,7 +139,13 @@ class RouteCompiler:
         return [*self._rules.owners(service.id.fqdn), *self._foreign.values(), *behind]
 
     def _label_keys(self, service: Service) -> frozenset[str]:
-        return frozenset(k for vs in self._owners(service) for k in looks_at_source(vs)[0])
+        of_routes = (k for vs in self._owners(service) for k in looks_at_source(vs)[0])
+        return frozenset(of_routes) | self._label_keys_of_policies(service)
+
+    def _label_keys_of_policies(self, service: Service) -> frozenset[str]:
+        targets = {service.id, *self._targets(service)}
+        namespaces = {source.namespace for source in self._clients.values()}
+        return frozenset().union(*(self._rules.labels_compared(t, n) for t in targets for n in namespaces))
 
     def _depends_on_source(self, service: Service) -> bool:
         """Quick look whether clients could get anything but what everybody gets."""
@@ -147,9 +153,11 @@ class RouteCompiler:
             return True  # the short name of an alias means it in its own namespace only
         if any(looks_at_source(vs) != (frozenset(), False) for vs in self._owners(service)):
             return True
+        if self._label_keys_of_policies(service):
+            return True
         namespaces = {source.namespace for source in self._clients.values()}
         targets = [service.id, *self._targets(service)]
-        return any(self._rules.policy_scope(t, namespace) for t in targets for namespace in namespaces)
+        return any(self._rules.policy_scope(t, Source(namespace)) for t in targets for namespace in namespaces)
 
     def _targets(self, service: Service) -> list[ServiceName]:
         out = []
@@ -237,7 +245,7 @@ class RouteCompiler:
         target = self._registry.behind(target)
         number = target_number(self._registry, target, asked.port.port)
         found = self._registry.services.get(target.host)
-        client = self._rules.policy_scope(found.id, asked.source.namespace) if found else ""
+        client = self._rules.policy_scope(found.id, asked.source) if found else ""
         lb_headless = found is not None and routed_to_headless(found, number, target.subset, asked.service, asked.port)
         key = ClusterKey(target.host, number, target.subset, client, lb_headless)
         if ClusterKey.parse(str(key)) != key:
@@ -253,9 +261,9 @@ class RouteCompiler:
         if found is None:
             return None
         number = target_number(self._registry, target, asked.port.port)
-        policy = self._rules.policy(found.id, asked.source.namespace).for_port(number, target.subset)
+        policy = self._rules.policy_of(found.id, asked.source).for_port(number, target.subset)
         chosen = balancer(found, policy)
-        return chosen.hash if chosen else None
+        return chosen.hash if chosen and chosen.hash and chosen.hash.by_request else None
 
 
 def _told_host(candidate: Candidate, host: str) -> Candidate | None:

@@ -30,19 +30,29 @@ class SubsetDoc(ApiModel):
     labels: dict[str, str] = {}
     traffic_policy: TrafficPolicyDoc | None = None
 
-    def to_model(self, report: Report) -> Subset:
+    def to_model(self, report: Report, namespace: str) -> Subset:
         if not LABEL.fullmatch(self.name):
             report.say(self, "name", say.NO_LABEL(name=self.name, what="subset"))
-        policy = self.traffic_policy.to_model(report) if self.traffic_policy else TrafficPolicy()
+        policy = self.traffic_policy.to_model(report, namespace) if self.traffic_policy else TrafficPolicy()
         return Subset(name=self.name, labels=self.labels, policy=policy, line=self.line)
 
 
+class WorkloadSelectorDoc(ApiModel):
+    match_labels: dict[str, str] = Field(min_length=1)
+
+    def to_model(self, report: Report) -> dict[str, str]:
+        for key, value in self.match_labels.items():
+            if "*" in key or "*" in value:
+                report.say(self, ("matchLabels", key), say.NO_WILDCARD())
+        return self.match_labels
+
+
 class DestinationRuleSpec(ApiModel):
-    ignored = frozenset({"workloadSelector"})
     host: str = Field(min_length=1)
     traffic_policy: TrafficPolicyDoc | None = None
     subsets: list[SubsetDoc] = []
     export_to: list[str] = []
+    workload_selector: WorkloadSelectorDoc | None = None
 
     @classmethod
     def normalise(cls, data: YamlMap, report: Report) -> None:
@@ -55,12 +65,10 @@ class DestinationRuleDoc(ApiModel):
     spec: DestinationRuleSpec
 
 
-def read(doc: DestinationRuleDoc, place: Place, report: Report) -> DestinationRule | None:
-    """The rule, or None for one that is meant for some clients only."""
+def read(doc: DestinationRuleDoc, place: Place, report: Report) -> DestinationRule:
+    """The rule."""
     spec, namespace = doc.spec, place.key.namespace
-    if "workloadSelector" in spec.at:
-        report.say(spec, "workloadSelector", say.WORKLOAD_SELECTOR())
-        return None
+    selector = spec.workload_selector
     if not is_host(spec.host):
         report.say(spec, "host", say.NO_HOST(given=spec.host))
     names: set[str] = set()
@@ -72,9 +80,10 @@ def read(doc: DestinationRuleDoc, place: Place, report: Report) -> DestinationRu
         namespace=namespace,
         name=place.key.name,
         host=resolve_host(spec.host, namespace),
-        policy=spec.traffic_policy.to_model(report) if spec.traffic_policy else TrafficPolicy(),
-        subsets=tuple(s.to_model(report) for s in spec.subsets),
+        policy=spec.traffic_policy.to_model(report, namespace) if spec.traffic_policy else TrafficPolicy(),
+        subsets=tuple(s.to_model(report, namespace) for s in spec.subsets),
         export_to=export_to(spec, spec.export_to, report),
+        selector=selector.to_model(report) if selector else None,
         written=tuple(_all_written(spec)),
         age=place.age,
         origin=place.origin,

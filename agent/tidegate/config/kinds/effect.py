@@ -44,6 +44,8 @@ class _Use:
             return "connections to a headless service go straight to the pod that was dialled"
         if rule.namespace not in (self.service.id.namespace, ROOT_NAMESPACE):
             return f"on TCP ports only rules of the service's own namespace and of {ROOT_NAMESPACE} are used"
+        if rule.selector is not None:
+            return "on TCP ports rules with a workloadSelector are not used yet"
         if written.subset:
             return "routes of TCP connections are not supported yet, and nothing else leads to a subset"
         return "" if written.honoured is Honoured.EVERYWHERE else f"it works {written.honoured.value}"
@@ -68,7 +70,8 @@ def _without_effect(rule: DestinationRule, written: Written, services: list[Serv
 
 def _overruled(rule: DestinationRule, links: Links) -> Iterator[Finding]:
     others = [r for r in links.of("subsets", rule.host) if isinstance(r, DestinationRule)]
-    older = [r for r in others if r.namespace == rule.namespace and _place(r) < _place(rule)]
+    same = [r for r in others if r.namespace == rule.namespace and r.selector == rule.selector]
+    older = [r for r in same if _place(r) < _place(rule)]
     for first in sorted(older, key=_place):
         if TrafficPolicy() not in (first.policy, rule.policy):
             yield Finding(rule.origin.line, "spec.trafficPolicy", say.OLDER_RULE(owner=first.origin))
