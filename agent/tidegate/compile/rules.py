@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 from tidegate.compile.derive import Read, derived
 from tidegate.compile.tables import ANY_HOST, DESTINATION_RULES, VIRTUAL_SERVICES
+from tidegate.compile.visibility import Source, mesh_config, sees_rule
 from tidegate.model.hosts import host_matches, specificity
 from tidegate.model.kube import Service
-from tidegate.model.names import ROOT_NAMESPACE, ServiceName
+from tidegate.model.mesh_config import EVERYBODY, Compat, MeshConfig
+from tidegate.model.names import ServiceName
 from tidegate.model.origin import Origin
-from tidegate.model.routing import MESH, HttpMatch, HttpRoute, VirtualService
+from tidegate.model.routing import MESH, MILLION, HttpMatch, HttpRoute, VirtualService
 from tidegate.model.selectors import selects
 from tidegate.model.traffic import (
     Balancing,
@@ -21,14 +23,6 @@ from tidegate.model.traffic import (
     Subset,
     TrafficPolicy,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """Who asks: what rules may look at in a client pod."""
-
-    namespace: str
-    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +60,25 @@ class DestinationPolicy:
 
 
 NO_POLICY = DestinationPolicy()
+_IN_TURN = LoadBalancer(Balancing.ROUND_ROBIN)
 _STICKY = LoadBalancer(Balancing.CONSISTENT_HASH, ConsistentHash(source_ip=True))
 
 
-def balancer(service: Service, settings: TrafficPolicy) -> LoadBalancer | None:
-    """How an endpoint of a service is chosen: as its DestinationRule says, else as the Service itself does."""
-    return settings.load_balancer or (_STICKY if service.affinity_s else None)
+def balancer(service: Service, settings: TrafficPolicy, mesh: MeshConfig) -> LoadBalancer | None:
+    """How an endpoint of a service is chosen: as its DestinationRule says, else as the Service itself does, else by the
+    default of the API that the mesh is compatible with."""
+    chosen = settings.load_balancer or (_STICKY if service.affinity_s else None)
+    return _IN_TURN if chosen is None and mesh.compat is Compat.V1ALPHA3 else chosen
+
+
+def with_defaults(route: HttpRoute, mesh: MeshConfig) -> HttpRoute:
+    """A route with what holds for the mesh where it says nothing itself."""
+    fault = route.fault
+    if fault is not None and None in (fault.delay_share, fault.abort_share):
+        everybody = MILLION if mesh.compat is Compat.V1ALPHA3 else 0
+        delay, abort = (everybody if s is None else s for s in (fault.delay_share, fault.abort_share))
+        route = replace(route, fault=replace(fault, delay_share=delay, abort_share=abort))
+    return route if route.retries is not None else replace(route, retries=mesh.default_retries)
 
 
 class Rules:
@@ -81,14 +88,19 @@ class Rules:
         self._read = read
 
     @property
+    def mesh(self) -> MeshConfig:
+        """What is said for the whole mesh."""
+        return mesh_config(self._read)
+
+    @property
     def virtual_services(self) -> tuple[VirtualService, ...]:
         """All of the mesh, the oldest first."""
         return self._read(_of_mesh, "")
 
-    def owner(self, host: str, namespace: str) -> VirtualService | None:
-        """The one VirtualService that a client of that namespace sees for a host: exact name first, else the longest
+    def owner(self, host: str, source: Source, port: int) -> VirtualService | None:
+        """The one VirtualService that a client sees for a host when it dials a port: exact name first, else the longest
         wildcard; of equal hosts the oldest."""
-        return next((vs for vs in self.owners(host) if vs.visible_from(namespace)), None)
+        return next((vs for vs in self.owners(host) if sees_rule(self._read, source, vs, port)), None)
 
     def owners(self, host: str) -> list[VirtualService]:
         """Every VirtualService that some client may see for a host, in the order in which they are asked."""
@@ -132,13 +144,14 @@ def _wild(read: Read, _: str) -> tuple[tuple[str, VirtualService], ...]:
 def _policy(read: Read, key: tuple[ServiceName, str]) -> DestinationPolicy:
     service, client = key
     fqdn = service.fqdn
-    places = [] if client == ROOT_NAMESPACE else [client]
-    for namespace in dict.fromkeys((*places, service.namespace, ROOT_NAMESPACE)):
+    mesh = mesh_config(read)
+    places = [] if client == mesh.root_namespace else [client]
+    for namespace in dict.fromkeys((*places, service.namespace, mesh.root_namespace)):
         exact = read(DESTINATION_RULES, (namespace, fqdn)) or ()
         wild = [r for r in read(DESTINATION_RULES, (namespace, ANY_HOST)) or () if host_matches(r.host, fqdn)]
         hosts = sorted({r.host for r in wild}, key=specificity)
         for rules in (exact, *([r for r in wild if r.host == host] for host in hosts)):
-            usable = [r for r in rules if namespace == client or r.exported_to(client)]
+            usable = [r for r in rules if namespace == client or r.exported_to(client, mesh.destination_rules_to)]
             if usable:
                 return _merge(usable)
     return NO_POLICY
@@ -167,10 +180,11 @@ def candidates(vs: VirtualService, source: Source, port: int) -> Iterator[Candid
                 return
 
 
-def looks_at_source(vs: VirtualService) -> tuple[frozenset[str], bool]:
+def looks_at_source(vs: VirtualService, mesh: MeshConfig) -> tuple[frozenset[str], bool]:
     """Label keys that its routes compare, and whether anything depends on the client's namespace."""
     matches = [m for r in vs.http for m in r.matches if not m.gateways]
-    by_namespace = vs.export_to != ("*",) or any(m.source_namespace for m in matches)
+    shown_to = vs.export_to or mesh.virtual_services_to
+    by_namespace = shown_to != EVERYBODY or any(m.source_namespace for m in matches)
     return frozenset(k for m in matches for k in m.source_labels), by_namespace
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
+from tidegate.model.exports import exported
 from tidegate.model.kube import NO_AGE, Age
 from tidegate.model.origin import Origin
 
@@ -132,7 +133,7 @@ class DestinationRule:
     host: str  # full name in lower case, may start with "*"
     policy: TrafficPolicy = TrafficPolicy()
     subsets: tuple[Subset, ...] = ()
-    export_to: tuple[str, ...] = ("*",)
+    export_to: tuple[str, ...] = ()  # none: as MeshConfig says
     written: tuple[Written, ...] = ()
     age: Age = NO_AGE
     origin: Origin = Origin("DestinationRule", "", "")
@@ -140,6 +141,6 @@ class DestinationRule:
     def subset(self, name: str) -> Subset | None:
         return next((s for s in self.subsets if s.name == name), None)
 
-    def exported_to(self, namespace: str) -> bool:
-        """Whether exportTo lets clients of that namespace use it."""
-        return any(e in ("*", namespace) or (e == "." and namespace == self.namespace) for e in self.export_to)
+    def exported_to(self, namespace: str, default: tuple[str, ...] = ("*",)) -> bool:
+        """Whether exportTo, or without one the mesh's default, lets clients of that namespace use it."""
+        return exported(self.export_to or default, self.namespace, namespace)

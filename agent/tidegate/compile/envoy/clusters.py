@@ -11,11 +11,13 @@ from tidegate.compile.facts import Endpoint
 from tidegate.compile.registry import Registry
 from tidegate.compile.rules import DestinationPolicy, Rules, balancer
 from tidegate.model.kube import Protocol, Service, ServicePort
+from tidegate.model.mesh_config import Compat, MeshConfig
 from tidegate.model.plan.envoy import ENDPOINTS, EnvoyResource, ResourceRef
 from tidegate.model.selectors import selects
 from tidegate.model.traffic import Balancing, ConnectionPool, Outlier, Subset, TrafficPolicy
 
 _UNLIMITED = 2**32 - 1
+_OLD_LIMIT = 1024  # of requests, waiting and under way, by the API of Istio 1.0
 _CONNECT_TIMEOUT_MS = 10_000
 _LB_HEADLESS = "+lb"
 
@@ -66,7 +68,7 @@ def cluster(registry: Registry, rules: Rules, key: ClusterKey) -> EnvoyResource 
     origins = (service.origin, *policy.origins)
 
     def made(policy: DestinationPolicy, plain: Callable[[], EnvoyResource] | None) -> EnvoyResource:
-        body = _cluster(name, service, port, policy, policy.subset(key.subset), key.lb_headless)
+        body = _cluster(name, service, port, policy, policy.subset(key.subset), key.lb_headless, rules.mesh)
         refs = frozenset({ResourceRef(ENDPOINTS, name)} if body["type"] == "EDS" else ())
         return EnvoyResource(name, body, origins, refs, plain=plain)
 
@@ -130,14 +132,20 @@ def _in_subset(found: tuple[Endpoint, ...], subset: Subset | None) -> tuple[Endp
 
 
 def _cluster(
-    name: str, service: Service, port: ServicePort, policy: DestinationPolicy, subset: Subset | None, lb_headless: bool
+    name: str,
+    service: Service,
+    port: ServicePort,
+    policy: DestinationPolicy,
+    subset: Subset | None,
+    lb_headless: bool,
+    mesh: MeshConfig,
 ) -> Json:
     settings = policy.for_port(port.port, subset.name if subset else "")
     pool = settings.connection_pool or ConnectionPool()
     body: Json = {
         "name": name,
-        "connect_timeout": duration(pool.connect_timeout_ms or _CONNECT_TIMEOUT_MS),
-        "circuit_breakers": _breakers(pool),
+        "connect_timeout": duration(pool.connect_timeout_ms or mesh.connect_timeout_ms or _CONNECT_TIMEOUT_MS),
+        "circuit_breakers": _breakers(pool, _OLD_LIMIT if mesh.compat is Compat.V1ALPHA3 else _UNLIMITED),
         "upstream_bind_config": _bound_in_the_pod(),
         "per_connection_buffer_limit_bytes": bounds.CONNECTION_BUFFER,
         "metadata": {
@@ -152,7 +160,7 @@ def _cluster(
     if service.external_name:
         body.update(_resolved(name, service.external_name.rstrip("."), port.port))
     else:
-        body.update(_balancing(name, service, settings, subset, lb_headless))
+        body.update(_balancing(name, service, settings, subset, lb_headless, mesh))
     body["typed_extension_protocol_options"] = {http_options.UPSTREAM_OPTIONS: http_options.upstream(port, pool)}
     if pool.keepalive_probes or pool.keepalive_time_ms or pool.keepalive_interval_ms:
         body["upstream_connection_options"] = {"tcp_keepalive": _keepalive(pool)}
@@ -188,8 +196,10 @@ def goes_where_dialled(service: Service, settings: TrafficPolicy, subset: str, l
     return passthrough or (service.headless and not subset and not lb_headless)
 
 
-def _balancing(name: str, service: Service, settings: TrafficPolicy, subset: Subset | None, lb_headless: bool) -> Json:
-    chosen = balancer(service, settings)
+def _balancing(
+    name: str, service: Service, settings: TrafficPolicy, subset: Subset | None, lb_headless: bool, mesh: MeshConfig
+) -> Json:
+    chosen = balancer(service, settings, mesh)
     if goes_where_dialled(service, settings, subset.name if subset else "", lb_headless):
         return {"type": "ORIGINAL_DST", "lb_policy": "CLUSTER_PROVIDED"}
     out: Json = {"type": "EDS", "eds_cluster_config": {"eds_config": ads(), "service_name": name}}
@@ -216,13 +226,13 @@ def _bound_in_the_pod() -> Json:
     }
 
 
-def _breakers(pool: ConnectionPool) -> Json:
+def _breakers(pool: ConnectionPool, requests: int) -> Json:
     return {
         "thresholds": [
             {
                 "max_connections": pool.max_connections or _UNLIMITED,
-                "max_pending_requests": pool.max_pending or _UNLIMITED,
-                "max_requests": pool.max_requests or _UNLIMITED,
+                "max_pending_requests": pool.max_pending or requests,
+                "max_requests": pool.max_requests or requests,
                 "max_retries": pool.max_retries or _UNLIMITED,
                 "track_remaining": True,
             }
