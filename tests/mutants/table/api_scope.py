@@ -81,7 +81,7 @@ GROUPS = (
                 MERGE,
                 "        matches = _matches(route.matches, inner.matches)\n",
                 "        matches = inner.matches\n",
-                (f"{DELEGATES}::test_a_delegate_that_is_not_there_or_not_to_be_seen",),
+                (f"{DELEGATES}::test_every_block_of_the_root_meets_every_block_of_the_delegate",),
             ),
             Mutant(
                 "delegate-hidden-and-used",
@@ -89,7 +89,9 @@ GROUPS = (
                 MERGE,
                 "other.gateways == (MESH,) and other.visible_from(root.namespace, default)",
                 "other.gateways == (MESH,)",
-                (f"{DELEGATES}::test_a_delegate_that_is_not_there_or_not_to_be_seen",),
+                (
+                    f"{DELEGATES}::test_a_delegate_that_is_not_there_or_not_to_be_seen_takes_its_route_along_and_nothing_else",
+                ),
             ),
             Mutant(
                 "delegate-contradicts",
