@@ -23,7 +23,8 @@ from tidegate.compile.facts import join
 from tidegate.compile.outbound.destinations import claims
 from tidegate.compile.outbound.routes import RouteCompiler
 from tidegate.compile.registry import Registry
-from tidegate.compile.rules import Rules, Source
+from tidegate.compile.rules import Rules
+from tidegate.compile.visibility import Source
 from tidegate.model.plan.envoy import CLUSTERS
 from tidegate.model.tls_files import DEFAULT_ROOT
 

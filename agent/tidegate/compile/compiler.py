@@ -15,9 +15,11 @@ from tidegate.compile.facts import Facts
 from tidegate.compile.outbound.destinations import Claim, Destinations, FindDestinations
 from tidegate.compile.outbound.listeners import listener_name, pod_listener
 from tidegate.compile.outbound.routes import RouteCompiler, check, check_name
-from tidegate.compile.outbound.scopes import scope
+from tidegate.compile.outbound.scopes import UNKNOWN, scope
+from tidegate.compile.outbound.seen import EVERYTHING, FindScopes, Scoping, elsewhere_name, refused_elsewhere
 from tidegate.compile.registry import Registry
-from tidegate.compile.rules import Rules, Source
+from tidegate.compile.rules import Rules
+from tidegate.compile.visibility import source_of
 from tidegate.model.kube import Pod
 from tidegate.model.origin import Origin
 from tidegate.model.plan import Plan
@@ -36,7 +38,7 @@ from tidegate.model.plan.envoy import (
     ResourcesByName,
 )
 from tidegate.model.plan.pods import PodPlan
-from tidegate.model.routing import VirtualService
+from tidegate.model.routing import MESH, VirtualService
 from tidegate.model.tier import Tier
 from tidegate.model.workload import Sandbox
 
@@ -54,6 +56,7 @@ class Compiler:
     def __init__(self) -> None:
         self._derivations = Derivations()
         self._find_destinations = FindDestinations(self._derivations)
+        self._find_scopes = FindScopes()
         self._listeners: dict[Sandbox, tuple[tuple[Origin, ...], EnvoyResource]] = {}
         self._scopes: dict[str, tuple[Claim, list[EnvoyResource]]] = {}
         self._checks: dict[str, tuple[VirtualService, EnvoyResource]] = {}
@@ -67,26 +70,38 @@ class Compiler:
         found = self._find_destinations()
         self._derivations.forget_unused()
         any_http = any(c.tier is Tier.ENVOY for c in found.claims)
-        plans = tuple(_plan(facts, s, any_http) for s in facts.sandboxes)
+        scoping = self._find_scopes(facts, found)
+        plans = tuple(_plan(facts, s, any_http, scoping) for s in facts.sandboxes)
         with_envoy = tuple(s for s, p in zip(facts.sandboxes, plans, strict=True) if p.needs_envoy)
         return Plan(
             generation=generation,
             pods=plans,
-            destinations=found.rows,
+            destinations=scoping.rows,
             l4=found.l4,
             services=found.numbers,
-            envoy=self._envoy(facts, found, with_envoy) if with_envoy else _NONE,
+            envoy=self._envoy(facts, found, scoping, with_envoy) if with_envoy else _NONE,
         )
 
-    def _envoy(self, facts: Facts, found: Destinations, sandboxes: tuple[Sandbox, ...]) -> Resources:
+    def _envoy(self, facts: Facts, found: Destinations, scoping: Scoping, sandboxes: tuple[Sandbox, ...]) -> Resources:
         read = facts.read
         rules = Rules(read)
-        of_rules = (facts.services, facts.virtual_services, facts.destination_rules)
+        of_rules = (
+            facts.services,
+            facts.virtual_services,
+            facts.destination_rules,
+            facts.sidecars,
+            facts.mesh_config,
+        )
         clients = tuple((str(s.id), facts.pods[s.id]) for s in sandboxes)
         pods = tuple(pod for _, pod in clients)
         listeners = self._table(LISTENERS, (sandboxes, pods, facts.namespaces), lambda: self._listen(facts, sandboxes))
-        scopes = self._table(SCOPES, (found.claims,), lambda: self._scope(found))
-        routes = self._table(ROUTES, (found.claims, *of_rules, clients), lambda: _routes(read, found, dict(clients)))
+        elsewhere = scoping.elsewhere
+        scopes = self._table(SCOPES, (found.claims, elsewhere), lambda: self._scope(found, elsewhere))
+        routes = self._table(
+            ROUTES,
+            (found.claims, elsewhere, *of_rules, clients),
+            lambda: _routes(read, found, elsewhere, dict(clients)),
+        )
 
         def cluster_names() -> Iterator[str]:
             for claim in found.claims:
@@ -97,7 +112,8 @@ class Compiler:
                     yield from routes[claim.name].needs(CLUSTERS)
 
         refused = facts.mesh.refused
-        checks = self._table(CHECKS, (facts.virtual_services, refused), lambda: self._check(rules, refused))
+        written = facts.mesh.virtual_services
+        checks = self._table(CHECKS, (written, refused), lambda: self._check(written, refused))
         made_of = (routes, *of_rules)
         return {
             LISTENERS: listeners,
@@ -130,16 +146,19 @@ class Compiler:
                 self._listeners[sandbox] = entry
         return {listener.name: listener for _, listener in self._listeners.values()}
 
-    def _check(self, rules: Rules, refused: tuple[VirtualService, ...]) -> ResourcesByName:
+    def _check(self, written: tuple[VirtualService, ...], refused: tuple[VirtualService, ...]) -> ResourcesByName:
+        """Each as it is written: who delegates and whom it delegates to are judged apart."""
         known, self._checks = self._checks, {}
-        for suffix, group in (("", rules.virtual_services), (REFUSED, refused)):
+        for suffix, group in (("", written), (REFUSED, refused)):
             for vs in group:
+                if MESH not in vs.gateways:
+                    continue
                 name = check_name(vs) + suffix
                 entry = known.get(name)
                 self._checks[name] = entry if entry and entry[0] is vs else (vs, check(vs, suffix))
         return {name: resource for name, (_, resource) in self._checks.items()}
 
-    def _scope(self, found: Destinations) -> ResourcesByName:
+    def _scope(self, found: Destinations, elsewhere: tuple[int, ...]) -> ResourcesByName:
         known, self._scopes = self._scopes, {}
         for claim in found.claims:
             if claim.tier is Tier.ENVOY:
@@ -148,7 +167,8 @@ class Compiler:
                     origins = (claim.service.origin,)
                     entry = (claim, [scope(a, claim.port.port, claim.name, origins) for a in claim.addresses])
                 self._scopes[claim.name] = entry
-        return {item.name: item for _, scopes in self._scopes.values() for item in scopes}
+        others = (scope(a, port, elsewhere_name(port), ()) for port in elsewhere for a in UNKNOWN)
+        return {item.name: item for item in (*(i for _, of in self._scopes.values() for i in of), *others)}
 
 
 def _same(before: object, now: object) -> bool:
@@ -158,23 +178,27 @@ def _same(before: object, now: object) -> bool:
     return all(a is b or a == b for a, b in zip(before, now, strict=True))
 
 
-def _plan(facts: Facts, sandbox: Sandbox, any_http: bool) -> PodPlan:
+def _plan(facts: Facts, sandbox: Sandbox, any_http: bool, scoping: Scoping) -> PodPlan:
     enrolled, reason = facts.enrolment(sandbox.id)
     wanted = enrolled and any_http
     name = listener_name(sandbox) if wanted else ""
-    return PodPlan(sandbox.id, enrolled, reason, wanted, name, sandbox.netns_cookie)
+    of = scoping.pods.get(sandbox.id, EVERYTHING)
+    return PodPlan(sandbox.id, enrolled, reason, wanted, name, sandbox.netns_cookie, of.registry_only, of.scope)
 
 
-def _routes(read: Read, found: Destinations, clients: Mapping[str, Pod]) -> ResourcesByName:
+def _routes(read: Read, found: Destinations, elsewhere: tuple[int, ...], clients: Mapping[str, Pod]) -> ResourcesByName:
     claims = {claim.name: claim for claim in found.claims if claim.tier is Tier.ENVOY}
-    sources = {name: Source(pod.id.namespace, pod.labels) for name, pod in clients.items()}
+    refusals = {elsewhere_name(port) for port in elsewhere}
+    sources = {name: source_of(read, pod) for name, pod in clients.items()}
     compiler = RouteCompiler(Registry(read), Rules(read), sources)
 
     def make(name: str) -> EnvoyResource | None:
+        if name in refusals:
+            return refused_elsewhere(name)
         claim = claims.get(name)
         return compiler.compile(claim.service, claim.port) if claim else None
 
-    return MadeOnDemand(make, lambda: claims)
+    return MadeOnDemand(make, lambda: (*claims, *refusals))
 
 
 def _by_key(

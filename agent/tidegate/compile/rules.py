@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 from tidegate.compile.derive import Read, derived
 from tidegate.compile.tables import ANY_HOST, DESTINATION_RULES, VIRTUAL_SERVICES
+from tidegate.compile.visibility import Source, mesh_config, sees_rule
 from tidegate.model.hosts import host_matches, specificity
 from tidegate.model.kube import Service
-from tidegate.model.names import ROOT_NAMESPACE, ServiceName
+from tidegate.model.mesh_config import EVERYBODY, Compat, MeshConfig
+from tidegate.model.names import ServiceName
 from tidegate.model.origin import Origin
-from tidegate.model.routing import MESH, HttpMatch, HttpRoute, VirtualService
+from tidegate.model.routing import MESH, MILLION, HttpMatch, HttpRoute, VirtualService
 from tidegate.model.selectors import selects
 from tidegate.model.traffic import (
     Balancing,
@@ -21,14 +23,6 @@ from tidegate.model.traffic import (
     Subset,
     TrafficPolicy,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """Who asks: what rules may look at in a client pod."""
-
-    namespace: str
-    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +67,25 @@ class DestinationPolicy:
 
 NO_POLICY = DestinationPolicy()
 _LABELS = ";"  # before each label in the name of a client; no namespace, rule or label has one
+_IN_TURN = LoadBalancer(Balancing.ROUND_ROBIN)
 _STICKY = LoadBalancer(Balancing.CONSISTENT_HASH, ConsistentHash(source_ip=True))
 
 
-def balancer(service: Service, settings: TrafficPolicy) -> LoadBalancer | None:
-    """How an endpoint of a service is chosen: as its DestinationRule says, else as the Service itself does."""
-    return settings.load_balancer or (_STICKY if service.affinity_s else None)
+def balancer(service: Service, settings: TrafficPolicy, mesh: MeshConfig) -> LoadBalancer | None:
+    """How an endpoint of a service is chosen: as its DestinationRule says, else as the Service itself does, else by the
+    default of the API that the mesh is compatible with."""
+    chosen = settings.load_balancer or (_STICKY if service.affinity_s else None)
+    return _IN_TURN if chosen is None and mesh.compat is Compat.V1ALPHA3 else chosen
+
+
+def with_defaults(route: HttpRoute, mesh: MeshConfig) -> HttpRoute:
+    """A route with what holds for the mesh where it says nothing itself."""
+    fault = route.fault
+    if fault is not None and None in (fault.delay_share, fault.abort_share):
+        everybody = MILLION if mesh.compat is Compat.V1ALPHA3 else 0
+        delay, abort = (everybody if s is None else s for s in (fault.delay_share, fault.abort_share))
+        route = replace(route, fault=replace(fault, delay_share=delay, abort_share=abort))
+    return route if route.retries is not None else replace(route, retries=mesh.default_retries)
 
 
 class Rules:
@@ -88,14 +95,19 @@ class Rules:
         self._read = read
 
     @property
+    def mesh(self) -> MeshConfig:
+        """What is said for the whole mesh."""
+        return mesh_config(self._read)
+
+    @property
     def virtual_services(self) -> tuple[VirtualService, ...]:
         """All of the mesh, the oldest first."""
         return self._read(_of_mesh, "")
 
-    def owner(self, host: str, namespace: str) -> VirtualService | None:
-        """The one VirtualService that a client of that namespace sees for a host: exact name first, else the longest
+    def owner(self, host: str, source: Source, port: int) -> VirtualService | None:
+        """The one VirtualService that a client sees for a host when it dials a port: exact name first, else the longest
         wildcard; of equal hosts the oldest."""
-        return next((vs for vs in self.owners(host) if vs.visible_from(namespace)), None)
+        return next((vs for vs in self.owners(host) if sees_rule(self._read, source, vs, port)), None)
 
     def owners(self, host: str) -> list[VirtualService]:
         """Every VirtualService that some client may see for a host, in the order in which they are asked."""
@@ -141,12 +153,13 @@ class Rules:
         """NAMESPACE/RULE of the rule that selects a client, else its namespace."""
         if not self._read(_look_at_clients, ""):
             return source.namespace
-        for rules in _levels(self._read, service.fqdn, source.namespace):
-            chosen = next((r for r in rules if r.selector is not None and selects(r.selector, source.labels)), None)
-            if chosen is not None:
-                return f"{source.namespace}/{chosen.name}"
-            if any(r.selector is None for r in rules):
-                break
+        for namespace in _places(self._read, service, source.namespace):
+            for rules in _levels(self._read, service.fqdn, namespace):
+                chosen = next((r for r in rules if r.selector is not None and selects(r.selector, source.labels)), None)
+                if chosen is not None and namespace == source.namespace:
+                    return f"{source.namespace}/{chosen.name}"
+                if _usable(self._read, rules, source.namespace):
+                    return source.namespace
         return source.namespace
 
 
@@ -180,6 +193,18 @@ def _levels(read: Read, fqdn: str, namespace: str) -> tuple[tuple[DestinationRul
     return tuple(filter(None, (exact, *(tuple(r for r in wild if r.host == host) for host in hosts))))
 
 
+def _places(read: Read, service: ServiceName, client: str) -> tuple[str, ...]:
+    """Namespaces whose rules a client uses, in the order in which they are asked."""
+    root = mesh_config(read).root_namespace
+    return tuple(dict.fromkeys((*(() if client == root else (client,)), service.namespace, root)))
+
+
+def _usable(read: Read, rules: tuple[DestinationRule, ...], client: str) -> list[DestinationRule]:
+    """Those that are there for every client of a namespace."""
+    default = mesh_config(read).destination_rules_to
+    return [r for r in rules if r.selector is None and (r.namespace == client or r.exported_to(client, default))]
+
+
 @derived
 def _look_at_clients(read: Read, _: str) -> bool:
     """Whether any rule looks at more of a client than its namespace: most meshes have none that does."""
@@ -194,19 +219,18 @@ def _policy(read: Read, key: tuple[ServiceName, str]) -> DestinationPolicy:
         for rules in _levels(read, service.fqdn, own):
             chosen = next((r for r in rules if r.name == name and r.selector is not None), None)
             if chosen is not None:
-                return _merge([r for r in rules if r.selector == chosen.selector])
-    places = [] if own == ROOT_NAMESPACE else [own]
-    for namespace in dict.fromkeys((*places, service.namespace, ROOT_NAMESPACE)):
+                return _merge(read, [r for r in rules if r.selector == chosen.selector])
+    for namespace in _places(read, service, own):
         for rules in _levels(read, service.fqdn, namespace):
-            usable = [r for r in rules if r.selector is None and (namespace == own or r.exported_to(own))]
-            if usable:
-                return _merge(usable)
+            if usable := _usable(read, rules, own):
+                return _merge(read, usable)
     return NO_POLICY
 
 
-def _merge(rules: list[DestinationRule]) -> DestinationPolicy:
+def _merge(read: Read, rules: list[DestinationRule]) -> DestinationPolicy:
     """The oldest, and whoever of the others is for the same namespaces."""
-    same = [rule for rule in rules if rule.audience == rules[0].audience]
+    default = mesh_config(read).destination_rules_to
+    same = [rule for rule in rules if rule.audience(default) == rules[0].audience(default)]
     subsets: dict[str, Subset] = {}
     for rule in same:
         for subset in rule.subsets:
@@ -229,10 +253,11 @@ def candidates(vs: VirtualService, source: Source, port: int) -> Iterator[Candid
                 return
 
 
-def looks_at_source(vs: VirtualService) -> tuple[frozenset[str], bool]:
+def looks_at_source(vs: VirtualService, mesh: MeshConfig) -> tuple[frozenset[str], bool]:
     """Label keys that its routes compare, and whether anything depends on the client's namespace."""
     matches = [m for r in vs.http for m in r.matches if not m.gateways]
-    by_namespace = vs.export_to != ("*",) or any(m.source_namespace for m in matches)
+    shown_to = vs.export_to or mesh.virtual_services_to
+    by_namespace = shown_to != EVERYBODY or any(m.source_namespace for m in matches)
     return frozenset(k for m in matches for k in m.source_labels), by_namespace
 
 

@@ -6,10 +6,12 @@ from typing import Final
 
 from tidegate.compile.derive import Input
 from tidegate.model.kube import EndpointSlice, Namespace, Node, Pod, Service
+from tidegate.model.mesh_config import MeshConfig
 from tidegate.model.names import WorkloadId
 from tidegate.model.net import IPAddress
 from tidegate.model.routing import VirtualService
 from tidegate.model.selectors import LabelPair
+from tidegate.model.sidecar import Sidecar
 from tidegate.model.traffic import DestinationRule
 
 PODS: Final[Input[WorkloadId, Pod]] = Input("pods")
@@ -27,6 +29,8 @@ SLICES_BY_ADDRESS: Final[Input[IPAddress, tuple[EndpointSlice, ...]]] = Input("s
 VIRTUAL_SERVICES: Final[Input[str, tuple[VirtualService, ...]]] = Input("virtual_services")
 DESTINATION_RULES: Final[Input[tuple[str, str], tuple[DestinationRule, ...]]] = Input("destination_rules")
 ANY_HOST: Final = "*"
+SIDECARS: Final[Input[str, tuple[Sidecar, ...]]] = Input("sidecars")  # by namespace; the oldest first
+MESH_CONFIG: Final[Input[str, MeshConfig]] = Input("mesh_config")  # "": the one in force
 NUMBERS: Final[Input[str, int]] = Input("numbers")  # name of a service port -> its number (compile/l4/numbers.py)
 
 

@@ -118,7 +118,7 @@ NO_NAME = _error("TG0224", "no-name", "{name!r} is no name: letters, digits, '-'
 PARAMETER_NAME = _error("TG0223", "parameter-name", "the name of a parameter has 1 to {most} bytes")
 
 # TG03: what routes mean
-ONE_ACTION = _error("TG0301", "one-action", "{what}: write exactly one of route, redirect, directResponse")
+ONE_ACTION = _error("TG0301", "one-action", "{what}: write exactly one of route, redirect, directResponse, delegate")
 NO_DESTINATION = _error("TG0302", "no-destination", "needs a destination")
 NO_WEIGHT = _error("TG0303", "no-weight", "with several destinations at least one weight must be above 0")
 NOT_WITH_ACTION = _error("TG0304", "not-with-action", "cannot be combined with {action}")
@@ -126,10 +126,6 @@ PREFIX_REWRITE = _error("TG0305", "prefix-rewrite", "needs prefix in every uri c
 ONE_SERVICE = _error("TG0306", "one-service", "{host!r} is no destination: one service must be named")
 PORT_BY_NAME = _error("TG0307", "port-by-name", "ports are chosen by number today; write port.number")
 GATEWAY_STAR = _error("TG0308", "host-star", '"*" is only for gateways: name the services')
-NO_HOSTS = _warning(
-    "TG0309", "no-hosts", "has no hosts, so it can only be delegated to, which is not supported yet: ignored"
-)
-DELEGATE = _warning("TG0310", "delegate", "is not supported yet, the route is ignored")
 LIST_OF_ONE = _warning("TG0311", "list-of-one", "is a list; read as a list of one")
 PROTECTED_HEADER = _error("TG0312", "protected-header", "header {name!r} cannot be changed here")
 UNKNOWN_OPERATOR = _error(
@@ -157,6 +153,11 @@ GATEWAYS_ONLY = _warning(
 NEVER_REACHED = _warning("TG0327", "never-reached", "is never reached: the route in line {line} takes every request")
 NO_PATH = _warning("TG0328", "no-path", "no request has the path {given!r}: {why}")
 ODD_REWRITE = _warning("TG0330", "odd-rewrite", "{given!r}: {why}")
+IN_DELEGATE = _error(
+    "TG0351",
+    "in-delegate",
+    "a VirtualService without hosts is there for others to delegate to: it can have no {what} of its own",
+)
 LOWER_METHOD = _warning("TG0329", "lower-method", "{given!r}: methods are compared as they stand; write {right!r}")
 
 # TG04: other kinds
@@ -184,7 +185,6 @@ CREDENTIAL_NAME = _warning(
 NO_TLS_FILE = _error(
     "TG0464", "no-tls-file", "{given!r} is no path: files of a namespace's rules are below a folder of that namespace"
 )
-NO_WILDCARD = _error("TG0461", "no-wildcard", "a label is meant as it is written: no *")
 NEEDS_BESIDE = _error("TG0465", "needs-beside", 'needs "{other}" beside it')
 NO_LOCALITY = _error(
     "TG0466", "no-locality", "{given!r} is no REGION[/ZONE[/SUBZONE]], of which the last part may be *"
@@ -196,6 +196,19 @@ NO_PRIORITY_LABEL = _error(
     "TG0471", "no-priority-label", "{given!r} is no label of a pod: write KEY, or KEY=VALUE for a value of its own"
 )
 SAME_REGION = _error("TG0470", "same-region", "{given!r} cannot take over from itself")
+
+EMPTY_SIDECAR = _error("TG0431", "empty-sidecar", "says nothing: write egress or outboundTrafficPolicy")
+EGRESS_HOST = _error(
+    "TG0432",
+    "egress-host",
+    '{given!r} is no NAMESPACE/HOST: the namespace is a name, "." (its own) or "*", the host a full name, perhaps with '
+    '"*" in front; "~/*" means nothing at all',
+)
+EGRESS_LAST = _error(
+    "TG0433", "egress-last", "the listener without a port stands for all other ports: write one, as the last"
+)
+NO_LABEL_KEY = _error("TG0434", "no-label-key", "{key!r} is no key of a label")
+NO_LABEL_VALUE = _error("TG0435", "no-label-value", "{value!r} is no value of a label")
 
 # TG05: objects beside others
 DEFINED_TWICE = _warning("TG0501", "defined-twice", "also defined at {place}; the definition here is used")
@@ -231,6 +244,18 @@ IDLE_ON_TCP = _warning("TG0509", "idle-on-tcp", "has no effect on TCP port {port
 RULE_FOR_NOBODY = _warning("TG0510", "rule-for-nobody", "service {host} does not exist: the rule has no effect")
 PORT_OF_NOBODY = _warning("TG0511", "port-of-nobody", "service {host} has no TCP port {port}: the field has no effect")
 OLDER_RULE = _warning("TG0512", "older-rule", "has no effect: the older {owner} says this for the same host")
+OLDER_SIDECAR = _warning("TG0551", "older-sidecar", "has no effect: the older {owner} is for the same workloads")
+NO_SUCH_HOST = _warning(
+    "TG0552", "no-such-host", "no service and no VirtualService has host {host}: nothing is imported"
+)
+NO_DELEGATE = _warning("TG0553", "no-delegate", "VirtualService {name} does not exist: the route is left out")
+DELEGATE_WITH_HOSTS = _warning(
+    "TG0554", "delegate-with-hosts", "VirtualService {name} has hosts of its own, so it is no delegate: left out"
+)
+DELEGATE_HIDDEN = _warning(
+    "TG0555", "delegate-hidden", "exportTo of VirtualService {name} does not show it to {namespace}: left out"
+)
+NOT_DELEGATED = _warning("TG0556", "not-delegated", "has no hosts, and nobody delegates to it: it has no effect")
 
 # TG06: sources
 UNREADABLE = _error("TG0601", "unreadable", "cannot be read: {reason}")

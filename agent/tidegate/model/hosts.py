@@ -40,6 +40,13 @@ def host_matches(pattern: str, host: str) -> bool:
     return pattern == host
 
 
+def hosts_overlap(one: str, other: str) -> bool:
+    """Whether some name fits both hosts, each of which may start with "*"."""
+    if one.startswith("*") and other.startswith("*"):
+        return one[1:].endswith(other[1:]) or other[1:].endswith(one[1:])
+    return host_matches(one, other) or host_matches(other, one)
+
+
 def specificity(pattern: str) -> tuple[int, int, str]:
     """Sort key, most specific first: exact names, then longer patterns, then alphabetical."""
     return (1 if pattern.startswith("*") else 0, -len(pattern), pattern)

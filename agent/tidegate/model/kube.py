@@ -120,6 +120,7 @@ class Service:
     publish_not_ready: bool = False
     affinity_s: int = 0  # a client that comes again within so many seconds gets the endpoint that it had; 0 = need not
     near: Near = Near.ANY
+    export_to: tuple[str, ...] = ()  # none: as MeshConfig says
     age: Age = NO_AGE
     origin: Origin = Origin("Service", "", "")
 

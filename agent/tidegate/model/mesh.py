@@ -6,11 +6,24 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from tidegate.model.kube import EndpointSlice, Namespace, Node, Pod, PodTemplate, Service
-from tidegate.model.names import ObjectKey
+from tidegate.model.mesh_config import NO_MESH_CONFIG, MeshConfig
+from tidegate.model.names import ROOT_NAMESPACE, ObjectKey
 from tidegate.model.routing import VirtualService
+from tidegate.model.sidecar import Sidecar
 from tidegate.model.traffic import DestinationRule
 
-MeshObject = Namespace | Node | Pod | PodTemplate | Service | EndpointSlice | VirtualService | DestinationRule
+MeshObject = (
+    Namespace
+    | Node
+    | Pod
+    | PodTemplate
+    | Service
+    | EndpointSlice
+    | VirtualService
+    | DestinationRule
+    | MeshConfig
+    | Sidecar
+)
 NO_OBJECT = ObjectKey("", "", "", "")  # stands for what has no name
 
 
@@ -73,7 +86,14 @@ class Mesh:
     endpoint_slices: tuple[EndpointSlice, ...] = ()  # and Endpoints
     virtual_services: tuple[VirtualService, ...] = ()
     destination_rules: tuple[DestinationRule, ...] = ()
+    sidecars: tuple[Sidecar, ...] = ()
+    mesh_configs: tuple[MeshConfig, ...] = ()
     templates: tuple[PodTemplate, ...] = ()
     refused: tuple[VirtualService, ...] = ()  # rules that Envoy refused: in force nowhere, and shown to it again
     problems: tuple[Problem, ...] = ()
     changed: frozenset[ObjectKey] = field(default=frozenset(), repr=False, compare=False)  # since generation - 1
+
+    @property
+    def config(self) -> MeshConfig:
+        """The MeshConfig that is in force: there is one place where it may stand."""
+        return next((c for c in self.mesh_configs if c.namespace == ROOT_NAMESPACE), NO_MESH_CONFIG)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
+from tidegate.model.exports import exported
 from tidegate.model.kube import NO_AGE, Age
 from tidegate.model.locality import LocalityPreference
 from tidegate.model.origin import Origin
@@ -221,7 +222,7 @@ class DestinationRule:
     host: str  # full name in lower case, may start with "*"
     policy: TrafficPolicy = TrafficPolicy()
     subsets: tuple[Subset, ...] = ()
-    export_to: tuple[str, ...] = ("*",)
+    export_to: tuple[str, ...] = ()  # none: as MeshConfig says
     selector: Mapping[str, str] | None = None  # of the clients that it is for, in its own namespace; None: all
     written: tuple[Written, ...] = ()
     age: Age = NO_AGE
@@ -236,11 +237,10 @@ class DestinationRule:
         policies = (self.policy, *(subset.policy for subset in self.subsets))
         return self.selector is not None or any(policy.client_labels for policy in policies)
 
-    @property
-    def audience(self) -> frozenset[str]:
-        """The namespaces of exportTo by their names; * is all."""
-        return frozenset(self.namespace if e == "." else e for e in self.export_to)
+    def audience(self, default: tuple[str, ...]) -> frozenset[str]:
+        """The namespaces of exportTo, or without one of the mesh's default, by their names; * is all."""
+        return frozenset(self.namespace if e == "." else e for e in self.export_to or default)
 
-    def exported_to(self, namespace: str) -> bool:
-        """Whether exportTo lets clients of that namespace use it."""
-        return any(e in ("*", namespace) or (e == "." and namespace == self.namespace) for e in self.export_to)
+    def exported_to(self, namespace: str, default: tuple[str, ...] = ("*",)) -> bool:
+        """Whether exportTo, or without one the mesh's default, lets clients of that namespace use it."""
+        return exported(self.export_to or default, self.namespace, namespace)

@@ -313,7 +313,7 @@ _BALANCE = Group(
             "balancing-of-the-rule-ignored",
             "a DestinationRule's simple: RANDOM or ROUND_ROBIN has no effect on TCP",
             "agent/tidegate/compile/l4/services.py",
-            "balancing=_balancing(balancer(service, settings)),",
+            "balancing=_balancing(balancer(service, settings, rules.mesh)),",
             "balancing=LoadBalancing.LEAST_REQUEST,",
             ("tests/unit/compile/outbound/test_destinations.py",),
         ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from tests.support.configs import config_of, destination_rule, service
+from tests.support.configs import config_of, destination_rule, mesh_config, service
 
 from tidegate.compile.derive import Read
 from tidegate.compile.facts import join
@@ -90,6 +90,27 @@ def test_rules_are_united_if_they_are_for_the_same_clients() -> None:
     assert subsets(named("a", "exportTo: ['.']"), named("b")) == {"a"}, "the oldest"
     assert subsets(named("a", TEAM_A), named("b")) == {"b"}
     assert subsets(named("a", TEAM_A), named("b"), named("c", TEAM_A), team="a") == {"a", "c"}
+
+
+def test_rules_of_the_root_namespace_are_asked_last_whatever_its_name() -> None:
+    root, own = rule("root", simple("RANDOM"), "base"), rule("own", simple("ROUND_ROBIN"))
+    mesh = mesh_config("rootNamespace: base")
+    assert of(rules_of(root, mesh), "shop") is Balancing.RANDOM
+    assert of(rules_of(root), "shop") is None, "without the name it is a namespace like any other"
+    assert of(rules_of(root, own, mesh), "shop") is Balancing.ROUND_ROBIN
+    assert of(rules_of(root, own, mesh), "base") is Balancing.ROUND_ROBIN, "its own clients ask it last, too"
+    selected = rule("root", simple("RANDOM", TEAM_A), "base")
+    assert of(rules_of(selected, own, mesh), "base", team="a") is Balancing.ROUND_ROBIN
+    assert of(rules_of(selected, mesh), "base", team="a") is Balancing.RANDOM
+
+
+def test_a_rule_that_says_nothing_is_exported_as_the_mesh_says() -> None:
+    mesh = mesh_config('defaultDestinationRuleExportTo: ["."]')
+    assert of(rules_of(rule("d", simple("RANDOM")), mesh), "shop") is None
+    assert of(rules_of(rule("d", simple("RANDOM")), mesh)) is Balancing.RANDOM
+    assert of(rules_of(rule("d", simple("RANDOM", 'exportTo: ["*"]')), mesh), "shop") is Balancing.RANDOM
+    named = (rule(n, f"{to}\nsubsets: [{{name: {n}}}]") for n, to in (("a", ""), ("b", "exportTo: ['.']")))
+    assert {s.name for s in rules_of(*named, mesh).policy(WEB, "default").subsets} == {"a", "b"}, "both are for the same clients"
 
 
 LEVELS = """

@@ -14,6 +14,7 @@ from tidegate.compile.localities import is_weighted
 from tidegate.compile.registry import Registry
 from tidegate.compile.rules import DestinationPolicy, Rules, balancer
 from tidegate.model.kube import Protocol, Service, ServicePort
+from tidegate.model.mesh_config import MeshConfig
 from tidegate.model.plan.envoy import ENDPOINTS, SECRETS, EnvoyResource, ResourceRef
 from tidegate.model.selectors import selects
 from tidegate.model.traffic import Balancing, ConnectionPool, Subset, TrafficPolicy, Warmup
@@ -74,7 +75,7 @@ def cluster(registry: Registry, rules: Rules, key: ClusterKey) -> EnvoyResource 
     origins = (service.origin, *policy.origins)
 
     def made(policy: DestinationPolicy, plain: Callable[[], EnvoyResource] | None) -> EnvoyResource:
-        body = _cluster(name, service, port, policy, policy.subset(key.subset), key.lb_headless)
+        body = _cluster(name, service, port, policy, policy.subset(key.subset), key.lb_headless, rules.mesh)
         refs = {ResourceRef(SECRETS, secret) for secret in secret_names(policy.for_port(key.port, key.subset))}
         if body["type"] == "EDS":
             refs.add(ResourceRef(ENDPOINTS, name))
@@ -140,14 +141,20 @@ def _in_subset(found: tuple[Endpoint, ...], subset: Subset | None) -> tuple[Endp
 
 
 def _cluster(
-    name: str, service: Service, port: ServicePort, policy: DestinationPolicy, subset: Subset | None, lb_headless: bool
+    name: str,
+    service: Service,
+    port: ServicePort,
+    policy: DestinationPolicy,
+    subset: Subset | None,
+    lb_headless: bool,
+    mesh: MeshConfig,
 ) -> Json:
     settings = policy.for_port(port.port, subset.name if subset else "")
     pool = settings.connection_pool or ConnectionPool()
     body: Json = {
         "name": name,
-        "connect_timeout": duration(pool.connect_timeout_ms or _CONNECT_TIMEOUT_MS),
-        "circuit_breakers": pools.breakers(pool, settings.retry_budget),
+        "connect_timeout": duration(pool.connect_timeout_ms or mesh.connect_timeout_ms or _CONNECT_TIMEOUT_MS),
+        "circuit_breakers": pools.breakers(pool, settings.retry_budget, mesh.compat),
         "upstream_bind_config": _bound_in_the_pod(),
         "per_connection_buffer_limit_bytes": bounds.CONNECTION_BUFFER,
         "metadata": {
@@ -162,7 +169,7 @@ def _cluster(
     if service.external_name:
         body.update(_resolved(name, service.external_name.rstrip("."), port.port))
     else:
-        body.update(_balancing(name, service, settings, subset, lb_headless))
+        body.update(_balancing(name, service, settings, subset, lb_headless, mesh))
     body["typed_extension_protocol_options"] = {
         http_options.UPSTREAM_OPTIONS: http_options.upstream(port, pool, settings.outlier, settings.tls)
     }
@@ -204,8 +211,10 @@ def goes_where_dialled(service: Service, settings: TrafficPolicy, subset: str, l
     return passthrough or (service.headless and not subset and not lb_headless)
 
 
-def _balancing(name: str, service: Service, settings: TrafficPolicy, subset: Subset | None, lb_headless: bool) -> Json:
-    chosen = balancer(service, settings)
+def _balancing(
+    name: str, service: Service, settings: TrafficPolicy, subset: Subset | None, lb_headless: bool, mesh: MeshConfig
+) -> Json:
+    chosen = balancer(service, settings, mesh)
     if goes_where_dialled(service, settings, subset.name if subset else "", lb_headless):
         return {"type": "ORIGINAL_DST", "lb_policy": "CLUSTER_PROVIDED"}
     out: Json = {"type": "EDS", "eds_cluster_config": {"eds_config": ads(), "service_name": name}}

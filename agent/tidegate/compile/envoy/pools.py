@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from tidegate.compile.envoy.protojson import Json, duration
+from tidegate.model.mesh_config import Compat
 from tidegate.model.traffic import ConnectionPool, Outlier, RetryBudget
 
 _UNLIMITED = 2**32 - 1
+_OLD_LIMIT = 1024  # of requests, waiting and under way, by the API of Istio 1.0
 
 
-def breakers(pool: ConnectionPool, budget: RetryBudget | None) -> Json:
+def breakers(pool: ConnectionPool, budget: RetryBudget | None, compat: Compat) -> Json:
     """envoy.config.cluster.v3.CircuitBreakers."""
+    requests = _OLD_LIMIT if compat is Compat.V1ALPHA3 else _UNLIMITED
     threshold: Json = {
         "max_connections": pool.max_connections or _UNLIMITED,
-        "max_pending_requests": pool.max_pending or _UNLIMITED,
-        "max_requests": pool.max_requests or _UNLIMITED,
+        "max_pending_requests": pool.max_pending or requests,
+        "max_requests": pool.max_requests or requests,
         "max_retries": pool.max_retries or _UNLIMITED,
         "track_remaining": True,
     }

@@ -150,10 +150,10 @@ def action(route: HttpRoute) -> dict[str, Any]:
 def _fault(fault: Fault) -> Mapping[str, str]:
     out = {}
     if fault.delay_ms:
-        out["delay"] = f"{fault.delay_ms / 1000:g}s for {fault.delay_share / 10_000:g} %"
+        out["delay"] = f"{fault.delay_ms / 1000:g}s for {(fault.delay_share or 0) / 10_000:g} %"
     if fault.abort_status or fault.abort_grpc is not None:
         status = fault.abort_status or f"gRPC {fault.abort_grpc}"
-        out["abort"] = f"{status} for {fault.abort_share / 10_000:g} %"
+        out["abort"] = f"{status} for {(fault.abort_share or 0) / 10_000:g} %"
     return out
 
 

@@ -51,8 +51,8 @@ def l4_services(
             number=numbers[name],
             name=full_name,
             addresses=tuple((a, port.port) for a in addresses if a.version == version),
-            balancing=_balancing(balancer(service, settings)),
-            settings=_settings(settings, service),
+            balancing=_balancing(balancer(service, settings, rules.mesh)),
+            settings=_settings(settings, service, rules.mesh.connect_timeout_ms),
             counted_as=numbers[full_name],
             endpoints=tuple(
                 L4Endpoint(a, p, other=others.get((a, p)))
@@ -69,14 +69,14 @@ def _balancing(chosen: LoadBalancer | None) -> LoadBalancing:
     return _BALANCING.get(chosen.balancing, LoadBalancing.LEAST_REQUEST)
 
 
-def _settings(policy: TrafficPolicy, service: Service) -> L4Settings:
+def _settings(policy: TrafficPolicy, service: Service, connect_timeout_ms: int) -> L4Settings:
     """What the relay does of a connection pool; config/kinds/effect.py warns of the rest."""
-    if policy.connection_pool is None and not service.affinity_s:
+    if policy.connection_pool is None and not service.affinity_s and not connect_timeout_ms:
         return _DEFAULTS  # one for thousands of services
     pool = policy.connection_pool or ConnectionPool()
     return L4Settings(
         affinity_s=service.affinity_s if policy.load_balancer is None else 0,
-        connect_timeout_ms=min(pool.connect_timeout_ms, _MOST_MS),
+        connect_timeout_ms=min(pool.connect_timeout_ms or connect_timeout_ms, _MOST_MS),
         max_connections=pool.max_connections,
         keepalive_time_s=_seconds(pool.keepalive_time_ms),
         keepalive_interval_s=_seconds(pool.keepalive_interval_ms),

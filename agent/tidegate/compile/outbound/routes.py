@@ -19,7 +19,8 @@ from tidegate.compile.envoy.protojson import Json
 from tidegate.compile.explain.requests import fits
 from tidegate.compile.outbound.aliases import aliases, spellings
 from tidegate.compile.registry import Registry
-from tidegate.compile.rules import Candidate, Rules, Source, balancer, candidates, looks_at_source
+from tidegate.compile.rules import Candidate, Rules, balancer, candidates, looks_at_source, with_defaults
+from tidegate.compile.visibility import Source
 from tidegate.model.hosts import host_matches, specificity
 from tidegate.model.kube import Service, ServicePort
 from tidegate.model.names import ServiceName
@@ -58,6 +59,8 @@ def check(vs: VirtualService, suffix: str = "") -> EnvoyResource:
     """All routes of a VirtualService, whoever they are for, for Envoy to judge. They lead nowhere."""
     routes = []
     for index, route in enumerate(vs.http):
+        if route.delegate is not None:
+            continue
         for place, match in enumerate(route.matches or (None,)):
             made: Json = {"name": route_name(vs, Candidate(index, route, place, match)), "match": route_match(match)}
             fill_action(made, route, 80, lambda _: private.NOWHERE, lambda _: None)
@@ -118,13 +121,13 @@ class RouteCompiler:
     ) -> list[tuple[_Answer, list[str]]]:
         """Answers that differ from everybody's, each with the clients that get it."""
         out: list[tuple[_Answer, list[str]]] = []
-        by_source: dict[tuple[str, tuple[tuple[str, str], ...]], _Answer] = {}
+        by_source: dict[tuple[tuple[str, str, str], tuple[tuple[str, str], ...]], _Answer] = {}
         keys = self._label_keys(service)
         for client, source in self._clients.items():
             labels = tuple((k, v) for k, v in sorted(source.labels.items()) if k in keys)
-            answer = by_source.get((source.namespace, labels))
+            answer = by_source.get((source.view, labels))
             if answer is None:
-                answer = by_source[source.namespace, labels] = self._answer(service, port, source)
+                answer = by_source[source.view, labels] = self._answer(service, port, source)
             if answer.hosts == everybody.hosts:
                 continue
             same = next((clients for known, clients in out if known.hosts == answer.hosts), None)
@@ -139,7 +142,7 @@ class RouteCompiler:
         return [*self._rules.owners(service.id.fqdn), *self._foreign.values(), *behind]
 
     def _label_keys(self, service: Service) -> frozenset[str]:
-        of_routes = (k for vs in self._owners(service) for k in looks_at_source(vs)[0])
+        of_routes = (k for vs in self._owners(service) for k in looks_at_source(vs, self._rules.mesh)[0])
         return frozenset(of_routes) | self._label_keys_of_policies(service)
 
     def _label_keys_of_policies(self, service: Service) -> frozenset[str]:
@@ -151,7 +154,9 @@ class RouteCompiler:
         """Quick look whether clients could get anything but what everybody gets."""
         if service.id.fqdn in self._aliases:
             return True  # the short name of an alias means it in its own namespace only
-        if any(looks_at_source(vs) != (frozenset(), False) for vs in self._owners(service)):
+        if any(source.sidecar is not None for source in self._clients.values()):
+            return True
+        if any(looks_at_source(vs, self._rules.mesh) != (frozenset(), False) for vs in self._owners(service)):
             return True
         if self._label_keys_of_policies(service):
             return True
@@ -172,25 +177,25 @@ class RouteCompiler:
     def _answer(self, service: Service, port: ServicePort, source: Source) -> _Answer:
         asked = _Asked(service, port, source)
         fqdn = service.id.fqdn
-        owner = self._rules.owner(fqdn, source.namespace)
+        owner = self._rules.owner(fqdn, source, port.port)
         shown = [owner] if owner else []
         # A virtual host has one wildcard, which the client's name takes up: wildcard hosts are told apart by routes.
         wild: list[Json] = []
         for host in self._wild_foreign:
-            vs = self._rules.owner(host, source.namespace)
+            vs = self._rules.owner(host, source, port.port)
             routes = self._rule_routes(asked, vs) if vs else []
             if vs and routes:
                 shown.append(vs)
                 wild += _under_host(host, routes, f"{service.id.fqdn}:{port.port}")
         hosts = {"": wild + self._routes(asked, owner)}
         for host in self._plain_foreign:
-            vs = self._rules.owner(host, source.namespace)
+            vs = self._rules.owner(host, source, port.port)
             routes = self._rule_routes(asked, vs) if vs else []
             if vs and routes:
                 shown.append(vs)
                 hosts[f"[{host}]" if ":" in host else host] = routes
         for alias in self._aliases.get(fqdn, ()):
-            vs = self._rules.owner(alias.fqdn, source.namespace)
+            vs = self._rules.owner(alias.fqdn, source, port.port)
             routes = self._rule_routes(asked, vs) if vs else []
             if vs and routes:
                 shown.append(vs)
@@ -208,7 +213,8 @@ class RouteCompiler:
     def _default(self, asked: _Asked, match: Json) -> Json:
         name = f"{asked.service.id.fqdn}:{asked.port.port}"
         target = RouteTarget(asked.service.id.fqdn, asked.port.port)
-        forward = forward_to(self._cluster(asked, target), self._hash(asked, target))
+        retries = self._rules.mesh.default_retries
+        forward = forward_to(self._cluster(asked, target), self._hash(asked, target), retries)
         return {"name": "default", "match": match, "route": forward, "decorator": {"operation": f"{name}/*"}}
 
     def _rule_routes(self, asked: _Asked, vs: VirtualService, as_host: str = "") -> list[Json]:
@@ -223,7 +229,7 @@ class RouteCompiler:
         return made
 
     def _route(self, asked: _Asked, vs: VirtualService, candidate: Candidate, conditions: Json) -> Json:
-        route, match = candidate.route, candidate.match
+        route, match = with_defaults(candidate.route, self._rules.mesh), candidate.match
         out: Json = {"name": route_name(vs, candidate), "match": conditions}
         fill_action(
             out,
@@ -232,7 +238,8 @@ class RouteCompiler:
             lambda target: self._cluster(asked, target),
             lambda target: self._hash(asked, target),
         )
-        path = f"/apis/networking.istio.io/v1/namespaces/{vs.namespace}/virtual-service/{vs.name}"
+        by = route.origin or vs  # of a delegate
+        path = f"/apis/networking.istio.io/v1/namespaces/{by.namespace}/virtual-service/{by.name}"
         out["metadata"] = {"filter_metadata": {"istio": {"config": path}}}
         host = route.targets[0].target.host if len(route.targets) == 1 else vs.name
         out["decorator"] = {"operation": f"{host}:{asked.port.port}/*"}
@@ -262,7 +269,7 @@ class RouteCompiler:
             return None
         number = target_number(self._registry, target, asked.port.port)
         policy = self._rules.policy_of(found.id, asked.source).for_port(number, target.subset)
-        chosen = balancer(found, policy)
+        chosen = balancer(found, policy, self._rules.mesh)
         return chosen.hash if chosen and chosen.hash and chosen.hash.by_request else None
 
 

@@ -27,10 +27,13 @@ from tidegate.config.kinds.destination_rule import DESTINATION_RULE
 from tidegate.config.kinds.endpoint_slice import ENDPOINT_SLICE
 from tidegate.config.kinds.endpoints import ENDPOINTS
 from tidegate.config.kinds.inert import INERT, LATER
+from tidegate.config.kinds.mesh_config import CONFIG_MAP
 from tidegate.config.kinds.namespace import NAMESPACE
 from tidegate.config.kinds.node import NODE
 from tidegate.config.kinds.pod import POD
+from tidegate.config.kinds.proxy_config import PROXY_CONFIG
 from tidegate.config.kinds.service import SERVICE
+from tidegate.config.kinds.sidecar import SIDECAR
 from tidegate.config.kinds.virtual_service import VIRTUAL_SERVICE
 
 KINDS: Mapping[tuple[str, str], Kind] = {
@@ -45,6 +48,9 @@ KINDS: Mapping[tuple[str, str], Kind] = {
         ENDPOINTS,
         VIRTUAL_SERVICE,
         DESTINATION_RULE,
+        SIDECAR,
+        PROXY_CONFIG,
+        CONFIG_MAP,
         *INERT,
     )
 }

@@ -15,6 +15,7 @@ from tidegate.config.shapes.destination import export_to
 from tidegate.config.shapes.envoy_text import is_host
 from tidegate.config.shapes.metadata import Metadata
 from tidegate.config.shapes.traffic_policy import TrafficPolicyDoc
+from tidegate.config.shapes.workload_selector import ClientSelectorDoc, check_labels
 from tidegate.config.tree import YamlMap
 from tidegate.model.hosts import resolve_host
 from tidegate.model.traffic import (
@@ -33,18 +34,9 @@ class SubsetDoc(ApiModel):
     def to_model(self, report: Report, namespace: str) -> Subset:
         if not LABEL.fullmatch(self.name):
             report.say(self, "name", say.NO_LABEL(name=self.name, what="subset"))
+        check_labels(self, "labels", self.labels, report)
         policy = self.traffic_policy.to_model(report, namespace) if self.traffic_policy else TrafficPolicy()
         return Subset(name=self.name, labels=self.labels, policy=policy, line=self.line)
-
-
-class WorkloadSelectorDoc(ApiModel):
-    match_labels: dict[str, str] = Field(min_length=1)
-
-    def to_model(self, report: Report) -> dict[str, str]:
-        for key, value in self.match_labels.items():
-            if "*" in key or "*" in value:
-                report.say(self, ("matchLabels", key), say.NO_WILDCARD())
-        return self.match_labels
 
 
 class DestinationRuleSpec(ApiModel):
@@ -52,7 +44,7 @@ class DestinationRuleSpec(ApiModel):
     traffic_policy: TrafficPolicyDoc | None = None
     subsets: list[SubsetDoc] = []
     export_to: list[str] = []
-    workload_selector: WorkloadSelectorDoc | None = None
+    workload_selector: ClientSelectorDoc | None = None
 
     @classmethod
     def normalise(cls, data: YamlMap, report: Report) -> None:
