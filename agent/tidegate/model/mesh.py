@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from tidegate.model.envoy_filter import EnvoyFilter, Patch
 from tidegate.model.kube import EndpointSlice, Namespace, Node, Pod, PodTemplate, Service
 from tidegate.model.names import ObjectKey
 from tidegate.model.routing import VirtualService
 from tidegate.model.traffic import DestinationRule
 
-MeshObject = Namespace | Node | Pod | PodTemplate | Service | EndpointSlice | VirtualService | DestinationRule
+MeshObject = (
+    Namespace | Node | Pod | PodTemplate | Service | EndpointSlice | VirtualService | DestinationRule | EnvoyFilter
+)
 NO_OBJECT = ObjectKey("", "", "", "")  # stands for what has no name
 
 
@@ -73,7 +76,9 @@ class Mesh:
     endpoint_slices: tuple[EndpointSlice, ...] = ()  # and Endpoints
     virtual_services: tuple[VirtualService, ...] = ()
     destination_rules: tuple[DestinationRule, ...] = ()
+    envoy_filters: tuple[EnvoyFilter, ...] = ()
     templates: tuple[PodTemplate, ...] = ()
     refused: tuple[VirtualService, ...] = ()  # rules that Envoy refused: in force nowhere, and shown to it again
+    refused_patches: tuple[Patch, ...] = ()  # of EnvoyFilters, the same; their other patches are in force
     problems: tuple[Problem, ...] = ()
     changed: frozenset[ObjectKey] = field(default=frozenset(), repr=False, compare=False)  # since generation - 1

@@ -19,7 +19,7 @@ INERT = tuple(
 )
 # Kinds of the Istio API that do nothing here yet, by API group.
 LATER: Mapping[str, frozenset[str]] = {
-    "networking.istio.io": words("Gateway ServiceEntry Sidecar EnvoyFilter WorkloadEntry WorkloadGroup ProxyConfig"),
+    "networking.istio.io": words("Gateway ServiceEntry Sidecar WorkloadEntry WorkloadGroup ProxyConfig"),
     "security.istio.io": words("AuthorizationPolicy PeerAuthentication RequestAuthentication"),
     "telemetry.istio.io": frozenset({"Telemetry"}),
     "extensions.istio.io": frozenset({"WasmPlugin"}),
