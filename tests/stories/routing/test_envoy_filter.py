@@ -96,6 +96,11 @@ def seen(lab: Lab, pod: str, header: str, path: str = "/") -> str | None:
     return value
 
 
+@pytest.mark.api(
+    *("EnvoyFilter.workloadLabels", "EnvoyFilter.filters", "EnvoyFilter.Filter.listenerMatch"),
+    *("EnvoyFilter.Filter.filterType", "EnvoyFilter.Filter.FilterType.HTTP", "EnvoyFilter.Filter.filterName"),
+    *("EnvoyFilter.Filter.filterConfig", "EnvoyFilter.ListenerMatch.ListenerType.SIDECAR_OUTBOUND"),
+)
 def test_a_filter_of_istio_1_0_runs_for_the_pods_that_it_is_for(web_lab: Lab, apply: Callable[..., None]) -> None:
     apply(LEGACY)
     assert seen(web_lab, "client", "x-lua") == "was here"

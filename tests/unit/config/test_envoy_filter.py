@@ -51,6 +51,15 @@ def legacy(position: str, kind: str = "HTTP", match: str = "{}") -> Patch:
     )
 
 
+@pytest.mark.api(
+    "EnvoyFilter.Filter.insertPosition",
+    "EnvoyFilter.InsertPosition.index",
+    "EnvoyFilter.InsertPosition.relativeTo",
+    "EnvoyFilter.InsertPosition.Index.FIRST",
+    "EnvoyFilter.InsertPosition.Index.LAST",
+    "EnvoyFilter.InsertPosition.Index.BEFORE",
+    "EnvoyFilter.InsertPosition.Index.AFTER",
+)
 @pytest.mark.parametrize(
     ("position", "operation"),
     [

@@ -115,6 +115,7 @@ def test_a_patch_for_a_port_is_in_the_chain_of_that_port() -> None:
     assert body["filter_chains"][1]["filter_chain_match"] == {"destination_port": 8080}
 
 
+@pytest.mark.api("EnvoyFilter.ListenerMatch.portNamePrefix")
 def test_a_patch_for_names_of_ports_is_for_the_ports_of_those_names() -> None:
     legacy = """
 spec:
@@ -125,6 +126,7 @@ spec:
     assert set(chains(plan_of(head))) == {"http", "http|8080|any"}
 
 
+@pytest.mark.api("EnvoyFilter.ListenerMatch.portNumber", "EnvoyFilter.ListenerMatch.address")
 def test_patches_for_a_port_and_for_addresses_meet_in_one_chain() -> None:
     text = """
 apiVersion: networking.istio.io/v1alpha3
