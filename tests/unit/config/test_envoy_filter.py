@@ -5,10 +5,12 @@ from __future__ import annotations
 from textwrap import dedent, indent
 
 import pytest
-from tests.support.configs import mesh_of
+from tests.support.configs import Texts, mesh_of
 
+from tidegate.config.store import Store
 from tidegate.model.envoy_filter import ApplyTo, ChainProtocol, Context, EnvoyFilter, Patch, PatchOperation
 from tidegate.model.mesh import Mesh
+from tidegate.model.verdict import Verdict
 
 HEAD = """\
 apiVersion: networking.istio.io/v1alpha3
@@ -215,3 +217,21 @@ def test_who_a_filter_is_for() -> None:
     assert not mine.concerns("shop", {"app": "b"})
     assert not mine.concerns("other", {"app": "a"})
     assert EnvoyFilter(namespace="istio-system", name="f").concerns("other", {})
+
+
+def test_a_refused_patch_is_left_out_until_it_is_another_one() -> None:
+    spec = """
+    configPatches:
+    - {applyTo: CLUSTER, patch: {operation: MERGE, value: {connect_timeout: 1s}}}
+    - {applyTo: CLUSTER, patch: {operation: MERGE, value: {connect_timeout: 2s}}}
+    """
+    texts, store = Texts(), Store()
+    mesh = store.apply(0, texts.say({"f.yaml": HEAD + indent(dedent(spec), "  ")}))
+    first, second = mesh.envoy_filters[0].patches
+    refused = store.judge([Verdict(first, "no"), Verdict(second)])
+    assert refused.refused_patches == (first,)
+    assert refused.envoy_filters is mesh.envoy_filters, "the filter itself stays in force"
+    assert store.judge([Verdict(first, "no")]) is refused
+    changed = dedent(spec).replace("1s", "3s")
+    assert store.apply(0, texts.say({"f.yaml": HEAD + indent(changed, "  ")})).refused_patches == ()
+    assert store.judge([Verdict(first)]).refused_patches == ()
