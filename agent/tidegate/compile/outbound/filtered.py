@@ -142,6 +142,21 @@ class Filtered:
         patch = clusters.added(self.selection.clusters()).get(name)
         return EnvoyResource(name, patch.value, (patch.origin,)) if patch is not None else None
 
+    # --- for explain --------------------------------------------------------------------------------------------
+    def concerning(self, source: Source, name: str, port: int) -> Patches:
+        """Patches of a client's listener and routes that may change what it sends to NAME (FQDN:PORT)."""
+        selected, found = self.of(source), []
+        for patch in selected.listener:
+            wanted = listeners.ports_of(patch.listener, self.ports_of) if patch.listener else None
+            if wanted is None or port in wanted:
+                found.append(patch)
+        table = routes.Dialled(name, port, self.ports_of)
+        return (*found, *(p for p in selected.routes if p.routes is None or table.fits(p.routes)))
+
+    def of_cluster(self, key: ClusterKey) -> Patches:
+        """The patches in a key that cluster_key() gave."""
+        return self._variants.get(key.patches, ())
+
     # --- for Envoy to judge -------------------------------------------------------------------------------------
     @property
     def checks(self) -> ShownAlone:

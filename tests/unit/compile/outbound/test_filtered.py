@@ -10,9 +10,12 @@ import pytest
 from tests.support.configs import ENROLLED, config_of, pod, sandbox, service
 
 from tidegate.compile.compiler import Compiler, compile_plan
+from tidegate.compile.explain.trace import explain
 from tidegate.compile.facts import join
+from tidegate.model.names import WorkloadId
 from tidegate.model.plan import Plan
 from tidegate.model.plan.envoy import CHECKS, CLUSTERS, LISTENERS, ROUTES
+from tidegate.xds.encode import Encoder
 
 WEB = "web.default.svc.cluster.local"
 CLUSTER_OF = (
@@ -269,3 +272,58 @@ def test_what_did_not_change_is_the_same_object() -> None:
     second = compiler.compile(join(mesh, boxes))
     name = "outbound|default/client|1"
     assert first.envoy[LISTENERS][name] is second.envoy[LISTENERS][name]
+
+
+def test_explain_names_the_patches_that_concern_a_request_and_the_cluster_with_them() -> None:
+    first = f"{{operation: INSERT_FIRST, value: {LUA}}}"
+    patches = f"""
+    - {{applyTo: HTTP_FILTER, match: {{listener: {{portNumber: 80}}}}, patch: {first}}}
+    - {{applyTo: HTTP_FILTER, match: {{listener: {{portNumber: 8080}}}}, patch: {{operation: ADD, value: {LUA}}}}}
+    - {{applyTo: CLUSTER, patch: {{operation: MERGE, value: {{connect_timeout: 1s}}}}}}
+    """
+    boxes = (sandbox("client", "10.0.0.1", cookie=1),)
+    facts = join(config_of(ENROLLED, *CLUSTER_OF, pod("web", "app: web", "10.0.0.9"), a_filter(patches)), boxes)
+    told = explain(facts, WorkloadId("default", "client"), "web", 80)
+    found = [hop.result.partition(": ")[2] for hop in told.hops if hop.step == "envoy filter"]
+    assert found == ["INSERT_FIRST of HTTP_FILTER", "MERGE of CLUSTER"]
+    assert told.destinations[0].cluster.startswith("outbound|80|~")
+
+
+VALUES = {
+    "LISTENER": "{per_connection_buffer_limit_bytes: 9}",
+    "LISTENER_FILTER": (
+        "{name: t, typed_config:"
+        " {'@type': type.googleapis.com/envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector}}"
+    ),
+    "FILTER_CHAIN": "{transport_socket_connect_timeout: 3s}",
+    "NETWORK_FILTER": (
+        "{name: e, typed_config: {'@type': type.googleapis.com/envoy.extensions.filters.network.echo.v3.Echo}}"
+    ),
+    "HTTP_FILTER": LUA,
+    "ROUTE_CONFIGURATION": "{request_headers_to_remove: [a]}",
+    "VIRTUAL_HOST": "{request_headers_to_remove: [b]}",
+    "HTTP_ROUTE": "{name: n, match: {prefix: /n}, direct_response: {status: 200}}",
+    "CLUSTER": "{connect_timeout: 1s}",
+}
+IN_LISTS = {"LISTENER_FILTER", "NETWORK_FILTER", "HTTP_FILTER", "FILTER_CHAIN", "HTTP_ROUTE", "VIRTUAL_HOST"}
+
+
+def test_every_patch_that_can_be_written_is_applied_or_told_and_what_is_made_are_messages_of_envoy() -> None:
+    operations = ("MERGE", "ADD", "REMOVE", "REPLACE", "MERGE_AND_REPLACE_LIST")
+    inserted = ("INSERT_BEFORE", "INSERT_AFTER", "INSERT_FIRST")
+    patches = "".join(
+        f"- {{applyTo: {what}, patch: {{operation: {operation}"
+        + (f", value: {value}" if operation != "REMOVE" else "")
+        + "}}\n"
+        for what, value in VALUES.items()
+        for operation in (*operations, *(inserted if what in IN_LISTS else ()))
+    )
+    plan = plan_of(a_filter(patches))
+    encoder = Encoder()
+    for kind in (LISTENERS, ROUTES, CLUSTERS):
+        for name, resource in plan.envoy[kind].items():
+            _, rejection = encoder.encode(kind, name, resource)
+            assert rejection is None or rejection.detail == resource.wrong
+    told = {name: one.wrong for name, one in plan.envoy[LISTENERS].items() if one.wrong}
+    assert told
+    assert all("\n" not in wrong for wrong in told.values())

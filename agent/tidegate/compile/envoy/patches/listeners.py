@@ -58,6 +58,22 @@ class _Cell:
         return not networks or (self.network is not None and any(_inside(self.network, n) for n in networks))
 
 
+def ports_of(match: ListenerMatch, named: Callable[[str], Iterable[int]], listener: str = "") -> set[int] | None:
+    """The ports that a patch is for; None: all. named: as Base.ports_of; listener: name of the one that it meets."""
+    wanted: list[set[int]] = []
+    if match.port:
+        wanted.append({match.port})
+    if match.destination_port:
+        wanted.append({match.destination_port})
+    if match.port_name:
+        wanted.append(set(named(match.port_name)))
+    if match.name and match.name != listener:
+        # Istio's name of a listener: ADDRESS_PORT.
+        port = match.name.rpartition("_")[2]
+        wanted.append({int(port)} if port.isdecimal() else set())
+    return set.intersection(*wanted) if wanted else None
+
+
 def patched(body: Mapping[str, Any], patches: Sequence[Patch], base: Base, failures: Failures) -> Json:
     """A listener with all patches that can be applied; the others get into failures, with the reason."""
     return _Patching(body, patches, base, failures).result()
@@ -136,19 +152,7 @@ class _Patching:
         return cells
 
     def _ports(self, match: ListenerMatch) -> set[int] | None:
-        """The ports that a patch is for; None: all."""
-        wanted: list[set[int]] = []
-        if match.port:
-            wanted.append({match.port})
-        if match.destination_port:
-            wanted.append({match.destination_port})
-        if match.port_name:
-            wanted.append(set(self._base.ports_of(match.port_name)))
-        if match.name and match.name != self._listener.name:
-            # Istio's name of a listener: ADDRESS_PORT.
-            port = match.name.rpartition("_")[2]
-            wanted.append({int(port)} if port.isdecimal() else set())
-        return set.intersection(*wanted) if wanted else None
+        return ports_of(match, self._base.ports_of, self._listener.name)
 
     def _apply(self, patch: Patch, cells: list[_Cell]) -> None:
         match = patch.listener or _ANY_MATCH

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from google.protobuf.json_format import MessageToDict, ParseDict, ParseError
-from google.protobuf.message import Message
+from google.protobuf.message import Error, Message
 
 from tidegate.compile.envoy.patches import names
 from tidegate.compile.envoy.protojson import Json
@@ -56,7 +56,7 @@ def message_of(full_name: str, body: Mapping[str, Any]) -> Message:
     message = message_class(full_name)()
     try:
         ParseDict(dict(body), message)
-    except (ParseError, TypeError, ValueError, AttributeError, RecursionError) as error:
+    except (ParseError, Error, TypeError, ValueError, KeyError, AttributeError, OverflowError) as error:
         # ParseError lists every member that would have been possible on further lines.
         reason = str(error).strip().partition("\n")[0]
         raise Rejected(full_name.rpartition(".")[2], reason) from None
@@ -67,7 +67,7 @@ def to_json(message: Message) -> Json:
     """Proto-JSON in the spelling that all resources here have. Raises Rejected for bytes that are no message."""
     try:
         return MessageToDict(message, preserving_proto_field_name=True)
-    except (TypeError, ValueError) as error:
+    except (Error, TypeError, ValueError) as error:
         raise Rejected(message.DESCRIPTOR.name, str(error)) from None
 
 
