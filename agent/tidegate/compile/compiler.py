@@ -10,9 +10,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from tidegate.compile.derive import Derivations, Read
 from tidegate.compile.envoy.clusters import ClusterKey, cluster, endpoints
+from tidegate.compile.envoy.patches.selection import Selection
 from tidegate.compile.envoy.secrets import secrets
 from tidegate.compile.facts import Facts
 from tidegate.compile.outbound.destinations import Claim, Destinations, FindDestinations
+from tidegate.compile.outbound.filtered import Filtered
 from tidegate.compile.outbound.listeners import listener_name, pod_listener
 from tidegate.compile.outbound.routes import RouteCompiler, check, check_name
 from tidegate.compile.outbound.scopes import UNKNOWN, scope
@@ -57,7 +59,8 @@ class Compiler:
         self._derivations = Derivations()
         self._find_destinations = FindDestinations(self._derivations)
         self._find_scopes = FindScopes()
-        self._listeners: dict[Sandbox, tuple[tuple[Origin, ...], EnvoyResource]] = {}
+        self._listeners: dict[Sandbox, tuple[tuple[object, ...], EnvoyResource]] = {}
+        self._filtered: tuple[tuple[object, ...], Filtered] = ((), Filtered())  # what it was made of, and it
         self._scopes: dict[str, tuple[Claim, list[EnvoyResource]]] = {}
         self._checks: dict[str, tuple[VirtualService, EnvoyResource]] = {}
         self._tables: dict[
@@ -85,22 +88,26 @@ class Compiler:
     def _envoy(self, facts: Facts, found: Destinations, scoping: Scoping, sandboxes: tuple[Sandbox, ...]) -> Resources:
         read = facts.read
         rules = Rules(read)
+        filtered = self._filters(facts, found)
         of_rules = (
             facts.services,
             facts.virtual_services,
             facts.destination_rules,
             facts.sidecars,
             facts.mesh_config,
+            filtered,
         )
         clients = tuple((str(s.id), facts.pods[s.id]) for s in sandboxes)
         pods = tuple(pod for _, pod in clients)
-        listeners = self._table(LISTENERS, (sandboxes, pods, facts.namespaces), lambda: self._listen(facts, sandboxes))
+        listeners = self._table(
+            LISTENERS, (sandboxes, pods, facts.namespaces, filtered), lambda: self._listen(facts, sandboxes, filtered)
+        )
         elsewhere = scoping.elsewhere
         scopes = self._table(SCOPES, (found.claims, elsewhere), lambda: self._scope(found, elsewhere))
         routes = self._table(
             ROUTES,
             (found.claims, elsewhere, *of_rules, clients),
-            lambda: _routes(read, found, elsewhere, dict(clients)),
+            lambda: _routes(read, found, elsewhere, dict(clients), filtered),
         )
 
         def cluster_names() -> Iterator[str]:
@@ -110,17 +117,27 @@ class Compiler:
                     for subset in rules.policy(claim.service.id, claim.service.id.namespace).subsets:
                         yield str(ClusterKey(claim.service.id.fqdn, claim.port.port, subset.name))
                     yield from routes[claim.name].needs(CLUSTERS)
+            for listener in listeners.values():
+                yield from listener.needs(CLUSTERS)
+
+        def patched_cluster(registry: Registry, rules: Rules, key: ClusterKey) -> EnvoyResource | None:
+            made = cluster(registry, rules, key)
+            return filtered.cluster(made, key) if made is not None else None
 
         refused = facts.mesh.refused
         written = facts.mesh.virtual_services
-        checks = self._table(CHECKS, (written, refused), lambda: self._check(written, refused))
+        checks = self._table(CHECKS, (written, refused, filtered), lambda: self._check(written, refused, filtered))
         made_of = (routes, *of_rules)
         return {
             LISTENERS: listeners,
             SCOPES: scopes,
             ROUTES: routes,
             CHECKS: checks,
-            CLUSTERS: self._table(CLUSTERS, made_of, lambda: _by_key(read, cluster, cluster_names)),
+            CLUSTERS: self._table(
+                CLUSTERS,
+                (*made_of, listeners),
+                lambda: _by_key(read, patched_cluster, cluster_names, filtered.other_cluster),
+            ),
             ENDPOINTS: self._table(
                 ENDPOINTS,
                 (*made_of, facts.pods_by_service, facts.nodes, facts.here),
@@ -135,18 +152,35 @@ class Compiler:
             known = self._tables[kind] = (made_of, make())
         return known[1]
 
-    def _listen(self, facts: Facts, sandboxes: tuple[Sandbox, ...]) -> ResourcesByName:
+    def _filters(self, facts: Facts, found: Destinations) -> Filtered:
+        """The EnvoyFilters in force; the same object as before if nothing that they look at changed."""
+        mesh = facts.mesh
+        root = mesh.config.root_namespace
+        made_of = (mesh.envoy_filters, mesh.refused_patches, root, found.claims if mesh.envoy_filters else ())
+        known = self._filtered
+        if len(known[0]) != len(made_of) or not all(a is b for a, b in zip(known[0], made_of, strict=True)):
+            ports = frozenset((c.port.name, c.port.port) for c in found.claims) if mesh.envoy_filters else frozenset()
+            self._filtered = made_of, Filtered(Selection(mesh.envoy_filters, mesh.refused_patches, root), ports)
+        return self._filtered[1]
+
+    def _listen(self, facts: Facts, sandboxes: tuple[Sandbox, ...], filtered: Filtered) -> ResourcesByName:
         known, self._listeners = self._listeners, {}
         for sandbox in sandboxes:
             if sandbox.capture.envoy4:
-                origins = _pod_origins(facts, facts.pods[sandbox.id])
+                pod = facts.pods[sandbox.id]
+                origins = _pod_origins(facts, pod)
+                source = source_of(facts.read, pod)
+                made_of = (origins, filtered.of(source) if filtered else None, filtered.ports if filtered else None)
                 entry = known.get(sandbox)
-                if entry is None or entry[0] != origins:
-                    entry = (origins, pod_listener(sandbox, origins))
+                if entry is None or entry[0] != made_of:
+                    entry = (made_of, filtered.listener(pod_listener(sandbox, origins), source))
                 self._listeners[sandbox] = entry
-        return {listener.name: listener for _, listener in self._listeners.values()}
+        table = {listener.name: listener for _, listener in self._listeners.values()}
+        return {**table, **filtered.checks.listeners}
 
-    def _check(self, written: tuple[VirtualService, ...], refused: tuple[VirtualService, ...]) -> ResourcesByName:
+    def _check(
+        self, written: tuple[VirtualService, ...], refused: tuple[VirtualService, ...], filtered: Filtered
+    ) -> ResourcesByName:
         """Each as it is written: who delegates and whom it delegates to are judged apart."""
         known, self._checks = self._checks, {}
         for suffix, group in (("", written), (REFUSED, refused)):
@@ -156,7 +190,7 @@ class Compiler:
                 name = check_name(vs) + suffix
                 entry = known.get(name)
                 self._checks[name] = entry if entry and entry[0] is vs else (vs, check(vs, suffix))
-        return {name: resource for name, (_, resource) in self._checks.items()}
+        return {name: resource for name, (_, resource) in self._checks.items()} | filtered.checks.routes
 
     def _scope(self, found: Destinations, elsewhere: tuple[int, ...]) -> ResourcesByName:
         known, self._scopes = self._scopes, {}
@@ -186,11 +220,13 @@ def _plan(facts: Facts, sandbox: Sandbox, any_http: bool, scoping: Scoping) -> P
     return PodPlan(sandbox.id, enrolled, reason, wanted, name, sandbox.netns_cookie, of.registry_only, of.scope)
 
 
-def _routes(read: Read, found: Destinations, elsewhere: tuple[int, ...], clients: Mapping[str, Pod]) -> ResourcesByName:
+def _routes(
+    read: Read, found: Destinations, elsewhere: tuple[int, ...], clients: Mapping[str, Pod], filtered: Filtered
+) -> ResourcesByName:
     claims = {claim.name: claim for claim in found.claims if claim.tier is Tier.ENVOY}
     refusals = {elsewhere_name(port) for port in elsewhere}
     sources = {name: source_of(read, pod) for name, pod in clients.items()}
-    compiler = RouteCompiler(Registry(read), Rules(read), sources)
+    compiler = RouteCompiler(Registry(read), Rules(read), sources, filtered)
 
     def make(name: str) -> EnvoyResource | None:
         if name in refusals:
@@ -205,12 +241,13 @@ def _by_key(
     read: Read,
     make: Callable[[Registry, Rules, ClusterKey], EnvoyResource | None],
     names: Callable[[], Iterable[str]],
+    other: Callable[[str], EnvoyResource | None] = lambda _: None,
 ) -> ResourcesByName:
     registry, rules = Registry(read), Rules(read)
 
     def made(name: str) -> EnvoyResource | None:
         key = ClusterKey.parse(name)
-        return make(registry, rules, key) if key else None
+        return make(registry, rules, key) if key else other(name)
 
     return MadeOnDemand(made, names)
 

@@ -209,6 +209,14 @@ EGRESS_LAST = _error(
 )
 NO_LABEL_KEY = _error("TG0434", "no-label-key", "{key!r} is no key of a label")
 NO_LABEL_VALUE = _error("TG0435", "no-label-value", "{value!r} is no value of a label")
+NO_ENVOY_MESSAGE = _error("TG0451", "no-envoy-message", "{reason}")
+NOT_IN_A_LIST = _error("TG0452", "not-in-a-list", "{operation} is not possible for {what}")
+FILTER_WITHOUT_NAME = _error("TG0453", "filter-without-name", "a filter that is added needs a name")
+OWN_NAMESPACE = _warning(
+    "TG0454",
+    "own-namespace",
+    "is for pods of namespace {namespace} only, as today; in Istio 1.0 it was for the whole mesh: write it in {root}",
+)
 
 # TG05: objects beside others
 DEFINED_TWICE = _warning("TG0501", "defined-twice", "also defined at {place}; the definition here is used")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from tidegate.model.envoy_filter import EnvoyFilter, Patch
 from tidegate.model.kube import EndpointSlice, Namespace, Node, Pod, PodTemplate, Service
 from tidegate.model.mesh_config import NO_MESH_CONFIG, MeshConfig
 from tidegate.model.names import ROOT_NAMESPACE, ObjectKey
@@ -86,10 +87,12 @@ class Mesh:
     endpoint_slices: tuple[EndpointSlice, ...] = ()  # and Endpoints
     virtual_services: tuple[VirtualService, ...] = ()
     destination_rules: tuple[DestinationRule, ...] = ()
+    envoy_filters: tuple[EnvoyFilter, ...] = ()
     sidecars: tuple[Sidecar, ...] = ()
     mesh_configs: tuple[MeshConfig, ...] = ()
     templates: tuple[PodTemplate, ...] = ()
     refused: tuple[VirtualService, ...] = ()  # rules that Envoy refused: in force nowhere, and shown to it again
+    refused_patches: tuple[Patch, ...] = ()  # of EnvoyFilters, the same; their other patches are in force
     problems: tuple[Problem, ...] = ()
     changed: frozenset[ObjectKey] = field(default=frozenset(), repr=False, compare=False)  # since generation - 1
 

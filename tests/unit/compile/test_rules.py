@@ -7,7 +7,8 @@ from tests.support.configs import config_of, destination_rule, mesh_config, serv
 
 from tidegate.compile.derive import Read
 from tidegate.compile.facts import join
-from tidegate.compile.rules import DestinationPolicy, Rules, Source
+from tidegate.compile.rules import DestinationPolicy, Rules
+from tidegate.compile.visibility import Source
 from tidegate.model.names import ServiceName
 from tidegate.model.traffic import Balancing, ProxyProtocol, TlsMode
 

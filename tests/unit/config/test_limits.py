@@ -14,6 +14,7 @@ from tests.support.envoy_judge import judge_clusters, judge_rules
 
 from tidegate.compile.derive import Read
 from tidegate.compile.envoy.clusters import ClusterKey, cluster
+from tidegate.compile.envoy.prototypes import message_class
 from tidegate.compile.facts import join
 from tidegate.compile.registry import Registry
 from tidegate.compile.rules import Rules
@@ -25,7 +26,6 @@ from tidegate.config.limits import INT32, LIMITS, Limit
 from tidegate.config.schema import ApiModel, parse_duration, positive_duration
 from tidegate.envoy.bootstrap import RUNTIME
 from tidegate.model.routing import VirtualService
-from tidegate.xds.prototypes import message_class
 
 TYPES = {"TYPE_UINT32": 2**32 - 1, "TYPE_UINT64": 2**64 - 1, "TYPE_INT32": 2**31 - 1, "TYPE_DOUBLE": 2**1024 - 2**970}
 

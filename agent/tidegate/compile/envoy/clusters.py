@@ -22,6 +22,7 @@ from tidegate.model.traffic import Balancing, ConnectionPool, Subset, TrafficPol
 _CONNECT_TIMEOUT_MS = 10_000
 _NO_RUNTIME = "("  # Envoy wants the name of a key; nobody sets this one
 _LB_HEADLESS = "+lb"
+_PATCHED = "~"
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -37,12 +38,14 @@ class ClusterKey:
     subset: str = ""
     client: str = ""  # Rules.policy_scope() of the clients, if their policy is not everybody's: SUBSET@CLIENT
     lb_headless: bool = False  # Envoy chooses a pod of a headless service, see goes_where_dialled(): SUBSET+lb
+    patches: str = ""  # which patches of EnvoyFilters it has, see patches/selection.py: SUBSET~PATCHES
 
     @property
     def variant(self) -> str:
-        """The third field: SUBSET[@CLIENT][+lb]."""
+        """The third field: SUBSET[@CLIENT][+lb][~PATCHES]."""
         client = f"@{self.client}" if self.client else ""
-        return f"{self.subset}{client}{_LB_HEADLESS if self.lb_headless else ''}"
+        patched = f"{_PATCHED}{self.patches}" if self.patches else ""
+        return f"{self.subset}{client}{_LB_HEADLESS if self.lb_headless else ''}{patched}"
 
     @property
     def client_labels(self) -> Mapping[str, str]:
@@ -60,9 +63,10 @@ class ClusterKey:
         variant, _, fqdn = rest.partition("|")
         if direction != "outbound" or not port.isdecimal() or not fqdn:
             return None
+        variant, _, patches = variant.partition(_PATCHED)
         lb_headless = variant.endswith(_LB_HEADLESS)
         subset, _, client = variant.removesuffix(_LB_HEADLESS).partition("@")
-        return cls(fqdn, int(port), subset, client, lb_headless)
+        return cls(fqdn, int(port), subset, client, lb_headless, patches)
 
 
 def cluster(registry: Registry, rules: Rules, key: ClusterKey) -> EnvoyResource | None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from tidegate.compile.derive import Read, derived
 from tidegate.compile.envoy.clusters import ClusterKey, goes_where_dialled, subset_endpoints
+from tidegate.compile.envoy.patches.selection import Selection
 from tidegate.compile.explain.explanation import Explanation, Hop, Peer, RouteDestination, Rule
 from tidegate.compile.explain.names import Names, default_port
 from tidegate.compile.explain.oracle import Action, Call, Captured, decide
@@ -19,11 +20,13 @@ from tidegate.compile.explain.requests import RouteChoice, bad_path, choose_host
 from tidegate.compile.facts import Facts
 from tidegate.compile.outbound.aliases import Aliases, aliases, spellings
 from tidegate.compile.outbound.destinations import Claim, claim_at, claims, fast_path, pod_row, service_rows
+from tidegate.compile.outbound.filtered import Filtered
 from tidegate.compile.outbound.routes import foreign_hosts, route_name, routed_to_headless, target_number
 from tidegate.compile.registry import Registry
 from tidegate.compile.rules import DestinationPolicy, Rules, balancer, with_defaults
 from tidegate.compile.tables import PODS_BY_ADDRESS, SERVICES
 from tidegate.compile.visibility import Source, registry_only, sees_service, source_of
+from tidegate.model.envoy_filter import Patch
 from tidegate.model.http import HttpRequest
 from tidegate.model.kube import Near, Service, ServicePort
 from tidegate.model.names import WorkloadId
@@ -50,6 +53,13 @@ def _aliases(read: Read, _: str) -> Aliases:
     return aliases(Registry(read), Rules(read))
 
 
+def _ports(facts: Facts) -> frozenset[tuple[str, int]]:
+    """Names and numbers of service ports, if somebody may ask for them."""
+    if not facts.mesh.envoy_filters:
+        return frozenset()
+    return frozenset((port.name, port.port) for service in facts.services.values() for port in service.tcp_ports)
+
+
 class _Trace:
     def __init__(self, facts: Facts, source: WorkloadId) -> None:
         self._facts = facts
@@ -62,6 +72,9 @@ class _Trace:
         self._strict = registry_only(self._read, self._source.sidecar)
         self._hops: list[Hop] = []
         self._tls = "none"
+        mesh = facts.mesh
+        selection = Selection(mesh.envoy_filters, mesh.refused_patches, mesh.config.root_namespace)
+        self._filtered = Filtered(selection, _ports(facts))
 
     def _hop(self, step: str, result: str) -> None:
         self._hops.append(Hop(step, result))
@@ -189,6 +202,8 @@ class _Trace:
     def _http(self, out: Explanation, claim: Claim, request: HttpRequest) -> Explanation:
         if bad_path(request.path):
             return self._end(out, reason="the path is none: Envoy answers 400")
+        for patch in self._filtered.concerning(self._source, claim.name, claim.port.port):
+            self._patch(patch)
         vs = self._virtual_service(claim, request)
         if vs is None:
             self._hop("route", "no VirtualService: the default route to the service")
@@ -229,6 +244,9 @@ class _Trace:
             self._hop("virtual host", f"authority {request.authority} belongs to {host}")
             return visible[host]
         return self._rules.owner(claim.service.id.fqdn, self._source, claim.port.port)
+
+    def _patch(self, patch: Patch) -> None:
+        self._hop("envoy filter", f"{patch.origin}: {patch.operation.value} of {patch.apply_to.value}")
 
     def _tell(self, vs: VirtualService, outcome: RouteChoice) -> None:
         for tried in outcome.tried:
@@ -279,7 +297,12 @@ class _Trace:
         lb_headless = service is not None and routed_to_headless(
             service, number, target.subset, claim.service, claim.port
         )
-        cluster = str(ClusterKey(target.host, number, target.subset, client, lb_headless))
+        key = self._filtered.cluster_key(
+            ClusterKey(target.host, number, target.subset, client, lb_headless), self._source
+        )
+        for patch in self._filtered.of_cluster(key):
+            self._patch(patch)
+        cluster = str(key)
         destination = RouteDestination(target.host, number, target.subset, percent, cluster)
         label = f"{cluster} ({percent:g} %)"
         if service is not None and service.external_name:

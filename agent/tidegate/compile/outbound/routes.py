@@ -18,12 +18,14 @@ from tidegate.compile.envoy.http_match import authority_match, route_match, tunn
 from tidegate.compile.envoy.protojson import Json
 from tidegate.compile.explain.requests import fits
 from tidegate.compile.outbound.aliases import aliases, spellings
+from tidegate.compile.outbound.filtered import Filtered
 from tidegate.compile.registry import Registry
 from tidegate.compile.rules import Candidate, Rules, balancer, candidates, looks_at_source, with_defaults
 from tidegate.compile.visibility import Source
 from tidegate.model.hosts import host_matches, specificity
 from tidegate.model.kube import Service, ServicePort
 from tidegate.model.names import ServiceName
+from tidegate.model.origin import Origin
 from tidegate.model.plan.envoy import CLUSTERS, EnvoyResource, ResourceRef
 from tidegate.model.routing import RouteTarget, VirtualService
 from tidegate.model.traffic import ConsistentHash
@@ -48,6 +50,12 @@ class _Answer:
     hosts: dict[str, list[Json]]
     shown: list[VirtualService]
     uses: set[ClusterKey]
+    extra: dict[str, Json] = field(default_factory=dict)  # by host: what EnvoyFilters add to its virtual host
+    filters: tuple[Origin, ...] = ()  # the EnvoyFilters
+
+    def same(self, other: _Answer) -> bool:
+        """Whether two clients can share virtual hosts."""
+        return self.hosts == other.hosts and self.extra == other.extra
 
 
 def check_name(vs: VirtualService) -> str:
@@ -81,10 +89,17 @@ def _body_limit(rules: Iterable[VirtualService]) -> Json:
 class RouteCompiler:
     """Makes route configurations. clients: name and source of each pod that has a listener on this node."""
 
-    def __init__(self, registry: Registry, rules: Rules, clients: Mapping[str, Source] | None = None) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        rules: Rules,
+        clients: Mapping[str, Source] | None = None,
+        filtered: Filtered | None = None,
+    ) -> None:
         self._registry = registry
         self._rules = rules
         self._clients = clients or {}
+        self._filtered = filtered or Filtered()
         self._foreign = foreign_hosts(registry, rules)
         self._aliases = aliases(registry, rules)
         self._plain_foreign = [h for h in sorted(self._foreign) if not h.startswith("*")]
@@ -112,25 +127,27 @@ class RouteCompiler:
             "ignore_port_in_host_matching": True,
         }
         shown = list(dict.fromkeys(vs.origin for answer, _ in answers for vs in answer.shown))
+        filters = dict.fromkeys(origin for answer, _ in answers for origin in answer.filters)
         body.update(_body_limit(vs for answer, _ in answers for vs in answer.shown))
         refs = frozenset(ResourceRef(CLUSTERS, str(key)) for answer, _ in answers for key in answer.uses)
-        return EnvoyResource(name, body, (service.origin, *shown), refs)
+        return EnvoyResource(name, body, (service.origin, *shown, *filters), refs)
 
     def _other_answers(
         self, service: Service, port: ServicePort, everybody: _Answer
     ) -> list[tuple[_Answer, list[str]]]:
         """Answers that differ from everybody's, each with the clients that get it."""
         out: list[tuple[_Answer, list[str]]] = []
-        by_source: dict[tuple[tuple[str, str, str], tuple[tuple[str, str], ...]], _Answer] = {}
+        by_source: dict[tuple[object, ...], _Answer] = {}
         keys = self._label_keys(service)
         for client, source in self._clients.items():
             labels = tuple((k, v) for k, v in sorted(source.labels.items()) if k in keys)
-            answer = by_source.get((source.view, labels))
+            asks = (source.view, labels, self._filtered.concerns_routes(source))
+            answer = by_source.get(asks)
             if answer is None:
-                answer = by_source[source.view, labels] = self._answer(service, port, source)
-            if answer.hosts == everybody.hosts:
+                answer = by_source[asks] = self._answer(service, port, source)
+            if answer.same(everybody):
                 continue
-            same = next((clients for known, clients in out if known.hosts == answer.hosts), None)
+            same = next((clients for known, clients in out if known.same(answer)), None)
             if same is None:
                 out.append((answer, [client]))
             else:
@@ -152,7 +169,7 @@ class RouteCompiler:
 
     def _depends_on_source(self, service: Service) -> bool:
         """Quick look whether clients could get anything but what everybody gets."""
-        if service.id.fqdn in self._aliases:
+        if self._filtered or service.id.fqdn in self._aliases:
             return True  # the short name of an alias means it in its own namespace only
         if any(source.sidecar is not None for source in self._clients.values()):
             return True
@@ -202,7 +219,9 @@ class RouteCompiler:
                 for host in spellings(alias, source.namespace):
                     hosts.setdefault(host, routes)
         hosts[private.NO_HOST] = [say_host(r, fqdn) for r in self._routes(asked, owner, as_host=fqdn)]
-        return _Answer(hosts, shown, asked.uses)
+        name = f"{fqdn}:{port.port}"
+        changed, extra, filters = self._filtered.hosts(hosts, name, port.port, source)
+        return _Answer(changed, shown, asked.uses, extra, filters)
 
     def _routes(self, asked: _Asked, owner: VirtualService | None, as_host: str = "") -> list[Json]:
         """The owner's routes; without any that applies here, straight to the service."""
@@ -259,6 +278,7 @@ class RouteCompiler:
             return (
                 private.NOWHERE
             )  # no DestinationRule can define such a subset, and its name would mean another cluster
+        key = self._filtered.cluster_key(key, asked.source)
         asked.uses.add(key)
         return str(key)
 
@@ -314,6 +334,7 @@ def _virtual_hosts(name: str, answer: _Answer, clients: list[str], everybody: _A
                 "domains": domains,
                 "metadata": {"filter_metadata": {private.METADATA: {private.SERVICE: name}}},
                 "routes": routes,
+                **{k: v for k, v in answer.extra.get(host, {}).items() if k != "metadata"},
             }
         )
     return out

@@ -26,6 +26,7 @@ from tidegate.config.kinds.deployment import DEPLOYMENT
 from tidegate.config.kinds.destination_rule import DESTINATION_RULE
 from tidegate.config.kinds.endpoint_slice import ENDPOINT_SLICE
 from tidegate.config.kinds.endpoints import ENDPOINTS
+from tidegate.config.kinds.envoy_filter import ENVOY_FILTER
 from tidegate.config.kinds.inert import INERT, LATER
 from tidegate.config.kinds.mesh_config import CONFIG_MAP
 from tidegate.config.kinds.namespace import NAMESPACE
@@ -48,6 +49,7 @@ KINDS: Mapping[tuple[str, str], Kind] = {
         ENDPOINTS,
         VIRTUAL_SERVICE,
         DESTINATION_RULE,
+        ENVOY_FILTER,
         SIDECAR,
         PROXY_CONFIG,
         CONFIG_MAP,
