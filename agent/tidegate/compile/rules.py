@@ -10,7 +10,7 @@ from tidegate.compile.tables import ANY_HOST, DESTINATION_RULES, VIRTUAL_SERVICE
 from tidegate.compile.visibility import Source, mesh_config, sees_rule
 from tidegate.model.hosts import host_matches, specificity
 from tidegate.model.kube import Service
-from tidegate.model.mesh_config import EVERYBODY, Compat, MeshConfig
+from tidegate.model.mesh_config import EVERYBODY, Compat, MeshConfig, UsualTraffic
 from tidegate.model.names import ServiceName
 from tidegate.model.origin import Origin
 from tidegate.model.routing import MESH, MILLION, HttpMatch, HttpRoute, VirtualService
@@ -37,11 +37,12 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class DestinationPolicy:
-    """The DestinationRules of one host merged: subsets united, the oldest top-level policy."""
+    """The DestinationRules of one host merged: subsets united, the oldest top-level policy. usual: below them all."""
 
     policy: TrafficPolicy = TrafficPolicy()
     subsets: tuple[Subset, ...] = ()
     origins: tuple[Origin, ...] = ()
+    usual: UsualTraffic | None = None
 
     def subset(self, name: str) -> Subset | None:
         return next((s for s in self.subsets if s.name == name), None)
@@ -56,13 +57,15 @@ class DestinationPolicy:
     def plain(self) -> DestinationPolicy:
         """The same subsets, and of the policies only what decides where traffic goes."""
         subsets = tuple(replace(s, policy=s.policy.plain) for s in self.subsets)
-        return replace(self, policy=self.policy.plain, subsets=subsets)
+        usual = self.usual.plain if self.usual else None
+        return replace(self, policy=self.policy.plain, subsets=subsets, usual=usual)
 
     def for_port(self, port: int, subset: str = "") -> TrafficPolicy:
-        """The policy that holds for a port, with the subset's on top."""
-        base = self.policy.for_port(port)
-        found = self.subset(subset) if subset else None
-        return base.overlaid(found.policy, port) if found else base
+        """The policy that holds for a port, with the subset's on top, and below it what is usual in the mesh."""
+        said = self.policy.for_port(port)
+        if subset and (found := self.subset(subset)) is not None:
+            said = said.overlaid(found.policy, port)
+        return self.usual.under(said) if self.usual else said
 
 
 NO_POLICY = DestinationPolicy()
@@ -213,7 +216,14 @@ def _look_at_clients(read: Read, _: str) -> bool:
 
 @derived
 def _policy(read: Read, key: tuple[ServiceName, str]) -> DestinationPolicy:
-    service, client = key
+    mesh = mesh_config(read)
+    found = _of_rules(read, *key)
+    if mesh.traffic is None:
+        return found
+    return replace(found, origins=(*found.origins, mesh.origin), usual=mesh.traffic)
+
+
+def _of_rules(read: Read, service: ServiceName, client: str) -> DestinationPolicy:
     own, _, name = client.partition("/")
     if name:
         for rules in _levels(read, service.fqdn, own):

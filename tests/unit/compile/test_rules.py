@@ -114,6 +114,27 @@ def test_a_rule_that_says_nothing_is_exported_as_the_mesh_says() -> None:
     assert {s.name for s in rules_of(*named, mesh).policy(WEB, "default").subsets} == {"a", "b"}, "both are for the same clients"
 
 
+def test_what_the_mesh_says_of_traffic_holds_where_no_rule_says_it() -> None:
+    mesh = mesh_config(
+        """
+        tcpKeepalive: {time: 60s, probes: 3}
+        h2UpgradePolicy: UPGRADE
+        defaultTrafficPolicy: {connectionPool: {tcp: {maxConnections: 7}}, outlierDetection: {interval: 9s}}
+        """
+    )
+    own = "trafficPolicy: {connectionPool: {tcp: {connectTimeout: 1s, tcpKeepalive: {time: 5s}}}}"
+    bare, said = (rules_of(*texts, mesh).policy(WEB, "shop") for texts in ((), (rule("d", own),)))
+    pools = [policy.for_port(80).connection_pool for policy in (bare, said)]
+    assert [p and (p.max_connections, p.connect_timeout_ms) for p in pools] == [(7, 0), (0, 1000)], "a block is whole"
+    assert [p and (p.keepalive_time_ms, p.keepalive_probes, p.h2_upgrade) for p in pools] == [
+        (60_000, 3, True),
+        (5000, 3, True),
+    ], "these are filled in field by field"
+    assert [policy.for_port(80).outlier is not None for policy in (bare, said)] == [True, True]
+    assert [origin.kind for origin in said.origins] == ["DestinationRule", "ConfigMap"]
+    assert said.plain.for_port(80).outlier is None, "a cluster that Envoy refused goes without"
+
+
 LEVELS = """
 trafficPolicy:
   loadBalancer: {simple: RANDOM}

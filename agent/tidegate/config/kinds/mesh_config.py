@@ -16,16 +16,23 @@ from tidegate.config import messages as say
 from tidegate.config.kinds.base import Kind, Place
 from tidegate.config.links import Links, Topic
 from tidegate.config.schema import LABEL, ApiModel, Finding, PositiveDuration, Report, listify, words
+from tidegate.config.shapes.connection_pool import ConnectionPoolDoc, OutlierDoc, TcpKeepalive
 from tidegate.config.shapes.destination import export_to
 from tidegate.config.shapes.http_action import RetryDoc
 from tidegate.config.shapes.metadata import Metadata
 from tidegate.config.shapes.outbound_policy import OutboundPolicyDoc
 from tidegate.config.tree import Path, YamlList, YamlMap, read_tree
-from tidegate.model.mesh_config import EVERYBODY, NO_MESH_CONFIG, Compat, MeshConfig
+from tidegate.model.mesh_config import EVERYBODY, NO_MESH_CONFIG, Compat, MeshConfig, UsualTraffic
 from tidegate.model.names import ROOT_NAMESPACE
+from tidegate.model.traffic import ConnectionPool, TrafficPolicy
 
 NAME: Final = "istio"
 MESH_CONFIG: Final[Topic] = ("mesh", "mesh")  # what is said for the whole mesh
+
+
+class UsualTrafficDoc(ApiModel):
+    connection_pool: ConnectionPoolDoc | None = None
+    outlier_detection: OutlierDoc | None = None
 
 
 class MeshConfigDoc(ApiModel):
@@ -36,10 +43,10 @@ class MeshConfigDoc(ApiModel):
         "defaultInboundHttpRetryPolicy meshMTLS serviceScopeConfigs"
     )
     unsupported = words(
-        "tcpKeepalive proxyHttpPort ingressClass ingressService ingressControllerMode ingressSelector enableTracing "
+        "proxyHttpPort ingressClass ingressService ingressControllerMode ingressSelector enableTracing "
         "accessLogFile accessLogFormat accessLogEncoding defaultConfig enableAutoMtls trustDomain trustDomainAliases "
-        "localityLbSetting dnsRefreshRate h2UpgradePolicy extensionProviders pathNormalization tlsDefaults "
-        "serviceSettings protocolDetectionTimeout defaultTrafficPolicy"
+        "localityLbSetting dnsRefreshRate extensionProviders pathNormalization tlsDefaults serviceSettings "
+        "protocolDetectionTimeout"
     )
     outbound_traffic_policy: OutboundPolicyDoc | None = None
     root_namespace: str = ROOT_NAMESPACE
@@ -48,11 +55,33 @@ class MeshConfigDoc(ApiModel):
     default_destination_rule_export_to: list[str] = []
     default_http_retry_policy: RetryDoc | None = None
     connect_timeout: PositiveDuration | None = None
+    tcp_keepalive: TcpKeepalive | None = None
+    h2_upgrade_policy: Literal["DO_NOT_UPGRADE", "UPGRADE"] = Field(default="DO_NOT_UPGRADE", alias="h2UpgradePolicy")
+    default_traffic_policy: UsualTrafficDoc | None = None
 
     @classmethod
     def normalise(cls, data: YamlMap, report: Report) -> None:
         for kind in ("Service", "VirtualService", "DestinationRule"):
             listify(data, f"default{kind}ExportTo")
+
+    def traffic(self, report: Report) -> UsualTraffic | None:
+        """What it says below all rules."""
+        keepalive, said = self.tcp_keepalive or TcpKeepalive(), self.default_traffic_policy or UsualTrafficDoc()
+        keepalive.check(report)
+        pool, outlier = said.connection_pool, said.outlier_detection
+        found = UsualTraffic(
+            TrafficPolicy(
+                connection_pool=pool.to_model(report) if pool else None,
+                outlier=outlier.to_model(report) if outlier else None,
+            ),
+            ConnectionPool(
+                keepalive_probes=keepalive.probes,
+                keepalive_time_ms=keepalive.time or 0,
+                keepalive_interval_ms=keepalive.interval or 0,
+                h2_upgrade=True if self.h2_upgrade_policy == "UPGRADE" else None,
+            ),
+        )
+        return None if found == UsualTraffic() else found
 
 
 class MeshNetworksDoc(ApiModel):
@@ -145,6 +174,7 @@ def read(doc: ConfigMapDoc, place: Place, report: Report) -> MeshConfig | None:
         destination_rules_to=everybody("defaultDestinationRuleExportTo", mesh.default_destination_rule_export_to),
         retries=retries.to_model(report) if retries else None,
         connect_timeout_ms=mesh.connect_timeout or 0,
+        traffic=mesh.traffic(report),
         compat=compat,
         origin=place.origin,
     )
