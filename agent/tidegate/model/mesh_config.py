@@ -5,7 +5,7 @@ Source: istio.mesh.v1alpha1.MeshConfig. Defaults are Istio's of today unless Com
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from tidegate.model.names import ROOT_NAMESPACE
@@ -34,7 +34,7 @@ class UsualTraffic:
     """
 
     blocks: TrafficPolicy = TrafficPolicy()
-    pool: ConnectionPool = ConnectionPool()
+    pool: ConnectionPool = field(default_factory=ConnectionPool)
 
     def under(self, said: TrafficPolicy) -> TrafficPolicy:
         """A policy with this below it."""

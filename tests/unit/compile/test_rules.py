@@ -111,7 +111,9 @@ def test_a_rule_that_says_nothing_is_exported_as_the_mesh_says() -> None:
     assert of(rules_of(rule("d", simple("RANDOM")), mesh)) is Balancing.RANDOM
     assert of(rules_of(rule("d", simple("RANDOM", 'exportTo: ["*"]')), mesh), "shop") is Balancing.RANDOM
     named = (rule(n, f"{to}\nsubsets: [{{name: {n}}}]") for n, to in (("a", ""), ("b", "exportTo: ['.']")))
-    assert {s.name for s in rules_of(*named, mesh).policy(WEB, "default").subsets} == {"a", "b"}, "both are for the same clients"
+    assert {s.name for s in rules_of(*named, mesh).policy(WEB, "default").subsets} == {"a", "b"}, (
+        "both are for the same clients"
+    )
 
 
 def test_what_the_mesh_says_of_traffic_holds_where_no_rule_says_it() -> None:
