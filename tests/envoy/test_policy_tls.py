@@ -40,12 +40,14 @@ def tls(words: str) -> str:
 CA = "mode: SIMPLE, caCertificates: /certs/ca.pem"
 
 
+@pytest.mark.api("TLSSettings.TLSmode.SIMPLE", "TLSSettings.mode", "TrafficPolicy.tls")
 def test_a_server_is_asked_for_and_checked_by_the_host_of_the_request(authority: Authority, tmp_path: Path) -> None:
     origin = TlsOrigin(authority, "web")
     assert ask(authority, tmp_path, origin, tls(CA)).status == 200
     assert [(h.name, h.protocol, h.client) for h in origin.handshakes] == [("web", "http/1.1", "")]
 
 
+@pytest.mark.api("TLSSettings.caCertificates", "TLSSettings.subjectAltNames", "TLSSettings.sni")
 @pytest.mark.parametrize(
     ("server", "words", "host", "status", "name"),
     [
@@ -74,6 +76,7 @@ def test_which_servers_are_believed(
     assert len(origin.seen) == (status == 200)
 
 
+@pytest.mark.api("TLSSettings.TLSmode.MUTUAL", "TLSSettings.clientCertificate", "TLSSettings.privateKey")
 def test_a_client_shows_its_certificate(authority: Authority, tmp_path: Path) -> None:
     origin = TlsOrigin(authority, "web", clients=True)
     files = "caCertificates: certs/ca.pem, clientCertificate: /certs/client.pem, privateKey: /certs/client.key"
