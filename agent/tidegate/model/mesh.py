@@ -24,6 +24,7 @@ MeshObject = (
     | DestinationRule
     | MeshConfig
     | Sidecar
+    | EnvoyFilter
 )
 NO_OBJECT = ObjectKey("", "", "", "")  # stands for what has no name
 
