@@ -82,7 +82,7 @@ def does_something(field: Field) -> bool:
     for path in occurrences(field):
         meshes = list(_variants(path))
         around = path[:-1]
-        while not meshes and len(around) > 1:
+        while not meshes and around:
             meshes, around = list(_without(around)), around[:-1]
         if any(outcome(mesh) != usual() for mesh in meshes):
             return True
