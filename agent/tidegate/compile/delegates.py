@@ -21,7 +21,7 @@ from tidegate.model.routing import (
 )
 
 Find = Callable[[Delegate], VirtualService | None]
-Conditions = tuple[tuple[str, StringMatch], ...]
+ByName = tuple[tuple[str, StringMatch], ...]
 
 
 def delegates_of(vs: VirtualService) -> Iterator[Delegate]:
@@ -94,7 +94,7 @@ def _both(root: HttpMatch, leaf: HttpMatch) -> HttpMatch:
     )
 
 
-def _joined(root: Conditions, leaf: Conditions) -> Conditions:
+def _joined(root: ByName, leaf: ByName) -> ByName:
     return tuple(sorted({**dict(root), **dict(leaf)}.items(), key=lambda item: item[0]))
 
 

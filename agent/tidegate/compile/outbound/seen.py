@@ -24,7 +24,7 @@ from tidegate.model.plan.envoy import EnvoyResource
 from tidegate.model.plan.kernel import ANYWHERE, FIRST_SCOPE, LAST_SCOPE, NO_SCOPE, Destination
 from tidegate.model.tier import Tier
 
-View = tuple[str, str, str]  # Source.view
+ViewKey = tuple[str, str, str]  # Source.view
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +70,7 @@ def _scoping(facts: Facts, found: Destinations) -> Scoping:
     if not hiding and not mesh_config(read).registry_only:
         return Scoping(rows=found.rows)
     sources = {s.id: source_of(read, facts.pods[s.id]) for s in facts.sandboxes if facts.enrolment(s.id).enrolled}
-    views: dict[View, Source] = {source.view: source for source in sources.values()}
+    views: dict[ViewKey, Source] = {source.view: source for source in sources.values()}
     seen = {view: visible(read, source, found.claims) if hiding else found.claims for view, source in views.items()}
     numbers = scope_numbers(view for view, claims in seen.items() if len(claims) != len(found.claims))
     strict = {view: registry_only(read, source.sidecar) for view, source in views.items()}
@@ -115,11 +115,11 @@ def http_ports(claims: Iterable[Claim]) -> list[int]:
     return sorted({claim.port.port for claim in claims if claim.tier is Tier.ENVOY})
 
 
-def scope_numbers(views: Iterable[View]) -> dict[View, int]:
+def scope_numbers(views: Iterable[ViewKey]) -> dict[ViewKey, int]:
     """A number for each. It depends on the view, not on its neighbours, so that a pod keeps its scope; a collision
     moves the later one in alphabetical order on by one. NO_SCOPE for those that come too late."""
-    taken: dict[int, View] = {}
-    out: dict[View, int] = {}
+    taken: dict[int, ViewKey] = {}
+    out: dict[ViewKey, int] = {}
     room = LAST_SCOPE - FIRST_SCOPE + 1
     for view in sorted(set(views)):
         if len(taken) == room:
