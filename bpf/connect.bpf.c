@@ -10,16 +10,21 @@ const volatile uint32_t tg_has_set_retval = 0;
 #define TG_ECONNREFUSED 111
 #define TG_SOCK_STREAM 1
 
-static __always_inline const struct tg_dest *tg_find_dest(const struct tg_connect_in *in)
+static __always_inline const struct tg_dest *tg_find_dest(struct tg_connect_in *in, const struct tg_pod *pod)
 {
 	const struct tg_dest *dest;
 	struct tg_dest_key key;
 
-	tg_dest_key_of(&key, in, 0);
+	tg_dest_key_of(&key, in, pod->scope, TG_ROW_PORT);
 	dest = bpf_map_lookup_elem(&tg_dests, &key);
 	if (dest)
 		return dest;
-	tg_dest_key_of(&key, in, 1);
+	tg_dest_key_of(&key, in, pod->scope, TG_ROW_ADDRESS);
+	dest = bpf_map_lookup_elem(&tg_dests, &key);
+	if (dest || !(pod->flags & TG_POD_REGISTRY_ONLY))
+		return dest;
+	in->elsewhere = 1;
+	tg_dest_key_of(&key, in, pod->scope, TG_ROW_ELSEWHERE);
 	return bpf_map_lookup_elem(&tg_dests, &key);
 }
 
@@ -64,7 +69,7 @@ static __always_inline void tg_connect(struct bpf_sock_addr *ctx, struct tg_conn
 	if (settings)
 		reason = tg_connect_screen(in, settings, pod);
 	if (reason == TG_REASON_COUNT && pod) {
-		dest = tg_find_dest(in);
+		dest = tg_find_dest(in, pod);
 		if (dest)
 			in->spread = (uint16_t)tg_is_spread(key.netns_cookie, in, dest);
 		tg_connect_route(out, in, pod, dest);

@@ -62,6 +62,9 @@ class Settings:
     config: tuple[str, ...] = _of((), "where configuration comes from, e.g. file:DIR; may be repeated")
     cluster_domain: str = _of("", "what names of services end with, and trust domain; default: cluster.local")
     unix_endpoints: Path | None = _of(None, "directory whose unix sockets ServiceEntries may lead to; default: none")
+    tls_files: Path | None = _of(
+        None, "what rules of namespace N may name is in folder N of this one; default: /etc/tidegate/tls"
+    )
     run_dir: Path = _of(DEFAULT_RUN_DIR, "sockets and state of this agent")
     bpffs: Path = _of(DEFAULT_BPFFS, "directory for pinned kernel objects")
     cgroup: Path | None = _of(None, "cgroup v2 directory that holds the pods; default: the root")

@@ -12,7 +12,7 @@
 
 enum tg_abi {
 	/* raised with the meaning or the layout of any row, with a step in tidegate/bpf/migrations.py */
-	TG_ABI_VERSION = 3,
+	TG_ABI_VERSION = 4,
 	TG_MAX_PODS = 4096,       /* enrolled pods of one node */
 	TG_MAX_DESTS = 131072,    /* (address, port) rows */
 	TG_MAX_FLOWS = 131072,    /* captured connections whose listener may still ask for the destination */
@@ -33,7 +33,8 @@ enum tg_tier {
 enum tg_protocol { TG_PROTOCOL_TCP = 6, TG_PROTOCOL_UDP = 17 };
 
 enum tg_pod_flag {
-	TG_POD_V6_CAPTURE = 1 /* the v6 capture prefix is routed to the pod's lo */
+	TG_POD_V6_CAPTURE = 1,   /* the v6 capture prefix is routed to the pod's lo */
+	TG_POD_REGISTRY_ONLY = 2 /* destinations without a row are refused */
 };
 
 struct tg_addr {
@@ -53,14 +54,17 @@ struct tg_pod {
 	uint16_t envoy4_be;
 	uint16_t envoy6_be;
 	uint32_t flags; /* enum tg_pod_flag */
-	uint32_t pad;
+	uint32_t scope; /* of its rows in tg_dests; 0 = everybody's */
 };
 
-/* Map tg_dests (hash): destination -> tier. port 0 is the row for any port of an address. Written by the agent. */
+/* Map tg_dests (hash): destination -> tier. port 0 is the row for any port of an address, and everybody's whatever the
+ * scope; address :: is the row for every address that has no other, for pods that may reach the registry only. Written
+ * by the agent. */
 struct tg_dest_key {
 	struct tg_addr addr;
 	uint16_t port_be;
-	uint16_t protocol; /* enum tg_protocol */
+	uint8_t protocol; /* enum tg_protocol */
+	uint8_t scope;    /* tg_pod.scope */
 };
 
 struct tg_dest {
@@ -90,7 +94,8 @@ struct tg_listener_key {
 };
 
 enum tg_flow_flag {
-	TG_FLOW_WISHES = 1 /* the client had set TCP options before it connected: it has a row in tg_wishes */
+	TG_FLOW_WISHES = 1,   /* the client had set TCP options before it connected: it has a row in tg_wishes */
+	TG_FLOW_ELSEWHERE = 2 /* nobody in the registry has dst: Envoy is told no address */
 };
 
 struct tg_flow {

@@ -30,7 +30,8 @@
 	X(LISTEN_NOTED)           /* a listener of ours: sk_lookup leads all its capture addresses to it */   \
 	X(LISTEN_NOT_NOTED)       /* the kernel would not take it: connections go to its own address */       \
 	X(SERVED_DELAYS)          /* a server's socket could not be told to send at once: Linux before 6.1 */ \
-	X(UPSTREAM_DELAYS)        /* Envoy's socket could not be told to acknowledge early */
+	X(UPSTREAM_DELAYS)        /* Envoy's socket could not be told to acknowledge early */                 \
+	X(DENY_NOT_IN_REGISTRY)   /* nobody in the registry has the destination (REGISTRY_ONLY) */
 enum tg_reason {
 #define X(name) TG_##name,
 	TG_REASONS(X)

@@ -15,6 +15,8 @@ struct tg_connect_case {
 	struct tg_connect_out out;
 	struct tg_dest_key key;     /* of the row that decides */
 	struct tg_dest_key any_key; /* of the row for any port */
+	struct tg_dest_key elsewhere_key;
+	uint32_t pad;
 };
 
 struct tg_name_case {

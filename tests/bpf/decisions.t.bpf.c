@@ -27,8 +27,9 @@ int test_connect(struct xdp_md *ctx)
 		tg_connect_route(&c.out, &c.in, &c.pod, c.has_dest ? &c.dest : 0);
 	else
 		tg_connect_verdict(&c.out, reason);
-	tg_dest_key_of(&c.key, &c.in, 0);
-	tg_dest_key_of(&c.any_key, &c.in, 1);
+	tg_dest_key_of(&c.key, &c.in, c.pod.scope, TG_ROW_PORT);
+	tg_dest_key_of(&c.any_key, &c.in, c.pod.scope, TG_ROW_ADDRESS);
+	tg_dest_key_of(&c.elsewhere_key, &c.in, c.pod.scope, TG_ROW_ELSEWHERE);
 	ANSWER(c);
 }
 

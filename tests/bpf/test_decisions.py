@@ -56,7 +56,7 @@ def test_kernel_and_oracle_agree_on_random_calls(kernel: Decisions) -> None:
         assert kernel.connect(case) == expect, case
         assert kernel.destination_keys(case) == connect_oracle.destination_keys(case), case
         seen.add(expect["reason"])
-    assert len(seen) == 13, "every verdict of the connect hook but those about memory comes up"
+    assert len(seen) == 14, "every verdict of the connect hook but those about memory comes up"
 
 
 def random_case(luck: random.Random) -> dict[str, Any]:
@@ -70,6 +70,8 @@ def random_case(luck: random.Random) -> dict[str, Any]:
         "ip4": luck.choice(["10.77.0.1", None]),
         "ip6": luck.choice(["fd00:77::1", None]),
         "v6_capture": luck.random() < 0.7,
+        "registry_only": luck.random() < 0.4,
+        "scope": luck.choice([0, 0, 1, 255]),
     } | {name: port() for name in ("fastpath4", "fastpath6", "envoy4", "envoy6")}
     return {
         "dst": luck.choice(own),
@@ -83,4 +85,5 @@ def random_case(luck: random.Random) -> dict[str, Any]:
         "protocol": luck.choice([0, 17, *([6] * 20)]),
         "device": luck.choice([3, *([0] * 10)]),
         "spread": luck.choice([True, False]),
+        "elsewhere": luck.random() < 0.2,
     }

@@ -95,7 +95,10 @@ def does_something(field: Field) -> bool:
     """Whether taking the field away, or changing it where it has to be there, makes a difference anywhere. Where it can
     only go or come together with others it goes with what it stands in."""
     for path in occurrences(field):
-        meshes = list(_variants(path)) or list(_without(path[:-1]))
+        meshes = list(_variants(path))
+        around = path[:-1]
+        while not meshes and around:
+            meshes, around = list(_without(around)), around[:-1]
         if any(outcome(mesh) != usual() for mesh in meshes):
             return True
     return False
@@ -144,7 +147,7 @@ def _others(value: Any) -> Iterator[Any]:
     elif isinstance(value, (int, float)):
         yield from (value + 1, value - 1)
     elif isinstance(value, str):
-        yield from (value + "x", re.sub(r"\d", "2", value), "False", "TCP")
+        yield from {value + "x", re.sub(r"\d", "2", value), "False", "TCP"} - {value}
     elif isinstance(value, list):
         yield value[:-1]
     elif isinstance(value, dict):

@@ -128,6 +128,8 @@ class Origin:
         return self
 
     def __exit__(self, *_: object) -> None:
+        if self._listener.fileno() < 0:
+            return
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         for sock in list(self._open):
@@ -143,9 +145,13 @@ class Origin:
             self.connections += 1
             threading.Thread(target=self._serve, args=(sock,), daemon=True).start()
 
+    def _opened(self, sock: socket.socket) -> Conversation:
+        """What stands before the first request of a connection; for those who have something there."""
+        return Conversation(sock)
+
     def _serve(self, sock: socket.socket) -> None:
         self._open.add(sock)
-        with contextlib.suppress(OSError, EOFError, ValueError), Conversation(sock) as talk:
+        with contextlib.suppress(OSError, EOFError, ValueError), self._opened(sock) as talk:
             while True:
                 request = talk.head()
                 self.seen.append(request)

@@ -146,7 +146,7 @@ class Sotw:
 
 
 def _name(packed: Any) -> str:
-    from tidegate.xds.prototypes import message_class
+    from tidegate.compile.envoy.prototypes import message_class
 
     message: Message = message_class(packed.type_url.rpartition("/")[2])()
     packed.Unpack(message)

@@ -13,6 +13,7 @@ from tidegate import settings as table
 from tidegate.errors import Rejected
 from tidegate.model.names import use_cluster_domain
 from tidegate.model.sockets import allow_unix_endpoints
+from tidegate.model.tls_files import use_tls_files
 
 
 def register(app: typer.Typer) -> None:
@@ -29,6 +30,7 @@ def run(**flags: Any) -> None:
         settings = table.from_environment(flags)
         use_cluster_domain(settings.cluster_domain)
         allow_unix_endpoints(settings.unix_endpoints)
+        use_tls_files(str(settings.tls_files.absolute()) if settings.tls_files else "")
     except Rejected as error:
         raise typer.BadParameter(str(error)) from None
     if ending:

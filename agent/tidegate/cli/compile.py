@@ -81,7 +81,9 @@ def _show_gateway(facts: Facts, labels: str, namespace: str, output: Format) -> 
 
 def as_json(snapshot: Plan) -> dict[str, Any]:
     """Envoy's resources in proto-JSON, and what the kernel and the fast path get as `l4`."""
-    out: dict[str, Any] = {kind: [resource(kind, r) for r in snapshot.envoy.get(kind, {}).values()] for kind in _KINDS}
+    out: dict[str, Any] = {
+        kind: [resource(kind, r) for r in snapshot.envoy.get(kind, {}).values() if r.judged is None] for kind in _KINDS
+    }
     out["l4"] = {
         "destinations": [
             {
@@ -131,4 +133,4 @@ def _print_tables(snapshot: Plan) -> None:
         ],
     )
     print()
-    table(("KIND", "NAME"), [(kind, name) for kind in _KINDS for name in snapshot.envoy.get(kind, {})])
+    table(("KIND", "NAME"), [(k, n) for k in _KINDS for n, r in snapshot.envoy.get(k, {}).items() if r.judged is None])

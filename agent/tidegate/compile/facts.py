@@ -10,11 +10,12 @@ join() follows changes: with the facts of before it costs what changed, and what
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from itertools import islice
 from typing import Any, Final, TypeVar
 
 from tidegate.compile import tables
+from tidegate.compile.delegates import delegates_of, merged
 from tidegate.compile.derive import Input, Read
 from tidegate.compile.enrolment import Enrolment, enrolment
 from tidegate.compile.entries import Entries, Joined, join_entries
@@ -22,10 +23,12 @@ from tidegate.compile.index import Draft, Groups, changes
 from tidegate.model.entry import Workload, WorkloadEntry
 from tidegate.model.kube import Age, EndpointSlice, Namespace, Node, Pod, Service, ServicePort
 from tidegate.model.mesh import Mesh
-from tidegate.model.names import ROOT_NAMESPACE, WorkloadId, cluster_domain
+from tidegate.model.mesh_config import MeshConfig
+from tidegate.model.names import WorkloadId, cluster_domain
 from tidegate.model.net import IPAddress
-from tidegate.model.routing import VirtualService
+from tidegate.model.routing import Delegate, VirtualService
 from tidegate.model.selectors import LabelPair, pairs, selects
+from tidegate.model.sidecar import Sidecar
 from tidegate.model.traffic import DestinationRule
 from tidegate.model.workload import Sandbox
 
@@ -81,8 +84,12 @@ class Facts:
     workloads_by_service: Mapping[str, tuple[WorkloadEntry, ...]]  # FQDN -> those that its selector names, by name
     slices_by_service: Mapping[str, tuple[EndpointSlice, ...]]  # FQDN -> endpoints that somebody wrote down, by name
     slices_by_address: Mapping[IPAddress, tuple[EndpointSlice, ...]]  # of their endpoints
-    virtual_services: Mapping[str, tuple[VirtualService, ...]]  # by tables.host_key() of a host; the oldest first
+    # By tables.host_key() of a host, the oldest first; with the routes of those that they delegate to.
+    virtual_services: Mapping[str, tuple[VirtualService, ...]]
+    roots: Mapping[Delegate, tuple[VirtualService, VirtualService]]  # who delegates: as written, as it is here
     destination_rules: Mapping[tuple[str, str], tuple[DestinationRule, ...]]  # by namespace and the same
+    sidecars: Mapping[str, tuple[Sidecar, ...]]  # by namespace; the oldest first
+    mesh_config: Mapping[str, MeshConfig]  # "" -> the one in force
     documents: Mapping[WorkloadId, Pod]  # as written, of pods that a sandbox lent something; for join()
     resolved: Mapping[str, tuple[IPAddress, ...]]  # host name -> what the agent resolved it to
     foreign_rules: Mapping[str, tuple[DestinationRule, ...]]  # by tables.host_key(): of clients' namespaces only
@@ -118,6 +125,8 @@ class Facts:
             tables.RESOLVED: self.resolved,
             tables.FOREIGN_RULES: self.foreign_rules,
             tables.CLIENTS: self.clients,
+            tables.SIDECARS: self.sidecars,
+            tables.MESH_CONFIG: self.mesh_config,
         }
 
     def pod_at(self, address: IPAddress) -> Pod | None:
@@ -151,6 +160,7 @@ def join(
     services = _join_services(old, mesh, pods, joined)
     slices_by_service, slices_by_address = _join_slices(old, mesh)
     enrolments = _enrolments(old, local, pods.by_id, namespaces)
+    virtual_services, roots = _join_virtual_services(old, mesh)
     return Facts(
         mesh=mesh,
         sandboxes=old.sandboxes if local == old.sandboxes else local,
@@ -169,8 +179,11 @@ def join(
         workloads_by_service=services.workloads,
         slices_by_service=slices_by_service,
         slices_by_address=slices_by_address,
-        virtual_services=_join_virtual_services(old, mesh),
+        virtual_services=virtual_services,
+        roots=roots,
         destination_rules=_join_destination_rules(old, mesh),
+        sidecars=_join_sidecars(old, mesh),
+        mesh_config=old.mesh_config if old.mesh_config == {"": mesh.config} else {"": mesh.config},
         documents=pods.documents,
         resolved=old.resolved if resolved == old.resolved else resolved,
         foreign_rules=_join_foreign_rules(old, mesh),
@@ -346,13 +359,48 @@ def _join_nodes(old: Facts, mesh: Mesh) -> Mapping[str, Node]:
     return by_name.done()
 
 
-def _join_virtual_services(old: Facts, mesh: Mesh) -> Mapping[str, tuple[VirtualService, ...]]:
-    groups = Groups(old.virtual_services, _rule_age)
+def _join_virtual_services(
+    old: Facts, mesh: Mesh
+) -> tuple[Mapping[str, tuple[VirtualService, ...]], Mapping[Delegate, tuple[VirtualService, VirtualService]]]:
     gone, come = changes(old.mesh.virtual_services, mesh.virtual_services)
+    default = mesh.config.virtual_services_to
+    if not gone and not come and default == old.mesh.config.virtual_services_to:
+        return old.virtual_services, old.roots
+    groups = Groups(old.virtual_services, _rule_age)
+    standing = {id(vs) for vs in come}
     for vs in gone:
-        groups.remove(map(tables.host_key, vs.hosts), vs)
+        # A root stands here as it was merged, and is merged anew below.
+        groups.remove(map(tables.host_key, vs.hosts), old.roots.get(vs.id, (vs, vs))[1])
     for vs in come:
-        groups.add(map(tables.host_key, vs.hosts), vs)
+        if not any(True for _ in delegates_of(vs)):
+            groups.add(map(tables.host_key, vs.hosts), vs)
+    left = {id(vs) for vs in gone}
+    raw = [written for written, _ in old.roots.values() if id(written) not in left]
+    raw += [vs for vs in come if any(True for _ in delegates_of(vs))]
+    if not raw:
+        return groups.done(), {}
+    delegates = {vs.id: vs for vs in mesh.virtual_services if not vs.hosts}
+    roots: dict[Delegate, tuple[VirtualService, VirtualService]] = {}
+    for written in raw:
+        before = None if id(written) in standing else old.roots[written.id][1]
+        now = merged(written, delegates.get, default)
+        if before is not None and now == before:
+            now = before
+        elif before is not None:
+            groups.remove(map(tables.host_key, before.hosts), before)
+        if now is not before:
+            groups.add(map(tables.host_key, now.hosts), now)
+        roots[written.id] = (written, now)
+    return groups.done(), roots if roots != old.roots else old.roots
+
+
+def _join_sidecars(old: Facts, mesh: Mesh) -> Mapping[str, tuple[Sidecar, ...]]:
+    groups = Groups(old.sidecars, _rule_age)
+    gone, come = changes(old.mesh.sidecars, mesh.sidecars)
+    for sidecar in gone:
+        groups.remove([sidecar.namespace], sidecar)
+    for sidecar in come:
+        groups.add([sidecar.namespace], sidecar)
     return groups.done()
 
 
@@ -417,10 +465,9 @@ def _service_age(service: Service) -> tuple[Age, str, str]:
     return (service.age, service.id.namespace, service.id.name)
 
 
-def _rule_age(rule: VirtualService | DestinationRule) -> tuple[Age, str, str]:
+def _rule_age(rule: VirtualService | DestinationRule | Sidecar) -> tuple[Age, str, str]:
     return (rule.age, rule.namespace, rule.name)
 
 
-NOTHING: Final = Facts(
-    Mesh(), (), {}, {}, {}, {}, {}, Entries(), {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}
-)
+_EMPTY: Final[tuple[Any, ...]] = tuple({} for _ in range(len(fields(Facts)) - 3))  # all but mesh, sandboxes, read
+NOTHING: Final = replace(Facts(Mesh(), (), *_EMPTY), entries=Entries())

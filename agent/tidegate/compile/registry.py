@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from tidegate.compile.derive import Input, Read, derived
 from tidegate.compile.facts import Endpoint, target_port
+from tidegate.compile.localities import Group, spread
 from tidegate.compile.nearness import near
 from tidegate.compile.tables import (
     NAMESPACES,
@@ -24,6 +25,7 @@ from tidegate.model.entry import UNIX, Resolution, Workload
 from tidegate.model.kube import Pod, Service, ServicePort, SliceEndpoint
 from tidegate.model.net import IPAddress
 from tidegate.model.routing import RouteTarget
+from tidegate.model.traffic import TrafficPolicy
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -122,6 +124,12 @@ class Registry:
     def near(self, service: Service, found: tuple[Endpoint, ...]) -> tuple[Endpoint, ...]:
         """Those of a service's endpoints that clients on this node are sent to."""
         return near(self._read, service, found)
+
+    def spread(
+        self, settings: TrafficPolicy, members: tuple[Endpoint, ...], labels: Mapping[str, str]
+    ) -> tuple[Group, ...]:
+        """Those endpoints in the order in which a policy uses them. labels: of the client, those that decide."""
+        return spread(self._read, settings, members, labels)
 
 
 @derived

@@ -7,10 +7,12 @@ from typing import Final
 from tidegate.compile.derive import Input
 from tidegate.model.entry import WorkloadEntry
 from tidegate.model.kube import EndpointSlice, Namespace, Node, Pod, Service
+from tidegate.model.mesh_config import MeshConfig
 from tidegate.model.names import WorkloadId
 from tidegate.model.net import IPAddress
 from tidegate.model.routing import VirtualService
 from tidegate.model.selectors import LabelPair
+from tidegate.model.sidecar import Sidecar
 from tidegate.model.traffic import DestinationRule
 
 PODS: Final[Input[WorkloadId, Pod]] = Input("pods")
@@ -33,6 +35,8 @@ DESTINATION_RULES: Final[Input[tuple[str, str], tuple[DestinationRule, ...]]] = 
 FOREIGN_RULES: Final[Input[str, tuple[DestinationRule, ...]]] = Input("foreign_rules")
 CLIENTS: Final[Input[int, Pod]] = Input("clients")  # netns cookie -> pod of this node that is in the mesh
 ANY_HOST: Final = "*"
+SIDECARS: Final[Input[str, tuple[Sidecar, ...]]] = Input("sidecars")  # by namespace; the oldest first
+MESH_CONFIG: Final[Input[str, MeshConfig]] = Input("mesh_config")  # "": the one in force
 NUMBERS: Final[Input[str, int]] = Input("numbers")  # name of a service port -> its number (compile/l4/numbers.py)
 
 

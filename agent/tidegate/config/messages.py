@@ -118,7 +118,7 @@ NO_NAME = _error("TG0224", "no-name", "{name!r} is no name: letters, digits, '-'
 PARAMETER_NAME = _error("TG0223", "parameter-name", "the name of a parameter has 1 to {most} bytes")
 
 # TG03: what routes mean
-ONE_ACTION = _error("TG0301", "one-action", "{what}: write exactly one of route, redirect, directResponse")
+ONE_ACTION = _error("TG0301", "one-action", "{what}: write exactly one of route, redirect, directResponse, delegate")
 NO_DESTINATION = _error("TG0302", "no-destination", "needs a destination")
 NO_WEIGHT = _error("TG0303", "no-weight", "with several destinations at least one weight must be above 0")
 NOT_WITH_ACTION = _error("TG0304", "not-with-action", "cannot be combined with {action}")
@@ -126,10 +126,6 @@ PREFIX_REWRITE = _error("TG0305", "prefix-rewrite", "needs prefix in every uri c
 ONE_SERVICE = _error("TG0306", "one-service", "{host!r} is no destination: one service must be named")
 PORT_BY_NAME = _error("TG0307", "port-by-name", "ports are chosen by number today; write port.number")
 GATEWAY_STAR = _error("TG0308", "host-star", '"*" is only for gateways: name the services')
-NO_HOSTS = _warning(
-    "TG0309", "no-hosts", "has no hosts, so it can only be delegated to, which is not supported yet: ignored"
-)
-DELEGATE = _warning("TG0310", "delegate", "is not supported yet, the route is ignored")
 LIST_OF_ONE = _warning("TG0311", "list-of-one", "is a list; read as a list of one")
 PROTECTED_HEADER = _error("TG0312", "protected-header", "header {name!r} cannot be changed here")
 UNKNOWN_OPERATOR = _error(
@@ -164,6 +160,11 @@ MORE_SPECIAL = _warning(
     "more-special",
     "{what} goes here and not to the route in line {line}: the more special condition wins, whatever stands first",
 )
+IN_DELEGATE = _error(
+    "TG0351",
+    "in-delegate",
+    "a VirtualService without hosts is there for others to delegate to: it can have no {what} of its own",
+)
 LOWER_METHOD = _warning("TG0329", "lower-method", "{given!r}: methods are compared as they stand; write {right!r}")
 
 # TG04: other kinds
@@ -171,7 +172,6 @@ NO_EXTERNAL_NAME = _error("TG0401", "no-external-name", "ExternalName needs exte
 NO_PORTS = _error("TG0402", "no-ports", "ports are missing")
 PORT_NAME = _error("TG0403", "port-name", "each port of a service with several needs a name of its own")
 SELECTOR = _error("TG0404", "selector", "selects {label}={value}, which the template's labels do not have")
-WORKLOAD_SELECTOR = _warning("TG0405", "workload-selector", "is not supported yet, so the whole rule is ignored")
 NO_ENDPOINT_ADDRESS = _error(
     "TG0406",
     "no-endpoint-address",
@@ -246,6 +246,51 @@ NO_AUTHORITIES = _error(
 NO_DIGEST = _error("TG0493", "no-digest", "{given!r} is no SHA-256")
 VERSIONS_CROSS = _error("TG0494", "versions-cross", "is above maxProtocolVersion")
 NO_CIPHER = _warning("TG0495", "no-cipher", "{given!r} is left out: it is no cipher suite that can be chosen")
+MESH_TLS = _warning(
+    "TG0462",
+    "mesh-tls",
+    "mutual TLS of the mesh is not supported yet: this traffic goes without TLS, as between all pods",
+)
+CREDENTIAL_NAME = _warning(
+    "TG0463",
+    "credential-name",
+    "Secrets are not supported yet: TLS is begun without the client's certificate, and trusts whom the system trusts",
+)
+NO_TLS_FILE = _error(
+    "TG0464", "no-tls-file", "{given!r} is no path: files of a namespace's rules are below a folder of that namespace"
+)
+NEEDS_BESIDE = _error("TG0465", "needs-beside", 'needs "{other}" beside it')
+NO_LOCALITY = _error(
+    "TG0466", "no-locality", "{given!r} is no REGION[/ZONE[/SUBZONE]], of which the last part may be *"
+)
+LOCALITIES_OVERLAP = _error("TG0467", "localities-overlap", "{first!r} and {second!r} overlap")
+NOT_ALL_OF_IT = _error("TG0468", "not-all-of-it", "percents must be 100 together, not {given}")
+REGION_ONLY = _error("TG0469", "region-only", "{given!r}: only a region can be named here, without / and *")
+NO_PRIORITY_LABEL = _error(
+    "TG0471", "no-priority-label", "{given!r} is no label of a pod: write KEY, or KEY=VALUE for a value of its own"
+)
+SAME_REGION = _error("TG0470", "same-region", "{given!r} cannot take over from itself")
+
+EMPTY_SIDECAR = _error("TG0431", "empty-sidecar", "says nothing: write egress or outboundTrafficPolicy")
+EGRESS_HOST = _error(
+    "TG0432",
+    "egress-host",
+    '{given!r} is no NAMESPACE/HOST: the namespace is a name, "." (its own) or "*", the host a full name, perhaps with '
+    '"*" in front; "~/*" means nothing at all',
+)
+EGRESS_LAST = _error(
+    "TG0433", "egress-last", "the listener without a port stands for all other ports: write one, as the last"
+)
+NO_LABEL_KEY = _error("TG0434", "no-label-key", "{key!r} is no key of a label")
+NO_LABEL_VALUE = _error("TG0435", "no-label-value", "{value!r} is no value of a label")
+NO_ENVOY_MESSAGE = _error("TG0451", "no-envoy-message", "{reason}")
+NOT_IN_A_LIST = _error("TG0452", "not-in-a-list", "{operation} is not possible for {what}")
+FILTER_WITHOUT_NAME = _error("TG0453", "filter-without-name", "a filter that is added needs a name")
+OWN_NAMESPACE = _warning(
+    "TG0454",
+    "own-namespace",
+    "is for pods of namespace {namespace} only, as today; in Istio 1.0 it was for the whole mesh: write it in {root}",
+)
 
 # TG05: objects beside others
 DEFINED_TWICE = _warning("TG0501", "defined-twice", "also defined at {place}; the definition here is used")
@@ -304,6 +349,18 @@ NO_SECRET = _warning("TG0526", "no-secret", "no Secret {name} exists: until ther
 NOT_AT_GATEWAY = _warning(
     "TG0527", "not-at-gateway", "no server of gateway {gateway} is for {host}: nobody comes to it there"
 )
+OLDER_SIDECAR = _warning("TG0551", "older-sidecar", "has no effect: the older {owner} is for the same workloads")
+NO_SUCH_HOST = _warning(
+    "TG0552", "no-such-host", "no service and no VirtualService has host {host}: nothing is imported"
+)
+NO_DELEGATE = _warning("TG0553", "no-delegate", "VirtualService {name} does not exist: the route is left out")
+DELEGATE_WITH_HOSTS = _warning(
+    "TG0554", "delegate-with-hosts", "VirtualService {name} has hosts of its own, so it is no delegate: left out"
+)
+DELEGATE_HIDDEN = _warning(
+    "TG0555", "delegate-hidden", "exportTo of VirtualService {name} does not show it to {namespace}: left out"
+)
+NOT_DELEGATED = _warning("TG0556", "not-delegated", "has no hosts, and nobody delegates to it: it has no effect")
 
 # TG06: sources
 UNREADABLE = _error("TG0601", "unreadable", "cannot be read: {reason}")

@@ -62,6 +62,8 @@ class Node:
     name: str
     zone: str = ""  # empty: nobody says
     origin: Origin = Origin("Node", "", "")
+    region: str = ""
+    subzone: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +125,7 @@ class Service:
     affinity_s: int = 0  # a client that comes again within so many seconds gets the endpoint that it had; 0 = need not
     near: Near = Near.ANY
     external: External | None = None  # None: Kubernetes'
+    export_to: tuple[str, ...] = ()  # none: as MeshConfig says
     age: Age = NO_AGE
     origin: Origin = Origin("Service", "", "")
 

@@ -192,18 +192,19 @@ class Views:
         snapshot = self._cycle.plan.value
         endpoints = {s.number: [host_port(str(e.address), e.port) for e in s.endpoints] for s in snapshot.l4}
         table = await asyncio.to_thread(self._datapath.destinations)
-        rows = sorted(table.items(), key=lambda item: (str(item[0][0]), item[0][1]))
+        rows = sorted(table.items(), key=lambda item: (str(item[0][0]), item[0][1], item[0].scope))
         return [
             {
                 "node": self._node,
                 "address": str(address),
                 "port": port,
                 "protocol": protocol.name,
+                "scope": scope,
                 "tier": tier.name.lower(),
                 "service": snapshot.services.get(service, ""),
                 "endpoints": endpoints.get(service, []),
             }
-            for (address, port, protocol), (tier, service) in rows
+            for (address, port, protocol, scope), (tier, service) in rows
         ]
 
     async def explain(self, query: Mapping[str, str]) -> dict[str, Any] | None:

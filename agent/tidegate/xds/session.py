@@ -18,6 +18,7 @@ from tidegate.model.plan.envoy import CLUSTERS, ENDPOINTS, EVERY, LISTENERS, ROU
 from tidegate.model.verdict import Verdict
 from tidegate.xds.checks import CHECK, Checks
 from tidegate.xds.encode import AWAITS, KINDS, Encoded, Image, Rejection, empty, referred
+from tidegate.xds.patch_checks import PatchChecks
 from tidegate.xds.watch import Push, Watch
 
 # How long a scope stays after its service went: connections that were kept open are served as before until then. Long,
@@ -61,6 +62,7 @@ class Session:
         self.image: Image | None = None
         self.now = 0.0  # monotonic seconds, set by whoever asks for pushes
         self._checks = Checks()
+        self._patches = PatchChecks()
         self._gone: dict[str, float] = {}  # scopes that no service has, and since when
         self._sent = 0
 
@@ -117,7 +119,7 @@ class Session:
 
     def take_verdicts(self) -> list[Verdict]:
         """What the client said of rules since this was called last."""
-        return self._checks.take_verdicts()
+        return [*self._checks.take_verdicts(), *self._patches.take_verdicts(self.image, self.watches)]
 
     def receive(self, request: Request) -> Rejection | None:
         """Take in one message; returns the rejection if it proves one resource guilty."""
@@ -227,8 +229,10 @@ class Session:
     def withheld(self) -> list[Rejection]:
         """Refusals that keep published content from being in force, or would if somebody used it."""
         all_of_them = (rejection for watch in self.watches.values() for rejection in watch.withheld())
-        used = [rejection for rejection in all_of_them if not rejection.name.startswith(CHECK)]
+        found = list(all_of_them)
+        used = [rejection for rejection in found if not rejection.name.startswith(CHECK)]
         known = {origin for rejection in used for origin in rejection.origins}
+        used += [r for r in found if r.name.startswith(CHECK) and r.kind != ROUTES]
         return used + [rejection for rejection in self._checks.withheld() if known.isdisjoint(rejection.origins)]
 
     @staticmethod

@@ -17,8 +17,8 @@ _TOLD = Group(
             "explain-names-the-documents-line",
             "explain names the first line of the VirtualService instead of the rule's",
             EXPLAIN,
-            "line=chosen.route.line or vs.origin.line)",
-            "line=vs.origin.line)",
+            "line=chosen.route.line or written.line)",
+            "line=written.line)",
             (f"{EXPLAINED}::test_http_names_file_line_and_the_endpoints_that_answer",),
         ),
         Mutant(

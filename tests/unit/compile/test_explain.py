@@ -13,11 +13,14 @@ from tests.support.configs import ENROLLED, config_of, destination_rule, pod, sa
 
 from tidegate.compile.derive import Read
 from tidegate.compile.explain import oracle
+from tidegate.compile.explain.policy import order
 from tidegate.compile.explain.render import render
 from tidegate.compile.explain.trace import explain
 from tidegate.compile.facts import join
+from tidegate.compile.localities import Group
 from tidegate.compile.outbound.destinations import Claim, claims
 from tidegate.model.http import HttpRequest
+from tidegate.model.locality import Locality
 from tidegate.model.names import WorkloadId
 from tidegate.model.workload import Capture
 
@@ -271,7 +274,7 @@ def test_every_reason_that_is_told_is_one_of_the_kernels() -> None:
     kernel = {name.lower() for name in re.findall(r"X\((\w+)\)", header)}
     source = Path(oracle.__file__).read_text()
     told = set(re.findall(r'"((?:pass|deny|redirect)_\w+)"', source))
-    assert len(told) == 13
+    assert len(told) == 14
     assert told < kernel
 
 
@@ -287,3 +290,43 @@ def test_a_question_is_answered_without_a_look_at_every_service(monkeypatch: pyt
     monkeypatch.setattr(claims, "function", counted)
     explain(join(CONFIG, [sandbox("client", "10.244.0.9")]), CLIENT, "reviews", 3306)
     assert runs == ["reviews.default.svc.cluster.local"]
+
+
+def test_a_policy_is_told_with_what_it_does_and_where_it_stands() -> None:
+    zones = "".join(
+        f"---\napiVersion: v1\nkind: Node\nmetadata: {{name: {n}, labels: {{topology.kubernetes.io/region: {r}}}}}\n"
+        for n, r in (("m", "here"), ("n", "there"))
+    ).removeprefix("---\n")
+    policy = """
+trafficPolicy:
+  tls: {mode: SIMPLE, sni: a.example}
+  proxyProtocol: {}
+  loadBalancer: {warmup: {duration: 5s}}
+  outlierDetection: {interval: 1s}
+  retryBudget: {percent: 30}
+"""
+    pods = [
+        pod(f"web-{n}", "app: web", f"10.244.0.{i}").replace("spec: {", f"spec: {{nodeName: {n}, ")
+        for i, n in enumerate("mn")
+    ]
+    rule = destination_rule("d", "web", policy)
+    client = pod("client", "app: client", "10.244.0.9")
+    facts = join(
+        config_of(ENROLLED, service("web", "http:80", ips="10.96.0.1"), client, *pods, zones, rule),
+        [sandbox("client", "10.244.0.9")],
+        node="m",
+    )
+    answer = explain(facts, CLIENT, "web", 80, HttpRequest()).as_json()
+    hops = {h["step"]: h["result"].partition("): ")[2] for h in answer["hops"]}
+    assert hops["policy"] == (
+        "TLS SIMPLE, the server has to be a.example, PROXY protocol V1, warm-up of 5 s, outlier detection, "
+        "at most 30 % of requests are retries (DestinationRule default/d (6.yaml:2))"
+    )
+    assert hops["places"] == "here as number 1 (1 endpoints), there as number 2 (1 endpoints)"
+    assert answer["tls"] == "simple"
+
+
+def test_shares_of_places_are_told_in_percents() -> None:
+    found = (Group((), Locality("a"), 0, 20), Group((), Locality("b", "c"), 0, 80))
+    assert order(found) == "a 20 % (0 endpoints), b/c 80 % (0 endpoints)"
+    assert order(found[:1]) == ""

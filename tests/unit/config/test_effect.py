@@ -59,7 +59,8 @@ def test_a_port_of_its_own_is_looked_at_by_itself() -> None:
     assert told(destination_rule("r", "db", entry.format(80)), BOTH) == {}
     assert told(destination_rule("r", "db", entry.format(1)), BOTH) == {}
     assert told(destination_rule("r", "db", entry.format(2)), BOTH) == {"outlierDetection": "TG0511"}
-    beside = "trafficPolicy: {outlierDetection: {interval: 1s}, portLevelSettings: [{port: {number: 1}}]}"
+    other = "portLevelSettings: [{port: {number: 1}, tls: {mode: DISABLE}}]"
+    beside = f"trafficPolicy: {{outlierDetection: {{interval: 1s}}, {other}}}"
     assert told(destination_rule("r", "db", beside), BOTH) == {}, "the entry of port 1 has nothing of it"
 
 
@@ -73,6 +74,17 @@ def test_rules_that_no_tcp_connection_asks() -> None:
     assert told(foreign.replace("namespace: other", "namespace: istio-system"), TCP) == {}
     subset = f"subsets: [{{name: v1, labels: {{a: b}}, {pool}}}]"
     assert told(destination_rule("r", "db", subset), TCP) == {}, "routes lead to subsets"
+
+
+def test_a_rule_for_some_clients_neither_overrules_others_nor_speaks_for_tcp_ports() -> None:
+    pool = "trafficPolicy: {connectionPool: {tcp: {maxConnections: 3}}}"
+    own = f"workloadSelector: {{matchLabels: {{a: b}}}}\n{pool}"
+    assert told(destination_rule("r", "db", own), TCP) == {"maxConnections": "TG0509"}
+    assert told(destination_rule("r", "db", own), BOTH) == {"maxConnections": "TG0509"}
+    both = config_of(service("db", "http:80"), destination_rule("a", "db", pool), destination_rule("b", "db", own))
+    assert not both.problems
+    twice = config_of(service("db", "http:80"), destination_rule("a", "db", own), destination_rule("b", "db", own))
+    assert [p.code for p in twice.problems] == ["TG0512"]
 
 
 def test_a_rule_for_nobody_and_one_that_an_older_one_overrules() -> None:

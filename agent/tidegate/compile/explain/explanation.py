@@ -91,6 +91,7 @@ class Explanation:
     destinations: tuple[RouteDestination, ...] = ()
     endpoints: tuple[Peer, ...] = ()
     policies: tuple[Origin, ...] = ()
+    tls: str = "none"  # what is begun behind the application: none, simple, mutual
     hops: tuple[Hop, ...] = field(default=())
 
     def as_json(self) -> dict[str, Any]:
@@ -112,7 +113,7 @@ class Explanation:
             "destinations": [d.as_json() for d in self.destinations],
             "endpoints": [e.as_json() for e in self.endpoints],
             "policies": [_origin(o) for o in self.policies],
-            "tls": "none",
+            "tls": self.tls,
             "hops": [hop.as_json() for hop in self.hops],
         }
 
@@ -152,10 +153,10 @@ def action(route: HttpRoute) -> dict[str, Any]:
 def _fault(fault: Fault) -> Mapping[str, str]:
     out = {}
     if fault.delay_ms:
-        out["delay"] = f"{fault.delay_ms / 1000:g}s for {fault.delay_share / 10_000:g} %"
+        out["delay"] = f"{fault.delay_ms / 1000:g}s for {(fault.delay_share or 0) / 10_000:g} %"
     if fault.abort_status or fault.abort_grpc is not None:
         status = fault.abort_status or f"gRPC {fault.abort_grpc}"
-        out["abort"] = f"{status} for {fault.abort_share / 10_000:g} %"
+        out["abort"] = f"{status} for {(fault.abort_share or 0) / 10_000:g} %"
     return out
 
 

@@ -66,7 +66,8 @@ def _without_effect(rule: DestinationRule, written: Written, services: list[Serv
 
 def _overruled(rule: DestinationRule, links: Links) -> Iterator[Finding]:
     others = [r for r in links.of("subsets", rule.host) if isinstance(r, DestinationRule)]
-    older = [r for r in others if r.namespace == rule.namespace and _place(r) < _place(rule)]
+    same = [r for r in others if r.namespace == rule.namespace and r.selector == rule.selector]
+    older = [r for r in same if _place(r) < _place(rule)]
     for first in sorted(older, key=_place):
         if TrafficPolicy() not in (first.policy, rule.policy):
             yield Finding(rule.origin.line, "spec.trafficPolicy", say.OLDER_RULE(owner=first.origin))
