@@ -415,18 +415,22 @@ def _join_destination_rules(old: Facts, mesh: Mesh) -> Mapping[tuple[str, str], 
 
 
 def _join_foreign_rules(old: Facts, mesh: Mesh) -> Mapping[str, tuple[DestinationRule, ...]]:
-    groups = Groups(old.foreign_rules, _rule_age)
-    gone, come = changes(old.mesh.destination_rules, mesh.destination_rules)
-    for rule in filter(_is_foreign, gone):
-        groups.remove([tables.host_key(rule.host)], rule)
-    for rule in filter(_is_foreign, come):
-        groups.add([tables.host_key(rule.host)], rule)
+    root = mesh.config.root_namespace
+    same = root == old.mesh.config.root_namespace
+    groups = Groups(old.foreign_rules if same else {}, _rule_age)
+    gone, come = changes(old.mesh.destination_rules if same else (), mesh.destination_rules)
+    for rule in gone:
+        if _is_foreign(rule, root):
+            groups.remove([tables.host_key(rule.host)], rule)
+    for rule in come:
+        if _is_foreign(rule, root):
+            groups.add([tables.host_key(rule.host)], rule)
     return groups.done()
 
 
-def _is_foreign(rule: DestinationRule) -> bool:
+def _is_foreign(rule: DestinationRule, root: str) -> bool:
     """Whether it counts for clients of its own namespace only."""
-    return rule.namespace != ROOT_NAMESPACE and not rule.host.endswith(f".{rule.namespace}.svc.{cluster_domain()}")
+    return rule.namespace != root and not rule.host.endswith(f".{rule.namespace}.svc.{cluster_domain()}")
 
 
 def _clients(

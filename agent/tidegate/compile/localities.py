@@ -6,7 +6,7 @@ and then it is there unless localityLbSetting says enabled: false (decision 21).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import ceil
 
@@ -49,8 +49,12 @@ def spread(read: Read, settings: TrafficPolicy, members: Members, labels: Mappin
         groups = _places(read, members)
         return groups if share is None else _shared(groups, share)
     if not wanted.enabled or settings.outlier is None:
-        return (Group(members, weight=len(members)),)
+        return (Group(members, weight=_weight(members)),)
     return _ordered(read, wanted, members, labels)
+
+
+def _weight(members: Iterable[Endpoint]) -> int:
+    return sum(member.weight for member in members)
 
 
 def _preference(settings: TrafficPolicy) -> LocalityPreference:
@@ -62,7 +66,7 @@ def _places(read: Read, members: Members) -> tuple[Group, ...]:
     by_place: dict[Locality, list[Endpoint]] = {}
     for member in members:
         by_place.setdefault(locality(read, member), []).append(member)
-    return tuple(Group(tuple(found), place, 0, len(found)) for place, found in sorted(by_place.items()))
+    return tuple(Group(tuple(found), place, 0, _weight(found)) for place, found in sorted(by_place.items()))
 
 
 def _shared(groups: tuple[Group, ...], share: Share) -> tuple[Group, ...]:
@@ -86,9 +90,9 @@ def _ordered(read: Read, wanted: LocalityPreference, members: Members, labels: M
         found.setdefault((rank, place), []).append(member)
     ranks = sorted({rank for rank, _ in found})
     if len(ranks) == 1 and not is_ranked(wanted):
-        return (Group(members, weight=len(members)),)
+        return (Group(members, weight=_weight(members)),)
     return tuple(
-        Group(tuple(those), place, ranks.index(rank), len(those)) for (rank, place), those in sorted(found.items())
+        Group(tuple(those), place, ranks.index(rank), _weight(those)) for (rank, place), those in sorted(found.items())
     )
 
 

@@ -47,7 +47,9 @@ def here(read: Read) -> Locality:
 
 
 def locality(read: Read, endpoint: Endpoint) -> Locality:
-    """Where an endpoint stands: as its pod's label says, else as its node's do."""
+    """Where an endpoint stands: as who wrote it down says, else its pod's label, else its node's do."""
+    if endpoint.workload is not None and endpoint.workload.locality:
+        return Locality.parse(endpoint.workload.locality)
     if OWN_LOCALITY in endpoint.labels:
         return Locality.parse(endpoint.labels[OWN_LOCALITY])
     found = _of_node(read, endpoint.node)

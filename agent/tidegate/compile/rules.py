@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from tidegate.compile.derive import Read, derived
-from tidegate.compile.tables import ANY_HOST, DESTINATION_RULES, VIRTUAL_SERVICES
+from tidegate.compile.tables import ANY_HOST, DESTINATION_RULES, SIDECARS, VIRTUAL_SERVICES
 from tidegate.compile.visibility import Source, mesh_config, sees_rule
 from tidegate.model.hosts import host_matches, overlap, specificity
 from tidegate.model.kube import Service
@@ -69,7 +69,7 @@ class DestinationPolicy:
 
 
 NO_POLICY = DestinationPolicy()
-_LABELS = ";"  # before each label in the name of a client; no namespace, rule or label has one
+LABELS = ";"  # before each label in the name of a client; no namespace, rule or label has one
 _IN_TURN = LoadBalancer(Balancing.ROUND_ROBIN)
 _STICKY = LoadBalancer(Balancing.CONSISTENT_HASH, ConsistentHash(source_ip=True))
 
@@ -107,10 +107,19 @@ class Rules:
         """All of the mesh, the oldest first."""
         return self._read(_of_mesh, "")
 
+    @property
+    def sidecars(self) -> bool:
+        """Whether there are Sidecars, which hide rules from some clients."""
+        return bool(self._read.all(SIDECARS))
+
+    def sees(self, source: Source, vs: VirtualService, port: int) -> bool:
+        """Whether a VirtualService exists for a client that dials a port."""
+        return sees_rule(self._read, source, vs, port)
+
     def owner(self, host: str, source: Source, port: int) -> VirtualService | None:
-        """The one VirtualService whose HTTP routes a client sees for a host when it dials a port: exact name first, else
-        the longest wildcard; of equal hosts the oldest. One that has routes of connections only is none."""
-        seen = (vs for vs in self.owners(host) if sees_rule(self._read, source, vs, port))
+        """The one VirtualService whose HTTP routes a client sees for a host when it dials a port: exact name first,
+        else the longest wildcard; of equal hosts the oldest. One that has routes of connections only is none."""
+        seen = (vs for vs in self.owners(host) if self.sees(source, vs, port))
         return next((vs for vs in seen if not vs.only_l4), None)
 
     def owners(self, host: str) -> list[VirtualService]:
@@ -128,7 +137,7 @@ class Rules:
 
         client: a namespace, or what policy_scope() gave. A rule in any other namespace is never used.
         """
-        return self._read(_policy, (service, client.partition(_LABELS)[0]))
+        return self._read(_policy, (service, client.partition(LABELS)[0]))
 
     def policy_scope(self, service: ServiceName, source: Source) -> str:
         """Name part of clusters whose policy, or whose order of endpoints, is special to some clients:
@@ -140,7 +149,7 @@ class Rules:
         policy = self.policy(service, client)
         if policy == self.policy(service, service.namespace):
             client = service.namespace
-        labels = [f"{_LABELS}{key}={source.labels.get(key, '')}" for key in sorted(policy.client_labels)]
+        labels = [f"{LABELS}{key}={source.labels.get(key, '')}" for key in sorted(policy.client_labels)]
         return "".join((client, *labels)) if labels or client != service.namespace else ""
 
     def policy_of(self, service: ServiceName, source: Source) -> DestinationPolicy:

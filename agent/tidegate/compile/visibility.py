@@ -5,7 +5,7 @@ Who may see a rule is asked in rules.py; here stands what a Sidecar makes of it,
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from tidegate.compile.derive import Read, derived
@@ -13,7 +13,7 @@ from tidegate.compile.tables import MESH_CONFIG, SIDECARS, VIRTUAL_SERVICES
 from tidegate.model.exports import exported
 from tidegate.model.kube import Pod, Service
 from tidegate.model.mesh_config import NO_MESH_CONFIG, MeshConfig
-from tidegate.model.routing import MESH, VirtualService
+from tidegate.model.routing import MESH, RouteTarget, VirtualService
 from tidegate.model.sidecar import Sidecar
 
 
@@ -86,6 +86,14 @@ def sees_service(read: Read, source: Source, service: Service, port: int) -> boo
     return service.id.fqdn in read(_led_to, (*source.view, listener.port))
 
 
+def _targets(vs: VirtualService) -> Iterator[RouteTarget]:
+    for route in vs.http:
+        yield from (w.target for w in route.targets)
+        yield from (m.target for m in route.mirrors)
+    for connections in (*vs.tcp, *vs.tls):
+        yield from (w.target for w in connections.targets)
+
+
 @derived
 def _led_to(read: Read, key: tuple[str, str, str, int]) -> frozenset[str]:
     """Hosts to which the rules lead that one listener of a Sidecar imports for clients of a namespace."""
@@ -100,6 +108,5 @@ def _led_to(read: Read, key: tuple[str, str, str, int]) -> frozenset[str]:
         target.host
         for vs in rules.values()
         if vs.visible_from(namespace, default) and listener.has_rule(vs.namespace, vs.hosts, namespace)
-        for route in vs.http
-        for target in (*(w.target for w in route.targets), *(m.target for m in route.mirrors))
+        for target in _targets(vs)
     )

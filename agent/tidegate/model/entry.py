@@ -89,4 +89,3 @@ class External:
     endpoints: tuple[Workload, ...] = ()
     in_mesh: bool = False  # location MESH_INTERNAL
     subject_alt_names: tuple[str, ...] = ()
-    export_to: tuple[str, ...] = ("*",)

@@ -26,6 +26,7 @@ class ServiceEntry:
     external: External = _NO_ENDPOINTS
     selector: Mapping[str, str] = field(default_factory=dict)  # of pods and WorkloadEntries; empty: endpoints it is
     wants_addresses: bool = False  # and has none written, so that the mesh gives out some
+    export_to: tuple[str, ...] = ()  # none: as MeshConfig says
     given: Mapping[str, tuple[IPAddress, ...]] = field(default_factory=dict)  # host -> what the status says, if it does
     age: Age = NO_AGE
     origin: Origin = Origin("ServiceEntry", "", "")
@@ -43,6 +44,7 @@ class ServiceEntry:
                 addresses=self.addresses or self.given.get(host) or _one((found or {}).get(host)),
                 selector=self.selector,
                 external=self.external,
+                export_to=self.export_to,
                 age=self.age,
                 origin=self.origin,
             )
@@ -82,10 +84,10 @@ def mergeable(first: Service, other: Service) -> bool:
     a, b = first.external, other.external
     if a is None or b is None or first.id.namespace != other.id.namespace:
         return False
-    return (a.resolution, a.in_mesh, a.export_to, first.selector, first.addresses) == (
+    return (a.resolution, a.in_mesh, first.export_to, first.selector, first.addresses) == (
         b.resolution,
         b.in_mesh,
-        b.export_to,
+        other.export_to,
         other.selector,
         other.addresses,
     )

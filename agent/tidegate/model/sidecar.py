@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from tidegate.model.hosts import host_matches, hosts_overlap
+from tidegate.model.hosts import host_matches, overlap
 from tidegate.model.kube import NO_AGE, Age
 from tidegate.model.origin import Origin
 from tidegate.model.selectors import selects
@@ -42,7 +42,7 @@ class Egress:
     def has_rule(self, namespace: str, hosts: tuple[str, ...], own: str) -> bool:
         """Whether a VirtualService is imported: one of its hosts and an imported one may mean the same name."""
         return any(
-            i.of(namespace, own) and hosts_overlap(i.host, host)
+            i.of(namespace, own) and overlap(i.host, host)
             for host in hosts
             for i in self.imports
             if not any(x.of(namespace, own) and host_matches(x.host, host) for x in self.excluded)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from tests.support.configs import mesh_of, sandbox
+from tests.support.configs import mesh_config, mesh_of, sandbox
 
 from tidegate.compile.compiler import compile_plan
 from tidegate.compile.explain.trace import explain
@@ -269,3 +269,60 @@ def test_explain_shows_weights_and_whose_rule_it_is() -> None:
     other = ask(facts, 27017, pod="other/stranger")
     assert other["rule"] is None
     assert len(other["endpoints"]) == 2
+
+
+SELECTED = (
+    "apiVersion: networking.istio.io/v1\nkind: DestinationRule\nmetadata: {name: some, namespace: shop}\n"
+    "spec: {host: db, workloadSelector: {matchLabels: {app: client}}, "
+    "trafficPolicy: {connectionPool: {tcp: {maxConnections: 7}}}}\n"
+)
+
+
+def test_a_rule_for_some_clients_counts_for_their_connections() -> None:
+    told = Told(facts_of(SELECTED), 27017)
+    view = told.seen_by(CLIENT)
+    assert view is not None
+    [[target]] = [rule.targets for rule in view.rules]
+    assert told.by_number[target.number].settings.max_connections == 7
+    assert told.service.settings.max_connections == 0
+    assert told.ways(STRANGER) == []
+    assert [d["subset"] for d in ask(facts_of(SELECTED), 27017)["destinations"]] == [""]
+
+
+def test_labels_that_put_endpoints_in_order_make_no_pools_of_connections() -> None:
+    order = "loadBalancer: {localityLbSetting: {failoverPriority: [app]}}, outlierDetection: {interval: 5s}"
+    rule = SELECTED.replace("workloadSelector: {matchLabels: {app: client}}, ", "").replace(
+        "connectionPool: {tcp: {maxConnections: 7}}", order
+    )
+    assert Told(facts_of(rule), 27017).service.views == ()
+
+
+HIDING = """
+apiVersion: networking.istio.io/v1
+kind: Sidecar
+metadata: {name: some, namespace: shop}
+spec: {workloadSelector: {labels: {app: client}}, egress: [{hosts: ["other/*", "*/db.shop.svc.cluster.local"]}]}
+"""
+
+
+def test_a_sidecar_hides_routes_of_connections_and_imports_where_they_lead() -> None:
+    spec = "tcp: [{route: [{destination: {host: backup}}]}]"
+    elsewhere = routes(spec).replace("hosts: [db]", "hosts: ['*.example.com', db]")
+    assert Told(facts_of(elsewhere, HIDING), 27017).ways(CLIENT) == [((), [("2", 1)])]
+    only_other = HIDING.replace(', "*/db.shop.svc.cluster.local"', "")
+    facts = facts_of(elsewhere, only_other)
+    assert Told(facts, 27017).ways(CLIENT) == []
+    assert Told(facts, 27017).ways(STRANGER) == [((), [("2", 1)])]
+    other = (
+        "apiVersion: v1\nkind: Service\nmetadata: {name: else, namespace: shop}\n"
+        "spec: {clusterIP: 10.96.0.3, selector: {app: db}, ports: [{name: tcp, port: 7}]}\n"
+    )
+    seen = {str(row.address) for row in compile_plan(facts_of(elsewhere, HIDING, other)).destinations if row.scope}
+    assert seen == {"10.96.0.1", "10.96.0.2"}, "the destination of an imported rule is imported"
+
+
+def test_default_export_of_rules_holds_for_routes_of_connections() -> None:
+    mesh = mesh_config("defaultVirtualServiceExportTo: ['.']")
+    told = Told(facts_of(routes("tcp: [{route: [{destination: {host: backup}}]}]"), mesh), 27017)
+    assert told.ways(CLIENT) == [((), [("2", 1)])]
+    assert told.ways(STRANGER) == []

@@ -15,7 +15,7 @@ def _group(group: Group) -> Json:
     hosts = [
         {
             "endpoint": {"address": socket_address(e.address, e.port)},
-            "load_balancing_weight": 1,
+            "load_balancing_weight": e.weight,
             "metadata": {"filter_metadata": {"istio": {"workload": e.name}}},
         }
         for e in group.members

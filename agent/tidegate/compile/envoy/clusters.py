@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tidegate.compile.envoy import bounds, http_options, pools
 from tidegate.compile.envoy.assignment import assignment
@@ -158,7 +158,7 @@ def _cluster(
     itself: Found,
     mesh: MeshConfig,
 ) -> Json:
-    settings = policy.for_port(port.port, subset.name if subset else "")
+    settings = _as_entry_says(policy.for_port(port.port, subset.name if subset else ""), service)
     pool = settings.connection_pool or ConnectionPool()
     body: Json = {
         "name": name,
@@ -195,6 +195,15 @@ def _cluster(
             "value": settings.outlier.min_health_percent
         }
     return body
+
+
+def _as_entry_says(settings: TrafficPolicy, service: Service) -> TrafficPolicy:
+    """Names that a ServiceEntry says of its servers' certificates, where the rule says none."""
+    names = service.external.subject_alt_names if service.external else ()
+    tls = settings.tls
+    if not names or tls is None or tls.names:
+        return settings
+    return replace(settings, tls=replace(tls, names=names))
 
 
 def _resolved(name: str, host: str, port: int) -> Json:

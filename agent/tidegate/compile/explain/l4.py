@@ -11,7 +11,8 @@ from tidegate.compile.l4.routes import L4Condition, in_order, kind_of_routes, l4
 from tidegate.compile.l4.settings import l4_balancing
 from tidegate.compile.outbound.destinations import Claim
 from tidegate.compile.registry import Registry
-from tidegate.compile.rules import Rules, Source, balancer
+from tidegate.compile.rules import Rules, balancer
+from tidegate.compile.visibility import Source
 from tidegate.model.net import IPAddress
 from tidegate.model.origin import Origin
 from tidegate.model.routing import RouteTarget
@@ -50,7 +51,7 @@ def choose_l4(rules: Rules, claim: Claim, source: Source, connection: Connection
     """The route of a connection to what was dialled."""
     own = ((RouteTarget(claim.service.id.fqdn, claim.port.port), 100.0),)
     owners = l4_owners(rules, claim.service, claim.port)
-    conditions = in_order(l4_candidates(owners, claim.port, source))
+    conditions = in_order(l4_candidates(rules, owners, claim.port, source))
     kind = kind_of_routes(claim.port)
     told = []
     for condition in conditions:
@@ -84,7 +85,7 @@ def landing(
     registry: Registry, rules: Rules, claim: Claim, source: Source, version: int, target: RouteTarget, percent: float
 ) -> Landing:
     """Where the connections of a target end."""
-    key = pool_of(registry, rules, target, claim.port.port, source.namespace, version)
+    key = pool_of(registry, rules, target, claim.port.port, source, version)
     cluster = str(ClusterKey(key.fqdn, key.port, key.subset, key.client))
     destination = RouteDestination(key.fqdn, key.port, key.subset, percent, cluster)
     service = registry.services.get(key.fqdn)
@@ -93,8 +94,8 @@ def landing(
     if service is None or found is None:
         what = "no DestinationRule defines the subset" if key.subset and service else "no such service port"
         return Landing(destination, (), (), f"{label}: {what}, the connection is reset (no_endpoint)")
-    policy = rules.policy(service.id, source.namespace)
-    how = l4_balancing(balancer(service, policy.for_port(key.port, key.subset))).name.lower()
+    policy = rules.policy_of(service.id, source)
+    how = l4_balancing(balancer(service, policy.for_port(key.port, key.subset), rules.mesh)).name.lower()
     peers = tuple(
         sorted({Peer(str(e.address), e.port, e.name, key.subset) for e in found}, key=lambda p: (p.address, p.port))
     )

@@ -61,8 +61,10 @@ def compile_gateway(facts: Facts, workload: GatewayWorkload, files: Materials | 
 
 
 def visible_rules(facts: Facts, workload: GatewayWorkload) -> RulesByGateway:
-    """VirtualServices that exportTo shows to the workload."""
-    found = (vs for vs in facts.mesh.virtual_services if vs.visible_from(workload.namespace))
+    """VirtualServices that exportTo shows to the workload, with the routes of those that they delegate to."""
+    default = facts.mesh.config.virtual_services_to
+    known = {id(vs): vs for group in facts.virtual_services.values() for vs in group}
+    found = (vs for vs in known.values() if vs.visible_from(workload.namespace, default))
     return by_gateway(sorted(found, key=lambda vs: (vs.age, vs.name, vs.namespace)))
 
 

@@ -17,7 +17,7 @@ from tidegate.compile.facts import Facts
 from tidegate.compile.gateway.compiler import GatewayPlan, visible_rules
 from tidegate.compile.gateway.l4 import Forwarding, named_forwards, plain_forward
 from tidegate.compile.gateway.ports import GatewayPort, Served
-from tidegate.compile.gateway.routes import GatewayRoutes, candidates_at, hosts_of, plain_name, secure_name
+from tidegate.compile.gateway.routes import GatewayRoutes, candidates_at, hosts_of, plain_name, secure_name, source_at
 from tidegate.compile.outbound.routes import route_name
 from tidegate.compile.registry import Registry
 from tidegate.compile.rules import Candidate, Rules
@@ -189,7 +189,7 @@ class _Trace:
         port = service.port(number) if service else None
         if service is None or port is None:
             return []
-        policy = self._rules.policy(service.id, self._workload.namespace)
+        policy = self._rules.policy_of(service.id, source_at(self._workload))
         defined = policy.subset(subset)
         named = named_in_subset(self._registry, service, port, defined) if defined or not subset else None
         if named is not None:

@@ -19,7 +19,8 @@ from tidegate.compile.gateway.http import spared
 from tidegate.compile.gateway.ports import GatewayPort, Served
 from tidegate.compile.outbound.routes import body_limit, route_name, target_number
 from tidegate.compile.registry import Registry
-from tidegate.compile.rules import Candidate, Rules, balancer
+from tidegate.compile.rules import Candidate, Rules, balancer, with_defaults
+from tidegate.compile.visibility import Source
 from tidegate.model.gateway import GatewayWorkload, gateway_ref
 from tidegate.model.hosts import overlap
 from tidegate.model.origin import Origin
@@ -40,6 +41,11 @@ class HostOfPort:
     def ordered(self) -> list[tuple[VirtualService, set[str]]]:
         """The rules, the oldest first."""
         return sorted(self.rules.values(), key=lambda found: (found[0].age, found[0].name, found[0].namespace))
+
+
+def source_at(workload: GatewayWorkload) -> Source:
+    """A gateway as a client. Sidecars are for pods that are captured."""
+    return Source(workload.namespace, workload.labels)
 
 
 def plain_name(port: GatewayPort) -> str:
@@ -175,7 +181,8 @@ class GatewayRoutes:
             uses.add(key)
             return str(key)
 
-        fill_action(out, candidate.route, port, cluster, lambda target: self._hash(target, port))
+        route = with_defaults(candidate.route, self._policies.mesh)
+        fill_action(out, route, port, cluster, lambda target: self._hash(target, port))
         path = f"/apis/networking.istio.io/v1/namespaces/{vs.namespace}/virtual-service/{vs.name}"
         out["metadata"] = {"filter_metadata": {"istio": {"config": path}}}
         targets = candidate.route.targets
@@ -188,7 +195,7 @@ class GatewayRoutes:
         """The cluster of a target. An unknown service or subset has one too: Envoy answers 503 for it."""
         target = self._registry.behind(target)
         found = self._registry.services.get(target.host)
-        client = self._policies.policy_scope(found.id, self._workload.namespace) if found else ""
+        client = self._policies.policy_scope(found.id, source_at(self._workload)) if found else ""
         # Nobody dialled one of the pods of a headless service here, or the address of somebody: Envoy has to choose.
         chosen_here = found is not None and ((found.headless and not target.subset) or found.as_dialled)
         return ClusterKey(target.host, target_number(self._registry, target, port), target.subset, client, chosen_here)
@@ -199,6 +206,6 @@ class GatewayRoutes:
         if found is None:
             return None
         number = target_number(self._registry, target, port)
-        policy = self._policies.policy(found.id, self._workload.namespace).for_port(number, target.subset)
-        chosen = balancer(found, policy)
-        return chosen.hash if chosen else None
+        policy = self._policies.policy_of(found.id, source_at(self._workload)).for_port(number, target.subset)
+        chosen = balancer(found, policy, self._policies.mesh)
+        return chosen.hash if chosen and chosen.hash and chosen.hash.by_request else None

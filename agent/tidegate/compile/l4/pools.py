@@ -14,11 +14,12 @@ from tidegate.compile.derive import Read
 from tidegate.compile.facts import Endpoint
 from tidegate.compile.l4.settings import l4_balancing, l4_settings
 from tidegate.compile.registry import Registry
-from tidegate.compile.rules import DestinationPolicy, Rules, balancer
+from tidegate.compile.rules import LABELS, DestinationPolicy, Rules, balancer
 from tidegate.compile.tables import ANY_HOST, DESTINATION_RULES, FOREIGN_RULES
+from tidegate.compile.visibility import Source, mesh_config
 from tidegate.model.hosts import host_matches
 from tidegate.model.kube import Service, ServicePort
-from tidegate.model.names import ROOT_NAMESPACE
+from tidegate.model.mesh_config import EVERYBODY
 from tidegate.model.plan.relay import L4Endpoint, L4Service, LoadBalancing
 from tidegate.model.routing import RouteTarget
 from tidegate.model.selectors import selects
@@ -34,7 +35,7 @@ class PoolKey:
     fqdn: str
     port: int
     subset: str = ""
-    client: str = ""  # namespace of the clients, if their policy is not everybody's
+    client: str = ""  # NAMESPACE[/RULE] of the clients, if their policy is not everybody's
     version: int = 4
 
     @property
@@ -52,14 +53,23 @@ class PoolKey:
         return f"{self.service_port}|{self.subset}@{self.client}/{self.version}"
 
 
-def pool_of(registry: Registry, rules: Rules, target: RouteTarget, dialled: int, client: str, version: int) -> PoolKey:
-    """The pool of a route's target for clients of a namespace that dialled a port of that number."""
+def pool_of(
+    registry: Registry, rules: Rules, target: RouteTarget, dialled: int, source: Source, version: int
+) -> PoolKey:
+    """The pool of a route's target for a client that dialled a port of that number."""
     behind = registry.behind(target)
     found = registry.services.get(behind.host)
     ports = found.tcp_ports if found else ()
     number = behind.port or (ports[0].port if len(ports) == 1 else dialled)
-    scope = rules.policy_scope(found.id, client) if found else ""
-    return PoolKey(behind.host, number, behind.subset, scope, version)
+    client = client_of(rules, found, source) if found else ""
+    return PoolKey(behind.host, number, behind.subset, client, version)
+
+
+def client_of(rules: Rules, service: Service, source: Source) -> str:
+    """Whose policy a client has: NAMESPACE[/RULE], empty for everybody's. Labels that put endpoints in order mean
+    nothing here: the relay knows no order of places."""
+    scope = rules.policy_scope(service.id, source).partition(LABELS)[0]
+    return "" if scope == service.id.namespace else scope
 
 
 def pool_members(registry: Registry, rules: Rules, key: PoolKey) -> tuple[Endpoint, ...] | None:
@@ -97,9 +107,9 @@ def pool(registry: Registry, rules: Rules, key: PoolKey, numbers: Mapping[str, i
         number=number,
         name=key.service_port,
         addresses=(),
-        balancing=l4_balancing(balancer(service, settings)),
+        balancing=l4_balancing(balancer(service, settings, rules.mesh)),
         endpoints=tuple(endpoints),
-        settings=l4_settings(settings, service),
+        settings=l4_settings(settings, service, rules.mesh.connect_timeout_ms),
         counted_as=counted_as,
     )
 
@@ -110,13 +120,15 @@ def policy_varies(read: Read, service: Service) -> bool:
     foreign = (rule for key in (fqdn, ANY_HOST) for rule in read(FOREIGN_RULES, key) or ())
     if any(host_matches(rule.host, fqdn) for rule in foreign if rule.namespace != service.id.namespace):
         return True
+    mesh = mesh_config(read)
     rules: Iterator[DestinationRule] = (
         rule
-        for namespace in dict.fromkeys((service.id.namespace, ROOT_NAMESPACE))
+        for namespace in dict.fromkeys((service.id.namespace, mesh.root_namespace))
         for key in (fqdn, ANY_HOST)
         for rule in read(DESTINATION_RULES, (namespace, key)) or ()
     )
-    return any(rule.export_to != ("*",) and host_matches(rule.host, fqdn) for rule in rules)
+    some = (r for r in rules if r.selector is not None or (r.export_to or mesh.destination_rules_to) != EVERYBODY)
+    return any(host_matches(r.host, fqdn) for r in some)
 
 
 def _found(registry: Registry, rules: Rules, key: PoolKey) -> tuple[Service, ServicePort, DestinationPolicy] | None:

@@ -11,9 +11,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from tidegate.compile.rules import Rules, Source
+from tidegate.compile.rules import Rules
+from tidegate.compile.visibility import Source
 from tidegate.model.hosts import host_matches, specificity
 from tidegate.model.kube import Protocol, Service, ServicePort
+from tidegate.model.mesh_config import EVERYBODY
 from tidegate.model.net import IPAddress, IPNetwork
 from tidegate.model.routing import MESH, L4Match, L4Route, VirtualService
 from tidegate.model.selectors import selects
@@ -73,10 +75,12 @@ def l4_owners(rules: Rules, service: Service, port: ServicePort) -> list[Virtual
     return list(found.values())
 
 
-def l4_candidates(owners: Iterable[VirtualService], port: ServicePort, source: Source) -> Iterator[L4Candidate]:
+def l4_candidates(
+    rules: Rules, owners: Iterable[VirtualService], port: ServicePort, source: Source
+) -> Iterator[L4Candidate]:
     """The routes that a client can reach through a port, as they are written, up to the first that takes everything."""
     for vs in owners:
-        if not vs.visible_from(source.namespace):
+        if not rules.sees(source, vs, port.port):
             continue
         for index, route in enumerate(routes_for(vs, port)):
             if not route.matches:
@@ -103,10 +107,11 @@ def in_order(candidates: Iterable[L4Candidate]) -> list[L4Condition]:
     return _merged(condition for _, condition in pairs)
 
 
-def looks_at_client(owners: Iterable[VirtualService], port: ServicePort) -> bool:
-    """Whether these routes are not the same ones for every client."""
-    return any(
-        vs.export_to != ("*",)
+def looks_at_client(rules: Rules, owners: Iterable[VirtualService], port: ServicePort) -> bool:
+    """Whether these routes are not the same ones for every client. A Sidecar may hide any of them."""
+    owners = list(owners)
+    return bool(owners and rules.sidecars) or any(
+        (vs.export_to or rules.mesh.virtual_services_to) != EVERYBODY
         or any(m.source_labels or m.source_namespace for r in routes_for(vs, port) for m in r.matches)
         for vs in owners
     )

@@ -27,15 +27,15 @@ def l4_balancing(chosen: LoadBalancer | None) -> LoadBalancing:
     return _BALANCING.get(chosen.balancing, LoadBalancing.LEAST_REQUEST)
 
 
-def l4_settings(policy: TrafficPolicy, service: Service) -> L4Settings:
+def l4_settings(policy: TrafficPolicy, service: Service, connect_timeout_ms: int) -> L4Settings:
     """What the relay does of a policy; config/kinds/effect.py warns of the rest. Without a word about it connections
-    may be idle as long as they like, as without a mesh."""
-    if policy.connection_pool is None and policy.outlier is None and not service.affinity_s:
+    may be idle as long as they like, as without a mesh. connect_timeout_ms: if the policy has none; 0 = the relay's."""
+    if policy.connection_pool is None and policy.outlier is None and not (service.affinity_s or connect_timeout_ms):
         return _DEFAULTS  # one for thousands of services
     pool = policy.connection_pool or ConnectionPool()
     return L4Settings(
         affinity_s=service.affinity_s if policy.load_balancer is None else 0,
-        connect_timeout_ms=min(pool.connect_timeout_ms, _MOST_MS),
+        connect_timeout_ms=min(pool.connect_timeout_ms or connect_timeout_ms, _MOST_MS),
         max_connections=pool.max_connections,
         keepalive_time_s=_seconds(pool.keepalive_time_ms),
         keepalive_interval_s=_seconds(pool.keepalive_interval_ms),
@@ -47,9 +47,12 @@ def l4_settings(policy: TrafficPolicy, service: Service) -> L4Settings:
 
 
 def _outlier(rule: Outlier) -> L4Outlier | None:
-    """A connection that cannot be made counts as one of both sorts of errors, so the lower limit is met first."""
+    """A connection that cannot be made counts as one of both sorts of errors, so the lower limit is met first; where
+    what happens here is told apart from what a server says, it counts as that only."""
     limits = (_FAILURES if rule.consecutive_5xx is None else rule.consecutive_5xx, rule.consecutive_gateway)
     failures = min((limit for limit in limits if limit), default=0)
+    if rule.split_local:
+        failures = rule.consecutive_local or _FAILURES
     if not failures:
         return None
     return L4Outlier(

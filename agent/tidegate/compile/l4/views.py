@@ -10,11 +10,12 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from tidegate.compile.derive import Read
-from tidegate.compile.l4.pools import PoolKey, policy_varies, pool_of
+from tidegate.compile.l4.pools import PoolKey, client_of, policy_varies, pool_of
 from tidegate.compile.l4.routes import in_order, l4_candidates, l4_owners, looks_at_client
 from tidegate.compile.registry import Registry
-from tidegate.compile.rules import Rules, Source
+from tidegate.compile.rules import Rules
 from tidegate.compile.tables import CLIENTS
+from tidegate.compile.visibility import Source, source_of
 from tidegate.model.kube import Protocol, Service, ServicePort
 from tidegate.model.net import IPNetwork
 from tidegate.model.plan.relay import L4Rule, L4Target, L4View
@@ -64,7 +65,7 @@ def _views(
     others: dict[tuple[PoolRule, ...], list[int]] = {}
     if _depends_on_client(read, owners, service, port):
         for cookie, pod in read.all(CLIENTS).items():
-            rules = seen_by(Source(pod.id.namespace, pod.labels))
+            rules = seen_by(source_of(read, pod))
             if rules != everybody:
                 others.setdefault(rules, []).append(cookie)
     views = sorted(
@@ -74,7 +75,7 @@ def _views(
 
 
 def _depends_on_client(read: Read, owners: list[VirtualService], service: Service, port: ServicePort) -> bool:
-    if looks_at_client(owners, port) or policy_varies(read, service):
+    if looks_at_client(Rules(read), owners, port) or policy_varies(read, service):
         return True
     registry = Registry(read)
     hosts = {registry.behind(t.target).host for vs in owners for r in (*vs.tcp, *vs.tls) for t in r.targets}
@@ -90,13 +91,13 @@ def _rules(
 
     def pools(targets: tuple[WeightedTarget, ...]) -> tuple[tuple[PoolKey | None, int], ...]:
         weighted = [(t, t.weight) for t in targets if t.weight] if len(targets) > 1 else [(t, 1) for t in targets]
-        return tuple((pool_of(registry, rules, t.target, port.port, source.namespace, version), w) for t, w in weighted)
+        return tuple((pool_of(registry, rules, t.target, port.port, source, version), w) for t, w in weighted)
 
-    conditions = in_order(l4_candidates(owners, port, source))
+    conditions = in_order(l4_candidates(rules, owners, port, source))
     out = [PoolRule(pools(c.candidate.route.targets), c.names, c.subnets) for c in conditions]
     own: PoolKey | None = None
-    if rules.policy_scope(service.id, source.namespace):
-        own = pool_of(registry, rules, RouteTarget(service.id.fqdn, port.port), port.port, source.namespace, version)
+    if client_of(rules, service, source):
+        own = pool_of(registry, rules, RouteTarget(service.id.fqdn, port.port), port.port, source, version)
     if not out:
         return (PoolRule(((own, 1),)),) if own else ()
     if port.protocol is not Protocol.TLS and (out[-1].names or out[-1].subnets):

@@ -222,7 +222,7 @@ class RouteCompiler:
                 for host in spellings(alias, source.namespace):
                     hosts.setdefault(host, routes)
         for host, (other, at) in self._registry.beside(service, port).items():
-            vs = self._rules.owner(host, source.namespace)
+            vs = self._rules.owner(host, source, port.port)
             hosts.setdefault(host, self._routes(_Asked(other, at, source, asked.uses), vs))
             shown += [vs] if vs else []
         hosts[private.NO_HOST] = [say_host(r, fqdn) for r in self._routes(asked, owner, as_host=fqdn)]

@@ -14,8 +14,8 @@ from tidegate.config.links import Links, Topic
 from tidegate.config.named_services import services_of
 from tidegate.config.protocols import declared_protocol
 from tidegate.config.schema import LABEL, ApiModel, Finding, Report, listify
-from tidegate.config.shapes.destination import PortNumber
-from tidegate.config.shapes.envoy_text import is_host
+from tidegate.config.shapes.destination import PortNumber, export_to
+from tidegate.config.shapes.envoy_text import OneLine, is_host
 from tidegate.config.shapes.metadata import Metadata
 from tidegate.config.shapes.workload import WorkloadDoc
 from tidegate.config.tree import YamlMap
@@ -64,7 +64,7 @@ class ServiceEntrySpec(ApiModel):
     endpoints: list[WorkloadDoc] = Field(default_factory=list, max_length=4096)
     workload_selector: SelectorDoc | None = None
     export_to: list[str] = Field(default_factory=list)
-    subject_alt_names: list[str] = Field(default_factory=list)
+    subject_alt_names: list[OneLine] = Field(default_factory=list)
 
     @classmethod
     def normalise(cls, data: YamlMap, report: Report) -> None:
@@ -122,9 +122,9 @@ def read(doc: ServiceEntryDoc, place: Place, report: Report) -> ServiceEntry | N
             endpoints=endpoints,
             in_mesh=spec.location == "MESH_INTERNAL",
             subject_alt_names=tuple(spec.subject_alt_names),
-            export_to=tuple(sorted(set(spec.export_to))) or ("*",),
         ),
         selector=spec.workload_selector.labels if spec.workload_selector else {},
+        export_to=export_to(spec, spec.export_to, report, nobody=True),
         wants_addresses=wanted and doc.metadata.labels.get(AUTO_ALLOCATE) != "false",
         given=_given(doc, report) if wanted else {},
         age=place.age,
@@ -227,10 +227,6 @@ def _given(doc: ServiceEntryDoc, report: Report) -> dict[str, tuple[IPAddress, .
 
 def _tell_what_waits(spec: ServiceEntrySpec, ports: tuple[ServicePort, ...], report: Report) -> None:
     """What is read and does nothing yet."""
-    if spec.subject_alt_names:
-        report.say(spec, "subjectAltNames", say.UNSUPPORTED_FIELD())
-    if spec.export_to not in ([], ["*"], ["~"]):
-        report.say(spec, "exportTo", say.UNSUPPORTED_FIELD())
     if any(doc.is_socket for doc in spec.endpoints) and not all(p.protocol.is_http for p in ports):
         report.say(spec, "endpoints", say.SOCKET_OF_TCP())
 

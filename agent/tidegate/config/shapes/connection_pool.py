@@ -87,6 +87,7 @@ class ConnectionPoolDoc(ApiModel):
             max_requests_per_connection=http.max_requests_per_connection,
             max_retries=http.max_retries,
             idle_timeout_ms=http.idle_timeout if http.idle_timeout is not None else tcp.idle_timeout,
+            tcp_idle_ms=tcp.idle_timeout,
             max_connection_ms=tcp.max_connection_duration or 0,
             client_protocol=http.use_client_protocol,
             max_streams=http.max_concurrent_streams or 0,

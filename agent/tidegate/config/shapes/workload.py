@@ -32,8 +32,6 @@ class WorkloadDoc(ApiModel):
 
     def to_model(self, report: Report, labels: Mapping[str, str] | None = None) -> Workload | None:
         """None if it cannot be dialled. labels: of its object, which win."""
-        if self.locality:
-            report.say(self, "locality", say.UNSUPPORTED_FIELD())
         address = self._address(report)
         if not address:
             return None
