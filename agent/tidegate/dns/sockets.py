@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
 
@@ -120,6 +120,3 @@ def connected(resolver: IPAddress) -> socket.socket:
     with towards(resolver, socket.SOCK_DGRAM) as sock:
         sock.connect((str(resolver), PORT))
         return sock
-
-
-Opener = Callable[[IPAddress], socket.socket]
