@@ -22,7 +22,7 @@ from tests.bpf.pod import SECONDS, Pod, ip
 from tests.support.eventually import eventually
 
 from tidegate.bpf.datapath import Datapath
-from tidegate.dns.client import DnsServer
+from tidegate.dns.client import NodeDnsProcess
 from tidegate.model.plan.names import HostNames
 
 HOST, VIP = "reviews.default.svc.cluster.local", "10.96.0.7"
@@ -86,9 +86,9 @@ def listening() -> socket.socket:
 
 
 @pytest_asyncio.fixture
-async def server(datapath: Datapath, pod: Pod, tmp_path: Path) -> AsyncIterator[DnsServer]:
+async def server(datapath: Datapath, pod: Pod, tmp_path: Path) -> AsyncIterator[NodeDnsProcess]:
     """Running, and it knows the pod and one name."""
-    made = DnsServer(tmp_path, pod.tree.pins / "maps", pod.tree.node / "dns")
+    made = NodeDnsProcess(tmp_path, pod.tree.pins / "maps", pod.tree.node / "dns")
     made.listen()
     tasks = [asyncio.create_task(made.run()), asyncio.create_task(made.serve())]
     await made.process.newer(0)
@@ -99,7 +99,7 @@ async def server(datapath: Datapath, pod: Pod, tmp_path: Path) -> AsyncIterator[
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def tell(server: DnsServer, pod: Pod) -> None:
+async def tell(server: NodeDnsProcess, pod: Pod) -> None:
     await server.keep_pods([pod.cookie])
     await server.put_names([HostNames(HOST, (ip_address(VIP),))], (), whole=True)
     await server.add_pod(pod.cookie, "default", pod.netns_fd, True)
@@ -139,7 +139,7 @@ async def ask(pod: Pod, way: Callable[[bytes], bytes], question: bytes) -> tuple
 
 @WAYS
 async def test_names_of_the_registry_are_answered_and_the_rest_is_handed_on(
-    server: DnsServer, pod: Pod, resolver: list[bytes], way: Callable[[bytes], bytes]
+    server: NodeDnsProcess, pod: Pod, resolver: list[bytes], way: Callable[[bytes], bytes]
 ) -> None:
     assert (await ask(pod, way, query(HOST)))[0] == VIP
     assert resolver == [], "nobody else was asked"
@@ -153,7 +153,7 @@ async def test_names_of_the_registry_are_answered_and_the_rest_is_handed_on(
 
 @WAYS
 async def test_what_nobody_can_read_is_the_resolvers_too(
-    server: DnsServer, pod: Pod, resolver: list[bytes], way: Callable[[bytes], bytes]
+    server: NodeDnsProcess, pod: Pod, resolver: list[bytes], way: Callable[[bytes], bytes]
 ) -> None:
     """Of another class, with several questions or none: it says what it thinks of them."""
     question = dns.message.make_query("version.bind", "TXT", "CH").to_wire()
@@ -163,7 +163,7 @@ async def test_what_nobody_can_read_is_the_resolvers_too(
 
 @WAYS
 async def test_a_resolver_that_is_silent_holds_up_no_name_of_the_registry(
-    server: DnsServer, pod: Pod, way: Callable[[bytes], bytes]
+    server: NodeDnsProcess, pod: Pod, way: Callable[[bytes], bytes]
 ) -> None:
     """Nobody is at its address; not even one question for it is answered."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as _:
@@ -180,14 +180,14 @@ def left_waiting(question: bytes) -> socket.socket:
     return sock
 
 
-async def test_a_resolver_that_refuses_is_told_as_a_failure(server: DnsServer, pod: Pod) -> None:
+async def test_a_resolver_that_refuses_is_told_as_a_failure(server: NodeDnsProcess, pod: Pod) -> None:
     ip("-n", pod.name, "address", "add", f"{RESOLVER}/24", "dev", "eth0")  # and nobody listens there
     assert (await ask(pod, over_udp, query(ELSEWHERE)))[0] == "SERVFAIL"
 
 
 @WAYS
 async def test_when_it_is_killed_questions_go_to_the_resolver_and_the_next_one_takes_them_again(
-    server: DnsServer, pod: Pod, resolver: list[bytes], way: Callable[[bytes], bytes]
+    server: NodeDnsProcess, pod: Pod, resolver: list[bytes], way: Callable[[bytes], bytes]
 ) -> None:
     version, first = server.process.version, server.status().pid
     os.kill(first, signal.SIGKILL)
@@ -201,7 +201,7 @@ async def test_when_it_is_killed_questions_go_to_the_resolver_and_the_next_one_t
 
 
 async def test_when_it_is_stopped_questions_go_to_the_resolver(
-    server: DnsServer, pod: Pod, resolver: list[bytes], datapath: Datapath
+    server: NodeDnsProcess, pod: Pod, resolver: list[bytes], datapath: Datapath
 ) -> None:
     os.kill(server.status().pid, signal.SIGSTOP)
     try:
@@ -216,14 +216,14 @@ async def test_when_it_is_stopped_questions_go_to_the_resolver(
         os.kill(server.status().pid, signal.SIGCONT)
 
 
-async def test_a_pod_that_is_dropped_asks_its_resolver(server: DnsServer, pod: Pod, resolver: list[bytes]) -> None:
+async def test_a_pod_that_is_dropped_asks_its_resolver(server: NodeDnsProcess, pod: Pod, resolver: list[bytes]) -> None:
     assert (await ask(pod, over_udp, query(HOST)))[0] == VIP
     await server.drop_pod(pod.cookie)
     assert (await ask(pod, over_udp, query(HOST)))[0] == "192.0.2.1"
 
 
 async def test_a_pod_that_asks_without_end_holds_up_no_other(
-    server: DnsServer, pod: Pod, make_pod: Callable[[], Pod], datapath: Datapath
+    server: NodeDnsProcess, pod: Pod, make_pod: Callable[[], Pod], datapath: Datapath
 ) -> None:
     """Thousands of questions for a resolver that is silent, each of them another name."""
     other = make_pod()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tidegate.dns import wire
-from tidegate.dns.names import Names
+from tidegate.dns.names import NameTable
 
 REMEMBERED = 8192  # questions; a pod that asks for ever new names makes others' be read anew, no more
 _ID = 2  # bytes before anything that matters: the asker's number
@@ -12,7 +12,7 @@ _ID = 2  # bytes before anything that matters: the asker's number
 class Answers:
     """Answers of one state of the names. Use from one thread."""
 
-    def __init__(self, names: Names) -> None:
+    def __init__(self, names: NameTable) -> None:
         self.names = names
         self._known: dict[tuple[str, bool, bytes], bytes | None] = {}
 

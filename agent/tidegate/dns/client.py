@@ -21,6 +21,7 @@ from tidegate.bpf.resolvers import STALE_SECONDS
 from tidegate.dns import protocol
 from tidegate.errors import Fatal, Transient
 from tidegate.linux.process import CONFINED, Process
+from tidegate.model.names import cluster_domain
 from tidegate.model.plan.names import HostNames
 from tidegate.runtime.clock import Clock
 from tidegate.runtime.latest import Latest
@@ -31,12 +32,12 @@ from tidegate.supervise.supervisor import Supervisor
 log = logging.getLogger(__name__)
 
 BEAT_SECONDS = STALE_SECONDS / 4
-ANSWER_SECONDS = 5.0
+ANSWER_SECONDS = 5.0  # one that says nothing for longer is as good as gone
 HOSTS_AT_ONCE = 500  # of one message: questions have their turn in between
 SOCKET = "control.sock"
 
 
-class DnsServer(Supervisor):
+class NodeDnsProcess(Supervisor):
     """The node's DNS. run_dir gets a directory dns/ with pid file, logs and a socket."""
 
     def __init__(
@@ -117,7 +118,7 @@ class DnsServer(Supervisor):
         return hashlib.sha256(repr((self._argv(), CONFINED)).encode()).hexdigest()
 
     def _argv(self) -> Sequence[str]:
-        return [sys.executable, "-P", "-m", "tidegate.dns", str(self._path), str(self._maps)]
+        return [sys.executable, "-P", "-m", "tidegate.dns", str(self._path), str(self._maps), cluster_domain()]
 
     async def _is_ready(self, process: Process) -> bool:
         return self._peer_pid == process.pid
@@ -174,6 +175,8 @@ class DnsServer(Supervisor):
             async with asyncio.timeout(ANSWER_SECONDS):
                 error = await answered
         except TimeoutError:
+            if peer is self._peer:
+                await self._part()  # it ends when it notices, and the next one is told everything
             raise Transient("the node's DNS", f"says nothing for {ANSWER_SECONDS:.0f} s") from None
         finally:
             self._asked.pop(number, None)

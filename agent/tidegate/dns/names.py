@@ -20,7 +20,7 @@ TTL_SERVICE, TTL_SERVER = 30, 5
 SERVERS_MAX = 1000  # of one answer: as many as fit into a message of 64 KiB
 
 
-class Kind(IntEnum):
+class RecordType(IntEnum):
     """Types of records that are answered (RFC 1035, 2782, 3596, 9460)."""
 
     A = 1
@@ -33,11 +33,11 @@ class Kind(IntEnum):
 
 # A record of these says where else, or how else, a host can be reached; of a host that the mesh routes nobody else may
 # say it.
-NONE_OF_THESE = (Kind.SVCB, Kind.HTTPS)
+NONE_OF_THESE = (RecordType.SVCB, RecordType.HTTPS)
 
 
 @dataclass(frozen=True, slots=True)
-class Service:
+class ServedAt:
     """An SRV record's content."""
 
     target: str
@@ -45,18 +45,18 @@ class Service:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class KnownName:
     """A name that the registry has. canonical: the one that its records belong to, if not what was asked for."""
 
     addresses: tuple[IPAddress, ...] = ()
-    services: tuple[Service, ...] = ()
+    services: tuple[ServedAt, ...] = ()
     further: tuple[tuple[str, tuple[IPAddress, ...]], ...] = ()  # targets of services, with their addresses
     canonical: str = ""
     ttl: int = TTL_SERVICE
 
 
 @dataclass(slots=True)
-class Names:
+class NameTable:
     """The registry's names, by host. Use from one thread."""
 
     _hosts: dict[str, HostNames] = field(default_factory=dict)
@@ -81,7 +81,7 @@ class Names:
     def __len__(self) -> int:
         return len(self._hosts)
 
-    def answer(self, name: str, kind: int, namespace: str) -> Answer | None:
+    def answer(self, name: str, kind: int, namespace: str) -> KnownName | None:
         """What a pod of a namespace is answered; None: its resolver is to be asked. name: in lower case, complete,
         without its last dot. No address of the kind that is asked for is an answer, too."""
         for meant in self._meanings(name, namespace):
@@ -103,7 +103,7 @@ class Names:
                     if other != domain:
                         yield f"{short}.{other}"
 
-    def _found(self, name: str, kind: int, namespace: str) -> Answer | None:
+    def _found(self, name: str, kind: int, namespace: str) -> KnownName | None:
         host = self._host(name, namespace)
         if host is not None:
             return self._of_host(host, kind)
@@ -125,13 +125,13 @@ class Names:
             known = self._hosts.get(f"*.{rest}")
         return known
 
-    def _of_host(self, host: HostNames, kind: int) -> Answer | None:
+    def _of_host(self, host: HostNames, kind: int) -> KnownName | None:
         if host.addresses:
             return _addresses(host.addresses, kind, TTL_SERVICE)
         everyone = tuple(ip for server in host.servers[:SERVERS_MAX] for ip in server.addresses)
         return _addresses(everyone, kind, TTL_SERVER) if everyone else None
 
-    def _of_port(self, port: str, rest: str, kind: int, namespace: str) -> Answer | None:
+    def _of_port(self, port: str, rest: str, kind: int, namespace: str) -> KnownName | None:
         """_PORT._PROTOCOL.HOST: where that port of a service is (Kubernetes' DNS specification 1.1.0, 2.3.2, 2.4.2)."""
         protocol, _, host_name = rest.partition(".")
         host = self._hosts.get(host_name)
@@ -140,26 +140,26 @@ class Names:
         wanted = (port[1:], protocol[1:])
         if host.addresses:
             numbers = _numbers(host.ports, wanted)
-            found = [(Service(host.host, number), host.addresses) for number in numbers]
+            found = [(ServedAt(host.host, number), host.addresses) for number in numbers]
         else:
             found = [
-                (Service(f"{server.label}.{host.host}", number), server.addresses)
+                (ServedAt(f"{server.label}.{host.host}", number), server.addresses)
                 for server in host.servers[:SERVERS_MAX]
                 for number in _numbers(server.ports, wanted)
             ]
         if not found:
             return None
-        if kind != Kind.SRV:
+        if kind != RecordType.SRV:
             return _addresses((), kind, TTL_SERVER)
         further = {service.target: addresses for service, addresses in found}
-        return Answer((), tuple(service for service, _ in found), tuple(further.items()), "", TTL_SERVER)
+        return KnownName((), tuple(service for service, _ in found), tuple(further.items()), "", TTL_SERVER)
 
 
-def _addresses(addresses: tuple[IPAddress, ...], kind: int, ttl: int) -> Answer | None:
-    if kind in (Kind.A, Kind.AAAA):
-        version = 4 if kind == Kind.A else 6
-        return Answer(tuple(ip for ip in addresses if ip.version == version), ttl=ttl)
-    return Answer(ttl=ttl) if kind in NONE_OF_THESE else None
+def _addresses(addresses: tuple[IPAddress, ...], kind: int, ttl: int) -> KnownName | None:
+    if kind in (RecordType.A, RecordType.AAAA):
+        version = 4 if kind == RecordType.A else 6
+        return KnownName(tuple(ip for ip in addresses if ip.version == version), ttl=ttl)
+    return KnownName(ttl=ttl) if kind in NONE_OF_THESE else None
 
 
 def _visible(host: HostNames, namespace: str) -> bool:

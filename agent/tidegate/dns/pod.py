@@ -12,8 +12,8 @@ from functools import partial
 from tidegate.bpf.resolvers import PORT, SLOTS, ResolverTables
 from tidegate.dns.answers import Answers
 from tidegate.dns.handing import Handing
-from tidegate.dns.sockets import Peer, PodSockets, connected, open_here, towards
-from tidegate.dns.streams import SESSIONS_MAX, Session, Streams
+from tidegate.dns.sockets import PodSockets, Sender, connected, open_here, towards
+from tidegate.dns.streams import SESSIONS_MAX, Conversation, Streams
 from tidegate.model.capture import slot_of
 from tidegate.model.net import IPAddress, parse_ip
 
@@ -94,7 +94,7 @@ class PodDns:
             elif (resolver := self._resolver(at)) is not None:
                 self._handing.ask(message, resolver, back)
 
-    def _reply(self, sock: socket.socket, source: IPAddress, client: Peer, message: bytes) -> None:
+    def _reply(self, sock: socket.socket, source: IPAddress, client: Sender, message: bytes) -> None:
         with contextlib.suppress(OSError):  # it asks again
             PodSockets.reply(sock, message, source, client)
 
@@ -123,7 +123,7 @@ class PodDns:
         self._sessions.add(task)
         try:
             answer = partial(self._answers.of, namespace=self.namespace, udp=False)
-            await Session((reader, writer), answer, partial(self._dial, resolver)).run()
+            await Conversation((reader, writer), answer, partial(self._dial, resolver)).run()
         finally:
             self._sessions.discard(task)
 

@@ -17,10 +17,11 @@ from pathlib import Path
 from tidegate.bpf.resolvers import ResolverTables
 from tidegate.dns import protocol
 from tidegate.dns.answers import Answers
-from tidegate.dns.names import Names
+from tidegate.dns.names import NameTable
 from tidegate.dns.pod import PodDns
-from tidegate.dns.protocol import Incoming, Message
+from tidegate.dns.protocol import ControlMessage, Incoming
 from tidegate.linux.cgroup import cgroup_id, own_cgroup
+from tidegate.model.names import use_cluster_domain
 from tidegate.native import checked, lib
 
 log = logging.getLogger(__name__)
@@ -37,7 +38,7 @@ class DnsProcess:
         self._tables = tables
         self._cgroup = cgroup
         self._incoming = Incoming()
-        self._answers = Answers(Names())
+        self._answers = Answers(NameTable())
         self._pods: dict[int, PodDns] = {}
         self._inside = -1  # the netns in which this thread is, by the descriptor that is open here
 
@@ -63,7 +64,7 @@ class DnsProcess:
             for pod in self._pods.values():
                 await pod.close()
 
-    async def _do(self, message: Message) -> Message:
+    async def _do(self, message: ControlMessage) -> ControlMessage:
         """Do what is asked; the answer. What goes wrong is told and is nobody else's business."""
         number, what = message["n"], message["do"]
         try:
@@ -80,7 +81,7 @@ class DnsProcess:
             return {"n": number, "error": str(error)}
         return {"n": number, "error": ""}
 
-    def _name(self, message: Message) -> None:
+    def _name(self, message: ControlMessage) -> None:
         names = self._answers.names
         if message["whole"]:
             names.clear()
@@ -124,8 +125,9 @@ class DnsProcess:
 
 
 def main(arguments: list[str]) -> None:
-    """Serve the agent that listens on a unix socket: PATH-OF-THE-SOCKET DIRECTORY-OF-THE-MAPS."""
-    path, maps = arguments
+    """Serve the agent that listens on a unix socket: PATH-OF-THE-SOCKET DIRECTORY-OF-THE-MAPS CLUSTER-DOMAIN."""
+    path, maps, domain = arguments
+    use_cluster_domain(domain)
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s %(message)s", level="WARNING", stream=sys.stderr)
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as control:
         control.connect(path)

@@ -19,10 +19,10 @@ BEAT, NAMES, POD, DROP, KEEP = "beat", "names", "pod", "drop", "keep"
 FRAME_MAX = 64 * 1024 * 1024
 _LENGTH = 4
 
-Message = Mapping[str, Any]
+ControlMessage = Mapping[str, Any]
 
 
-def frame(message: Message) -> bytes:
+def frame(message: ControlMessage) -> bytes:
     """A message as it goes over the socket."""
     content = json.dumps(message, separators=(",", ":")).encode()
     return len(content).to_bytes(_LENGTH) + content

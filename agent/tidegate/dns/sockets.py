@@ -23,7 +23,7 @@ BACKLOG = 64
 IP_PKTINFO = 8  # linux/in.h; Python has no name for it
 IPV6_FREEBIND = 78  # linux/in6.h, likewise
 _ANCILLARY = socket.CMSG_SPACE(20)  # struct in6_pktinfo, which is the longer one
-Peer = tuple[str, int] | tuple[str, int, int, int]
+Sender = tuple[str, int] | tuple[str, int, int, int]
 
 
 @dataclass(slots=True)
@@ -44,7 +44,7 @@ class PodSockets:
             sock.close()
 
     @staticmethod
-    def receive(sock: socket.socket) -> tuple[bytes, IPAddress, Peer]:
+    def receive(sock: socket.socket) -> tuple[bytes, IPAddress, Sender]:
         """A datagram, the address that it came to, and who sent it. Raises OSError; BlockingIOError: there is none."""
         content, ancillary, _, client = sock.recvmsg(BYTES_MAX, _ANCILLARY)
         for level, kind, data in ancillary:
@@ -55,7 +55,7 @@ class PodSockets:
         raise OSError("the kernel did not tell where a datagram came to")
 
     @staticmethod
-    def reply(sock: socket.socket, content: bytes, source: IPAddress, client: Peer) -> None:
+    def reply(sock: socket.socket, content: bytes, source: IPAddress, client: Sender) -> None:
         """Send a datagram from an address of the pod's loopback. Raises OSError."""
         if source.version == 4:  # struct in_pktinfo: index of the interface, source, destination
             told = (socket.IPPROTO_IP, IP_PKTINFO, bytes(4) + source.packed + bytes(4))

@@ -15,7 +15,7 @@ _LENGTH = 2
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
-class Session:
+class Conversation:
     """One connection of an application."""
 
     def __init__(

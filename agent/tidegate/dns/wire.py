@@ -18,7 +18,7 @@ import dns.rdataclass
 import dns.rdatatype
 import dns.rrset
 
-from tidegate.dns.names import Answer, Kind
+from tidegate.dns.names import KnownName, RecordType
 from tidegate.model.net import IPAddress
 
 HEADER = 12  # bytes (RFC 1035 4.1.1)
@@ -63,7 +63,7 @@ def question(message: bytes) -> Question | None:
     return Question(b".".join(labels).decode("ascii").lower(), int.from_bytes(message[at : at + 2]))
 
 
-def reply(message: bytes, answer: Answer, *, udp: bool) -> bytes | None:
+def reply(message: bytes, answer: KnownName, *, udp: bool) -> bytes | None:
     """The message that answers a question; None if the library cannot read it. Over UDP it is cut to what the asker
     takes, with the mark that says so."""
     try:
@@ -99,7 +99,7 @@ def _within(response: dns.message.Message, asked: dns.message.Message, limit: in
         return cut.to_wire()
 
 
-def _fill(response: dns.message.Message, asked: dns.name.Name, answer: Answer) -> None:
+def _fill(response: dns.message.Message, asked: dns.name.Name, answer: KnownName) -> None:
     owner = asked
     if answer.canonical:
         owner = _name(answer.canonical)
@@ -117,7 +117,7 @@ def _fill(response: dns.message.Message, asked: dns.name.Name, answer: Answer) -
 
 def _address_set(owner: dns.name.Name, addresses: tuple[IPAddress, ...], ttl: int) -> dns.rrset.RRset:
     """Addresses of one family; the library writes them in an order of chance, so that clients are spread."""
-    kind = Kind.A.name if addresses[0].version == 4 else Kind.AAAA.name
+    kind = RecordType.A.name if addresses[0].version == 4 else RecordType.AAAA.name
     return dns.rrset.from_rdata_list(owner, ttl, [_read(kind, str(ip)) for ip in addresses])
 
 

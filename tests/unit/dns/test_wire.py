@@ -15,7 +15,7 @@ import pytest
 
 from tidegate.dns import wire
 from tidegate.dns.answers import REMEMBERED, Answers
-from tidegate.dns.names import Answer, Kind, Names, Service
+from tidegate.dns.names import KnownName, NameTable, RecordType, ServedAt
 from tidegate.model.plan.names import HostNames, Server
 
 V4 = ip_address("10.96.0.7")
@@ -56,7 +56,7 @@ def test_a_dot_inside_a_label_is_not_taken_for_two_labels() -> None:
 def test_garbage_never_raises(seed: int) -> None:
     """Cut, turned and lengthened questions, as a hostile pod may send them."""
     chance = random.Random(seed)
-    known = Names()
+    known = NameTable()
     known.put(HostNames(HOST, (V4,)))
     known.put(HostNames("*.local", (V4,)))
     answers = Answers(known)
@@ -83,7 +83,7 @@ def read(answer: bytes | None) -> dns.message.Message:
 
 def test_an_answer_fits_its_question() -> None:
     message = asking("ReViews.Default.svc.cluster.local")
-    said = read(wire.reply(message, Answer((V4,)), udp=True))
+    said = read(wire.reply(message, KnownName((V4,)), udp=True))
     assert said.id == dns.message.from_wire(message).id
     assert said.question == dns.message.from_wire(message).question
     assert said.rcode() == dns.rcode.NOERROR
@@ -93,7 +93,7 @@ def test_an_answer_fits_its_question() -> None:
 
 
 def test_a_name_of_a_search_list_is_an_alias() -> None:
-    said = read(wire.reply(asking(f"{HOST}.svc.cluster.local"), Answer((V4,), canonical=HOST), udp=True))
+    said = read(wire.reply(asking(f"{HOST}.svc.cluster.local"), KnownName((V4,), canonical=HOST), udp=True))
     assert [(r.name.to_text(), dns.rdatatype.to_text(r.rdtype)) for r in said.answer] == [
         (f"{HOST}.svc.cluster.local.", "CNAME"),
         (f"{HOST}.", "A"),
@@ -102,7 +102,7 @@ def test_a_name_of_a_search_list_is_an_alias() -> None:
 
 def test_srv_has_the_addresses_with_it() -> None:
     target = f"db-0.{HOST}"
-    answer = Answer(services=(Service(target, 5432),), further=((target, (V4, ip_address("fd00::1"))),))
+    answer = KnownName(services=(ServedAt(target, 5432),), further=((target, (V4, ip_address("fd00::1"))),))
     said = read(wire.reply(asking(f"_sql._tcp.{HOST}", "SRV"), answer, udp=True))
     assert said.answer[0][0].to_text() == f"0 100 5432 {target}."
     assert {dns.rdatatype.to_text(r.rdtype) for r in said.additional} == {"A", "AAAA"}
@@ -111,11 +111,11 @@ def test_srv_has_the_addresses_with_it() -> None:
 @pytest.mark.parametrize(("payload", "most"), [(None, 512), (600, 600), (4096, 1232)])
 def test_what_is_too_long_for_udp_is_asked_again_over_tcp(payload: int | None, most: int) -> None:
     message = asking(use_edns=payload is not None, payload=payload)
-    cut = wire.reply(message, Answer(MANY), udp=True)
+    cut = wire.reply(message, KnownName(MANY), udp=True)
     assert cut is not None
     assert len(cut) <= most
     assert read(cut).flags & dns.flags.TC
-    whole = read(wire.reply(message, Answer(MANY), udp=False))
+    whole = read(wire.reply(message, KnownName(MANY), udp=False))
     assert not whole.flags & dns.flags.TC
     assert len(whole.answer[0]) == len(MANY)
 
@@ -126,7 +126,7 @@ def test_a_failure_is_told_to_who_asked() -> None:
 
 
 def test_what_was_asked_before_has_the_new_askers_number() -> None:
-    known = Names()
+    known = NameTable()
     known.put(HostNames(HOST, (V4,)))
     answers = Answers(known)
     for number in (1, 2, 3):
@@ -138,7 +138,7 @@ def test_what_was_asked_before_has_the_new_askers_number() -> None:
 
 
 def test_several_servers_take_turns() -> None:
-    known = Names()
+    known = NameTable()
     known.put(HostNames(HOST, servers=tuple(Server(f"s-{n}", (ip,)) for n, ip in enumerate(MANY[:5]))))
     answers, message = Answers(known), asking()
     firsts = {read(answers.of(message, "default", udp=True)).answer[0][0].to_text() for _ in range(400)}
@@ -146,12 +146,12 @@ def test_several_servers_take_turns() -> None:
 
 
 def test_what_is_remembered_is_bounded() -> None:
-    answers = Answers(Names())
+    answers = Answers(NameTable())
     for number in range(REMEMBERED + 10):
         assert answers.of(asking()[:12] + b"\4" + f"{number:04x}".encode() + b"\0\0\1\0\1", "default", udp=True) is None
     assert len(answers._known) <= REMEMBERED
 
 
 def test_types_are_numbered_as_the_library_numbers_them() -> None:
-    for kind in Kind:
-        assert dns.rdatatype.from_text(kind.name) == kind
+    for kind in RecordType:
+        assert int(dns.rdatatype.from_text(kind.name)) == int(kind)
