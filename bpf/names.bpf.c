@@ -44,12 +44,14 @@ static __always_inline void tg_own(struct bpf_sock_addr *ctx, const struct tg_ad
 	if (dialled || !sk)
 		return;
 	tg_conn_from_sock(&conn, sk);
-	if (!tg_addr_is_dns(&conn.remote) && !(sk->protocol == TG_IPPROTO_MPTCP && tg_addr_is_capture(&conn.remote)))
+	if (sk->protocol != TG_IPPROTO_MPTCP && !tg_addr_is_dns(&conn.remote))
 		return;
 	key.netns_cookie = bpf_get_netns_cookie(ctx);
 	pod = bpf_map_lookup_elem(&tg_pods, &key);
-	if (pod)
+	if (pod && tg_addr_is_capture(&conn.remote))
 		tg_name_own_of(out, kernel, tg_addr_is_v4(kernel) ? &pod->ip4 : &pod->ip6);
+	else if (pod && tg_addr_is_dns(&conn.remote))
+		tg_name_own_of(out, kernel, &pod->ip4);
 }
 
 /* getpeername of the application: what it dialled, or the resolver that it asks. */
