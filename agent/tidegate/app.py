@@ -22,7 +22,7 @@ from prometheus_client import CollectorRegistry
 
 from tidegate import __version__
 from tidegate.bpf.datapath import Datapath
-from tidegate.bpf.pins import claim
+from tidegate.bpf.pins import Pins, claim
 from tidegate.bpf.probe import probe, require
 from tidegate.config.follow import follow
 from tidegate.config.last_good import LastGood
@@ -31,6 +31,7 @@ from tidegate.dataplane.assembly import assemble
 from tidegate.dataplane.capture import SandboxRecords, inside
 from tidegate.dataplane.cni_calls import CniCalls
 from tidegate.dataplane.cycle import Cycle
+from tidegate.dns.client import NodeDnsProcess
 from tidegate.enroll.cni_server import CniServer
 from tidegate.enroll.crash_loops import CrashLoops
 from tidegate.enroll.keeper import Keeper
@@ -95,6 +96,7 @@ class Devices:
     relay: RelayClient
     ads: AdsServer
     envoy: EnvoySupervisor
+    dns: NodeDnsProcess | None  # None: pods ask their own resolvers
 
 
 def open_devices(settings: Settings, home: Path) -> Devices:
@@ -115,7 +117,11 @@ def open_devices(settings: Settings, home: Path) -> Devices:
     envoy = EnvoySupervisor(
         envoy_binary(), settings.run_dir, settings.node, settings.xds_socket, envoy_cgroup, settings.envoy_concurrency
     )
-    return Devices(datapath, relays, RelayClient(relays, datapath.flows_fd, datapath.wishes_fd), ads, envoy)
+    dns = None
+    if settings.dns_capture:
+        dns = NodeDnsProcess(settings.run_dir, Pins(settings.bpffs).maps, home / "dns")
+        dns.listen()
+    return Devices(datapath, relays, RelayClient(relays, datapath.flows_fd, datapath.wishes_fd), ads, envoy, dns)
 
 
 def data_plane(
@@ -128,6 +134,7 @@ def data_plane(
         tables=devices.datapath,
         relay=devices.relay,
         envoy=devices.ads,
+        dns=devices.dns,
         inside=inside(in_netns),
         records=SandboxRecords(lambda cookie: store.netns(cookie).dup(), store.remember),
         disk=disk,
@@ -204,6 +211,7 @@ async def _run(settings: Settings, life: Life, home: Path) -> None:
         ads=devices.ads,
         relay=devices.relays,
         envoy=devices.envoy,
+        dns=devices.dns,
         sources=settings.config,
         cni=keeper.kept if keeper else None,
         crash_loops=loops.all,
@@ -253,6 +261,7 @@ async def _run(settings: Settings, life: Life, home: Path) -> None:
         "relay": devices.relays.run(),
         "relay client": devices.relay.run(),
         "envoy": devices.envoy.run(),
+        **({"dns": devices.dns.run(), "dns client": devices.dns.serve()} if devices.dns else {}),
         "flows": flows,
         **({"cni": keeper.run()} if keeper else {}),
         "stop": _stop_signal(),

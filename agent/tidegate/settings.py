@@ -73,6 +73,7 @@ class Settings:
     )
     cni_bin_dir: Path = _of(DEFAULT_CNI_BIN_DIR, "where the plugin goes then")
     cni_conflist: str = _of("", "file to chain it in; default: the first by name, which is what runtimes use")
+    dns_capture: bool = _of(True, "answer pods' questions for names of the mesh; no: their own resolvers do")
     access_log: bool = _of(False, "log one line per connection of the fast path")
     log_level: str = _of("info", f"one of {', '.join(LOG_LEVELS)}", choices=LOG_LEVELS)
 

@@ -38,7 +38,8 @@ def mesh_from(documents: Documents) -> Mesh:
 
 
 def outcome(mesh: Mesh) -> object:
-    """What a node does by it: who is in the mesh and as whom, rows, services, Envoy's resources, what a name means."""
+    """What a node does by it: who is in the mesh and as whom, rows, services, Envoy's resources, names, what one
+    means."""
     complete = with_stand_ins(mesh)
     facts = join(complete, (sandbox("client", "10.244.1.1", namespace="shop"),), node=NODE)
     plan = compile_plan(facts)
@@ -49,7 +50,7 @@ def outcome(mesh: Mesh) -> object:
     }
     pods = {name: (facts.enrolment(name).enrolled, pod.service_account) for name, pod in facts.pods.items()}
     told = explain(facts, CLIENT, "outside", 80).hops
-    return pods, told, plan.destinations, plan.l4, sorted(plan.services.items()), plan.pods, envoy
+    return pods, told, plan.destinations, plan.l4, sorted(plan.services.items()), plan.pods, plan.names, envoy
 
 
 @cache

@@ -28,6 +28,7 @@ ELSEWHERE = {
     "tidegate.compile.tables": "tests/unit/compile/test_compiler.py",
     "tidegate.config.*": "tests/unit/config/test_document_vectors.py",
     "tidegate.dataplane.*": "tests/unit/dataplane/test_cycle.py",
+    "tidegate.dns.*": "tests/bpf/test_dns_process.py",
     "tidegate.end": "tests/stories/enrol/test_containers.py",
     "tidegate.enroll.records": "tests/unit/enroll/test_sandbox_store.py",
     "tidegate.envoy.admin": "tests/e2e/test_dashboard.py",

@@ -7,16 +7,19 @@ and scopes. Routes, clusters and endpoints are made when Envoy, or somebody who 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import chain
 
 from tidegate.compile.derive import Derivations, Read
 from tidegate.compile.envoy.clusters import ClusterKey, cluster, endpoints
 from tidegate.compile.facts import Facts
+from tidegate.compile.names import names_of
 from tidegate.compile.outbound.destinations import Claim, Destinations, FindDestinations
 from tidegate.compile.outbound.listeners import listener_name, pod_listener
 from tidegate.compile.outbound.routes import RouteCompiler, check, check_name
 from tidegate.compile.outbound.scopes import scope
 from tidegate.compile.registry import Registry
 from tidegate.compile.rules import Rules, Source
+from tidegate.compile.tables import SERVICES
 from tidegate.model.kube import Pod
 from tidegate.model.origin import Origin
 from tidegate.model.plan import Plan
@@ -34,6 +37,7 @@ from tidegate.model.plan.envoy import (
     Resources,
     ResourcesByName,
 )
+from tidegate.model.plan.names import HostNames
 from tidegate.model.plan.pods import PodPlan
 from tidegate.model.routing import VirtualService
 from tidegate.model.tier import Tier
@@ -52,6 +56,8 @@ class Compiler:
 
     def __init__(self) -> None:
         self._derivations = Derivations()
+        self._named: tuple[tuple[HostNames, ...], ...] = ()
+        self._names: tuple[HostNames, ...] = ()
         self._find_destinations = FindDestinations(self._derivations)
         self._listeners: dict[Sandbox, tuple[tuple[Origin, ...], EnvoyResource]] = {}
         self._scopes: dict[str, tuple[Claim, list[EnvoyResource]]] = {}
@@ -64,6 +70,7 @@ class Compiler:
         """What must be true on the node of these facts."""
         self._derivations.change(facts.tables)
         found = self._find_destinations()
+        names = self._name()
         self._derivations.forget_unused()
         any_http = any(c.tier is Tier.ENVOY for c in found.claims)
         plans = tuple(_plan(facts, s, any_http) for s in facts.sandboxes)
@@ -74,8 +81,15 @@ class Compiler:
             destinations=found.rows,
             l4=found.l4,
             services=found.numbers,
+            names=names,
             envoy=self._envoy(facts, found, with_envoy) if with_envoy else _NONE,
         )
+
+    def _name(self) -> tuple[HostNames, ...]:
+        named = self._derivations.each(names_of, SERVICES).ordered()
+        if named is not self._named:
+            self._named, self._names = named, tuple(chain.from_iterable(named))
+        return self._names
 
     def _envoy(self, facts: Facts, found: Destinations, sandboxes: tuple[Sandbox, ...]) -> Resources:
         read = facts.read

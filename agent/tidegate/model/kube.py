@@ -84,6 +84,8 @@ class Pod:
     service_account: str = "default"
     ports: tuple[ContainerPort, ...] = ()
     host_network: bool = False
+    hostname: str = ""  # with subdomain: its own name under a headless service, as pods of a StatefulSet have one
+    subdomain: str = ""
     origin: Origin = Origin("Pod", "", "")
 
 
@@ -150,6 +152,7 @@ class SliceEndpoint:
     pod: WorkloadId | None = None  # targetRef; most have none
     node: str = ""
     zone: str = ""
+    hostname: str = ""  # its own name under the service
 
     def port(self, name: str) -> int:
         """The number of the port of that name; 0 if there is none."""

@@ -44,6 +44,7 @@ class Views:
         ads: AdsServer,
         relay: Supervisor,
         envoy: EnvoySupervisor,
+        dns: Supervisor | None = None,
         sources: Sequence[str] = (),
         clock: Clock | None = None,
         cni: Callable[[], Kept] | None = None,
@@ -58,6 +59,7 @@ class Views:
         self._ads = ads
         self._relay = relay
         self._envoy = envoy
+        self._dns = dns
         self._sources = sources
         self._clock = clock or SystemClock()
         self._began = self._clock.monotonic()
@@ -75,6 +77,8 @@ class Views:
         for program in (self._relay, self._envoy):
             if program.status().state != "running":
                 reasons.append(f"{program.name} is {program.status().state}")
+        if self._dns is not None and self._dns.status().state not in ("running", "starting"):
+            reasons.append(f"{self._dns.name} is {self._dns.status().state}: pods ask their own resolvers")
         if self._cni is not None and self._cni().problem:
             reasons.append(f"cni: {self._cni().problem}")
         for name, applier in status.appliers.items():
@@ -110,6 +114,7 @@ class Views:
             },
             "relay": _program(self._relay),
             "envoy": {**_program(self._envoy), "xds": self._xds()},
+            "dns": _program(self._dns) if self._dns else None,
             "cni": asdict(self._cni()) if self._cni else None,
             "kernel": {
                 "adopted": self._datapath.adopted,
