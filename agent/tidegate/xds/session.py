@@ -10,7 +10,7 @@ of a scope when the first request comes, and their clusters follow from that.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Collection, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -33,7 +33,12 @@ _LEADING: Mapping[str, tuple[str, ...]] = {
     ENDPOINTS: (CLUSTERS,),
 }
 # What a client needs more or less of when it asks for more or less of a kind.
-_FOLLOWING = {ROUTES: (ROUTES, CLUSTERS, ENDPOINTS), CLUSTERS: (CLUSTERS, ENDPOINTS), ENDPOINTS: (ENDPOINTS,)}
+_FOLLOWING = {
+    LISTENERS: (LISTENERS, ROUTES, CLUSTERS, ENDPOINTS),
+    ROUTES: (ROUTES, CLUSTERS, ENDPOINTS),
+    CLUSTERS: (CLUSTERS, ENDPOINTS),
+    ENDPOINTS: (ENDPOINTS,),
+}
 _ALL_SCOPES = ResourceRef(SCOPES, EVERY)
 
 
@@ -52,9 +57,23 @@ class Request:
 
 
 class Session:
-    """State of one stream. good: last accepted content by (kind, name), shared by all streams of the server."""
+    """State of one stream. good: last accepted content by (kind, name), shared by all streams of equal clients.
 
-    def __init__(self, good: MutableMapping[tuple[str, str], Encoded]) -> None:
+    kinds: what the stream is about; all, unless the client has one stream for each. Then peers are the sessions of all
+    its streams, and the order holds across them.
+    """
+
+    def __init__(
+        self,
+        good: MutableMapping[tuple[str, str], Encoded],
+        kinds: Collection[str] = KINDS,
+        peers: Sequence[Session] = (),
+        repeating: Collection[str] = (CLUSTERS,),
+    ) -> None:
+        """repeating: kinds of which a change makes the client wait anew for what it names."""
+        self._kinds = kinds
+        self._peers = peers
+        self._repeating = repeating
         self.watches = {kind: Watch(kind, good) for kind in KINDS}
         for kind, watch in self.watches.items():
             watch.plain = partial(self._plain, kind)
@@ -69,7 +88,8 @@ class Session:
         self.image = image
         self._checks.want(image)
         for kind in _LEADING:
-            self._retarget(image, kind)
+            if kind in self._kinds:
+                self._retarget(image, kind)
 
     def _plain(self, kind: str, name: str) -> Encoded | None:
         return self.image.plain(kind, name) if self.image else None
@@ -209,12 +229,14 @@ class Session:
     def _repeat_awaited(self, push: Push) -> None:
         # Envoy warms a changed cluster anew, does not ask for its endpoints again, and confirms the cluster only once
         # it is warm: both would wait for each other for ever (envoy#13009).
-        if push.kind == CLUSTERS:
-            self.watches[ENDPOINTS].repeat(name for encoded in push.put for name in encoded.awaits)
+        if push.kind in self._repeating:
+            self.watches[AWAITS[push.kind]].repeat(name for encoded in push.put for name in encoded.awaits)
 
     def _upstreams_ready(self) -> bool:
+        if any(peer.watches[kind].busy for peer in self._peers for kind in (CLUSTERS, ENDPOINTS)):
+            return False
         clusters = self.watches[CLUSTERS]
-        return not clusters.subscribed or self._complete(clusters, self.watches[ENDPOINTS])
+        return not clusters.subscribed or len(self._kinds) == 1 or self._complete(clusters, self.watches[ENDPOINTS])
 
     def _users_settled(self) -> bool:
         listeners = self.watches[LISTENERS]
@@ -241,12 +263,14 @@ class Session:
 
     def _unused_clusters(self) -> list[str]:
         surplus = self.watches[CLUSTERS].surplus()
-        if not surplus or not self._users_settled():
+        users = [s.watches[kind] for s in (self._peers or (self,)) for kind in (LISTENERS, ROUTES)]
+        settled = not any(w.busy or w.surplus() for w in users) if self._peers else self._users_settled()
+        if not surplus or not settled:
             return []
         # Last good content of something refused, and routes of listeners that still drain.
         old = [
             held
-            for watch in (self.watches[LISTENERS], self.watches[ROUTES])
+            for watch in users
             for name, held in watch.held.items()
             if name not in watch.target or watch.target[name].version != held.version
         ]
