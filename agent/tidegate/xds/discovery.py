@@ -29,6 +29,7 @@ from tidegate.errors import Fatal
 from tidegate.model.net import host_port
 from tidegate.model.plan.envoy import SECRETS, TYPE_URLS
 from tidegate.runtime.clock import Clock, SystemClock
+from tidegate.runtime.latest import Latest
 from tidegate.xds.client_status import DEBUG, SYNCZ, Known, chosen, client_status, matches, syncz
 from tidegate.xds.delta import DeltaStream
 from tidegate.xds.encode import AWAITS, KIND_OF_URL, KINDS, Encoded, Encoder, Image
@@ -290,6 +291,14 @@ class DiscoveryServer:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, str(error))
         contents = not request.exclude_resource_contents
         return csds_pb2.ClientStatusResponse(config=[client_status(known, contents) for known in found])
+
+
+async def follow_facts(server: DiscoveryServer, facts: Latest[Facts]) -> None:
+    """Until cancelled: publish whatever becomes true."""
+    version = 0
+    while True:
+        version, now = await facts.newer(version)
+        await server.publish(now)
 
 
 def _image(encoder: Encoder, generation: int, facts: Facts, who: Client) -> Image:
