@@ -96,7 +96,7 @@ def test_the_documents_bootstrap_gets_the_documents_listener(here: Place, dialec
 @pytest.mark.parametrize("dialect", DIALECTS)
 @pytest.mark.parametrize("bootstrap", [BOOTSTRAP, AGGREGATED], ids=["a stream for each", "aggregated"])
 async def test_no_request_fails_while_subsets_change(here: Place, bootstrap: str, dialect: str) -> None:
-    here.say(web=web(), rule=rule(to("v1")))
+    here.say(web=f"{web()}---{rule(to('v1'))}")
     here.serve()
     here.envoy(bootstrap, "envoy-1", dialect)
     await asyncio.to_thread(here.answers, WEB, version="v1")
@@ -107,8 +107,7 @@ async def test_no_request_fails_while_subsets_change(here: Place, bootstrap: str
         version = "v2" if number % 2 == 0 else "v1"
         fresh = f"{{name: s{number}, labels: {{version: {version}}}}}"
         subsets = web().replace("subsets: [", f"subsets: [{fresh}, ")
-        here.say(web=subsets)
-        here.say(rule=rule(to(f"s{number}")))
+        here.say(web=f"{subsets}---{rule(to(f's{number}'))}")  # at once: a rule for a subset that is gone answers 503
         await asyncio.to_thread(here.answers, WEB, version=version)
     result = await stream.stop()
     assert result["failed"] == 0, result
@@ -176,8 +175,7 @@ def test_an_envoy_keeps_what_it_has_while_nobody_serves_and_learns_what_changed(
     server = here.serve()
     here.envoy(BOOTSTRAP, "envoy-1")
     here.answers(WEB, version="v1")
-    server.kill()
-    server.communicate()
+    here.end(server)
     here.say(rule=rule(to("v2")))
     assert here.ask(WEB)["body"]["version"] == "v1"
     here.serve()
@@ -189,6 +187,7 @@ def test_a_broken_document_changes_nothing(here: Place) -> None:
     here.serve()
     here.envoy(BOOTSTRAP, "envoy-1")
     here.answers(WEB, version="v1")
-    here.say(rule="kind: [", mark=rule("{directResponse: {status: 418}}").replace("web", "mark"))
-    here.answers(WEB, "-H", "Host: mark", status=418)
+    marker = rule("{directResponse: {status: 418}}").replace("[web]", "[mark.example]").replace("web", "mark")
+    here.say(rule="kind: [", mark=marker)
+    here.answers(WEB, "-H", "Host: mark.example", status=418)
     assert here.ask(WEB)["body"]["version"] == "v1"

@@ -85,9 +85,16 @@ class Place:
         """A process inside, ended with the place."""
         argv = ["ip", "netns", "exec", self.pod.name, *command]
         process = subprocess.Popen(argv, text=True, **options)
-        self._stack.callback(process.communicate)
-        self._stack.callback(process.kill)
+        self._stack.callback(self.end, process)
         return process
+
+    @staticmethod
+    def end(process: subprocess.Popen[str]) -> None:
+        """SIGKILL, and until it is gone."""
+        process.kill()
+        process.wait()
+        if process.stdout is not None:
+            process.stdout.close()
 
     def sh(self, *command: str) -> str:
         argv = ["ip", "netns", "exec", self.pod.name, *command]

@@ -22,7 +22,7 @@ from google.protobuf.json_format import MessageToDict
 
 from tidegate import __version__
 from tidegate.compile.facts import Facts
-from tidegate.compile.others.client import XDS_CLUSTER, Client, Sources, client
+from tidegate.compile.others.client import XDS_CLUSTER, Client, Flavour, Sources, client
 from tidegate.compile.others.served import known as known_to
 from tidegate.compile.others.served import resources
 from tidegate.errors import Fatal
@@ -200,6 +200,10 @@ class DiscoveryServer:
             return
         facts = await self._ready(first, context)
         said = _said(first.node, service, delta=dialect is DeltaStream)
+        if said.flavour is Flavour.ROUTER:
+            log.warning(
+                "%s is a gateway: it gets clusters and endpoints, its listeners are not made yet", first.node.id
+            )
         separate = service.name != ADS
         peers = self._peers.setdefault(first.node.id, []) if separate else []
         good = self._shared.setdefault(known_to(facts, said), _Shared()).good

@@ -23,6 +23,9 @@ from tidegate.xds.watch import Push, Watch
 # How long a scope stays after its service went: connections that were kept open are served as before until then. Long,
 # because a client cannot be asked to connect anew, and cheap, because only what is in use stays in more than name.
 LINGER_SECONDS = 600.0
+# How long users of clusters wait until a client with a stream for each type has asked for the clusters' endpoints. It
+# confirms a cluster before it is warm, and answers 503 for one that is not; who never asks is not waited for.
+ENDPOINTS_SECONDS = 5.0
 # What leads to resources of a kind; what leads stands before what it leads to.
 _LEADING: Mapping[str, tuple[str, ...]] = {
     SECRETS: (),
@@ -82,6 +85,7 @@ class Session:
         self._checks = Checks()
         self._gone: dict[str, float] = {}  # scopes that no service has, and since when
         self._sent = 0
+        self._cold_since: float | None = None  # clusters of peers lack endpoints
 
     def publish(self, image: Image) -> None:
         """Replace what the client should have."""
@@ -205,8 +209,10 @@ class Session:
         )
 
     def next_due(self) -> float | None:
-        """Monotonic time at which the next scope has lingered long enough; None if none lingers."""
-        return min(self._gone.values()) + LINGER_SECONDS if self._gone else None
+        """Monotonic time at which a scope has lingered, or endpoints were awaited, long enough; None if none is."""
+        cold = None if self._cold_since is None else self._cold_since + ENDPOINTS_SECONDS
+        times = [min(self._gone.values()) + LINGER_SECONDS if self._gone else None, cold]
+        return min((time for time in times if time is not None and (time is not cold or time > self.now)), default=None)
 
     def _surplus(self, watch: Watch) -> list[str]:
         """What may be taken from the client now."""
@@ -235,8 +241,20 @@ class Session:
     def _upstreams_ready(self) -> bool:
         if any(peer.watches[kind].busy for peer in self._peers for kind in (CLUSTERS, ENDPOINTS)):
             return False
+        if self._cold():
+            return False
         clusters = self.watches[CLUSTERS]
         return not clusters.subscribed or len(self._kinds) == 1 or self._complete(clusters, self.watches[ENDPOINTS])
+
+    def _cold(self) -> bool:
+        """Whether clusters of the peers are still without endpoints that the client will ask for."""
+        clusters = (h.encoded for peer in self._peers for h in peer.watches[CLUSTERS].held.values() if h.encoded)
+        awaited = referred(clusters, ENDPOINTS)
+        if awaited and awaited - {name for peer in self._peers for name in peer.watches[ENDPOINTS].held}:
+            self._cold_since = self.now if self._cold_since is None else self._cold_since
+            return self.now < self._cold_since + ENDPOINTS_SECONDS
+        self._cold_since = None
+        return False
 
     def _users_settled(self) -> bool:
         listeners = self.watches[LISTENERS]

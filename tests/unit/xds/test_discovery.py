@@ -13,7 +13,9 @@ import pytest
 from envoy.service.discovery.v3 import discovery_pb2
 from envoy.service.status.v3 import csds_pb2, csds_pb2_grpc
 from tests.support.configs import destination_rule, pod, service, virtual_service
+from tests.support.envoy_resources import cluster, endpoints, route
 from tests.support.eventually import HANG_SECONDS
+from tests.support.transcript import Publisher, Sotw
 from tests.support.xds_world import World, serving
 
 from tidegate.errors import Fatal
@@ -21,10 +23,13 @@ from tidegate.model.plan.envoy import CLUSTERS, ENDPOINTS, LISTENERS, ROUTES, SE
 from tidegate.xds.client_status import SYNCZ
 from tidegate.xds.discovery import DiscoveryServer
 from tidegate.xds.services import ADS, SERVICES, Service
+from tidegate.xds.session import Session
 
 WEB = (service("web", "http:80", ips="10.96.0.1"), pod("web-1", "app: web, v: one", "10.0.0.1"))
 NAME = "outbound|80||web.default.svc.cluster.local"
 SIDECAR = "sidecar~10.0.0.9~curl.default~default.svc.cluster.local"
+SUBSET = destination_rule("web", "web", "subsets: [{name: one, labels: {v: one}}]")
+TO_ONE = virtual_service("web", "web", "- route: [{destination: {host: web, subset: one}}]")
 OF_KIND = {service.kinds[0]: service for service in SERVICES.values() if service.name != ADS}
 
 
@@ -206,14 +211,15 @@ async def test_the_order_holds_across_streams(world: World) -> None:
         await client.say(kind, *names.get(kind, []))
         await client.hear(kind)
         await client.ack(kind, *names.get(kind, []))
-    subset = destination_rule("web", "web", "subsets: [{name: one, labels: {v: one}}]")
-    to_one = virtual_service("web", "web", "- route: [{destination: {host: web, subset: one}}]")
-    await world.publish(*WEB, subset, to_one)
+    await world.publish(*WEB, SUBSET, TO_ONE)
     assert len((await streams[CLUSTERS].hear(CLUSTERS)).resources) == 3
     routes = asyncio.create_task(streams[ROUTES].hear(ROUTES))
     await synced(world, CLUSTERS, "STALE")
     assert not routes.done(), "routes wait for the clusters that they lead to"
     await streams[CLUSTERS].ack(CLUSTERS)
+    await streams[ENDPOINTS].ack(ENDPOINTS, NAME, NAME.replace("||", "|one|"))
+    await streams[ENDPOINTS].hear(ENDPOINTS)
+    await streams[ENDPOINTS].ack(ENDPOINTS, NAME, NAME.replace("||", "|one|"))
     assert b"|one|" in (await routes).resources[0].value
     await streams[ROUTES].ack(ROUTES, "80")
     await world.publish(*WEB)
@@ -225,6 +231,47 @@ async def test_the_order_holds_across_streams(world: World) -> None:
     assert len((await clusters).resources) == 2
     for client in streams.values():
         await client.close()
+
+
+def test_routes_wait_until_a_new_cluster_has_endpoints() -> None:
+    publisher = Publisher()
+    peers: list[Session] = []
+    streams = {}
+    for kind in (CLUSTERS, ENDPOINTS, ROUTES):
+        streams[kind] = Sotw(Session({}, (kind,), peers))
+        peers.append(streams[kind].session)
+    image = publisher.image(cluster("a"), endpoints("a", 1), route("web", {"a": 1}))
+    for stream in streams.values():
+        stream.session.publish(image)
+    streams[CLUSTERS].say(CLUSTERS)
+    streams[CLUSTERS].hear()
+    streams[CLUSTERS].say(CLUSTERS)  # an Envoy with a stream for each confirms a cluster before it asks for endpoints
+    streams[ROUTES].say(ROUTES, "web", nonce="")
+    assert streams[ROUTES].hear() == []
+    streams[ENDPOINTS].say(ENDPOINTS, "a", nonce="")
+    streams[ENDPOINTS].hear()
+    assert streams[ROUTES].hear() == []
+    streams[ENDPOINTS].say(ENDPOINTS, "a")
+    assert streams[ROUTES].hear() == [(ROUTES, ["web"])]
+
+
+def test_who_never_asks_for_endpoints_is_not_waited_for_longer_than_that() -> None:
+    publisher = Publisher()
+    peers: list[Session] = []
+    clusters, routes = Sotw(Session({}, (CLUSTERS,), peers)), Sotw(Session({}, (ROUTES,), peers))
+    peers += [clusters.session, routes.session]
+    for stream in (clusters, routes):
+        stream.session.publish(publisher.image(cluster("a"), endpoints("a", 1), route("web", {"a": 1})))
+    clusters.say(CLUSTERS)
+    clusters.hear()
+    clusters.say(CLUSTERS)
+    routes.say(ROUTES, "web", nonce="")
+    assert routes.hear() == []
+    due = routes.session.next_due()
+    assert due is not None
+    routes.session.now = due
+    assert routes.hear() == [(ROUTES, ["web"])]
+    assert routes.session.next_due() is None
 
 
 async def test_an_envoy_with_a_stream_for_each_is_told_to_ask_so_for_more(world: World) -> None:
