@@ -1,7 +1,7 @@
 """What gRPC takes of the mesh without a proxy: listeners by the name that is dialled, and what they lead to. Pure.
 
 gRPC refuses more than Envoy (a filter's settings that it does not know, a policy that it does not have) and reads less:
-what it would ignore is left out, what it would refuse never stands in its way (docs/decisions/0027).
+what it would ignore is left out, what it would refuse never stands in its way (decision 27).
 """
 
 from __future__ import annotations
