@@ -86,7 +86,8 @@ class DiscoveryServer:
         self._making = asyncio.Lock()
         self._shared: dict[Client, _Shared] = {}
         self._connections: dict[_Connection, None] = {}
-        self._peers: dict[str, list[Session]] = {}  # by node id, of clients with a stream for each type
+        # Of clients with a stream for each type, by node id and address.
+        self._peers: dict[tuple[str, str], list[Session]] = {}
         self._server: grpc.aio.Server | None = None
 
     async def start(self) -> None:
@@ -130,7 +131,12 @@ class DiscoveryServer:
         who = known_to(facts, connection.said)
         shared = self._shared.setdefault(who, _Shared())
         if shared.image is None or shared.facts is not facts:
-            made = await asyncio.to_thread(_image, shared.encoder, self._generation, facts, who)
+            try:
+                made = await asyncio.to_thread(_image, shared.encoder, self._generation, facts, who)
+            except Exception:
+                # Whatever it is, it concerns clients like this one, and they keep what they have.
+                log.exception("no configuration can be made for %s", connection.node.id)
+                return
             for rejection in made.broken:
                 log.warning("%s %s %s", rejection.kind, rejection.name, rejection.detail)
             shared.image, shared.facts = made, facts
@@ -205,7 +211,9 @@ class DiscoveryServer:
                 "%s is a gateway: it gets clusters and endpoints, its listeners are not made yet", first.node.id
             )
         separate = service.name != ADS
-        peers = self._peers.setdefault(first.node.id, []) if separate else []
+        # By address, too: nobody may hold up another client by using its name.
+        group = (first.node.id, str(context.peer()).rpartition(":")[0])
+        peers = self._peers.setdefault(group, []) if separate else []
         good = self._shared.setdefault(known_to(facts, said), _Shared()).good
         session = Session(good, service.kinds, peers, repeating=AWAITS)
         connection = _Connection(first.node, said, separate, Stream(dialect(session)))
@@ -225,7 +233,7 @@ class DiscoveryServer:
             if separate:
                 peers.remove(session)
                 if not peers:
-                    self._peers.pop(first.node.id, None)
+                    self._peers.pop(group, None)
                 self._wake_peers(connection)
             reader.cancel()
             await asyncio.gather(reader, return_exceptions=True)

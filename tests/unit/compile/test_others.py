@@ -96,6 +96,13 @@ def test_an_envoy_by_hand_is_dialled_itself() -> None:
     assert "'ads'" not in str(found["127.0.0.1_80"].body)
 
 
+def test_a_service_on_a_port_of_the_sidecar_itself_does_not_break_it() -> None:
+    odd = service("odd", "http:15001", ips="10.96.0.9") + "---" + pod("odd-1", "app: odd", "10.0.0.9")
+    found = made(sidecar(), odd)[LISTENERS]
+    assert "0.0.0.0_15001" not in found
+    assert "virtualOutbound" in found
+
+
 def test_an_http_port_wins_where_only_one_can_listen() -> None:
     [chain] = made(BY_HAND)[LISTENERS]["127.0.0.1_80"].body["filter_chains"]
     assert chain["filters"][0]["name"] == "envoy.filters.network.http_connection_manager"

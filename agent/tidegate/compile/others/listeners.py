@@ -30,6 +30,8 @@ ROUTER_FILTER = "envoy.filters.http.router"
 def listeners(view: View, http: dict[int, list[tuple[Service, ServicePort]]]) -> Iterator[EnvoyResource]:
     """Every listener. http: service ports by number, each with its route configuration."""
     for number, served in http.items():
+        if view.client.captured and number in (OUTBOUND_PORT, INBOUND_PORT):
+            continue  # Envoy has one listener for an address, and these are taken
         yield _http(view, number, tuple(service.origin for service, _ in served))
     yield from _of_tcp(view, set(http))
     if view.client.captured:
