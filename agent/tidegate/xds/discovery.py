@@ -33,7 +33,7 @@ from tidegate.runtime.latest import Latest
 from tidegate.xds.client_status import DEBUG, SYNCZ, Known, chosen, client_status, matches, syncz
 from tidegate.xds.delta import DeltaStream
 from tidegate.xds.encode import AWAITS, KIND_OF_URL, KINDS, Encoded, Encoder, Image
-from tidegate.xds.services import ADS, CSDS, SERVICES, Service
+from tidegate.xds.services import ADS, CSDS, SERVICES, DiscoveryService
 from tidegate.xds.session import Session
 from tidegate.xds.sotw import SotwStream
 from tidegate.xds.stream import Dialect, Stream
@@ -167,13 +167,13 @@ class DiscoveryServer:
         found.append(grpc.method_handlers_generic_handler(CSDS, methods))
         return found
 
-    def _method(self, service: Service, dialect: Callable[[Session], Dialect]) -> Method:
+    def _method(self, service: DiscoveryService, dialect: Callable[[Session], Dialect]) -> Method:
         async def serve(_: Any, context: Any) -> None:
             await self._serve(service, dialect, context)
 
         return serve
 
-    def _fetching(self, service: Service) -> Method:
+    def _fetching(self, service: DiscoveryService) -> Method:
         async def fetch(request: Any, context: Any) -> Any:
             facts = await self._ready(request, context)
             said = _said(request.node, service, delta=False)
@@ -200,7 +200,7 @@ class DiscoveryServer:
         assert self._facts is not None
         return self._facts
 
-    async def _serve(self, service: Service, dialect: Callable[[Session], Dialect], context: Any) -> None:
+    async def _serve(self, service: DiscoveryService, dialect: Callable[[Session], Dialect], context: Any) -> None:
         first = await context.read()
         if first is grpc.aio.EOF:
             return
@@ -318,7 +318,7 @@ def _image(encoder: Encoder, generation: int, facts: Facts, who: Client) -> Imag
     return encoder.publish(generation, {kind: made.get(kind, {}) for kind in KINDS})
 
 
-def _said(node: Any, service: Service, *, delta: bool) -> Client:
+def _said(node: Any, service: DiscoveryService, *, delta: bool) -> Client:
     """Who a node says that it is, and by what it has to ask for more."""
     sources = Sources() if service.name == ADS else Sources(XDS_CLUSTER, delta)
     return client(node.id, MessageToDict(node.metadata) if node.HasField("metadata") else {}, sources)

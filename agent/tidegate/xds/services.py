@@ -14,7 +14,7 @@ CSDS = "envoy.service.status.v3.ClientStatusDiscoveryService"
 
 
 @dataclass(frozen=True, slots=True)
-class Service:
+class DiscoveryService:
     """One service: its methods in both dialects, the one that answers once, and what it is about."""
 
     name: str
@@ -24,16 +24,16 @@ class Service:
     kinds: Sequence[str]
 
 
-def _of_one(kind: str, package: str, noun: str) -> Service:
+def _of_one(kind: str, package: str, noun: str) -> DiscoveryService:
     plural = f"{noun}s"
     name = f"envoy.service.{package}.v3.{noun}DiscoveryService"
-    return Service(name, f"Stream{plural}", f"Delta{plural}", f"Fetch{plural}", (kind,))
+    return DiscoveryService(name, f"Stream{plural}", f"Delta{plural}", f"Fetch{plural}", (kind,))
 
 
-SERVICES: Mapping[str, Service] = {
+SERVICES: Mapping[str, DiscoveryService] = {
     service.name: service
     for service in (
-        Service(ADS, "StreamAggregatedResources", "DeltaAggregatedResources", "", KINDS),
+        DiscoveryService(ADS, "StreamAggregatedResources", "DeltaAggregatedResources", "", KINDS),
         _of_one(LISTENERS, "listener", "Listener"),
         _of_one(ROUTES, "route", "Route"),
         _of_one(CLUSTERS, "cluster", "Cluster"),

@@ -24,7 +24,7 @@ from tidegate.model.plan.envoy import CLUSTERS, ENDPOINTS, LISTENERS, ROUTES, SE
 from tidegate.xds import discovery
 from tidegate.xds.client_status import SYNCZ
 from tidegate.xds.discovery import DiscoveryServer
-from tidegate.xds.services import ADS, SERVICES, Service
+from tidegate.xds.services import ADS, SERVICES, DiscoveryService
 from tidegate.xds.session import Session
 
 WEB = (service("web", "http:80", ips="10.96.0.1"), pod("web-1", "app: web, v: one", "10.0.0.1"))
@@ -45,7 +45,9 @@ async def world() -> AsyncIterator[World]:
 class Client:
     """One stream."""
 
-    def __init__(self, world: World, service: Service = SERVICES[ADS], *, delta: bool = False, node: str = "by-hand"):
+    def __init__(
+        self, world: World, service: DiscoveryService = SERVICES[ADS], *, delta: bool = False, node: str = "by-hand"
+    ) -> None:
         self.channel = grpc.aio.insecure_channel(f"127.0.0.1:{world.server.port}")
         self.request = discovery_pb2.DeltaDiscoveryRequest if delta else discovery_pb2.DiscoveryRequest
         response = discovery_pb2.DeltaDiscoveryResponse if delta else discovery_pb2.DiscoveryResponse

@@ -7,7 +7,7 @@ from typing import Any
 
 from tidegate.compile.envoy.clusters import ClusterKey, cluster, endpoints
 from tidegate.compile.envoy.protojson import Json
-from tidegate.compile.others.view import View
+from tidegate.compile.others.view import ClientView
 from tidegate.model.plan.envoy import ENDPOINTS, EnvoyResource, ResourceRef
 
 PASSTHROUGH, BLACK_HOLE, INBOUND_PASSTHROUGH = "PassthroughCluster", "BlackHoleCluster", "InboundPassthroughCluster"
@@ -15,7 +15,7 @@ PASSTHROUGH, BLACK_HOLE, INBOUND_PASSTHROUGH = "PassthroughCluster", "BlackHoleC
 _GRPC_FIELDS = ("name", "type", "eds_cluster_config", "lb_policy", "ring_hash_lb_config", "circuit_breakers")
 
 
-def names(view: View) -> Iterator[str]:
+def names(view: ClientView) -> Iterator[str]:
     """Every cluster of services that the client may use."""
     for service, port in view.ports():
         policy = view.rules.policy(service.id, view.client.namespace)
@@ -23,7 +23,7 @@ def names(view: View) -> Iterator[str]:
             yield view.shown(ClusterKey(service.id.fqdn, port.port, subset))
 
 
-def cluster_of(view: View, name: str) -> EnvoyResource | None:
+def cluster_of(view: ClientView, name: str) -> EnvoyResource | None:
     """The cluster of a name, None if nobody defines it."""
     key = view.meant(name)
     made = cluster(view.registry, view.rules, key) if key else None
@@ -44,7 +44,7 @@ def cluster_of(view: View, name: str) -> EnvoyResource | None:
     return EnvoyResource(name, body, made.origins, frozenset({ResourceRef(ENDPOINTS, name)} if eds else ()))
 
 
-def endpoints_of(view: View, name: str) -> EnvoyResource | None:
+def endpoints_of(view: ClientView, name: str) -> EnvoyResource | None:
     """The endpoints of the cluster of a name, None if it has none of its own."""
     key = view.meant(name)
     made = endpoints(view.registry, view.rules, key) if key else None

@@ -13,7 +13,7 @@ from tidegate.compile.envoy.http_action import FAULT_FILTER
 from tidegate.compile.envoy.protojson import Json, named, typed
 from tidegate.compile.others.listeners import HCM, ROUTER_FILTER, rds
 from tidegate.compile.others.routes import shown_routes
-from tidegate.compile.others.view import View
+from tidegate.compile.others.view import ClientView
 from tidegate.errors import Rejected
 from tidegate.model.net import host_port, parse_ip, split_destination
 from tidegate.model.plan.envoy import ROUTES, EnvoyResource, ResourceRef
@@ -28,7 +28,7 @@ _ACTION_FIELDS = ("cluster", "weighted_clusters", "retry_policy")
 _CHANNEL = "io.grpc.channel_id"  # what is the same for all calls of one channel
 
 
-def grpc_listener(view: View, name: str) -> EnvoyResource | None:
+def grpc_listener(view: ClientView, name: str) -> EnvoyResource | None:
     """The listener of what a client dials (xds:///NAME) or a server listens on; None if nobody is known by it."""
     if name.startswith(SERVER_PREFIX):
         return _server(name)
@@ -46,7 +46,7 @@ def grpc_listener(view: View, name: str) -> EnvoyResource | None:
     return EnvoyResource(name, body, (service.origin,), frozenset({ResourceRef(ROUTES, routes)}))
 
 
-def grpc_routes(view: View, name: str) -> EnvoyResource | None:
+def grpc_routes(view: ClientView, name: str) -> EnvoyResource | None:
     """The routes of a service port, under the name that its plain cluster has too."""
     key = view.meant(name)
     service = view.facts.services.get(key.fqdn) if key else None

@@ -6,14 +6,14 @@ from tidegate.compile.envoy.protojson import Json, named
 from tidegate.compile.facts import target_port
 from tidegate.compile.others.clusters import INBOUND_PASSTHROUGH, inbound, inbound_name
 from tidegate.compile.others.listeners import INBOUND_PORT, connection_manager, tcp_proxy
-from tidegate.compile.others.view import View
+from tidegate.compile.others.view import ClientView
 from tidegate.model.kube import Pod, Protocol
 from tidegate.model.names import WorkloadId
 from tidegate.model.plan.envoy import CLUSTERS, EnvoyResource, ResourceRef
 from tidegate.model.selectors import selects
 
 
-def inbound_ports(view: View) -> dict[int, Protocol]:
+def inbound_ports(view: ClientView) -> dict[int, Protocol]:
     """Ports of the client's pod by number, with what the oldest service that leads there says of its protocol."""
     client = view.client
     unknown = WorkloadId(client.namespace, "")

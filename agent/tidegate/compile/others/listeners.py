@@ -15,7 +15,7 @@ from tidegate.compile.envoy.clusters import ClusterKey
 from tidegate.compile.envoy.http_action import CORS_FILTER, FAULT_FILTER
 from tidegate.compile.envoy.protojson import Json, named
 from tidegate.compile.others.clusters import PASSTHROUGH
-from tidegate.compile.others.view import View
+from tidegate.compile.others.view import ClientView
 from tidegate.compile.rules import balancer
 from tidegate.model.kube import Service, ServicePort
 from tidegate.model.origin import Origin
@@ -27,7 +27,7 @@ HCM = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectio
 ROUTER_FILTER = "envoy.filters.http.router"
 
 
-def listeners(view: View, http: dict[int, list[tuple[Service, ServicePort]]]) -> Iterator[EnvoyResource]:
+def listeners(view: ClientView, http: dict[int, list[tuple[Service, ServicePort]]]) -> Iterator[EnvoyResource]:
     """Every listener. http: service ports by number, each with its route configuration."""
     for number, served in http.items():
         if view.client.captured and number in (OUTBOUND_PORT, INBOUND_PORT):
@@ -38,13 +38,13 @@ def listeners(view: View, http: dict[int, list[tuple[Service, ServicePort]]]) ->
         yield _virtual_outbound(view)
 
 
-def _http(view: View, number: int, origins: tuple[Origin, ...]) -> EnvoyResource:
+def _http(view: ClientView, number: int, origins: tuple[Origin, ...]) -> EnvoyResource:
     manager = connection_manager(f"outbound_{number}", rds=rds(view, str(number)))
     address = _any_address(view) if view.client.captured else LOOPBACK
     return _listener(view, address, number, [manager], origins, ResourceRef(ROUTES, str(number)))
 
 
-def _of_tcp(view: View, taken: set[int]) -> Iterator[EnvoyResource]:
+def _of_tcp(view: ClientView, taken: set[int]) -> Iterator[EnvoyResource]:
     places: set[tuple[str, int]] = set()
     for service, port in view.ports():
         if port.protocol.is_http or service.external_name:
@@ -59,7 +59,7 @@ def _of_tcp(view: View, taken: set[int]) -> Iterator[EnvoyResource]:
             yield _listener(view, address, port.port, filters, (service.origin,), ResourceRef(CLUSTERS, cluster))
 
 
-def _dialled(view: View, service: Service) -> list[str]:
+def _dialled(view: ClientView, service: Service) -> list[str]:
     """Virtual addresses, or those of the pods that a headless name resolves to; never the client's own."""
     if not service.headless:
         return [str(address) for address in service.addresses]
@@ -67,14 +67,14 @@ def _dialled(view: View, service: Service) -> list[str]:
     return [str(address) for address in dict.fromkeys(pods) if address not in view.client.addresses]
 
 
-def _hashed(view: View, service: Service, port: ServicePort) -> Json:
+def _hashed(view: ClientView, service: Service, port: ServicePort) -> Json:
     policy = view.rules.policy(service.id, view.client.namespace).for_port(port.port)
     chosen = balancer(service, policy)
     return {"hash_policy": [{"source_ip": {}}]} if chosen and chosen.hash and chosen.hash.source_ip else {}
 
 
 def _listener(
-    view: View, address: str, number: int, filters: list[Json], origins: tuple[Origin, ...], ref: ResourceRef
+    view: ClientView, address: str, number: int, filters: list[Json], origins: tuple[Origin, ...], ref: ResourceRef
 ) -> EnvoyResource:
     name = f"{address}_{number}"
     body: Json = {
@@ -89,7 +89,7 @@ def _listener(
     return EnvoyResource(name, body, origins, frozenset({ref}))
 
 
-def _virtual_outbound(view: View) -> EnvoyResource:
+def _virtual_outbound(view: ClientView) -> EnvoyResource:
     """Takes every connection, and what no other listener is for on to where it was dialled."""
     body: Json = {
         "name": "virtualOutbound",
@@ -101,12 +101,12 @@ def _virtual_outbound(view: View) -> EnvoyResource:
     return EnvoyResource("virtualOutbound", body, (), frozenset({ResourceRef(CLUSTERS, PASSTHROUGH)}))
 
 
-def _any_address(view: View) -> str:
+def _any_address(view: ClientView) -> str:
     own = view.client.addresses
     return "::" if own and all(address.version == 6 for address in own) else "0.0.0.0"
 
 
-def rds(view: View, name: str) -> Json:
+def rds(view: ClientView, name: str) -> Json:
     """Where the routes of a connection manager come from."""
     return {"route_config_name": name, "config_source": view.client.sources.as_json()}
 

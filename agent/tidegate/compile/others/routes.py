@@ -11,8 +11,8 @@ from typing import Any
 from tidegate.compile.envoy.clusters import ClusterKey
 from tidegate.compile.envoy.protojson import Json
 from tidegate.compile.others.clusters import PASSTHROUGH
-from tidegate.compile.others.view import View
-from tidegate.compile.outbound.routes import Seen, foreign_hosts
+from tidegate.compile.others.view import ClientView
+from tidegate.compile.outbound.routes import SeenRoutes, foreign_hosts
 from tidegate.model.kube import Service, ServicePort
 from tidegate.model.origin import Origin
 from tidegate.model.plan.envoy import CLUSTERS, EnvoyResource, ResourceRef
@@ -21,7 +21,7 @@ _LONGEST_BODY = 1 << 20  # of a direct response: what validation lets a rule hav
 Served = list[tuple[Service, ServicePort]]
 
 
-def by_port(view: View) -> dict[int, Served]:
+def by_port(view: ClientView) -> dict[int, Served]:
     """HTTP service ports by number, the oldest service first."""
     out: dict[int, Served] = {}
     for service, port in view.ports():
@@ -30,14 +30,14 @@ def by_port(view: View) -> dict[int, Served]:
     return out
 
 
-def route_configuration(view: View, number: int, served: Served) -> EnvoyResource:
+def route_configuration(view: ClientView, number: int, served: Served) -> EnvoyResource:
     """Everything that requests to one port number may be meant for."""
     taken: set[str] = {"*"}
     hosts: list[Json] = []
     refs: set[ResourceRef] = set()
     origins: dict[Origin, None] = {}
 
-    def add(name: str, domains: Iterable[str], seen: Seen) -> None:
+    def add(name: str, domains: Iterable[str], seen: SeenRoutes) -> None:
         free = [domain for domain in dict.fromkeys(domains) if domain not in taken]
         if free and seen.routes:
             taken.update(free)
@@ -62,7 +62,7 @@ def route_configuration(view: View, number: int, served: Served) -> EnvoyResourc
     return EnvoyResource(str(number), body, tuple(origins), frozenset(refs))
 
 
-def _domains(view: View, service: Service) -> Iterator[str]:
+def _domains(view: ClientView, service: Service) -> Iterator[str]:
     yield from view.hosts(service)
     if service.headless:
         for host in view.hosts(service):
@@ -75,7 +75,7 @@ def _authority(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-def _rest(view: View, only: tuple[Service, ServicePort] | None, refs: set[ResourceRef]) -> Json:
+def _rest(view: ClientView, only: tuple[Service, ServicePort] | None, refs: set[ResourceRef]) -> Json:
     """What is for none of the hosts: on to where it was dialled; a client that dialled the proxy itself gets the port's
     only service, or is told that nobody is meant."""
     if view.client.captured:
@@ -88,7 +88,7 @@ def _rest(view: View, only: tuple[Service, ServicePort] | None, refs: set[Resour
     return {"name": "block_all", "domains": ["*"], "routes": [blocked]}
 
 
-def shown_routes(view: View, routes: list[Json], refs: set[ResourceRef]) -> list[Json]:
+def shown_routes(view: ClientView, routes: list[Json], refs: set[ResourceRef]) -> list[Json]:
     """Routes with the names by which the client knows clusters. refs: gets those clusters."""
 
     def shown(name: str) -> str:

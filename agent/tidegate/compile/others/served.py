@@ -12,7 +12,7 @@ from tidegate.compile.others.client import Client, Flavour
 from tidegate.compile.others.inbound import inbound_clusters, inbound_listener, inbound_ports
 from tidegate.compile.others.listeners import listeners
 from tidegate.compile.others.routes import by_port, route_configuration
-from tidegate.compile.others.view import View
+from tidegate.compile.others.view import ClientView
 from tidegate.model.plan.envoy import (
     CLUSTERS,
     ENDPOINTS,
@@ -37,7 +37,7 @@ def known(facts: Facts, client: Client) -> Client:
 
 def resources(facts: Facts, client: Client) -> Resources:
     """Everything that a client may have. What gRPC gets is made when it asks for it by name."""
-    view = View(facts, client)
+    view = ClientView(facts, client)
     if client.flavour is Flavour.GRPC:
         return _grpc(view)
     http = by_port(view) if client.flavour is Flavour.SIDECAR else {}
@@ -60,8 +60,8 @@ def resources(facts: Facts, client: Client) -> Resources:
     }
 
 
-def _grpc(view: View) -> Resources:
-    makers: Mapping[str, Callable[[View, str], EnvoyResource | None]] = {
+def _grpc(view: ClientView) -> Resources:
+    makers: Mapping[str, Callable[[ClientView, str], EnvoyResource | None]] = {
         LISTENERS: grpc.grpc_listener,
         ROUTES: grpc.grpc_routes,
         CLUSTERS: clusters.cluster_of,

@@ -35,7 +35,7 @@ def _choosing(policy: TrafficPolicy) -> TrafficPolicy:
     return replace(policy, load_balancer=None if passed else chosen, ports=ports)
 
 
-class View:
+class ClientView:
     """Registry, rules and routes of one client."""
 
     def __init__(self, facts: Facts, client: Client) -> None:
