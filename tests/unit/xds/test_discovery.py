@@ -19,9 +19,9 @@ from tests.support.transcript import Publisher, Sotw
 from tests.support.xds_world import World, serving
 
 from tidegate.compile.facts import Facts
+from tidegate.compile.others.served import resources
 from tidegate.errors import Fatal
 from tidegate.model.plan.envoy import CLUSTERS, ENDPOINTS, LISTENERS, ROUTES, SECRETS, TYPE_URLS
-from tidegate.xds import discovery
 from tidegate.xds.client_status import SYNCZ
 from tidegate.xds.discovery import DiscoveryServer
 from tidegate.xds.services import ADS, SERVICES, DiscoveryService
@@ -380,7 +380,7 @@ async def test_each_client_gets_what_rules_say_for_it(world: World) -> None:
 async def test_a_client_for_which_nothing_can_be_made_keeps_what_it_has(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made, odd = discovery.resources, Client(world, node="odd")
+    odd = Client(world, node="odd")
     await odd.say(ENDPOINTS, NAME)
     await odd.hear(ENDPOINTS)
     await odd.ack(ENDPOINTS, NAME)
@@ -388,9 +388,9 @@ async def test_a_client_for_which_nothing_can_be_made_keeps_what_it_has(
     def for_nobody_called_so(facts: Facts, who: Any) -> Any:
         if who.namespace == "default":
             raise RuntimeError("a defect")
-        return made(facts, who)
+        return resources(facts, who)
 
-    monkeypatch.setattr(discovery, "resources", for_nobody_called_so)
+    monkeypatch.setattr("tidegate.xds.discovery.resources", for_nobody_called_so)
     await world.publish(WEB[0], pod("web-1", "app: web, v: one", "10.0.0.7"))
     other = Client(world, node="sidecar~10.0.0.9~x.elsewhere~elsewhere.svc.cluster.local")
     await other.say(ENDPOINTS, NAME)
