@@ -1,8 +1,10 @@
 """A gRPC client or server whose configuration comes over xDS, as a process of its own: gRPC reads its bootstrap once.
 
-Orders come as JSON, one a line, and so do answers. {"ask": TARGET, "count": N, "metadata": {..}, "method": NAME,
-"deadline": S}: {"codes": {CODE: N}, "versions": {VERSION: N}, "details": TEXT, "tries": N}. {"status": 1}: what the
-client itself says that it has, as {TYPE: {NAME: STATUS}}. {"serve": HOST:PORT}: a server that waits to be told how.
+Orders come as JSON, one a line, and so do answers:
+{"ask": TARGET, "count": N, "metadata": {..}, "method": NAME, "deadline": S} is answered by {"codes": {CODE: N},
+"versions": {VERSION: N}, "details": TEXT, "tries": N}; {"hold": TARGET} makes a call that lasts as long as this process;
+{"status": 1} is answered by what the client itself says that it has, as {TYPE: {NAME: STATUS}}; {"serve": HOST:PORT} makes
+a server that waits to be told how.
 """
 
 from __future__ import annotations
@@ -18,14 +20,24 @@ import grpc
 
 AT_A_TIME = 50
 _channels: dict[str, grpc.Channel] = {}
+_held: list[Any] = []
 _servers: list[grpc.Server] = []
 
 
-def ask(order: dict[str, Any]) -> dict[str, Any]:
-    target = order["ask"]
+def channel(target: str) -> grpc.Channel:
     if target not in _channels:
         _channels[target] = grpc.insecure_channel(target, options=[("grpc.enable_http_proxy", 0)])
-    call: Any = _channels[target].unary_unary(order.get("method", "/story.Story/Ask"))
+    return _channels[target]
+
+
+def hold(target: str) -> dict[str, Any]:
+    call: Any = channel(target).unary_unary("/story.Story/Hang")
+    _held.append(call.future(b"x"))
+    return {}
+
+
+def ask(order: dict[str, Any]) -> dict[str, Any]:
+    call: Any = channel(order["ask"]).unary_unary(order.get("method", "/story.Story/Ask"))
     metadata = tuple(order.get("metadata", {}).items())
     codes: Counter[str] = Counter()
     versions: Counter[str] = Counter()
@@ -47,13 +59,13 @@ def ask(order: dict[str, Any]) -> dict[str, Any]:
     return {"codes": codes, "versions": versions, "details": details, "tries": largest}
 
 
-def status() -> dict[str, dict[str, str]]:
+def status() -> dict[str, Any]:
     import grpc_csds
     from envoy.service.status.v3 import csds_pb2
 
     servicer = grpc_csds.ClientStatusDiscoveryServiceServicer()
     answer = servicer.FetchClientStatus(csds_pb2.ClientStatusRequest(), None)
-    out: dict[str, dict[str, str]] = {}
+    out: dict[str, Any] = {}
     for config in answer.config:
         for one in config.generic_xds_configs:
             kind = one.type_url.rpartition(".")[2]
@@ -62,7 +74,7 @@ def status() -> dict[str, dict[str, str]]:
     return out
 
 
-def serve(address: str) -> dict[str, str]:
+def serve(address: str) -> dict[str, Any]:
     """An xDS server; it serves once it was told how."""
     server = grpc.server(ThreadPoolExecutor(4), xds=True)
     handler: Any = grpc.unary_unary_rpc_method_handler(lambda *_: json.dumps({"version": "xds", "tries": 0}).encode())
@@ -77,7 +89,12 @@ def main() -> None:
     threading.current_thread().name = "orders"
     for line in sys.stdin:
         order = json.loads(line)
-        answer = ask(order) if "ask" in order else serve(order["serve"]) if "serve" in order else status()
+        if "ask" in order:
+            answer = ask(order)
+        elif "hold" in order:
+            answer = hold(order["hold"])
+        else:
+            answer = serve(order["serve"]) if "serve" in order else status()
         print(json.dumps(answer), flush=True)
 
 

@@ -80,6 +80,7 @@ class Caller:
             "node": {"id": node_id, "metadata": {"GENERATOR": "grpc", "NAMESPACE": "default"}},
             "server_listener_resource_name_template": SERVER_TEMPLATE,
         }
+        self._turn = asyncio.Lock()  # answers come in the order of orders
         self._process = subprocess.Popen(
             [sys.executable, str(CALLER)],
             env={**os.environ, "GRPC_XDS_BOOTSTRAP_CONFIG": json.dumps(bootstrap)},
@@ -91,9 +92,10 @@ class Caller:
     async def order(self, **order: Any) -> dict[str, Any]:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps(order) + "\n")
-        self._process.stdin.flush()
-        line = await asyncio.to_thread(self._process.stdout.readline)
+        async with self._turn:
+            self._process.stdin.write(json.dumps(order) + "\n")
+            self._process.stdin.flush()
+            line = await asyncio.to_thread(self._process.stdout.readline)
         answer: dict[str, Any] = json.loads(line)
         return answer
 
