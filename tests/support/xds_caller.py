@@ -2,9 +2,9 @@
 
 Orders come as JSON, one a line, and so do answers:
 {"ask": TARGET, "count": N, "metadata": {..}, "method": NAME, "deadline": S} is answered by {"codes": {CODE: N},
-"versions": {VERSION: N}, "details": TEXT, "tries": N}; {"hold": TARGET} makes a call that lasts as long as this process;
-{"status": 1} is answered by what the client itself says that it has, as {TYPE: {NAME: STATUS}}; {"serve": HOST:PORT} makes
-a server that waits to be told how.
+"versions": {VERSION: N}, "details": TEXT, "tries": N}; {"hold": TARGET} makes a call that lasts as long as the process;
+{"status": 1} is answered by what the client itself says that it has, as {TYPE: {NAME: STATUS}}; {"serve": HOST:PORT}
+makes a server that waits to be told how.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ class Backend:
         self.version = version
         self.calls: list[dict[str, str]] = []  # metadata of each
         self.tries: Counter[str] = Counter()
-        self.failing = 0  # so many calls are answered UNAVAILABLE
+        self.limits: list[float] = []  # how long each call of Hang may last, as it says itself
         self._server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
         methods: dict[str, Any] = {
             name: grpc.unary_unary_rpc_method_handler(handler)
@@ -52,7 +52,8 @@ class Backend:
         self.calls.append({str(k): str(v) for k, v in context.invocation_metadata()})
         return json.dumps({"version": self.version, "tries": 0}).encode()
 
-    async def _hang(self, _: bytes, __: Any) -> bytes:
+    async def _hang(self, _: bytes, context: Any) -> bytes:
+        self.limits.append(context.time_remaining() or 0.0)
         await asyncio.Event().wait()
         return b""
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from tests.support.chance import binomial
+from tests.support.eventually import HANG_SECONDS
 from tests.support.xds_world import SERVER_TEMPLATE, Backend, Caller, World, serving, story
 
 from tidegate.model.plan.envoy import CLUSTERS, ENDPOINTS, LISTENERS, ROUTES, TYPE_URLS
@@ -106,10 +107,14 @@ async def test_a_route_for_another_method_of_http_takes_no_call(mesh: Story) -> 
 
 async def test_a_timeout_ends_a_call(mesh: Story) -> None:
     await mesh.rule(f"""
-  - timeout: 0.2s
+  - timeout: 2s
     {to("v1")}
 """)
-    assert (await mesh.ask(method=FOR_EVER, deadline=3600))["codes"] == {"DEADLINE_EXCEEDED": 1}
+    got = await mesh.caller.until(
+        lambda _: mesh.v1.limits, "a call arrives before its time is over", method=FOR_EVER, deadline=HANG_SECONDS
+    )
+    assert got["codes"] == {"DEADLINE_EXCEEDED": 1}
+    assert max(mesh.v1.limits) < 3, "the caller's own limit, and not the route's"
 
 
 @pytest.mark.parametrize(("attempts", "code"), [(3, "OK"), (1, "UNAVAILABLE"), (0, "UNAVAILABLE")])
