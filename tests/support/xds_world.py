@@ -33,7 +33,9 @@ class Backend:
         self.version = version
         self.calls: list[dict[str, str]] = []  # metadata of each
         self.tries: Counter[str] = Counter()
-        self.limits: list[float] = []  # how long each call of Hang may last, as it says itself
+        self.left: list[
+            float
+        ] = []  # of calls of Hang that were cut off: how long their callers had waited still
         self._server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
         methods: dict[str, Any] = {
             name: grpc.unary_unary_rpc_method_handler(handler)
@@ -53,8 +55,10 @@ class Backend:
         return json.dumps({"version": self.version, "tries": 0}).encode()
 
     async def _hang(self, _: bytes, context: Any) -> bytes:
-        self.limits.append(context.time_remaining() or 0.0)
-        await asyncio.Event().wait()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.left.append(context.time_remaining() or 0.0)
         return b""
 
     async def _fail(self, _: bytes, context: Any) -> bytes:
