@@ -33,9 +33,7 @@ class Backend:
         self.version = version
         self.calls: list[dict[str, str]] = []  # metadata of each
         self.tries: Counter[str] = Counter()
-        self.left: list[
-            float
-        ] = []  # of calls of Hang that were cut off: how long their callers had waited still
+        self.left: list[float] = []  # of calls of Hang that were cut off: how long their callers had waited still
         self._server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
         methods: dict[str, Any] = {
             name: grpc.unary_unary_rpc_method_handler(handler)
