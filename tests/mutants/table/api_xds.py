@@ -90,6 +90,13 @@ _ORDER = Group(
             "settled = not any(w.busy or w.surplus() for w in users) if self._peers else self._users_settled()",
             "settled = bool(self._peers) or self._users_settled()",
             (f"{SERVER}::test_the_order_holds_across_streams",),
+            more=(
+                (
+                    "agent/tidegate/xds/session.py",
+                    "return [name for name, ref in refs.items() if not any(held.refers_to(ref) for held in old)]",
+                    "return [name for name, ref in refs.items() if self._peers or not any(h.refers_to(ref) for h in old)]",
+                ),
+            ),
         ),
         Mutant(
             "old-nonce-ignored",
