@@ -57,11 +57,12 @@ from tidegate.runtime.clock import SystemClock
 from tidegate.runtime.collector import settle
 from tidegate.runtime.latest import Latest
 from tidegate.runtime.worker import Worker
-from tidegate.settings import Settings, build_root, envoy_binary, relay_binary
+from tidegate.settings import Settings, build_root, envoy_binary, listen_address, relay_binary
 from tidegate.supervise.supervisor import ProgramState
 from tidegate.telemetry.flows import follow_flows
 from tidegate.telemetry.metrics import AgentCollector, TcpMetrics, exposition
 from tidegate.telemetry.pairs import Pairs
+from tidegate.xds.discovery import DiscoveryServer, follow_facts
 from tidegate.xds.server import AdsServer
 
 log = logging.getLogger(__name__)
@@ -167,6 +168,13 @@ def readiness(devices: Devices, cycle: Cycle) -> Readiness:
     )
 
 
+def others_server(settings: Settings) -> DiscoveryServer | None:
+    """Who serves configuration to Envoys and gRPC clients that are not ours; None if nobody is to."""
+    if not settings.xds_listen:
+        return None
+    return DiscoveryServer(*listen_address(settings.xds_listen, "--xds-listen"), settings.node)
+
+
 def own_metrics(devices: Devices) -> CollectorRegistry:
     """Counters that the devices keep, read when somebody scrapes."""
     datapath, relay = devices.datapath, devices.relay
@@ -251,6 +259,9 @@ async def _run(settings: Settings, life: Life, home: Path) -> None:
 
     await devices.envoy.take_over()
     await devices.ads.start()
+    others = others_server(settings)
+    if others:
+        await others.start()
     await admin.start(settings.admin_socket, settings.admin_port, settings.metrics_port, settings.ready_port)
     await cni.start()
     settle()  # modules and their classes: a walk of them would hold up an enrolment by 60 ms
@@ -264,6 +275,7 @@ async def _run(settings: Settings, life: Life, home: Path) -> None:
         **({"dns": devices.dns.run(), "dns client": devices.dns.serve()} if devices.dns else {}),
         "flows": flows,
         **({"cni": keeper.run()} if keeper else {}),
+        **({"xds for others": follow_facts(others, cycle.facts)} if others else {}),
         "stop": _stop_signal(),
     }
     tasks = {asyncio.create_task(coroutine, name=name) for name, coroutine in work.items()}
@@ -277,6 +289,8 @@ async def _run(settings: Settings, life: Life, home: Path) -> None:
         await asyncio.gather(*tasks, return_exceptions=True)
         await admin.stop()
         await devices.ads.stop()
+        if others:
+            await others.stop()
         disk.close()
         store.close()
         devices.datapath.close()

@@ -13,7 +13,7 @@ SOURCE = Path(__file__).resolve().parents[2] / "agent" / "tidegate"
 ROWS: list[set[str]] = [
     {"__main__"},
     {"cli"},
-    {"app", "end"},
+    {"app", "discovery", "end"},
     {"observe"},
     {"telemetry"},
     {"dataplane"},
@@ -59,6 +59,7 @@ PURE = [
     "runtime.backoff",
     "runtime.retries",
     "xds.checks",
+    "xds.client_status",
     "xds.delta",
     "xds.sotw",
     "xds.session",
