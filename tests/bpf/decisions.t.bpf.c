@@ -2,6 +2,7 @@
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 #include "../../bpf/core/connect_core.h"
+#include "../../bpf/core/dns_core.h"
 #include "../../bpf/core/flow_core.h"
 #include "../../bpf/core/names_core.h"
 #include "case.h"
@@ -29,6 +30,14 @@ int test_connect(struct xdp_md *ctx)
 		tg_connect_verdict(&c.out, reason);
 	tg_dest_key_of(&c.key, &c.in, 0);
 	tg_dest_key_of(&c.any_key, &c.in, 1);
+	ANSWER(c);
+}
+
+SEC("xdp")
+int test_question(struct xdp_md *ctx)
+{
+	CASE(tg_question_case, c);
+	c.is_question = c.has_pod && tg_dns_screen(&c.in, c.in.protocol, &c.settings, &c.dns, &c.pod);
 	ANSWER(c);
 }
 

@@ -17,7 +17,8 @@ CAPTURE6_ENVOY = IPv6Address("fd74:6964:6567:6174::2")
 DNS4_PREFIX = IPv4Network("127.78.0.0/16")
 DNS4 = IPv4Address("127.78.1.1")
 DNS6 = IPv6Address("fd74:6964:6567:6174::3")
-DNS_HALF = 5  # enum tg_dns_limit
+DNS_HALF = 5  # enum tg_dns_limit, as is the port
+DNS_PORT = 53
 
 
 def destination_hash(address: IPAddress, port: int) -> int:

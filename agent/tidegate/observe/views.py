@@ -12,6 +12,7 @@ from tidegate import __version__
 from tidegate.bpf.datapath import Datapath
 from tidegate.compile.explain.trace import explain
 from tidegate.dataplane.cycle import Cycle
+from tidegate.dataplane.order import DNS
 from tidegate.enroll.crash_loops import CrashLoop
 from tidegate.enroll.keeper import Kept
 from tidegate.envoy.supervisor import EnvoySupervisor
@@ -20,7 +21,7 @@ from tidegate.model.http import HttpRequest
 from tidegate.model.mesh import Mesh
 from tidegate.model.names import WorkloadId, cluster_domain
 from tidegate.model.net import host_port, split_destination
-from tidegate.model.status import Outcome, PodState, State
+from tidegate.model.status import ApplierStatus, Outcome, PodState, State
 from tidegate.model.workload import Sandbox
 from tidegate.observe.dump import dump
 from tidegate.observe.life import Life
@@ -220,7 +221,14 @@ class Views:
         host, port = split_destination(query.get("destination", ""))
         headers = {key.split(".", 2)[2]: value for key, value in query.items() if key.startswith("header.")}
         request = HttpRequest(method=query.get("method", "GET"), path=query.get("path", "/"), headers=headers)
-        return explain(facts, source, host, port, request).as_json()
+        return explain(facts, source, host, port, request, dns=self._asks_here(source)).as_json()
+
+    def _asks_here(self, pod: WorkloadId) -> bool:
+        """Whether a pod's questions for names go to the node's DNS."""
+        if self._dns is None or self._dns.status().state != "running":
+            return False
+        told = self._cycle.status.value.appliers.get(DNS, ApplierStatus())
+        return not any(outcome.item == f"pod {pod}" for outcome in told.outcomes)
 
     async def config_dump(self, _: Mapping[str, str]) -> dict[str, Any]:
         """The plan in force, without secrets."""

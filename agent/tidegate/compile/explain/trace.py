@@ -13,7 +13,7 @@ from tidegate.compile.derive import Read, derived
 from tidegate.compile.envoy.clusters import ClusterKey, goes_where_dialled, subset_endpoints
 from tidegate.compile.explain.explanation import Explanation, Hop, Peer, RouteDestination, Rule
 from tidegate.compile.explain.names import Names, default_port
-from tidegate.compile.explain.oracle import Action, Call, Captured, decide
+from tidegate.compile.explain.oracle import Action, Call, Captured, decide, is_question
 from tidegate.compile.explain.requests import RouteChoice, bad_path, choose_host, choose_route
 from tidegate.compile.facts import Facts
 from tidegate.compile.outbound.aliases import Aliases, aliases, spellings
@@ -32,10 +32,19 @@ from tidegate.model.tier import Tier
 
 
 def explain(
-    facts: Facts, source: WorkloadId, host: str, port: int | None, request: HttpRequest | None = None
+    facts: Facts,
+    source: WorkloadId,
+    host: str,
+    port: int | None,
+    request: HttpRequest | None = None,
+    *,
+    dns: bool = False,
 ) -> Explanation:
-    """What the node does with a connection of the pod `source` to host (a name as in the pod, or an address)."""
-    return _Trace(facts, source).explain(host.rstrip(".").lower(), port, request or HttpRequest())
+    """What the node does with a connection of the pod `source` to host (a name as in the pod, or an address).
+
+    dns: whether the node's DNS takes the pod's questions now.
+    """
+    return _Trace(facts, source, dns).explain(host.rstrip(".").lower(), port, request or HttpRequest())
 
 
 @derived
@@ -49,8 +58,9 @@ def _aliases(read: Read, _: str) -> Aliases:
 
 
 class _Trace:
-    def __init__(self, facts: Facts, source: WorkloadId) -> None:
+    def __init__(self, facts: Facts, source: WorkloadId, dns: bool) -> None:
         self._facts = facts
+        self._dns = dns
         self._read = facts.read
         self._registry = Registry(self._read)
         self._rules = Rules(self._read)
@@ -105,6 +115,12 @@ class _Trace:
         return Tier.DIRECT if pods and pod_row(address, pods) else None
 
     def _connect(self, out: Explanation, address: IPAddress, port: int, request: HttpRequest) -> Explanation:
+        if is_question(Call(address, port), self._captured()):
+            if self._dns:
+                return self._ask_dns(out, address, port)
+            self._hop(
+                "names", "the node's DNS takes no questions of this pod: those over UDP go to the resolver itself"
+            )
         claim = claim_at(self._read, address, port)
         tier = self._tier(claim, address)
         decision = decide(Call(address, port), self._captured(), tier)
@@ -125,6 +141,21 @@ class _Trace:
         if not request.authority:
             request = replace(request, authority=out.host if port == 80 else f"{out.host}:{port}")
         return self._http(out, claim, request)
+
+    def _ask_dns(self, out: Explanation, resolver: IPAddress, port: int) -> Explanation:
+        decision = decide(Call(resolver, port), self._captured(), None, dns=True)
+        place = host_port(str(resolver), port)
+        self._hop("connect hook", f"{place}: {decision.says}, over TCP and UDP ({decision.reason.upper()})")
+        self._hop("names", f"names of the mesh are answered here, all others by {place} itself")
+        pod = self._facts.pod_at(resolver)
+        return self._end(
+            out,
+            tier="dns",
+            verdict="allow",
+            reason=decision.says,
+            counted_as=decision.reason,
+            endpoints=(Peer(str(resolver), port, str(pod.id) if pod else ""),),
+        )
 
     def _fast_path(self, out: Explanation, claim: Claim, address: IPAddress) -> Explanation:
         fqdn, number = claim.service.id.fqdn, claim.port.port
