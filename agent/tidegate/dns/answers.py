@@ -5,7 +5,9 @@ from __future__ import annotations
 from tidegate.dns import wire
 from tidegate.dns.names import NameTable
 
-REMEMBERED = 8192  # questions; a pod that asks for ever new names makes others' be read anew, no more
+# Bytes of questions and answers; a pod that asks for ever new names makes others' be read anew, no more.
+REMEMBERED = 8 * 1024 * 1024
+_EACH = 256  # bytes that remembering takes besides
 _ID = 2  # bytes before anything that matters: the asker's number
 
 
@@ -14,29 +16,32 @@ class Answers:
 
     def __init__(self, names: NameTable) -> None:
         self.names = names
-        self._known: dict[tuple[str, bool, bytes], bytes | None] = {}
+        self._known: dict[tuple[str, bool, bytes], wire.Reply | None] = {}
+        self._size = 0
 
     def changed(self) -> None:
         """The names are other ones."""
         self._known.clear()
+        self._size = 0
 
     def of(self, message: bytes, namespace: str, *, udp: bool) -> bytes | None:
         """The answer to a message of a pod; None: its resolver is to be asked."""
         key = (namespace, udp, message[_ID:])
         if key in self._known:
             known = self._known[key]
-            return known if known is None else message[:_ID] + known
-        made, keep = self._make(message, namespace, udp)
-        if keep:
-            if len(self._known) >= REMEMBERED:
-                self._known.clear()
-            self._known[key] = made if made is None else made[_ID:]
-        return made
+        else:
+            known = self._make(message, namespace, udp)
+            if len(message) <= wire.UDP_MAX:
+                self._remember(key, known)
+        return None if known is None else known.to(message)
 
-    def _make(self, message: bytes, namespace: str, udp: bool) -> tuple[bytes | None, bool]:
-        """The answer, and whether it is the same each time: several addresses take turns."""
+    def _make(self, message: bytes, namespace: str, udp: bool) -> wire.Reply | None:
         asked = wire.question(message)
         found = self.names.answer(asked.name, asked.kind, namespace) if asked else None
-        if found is None:
-            return None, len(message) <= wire.UDP_MAX
-        return wire.reply(message, found, udp=udp), len(found.addresses) <= 1 and not found.services
+        return None if found is None else wire.reply(message, found, udp=udp)
+
+    def _remember(self, key: tuple[str, bool, bytes], made: wire.Reply | None) -> None:
+        if self._size > REMEMBERED:
+            self.changed()
+        self._size += _EACH + len(key[2]) + (0 if made is None else len(made))
+        self._known[key] = made

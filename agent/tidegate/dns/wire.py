@@ -5,28 +5,28 @@ Whatever cannot be read is not answered: the resolver is asked, unchanged, and s
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
+from random import choice
 
 import dns.exception
 import dns.flags
 import dns.message
-import dns.name
-import dns.opcode
 import dns.rcode
-import dns.rdata
-import dns.rdataclass
-import dns.rdatatype
-import dns.rrset
 
 from tidegate.dns.names import KnownName, RecordType
-from tidegate.model.net import IPAddress
 
 HEADER = 12  # bytes (RFC 1035 4.1.1)
-NAME_MAX = 255  # bytes of a name on the wire (2.3.4)
+NAME_MAX, LABEL_MAX = 255, 63  # bytes of a name on the wire, and of a part of it (2.3.4)
 UDP_MAX = 512  # of an answer over UDP to who does not say otherwise
 UDP_EDNS_MAX = 1232  # to who does: what passes every path in one piece
 TCP_MAX = 65535
+_ID = 2  # bytes of the asker's number, before all else
+_ANSWERS, _ADDITIONAL = slice(6, 8), slice(10, 12)  # how many records of these are in a message
+_ASKED = 4  # bytes of a question behind its name
 _INTERNET = 1  # class
+_TYPE = {4: RecordType.A, 6: RecordType.AAAA}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ def question(message: bytes) -> Question | None:
             break
         label = message[at : at + length]
         at += length
-        if length > 63 or len(label) < length or at - HEADER >= NAME_MAX or b"." in label or not label.isascii():
+        if length > LABEL_MAX or len(label) < length or at - HEADER >= NAME_MAX or b"." in label or not label.isascii():
             return None
         labels.append(label)
     if len(message) < at + 4 or message[at + 2 : at + 4] != _INTERNET.to_bytes(2):
@@ -63,16 +63,38 @@ def question(message: bytes) -> Question | None:
     return Question(b".".join(labels).decode("ascii").lower(), int.from_bytes(message[at : at + 2]))
 
 
-def reply(message: bytes, answer: KnownName, *, udp: bool) -> bytes | None:
-    """The message that answers a question; None if the library cannot read it. Over UDP it is cut to what the asker
-    takes, with the mark that says so."""
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An answer to all who ask with the same bytes, but for the asker's number. Any of its records may be first."""
+
+    before: bytes  # the records, all but the number
+    records: bytes = b""
+    after: bytes = b""
+    starts: Sequence[int] = (0,)  # where in `records` one begins
+
+    def __len__(self) -> int:
+        return _ID + len(self.before) + len(self.records) + len(self.after)
+
+    def to(self, message: bytes) -> bytes:
+        """The answer to this message. Each record is the first equally often, so clients that take the first are spread
+        over all servers, also when each of them asks once."""
+        at = choice(self.starts)
+        return b"".join((message[:_ID], self.before, self.records[at:], self.records[:at], self.after))
+
+
+def reply(message: bytes, answer: KnownName, *, udp: bool) -> Reply | None:
+    """The answer to a question; None if the library cannot read it. What over UDP is longer than the asker takes is
+    left out, with the mark that says so; addresses that nobody asked for are left out without (RFC 2181 9)."""
     try:
         asked = dns.message.from_wire(message)
-        response = dns.message.make_response(asked, recursion_available=True)
+        response = dns.message.make_response(asked, recursion_available=True, pad=0)
         response.flags |= dns.flags.AA
-        _fill(response, asked.question[0].name, answer)
         limit = min(max(asked.payload, UDP_MAX), UDP_EDNS_MAX) if asked.edns >= 0 else UDP_MAX
-        return _within(response, asked, limit if udp else TCP_MAX)
+        made = _filled(response, answer, limit if udp else TCP_MAX)
+        if made is None:
+            response.flags |= dns.flags.TC
+            made = Reply(response.to_wire()[_ID:])
+        return made
     except (dns.exception.DNSException, ValueError):
         return None
 
@@ -90,40 +112,66 @@ def failure(message: bytes) -> bytes | None:
     return response.to_wire()
 
 
-def _within(response: dns.message.Message, asked: dns.message.Message, limit: int) -> bytes:
-    try:
-        return response.to_wire(max_size=limit)
-    except dns.exception.TooBig:
-        cut = dns.message.make_response(asked, recursion_available=True)
-        cut.flags |= dns.flags.AA | dns.flags.TC
-        return cut.to_wire()
+def _filled(response: dns.message.Message, answer: KnownName, limit: int) -> Reply | None:
+    """A response that has only a question, with records; None if they are longer than limit with all the rest.
 
-
-def _fill(response: dns.message.Message, asked: dns.name.Name, answer: KnownName) -> None:
-    owner = asked
+    By hand because a name may have a thousand servers, and who asks for it would hold up all others for as long as the
+    library takes; tests/unit/dns have the library read it.
+    """
+    bare = bytearray(response.to_wire())
+    begin = HEADER + len(response.question[0].name.to_wire() or b"") + _ASKED
+    owner, alias = HEADER, b""  # where the name is that the records belong to
     if answer.canonical:
-        owner = _name(answer.canonical)
-        response.answer.append(dns.rrset.from_rdata(asked, answer.ttl, _read("CNAME", owner.to_text())))
-    if answer.addresses:
-        response.answer.append(_address_set(owner, answer.addresses, answer.ttl))
-    if answer.services:
-        found = [_read("SRV", f"0 {100 // len(answer.services)} {s.port} {s.target}.") for s in answer.services]
-        response.answer.append(dns.rrset.from_rdata_list(owner, answer.ttl, found))
-    for target, addresses in answer.further:
-        for version in (4, 6):
-            if of_version := tuple(ip for ip in addresses if ip.version == version):
-                response.additional.append(_address_set(_name(target), of_version, answer.ttl))
+        target = _name(answer.canonical)
+        alias = _record(_at(owner), answer.ttl, RecordType.CNAME, target)
+        owner = begin + len(alias) - len(target)
+    records = [_record(_at(owner), answer.ttl, *content) for content in _contents(answer)]
+    size = len(bare) + len(alias) + sum(map(len, records))
+    if size > limit:
+        return None
+    further = [
+        _record(_name(name), answer.ttl, _TYPE[ip.version], ip.packed) for name, ips in answer.further for ip in ips
+    ]
+    if size + sum(map(len, further)) > limit:
+        further = []
+    bare[_ANSWERS] = (len(records) + bool(alias)).to_bytes(2)
+    bare[_ADDITIONAL] = (int.from_bytes(bare[_ADDITIONAL]) + len(further)).to_bytes(2)
+    before, edns = bytes(bare[_ID:begin]), bytes(bare[begin:])
+    return Reply(before + alias, b"".join(records), b"".join((*further, edns)), _starts(records))
 
 
-def _address_set(owner: dns.name.Name, addresses: tuple[IPAddress, ...], ttl: int) -> dns.rrset.RRset:
-    """Addresses of one family; the library writes them in an order of chance, so that clients are spread."""
-    kind = RecordType.A.name if addresses[0].version == 4 else RecordType.AAAA.name
-    return dns.rrset.from_rdata_list(owner, ttl, [_read(kind, str(ip)) for ip in addresses])
+def _starts(records: Sequence[bytes]) -> Sequence[int]:
+    """Where each record begins, and at least one beginning; addresses, which may be many, take no room for it."""
+    sizes = {len(record) for record in records}
+    if len(sizes) == 1:
+        return range(0, len(records) * sizes.pop(), len(records[0]))
+    return tuple(accumulate(map(len, records[:-1]), initial=0))
 
 
-def _read(kind: str, text: str) -> dns.rdata.Rdata:
-    return dns.rdata.from_text(dns.rdataclass.IN, dns.rdatatype.from_text(kind), text)
+def _contents(answer: KnownName) -> Iterator[tuple[RecordType, bytes]]:
+    """Of the records that were asked for."""
+    for ip in answer.addresses:
+        yield _TYPE[ip.version], ip.packed
+    weight = 100 // len(answer.services) if answer.services else 0
+    for service in answer.services:
+        numbers = (n.to_bytes(2) for n in (0, weight, service.port))  # the first: nobody is preferred
+        yield RecordType.SRV, b"".join((*numbers, _name(service.target)))
 
 
-def _name(text: str) -> dns.name.Name:
-    return dns.name.from_text(f"{text}.")
+def _at(offset: int) -> bytes:
+    """A name that stands elsewhere in the message (4.1.4)."""
+    return (0xC000 | offset).to_bytes(2)
+
+
+def _record(owner: bytes, ttl: int, kind: RecordType, content: bytes) -> bytes:
+    return b"".join(
+        (owner, kind.to_bytes(2), _INTERNET.to_bytes(2), ttl.to_bytes(4), len(content).to_bytes(2), content)
+    )
+
+
+def _name(name: str) -> bytes:
+    """A complete name, written out: that in an SRV record is not to be compressed (RFC 2782). Raises ValueError."""
+    labels = name.encode("ascii").split(b".")
+    if not all(0 < len(label) <= LABEL_MAX for label in labels):
+        raise ValueError(f"{name!r} is no name")
+    return b"".join((*(bytes((len(label),)) + label for label in labels), b"\0"))

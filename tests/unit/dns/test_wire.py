@@ -16,9 +16,9 @@ import pytest
 from tidegate.dns import wire
 from tidegate.dns.answers import REMEMBERED, Answers
 from tidegate.dns.names import KnownName, NameTable, RecordType, ServedAt
-from tidegate.model.plan.names import HostNames, Server
+from tidegate.model.plan.names import HostNames, NamedPort, Server
 
-V4 = ip_address("10.96.0.7")
+V4, V4_TOO = ip_address("10.96.0.7"), ip_address("10.96.0.9")
 MANY = tuple(ip_address(f"10.244.{n // 250}.{n % 250 + 1}") for n in range(600))
 HOST = "reviews.default.svc.cluster.local"
 
@@ -81,9 +81,17 @@ def read(answer: bytes | None) -> dns.message.Message:
     return dns.message.from_wire(answer)
 
 
+def replied(message: bytes, answer: KnownName, *, udp: bool = True) -> bytes:
+    made = wire.reply(message, answer, udp=udp)
+    assert made is not None
+    said = made.to(message)
+    assert len(said) == len(made)
+    return said
+
+
 def test_an_answer_fits_its_question() -> None:
     message = asking("ReViews.Default.svc.cluster.local")
-    said = read(wire.reply(message, KnownName((V4,)), udp=True))
+    said = read(replied(message, KnownName((V4,))))
     assert said.id == dns.message.from_wire(message).id
     assert said.question == dns.message.from_wire(message).question
     assert said.rcode() == dns.rcode.NOERROR
@@ -93,17 +101,18 @@ def test_an_answer_fits_its_question() -> None:
 
 
 def test_a_name_of_a_search_list_is_an_alias() -> None:
-    said = read(wire.reply(asking(f"{HOST}.svc.cluster.local"), KnownName((V4,), canonical=HOST), udp=True))
+    said = read(replied(asking(f"{HOST}.svc.cluster.local"), KnownName((V4, V4_TOO), canonical=HOST)))
     assert [(r.name.to_text(), dns.rdatatype.to_text(r.rdtype)) for r in said.answer] == [
         (f"{HOST}.svc.cluster.local.", "CNAME"),
         (f"{HOST}.", "A"),
     ]
+    assert {r.to_text() for r in said.answer[1]} == {str(V4), str(V4_TOO)}
 
 
 def test_srv_has_the_addresses_with_it() -> None:
     target = f"db-0.{HOST}"
     answer = KnownName(services=(ServedAt(target, 5432),), further=((target, (V4, ip_address("fd00::1"))),))
-    said = read(wire.reply(asking(f"_sql._tcp.{HOST}", "SRV"), answer, udp=True))
+    said = read(replied(asking(f"_sql._tcp.{HOST}", "SRV"), answer))
     assert said.answer[0][0].to_text() == f"0 100 5432 {target}."
     assert {dns.rdatatype.to_text(r.rdtype) for r in said.additional} == {"A", "AAAA"}
 
@@ -111,13 +120,41 @@ def test_srv_has_the_addresses_with_it() -> None:
 @pytest.mark.parametrize(("payload", "most"), [(None, 512), (600, 600), (4096, 1232)])
 def test_what_is_too_long_for_udp_is_asked_again_over_tcp(payload: int | None, most: int) -> None:
     message = asking(use_edns=payload is not None, payload=payload)
-    cut = wire.reply(message, KnownName(MANY), udp=True)
-    assert cut is not None
+    cut = replied(message, KnownName(MANY))
     assert len(cut) <= most
     assert read(cut).flags & dns.flags.TC
-    whole = read(wire.reply(message, KnownName(MANY), udp=False))
+    whole = read(replied(message, KnownName(MANY), udp=False))
     assert not whole.flags & dns.flags.TC
     assert len(whole.answer[0]) == len(MANY)
+
+
+@pytest.mark.parametrize("how", [{"use_edns": False}, {"use_edns": True}, {"use_edns": True, "pad": 128}])
+def test_as_many_as_fit_are_told_over_udp_to_the_last_byte(how: dict[str, object]) -> None:
+    """Not a byte more than the asker takes, whatever EDNS adds; with one server more it is asked again over TCP."""
+    message = dns.message.make_query(HOST, "A", **how).to_wire()  # type: ignore[arg-type]
+    most = 1232 if how["use_edns"] else 512
+    for number in range(1, len(MANY)):
+        said = replied(message, KnownName(MANY[:number]))
+        assert len(said) <= most
+        if read(said).flags & dns.flags.TC:
+            break
+        assert len(read(said).answer[0]) == number
+    assert most - 500 < 16 * number < most
+
+
+@pytest.mark.parametrize("edns", [False, True])
+def test_addresses_that_nobody_asked_for_do_not_make_an_answer_too_long(edns: bool) -> None:
+    targets = [f"db-{number}.{HOST}" for number in range(5)]
+    answer = KnownName(
+        services=tuple(ServedAt(target, 5432) for target in targets),
+        further=tuple((target, MANY[:20]) for target in targets),
+    )
+    message = asking(f"_sql._tcp.{HOST}", "SRV", use_edns=edns)
+    said = replied(message, answer)
+    assert len(said) <= (1232 if edns else 512)
+    assert not read(said).flags & dns.flags.TC
+    assert {record.target.to_text() for record in read(said).answer[0]} == {f"{target}." for target in targets}
+    assert (read(said).edns == 0) is edns
 
 
 def test_a_failure_is_told_to_who_asked() -> None:
@@ -137,19 +174,58 @@ def test_what_was_asked_before_has_the_new_askers_number() -> None:
     assert read(answers.of(asking(), "default", udp=True)).answer[0][0].to_text() == "10.96.0.8"
 
 
-def test_several_servers_take_turns() -> None:
-    known = NameTable()
-    known.put(HostNames(HOST, servers=tuple(Server(f"s-{n}", (ip,)) for n, ip in enumerate(MANY[:5]))))
-    answers, message = Answers(known), asking()
-    firsts = {read(answers.of(message, "default", udp=True)).answer[0][0].to_text() for _ in range(400)}
-    assert firsts == {str(ip) for ip in MANY[:5]}
+def first_of(answer: bytes | None) -> str:
+    return str(next(iter(read(answer).answer[-1])).to_text())
+
+
+@pytest.mark.parametrize("kind", ["A", "SRV"])
+@pytest.mark.parametrize("edns", [False, True])
+def test_several_servers_take_turns_and_are_made_an_answer_of_once(kind: str, edns: bool) -> None:
+    ports = (NamedPort("sql", "tcp", 5432),)
+    servers = tuple(Server(f"s-{10**n}", (ip,), ports) for n, ip in enumerate(MANY[:5]))
+    table = Once()
+    table.put(HostNames(HOST, servers=servers))
+    answers = Answers(table)
+    name = HOST if kind == "A" else f"_sql._tcp.{HOST}"
+    message = asking(name, kind, use_edns=edns)
+    said = [answers.of(message, "default", udp=True) for _ in range(400)]
+    everyone = {r.to_text() for r in read(said[0]).answer[0]}
+    assert len(everyone) == 5
+    assert all({r.to_text() for r in read(answer).answer[0]} == everyone for answer in said)
+    assert all(read(answer).additional == read(said[0]).additional for answer in said)
+    assert {first_of(answer) for answer in said} == everyone
+    assert table.asked == 1
+
+
+class Once(NameTable):
+    """Counts how often somebody had to look."""
+
+    asked = 0
+
+    def answer(self, name: str, kind: int, namespace: str) -> KnownName | None:
+        self.asked += 1
+        return super().answer(name, kind, namespace)
 
 
 def test_what_is_remembered_is_bounded() -> None:
     answers = Answers(NameTable())
-    for number in range(REMEMBERED + 10):
-        assert answers.of(asking()[:12] + b"\4" + f"{number:04x}".encode() + b"\0\0\1\0\1", "default", udp=True) is None
-    assert len(answers._known) <= REMEMBERED
+    question, label = asking()[:12], 0
+    before = -1
+    while answers._size > before:  # until it began anew
+        before, label = answers._size, label + 1
+        assert answers.of(question + b"\4" + f"{label:04x}".encode() + b"\0\0\1\0\1", "default", udp=True) is None
+    assert before < REMEMBERED * 1.01
+    assert len(answers._known) == 1
+
+
+def test_a_long_question_is_answered_and_not_remembered() -> None:
+    """A pod cannot have the process keep megabytes by what it adds to questions."""
+    known = NameTable()
+    known.put(HostNames(HOST, (V4,)))
+    answers = Answers(known)
+    padded = dns.message.make_query(HOST, "A", use_edns=True, pad=4096).to_wire(max_size=65535)
+    assert read(answers.of(padded, "default", udp=False)).answer
+    assert not answers._known
 
 
 def test_types_are_numbered_as_the_library_numbers_them() -> None:
