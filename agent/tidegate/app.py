@@ -177,12 +177,13 @@ def others_server(settings: Settings) -> DiscoveryServer | None:
 
 def own_metrics(devices: Devices) -> CollectorRegistry:
     """Counters that the devices keep, read when somebody scrapes."""
-    datapath, relay = devices.datapath, devices.relay
+    datapath, relay, names = devices.datapath, devices.relay, devices.dns
     metrics = CollectorRegistry()
     metrics.register(
         AgentCollector(
             datapath.counters,
             lambda: relay.last.closed,
+            lambda: names.counts if names else {},
             lambda: {
                 "fastpath_active_connections": relay.last.active,
                 "fastpath_events_lost": relay.last.events_lost,

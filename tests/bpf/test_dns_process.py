@@ -183,6 +183,17 @@ def left_waiting(question: bytes) -> socket.socket:
 async def test_a_resolver_that_refuses_is_told_as_a_failure(server: NodeDnsProcess, pod: Pod) -> None:
     ip("-n", pod.name, "address", "add", f"{RESOLVER}/24", "dev", "eth0")  # and nobody listens there
     assert (await ask(pod, over_udp, query(ELSEWHERE)))[0] == "SERVFAIL"
+    await server.keep_pods([pod.cookie])
+    assert server.counts == {"registry": 0, "handed_on": 1, "failed": 1, "lost": 0}
+
+
+async def test_what_became_of_questions_is_counted(server: NodeDnsProcess, pod: Pod, resolver: list[bytes]) -> None:
+    await ask(pod, over_udp, query(HOST))
+    await ask(pod, over_tcp, query(HOST))  # twice
+    await ask(pod, over_udp, query(ELSEWHERE))
+    await ask(pod, over_tcp, query(ELSEWHERE))
+    await server.keep_pods([pod.cookie])  # whatever it answers, it says how many there were
+    assert server.counts == {"registry": 3, "handed_on": 3, "failed": 0, "lost": 0}
 
 
 @WAYS

@@ -13,12 +13,14 @@ import logging
 import random
 import socket
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from tidegate.bpf.resolvers import STALE_SECONDS
 from tidegate.dns import protocol
+from tidegate.dns.counts import QuestionCounts
 from tidegate.errors import Fatal, Transient
 from tidegate.linux.process import CONFINED, Process
 from tidegate.model.names import cluster_domain
@@ -60,6 +62,7 @@ class NodeDnsProcess(Supervisor):
         self._parting: asyncio.Future[None] | None = None
         self._numbers = itertools.count(1)
         self._asked: dict[int, asyncio.Future[str]] = {}
+        self.counts: Mapping[str, int] = asdict(QuestionCounts())  # as the process said last
         self.process: Latest[int] = Latest(0)  # 0 while none can be reached, else rises with each process
 
     def listen(self) -> None:
@@ -153,6 +156,7 @@ class NodeDnsProcess(Supervisor):
     def _readable(self, peer: socket.socket, incoming: protocol.Incoming) -> None:
         try:
             for said in incoming.read(peer):
+                self.counts = said["counts"]
                 waiting = self._asked.pop(said["n"], None)
                 if waiting is not None and not waiting.done():
                     waiting.set_result(said["error"])

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from tidegate.dns import wire
+from tidegate.dns.counts import QuestionCounts
 from tidegate.dns.sockets import BYTES_MAX
 from tidegate.model.net import IPAddress
 
@@ -33,18 +34,24 @@ class _UnderWay:
 class Handing:
     """The questions of one pod that are under way. Use from one event loop."""
 
-    def __init__(self, connected: Callable[[IPAddress], socket.socket], loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self,
+        connected: Callable[[IPAddress], socket.socket],
+        loop: asyncio.AbstractEventLoop,
+        counts: QuestionCounts,
+    ) -> None:
         """connected: makes a socket of the pod's for one resolver."""
         self._connected = connected
         self._loop = loop
         self._under_way: dict[socket.socket, _UnderWay] = {}  # the oldest first
-        self.lost = 0  # because there were too many
+        self._counts = counts
 
     def __len__(self) -> int:
         return len(self._under_way)
 
     def ask(self, question: bytes, resolver: IPAddress, back: Back) -> None:
         """Hand a question on; back gets the answer, or a failure if the resolver cannot be reached. Never raises."""
+        self._counts.handed_on += 1
         try:
             sock = self._connected(resolver)
         except OSError:
@@ -58,7 +65,7 @@ class Handing:
             return
         if len(self._under_way) >= UNDER_WAY_MAX:
             self._end(next(iter(self._under_way)))
-            self.lost += 1
+            self._counts.lost += 1
         self._under_way[sock] = _UnderWay(question, back, self._loop.time() + PATIENCE_SECONDS)
         self._loop.add_reader(sock, self._answered, sock)
 
@@ -70,6 +77,7 @@ class Handing:
             if oldest.deadline > now:
                 return
             self._end(sock)
+            self._counts.lost += 1
 
     def close(self) -> None:
         for sock in tuple(self._under_way):
@@ -90,6 +98,7 @@ class Handing:
             asked.back(answer)
 
     def _fail(self, question: bytes, back: Back) -> None:
+        self._counts.failed += 1
         if (failure := wire.failure(question)) is not None:
             back(failure)
 

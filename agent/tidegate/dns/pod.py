@@ -11,6 +11,7 @@ from functools import partial
 
 from tidegate.bpf.resolvers import PORT, SLOTS, ResolverTables
 from tidegate.dns.answers import Answers
+from tidegate.dns.counts import QuestionCounts
 from tidegate.dns.handing import Handing
 from tidegate.dns.sockets import PodSockets, Sender, connected, open_here, towards
 from tidegate.dns.streams import SESSIONS_MAX, Conversation, Streams
@@ -31,6 +32,7 @@ class PodDns:
         answers: Answers,
         tables: ResolverTables,
         enter: Callable[[int], None],
+        counts: QuestionCounts,
     ) -> None:
         """Owns netns_fd. enter: makes a netns that of new sockets."""
         self.namespace = namespace
@@ -40,7 +42,8 @@ class PodDns:
         self._tables = tables
         self._enter = enter
         self._loop = asyncio.get_running_loop()
-        self._handing = Handing(self._connected, self._loop)
+        self._counts = counts
+        self._handing = Handing(self._connected, self._loop, counts)
         self._sockets = PodSockets()
         self._servers: list[asyncio.Server] = []
         self._sessions: set[asyncio.Task[None]] = set()
@@ -59,11 +62,6 @@ class PodDns:
     def sweep(self) -> None:
         """Give up what nobody answers."""
         self._handing.sweep()
-
-    @property
-    def lost(self) -> int:
-        """Questions that were given up because there were too many at once."""
-        return self._handing.lost
 
     async def close(self) -> None:
         """Take no more; what is under way is given up."""
@@ -90,6 +88,7 @@ class PodDns:
             answer = self._answers.of(message, self.namespace, udp=True)
             back = partial(self._reply, sock, at, client)
             if answer is not None:
+                self._counts.registry += 1
                 back(answer)
             elif (resolver := self._resolver(at)) is not None:
                 self._handing.ask(message, resolver, back)
@@ -118,14 +117,22 @@ class PodDns:
         resolver = self._resolver(at)
         task = asyncio.current_task()
         if resolver is None or task is None or len(self._sessions) >= SESSIONS_MAX:
+            self._counts.lost += 1
             writer.transport.abort()
             return
         self._sessions.add(task)
         try:
-            answer = partial(self._answers.of, namespace=self.namespace, udp=False)
-            await Conversation((reader, writer), answer, partial(self._dial, resolver)).run()
+            await Conversation((reader, writer), self._answer, partial(self._dial, resolver)).run()
         finally:
             self._sessions.discard(task)
+
+    def _answer(self, message: bytes) -> bytes | None:
+        answer = self._answers.of(message, self.namespace, udp=False)
+        if answer is None:
+            self._counts.handed_on += 1
+        else:
+            self._counts.registry += 1
+        return answer
 
     async def _dial(self, resolver: IPAddress) -> Streams:
         self._enter(self._netns_fd)

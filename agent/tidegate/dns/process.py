@@ -12,11 +12,13 @@ import os
 import socket
 import sys
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 
 from tidegate.bpf.resolvers import ResolverTables
 from tidegate.dns import protocol
 from tidegate.dns.answers import Answers
+from tidegate.dns.counts import QuestionCounts
 from tidegate.dns.names import NameTable
 from tidegate.dns.pod import PodDns
 from tidegate.dns.protocol import ControlMessage, Incoming
@@ -39,6 +41,7 @@ class DnsProcess:
         self._cgroup = cgroup
         self._incoming = Incoming()
         self._answers = Answers(NameTable())
+        self._counts = QuestionCounts()
         self._pods: dict[int, PodDns] = {}
         self._inside = -1  # the netns in which this thread is, by the descriptor that is open here
 
@@ -78,8 +81,11 @@ class DnsProcess:
                 self._tables.keep(frozenset(message["cookies"]))
             self._tables.beat(self._cgroup)  # whatever the agent says, it is there
         except OSError as error:
-            return {"n": number, "error": str(error)}
-        return {"n": number, "error": ""}
+            return self._said(number, str(error))
+        return self._said(number, "")
+
+    def _said(self, number: int, error: str) -> ControlMessage:
+        return {"n": number, "error": error, "counts": asdict(self._counts)}
 
     def _name(self, message: ControlMessage) -> None:
         names = self._answers.names
@@ -93,7 +99,7 @@ class DnsProcess:
 
     async def _add(self, cookie: int, namespace: str, v6: bool, netns_fd: int) -> None:
         await self._close(cookie)
-        pod = PodDns(cookie, namespace, netns_fd, self._answers, self._tables, self._enter)
+        pod = PodDns(cookie, namespace, netns_fd, self._answers, self._tables, self._enter, self._counts)
         try:
             await pod.open(v6=v6)
         except OSError:

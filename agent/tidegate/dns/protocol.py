@@ -1,7 +1,8 @@
 """What the agent and the node's DNS say to each other over a unix stream socket: JSON behind its length in four bytes.
 
 Agent: {"n": NUMBER, "do": WHAT, ...}; "pod" comes with the descriptor of the pod's netns. DNS: {"n": NUMBER, "error":
-TEXT}, in any order. The two are always of one version: the agent starts it, and it ends with the agent's connection.
+TEXT, "counts": QuestionCounts}, in any order. The two are always of one version: the agent starts it, and it ends with
+the agent's connection.
 """
 
 from __future__ import annotations

@@ -113,9 +113,11 @@ def test_servers_of_a_headless_service_have_names_and_ports(named: Lab) -> None:
 def test_what_is_no_name_of_the_mesh_is_the_resolvers_to_answer(named: Lab) -> None:
     """The lab's DNS knows no such name; it is asked on the pod's behalf, and what it says comes back."""
     before = named.metric("tidegate_verdicts_total", reason="redirect_dns")
+    handed_on = named.metric("tidegate_dns_questions_total", answer="handed_on")
     found = named.exec("client", "getent", "ahosts", "no-such-name.example.com", check=False)
     assert found.returncode == 2, found
     assert named.metric("tidegate_verdicts_total", reason="redirect_dns") > before
+    eventually(lambda: named.metric("tidegate_dns_questions_total", answer="handed_on") > handed_on, "it is counted")
 
 
 def test_programs_find_each_other_by_name(named: Lab) -> None:
