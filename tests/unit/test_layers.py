@@ -54,6 +54,7 @@ PURE = [
     "config.store",
     "config.tree",
     "dataplane.changes",
+    "dns.answers",
     "dns.names",
     "dns.wire",
     "runtime.backoff",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from tidegate.dns import wire
 from tidegate.dns.names import NameTable
 
@@ -14,8 +16,10 @@ _ID = 2  # bytes before anything that matters: the asker's number
 class Answers:
     """Answers of one state of the names. Use from one thread."""
 
-    def __init__(self, names: NameTable) -> None:
+    def __init__(self, names: NameTable, chance: Callable[[], float]) -> None:
+        """chance: in [0, 1); which of several servers an answer names first."""
         self.names = names
+        self._chance = chance
         self._known: dict[tuple[str, bool, bytes], wire.Reply | None] = {}
         self._size = 0
 
@@ -33,7 +37,7 @@ class Answers:
             known = self._make(message, namespace, udp)
             if len(message) <= wire.UDP_MAX:
                 self._remember(key, known)
-        return None if known is None else known.to(message)
+        return None if known is None else known.to(message, self._chance())
 
     def _make(self, message: bytes, namespace: str, udp: bool) -> wire.Reply | None:
         asked = wire.question(message)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import random
 import socket
 import sys
 from contextlib import suppress
@@ -40,7 +41,7 @@ class DnsProcess:
         self._tables = tables
         self._cgroup = cgroup
         self._incoming = Incoming()
-        self._answers = Answers(NameTable())
+        self._answers = Answers(NameTable(), random.random)
         self._counts = QuestionCounts()
         self._pods: dict[int, PodDns] = {}
         self._inside = -1  # the netns in which this thread is, by the descriptor that is open here

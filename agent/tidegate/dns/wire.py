@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from random import choice
 
 import dns.exception
 import dns.flags
@@ -75,10 +74,10 @@ class Reply:
     def __len__(self) -> int:
         return _ID + len(self.before) + len(self.records) + len(self.after)
 
-    def to(self, message: bytes) -> bytes:
-        """The answer to this message. Each record is the first equally often, so clients that take the first are spread
-        over all servers, also when each of them asks once."""
-        at = choice(self.starts)
+    def to(self, message: bytes, chance: float) -> bytes:
+        """The answer to this message. chance: in [0, 1), says which record is the first: so clients that take the first
+        are spread over all servers, also when each of them asks once."""
+        at = self.starts[int(chance * len(self.starts))]
         return b"".join((message[:_ID], self.before, self.records[at:], self.records[:at], self.after))
 
 

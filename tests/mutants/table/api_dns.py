@@ -55,7 +55,7 @@ _ANSWERS = Group(
             "dns-first-server-always",
             "all who take the first address of an answer go to one server",
             WIRE,
-            "at = choice(self.starts)",
+            "at = self.starts[int(chance * len(self.starts))]",
             "at = self.starts[0]",
             (f"{MESSAGES}::test_several_servers_take_turns_and_are_made_an_answer_of_once",),
         ),

@@ -59,7 +59,7 @@ def test_garbage_never_raises(seed: int) -> None:
     known = NameTable()
     known.put(HostNames(HOST, (V4,)))
     known.put(HostNames("*.local", (V4,)))
-    answers = Answers(known)
+    answers = Answers(known, random.random)
     plain = [
         asking(),
         asking(kind="SRV", use_edns=True, want_dnssec=True),
@@ -84,7 +84,7 @@ def read(answer: bytes | None) -> dns.message.Message:
 def replied(message: bytes, answer: KnownName, *, udp: bool = True) -> bytes:
     made = wire.reply(message, answer, udp=udp)
     assert made is not None
-    said = made.to(message)
+    said = made.to(message, 0.0)
     assert len(said) == len(made)
     return said
 
@@ -165,7 +165,7 @@ def test_a_failure_is_told_to_who_asked() -> None:
 def test_what_was_asked_before_has_the_new_askers_number() -> None:
     known = NameTable()
     known.put(HostNames(HOST, (V4,)))
-    answers = Answers(known)
+    answers = Answers(known, random.random)
     for number in (1, 2, 3):
         message = number.to_bytes(2) + asking()[2:]
         assert read(answers.of(message, "default", udp=True)).id == number
@@ -185,7 +185,7 @@ def test_several_servers_take_turns_and_are_made_an_answer_of_once(kind: str, ed
     servers = tuple(Server(f"s-{10**n}", (ip,), ports) for n, ip in enumerate(MANY[:5]))
     table = Once()
     table.put(HostNames(HOST, servers=servers))
-    answers = Answers(table)
+    answers = Answers(table, random.random)
     name = HOST if kind == "A" else f"_sql._tcp.{HOST}"
     message = asking(name, kind, use_edns=edns)
     said = [answers.of(message, "default", udp=True) for _ in range(400)]
@@ -208,7 +208,7 @@ class Once(NameTable):
 
 
 def test_what_is_remembered_is_bounded() -> None:
-    answers = Answers(NameTable())
+    answers = Answers(NameTable(), random.random)
     question, label = asking()[:12], 0
     before = -1
     while answers._size > before:  # until it began anew
@@ -222,7 +222,7 @@ def test_a_long_question_is_answered_and_not_remembered() -> None:
     """A pod cannot have the process keep megabytes by what it adds to questions."""
     known = NameTable()
     known.put(HostNames(HOST, (V4,)))
-    answers = Answers(known)
+    answers = Answers(known, random.random)
     padded = dns.message.make_query(HOST, "A", use_edns=True, pad=4096).to_wire(max_size=65535)
     assert read(answers.of(padded, "default", udp=False)).answer
     assert not answers._known
