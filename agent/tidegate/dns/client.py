@@ -35,7 +35,6 @@ log = logging.getLogger(__name__)
 
 BEAT_SECONDS = STALE_SECONDS / 4
 ANSWER_SECONDS = 5.0  # one that says nothing for longer is as good as gone
-HOSTS_AT_ONCE = 500  # of one message: questions have their turn in between
 SOCKET = "control.sock"
 
 
@@ -97,8 +96,8 @@ class NodeDnsProcess(Supervisor):
     async def put_names(self, put: Sequence[HostNames], gone: Iterable[str], *, whole: bool) -> None:
         """Change the names, or say all of them. Raises OSError or Transient; then nobody knows what it has."""
         left = list(gone)
-        for start in range(0, max(len(put), 1), HOSTS_AT_ONCE):
-            part = [protocol.encode_names(host) for host in put[start : start + HOSTS_AT_ONCE]]
+        for start in range(0, max(len(put), 1), protocol.HOSTS_AT_ONCE):
+            part = [protocol.encode_names(host) for host in put[start : start + protocol.HOSTS_AT_ONCE]]
             await self._ask(protocol.NAMES, put=part, gone=left, whole=whole and start == 0)
             left = []
 

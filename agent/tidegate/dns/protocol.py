@@ -18,6 +18,7 @@ from tidegate.model.plan.names import HostNames, NamedPort, Server
 
 BEAT, NAMES, POD, DROP, KEEP = "beat", "names", "pod", "drop", "keep"
 FRAME_MAX = 64 * 1024 * 1024
+HOSTS_AT_ONCE = 100  # of one message: questions have their turn in between
 _LENGTH = 4
 
 ControlMessage = Mapping[str, Any]
