@@ -20,6 +20,7 @@ from tidegate.model.net import parse_ip
 from tidegate.model.plan.kernel import Destination
 from tidegate.model.tier import Tier
 
+OURS = 65000
 RESOLVER4, RESOLVER6 = "10.96.0.53", "fd00:96::53"
 Exchange = tuple[bytes, tuple[str, int], tuple[str, int]]  # answer, whom it came from, own name
 
@@ -81,6 +82,20 @@ WAYS = pytest.mark.parametrize(
     ],
     ids=["v4", "v6", "v4-mapped"],
 )
+
+
+def test_its_sockets_take_no_port_but_ours_unless_somebody_has_that(pod: Pod) -> None:
+    """A socket on one address keeps a program off the same port on all addresses."""
+    for taken in (False, True):
+        app = pod.run(lambda: socket.socket(socket.AF_INET6, socket.SOCK_DGRAM))
+        if taken:
+            app.bind(("::", OURS))
+        made = open_in_netns(pod.netns_fd, v6=True, port=OURS)
+        ports = {sock.getsockname()[1] for sock in made.udp.values()}
+        assert (ports == {OURS}) is not taken
+        assert {sock.getsockname()[1] for sock in made.tcp.values()} == {OURS}
+        made.close()
+        app.close()
 
 
 @WAYS

@@ -102,7 +102,7 @@ async def server(datapath: Datapath, pod: Pod, tmp_path: Path) -> AsyncIterator[
 async def tell(server: NodeDnsProcess, pod: Pod) -> None:
     await server.keep_pods([pod.cookie])
     await server.put_names([HostNames(HOST, (ip_address(VIP),))], (), whole=True)
-    await server.add_pod(pod.cookie, "default", pod.netns_fd, True)
+    await server.add_pod(pod.cookie, "default", pod.netns_fd, True, 65533)
 
 
 def query(name: str, kind: str = "A") -> bytes:
@@ -241,7 +241,7 @@ async def test_a_pod_that_asks_without_end_holds_up_no_other(
     other.listen()
     datapath.set_pod(other.cookie, other.row())
     datapath.attach_lookup(other.cookie, other.netns_fd)
-    await server.add_pod(other.cookie, "default", other.netns_fd, True)
+    await server.add_pod(other.cookie, "default", other.netns_fd, True, 65533)
 
     def flood() -> None:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:

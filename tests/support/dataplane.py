@@ -172,6 +172,7 @@ class FakeDns:
         self.process: Latest[int] = Latest(1)
         self.names: dict[str, HostNames] = {}
         self.pods: dict[int, tuple[str, bool]] = {}  # namespace, and whether with IPv6
+        self.ports: dict[int, int] = {}  # that are ours in pods, for its sockets
         self.slots: set[int] = set()  # pods that have any
         self.told: list[tuple[int, int, bool]] = []  # of put_names: how many were put, how many went, whole
         self.refused: set[int] = set()  # pods in which it cannot listen
@@ -187,11 +188,12 @@ class FakeDns:
             self.names.pop(host, None)
         self.names |= {host.host: host for host in put}
 
-    async def add_pod(self, cookie: int, namespace: str, netns_fd: int, v6: bool) -> None:
+    async def add_pod(self, cookie: int, namespace: str, netns_fd: int, v6: bool, port: int) -> None:
         await self._there()
         if cookie in self.refused:
             raise OSError(98, "127.78.1.1: Address already in use")
         self.pods[cookie] = (namespace, v6)
+        self.ports[cookie] = port
         self.slots.add(cookie)
 
     async def drop_pod(self, cookie: int) -> None:

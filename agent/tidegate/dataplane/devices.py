@@ -87,7 +87,7 @@ class Dns(Protocol):
     async def put_names(self, put: Sequence[HostNames], gone: Iterable[str], *, whole: bool) -> None:
         """Add and replace hosts, forget others. whole: these are all."""
 
-    async def add_pod(self, cookie: int, namespace: str, netns_fd: int, v6: bool) -> None:
+    async def add_pod(self, cookie: int, namespace: str, netns_fd: int, v6: bool, port: int) -> None:
         """Take a pod's questions from now on; twice is once."""
 
     async def drop_pod(self, cookie: int) -> None:

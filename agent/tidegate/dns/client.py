@@ -101,9 +101,10 @@ class NodeDnsProcess(Supervisor):
             await self._ask(protocol.NAMES, put=part, gone=left, whole=whole and start == 0)
             left = []
 
-    async def add_pod(self, cookie: int, namespace: str, netns_fd: int, v6: bool) -> None:
-        """Answer the questions of a pod from now on. Raises OSError or Transient if it cannot."""
-        await self._ask(protocol.POD, netns_fd, cookie=cookie, namespace=namespace, v6=v6)
+    async def add_pod(self, cookie: int, namespace: str, netns_fd: int, v6: bool, port: int) -> None:
+        """Answer the questions of a pod from now on. port: the one in it that is ours, 0 = any. Raises OSError or
+        Transient if it cannot."""
+        await self._ask(protocol.POD, netns_fd, cookie=cookie, namespace=namespace, v6=v6, port=port)
 
     async def drop_pod(self, cookie: int) -> None:
         """No more of a pod, whose slots are free; none is fine. Raises OSError or Transient."""

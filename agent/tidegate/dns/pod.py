@@ -49,10 +49,10 @@ class PodDns:
         self._sessions: set[asyncio.Task[None]] = set()
         self._resolvers: dict[IPAddress, IPAddress] = {}  # by the address that stands for it; never changes
 
-    async def open(self, *, v6: bool) -> None:
-        """Take the pod's questions from now on. Raises OSError."""
+    async def open(self, *, v6: bool, port: int) -> None:
+        """Take the pod's questions from now on. port: the one in it that is ours. Raises OSError."""
         self._enter(self._netns_fd)
-        self._sockets = open_here(v6=v6)
+        self._sockets = open_here(v6=v6, port=port)
         for sock in self._sockets.udp.values():
             self._loop.add_reader(sock, self._readable, sock)
         for sock in self._sockets.tcp.values():

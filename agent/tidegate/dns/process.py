@@ -76,7 +76,7 @@ class DnsProcess:
             if what == protocol.NAMES:
                 self._name(message)
             elif what == protocol.POD:
-                await self._add(message["cookie"], message["namespace"], message["v6"], self._incoming.take_fd())
+                await self._add(message, self._incoming.take_fd())
             elif what == protocol.DROP:
                 await self._drop(message["cookie"])
             elif what == protocol.KEEP:
@@ -101,11 +101,12 @@ class DnsProcess:
             settle()  # many came, to stay: each walk of them would hold up questions by 50 ms for 10 000
         self._answers.changed()
 
-    async def _add(self, cookie: int, namespace: str, v6: bool, netns_fd: int) -> None:
+    async def _add(self, message: ControlMessage, netns_fd: int) -> None:
+        cookie = message["cookie"]
         await self._close(cookie)
-        pod = PodDns(cookie, namespace, netns_fd, self._answers, self._tables, self._enter, self._counts)
+        pod = PodDns(cookie, message["namespace"], netns_fd, self._answers, self._tables, self._enter, self._counts)
         try:
-            await pod.open(v6=v6)
+            await pod.open(v6=message["v6"], port=message["port"])
         except OSError:
             self._inside = -1
             await pod.close()

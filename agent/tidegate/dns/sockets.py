@@ -7,6 +7,7 @@ has to do it from there: what arrives is told with its destination, and what lea
 from __future__ import annotations
 
 import contextlib
+import errno
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -64,18 +65,22 @@ class PodSockets:
         sock.sendmsg([content], [told], 0, client)
 
 
-def open_in_netns(netns_fd: int, *, v6: bool) -> PodSockets:
+def open_in_netns(netns_fd: int, *, v6: bool, port: int = 0) -> PodSockets:
     """Open the sockets inside the netns of a descriptor. Raises OSError; nothing is open then."""
-    return in_netns(netns_fd, lambda: open_here(v6=v6))
+    return in_netns(netns_fd, lambda: open_here(v6=v6, port=port))
 
 
-def open_here(*, v6: bool) -> PodSockets:
-    """The same in the netns of the calling thread."""
+def open_here(*, v6: bool, port: int) -> PodSockets:
+    """The same in the netns of the calling thread.
+
+    port: the number that is ours in the pod: whatever has another keeps the pod's own programs off it on all addresses.
+    If somebody has it nevertheless, or it is 0, the kernel finds one that is free.
+    """
     made = PodSockets()
     try:
         for address in (DNS4, *((DNS6,) if v6 else ())):
-            made.udp[address.version] = _bound(address, socket.SOCK_DGRAM)
-            made.tcp[address.version] = _bound(address, socket.SOCK_STREAM)
+            made.udp[address.version] = _bound(address, socket.SOCK_DGRAM, port)
+            made.tcp[address.version] = _bound(address, socket.SOCK_STREAM, port)
             made.tcp[address.version].listen(BACKLOG)
     except OSError:
         made.close()
@@ -83,8 +88,17 @@ def open_here(*, v6: bool) -> PodSockets:
     return made
 
 
-def _bound(address: IPAddress, kind: socket.SocketKind) -> socket.socket:
-    """On a port that the kernel finds free: hooks read it off the socket, so nobody has to know it."""
+def _bound(address: IPAddress, kind: socket.SocketKind, port: int) -> socket.socket:
+    """Hooks read the port off the socket, so nobody has to know it."""
+    try:
+        return _bound_to(address, kind, port)
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE or not port:
+            raise
+    return _bound_to(address, kind, 0)
+
+
+def _bound_to(address: IPAddress, kind: socket.SocketKind, port: int) -> socket.socket:
     sock = socket.socket(socket.AF_INET if address.version == 4 else socket.AF_INET6, kind)
     try:
         sock.setblocking(False)
@@ -95,7 +109,9 @@ def _bound(address: IPAddress, kind: socket.SocketKind) -> socket.socket:
                 sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
         elif kind == socket.SOCK_DGRAM:
             sock.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, 1)
-        sock.bind((str(address), 0))
+        if kind == socket.SOCK_STREAM:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # connections of a process before may linger
+        sock.bind((str(address), port))
     except OSError:
         sock.close()
         raise

@@ -127,6 +127,14 @@ _AWAY = Group(
             (f"{KERNEL}::test_its_own_questions_are_left_alone",),
         ),
         Mutant(
+            "dns-takes-clients-ports",
+            "a program of the pod cannot listen on a port that the node's DNS happens to have",
+            "agent/tidegate/dns/sockets.py",
+            "return _bound_to(address, kind, port)",
+            "return _bound_to(address, kind, 0)",
+            (f"{KERNEL}::test_its_sockets_take_no_port_but_ours_unless_somebody_has_that",),
+        ),
+        Mutant(
             "dns-refusal-swallowed",
             "a resolver that refuses is one that is silent",
             HANDING,

@@ -25,6 +25,7 @@ async def test_it_knows_the_registry_and_the_enrolled_pods() -> None:
     async with node.running():
         assert set(node.dns.names) == {WEB}
         assert node.dns.pods == {42: ("default", True)}
+        assert node.dns.ports == {42: 20_042}, "it takes no other port from the pod's programs"
         await node.configure(serving("web", "api"))
         assert set(node.dns.names) == {WEB, API}
         await node.configure(serving("api"))

@@ -27,7 +27,7 @@ AWAY = Outcome(ITEM, State.PENDING, "the node's DNS is not there: pods ask their
 TELLING = Outcome(ITEM, State.PENDING, "the node's DNS is being told")
 PATIENCE_SECONDS = 0.25  # that a pass gives it: names are in force with the rest, and nobody waits for one that hangs
 
-_Told = tuple[str, bool]  # what a pod was added with: its namespace, and whether with IPv6
+_Told = tuple[str, bool, int]  # what a pod was added with: its namespace, whether with IPv6, which port in it is ours
 
 
 class NodeDns:
@@ -105,7 +105,7 @@ class NodeDns:
                 self._refused.pop(cookie)
                 self._retries.forget(cookie)
         for cookie, sandbox in tuple(self._sandboxes.open.items()):
-            told = (sandbox.id.namespace, bool(sandbox.capture.fastpath6))
+            told = (sandbox.id.namespace, bool(sandbox.capture.fastpath6), sandbox.capture.port)
             if self._sandboxes.wanted(cookie) and self._pods.get(cookie) != told:
                 await self._attempt(cookie, f"pod {sandbox.id}", partial(self._add, sandbox, told))
 
@@ -140,7 +140,8 @@ class NodeDns:
 
     async def _add(self, sandbox: Sandbox, told: _Told) -> None:
         cookie = sandbox.netns_cookie
-        await self._dns.add_pod(cookie, told[0], self._sandboxes.netns_fd(cookie), told[1])
+        namespace, v6, port = told
+        await self._dns.add_pod(cookie, namespace, self._sandboxes.netns_fd(cookie), v6, port)
         self._pods[cookie] = told
 
     async def _drop(self, cookie: int) -> None:
