@@ -90,6 +90,7 @@ class Compiler:
             l4=found.l4,
             services=found.numbers,
             names=names,
+            views=_views(facts),
             envoy=self._envoy(facts, found, scoping, with_envoy) if with_envoy else _NONE,
         )
 
@@ -232,6 +233,12 @@ def _plan(facts: Facts, sandbox: Sandbox, any_http: bool, scoping: Scoping) -> P
     name = listener_name(sandbox) if wanted else ""
     of = scoping.pods.get(sandbox.id, EVERYTHING)
     return PodPlan(sandbox.id, enrolled, reason, wanted, name, sandbox.netns_cookie, of.registry_only, of.scope)
+
+
+def _views(facts: Facts) -> Mapping[int, str]:
+    """Pods that a Sidecar shows other names than their namespace has."""
+    sources = {cookie: source_of(facts.read, pod) for cookie, pod in facts.clients.items()} if facts.sidecars else {}
+    return {cookie: source.name for cookie, source in sources.items() if source.sidecar is not None}
 
 
 def _routes(

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from tidegate.compile.derive import Read, derived
 from tidegate.compile.facts import target_port
 from tidegate.compile.registry import written
-from tidegate.compile.tables import PODS_BY_SERVICE, SERVICES
+from tidegate.compile.tables import CLIENTS, PODS_BY_SERVICE, SERVICES, SIDECARS
+from tidegate.compile.visibility import Source, mesh_config, sees_service, source_of
 from tidegate.model.kube import Protocol, Service, ServicePort
 from tidegate.model.net import IPAddress
-from tidegate.model.plan.names import HostNames, NamedPort, Server
+from tidegate.model.plan.names import EVERYBODY, HostNames, NamedPort, NamedServer
 
 
 @derived
@@ -19,10 +20,41 @@ def names_of(read: Read, fqdn: str) -> tuple[HostNames, ...]:
     service = read(SERVICES, fqdn)
     if service is None or service.external_name:
         return ()
-    if service.addresses:
-        return (HostNames(fqdn, service.addresses, (), tuple(_ports(service))),)
+    visible = _visible(read, service)
+    if visible is None:
+        return ()
+    if addresses := _named_addresses(service):
+        return (HostNames(fqdn, addresses, (), tuple(_ports(service)), visible),)
     servers = tuple(_servers(read, service)) if service.headless else ()
-    return (HostNames(fqdn, (), servers),) if servers else ()
+    return (HostNames(fqdn, (), servers, visible=visible),) if servers else ()
+
+
+def _visible(read: Read, service: Service) -> frozenset[str] | None:
+    """Who of this node's pods may know a service; None: nobody."""
+    shown_to = service.export_to or mesh_config(read).services_to
+    if shown_to == ("*",) and not read.all(SIDECARS):
+        return EVERYBODY
+    views = read(_views, "")
+    ports = [port.port for port in service.tcp_ports] or [0]
+    seen = frozenset(
+        name for name, source in views.items() if any(sees_service(read, source, service, port) for port in ports)
+    )
+    if len(seen) == len(views):
+        return EVERYBODY
+    return seen or None
+
+
+@derived
+def _views(read: Read, _: str) -> Mapping[str, Source]:
+    """One of those that see the same, by Source.name."""
+    sources = (source_of(read, pod) for pod in read.all(CLIENTS).values())
+    return {source.name: Source(source.namespace, {}, source.sidecar) for source in sources}
+
+
+def _named_addresses(service: Service) -> tuple[IPAddress, ...]:
+    """Addresses that a name may resolve to. A range is no address of a name, as upstream has it."""
+    ranges = service.external.ranges if service.external else ()
+    return tuple(a for a in service.addresses if not any(a.version == r.version and a in r for r in ranges))
 
 
 def _ports(service: Service) -> Iterator[NamedPort]:
@@ -31,7 +63,7 @@ def _ports(service: Service) -> Iterator[NamedPort]:
             yield NamedPort(port.name, _protocol(port), port.port)
 
 
-def _servers(read: Read, service: Service) -> Iterator[Server]:
+def _servers(read: Read, service: Service) -> Iterator[NamedServer]:
     """Ready servers, those with a name of their own under it; several of one name are one server."""
     found: dict[str, tuple[list[IPAddress], dict[NamedPort, None]]] = {}
     for label, addresses, ports in (*_selected(read, service), *_written(read, service)):
@@ -39,7 +71,7 @@ def _servers(read: Read, service: Service) -> Iterator[Server]:
         known += [ip for ip in addresses if ip not in known]
         named.update(dict.fromkeys(ports))
     for label, (all_of_it, named) in found.items():
-        yield Server(label, tuple(all_of_it), tuple(named))
+        yield NamedServer(label, tuple(all_of_it), tuple(named))
 
 
 _Found = tuple[str, tuple[IPAddress, ...], tuple[NamedPort, ...]]

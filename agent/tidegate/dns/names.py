@@ -13,7 +13,7 @@ from enum import IntEnum
 
 from tidegate.model.names import search_domains
 from tidegate.model.net import IPAddress
-from tidegate.model.plan.names import HostNames, NamedPort, Server
+from tidegate.model.plan.names import VIEW, HostNames, NamedPort, NamedServer
 
 # Seconds that an answer may be kept: addresses of services stay, servers come and go.
 TTL_SERVICE, TTL_SERVER = 30, 5
@@ -60,7 +60,7 @@ class NameTable:
     """The registry's names, by host. Use from one thread."""
 
     _hosts: dict[str, HostNames] = field(default_factory=dict)
-    _servers: dict[str, dict[str, Server]] = field(default_factory=dict)  # host -> label -> server
+    _servers: dict[str, dict[str, NamedServer]] = field(default_factory=dict)  # host -> label -> server
 
     def put(self, host: HostNames) -> None:
         """Add or replace a host."""
@@ -82,8 +82,8 @@ class NameTable:
         return len(self._hosts)
 
     def answer(self, name: str, kind: int, namespace: str) -> KnownName | None:
-        """What a pod of a namespace is answered; None: its resolver is to be asked. name: in lower case, complete,
-        without its last dot. No address of the kind that is asked for is an answer, too."""
+        """What a pod of a namespace (or of a view of it, Source.name) is answered; None: its resolver is to be asked.
+        name: in lower case, complete, without its last dot. No address of the kind that is asked for is an answer."""
         for meant in self._meanings(name, namespace):
             found = self._found(meant, kind, namespace)
             if found is not None:
@@ -94,7 +94,7 @@ class NameTable:
         """The name, and what it was before a search list was appended: a resolver tries one domain after the other, and
         would be kept waiting for an answer that the registry has under the next one."""
         yield name
-        domains = search_domains(namespace)
+        domains = search_domains(namespace.partition(VIEW)[0])
         for domain in domains:
             short = name.removesuffix(f".{domain}")
             if short != name:

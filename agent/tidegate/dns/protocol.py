@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tidegate.model.net import parse_ip
-from tidegate.model.plan.names import HostNames, NamedPort, Server
+from tidegate.model.plan.names import HostNames, NamedPort, NamedServer
 
 BEAT, NAMES, POD, DROP, KEEP = "beat", "names", "pod", "drop", "keep"
 FRAME_MAX = 64 * 1024 * 1024
@@ -83,7 +83,7 @@ def decode_names(raw: list[Any]) -> HostNames:
     return HostNames(
         host,
         tuple(map(parse_ip, addresses)),
-        tuple(Server(label, tuple(map(parse_ip, ips)), _decode_ports(own)) for label, ips, own in servers),
+        tuple(NamedServer(label, tuple(map(parse_ip, ips)), _decode_ports(own)) for label, ips, own in servers),
         _decode_ports(ports),
         frozenset(visible),
     )

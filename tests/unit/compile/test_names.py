@@ -9,7 +9,7 @@ from tests.support.configs import config_of
 
 from tidegate.compile.compiler import Compiler, compile_plan
 from tidegate.compile.facts import join
-from tidegate.model.plan.names import HostNames, NamedPort, Server
+from tidegate.model.plan.names import HostNames, NamedPort, NamedServer
 
 SERVICES = """
 apiVersion: v1
@@ -84,9 +84,9 @@ def test_a_headless_service_has_its_ready_servers_by_their_own_names() -> None:
     sql = (NamedPort("sql", "tcp", 15432),)
     assert found[DB].addresses == ()
     assert set(found[DB].servers) == {
-        Server("db-0", (ip_address("10.0.0.3"),), sql),
-        Server("10-0-0-4", (ip_address("10.0.0.4"),), sql),
-        Server("10-0-0-6", (ip_address("10.0.0.6"),), sql),
+        NamedServer("db-0", (ip_address("10.0.0.3"),), sql),
+        NamedServer("10-0-0-4", (ip_address("10.0.0.4"),), sql),
+        NamedServer("10-0-0-6", (ip_address("10.0.0.6"),), sql),
     }
 
 
@@ -98,7 +98,7 @@ def test_servers_that_are_not_ready_have_names_where_the_service_says_so() -> No
 def test_what_somebody_wrote_down_has_the_name_that_was_written() -> None:
     headless = HEADLESS.replace("selector: {app: db}, ", "")
     assert names(headless, SLICE)[DB].servers == (
-        Server("far", (ip_address("192.0.2.7"),), (NamedPort("sql", "tcp", 5433),)),
+        NamedServer("far", (ip_address("192.0.2.7"),), (NamedPort("sql", "tcp", 5433),)),
     )
 
 

@@ -7,7 +7,7 @@ from ipaddress import ip_address
 import pytest
 
 from tidegate.dns.names import TTL_SERVER, TTL_SERVICE, KnownName, NameTable, RecordType, ServedAt
-from tidegate.model.plan.names import HostNames, NamedPort, Server
+from tidegate.model.plan.names import HostNames, NamedPort, NamedServer
 
 REVIEWS = "reviews.default.svc.cluster.local"
 DB = "db.data.svc.cluster.local"
@@ -21,7 +21,7 @@ SQL = NamedPort("sql", "tcp", 5432)
 def names() -> NameTable:
     known = NameTable()
     known.put(HostNames(REVIEWS, (V4, V6), ports=(HTTP, NamedPort("dns", "udp", 53))))
-    known.put(HostNames(DB, servers=(Server("db-0", (ONE,), (SQL,)), Server("10-244-0-2", (TWO,), (SQL,)))))
+    known.put(HostNames(DB, servers=(NamedServer("db-0", (ONE,), (SQL,)), NamedServer("10-244-0-2", (TWO,), (SQL,)))))
     known.put(HostNames("api.example.com", (V4,)))
     known.put(HostNames("*.example.org", (V4,)))
     known.put(HostNames("*.deep.example.org", (TWO,)))
@@ -80,7 +80,7 @@ def test_a_headless_service_is_its_servers(names: NameTable) -> None:
     assert asked(names, f"db-0.{DB}") == KnownName((ONE,), ttl=TTL_SERVER)
     assert asked(names, f"10-244-0-2.{DB}") == KnownName((TWO,), ttl=TTL_SERVER)
     assert asked(names, f"db-1.{DB}") is None
-    names.put(HostNames(DB, servers=(Server("db-1", (ONE,)),)))
+    names.put(HostNames(DB, servers=(NamedServer("db-1", (ONE,)),)))
     assert asked(names, f"db-0.{DB}") is None
     names.remove(DB)
     assert asked(names, DB) is asked(names, f"db-1.{DB}") is None

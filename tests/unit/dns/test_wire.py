@@ -16,7 +16,7 @@ import pytest
 from tidegate.dns import wire
 from tidegate.dns.answers import REMEMBERED, Answers
 from tidegate.dns.names import KnownName, NameTable, RecordType, ServedAt
-from tidegate.model.plan.names import HostNames, NamedPort, Server
+from tidegate.model.plan.names import HostNames, NamedPort, NamedServer
 
 V4, V4_TOO = ip_address("10.96.0.7"), ip_address("10.96.0.9")
 MANY = tuple(ip_address(f"10.244.{n // 250}.{n % 250 + 1}") for n in range(600))
@@ -182,7 +182,7 @@ def first_of(answer: bytes | None) -> str:
 @pytest.mark.parametrize("edns", [False, True])
 def test_several_servers_take_turns_and_are_made_an_answer_of_once(kind: str, edns: bool) -> None:
     ports = (NamedPort("sql", "tcp", 5432),)
-    servers = tuple(Server(f"s-{10**n}", (ip,), ports) for n, ip in enumerate(MANY[:5]))
+    servers = tuple(NamedServer(f"s-{10**n}", (ip,), ports) for n, ip in enumerate(MANY[:5]))
     table = Once()
     table.put(HostNames(HOST, servers=servers))
     answers = Answers(table, random.random)

@@ -86,7 +86,7 @@ class Follower:
 
 
 def _name(kind: str, value: bytes) -> str:
-    from tidegate.xds.prototypes import message_class
+    from tidegate.compile.envoy.prototypes import message_class
 
     message: Any = message_class(TYPE_URLS[kind].rpartition("/")[2])()
     message.ParseFromString(value)

@@ -18,7 +18,7 @@ _GRPC_FIELDS = ("name", "type", "eds_cluster_config", "lb_policy", "ring_hash_lb
 def names(view: ClientView) -> Iterator[str]:
     """Every cluster of services that the client may use."""
     for service, port in view.ports():
-        policy = view.rules.policy(service.id, view.client.namespace)
+        policy = view.rules.policy_of(service.id, view.source)
         for subset in ("", *(s.name for s in policy.subsets)):
             yield view.shown(ClusterKey(service.id.fqdn, port.port, subset))
 
@@ -71,8 +71,15 @@ def _first(endpoint: Json, told: set[tuple[str, int]]) -> bool:
 
 def _for_grpc(body: Json) -> Json | None:
     """What gRPC takes of a cluster (gRFC A27, A32, A37, A42); None if it can do nothing with it."""
-    if body["type"] == "STRICT_DNS":
-        return {"name": body["name"], "type": "LOGICAL_DNS", "load_assignment": body["load_assignment"]}
+    if body["type"] in ("STRICT_DNS", "LOGICAL_DNS"):
+        # One name is what gRPC resolves; of several the first.
+        (first, *_) = body["load_assignment"]["endpoints"]
+        one = [{"lb_endpoints": first["lb_endpoints"][:1]}]
+        return {
+            "name": body["name"],
+            "type": "LOGICAL_DNS",
+            "load_assignment": {**body["load_assignment"], "endpoints": one},
+        }
     if body["type"] != "EDS":
         return None
     out = {field: body[field] for field in _GRPC_FIELDS if field in body}

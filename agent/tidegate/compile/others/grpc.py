@@ -38,6 +38,7 @@ def grpc_listener(view: ClientView, name: str) -> EnvoyResource | None:
         return None
     service = view.named(host)
     ports = [port for port in service.tcp_ports if number in (None, port.port)] if service else []
+    ports = [port for port in ports if service and view.sees(service, port.port)]
     if service is None or not ports or (number is None and len(ports) > 1):
         return None
     routes = view.shown(ClusterKey(service.id.fqdn, ports[0].port))

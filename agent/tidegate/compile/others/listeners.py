@@ -68,8 +68,8 @@ def _dialled(view: ClientView, service: Service) -> list[str]:
 
 
 def _hashed(view: ClientView, service: Service, port: ServicePort) -> Json:
-    policy = view.rules.policy(service.id, view.client.namespace).for_port(port.port)
-    chosen = balancer(service, policy)
+    policy = view.rules.policy_of(service.id, view.source).for_port(port.port)
+    chosen = balancer(service, policy, view.rules.mesh)
     return {"hash_policy": [{"source_ip": {}}]} if chosen and chosen.hash and chosen.hash.source_ip else {}
 
 

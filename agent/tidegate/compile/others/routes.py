@@ -18,19 +18,19 @@ from tidegate.model.origin import Origin
 from tidegate.model.plan.envoy import CLUSTERS, EnvoyResource, ResourceRef
 
 _LONGEST_BODY = 1 << 20  # of a direct response: what validation lets a rule have
-Served = list[tuple[Service, ServicePort]]
+PortServices = list[tuple[Service, ServicePort]]
 
 
-def by_port(view: ClientView) -> dict[int, Served]:
+def by_port(view: ClientView) -> dict[int, PortServices]:
     """HTTP service ports by number, the oldest service first."""
-    out: dict[int, Served] = {}
+    out: dict[int, PortServices] = {}
     for service, port in view.ports():
         if port.protocol.is_http:
             out.setdefault(port.port, []).append((service, port))
     return out
 
 
-def route_configuration(view: ClientView, number: int, served: Served) -> EnvoyResource:
+def route_configuration(view: ClientView, number: int, served: PortServices) -> EnvoyResource:
     """Everything that requests to one port number may be meant for."""
     taken: set[str] = {"*"}
     hosts: list[Json] = []

@@ -12,8 +12,9 @@ from tidegate.compile.others.client import Client, Flavour
 from tidegate.compile.outbound.aliases import spellings
 from tidegate.compile.outbound.routes import RouteCompiler
 from tidegate.compile.registry import Registry, endpoints_known
-from tidegate.compile.rules import DestinationPolicy, Rules, Source
+from tidegate.compile.rules import DestinationPolicy, Rules
 from tidegate.compile.tables import HERE
+from tidegate.compile.visibility import Source, sees_service, sidecar_of
 from tidegate.model.kube import Service, ServicePort
 from tidegate.model.names import ServiceName
 from tidegate.model.traffic import Balancing, TrafficPolicy
@@ -45,9 +46,16 @@ class ClientView:
         self.client = client
         self.registry = Registry(self.read)
         self.rules = Rules(self.read) if client.captured else _Choosing(self.read)
-        self.source = Source(client.namespace, dict(client.labels))
+        labels = dict(client.labels)
+        # Sidecars are for workloads, and a gateway's proxy is none of those.
+        sidecar = None if client.flavour is Flavour.ROUTER else sidecar_of(self.read, client.namespace, labels)
+        self.source = Source(client.namespace, labels, sidecar)
         self.routes = RouteCompiler(self.registry, self.rules)
         self.services = tuple(sorted(facts.services.values(), key=lambda s: (s.age, s.id)))  # the oldest first
+
+    def sees(self, service: Service, number: int) -> bool:
+        """Whether a service port exists for the client (Sidecar, exportTo)."""
+        return sees_service(self.read, self.source, service, number)
 
     def served(self, service: Service, port: ServicePort) -> bool:
         """Whether it is known who is behind a port, or where rules lead its requests."""
@@ -59,7 +67,7 @@ class ClientView:
         for service in self.services:
             for number in dict.fromkeys(port.port for port in service.tcp_ports):
                 port = service.port(number)
-                if port is not None and self.served(service, port):
+                if port is not None and self.sees(service, number) and self.served(service, port):
                     yield service, port
 
     def hosts(self, service: Service) -> tuple[str, ...]:
@@ -88,7 +96,9 @@ class ClientView:
         service = self.facts.services.get(key.fqdn) if key else None
         if key is None or service is None or name != self.shown(key):
             return None
-        scope = self.rules.policy_scope(service.id, self.client.namespace)
+        if not self.sees(service, key.port):
+            return None
+        scope = self.rules.policy_scope(service.id, self.source)
         return replace(key, client=scope, lb_headless=key.lb_headless or not self.client.captured)
 
     @property

@@ -117,7 +117,7 @@ class RouteCompiler:
     def for_client(self, service: Service, port: ServicePort, source: Source, host: str = "") -> SeenRoutes:
         """What one client gets at a service port, or there for a host that is no service (one of foreign_hosts())."""
         asked = _Asked(service, port, source)
-        owner = self._rules.owner(host or service.id.fqdn, source.namespace)
+        owner = self._rules.owner(host or service.id.fqdn, source, port.port)
         routes = (self._rule_routes(asked, owner) if owner else []) if host else self._routes(asked, owner)
         return SeenRoutes(routes, owner, frozenset(asked.uses))
 

@@ -105,7 +105,7 @@ class NodeDns:
                 self._refused.pop(cookie)
                 self._retries.forget(cookie)
         for cookie, sandbox in tuple(self._sandboxes.open.items()):
-            told = (sandbox.id.namespace, bool(sandbox.capture.fastpath6), sandbox.capture.port)
+            told = (plan.views.get(cookie, sandbox.id.namespace), bool(sandbox.capture.fastpath6), sandbox.capture.port)
             if self._sandboxes.wanted(cookie) and self._pods.get(cookie) != told:
                 await self._attempt(cookie, f"pod {sandbox.id}", partial(self._add, sandbox, told))
 

@@ -23,4 +23,5 @@ class Plan:
     l4: tuple[L4Service, ...] = ()
     services: Mapping[int, str] = field(default_factory=dict)  # number -> FQDN:port
     names: tuple[HostNames, ...] = ()  # that the node's DNS answers
+    views: Mapping[int, str] = field(default_factory=dict)  # netns cookie -> whose names, if not the namespace's
     envoy: Resources = field(default_factory=dict)  # LISTENERS.. -> name -> resource

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from tidegate.model.net import IPAddress
 
 EVERYBODY: frozenset[str] = frozenset()
+VIEW = "|"  # between the namespace of pods that see the same and what it is that they see
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +20,7 @@ class NamedPort:
 
 
 @dataclass(frozen=True, slots=True)
-class Server:
+class NamedServer:
     """A server behind a headless service, which has a name of its own below it."""
 
     label: str  # hostname, or the address with dashes for dots and colons
@@ -37,6 +38,6 @@ class HostNames:
 
     host: str
     addresses: tuple[IPAddress, ...] = ()
-    servers: tuple[Server, ...] = ()
+    servers: tuple[NamedServer, ...] = ()
     ports: tuple[NamedPort, ...] = ()
-    visible: frozenset[str] = EVERYBODY  # namespaces whose pods may know it; empty = all of them
+    visible: frozenset[str] = EVERYBODY  # names of those that may know it (Source.name); empty = everybody
