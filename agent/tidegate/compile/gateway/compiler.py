@@ -44,10 +44,13 @@ class GatewayPlan:
     envoy: Resources = field(default_factory=dict)
 
 
-def compile_gateway(facts: Facts, workload: GatewayWorkload, files: Materials | None = None) -> GatewayPlan:
-    """What must be true at this workload. files: what stands in files that Gateways name."""
+def compile_gateway(
+    facts: Facts, workload: GatewayWorkload, files: Materials | None = None, *, known: bool = True
+) -> GatewayPlan:
+    """What must be true at this workload. files: what stands in files that Gateways name. known: whether who asks is
+    known to be that workload; nobody else gets what is in its namespace's Secrets."""
     ports, left_out = ports_of(facts, workload)
-    own = {s.name: s for s in facts.mesh.secrets if s.namespace == workload.namespace}
+    own = {s.name: s for s in facts.mesh.secrets if known and s.namespace == workload.namespace}
     materials = replace(files or Materials(), secrets=own)
     registry, rules, visible = Registry(facts.read), Rules(facts.read), visible_rules(facts, workload)
     compiler = GatewayRoutes(registry, rules, visible, workload)
