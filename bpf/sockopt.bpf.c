@@ -25,6 +25,13 @@ struct tg_sockaddr6 {
 	uint32_t scope;
 };
 
+/* What Envoy is told that was dialled: of a destination that nobody in the registry has only the family and the port, by
+ * which it finds the routes that refuse. */
+static __always_inline uint32_t tg_told(const struct tg_flow *flow, int word)
+{
+	return flow->flags & TG_FLOW_ELSEWHERE ? 0 : tg_addr_word(&flow->dst, word);
+}
+
 static __always_inline int tg_answer4(struct bpf_sockopt *ctx, const struct tg_flow *flow)
 {
 	struct tg_sockaddr4 *answer = ctx->optval;
@@ -33,7 +40,7 @@ static __always_inline int tg_answer4(struct bpf_sockopt *ctx, const struct tg_f
 		return 0;
 	answer->family = TG_AF_INET;
 	answer->port_be = flow->dst_port_be;
-	answer->ip_be = tg_addr_word(&flow->dst, 3);
+	answer->ip_be = tg_told(flow, 3);
 	__builtin_memset(answer->zero, 0, sizeof(answer->zero));
 	ctx->optlen = sizeof(*answer);
 	return 1;
@@ -48,10 +55,10 @@ static __always_inline int tg_answer6(struct bpf_sockopt *ctx, const struct tg_f
 	answer->family = TG_AF_INET6;
 	answer->port_be = flow->dst_port_be;
 	answer->flow = 0;
-	answer->ip_be[0] = tg_addr_word(&flow->dst, 0);
-	answer->ip_be[1] = tg_addr_word(&flow->dst, 1);
-	answer->ip_be[2] = tg_addr_word(&flow->dst, 2);
-	answer->ip_be[3] = tg_addr_word(&flow->dst, 3);
+	answer->ip_be[0] = tg_told(flow, 0);
+	answer->ip_be[1] = tg_told(flow, 1);
+	answer->ip_be[2] = tg_told(flow, 2);
+	answer->ip_be[3] = tg_told(flow, 3);
 	answer->scope = 0;
 	ctx->optlen = sizeof(*answer);
 	return 1;

@@ -1,7 +1,7 @@
 # Suites. A suite that needs root or a kernel feature fails with the reason; nothing skips silently.
 PYTEST := $(PY) -m pytest
 RESULTS := $(BUILD)/results
-SUITES := unit bpf relay contract envoy stories lab e2e
+SUITES := unit acceptance bpf relay contract envoy stories lab e2e
 # Where a suite lives, if not in tests/SUITE alone. The lab is a distribution of its own and brings its tests along.
 PATHS_unit := tests/unit lab/tests/unit
 PATHS_lab := lab/tests/stories

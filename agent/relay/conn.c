@@ -55,7 +55,16 @@ static void tell(struct fp_conn *conn, uint64_t now_ns, bool ended, enum fp_reas
  * what the server still sends the kernel answers with a reset, as it would without us. */
 static bool is_orderly(const struct fp_conn *conn, enum fp_reason reason)
 {
+	if (reason == FP_CLOSE_IDLE_TIMEOUT || reason == FP_CLOSE_MAX_DURATION)
+		return true;
 	return reason == FP_CLOSE_OK || (reason == FP_CLOSE_CLIENT_GONE && conn->pipe.way[FP_CLIENT].done);
+}
+
+static void forget_greeting(struct fp_conn *conn)
+{
+	if (conn->greet)
+		fp_greet_end(conn->greet);
+	conn->greet = NULL;
 }
 
 static void close_conn(struct fp_conn *conn, enum fp_reason reason)
@@ -70,7 +79,9 @@ static void close_conn(struct fp_conn *conn, enum fp_reason reason)
 		conn->end[i] = NULL;
 	}
 	fp_upstream_close(&conn->upstream);
+	forget_greeting(conn);
 	conn->state = FP_CLOSED;
+	fp_life_stop(&conn->life);
 	fp_timer_stop(&conn->report);
 	fp_timer_stop(&conn->wishes);
 	fp_timer_stop(&conn->look);
@@ -215,6 +226,18 @@ static void piped(struct fp_pipe *pipe, enum fp_pipe_end how)
 	close_conn(fp_container(pipe, struct fp_conn, pipe), reasons[how]);
 }
 
+static uint64_t count_bytes(struct fp_life *life)
+{
+	const struct fp_pipe *pipe = &fp_container(life, struct fp_conn, life)->pipe;
+	return pipe->way[FP_CLIENT].bytes + pipe->way[FP_SERVER].bytes;
+}
+
+static void life_over(struct fp_life *life, enum fp_life_end how)
+{
+	close_conn(fp_container(life, struct fp_conn, life),
+		   how == FP_LIFE_IDLE ? FP_CLOSE_IDLE_TIMEOUT : FP_CLOSE_MAX_DURATION);
+}
+
 static void connected(struct fp_upstream *upstream, struct fp_stream *server, enum fp_reason failure)
 {
 	struct fp_conn *conn = fp_container(upstream, struct fp_conn, upstream);
@@ -222,11 +245,14 @@ static void connected(struct fp_upstream *upstream, struct fp_stream *server, en
 		close_conn(conn, failure);
 		return;
 	}
+	forget_greeting(conn);
 	conn->end[FP_SERVER] = server;
 	conn->state = FP_RELAYING;
 	uint64_t now_ns = fp_clock_ns();
 	report_later(conn, now_ns);
 	fp_timer_start(&conn->conns->first_wishes, &conn->wishes, now_ns + FP_FIRST_WISHES_MS * (uint64_t)1000000);
+	fp_life_start(&conn->life, &conn->conns->lives, upstream->idle_ms, upstream->duration_ms, conn->started_ns,
+		      count_bytes, life_over);
 	fp_pipe_start(&conn->pipe, conn->conns->pipes, &conn->sandbox->presence[conn->conns->worker].party,
 		      conn->end[FP_CLIENT], server, halved, piped);
 }
@@ -259,9 +285,8 @@ static struct fp_conn *new_conn(struct fp_conns *conns, struct fp_sandbox *sandb
 	conn->started_at_ns = wall_clock_ns();
 	conn->upstream = (struct fp_upstream){
 		.from = { .netns_fd = sandbox->netns_fd, .source = flow->source, .wishes = flow->wishes },
-		.dst = flow->dst,
+		.asked = { .dst = flow->dst, .client = sandbox->cookie },
 		.dst_port_be = flow->dst_port_be,
-		.client = sandbox->cookie,
 		.choice.service = flow->service,
 	};
 	fp_timer_init(&conn->upstream.timeout, NULL);
@@ -269,6 +294,7 @@ static struct fp_conn *new_conn(struct fp_conns *conns, struct fp_sandbox *sandb
 	fp_timer_init(&conn->report, report_due);
 	fp_timer_init(&conn->wishes, wishes_due);
 	fp_timer_init(&conn->look, look_due);
+	fp_life_init(&conn->life);
 	fp_list_init(&conn->all);
 	fp_list_append(&conns->live, &conn->all);
 	fp_list_init(&conn->of_pod);
@@ -279,12 +305,32 @@ static struct fp_conn *new_conn(struct fp_conns *conns, struct fp_sandbox *sandb
 	return conn;
 }
 
+static void greeted(void *user, const char *name)
+{
+	struct fp_conn *conn = user;
+	fp_stream_use(conn->end[FP_CLIENT], client_changed, conn);
+	conn->upstream.asked.name = name;
+	fp_upstream_open(&conn->upstream, conn->conns->upstreams, connected);
+}
+
+static void died_silent(void *user)
+{
+	close_conn(user, FP_CLOSE_CLIENT_RESET);
+}
+
 struct fp_conn *fp_conn_open(struct fp_conns *conns, struct fp_sandbox *sandbox, struct fp_stream *client,
 			     const struct fp_flow *flow)
 {
 	struct fp_conn *conn = new_conn(conns, sandbox, client, flow);
-	if (conn)
+	if (!conn)
+		return NULL;
+	if (!fp_upstream_wants_name(&conn->upstream, conns->upstreams)) {
 		fp_upstream_open(&conn->upstream, conns->upstreams, connected);
+		return conn;
+	}
+	conn->greet = fp_greet_wait(&conns->greets, client, conn, greeted, died_silent);
+	if (!conn->greet)
+		close_conn(conn, FP_CLOSE_NO_MEMORY);
 	return conn;
 }
 
@@ -320,10 +366,13 @@ void fp_conns_init(struct fp_conns *conns, struct fp_loop *loop)
 	fp_loop_add_timers(loop, &conns->first_wishes);
 	for (int i = 0; i < 2; i++)
 		fp_loop_add_timers(loop, &conns->looks[i]);
+	fp_lives_init(&conns->lives, loop);
+	fp_greets_init(&conns->greets, loop);
 }
 
 void fp_conns_clear(struct fp_conns *conns)
 {
 	bury(&conns->bury);
 	fp_slab_clear(&conns->slab);
+	fp_greets_clear(&conns->greets);
 }

@@ -6,6 +6,8 @@
 #ifndef FP_CONN_H
 #define FP_CONN_H
 #include "flow.h"
+#include "greet.h"
+#include "life.h"
 #include "peer.h"
 #include "pipe.h"
 #include "report.h"
@@ -37,6 +39,8 @@ struct fp_conns {
 	struct fp_records records;
 	struct fp_timers first_wishes; /* when options are looked at that were set right after connect() */
 	struct fp_timers looks[2];     /* at half-closed ones' clients: the first few, and all later ones */
+	struct fp_lives lives;
+	struct fp_greets greets;
 };
 
 /* What has been told of a connection. */
@@ -61,6 +65,8 @@ struct fp_conn {
 	struct fp_sandbox *sandbox;
 	struct fp_flow flow;
 	struct fp_upstream upstream;
+	struct fp_greet *greet; /* while it matters what the client says first; NULL = it does not */
+	struct fp_life life;    /* while RELAYING */
 	uint64_t started_ns;    /* CLOCK_MONOTONIC */
 	uint64_t started_at_ns; /* CLOCK_REALTIME */
 	struct fp_told told;

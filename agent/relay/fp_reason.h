@@ -15,7 +15,11 @@
 	X(NO_MEMORY, "no_memory")             /* a bound was reached: connections, buffers, descriptors */        \
 	X(SHUTDOWN, "shutdown")               /* the relay stopped or the pod was removed */                      \
 	X(CLIENT_GONE, "client_gone")         /* the client has closed, the server does not end its direction */  \
-	X(MAX_CONNECTIONS, "max_connections") /* the service has as many as it may (fp_settings) */
+	X(MAX_CONNECTIONS, "max_connections") /* the service has as many as it may (fp_settings) */               \
+	X(NO_ROUTE, "no_route")               /* no rule of the service is for this connection */                 \
+	X(IDLE_TIMEOUT, "idle_timeout")       /* nothing moved for as long as its service allows */               \
+	X(MAX_DURATION, "max_duration")       /* it was as old as its service allows */                           \
+	X(NO_HEALTHY, "no_healthy_endpoint")  /* all endpoints are left out: connecting to them failed */
 enum fp_reason {
 #define X(name, label) FP_CLOSE_##name,
 	FP_REASONS(X)

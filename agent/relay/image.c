@@ -51,6 +51,7 @@ int fp_image_service(struct fp_image *image, uint32_t number, uint32_t lb)
 	service->number = number;
 	service->lb = lb;
 	service->first_endpoint = image->endpoint_count;
+	service->first_view = image->routes.view_count;
 	return 0;
 }
 
@@ -103,6 +104,16 @@ int fp_image_other(struct fp_image *image, const struct tg_addr *addr)
 	return 0;
 }
 
+int fp_image_view(struct fp_image *image)
+{
+	if (image->table || !image->service_count)
+		return -EINVAL;
+	int rc = fp_routes_view(&image->routes);
+	if (!rc)
+		image->services[image->service_count - 1].views++;
+	return rc;
+}
+
 /* NULL if there are none: an image without endpoints has no array to point into. */
 static const struct fp_endpoint *endpoints_of(const struct fp_image *image, const struct fp_service *service)
 {
@@ -142,6 +153,38 @@ static struct fp_address *find_slot(const struct fp_image *image, const struct t
 	}
 }
 
+struct place {
+	uint32_t number;
+	uint32_t service;
+};
+
+static int by_number(const void *left, const void *right)
+{
+	const struct place *a = left, *b = right;
+	return a->number < b->number ? -1 : a->number > b->number;
+}
+
+/* Where routes lead. A service that the image does not have is one without endpoints. */
+static int seal_routes(struct fp_image *image)
+{
+	struct fp_routes *routes = &image->routes;
+	if (!routes->target_count || !image->service_count)
+		return 0;
+	struct place *places = calloc(image->service_count, sizeof(*places));
+	if (!places)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < image->service_count; i++)
+		places[i] = (struct place){ image->services[i].number, i };
+	qsort(places, image->service_count, sizeof(*places), by_number);
+	for (uint32_t i = 0; i < routes->target_count; i++) {
+		const struct place wanted = { .number = routes->targets[i].number };
+		const struct place *found = bsearch(&wanted, places, image->service_count, sizeof(*places), by_number);
+		routes->targets[i].service = found ? found->service : (uint32_t)FP_NOWHERE;
+	}
+	free(places);
+	return 0;
+}
+
 int fp_image_seal(struct fp_image *image)
 {
 	if (image->table)
@@ -161,7 +204,8 @@ int fp_image_seal(struct fp_image *image)
 	}
 	free(image->addresses);
 	image->addresses = NULL;
-	return seal_turns(image);
+	int rc = seal_routes(image);
+	return rc ? rc : seal_turns(image);
 }
 
 /* A counter is a target that no connection is ever dialled to: ::NUMBER with port 0. */
@@ -169,28 +213,45 @@ static struct fp_target *obtain_counter(struct fp_registry *registry, uint32_t n
 {
 	struct tg_addr name = { { 0 } };
 	memcpy(name.ip + sizeof(name.ip) - sizeof(number), &number, sizeof(number));
-	return fp_registry_obtain(registry, &name, 0);
+	return fp_registry_obtain(registry, &name, 0, 0);
+}
+
+static int bind_service(struct fp_image *image, struct fp_service *service, struct fp_registry *registry)
+{
+	if (service->settings.max_connections) {
+		service->counter = obtain_counter(registry, service->settings.counted_as);
+		if (!service->counter)
+			return -ENOMEM;
+	}
+	for (uint32_t i = 0; service->settings.outlier.failures && i < service->endpoint_count; i++) {
+		struct fp_endpoint *endpoint = &image->endpoints[service->first_endpoint + i];
+		endpoint->watched = fp_registry_obtain(registry, &endpoint->addr, endpoint->port_be, service->number);
+		if (!endpoint->watched)
+			return -ENOMEM;
+	}
+	return 0;
 }
 
 int fp_image_bind(struct fp_image *image, struct fp_registry *registry)
 {
 	int rc = fp_registry_bind(registry, image->endpoints, image->endpoint_count);
-	for (uint32_t i = 0; !rc && i < image->service_count; i++) {
-		struct fp_service *service = &image->services[i];
-		if (!service->settings.max_connections)
-			continue;
-		service->counter = obtain_counter(registry, service->settings.counted_as);
-		if (!service->counter) {
-			fp_image_unbind(image);
-			return -ENOMEM;
-		}
-	}
+	if (rc)
+		return rc;
+	for (uint32_t i = 0; !rc && i < image->service_count; i++)
+		rc = bind_service(image, &image->services[i], registry);
+	if (rc)
+		fp_image_unbind(image);
 	return rc;
 }
 
 void fp_image_unbind(struct fp_image *image)
 {
 	fp_registry_unbind(image->endpoints, image->endpoint_count);
+	for (uint32_t i = 0; i < image->endpoint_count; i++) {
+		if (image->endpoints[i].watched)
+			image->endpoints[i].watched->images--;
+		image->endpoints[i].watched = NULL;
+	}
 	for (uint32_t i = 0; i < image->service_count; i++) {
 		if (image->services[i].counter)
 			image->services[i].counter->images--;
@@ -204,6 +265,27 @@ struct fp_service *fp_image_find(const struct fp_image *image, const struct tg_a
 	return entry->used ? &image->services[entry->service] : NULL;
 }
 
+const struct fp_view *fp_image_view_of(const struct fp_image *image, const struct fp_service *service,
+				       uint64_t netns_cookie)
+{
+	return service->views ? fp_routes_view_of(&image->routes, service->first_view, service->views, netns_cookie) :
+				NULL;
+}
+
+bool fp_image_route(const struct fp_image *image, struct fp_service *dialled, const struct fp_asked *asked,
+		    struct fp_service **ret_service)
+{
+	const struct fp_view *view = fp_image_view_of(image, dialled, asked->client);
+	uint32_t place;
+	*ret_service = dialled;
+	if (!view)
+		return true;
+	if (!fp_routes_find(&image->routes, view, &asked->dst, asked->name, asked->draw, &place))
+		return false;
+	*ret_service = place == (uint32_t)FP_NOWHERE ? NULL : &image->services[place];
+	return true;
+}
+
 void fp_image_free(struct fp_image *image)
 {
 	if (!image)
@@ -213,5 +295,6 @@ void fp_image_free(struct fp_image *image)
 	free(image->addresses);
 	free(image->table);
 	free(image->turns);
+	fp_routes_clear(&image->routes);
 	free(image);
 }

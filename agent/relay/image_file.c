@@ -8,38 +8,71 @@
 
 #include "image.h"
 
-/* The three tables of a checked file. Rows are read by memcpy: nothing is assumed about the alignment of the bytes. */
-struct tables {
-	struct fp_file_head head;
-	const char *services, *addresses, *endpoints;
+/* A table of a checked file, and how far it is used up. Rows are read by memcpy: nothing is assumed about the alignment of the bytes. */
+struct table {
+	const char *next;
+	uint32_t left;
 };
 
-static int find_tables(const char *bytes, size_t size, struct tables *ret_tables)
+struct tables {
+	struct fp_file_head head;
+	struct table services, addresses, endpoints, views, clients, rules, subnets, names, targets;
+};
+
+#define TAKE(table, row) take(table, row, sizeof(*(row)))
+
+/* The next row; there is one. */
+static void take(struct table *table, void *ret_row, size_t size)
+{
+	memcpy(ret_row, table->next, size);
+	table->next += size;
+	table->left--;
+}
+
+static int find_tables(const char *begin, size_t size, struct tables *ret_tables)
 {
 	struct tables t;
 	if (size < sizeof(t.head) || size > FP_IMAGE_MAX)
 		return -EBADMSG;
-	memcpy(&t.head, bytes, sizeof(t.head));
+	memcpy(&t.head, begin, sizeof(t.head));
 	if (t.head.magic != FP_FILE_MAGIC || t.head.version != FP_ABI_VERSION || t.head.pad)
 		return -EBADMSG;
-	/* 32-bit counts of rows below 64 bytes: the sum is below 2^39. */
-	uint64_t services = (uint64_t)t.head.services * sizeof(struct fp_file_service);
-	uint64_t addresses = (uint64_t)t.head.addresses * sizeof(struct fp_file_address);
-	uint64_t endpoints = (uint64_t)t.head.endpoints * sizeof(struct fp_file_endpoint);
-	if (sizeof(t.head) + services + addresses + endpoints != size)
+	const struct {
+		struct table *table;
+		uint32_t rows;
+		size_t size;
+	} parts[] = {
+		{ &t.services, t.head.services, sizeof(struct fp_file_service) },
+		{ &t.addresses, t.head.addresses, sizeof(struct fp_file_address) },
+		{ &t.endpoints, t.head.endpoints, sizeof(struct fp_file_endpoint) },
+		{ &t.views, t.head.views, sizeof(struct fp_file_view) },
+		{ &t.clients, t.head.clients, sizeof(struct fp_file_client) },
+		{ &t.rules, t.head.rules, sizeof(struct fp_file_rule) },
+		{ &t.subnets, t.head.subnets, sizeof(struct fp_file_subnet) },
+		{ &t.names, t.head.names, sizeof(struct fp_file_name) },
+		{ &t.targets, t.head.targets, sizeof(struct fp_file_target) },
+	};
+	uint64_t at = sizeof(t.head); /* 32-bit counts of rows of 256 bytes at most: the sum is below 2^44 */
+	for (size_t i = 0; i < sizeof(parts) / sizeof(*parts); i++) {
+		uint64_t bytes = (uint64_t)parts[i].rows * parts[i].size;
+		if (bytes > size - at)
+			return -EBADMSG;
+		*parts[i].table = (struct table){ begin + at, parts[i].rows };
+		at += bytes;
+	}
+	if (at != size)
 		return -EBADMSG;
-	t.services = bytes + sizeof(t.head);
-	t.addresses = t.services + services;
-	t.endpoints = t.addresses + addresses;
 	*ret_tables = t;
 	return 0;
 }
 
-static int add_addresses(struct fp_image *image, const char *rows, uint32_t count)
+static int add_addresses(struct fp_image *image, struct table *rows, uint32_t count)
 {
-	for (uint32_t i = 0; i < count; i++) {
+	if (count > rows->left)
+		return -EBADMSG;
+	while (count--) {
 		struct fp_file_address row;
-		memcpy(&row, rows + (size_t)i * sizeof(row), sizeof(row));
+		TAKE(rows, &row);
 		int rc = row.pad ? -EBADMSG : fp_image_address(image, &row.addr, row.port_be);
 		if (rc)
 			return rc;
@@ -58,11 +91,13 @@ static int add_endpoint(struct fp_image *image, const struct fp_file_endpoint *r
 	return 0;
 }
 
-static int add_endpoints(struct fp_image *image, const char *rows, uint32_t count)
+static int add_endpoints(struct fp_image *image, struct table *rows, uint32_t count)
 {
+	if (count > rows->left)
+		return -EBADMSG;
 	for (uint32_t i = 0; i < count; i++) {
 		struct fp_file_endpoint row;
-		memcpy(&row, rows + (size_t)i * sizeof(row), sizeof(row));
+		TAKE(rows, &row);
 		int rc = add_endpoint(image, &row, i > 0);
 		if (rc)
 			return rc;
@@ -70,30 +105,81 @@ static int add_endpoints(struct fp_image *image, const char *rows, uint32_t coun
 	return 0;
 }
 
-static int add_services(struct fp_image *image, const struct tables *t)
+static int add_rule(struct fp_routes *routes, struct tables *t)
 {
-	uint32_t addresses = 0, endpoints = 0; /* rows used up */
-	for (uint32_t i = 0; i < t->head.services; i++) {
-		struct fp_file_service row;
-		memcpy(&row, t->services + (size_t)i * sizeof(row), sizeof(row));
-		if (row.lb > FP_LB_SOURCE || row.addresses > t->head.addresses - addresses ||
-		    row.endpoints > t->head.endpoints - endpoints)
-			return -EBADMSG;
-		int rc = fp_image_service(image, row.number, row.lb);
-		if (!rc)
-			rc = fp_image_settings(image, &row.settings);
-		if (!rc)
-			rc = add_addresses(image, t->addresses + (size_t)addresses * sizeof(struct fp_file_address),
-					   row.addresses);
-		if (!rc)
-			rc = add_endpoints(image, t->endpoints + (size_t)endpoints * sizeof(struct fp_file_endpoint),
-					   row.endpoints);
-		if (rc)
-			return rc;
-		addresses += row.addresses;
-		endpoints += row.endpoints;
+	struct fp_file_rule row;
+	TAKE(&t->rules, &row);
+	if (row.pad || row.subnets > t->subnets.left || row.names > t->names.left || row.targets > t->targets.left)
+		return -EBADMSG;
+	int rc = fp_routes_rule(routes);
+	for (uint32_t i = 0; i < row.subnets && !rc; i++) {
+		struct fp_file_subnet subnet;
+		TAKE(&t->subnets, &subnet);
+		rc = fp_routes_subnet(routes, &subnet);
 	}
-	return addresses == t->head.addresses && endpoints == t->head.endpoints ? 0 : -EBADMSG;
+	for (uint32_t i = 0; i < row.names && !rc; i++) {
+		struct fp_file_name name;
+		TAKE(&t->names, &name);
+		rc = fp_routes_name(routes, &name);
+	}
+	for (uint32_t i = 0; i < row.targets && !rc; i++) {
+		struct fp_file_target target;
+		TAKE(&t->targets, &target);
+		rc = fp_routes_target(routes, target.number, target.weight);
+	}
+	return rc;
+}
+
+static int add_view(struct fp_image *image, struct tables *t)
+{
+	struct fp_file_view row;
+	TAKE(&t->views, &row);
+	if (row.clients > t->clients.left || row.rules > t->rules.left)
+		return -EBADMSG;
+	int rc = fp_image_view(image);
+	for (uint32_t i = 0; i < row.clients && !rc; i++) {
+		struct fp_file_client client;
+		TAKE(&t->clients, &client);
+		rc = fp_routes_client(&image->routes, client.netns_cookie);
+	}
+	for (uint32_t i = 0; i < row.rules && !rc; i++)
+		rc = add_rule(&image->routes, t);
+	return rc;
+}
+
+static int add_service(struct fp_image *image, struct tables *t)
+{
+	struct fp_file_service row;
+	TAKE(&t->services, &row);
+	if (row.lb > FP_LB_SOURCE || row.views > t->views.left)
+		return -EBADMSG;
+	int rc = fp_image_service(image, row.number, row.lb);
+	if (!rc)
+		rc = fp_image_settings(image, &row.settings);
+	if (!rc)
+		rc = add_addresses(image, &t->addresses, row.addresses);
+	if (!rc)
+		rc = add_endpoints(image, &t->endpoints, row.endpoints);
+	for (uint32_t i = 0; i < row.views && !rc; i++)
+		rc = add_view(image, t);
+	return rc;
+}
+
+/* Whether each row belongs to somebody. */
+static bool is_used_up(const struct tables *t)
+{
+	return !t->addresses.left && !t->endpoints.left && !t->views.left && !t->clients.left && !t->rules.left &&
+	       !t->subnets.left && !t->names.left && !t->targets.left;
+}
+
+static int add_services(struct fp_image *image, struct tables *t)
+{
+	while (t->services.left) {
+		int rc = add_service(image, t);
+		if (rc)
+			return rc == -EINVAL ? -EBADMSG : rc;
+	}
+	return is_used_up(t) ? 0 : -EBADMSG;
 }
 
 int fp_image_read(const void *bytes, size_t size, struct fp_image **ret_image)

@@ -1,6 +1,7 @@
 #include "lb.h"
 
 #include "addr.h"
+#include "health.h"
 #include "loop.h"
 #include "seats.h"
 
@@ -18,13 +19,20 @@ static uint32_t below(struct fp_random *random, uint32_t n)
 	return (uint32_t)(((fp_random_next(random) >> 32) * n) >> 32);
 }
 
-static bool contains(struct fp_target *const *tried, uint32_t count, const struct fp_target *target)
+/* Who is not to be chosen. */
+struct barred {
+	struct fp_target *const *tried;
+	uint32_t tried_count;
+	uint64_t now_ns; /* 0 = nobody is left out for his health */
+};
+
+static bool is_barred(const struct barred *barred, const struct fp_endpoint *endpoint)
 {
-	for (uint32_t i = 0; i < count; i++) {
-		if (tried[i] == target)
+	for (uint32_t i = 0; i < barred->tried_count; i++) {
+		if (barred->tried[i] == endpoint->target)
 			return true;
 	}
-	return false;
+	return barred->now_ns && fp_health_is_out(endpoint, barred->now_ns);
 }
 
 static bool lighter(const struct fp_endpoint *a, const struct fp_endpoint *b)
@@ -37,14 +45,14 @@ static bool lighter(const struct fp_endpoint *a, const struct fp_endpoint *b)
 /* Rendezvous: each client has an order of all endpoints, which depends on nothing but the two. So one that comes or goes
  * moves nobody but its own clients, in this relay and in the next. Weights say nothing but that 0 is out. */
 static const struct fp_endpoint *by_client(const struct fp_endpoint *endpoints, uint32_t count, uint64_t client,
-					   struct fp_target *const *tried, uint32_t tried_count)
+					   const struct barred *barred)
 {
 	const struct fp_endpoint *best = NULL;
 	uint64_t best_score = 0;
 	const uint64_t salt = fp_random_next(&(struct fp_random){ client });
 	for (uint32_t i = 0; i < count; i++) {
 		const struct fp_endpoint *endpoint = &endpoints[i];
-		if (!endpoint->weight || contains(tried, tried_count, endpoint->target))
+		if (!endpoint->weight || is_barred(barred, endpoint))
 			continue;
 		struct fp_random both = { salt ^ fp_address_hash(&endpoint->addr, endpoint->port_be) };
 		uint64_t score = fp_random_next(&both);
@@ -57,7 +65,7 @@ static const struct fp_endpoint *by_client(const struct fp_endpoint *endpoints, 
 }
 
 static const struct fp_endpoint *by_seat(const struct fp_endpoint *endpoints, const struct fp_service *service,
-					 uint64_t client, struct fp_target *const *tried, uint32_t tried_count)
+					 uint64_t client, const struct barred *barred)
 {
 	const uint64_t key = fp_seat_key(client, service->number);
 	const uint32_t now_s = (uint32_t)(fp_clock_ns() / 1000000000u);
@@ -65,12 +73,11 @@ static const struct fp_endpoint *by_seat(const struct fp_endpoint *endpoints, co
 	const struct fp_endpoint *choice = NULL;
 	for (uint32_t i = 0; serial && !choice && i < service->endpoint_count; i++) {
 		const struct fp_endpoint *endpoint = &endpoints[i];
-		if (endpoint->target->serial == serial && endpoint->weight &&
-		    !contains(tried, tried_count, endpoint->target))
+		if (endpoint->target->serial == serial && endpoint->weight && !is_barred(barred, endpoint))
 			choice = endpoint;
 	}
 	if (!choice)
-		choice = by_client(endpoints, service->endpoint_count, client, tried, tried_count);
+		choice = by_client(endpoints, service->endpoint_count, client, barred);
 	if (choice)
 		fp_seat_take(key, choice->target->serial, now_s);
 	return choice;
@@ -83,10 +90,13 @@ const struct fp_endpoint *fp_lb_pick(const struct fp_image *image, struct fp_ser
 	if (!turns)
 		return NULL;
 	const struct fp_endpoint *endpoints = image->endpoints + service->first_endpoint;
+	struct barred barred = { tried, tried_count, service->settings.outlier.failures ? fp_clock_ns() : 0 };
+	if (barred.now_ns && fp_health_panics(image, service, barred.now_ns))
+		barred.now_ns = 0;
 	if (service->lb == FP_LB_SOURCE && service->settings.affinity_s)
-		return by_seat(endpoints, service, client, tried, tried_count);
+		return by_seat(endpoints, service, client, &barred);
 	if (service->lb == FP_LB_SOURCE)
-		return by_client(endpoints, service->endpoint_count, client, tried, tried_count);
+		return by_client(endpoints, service->endpoint_count, client, &barred);
 	uint32_t turn;
 	if (service->lb == FP_LB_ROUND_ROBIN)
 		turn = (uint32_t)(atomic_fetch_add_explicit(&service->cursor, 1, memory_order_relaxed) % turns);
@@ -96,11 +106,10 @@ const struct fp_endpoint *fp_lb_pick(const struct fp_image *image, struct fp_ser
 	if (service->lb == FP_LB_LEAST_REQUEST && turns > 1) {
 		uint32_t second = turn + 1 + below(random, turns - 1);
 		const struct fp_endpoint *other = &endpoints[service->turns[second % turns]];
-		if (contains(tried, tried_count, choice->target) ||
-		    (!lighter(choice, other) && !contains(tried, tried_count, other->target)))
+		if (is_barred(&barred, choice) || (!lighter(choice, other) && !is_barred(&barred, other)))
 			choice = other;
 	}
-	for (uint32_t i = 0; i < turns && contains(tried, tried_count, choice->target); i++)
+	for (uint32_t i = 0; i < turns && is_barred(&barred, choice); i++)
 		choice = &endpoints[service->turns[(turn + 1 + i) % turns]];
-	return contains(tried, tried_count, choice->target) ? NULL : choice;
+	return is_barred(&barred, choice) ? NULL : choice;
 }

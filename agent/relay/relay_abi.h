@@ -14,12 +14,13 @@
 enum fp_relay_abi {
 	/* Of all that follows. An agent of another version uses the core only: FP_HELLO, FP_SANDBOXES, FP_HAND_OVER, FP_DRAIN,
 	 * FP_STOP, whose layouts and numbers never change. */
-	FP_ABI_VERSION = 2,
+	FP_ABI_VERSION = 3,
 	FP_MESSAGE_MAX = 65536,    /* bytes of one message */
 	FP_MESSAGE_FDS = 3,        /* descriptors with one message */
 	FP_EVENTS_BATCH = 400,     /* events in one message */
 	FP_SANDBOXES_BATCH = 2048, /* rows in one answer to FP_SANDBOXES */
 	FP_IMAGE_MAX = 268435456,  /* bytes of an image file */
+	FP_NAME_MAX = 255,         /* bytes of a host name, without the 0 behind it */
 	FP_FOREVER = 2147483647    /* fp_ask_drain.ms: connections end when they like */
 };
 
@@ -88,8 +89,9 @@ struct fp_event {
 };
 
 /* --- the file of an image --------------------------------------------------------------------------------------------
- * A memfd sealed against writing, growing and shrinking: fp_file_head, then all services, then all addresses, then all
- * endpoints. A service owns the next so many rows of each, so that its own bytes do not depend on its neighbours. */
+ * A memfd sealed against writing, growing and shrinking: fp_file_head, then all services, all addresses, all endpoints, and
+ * of the routes all views, clients, rules, subnets, names and targets. A service owns the next so many rows of the first three, a view
+ * of clients and rules, a rule of the last three, so that its own bytes do not depend on its neighbours. */
 enum fp_file_magic {
 	FP_FILE_MAGIC = 1195984468, /* "TFIG" */
 };
@@ -101,6 +103,12 @@ struct fp_file_head {
 	uint32_t services; /* rows of each kind */
 	uint32_t addresses;
 	uint32_t endpoints;
+	uint32_t views;
+	uint32_t clients;
+	uint32_t rules;
+	uint32_t subnets;
+	uint32_t names;
+	uint32_t targets;
 	uint32_t pad;
 };
 
@@ -109,6 +117,15 @@ struct fp_keepalive {
 	uint32_t time_s;     /* 1..32767 */
 	uint32_t interval_s; /* 1..32767 */
 	uint32_t probes;     /* 1..127 */
+};
+
+/* Endpoints to which connecting fails again and again are left out for a while. */
+struct fp_outlier {
+	uint32_t failures;      /* in a row, after which one is left out; 0 = none ever is */
+	uint32_t base_ms;       /* how long at first; the second time twice as long, and so on */
+	uint32_t interval_ms;   /* without being left out, after which it counts as once less */
+	uint32_t most_percent;  /* of the endpoints that are left out at once; but one may always be */
+	uint32_t panic_percent; /* when fewer than so many of them are left, all are used */
 };
 
 /* What is asked of a service's connections. Zero in a field means its default. */
@@ -120,13 +137,17 @@ struct fp_settings {
 	/* FP_LB_SOURCE: a client keeps its endpoint, whatever comes, until it stayed away as long */
 	uint32_t affinity_s;
 	struct fp_keepalive keepalive;
+	uint32_t idle_ms; /* a connection on which nothing moves so long is ended, both ways and in order; 0 = none */
+	uint32_t duration_ms; /* a connection is ended when it is so old; 0 = none */
+	struct fp_outlier outlier;
 };
 
 struct fp_file_service {
 	uint32_t number;    /* comes back in fp_event.service */
 	uint32_t lb;        /* enum fp_lb */
-	uint32_t addresses; /* its rows */
+	uint32_t addresses; /* its rows; without any only routes lead to it */
 	uint32_t endpoints;
+	uint32_t views; /* none: whoever dials it gets its own endpoints */
 	struct fp_settings settings;
 };
 
@@ -142,6 +163,39 @@ struct fp_file_endpoint {
 	/* 1 = no endpoint, but the other family's address of the one in the row before; weight 0 */
 	uint16_t other;
 	uint32_t weight; /* 0 = never chosen */
+};
+
+/* What the clients of a service see of it: of its views the first that has the client, or has no clients. */
+struct fp_file_view {
+	uint32_t clients; /* its rows; 0 = it is everybody's */
+	uint32_t rules;   /* its rows; 0 = the service's own endpoints */
+};
+
+struct fp_file_client {
+	uint64_t netns_cookie; /* ascending within a view */
+};
+
+/* The first rule of a view whose conditions hold says where a connection goes. If none does, it is reset. */
+struct fp_file_rule {
+	uint32_t subnets; /* its rows: one has the address that was dialled; 0 = any */
+	uint32_t names;   /* one is the name in the client's first message; 0 = any or none */
+	uint32_t targets; /* one is chosen by chance and weight; 0 = it leads nowhere */
+	uint32_t pad;
+};
+
+struct fp_file_subnet {
+	struct tg_addr addr;
+	uint32_t bits; /* of 128, so 96 more than an IPv4 prefix has */
+	uint32_t pad;
+};
+
+struct fp_file_name {
+	char text[256]; /* lower case, at most FP_NAME_MAX bytes and 0; "*" in front stands for one character or more */
+};
+
+struct fp_file_target {
+	uint32_t number; /* fp_file_service.number of the service whose endpoints are meant */
+	uint32_t weight; /* above 0 */
 };
 
 /* --- messages --------------------------------------------------------------------------------------------------------- */

@@ -27,13 +27,14 @@ static int grow(struct fp_registry *registry)
 	return 0;
 }
 
-struct fp_target *fp_registry_obtain(struct fp_registry *registry, const struct tg_addr *addr, uint16_t port_be)
+struct fp_target *fp_registry_obtain(struct fp_registry *registry, const struct tg_addr *addr, uint16_t port_be,
+				     uint32_t of)
 {
 	if ((!registry->slots || registry->count > registry->mask) && grow(registry) && !registry->slots)
 		return NULL;
 	struct fp_target **slot = &registry->slots[fp_address_hash(addr, port_be) & registry->mask];
 	for (struct fp_target *target = *slot; target; target = target->next) {
-		if (target->port_be == port_be && fp_addr_equal(&target->addr, addr)) {
+		if (target->port_be == port_be && target->of == of && fp_addr_equal(&target->addr, addr)) {
 			target->images++;
 			return target;
 		}
@@ -44,7 +45,7 @@ struct fp_target *fp_registry_obtain(struct fp_registry *registry, const struct 
 	if (!++registry->last_serial)
 		registry->last_serial = 1;
 	*target = (struct fp_target){
-		.addr = *addr, .port_be = port_be, .next = *slot, .images = 1, .serial = registry->last_serial
+		.addr = *addr, .port_be = port_be, .of = of, .next = *slot, .images = 1, .serial = registry->last_serial
 	};
 	*slot = target;
 	registry->count++;
@@ -54,7 +55,7 @@ struct fp_target *fp_registry_obtain(struct fp_registry *registry, const struct 
 int fp_registry_bind(struct fp_registry *registry, struct fp_endpoint *endpoints, uint32_t count)
 {
 	for (uint32_t i = 0; i < count; i++) {
-		endpoints[i].target = fp_registry_obtain(registry, &endpoints[i].addr, endpoints[i].port_be);
+		endpoints[i].target = fp_registry_obtain(registry, &endpoints[i].addr, endpoints[i].port_be, 0);
 		if (!endpoints[i].target) {
 			fp_registry_unbind(endpoints, i);
 			return -ENOMEM;

@@ -1,7 +1,7 @@
 #include "upstream.h"
 
 #include "addr.h"
-#include "image.h"
+#include "health.h"
 
 static enum fp_reason reason_of(int error)
 {
@@ -51,9 +51,18 @@ static void give_up(struct fp_upstream *upstream)
 	upstream->lent = false;
 }
 
+/* Nothing more is to be said of the last endpoint. */
+static void unwatch(struct fp_upstream *upstream)
+{
+	if (upstream->watched)
+		atomic_fetch_sub_explicit(&upstream->watched->live, 1, memory_order_release);
+	upstream->watched = NULL;
+}
+
 void fp_upstream_close(struct fp_upstream *upstream)
 {
 	give_up(upstream);
+	unwatch(upstream);
 	if (upstream->counted)
 		atomic_fetch_sub_explicit(&upstream->counted->live, 1, memory_order_release);
 	upstream->counted = NULL;
@@ -118,36 +127,80 @@ static int attempt(struct fp_upstream *upstream, const struct fp_endpoint *endpo
 	return 0;
 }
 
+static struct fp_service *find_dialled(struct fp_upstream *upstream, struct fp_upstreams *upstreams)
+{
+	struct fp_image *image = fp_hold_image(upstreams->hold);
+	return image ? fp_image_find(image, &upstream->asked.dst, upstream->dst_port_be) : NULL;
+}
+
+/* The service whose endpoint is next; NULL and why there is none. Looked up again for every attempt: the endpoint that refused
+ * may be why there is a newer image. */
+static struct fp_service *find_service(struct fp_upstream *upstream, enum fp_reason *failure)
+{
+	struct fp_service *dialled = find_dialled(upstream, upstream->upstreams), *service = NULL;
+	if (!dialled) {
+		*failure = upstream->tried_count ? *failure : FP_CLOSE_NO_SERVICE;
+		return NULL;
+	}
+	if (!upstream->tried_count)
+		upstream->choice.service = dialled->number;
+	if (!fp_image_route(fp_hold_image(upstream->upstreams->hold), dialled, &upstream->asked, &service)) {
+		*failure = upstream->tried_count ? *failure : FP_CLOSE_NO_ROUTE;
+		return NULL;
+	}
+	if (!service) {
+		*failure = upstream->tried_count ? *failure : FP_CLOSE_NO_ENDPOINT;
+		return NULL;
+	}
+	upstream->choice.service = service->number;
+	if (count_in(upstream, service))
+		return service;
+	*failure = FP_CLOSE_MAX_CONNECTIONS;
+	return NULL;
+}
+
+/* An attempt at the last endpoint failed, which was one of this service, if a new image says no other. */
+static void judge(struct fp_upstream *upstream, const struct fp_image *image, const struct fp_service *service)
+{
+	if (upstream->watched && service && service->number == upstream->watched->of)
+		fp_health_bad(image, service, upstream->watched, fp_clock_ns());
+	unwatch(upstream);
+}
+
+static void use(struct fp_upstream *upstream, const struct fp_endpoint *endpoint)
+{
+	upstream->choice.endpoint = endpoint->addr;
+	upstream->choice.endpoint_port_be = endpoint->port_be;
+	upstream->tried[upstream->tried_count++] = endpoint->target;
+	upstream->lent = true;
+	atomic_fetch_add_explicit(&endpoint->target->live, 1, memory_order_relaxed);
+	upstream->watched = endpoint->watched;
+	if (upstream->watched)
+		atomic_fetch_add_explicit(&upstream->watched->live, 1, memory_order_relaxed);
+}
+
 /* Begin with the next endpoint, or tell that there is none and why. `failure`: of the attempt before. */
 static void try_next(struct fp_upstream *upstream, enum fp_reason failure)
 {
 	struct fp_upstreams *upstreams = upstream->upstreams;
-	/* Looked up again for every attempt: the endpoint that refused may be why there is a newer image. */
+	struct fp_service *service = find_service(upstream, &failure);
 	struct fp_image *image = fp_hold_image(upstreams->hold);
-	struct fp_service *service = image ? fp_image_find(image, &upstream->dst, upstream->dst_port_be) : NULL;
-	if (service)
-		upstream->choice.service = service->number;
-	else if (!upstream->tried_count)
-		failure = FP_CLOSE_NO_SERVICE;
-	if (service && !count_in(upstream, service)) {
-		failure = FP_CLOSE_MAX_CONNECTIONS;
-		service = NULL;
-	}
-	if (service)
+	judge(upstream, image, service);
+	if (service) {
 		upstream->from.keepalive = service->settings.keepalive;
+		upstream->idle_ms = service->settings.idle_ms;
+		upstream->duration_ms = service->settings.duration_ms;
+	}
 	while (service && upstream->tried_count < FP_ATTEMPTS) {
-		const struct fp_endpoint *endpoint = fp_lb_pick(image, service, upstream->client, &upstreams->random,
-								upstream->tried, upstream->tried_count);
+		const struct fp_endpoint *endpoint =
+			fp_lb_pick(image, service, upstream->asked.client, &upstreams->random, upstream->tried,
+				   upstream->tried_count);
 		if (!endpoint) {
 			if (!upstream->tried_count)
-				failure = FP_CLOSE_NO_ENDPOINT;
+				failure = service->turn_count ? FP_CLOSE_NO_HEALTHY : FP_CLOSE_NO_ENDPOINT;
 			break;
 		}
-		upstream->choice.endpoint = endpoint->addr;
-		upstream->choice.endpoint_port_be = endpoint->port_be;
-		upstream->tried[upstream->tried_count++] = endpoint->target;
-		upstream->lent = true;
-		atomic_fetch_add_explicit(&endpoint->target->live, 1, memory_order_relaxed);
+		use(upstream, endpoint);
 		int rc = attempt(upstream, endpoint, &service->settings);
 		if (rc == 0)
 			return;
@@ -155,7 +208,9 @@ static void try_next(struct fp_upstream *upstream, enum fp_reason failure)
 		failure = reason_of(-rc);
 		if (failure == FP_CLOSE_NO_MEMORY)
 			break; /* another endpoint would not help */
+		judge(upstream, image, service);
 	}
+	unwatch(upstream);
 	upstream->opened(upstream, NULL, failure);
 }
 
@@ -184,6 +239,9 @@ static void changed(struct fp_stream *stream, bool room)
 		end_attempt(upstream, !which);
 		fp_timer_stop(&upstream->timeout);
 		fp_timer_stop(&upstream->delay);
+		if (upstream->watched)
+			fp_health_good(upstream->watched);
+		unwatch(upstream);
 		upstream->opened(upstream, stream, FP_CLOSE_OK);
 	} else if (stream->failed) {
 		failed(upstream, which);
@@ -205,6 +263,15 @@ static void timed_out(struct fp_timer *timer, uint64_t now_ns)
 	try_next(upstream, FP_CLOSE_CONNECT_TIMEOUT);
 }
 
+bool fp_upstream_wants_name(struct fp_upstream *upstream, struct fp_upstreams *upstreams)
+{
+	const struct fp_service *dialled = find_dialled(upstream, upstreams);
+	const struct fp_view *view = dialled && dialled->views ? fp_image_view_of(fp_hold_image(upstreams->hold),
+										  dialled, upstream->asked.client) :
+								 NULL;
+	return view && view->named;
+}
+
 void fp_upstream_open(struct fp_upstream *upstream, struct fp_upstreams *upstreams,
 		      void (*opened)(struct fp_upstream *, struct fp_stream *, enum fp_reason))
 {
@@ -212,5 +279,6 @@ void fp_upstream_open(struct fp_upstream *upstream, struct fp_upstreams *upstrea
 	upstream->opened = opened;
 	fp_timer_init(&upstream->timeout, timed_out);
 	fp_timer_init(&upstream->delay, delay_over);
+	upstream->asked.draw = (uint32_t)(fp_random_next(&upstreams->random) >> 32);
 	try_next(upstream, FP_CLOSE_CONNECT_FAILED);
 }

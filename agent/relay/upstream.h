@@ -5,6 +5,7 @@
 #include "dial.h"
 #include "fp_reason.h"
 #include "hold.h"
+#include "image.h"
 #include "lb.h"
 #include "loop.h"
 
@@ -33,11 +34,12 @@ struct fp_choice {
 struct fp_upstream {
 	struct fp_upstreams *upstreams;
 	struct fp_origin from;
-	struct tg_addr dst; /* as dialled */
+	struct fp_asked asked; /* the draw is ours */
 	uint16_t dst_port_be;
-	uint64_t client; /* the pod; any number that stays its own */
 	/* where it counts as one of its service's connections; NULL = they are not bounded */
 	struct fp_target *counted;
+	/* what is known of the endpoint of the last attempt, which is counted up; NULL = nobody wants to know */
+	struct fp_target *watched;
 	uint8_t tried_count;
 	bool lent; /* the last target of `tried` is counted up */
 	struct fp_target *tried[FP_ATTEMPTS];
@@ -49,6 +51,7 @@ struct fp_upstream {
 	struct fp_timer timeout;
 	struct fp_timer delay;
 	struct fp_choice choice;
+	uint32_t idle_ms, duration_ms; /* how long what comes of it may live, as its service says; 0 = any */
 	/* Called once, perhaps before fp_upstream_open() returns: with a stream, which is the callee's, or with NULL and
 	 * why there is none. */
 	void (*opened)(struct fp_upstream *upstream, struct fp_stream *stream, enum fp_reason failure);
@@ -56,7 +59,9 @@ struct fp_upstream {
 
 void fp_upstreams_init(struct fp_upstreams *upstreams, struct fp_loop *loop, struct fp_dialer *dialer,
 		       struct fp_hold *hold, uint64_t timeout_ns);
-/* `from`, `dst`, `client` and `choice.service` are set; the rest is zero. Endpoints that fail are passed over, within FP_ATTEMPTS
+/* Whether it depends on what the client says first where this leads. */
+bool fp_upstream_wants_name(struct fp_upstream *upstream, struct fp_upstreams *upstreams);
+/* `from`, `asked`, `dst_port_be` and `choice.service` are set; the rest is zero. Endpoints that fail are passed over, within FP_ATTEMPTS
  * and none twice. */
 void fp_upstream_open(struct fp_upstream *upstream, struct fp_upstreams *upstreams,
 		      void (*opened)(struct fp_upstream *, struct fp_stream *, enum fp_reason));

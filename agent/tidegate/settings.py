@@ -10,19 +10,23 @@ import re
 import socket
 from collections.abc import Mapping
 from dataclasses import Field, dataclass, field, fields, replace
+from ipaddress import ip_address
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any, TypeVar, get_args, get_type_hints
 
 from tidegate.errors import Rejected
 
 DEFAULT_RUN_DIR = Path("/run/tidegate")
+DEFAULT_GATEWAY_DIR = Path("/run/tidegate-gateway")
 DEFAULT_BPFFS = Path("/sys/fs/bpf/tidegate")
 DEFAULT_CNI_CONF_DIR = Path("/etc/cni/net.d")
 DEFAULT_CNI_BIN_DIR = Path("/opt/cni/bin")
 ADMIN_PORT = 15000
 METRICS_PORT = 15020
 READY_PORT = 15021
+XDS_PORT = 15010  # Istio's port for configuration without TLS
 NODE_NAME = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,251}[A-Za-z0-9])?")  # of a host; also part of a cgroup's name
+_LABEL_PAIR = re.compile(r"[A-Za-z0-9][-A-Za-z0-9_./]*=[-A-Za-z0-9_.]*")
 LOG_LEVELS = ("debug", "info", "warning", "error")
 _YES, _NO = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 
@@ -59,6 +63,10 @@ class Settings:
     node: str = _of("", "name of this node; default: host name", like=NODE_NAME)
     config: tuple[str, ...] = _of((), "where configuration comes from, e.g. file:DIR; may be repeated")
     cluster_domain: str = _of("", "what names of services end with, and trust domain; default: cluster.local")
+    unix_endpoints: Path | None = _of(None, "directory whose unix sockets ServiceEntries may lead to; default: none")
+    tls_files: Path | None = _of(
+        None, "what rules of namespace N may name is in folder N of this one; default: /etc/tidegate/tls"
+    )
     run_dir: Path = _of(DEFAULT_RUN_DIR, "sockets and state of this agent")
     bpffs: Path = _of(DEFAULT_BPFFS, "directory for pinned kernel objects")
     cgroup: Path | None = _of(None, "cgroup v2 directory that holds the pods; default: the root")
@@ -67,12 +75,18 @@ class Settings:
     admin_port: int = _of(ADMIN_PORT, "localhost port of the admin API, 0 = none", least=0, most=65535)
     metrics_port: int = _of(METRICS_PORT, "localhost port of /metrics, 0 = none", least=0, most=65535)
     ready_port: int = _of(READY_PORT, "localhost port of /healthz/ready, 0 = none", least=0, most=65535)
+    xds_listen: str = _of(
+        "",
+        "ADDRESS:PORT where Envoys and gRPC clients that are not ours get their configuration; default: none",
+        address=True,
+    )
     drain_seconds: float = _of(5.0, "time for live connections at agent --end", least=0, most=3600)
     cni_conf_dir: Path | None = _of(
         None, "keep our CNI plugin chained in this directory's configuration; default: whoever deploys the agent does"
     )
     cni_bin_dir: Path = _of(DEFAULT_CNI_BIN_DIR, "where the plugin goes then")
     cni_conflist: str = _of("", "file to chain it in; default: the first by name, which is what runtimes use")
+    dns_capture: bool = _of(True, "answer pods' questions for names of the mesh; no: their own resolvers do")
     access_log: bool = _of(False, "log one line per connection of the fast path")
     log_level: str = _of("info", f"one of {', '.join(LOG_LEVELS)}", choices=LOG_LEVELS)
 
@@ -89,9 +103,47 @@ class Settings:
         return self.run_dir / "xds.sock"
 
 
-def kind(setting: Field[Any]) -> Any:
+@dataclass(frozen=True, slots=True)
+class GatewaySettings:
+    """How one gateway process runs: the only list of its settings, used as that of an agent.
+
+    It runs in a pod of its own; ports are TCP, and 0 switches one off.
+    """
+
+    selector: str = _of("", "labels of this workload, K=V[,K=V...]: Gateways whose selector they have are for it")
+    namespace: str = _of(
+        "", "namespace of this workload: of its Secrets, and what exportTo means; default: POD_NAMESPACE"
+    )
+    node: str = _of("", "name of the node, for endpoints nearby; default: NODE_NAME", like=NODE_NAME)
+    config: tuple[str, ...] = _of((), "where configuration comes from, e.g. file:DIR; may be repeated")
+    cluster_domain: str = _of("", "what names of services end with; default: cluster.local")
+    run_dir: Path = _of(DEFAULT_GATEWAY_DIR, "sockets and state of this gateway")
+    envoy_concurrency: int = _of(2, "Envoy's worker threads", least=1, most=1024)
+    admin_port: int = _of(ADMIN_PORT, "localhost port of the admin API, 0 = none", least=0, most=65535)
+    ready_port: int = _of(READY_PORT, "port of /healthz/ready, on every address, 0 = none", least=0, most=65535)
+    drain_seconds: float = _of(20.0, "time for live connections after SIGTERM", least=0, most=3600)
+    log_level: str = _of("info", f"one of {', '.join(LOG_LEVELS)}", choices=LOG_LEVELS)
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        """The selector as pairs."""
+        return dict(pair.split("=", 1) for pair in self.selector.split(",") if pair)
+
+    @property
+    def admin_socket(self) -> Path:
+        return self.run_dir / "agent.sock"
+
+    @property
+    def xds_socket(self) -> Path:
+        return self.run_dir / "xds.sock"
+
+
+S = TypeVar("S", Settings, GatewaySettings)
+
+
+def kind(setting: Field[Any], table: type[Settings] | type[GatewaySettings] = Settings) -> Any:
     """The type of one value of a setting: str, int, float, bool or Path."""
-    annotation = get_type_hints(Settings)[setting.name]
+    annotation = get_type_hints(table)[setting.name]
     return next(t for t in (get_args(annotation) or (annotation,)) if t not in (type(None), ...))
 
 
@@ -100,28 +152,48 @@ def from_environment(flags: Mapping[str, object], environ: Mapping[str, str] = o
 
     Lists in the environment are separated by commas; there the node's name defaults to the host name.
     """
-    values: dict[str, Any] = {}
-    for f in fields(Settings):
-        given = flags.get(f.name)
-        if given is None or given in ([], ()):
-            text = environ.get("TIDEGATE_" + f.name.upper())
-            given = _parse(f, text) if text else None
-        if given is not None:
-            values[f.name] = tuple(given) if isinstance(given, list) else given
-    settings = Settings(**values)
-    if not settings.config:
-        raise Rejected("--config", "is missing", "say where configuration comes from, e.g. --config file:DIR")
-    for source in settings.config:
-        _check_source(str(source))
-    for f in fields(Settings):
-        _check_limits(f, getattr(settings, f.name))
+    settings = _build(Settings, flags, environ)
     return settings if settings.node else replace(settings, node=socket.gethostname())
 
 
-def _parse(setting: Field[Any], text: str) -> object:
+def gateway_from_environment(flags: Mapping[str, object], environ: Mapping[str, str] = os.environ) -> GatewaySettings:
+    """As from_environment(), for a gateway. Raises Rejected."""
+    settings = _build(GatewaySettings, flags, environ)
+    if not settings.selector:
+        raise Rejected("--selector", "is missing", "say whose Gateways these are, e.g. --selector istio=ingressgateway")
+    for pair in settings.selector.split(","):
+        if not _LABEL_PAIR.fullmatch(pair):
+            raise Rejected(f"--selector {settings.selector}", f"{pair!r} is no K=V", "write K=V[,K=V...]")
+    return replace(
+        settings,
+        namespace=settings.namespace or environ.get("POD_NAMESPACE") or "default",
+        node=settings.node or environ.get("NODE_NAME", ""),
+    )
+
+
+def _build(table: type[S], flags: Mapping[str, object], environ: Mapping[str, str]) -> S:
+    values: dict[str, Any] = {}
+    for f in fields(table):
+        given = flags.get(f.name)
+        if given is None or given in ([], ()):
+            text = environ.get("TIDEGATE_" + f.name.upper())
+            given = _parse(f, text, table) if text else None
+        if given is not None:
+            values[f.name] = tuple(given) if isinstance(given, list) else given
+    settings = table(**values)
+    if not settings.config:
+        raise Rejected("--config", "is missing", "say where configuration comes from, e.g. --config file:DIR")
+    for source in settings.config:
+        check_source(str(source))
+    for f in fields(table):
+        _check_limits(f, getattr(settings, f.name))
+    return settings
+
+
+def _parse(setting: Field[Any], text: str, table: type[Settings] | type[GatewaySettings]) -> object:
     if setting.name == "config":
         return tuple(part for part in text.split(",") if part)
-    wanted = kind(setting)
+    wanted = kind(setting, table)
     variable = f"TIDEGATE_{setting.name.upper()}={text}"
     if wanted is bool:
         if text.lower() not in (*_YES, *_NO):
@@ -141,12 +213,29 @@ def _check_limits(setting: Field[Any], value: Any) -> None:
     like = setting.metadata.get("like")
     if like is not None and value and not like.fullmatch(value):
         raise Rejected(f"{flag} {value!r}", "is no name", "use letters, digits, '-', '_' and '.', at most 253")
+    if setting.metadata.get("address") and value:
+        listen_address(value, flag)
     least, most = setting.metadata.get("least"), setting.metadata.get("most")
     if least is not None and not least <= value <= most:
         raise Rejected(f"{flag} {value}", "is out of range", f"use a number from {least} to {most}")
 
 
-def _check_source(source: str) -> None:
+def listen_address(text: str, flag: str) -> tuple[str, int]:
+    """ADDRESS:PORT of a server; port 0 = one that is free. Raises Rejected."""
+    host, _, port = text.rpartition(":")
+    host = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    try:
+        ip_address(host)
+        number = int(port) if port.isdecimal() and len(port) <= 5 else -1
+    except ValueError:
+        number = -1
+    if not 0 <= number <= 65535:
+        raise Rejected(f"{flag} {text}", "is not ADDRESS:PORT", f"write for example 127.0.0.1:{XDS_PORT}")
+    return host, number
+
+
+def check_source(source: str) -> None:
+    """Raises Rejected for a source that there is not."""
     scheme, _, rest = source.partition(":")
     if scheme == "file" and rest:
         return

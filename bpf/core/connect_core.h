@@ -26,21 +26,38 @@ tg_inline uint32_t tg_connect_screen(const struct tg_connect_in *in, const struc
 	return TG_REASON_COUNT;
 }
 
-/* Key of the row that decides about in->dst; any_port: of the row that stands for every port of the address. */
-tg_inline void tg_dest_key_of(struct tg_dest_key *key, const struct tg_connect_in *in, int any_port)
+/* The rows that may decide about a destination, the first that there is. */
+enum tg_row {
+	TG_ROW_PORT,     /* of the address and port, for pods of this scope */
+	TG_ROW_ADDRESS,  /* of every port of the address, for everybody */
+	TG_ROW_ELSEWHERE /* of the port of any other address, for pods of this scope that may reach the registry only */
+};
+
+tg_inline void tg_dest_key_of(struct tg_dest_key *key, const struct tg_connect_in *in, uint32_t scope, enum tg_row row)
 {
-	tg_addr_copy(&key->addr, &in->dst);
-	key->port_be = any_port ? 0 : in->dst_port_be;
-	key->protocol = (uint16_t)in->protocol;
+	if (row == TG_ROW_ELSEWHERE)
+		__builtin_memset(&key->addr, 0, sizeof(key->addr));
+	else
+		tg_addr_copy(&key->addr, &in->dst);
+	key->port_be = row == TG_ROW_ADDRESS ? 0 : in->dst_port_be;
+	key->protocol = (uint8_t)in->protocol;
+	key->scope = row == TG_ROW_ADDRESS ? 0 : (uint8_t)scope;
 }
 
 tg_inline void tg_connect_verdict(struct tg_connect_out *out, uint32_t reason)
 {
 	__builtin_memset(out, 0, sizeof(*out));
 	out->reason = reason;
-	out->action = reason == TG_DENY_CAPTURE_ADDRESS || reason == TG_DENY_STATE || reason == TG_DENY_NO_ENDPOINT ?
+	out->action = reason == TG_DENY_CAPTURE_ADDRESS || reason == TG_DENY_STATE || reason == TG_DENY_NO_ENDPOINT ||
+				      reason == TG_DENY_NOT_IN_REGISTRY ?
 			      TG_ACTION_DENY :
 			      TG_ACTION_PASS;
+}
+
+/* Nobody serves it for this pod. */
+tg_inline void tg_connect_unknown(struct tg_connect_out *out, const struct tg_pod *pod, uint32_t reason)
+{
+	tg_connect_verdict(out, pod->flags & TG_POD_REGISTRY_ONLY ? TG_DENY_NOT_IN_REGISTRY : reason);
 }
 
 /* The address that listeners and the application itself should see as the client's. Loopback is what the kernel would
@@ -65,21 +82,27 @@ tg_inline void tg_connect_route(struct tg_connect_out *out, const struct tg_conn
 	uint16_t port_be;
 
 	if (!dest)
-		return tg_connect_verdict(out, TG_PASS_UNKNOWN);
+		return tg_connect_unknown(out, pod, TG_PASS_UNKNOWN);
 	if (dest->tier == TG_TIER_DIRECT)
 		return tg_connect_verdict(out, TG_PASS_WORKLOAD);
 	if (dest->tier == TG_TIER_REFUSE)
 		return tg_connect_verdict(out, TG_DENY_NO_ENDPOINT);
 	if (dest->tier != TG_TIER_FASTPATH && dest->tier != TG_TIER_ENVOY)
-		return tg_connect_verdict(out, TG_PASS_UNKNOWN);
-	if (!v4 && !(pod->flags & TG_POD_V6_CAPTURE))
+		return tg_connect_unknown(out, pod, TG_PASS_UNKNOWN);
+	if (!v4 && !(pod->flags & TG_POD_V6_CAPTURE)) {
+		if (in->elsewhere)
+			return tg_connect_verdict(out, TG_DENY_NOT_IN_REGISTRY);
 		return tg_connect_verdict(out, TG_PASS_NO_V6_CAPTURE);
+	}
 	if (dest->tier == TG_TIER_FASTPATH)
 		port_be = v4 ? pod->fastpath4_be : pod->fastpath6_be;
 	else
 		port_be = v4 ? pod->envoy4_be : pod->envoy6_be;
-	if (!port_be)
+	if (!port_be) {
+		if (in->elsewhere)
+			return tg_connect_verdict(out, TG_DENY_NOT_IN_REGISTRY);
 		return tg_connect_verdict(out, TG_PASS_NO_LISTENER);
+	}
 	tg_connect_verdict(out, dest->tier == TG_TIER_FASTPATH ? TG_REDIRECT_FASTPATH : TG_REDIRECT_ENVOY);
 	out->action = TG_ACTION_REDIRECT;
 	if (in->spread)
@@ -92,5 +115,6 @@ tg_inline void tg_connect_route(struct tg_connect_out *out, const struct tg_conn
 	out->flow.dst_port_be = in->dst_port_be;
 	out->flow.tier = dest->tier;
 	out->flow.service = dest->service;
+	out->flow.flags = in->elsewhere ? TG_FLOW_ELSEWHERE : 0;
 }
 #endif

@@ -18,6 +18,8 @@ SERVICES4 = IPv4Network("10.96.0.0/16")
 SERVICES6 = IPv6Network("fd77:96::/112")
 DNS4 = SERVICES4[10]
 DNS6 = SERVICES6[10]
+LOAD_BALANCERS = IPv4Network("127.88.0.0/16")  # of this machine's loopback
+MOST_BALANCERS = 1000  # addresses that are tried for one Service
 MAX_NODES = 64
 FIRST_SERVICE = 0x100  # below: addresses of the lab itself (DNS)
 

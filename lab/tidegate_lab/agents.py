@@ -101,20 +101,7 @@ class NodeAgent:
 
     async def status(self) -> dict[str, Any]:
         """GET /status. Raises Transient when the agent does not answer."""
-        connector = aiohttp.UnixConnector(str(self.run_dir / "agent.sock"))
-        timeout = aiohttp.ClientTimeout(total=ANSWER)
-        try:
-            async with (
-                aiohttp.ClientSession(connector=connector, timeout=timeout) as session,
-                session.get("http://agent/status") as response,
-            ):
-                value = await response.json()
-        except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
-            reason = f"does not answer: {error}"
-            raise Transient(f"agent of {self.node.name}", reason, f"see {self.run_dir}/agent.log") from None
-        if not isinstance(value, dict):
-            raise Transient(f"agent of {self.node.name}", "answers something that is no status")
-        return value
+        return await ask_status(f"agent of {self.node.name}", self.run_dir / "agent.sock", self.run_dir / "agent.log")
 
 
 @dataclass(slots=True, eq=False)
@@ -146,7 +133,7 @@ class Agents:
     async def wait_applied(self, revision: int, timeout: float) -> None:
         """Until every node's agent has the revision in force. Raises Transient."""
         reason = f"has not put revision {revision} of the cluster into force within {timeout:g} s"
-        await self._wait(lambda status: _revision(status) >= revision, timeout, reason)
+        await self._wait(lambda status: revision_of(status) >= revision, timeout, reason)
 
     async def refused(self, objects: Collection[str]) -> list[str]:
         """What of these objects (KIND NAMESPACE/NAME) some agent could not put into force, and why."""
@@ -167,7 +154,7 @@ class Agents:
         for agent in self.agents:
             with contextlib.suppress(Transient):
                 status = await agent.status()
-                if _revision(status) > 0:
+                if revision_of(status) > 0:
                     self._said[agent.node.name] = _enrolments(status)
         self.enrolments = {pod: said for one in self._said.values() for pod, said in one.items()}
         return self.enrolments != before
@@ -196,7 +183,25 @@ class Agents:
         await self.refresh()
 
 
-def _revision(status: Mapping[str, Any]) -> int:
+async def ask_status(who: str, socket: Path, log_file: Path) -> dict[str, Any]:
+    """GET /status of an agent or a gateway. Raises Transient when it does not answer."""
+    connector = aiohttp.UnixConnector(str(socket))
+    timeout = aiohttp.ClientTimeout(total=ANSWER)
+    try:
+        async with (
+            aiohttp.ClientSession(connector=connector, timeout=timeout) as session,
+            session.get("http://agent/status") as response,
+        ):
+            value = await response.json()
+    except (aiohttp.ClientError, OSError, TimeoutError, ValueError) as error:
+        raise Transient(who, f"does not answer: {error}", f"see {log_file}") from None
+    if not isinstance(value, dict):
+        raise Transient(who, "answers something that is no status")
+    return value
+
+
+def revision_of(status: Mapping[str, Any]) -> int:
+    """The revision of the cluster that is in force by a status; -1 if it tells none."""
     applied = status.get("applied")
     revision = applied.get("revision") if isinstance(applied, dict) else None
     return revision if isinstance(revision, int) else -1

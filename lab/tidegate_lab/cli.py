@@ -160,6 +160,17 @@ def pods(output: OutputOption = Format.TABLE, name: NameOption = DEFAULT_LAB) ->
 
 
 @lab.command()
+def services(output: OutputOption = Format.TABLE, name: NameOption = DEFAULT_LAB) -> None:
+    """List the Services; EXTERNAL is where this machine reaches one of type LoadBalancer."""
+    found = _call(LabPaths.of(name), "services")
+    if not structured(found, output):
+        columns = ("NAMESPACE", "NAME", "TYPE", "ADDRESSES", "EXTERNAL", "PORTS")
+        keys = ("namespace", "name", "type", "addresses", "external", "ports")
+        rows = [[", ".join(s[key]) if isinstance(s[key], list) else s[key] for key in keys] for s in found]
+        table(columns, rows)
+
+
+@lab.command()
 def logs(
     pod: Annotated[str, typer.Argument(help="POD or deploy/NAME")],
     namespace: NamespaceOption = "default",

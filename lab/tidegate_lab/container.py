@@ -6,12 +6,13 @@ import asyncio
 import contextlib
 import os
 import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 from tidegate.runtime.backoff import Backoff, no_jitter
 from tidegate_lab import cgroups, spec
-from tidegate_lab.expansion import command_line, environment, expand, port_number
+from tidegate_lab.expansion import CLUSTER, POD_RUN, TIDEGATE, command_line, environment, expand, port_number
 from tidegate_lab.probes import Prober, ProbeResult, ProbeThreshold, watch
 from tidegate_lab.sandbox import PodSandbox, hostname_of
 
@@ -19,6 +20,10 @@ BACKOFF_FIRST, BACKOFF_MAX = 0.3, 10.0  # seconds; a kubelet's 10 s to 5 min wou
 # Without a readiness probe a container is ready when it runs; one that fails at once should not count as such.
 SETTLE = 0.25  # seconds
 STEADY = 10.0  # seconds after which a running container is no longer crashing
+
+
+def _tidegate() -> str:
+    return str(Path(sys.executable).parent / "tidegate")
 
 
 class ContainerRunner:
@@ -40,7 +45,9 @@ class ContainerRunner:
         self._stopping = False
         self._cgroup = cgroups.make(sandbox.cgroup / f"c-{container.name}")
         pod, node = sandbox.pod, sandbox.node
-        variables = environment(pod, container, node.name, node.ips[0], sandbox.ips)
+        # For a container that is part of the mesh itself: where its configuration is, where it may keep things.
+        given = {CLUSTER: str(sandbox.paths.cluster), POD_RUN: str(log.parent), TIDEGATE: _tidegate()}
+        variables = environment(pod, container, node.name, node.ips[0], sandbox.ips, given)
         cwd = pod.manifest_dir / expand(container.working_dir, variables)
         self.cwd = str(cwd)
         self.env = {

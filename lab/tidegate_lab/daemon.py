@@ -50,6 +50,7 @@ class Requests:
             "pods": self.pods,
             "enter": self.enter,
             "node": self.node,
+            "services": self.services,
             "logs": self.logs,
             "expose": self.expose,
             "dashboard": self.dashboard,
@@ -122,6 +123,20 @@ class Requests:
         if not runner.containers:
             raise TidegateError(f"pod {runner.pod.id}", f"has no log yet: {runner.reason}")
         return str(self._container(runner, request.get("container")).log)
+
+    async def services(self, request: Mapping[str, Any], progress: Progress) -> Any:
+        external = self._lab.balancers.addresses
+        return [
+            {
+                "namespace": service.name.namespace,
+                "name": service.name.name,
+                "type": service.spec.type,
+                "addresses": [str(address) for address in service.addresses],
+                "external": str(external.get(service.name, "")),
+                "ports": [f"{port.port}/{port.protocol}" for port in service.spec.ports],
+            }
+            for service in sorted(self._lab.cluster.services(), key=lambda s: s.name)
+        ]
 
     async def expose(self, request: Mapping[str, Any], progress: Progress) -> Any:
         """namespace, service, port, local (0 = any); the local port."""

@@ -12,6 +12,7 @@ from tidegate_lab import spec
 from tidegate_lab.workloads import PodObject
 
 MANIFEST_DIR = "LAB_MANIFEST_DIR"
+CLUSTER, POD_RUN, TIDEGATE = "LAB_CLUSTER", "LAB_POD_RUN", "LAB_TIDEGATE"
 
 _REFERENCE = re.compile(r"\$(\$|\(([^()]*)\))")
 _SUBSCRIPT = re.compile(r"metadata\.(labels|annotations)\['([^']+)'\]")
@@ -27,10 +28,18 @@ def expand(text: str, env: Mapping[str, str]) -> str:
 
 
 def environment(
-    pod: PodObject, container: spec.Container, node: str, node_ip: IPAddress, ips: Sequence[IPAddress]
+    pod: PodObject,
+    container: spec.Container,
+    node: str,
+    node_ip: IPAddress,
+    ips: Sequence[IPAddress],
+    given: Mapping[str, str] | None = None,
 ) -> dict[str, str]:
-    """Variables of a container, without what every process inherits. Raises Rejected on an unknown valueFrom."""
-    env = {MANIFEST_DIR: str(pod.manifest_dir)}
+    """Variables of a container, without what every process inherits. given: what the lab has to say besides.
+
+    Raises Rejected on an unknown valueFrom.
+    """
+    env = {MANIFEST_DIR: str(pod.manifest_dir), **(given or {})}
     for variable in container.env:
         if variable.value_from is None:
             env[variable.name] = expand(variable.value, env)

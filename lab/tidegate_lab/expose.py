@@ -41,13 +41,19 @@ class Forwards:
     async def expose(self, service: ServiceName, port: int, local: int) -> Forward:
         """Forward HOST:local (0: the one it has, or any) to the service. Raises TidegateError."""
         self._endpoints(service, port)
+        return await self._forward(f"{service}:{port}", self._dial(service, port), local)
 
+    async def serve(self, service: ServiceName, port: int, address: str) -> asyncio.Server:
+        """Forward address:port to the service until the server is closed. Raises OSError if it is taken."""
+        return await _listen(f"{service}:{port}", self._dial(service, port), address, port)
+
+    def _dial(self, service: ServiceName, port: int) -> Dial:
         async def dial() -> socket.socket:
             choices = self._endpoints(service, port)
             address, target = choices[next(self._turn) % len(choices)]
             return await self._node.inside.connect(address, target)
 
-        return await self._forward(f"{service}:{port}", dial, local)
+        return dial
 
     async def dashboard(self, node: LabNode, local: int) -> Forward:
         """Forward HOST:local (0: the one it has, or any) to the admin port of a node's agent. Raises Rejected."""
@@ -59,12 +65,8 @@ class Forwards:
         for known in self._open:
             if known.target == target and local in (0, known.local):
                 return known
-
-        async def session(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            await _session(target, dial, reader, writer)
-
         try:
-            server = await asyncio.start_server(session, HOST, local)
+            server = await _listen(target, dial, HOST, local)
         except OSError as error:
             raise Rejected(f"port {HOST}:{local}", error.strerror or str(error), "choose another with --port") from None
         forward = Forward(target, server.sockets[0].getsockname()[1])
@@ -74,6 +76,13 @@ class Forwards:
     def close(self) -> None:
         for server in self._open.values():
             server.close()
+
+
+async def _listen(target: str, dial: Dial, host: str, port: int) -> asyncio.Server:
+    async def session(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await _session(target, dial, reader, writer)
+
+    return await asyncio.start_server(session, host, port)
 
 
 async def _session(target: str, dial: Dial, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

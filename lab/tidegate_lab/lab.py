@@ -17,7 +17,7 @@ from tidegate.errors import Rejected, Transient
 from tidegate.model.names import ObjectKey, ServiceName, WorkloadId
 from tidegate.model.net import IPAddress
 from tidegate.runtime.latest import Latest
-from tidegate_lab import placement
+from tidegate_lab import gateways, placement
 from tidegate_lab.agents import Agents, last_lines
 from tidegate_lab.cluster import Cluster
 from tidegate_lab.clusterdir import ClusterDir
@@ -26,6 +26,7 @@ from tidegate_lab.dns_server import DnsServer
 from tidegate_lab.dns_zone import Zone
 from tidegate_lab.endpoints import address_of, zone_service
 from tidegate_lab.expose import Forwards
+from tidegate_lab.load_balancers import LoadBalancers
 from tidegate_lab.manifest import Manifest
 from tidegate_lab.node import LabNode
 from tidegate_lab.paths import LabPaths
@@ -50,6 +51,7 @@ class Lab:
         self.passes = Latest(0)  # of the controller; others wait for the next to look again
         self.zone = Zone()
         self.forwards = Forwards(nodes[0], self.endpoints)
+        self.balancers = LoadBalancers(self.forwards.serve)
         self._dns = DnsServer(lambda: self.zone, self._captured)
         self._directory = ClusterDir(paths.cluster)
         self._changed = asyncio.Event()
@@ -73,6 +75,7 @@ class Lab:
             self._controller.cancel()
         self._dns.stop()
         self.forwards.close()
+        self.balancers.close()
         await asyncio.gather(*(runner.stop(0) for runner in self.pods.values()), return_exceptions=True)
         await self.agents.stop()
 
@@ -115,6 +118,8 @@ class Lab:
                 said = line
                 progress(line)
         await self.agents.wait_applied(self._directory.revision, max(1.0, deadline - clock()))
+        ready = [runner for runner in self.pods.values() if runner.ready]
+        await gateways.wait_applied(self.paths, ready, self._directory.revision, max(1.0, deadline - clock()))
 
     # --- looking things up
 
@@ -168,6 +173,7 @@ class Lab:
             self._changed.clear()
             try:
                 self._reconcile()
+                await self.balancers.follow(self.cluster.services())
             except Exception:
                 log.exception("reconciling")
             await self.passes.set(self.passes.value + 1)

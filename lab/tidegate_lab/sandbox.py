@@ -24,6 +24,7 @@ from tidegate_lab.workloads import PodObject
 class PodSandbox:
     """A pod that is attached to the network and whose namespaces are held by its pause process."""
 
+    paths: LabPaths
     pod: PodObject
     node: LabNode
     cgroup: Path
@@ -52,7 +53,7 @@ async def create(paths: LabPaths, pod: PodObject, node: LabNode) -> PodSandbox:
     except BaseException:
         await asyncio.shield(_remove(node, cgroup, attachment))
         raise
-    return PodSandbox(pod, node, cgroup, attachment, pause)
+    return PodSandbox(paths, pod, node, cgroup, attachment, pause)
 
 
 async def destroy(sandbox: PodSandbox) -> None:

@@ -15,6 +15,17 @@ struct tg_connect_case {
 	struct tg_connect_out out;
 	struct tg_dest_key key;     /* of the row that decides */
 	struct tg_dest_key any_key; /* of the row for any port */
+	struct tg_dest_key elsewhere_key;
+	uint32_t pad;
+};
+
+struct tg_question_case {
+	struct tg_connect_in in;
+	struct tg_settings settings;
+	struct tg_dns dns;
+	struct tg_pod pod;
+	uint32_t has_pod;
+	uint32_t is_question;
 };
 
 struct tg_name_case {

@@ -65,22 +65,24 @@ class Decisions:
         return answer
 
     def destination_keys(self, case: dict[str, Any]) -> list[list[Any]]:
-        """Keys of the rows that decide about a case, the first that there is: address, port, protocol."""
+        """Keys of the rows that decide about a case, the first that there is: address, port, protocol, scope."""
         c = self._connect(case)
         return [
-            [str(from_wire(bytes(ffi.buffer(k.addr.ip)))), ntohs(k.port_be), k.protocol] for k in (c.key, c.any_key)
+            [str(from_wire(bytes(ffi.buffer(k.addr.ip)))), ntohs(k.port_be), k.protocol, k.scope]
+            for k in (c.key, c.any_key, c.elsewhere_key)
         ]
 
     def _connect(self, case: dict[str, Any]) -> Any:
         c = ffi.new("struct tg_connect_case *")
         _put(c.settings, agent_cgroup=11, envoy_cgroup=12)
         _put(getattr(c, "in"), dst=case["dst"], bound=case["bound"], dst_port_be=case["port"])
-        _put(getattr(c, "in"), spread=int(case.get("spread", False)))
+        _put(getattr(c, "in"), spread=int(case.get("spread", False)), elsewhere=int(case.get("elsewhere", False)))
         _put(getattr(c, "in"), cgroup=case["cgroup"], protocol=case["protocol"], bound_dev_if=case["device"])
         if case["pod"] is not None:
             c.has_pod = 1
             pod = case["pod"]
-            _put(c.pod, ip4=pod["ip4"], ip6=pod["ip6"], flags=int(pod["v6_capture"]))
+            _put(c.pod, ip4=pod["ip4"], ip6=pod["ip6"], scope=pod.get("scope", 0))
+            _put(c.pod, flags=int(pod["v6_capture"]) | int(pod.get("registry_only", False)) << 1)
             for name in ("fastpath4", "fastpath6", "envoy4", "envoy6"):
                 _put(c.pod, **{f"{name}_be": pod[name]})
         if case["dest"] is not None:
@@ -88,6 +90,19 @@ class Decisions:
             _put(c.dest, **case["dest"])
         self._run("test_connect", c)
         return c
+
+    def is_question(self, case: dict[str, Any]) -> bool:
+        """Whether what a case of tests/vectors/questions sends is for the node's DNS."""
+        c = ffi.new("struct tg_question_case *")
+        _put(c.settings, agent_cgroup=11, envoy_cgroup=12)
+        _put(c.dns, cgroup=13)
+        _put(getattr(c, "in"), dst=case["dst"], dst_port_be=case["port"])
+        _put(getattr(c, "in"), cgroup=case["cgroup"], protocol=case["protocol"], bound_dev_if=case["device"])
+        if case["v6_capture"] is not None:
+            c.has_pod = 1
+            _put(c.pod, flags=int(case["v6_capture"]))
+        self._run("test_question", c)
+        return bool(c.is_question)
 
     def names(self, case: dict[str, Any]) -> dict[str, Any]:
         c = ffi.new("struct tg_name_case *")
@@ -160,6 +175,7 @@ def _flow(raw: Any) -> dict[str, Any]:
         "client": _address(raw.client),
         "tier": raw.tier,
         "service": raw.service,
+        **({"elsewhere": True} if raw.flags & 2 else {}),
     }
 
 

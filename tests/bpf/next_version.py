@@ -17,15 +17,15 @@ ROOT = Path(__file__).resolve().parents[2]
 VERSION = int(lib.TG_ABI_VERSION) + 1
 _HEADER = {
     f"TG_ABI_VERSION = {VERSION - 1},": f"TG_ABI_VERSION = {VERSION},",
-    "	uint32_t flags;           /* enum tg_pod_flag */\n	uint32_t pad;\n": (
-        "	uint32_t flags;\n	uint32_t pad;\n	uint64_t test_pod;\n"
+    "	uint32_t scope; /* of its rows in tg_dests; 0 = everybody's */\n": (
+        "	uint32_t scope;\n	uint64_t test_pod;\n"
     ),
-    "	uint16_t protocol; /* enum tg_protocol */\n": "	uint16_t protocol;\n	uint32_t test_dest_key;\n",
+    "	uint8_t scope;    /* tg_pod.scope */\n": "	uint8_t scope;\n	uint32_t test_dest_key;\n",
     "the compiler's number for the service; for events and `tidegate services` */\n": "*/\n	uint64_t test_dest;\n",
     "in every version */\n	uint32_t pad;\n": "*/\n	uint32_t pad;\n	uint64_t test_settings;\n",
 }
 # tg_dest_key is built field by field in the hook.
-_SET = "	key->protocol = (uint16_t)in->protocol;\n"
+_SET = "	key->protocol = (uint8_t)in->protocol;\n"
 _HOOK = {_SET: _SET + "	key->test_dest_key = 0;\n"}
 STEPS = f"""
 

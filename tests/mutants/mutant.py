@@ -19,7 +19,8 @@ TARGETS: dict[str, tuple[str, ...]] = {
 # A test that runs a program which only it uses.
 TEST_TARGETS = {
     "tests/relay/test_fuzz_corpus.py": tuple(
-        f"build/fuzz/replay/{name}" for name in ("cni_call", "cni_wire", "control", "image", "image_file", "relay")
+        f"build/fuzz/replay/{name}"
+        for name in ("cni_call", "cni_wire", "control", "hello", "image", "image_file", "relay")
     ),
 }
 

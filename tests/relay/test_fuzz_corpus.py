@@ -11,7 +11,7 @@ from tests.support.eventually import HANG_SECONDS
 from tidegate.settings import build_root
 
 CORPUS = Path(__file__).resolve().parents[1] / "fuzz" / "corpus"
-TARGETS = ["cni_call", "cni_wire", "control", "image", "image_file", "relay"]
+TARGETS = ["cni_call", "cni_wire", "control", "hello", "image", "image_file", "relay"]
 
 
 @pytest.mark.parametrize("target", TARGETS)

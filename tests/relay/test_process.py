@@ -217,9 +217,12 @@ async def test_images_that_are_no_good_are_refused_and_the_old_one_stays(mesh: M
         wanted = [service(listener.getsockname())]
         await mesh.publish(*wanted)
         good = ImageWriter().lay_out(2, wanted)
-        assert len(good) == 32 + 44 + 20 + 24
+        head, row, address = 56, 76, 20
+        assert len(good) == head + row + address + 24
         broken = [good[:n] for n in range(len(good))] + [good + b"\0"]
-        broken += [good[:n] + b"\xff" * 4 + good[n + 4 :] for n in (0, 4, 16, 20, 24, 28, 36, 40, 44, 94, 114)]
+        counted = (0, 4, *range(16, head, 4), *range(head + 4, head + 20, 4))  # magic, version, counts, balancing
+        padded = (head + row + 18, head + row + address + 18)
+        broken += [good[:n] + b"\xff" * 4 + good[n + 4 :] for n in (*counted, *padded)]
         for image in broken:
             fd = seal(image)
             with pytest.raises(OSError, match="Bad message"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from ipaddress import ip_address
-from textwrap import dedent
+from textwrap import dedent, indent
 
 from tidegate.config.documents import ParsedFile, parse_text
 from tidegate.config.messages import UNREADABLE
@@ -113,6 +113,24 @@ spec:
   {more}
 {rest}
 """
+
+
+def entry(name: str, hosts: str, spec: str, *, namespace: str = "default", more: str = "") -> str:
+    """A ServiceEntry; spec in flow style without the outer brackets."""
+    return f"""
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {{name: {name}, namespace: {namespace}, {more}}}
+spec: {{hosts: [{hosts}], {spec}}}
+"""
+
+
+def mesh_config(text: str) -> str:
+    """The ConfigMap with what operators write into MeshConfig."""
+    return (
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: istio, namespace: istio-system}\ndata:\n  mesh: |\n"
+        + indent(dedent(text).strip(), "    ")
+    )
 
 
 def sandbox(name: str, *ips: str, namespace: str = "default", cookie: int = 1, v6: bool = False) -> Sandbox:

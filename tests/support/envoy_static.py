@@ -11,9 +11,9 @@ from typing import Any
 from google.protobuf import json_format
 
 from tests.support.eventually import HANG_SECONDS
+from tidegate.compile.envoy.prototypes import load_nested_types, message_class
 from tidegate.envoy.bootstrap import RUNTIME
 from tidegate.model.plan.envoy import CHECKS, CLUSTERS, ENDPOINTS, LISTENERS, ROUTES, SCOPES, TYPE_URLS, EnvoyResource
-from tidegate.xds.prototypes import load_nested_types, message_class
 
 ENVOY = Path(__file__).parents[2] / ".venv" / "bin" / "envoy"
 Resources = Mapping[str, Mapping[str, EnvoyResource]]

@@ -14,12 +14,16 @@ import yaml
 from tests.support.configs import mesh_of, sandbox
 from tests.support.shapes import Field, places
 from tidegate.compile.compiler import compile_plan
+from tidegate.compile.explain.explanation import Explanation
 from tidegate.compile.explain.trace import explain
-from tidegate.compile.facts import join
+from tidegate.compile.facts import Facts, join
+from tidegate.compile.gateway.compiler import compile_gateway
+from tidegate.compile.gateway.tls import Materials
 from tidegate.config.stand_ins import with_stand_ins
+from tidegate.model.gateway import GatewayWorkload
 from tidegate.model.mesh import Mesh
 from tidegate.model.names import WorkloadId
-from tidegate.model.plan.envoy import CHECKS
+from tidegate.model.plan.envoy import CHECKS, Resources
 
 DIRECTORY = Path(__file__).resolve().parents[1] / "vectors" / "fields"
 NODE, CLIENT = "node1", WorkloadId("shop", "client")
@@ -38,18 +42,36 @@ def mesh_from(documents: Documents) -> Mesh:
 
 
 def outcome(mesh: Mesh) -> object:
-    """What a node does by it: who is in the mesh and as whom, rows, services, Envoy's resources, what a name means."""
+    """What a node does by it: who is in the mesh and as whom, rows, services, Envoy's resources, names, what one means.
+    And what a gateway of namespace shop does."""
     complete = with_stand_ins(mesh)
     facts = join(complete, (sandbox("client", "10.244.1.1", namespace="shop"),), node=NODE)
     plan = compile_plan(facts)
-    envoy = {
+    envoy = _bodies(plan.envoy)
+    pods = {name: (facts.enrolment(name).enrolled, pod.service_account) for name, pod in facts.pods.items()}
+    told = [_without_lines(explain(facts, CLIENT, name, 80)) for name in ("outside", "member-0.members")]
+    at_edge = _at_edge(facts)
+    rows = (plan.destinations, plan.l4, sorted(plan.services.items()), plan.pods, plan.names)
+    return pods, told, rows, envoy, at_edge
+
+
+def _without_lines(told: Explanation) -> list[tuple[str, str]]:
+    """What explain says; another field only moves the lines behind it."""
+    return [(hop.step, re.sub(r"\.yaml:\d+", ".yaml", hop.result)) for hop in told.hops]
+
+
+def _at_edge(facts: Facts) -> object:
+    files = Materials(files={f"/c/{name}": name.encode() for name in ("tls.crt", "tls.key", "ca.crt", "ca.crl")})
+    plan = compile_gateway(facts, GatewayWorkload("shop", {"istio": "ingressgateway"}), files)
+    return _bodies(plan.envoy), [(left.served.server, left.why) for left in plan.left_out]
+
+
+def _bodies(resources: Resources) -> dict[str, dict[str, Any]]:
+    return {
         kind: {name: resource.body for name, resource in table.items()}
-        for kind, table in plan.envoy.items()
+        for kind, table in resources.items()
         if kind != CHECKS
     }
-    pods = {name: (facts.enrolment(name).enrolled, pod.service_account) for name, pod in facts.pods.items()}
-    told = explain(facts, CLIENT, "outside", 80).hops
-    return pods, told, plan.destinations, plan.l4, sorted(plan.services.items()), plan.pods, envoy
 
 
 @cache
@@ -80,7 +102,10 @@ def does_something(field: Field) -> bool:
     """Whether taking the field away, or changing it where it has to be there, makes a difference anywhere. Where it can
     only go or come together with others it goes with what it stands in."""
     for path in occurrences(field):
-        meshes = list(_variants(path)) or list(_without(path[:-1]))
+        meshes = list(_variants(path))
+        around = path[:-1]
+        while not meshes and around:
+            meshes, around = list(_without(around)), around[:-1]
         if any(outcome(mesh) != usual() for mesh in meshes):
             return True
     return False
@@ -129,7 +154,7 @@ def _others(value: Any) -> Iterator[Any]:
     elif isinstance(value, (int, float)):
         yield from (value + 1, value - 1)
     elif isinstance(value, str):
-        yield from (value + "x", re.sub(r"\d", "2", value), "False")
+        yield from {value + "x", re.sub(r"\d", "2", value), "False", "TCP"} - {value}
     elif isinstance(value, list):
         yield value[:-1]
     elif isinstance(value, dict):

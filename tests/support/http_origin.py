@@ -8,6 +8,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Self
 
 from tests.support.eventually import HANG_SECONDS
@@ -48,7 +49,8 @@ class Conversation:
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
         sock.settimeout(HANG_SECONDS)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if sock.family != socket.AF_UNIX:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._file = sock.makefile("rb")
 
     def __enter__(self) -> Self:
@@ -105,21 +107,29 @@ class Conversation:
 
 class Origin:
     """Serves until the block ends. answers: by path without query, what happens to a connection whose request has that
-    path; others get OK. seen: what came, in order. connections: how many there were."""
+    path; others get OK. path: of a unix socket, in place of a port. seen: what came, in order. connections: how many
+    there were."""
 
-    def __init__(self, answers: dict[str, Answer | bytes] | None = None) -> None:
+    def __init__(self, answers: dict[str, Answer | bytes] | None = None, path: Path | None = None) -> None:
         self.answers = answers or {}
+        self.path = path
         self.seen: list[Message] = []
         self.connections = 0
         self._open: set[socket.socket] = set()
 
     def __enter__(self) -> Self:
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
-        self.port: int = self._listener.getsockname()[1]
+        self.port = 0
+        if self.path is None:
+            self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+            self.port = self._listener.getsockname()[1]
+        else:
+            self._listener = socket.create_server(str(self.path), family=socket.AF_UNIX)
         threading.Thread(target=self._accept, daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
+        if self._listener.fileno() < 0:
+            return
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         for sock in list(self._open):
@@ -135,9 +145,13 @@ class Origin:
             self.connections += 1
             threading.Thread(target=self._serve, args=(sock,), daemon=True).start()
 
+    def _opened(self, sock: socket.socket) -> Conversation:
+        """What stands before the first request of a connection; for those who have something there."""
+        return Conversation(sock)
+
     def _serve(self, sock: socket.socket) -> None:
         self._open.add(sock)
-        with contextlib.suppress(OSError, EOFError, ValueError), Conversation(sock) as talk:
+        with contextlib.suppress(OSError, EOFError, ValueError), self._opened(sock) as talk:
             while True:
                 request = talk.head()
                 self.seen.append(request)

@@ -18,12 +18,15 @@ from tests.support.eventually import HANG_SECONDS, eventually
 from tidegate.compile.derive import Read
 from tidegate.compile.envoy.clusters import ClusterKey, cluster, endpoints
 from tidegate.compile.envoy.filters import connection_manager, pod_sockets
+from tidegate.compile.envoy.secrets import secrets
 from tidegate.compile.facts import join
 from tidegate.compile.outbound.destinations import claims
 from tidegate.compile.outbound.routes import RouteCompiler
 from tidegate.compile.registry import Registry
-from tidegate.compile.rules import Rules, Source
+from tidegate.compile.rules import Rules
+from tidegate.compile.visibility import Source
 from tidegate.model.plan.envoy import CLUSTERS
+from tidegate.model.tls_files import DEFAULT_ROOT
 
 CLIENT = "default/client"
 ANY_PORT = {"socket_address": {"address": "127.0.0.1", "port_value": 0}}
@@ -35,22 +38,33 @@ def web(port: int, name: str = "http") -> str:
 
 
 @contextlib.contextmanager
-def meshed(directory: Path, *documents: str, netns: Mapping[str, str] | None = None) -> Iterator[dict[str, int]]:
+def meshed(
+    directory: Path,
+    *documents: str,
+    netns: Mapping[str, str] | None = None,
+    node: str = "",
+    labels: Mapping[str, str] | None = None,
+) -> Iterator[dict[str, int]]:
     """Runs Envoy with what these documents become; FQDN:port of each HTTP service -> where it listens for it.
 
     The listeners differ from a pod's in where they are and in that they have their routes inside. netns: by FQDN:port,
-    the network namespace that a listener says its pod is in.
+    the network namespace that a listener says its pod is in. node: where all this is; labels: of the client. Files that
+    rules name are below directory/tls, by namespace.
     """
-    read = Read(join(config_of(*documents), ()).tables)
+    read = Read(join(config_of(*documents), (), node=node).tables)
     registry, rules = Registry(read), Rules(read)
-    compiler = RouteCompiler(registry, rules, {CLIENT: Source("default")})
+    compiler = RouteCompiler(registry, rules, {CLIENT: Source("default", labels or {})})
     listeners, clusters = [], {}
     for claim in (claim for fqdn in registry.services for claim in read(claims, fqdn) if claim.port.protocol.is_http):
         routes = compiler.compile(claim.service, claim.port)
         listeners.append(_listener(claim.name, dict(routes.body), (netns or {}).get(claim.name, "")))
         for name in routes.needs(CLUSTERS):
             clusters[name] = _static(registry, rules, name)
-    static = {"listeners": listeners, "clusters": [c for c in clusters.values() if c]}
+    static = {
+        "listeners": listeners,
+        "clusters": [_here(c, directory) for c in clusters.values() if c],
+        "secrets": [_here(dict(secret.body), directory) for secret in secrets(read).values()],
+    }
     with _envoy(directory, static) as admin:
         yield eventually(lambda: _ports(admin, len(listeners)), "Envoy listens")
 
@@ -76,6 +90,19 @@ def _static(registry: Registry, rules: Rules, name: str) -> dict[str, Any] | Non
         assert found is not None
         body.update(type="STATIC", load_assignment=dict(found.body))
     return body
+
+
+def _here(body: Any, directory: Path) -> Any:
+    """A resource that stands beside its secrets instead of asking for them, with the test's files."""
+    if isinstance(body, dict):
+        return {k: _here(v, directory) for k, v in body.items() if k not in ("sds_config", "watched_directory")}
+    if isinstance(body, list):
+        return [_here(part, directory) for part in body]
+    return (
+        body.replace(DEFAULT_ROOT, str(directory / "tls"), 1)
+        if isinstance(body, str) and body.startswith(DEFAULT_ROOT)
+        else body
+    )
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.configs import mesh_of
-from tidegate.compile.rules import Source
+from tidegate.compile.visibility import Source
 from tidegate.model.http import HttpRequest
 from tidegate.model.mesh import Mesh
 

@@ -8,6 +8,7 @@ from ipaddress import ip_address
 from typing import Any
 
 from tidegate.compile.facts import Facts, join
+from tidegate.model.entry import External, Resolution, Workload, WorkloadEntry
 from tidegate.model.kube import (
     Age,
     EndpointSlice,
@@ -23,7 +24,9 @@ from tidegate.model.kube import (
 )
 from tidegate.model.mesh import Mesh
 from tidegate.model.names import ServiceName, WorkloadId
+from tidegate.model.origin import Origin
 from tidegate.model.routing import VirtualService
+from tidegate.model.service_entry import ServiceEntry
 from tidegate.model.traffic import Balancing, DestinationRule, LoadBalancer, TrafficPolicy
 from tidegate.model.workload import Sandbox
 
@@ -39,6 +42,8 @@ class World:
         self.namespaces: dict[str, Namespace] = {}
         self.virtual_services: dict[WorkloadId, VirtualService] = {}
         self.destination_rules: dict[WorkloadId, DestinationRule] = {}
+        self.service_entries: dict[WorkloadId, ServiceEntry] = {}
+        self.workload_entries: dict[WorkloadId, WorkloadEntry] = {}
         self.slices: dict[WorkloadId, EndpointSlice] = {}
         self.sandboxes: dict[WorkloadId, Sandbox] = {}
         self.mesh = Mesh()
@@ -46,7 +51,7 @@ class World:
     def change(self) -> None:
         choose = self.random.choice
         name = WorkloadId(choose("ab"), choose("xyz"))
-        what = self.random.randrange(11)
+        what = self.random.randrange(13)
         if what == 0:
             self.pods.pop(name, None)
         elif what < 3:
@@ -84,6 +89,13 @@ class World:
         elif what == 10:
             node = choose("mn")
             self.nodes[node] = Node(node, choose(("", "east", "west")))
+        elif what == 11:
+            self.change_entry(name)
+        elif what == 12:
+            workload = Workload(f"10.0.0.{choose('189')}", {"p": 90}, {"k": choose("12")}, self.random.randrange(3))
+            self.workload_entries[name] = WorkloadEntry(name.namespace, name.name, workload)
+            if self.random.random() < 0.3:
+                del self.workload_entries[name]
         elif what == 5:
             self.sandboxes.pop(name, None)
         elif what == 9:
@@ -105,11 +117,33 @@ class World:
             "endpoint_slices": tuple(self.slices[k] for k in sorted(self.slices)),
             "virtual_services": tuple(self.virtual_services[k] for k in sorted(self.virtual_services)),
             "destination_rules": tuple(self.destination_rules[k] for k in sorted(self.destination_rules)),
+            "service_entries": tuple(self.service_entries[k] for k in sorted(self.service_entries)),
+            "workload_entries": tuple(self.workload_entries[k] for k in sorted(self.workload_entries)),
             "nodes": tuple(self.nodes[k] for k in sorted(self.nodes)),
             "namespaces": tuple(self.namespaces[k] for k in sorted(self.namespaces)),
         }
         changed = {k: v for k, v in tuples.items() if v != getattr(self.mesh, k)}
         self.mesh = replace(self.mesh, generation=self.mesh.generation + 1, **changed)
+
+    def change_entry(self, name: WorkloadId) -> None:
+        choose = self.random.choice
+        addresses = (ip_address(f"10.96.0.{choose('123')}"),) if self.random.random() < 0.4 else ()
+        endpoints = tuple(Workload(choose(("10.0.0.9", "10.0.0.1", "db.example"))) for _ in range(choose((0, 1, 2))))
+        selector = {} if endpoints else {"k": choose("12")}
+        self.service_entries[name] = ServiceEntry(
+            name.namespace,
+            name.name,
+            tuple(self.random.sample(["s.a.svc.cluster.local", "x.example", "y.example", "*.z.example"], 2)),
+            addresses,
+            tuple(ServicePort(n, "p", choose((Protocol.TCP, Protocol.HTTP))) for n in self.random.sample((80, 81), 1)),
+            External(choose(tuple(Resolution)), endpoints),
+            selector,
+            wants_addresses=not addresses,
+            age=Age(undated=choose((True, False))),
+            origin=Origin("ServiceEntry", name.namespace, name.name),
+        )
+        if self.random.random() < 0.3:
+            del self.service_entries[name]
 
     def join(self, previous: Facts | None = None) -> Facts:
         return join(self.mesh, list(self.sandboxes.values()), previous, "m")

@@ -7,7 +7,7 @@ from socket import htons, ntohs
 from typing import Any
 
 from tidegate.model.net import IPAddress
-from tidegate.model.plan.kernel import DestinationKey, L4Protocol
+from tidegate.model.plan.kernel import ANYWHERE, DestinationKey, L4Protocol
 from tidegate.model.tier import Tier
 from tidegate.native import address_of, ffi, lib, put_address
 
@@ -25,6 +25,8 @@ class PodRow:
     envoy4: int = 0
     envoy6: int = 0
     v6_capture: bool = False  # the v6 capture prefix is routed to the pod's lo
+    registry_only: bool = False  # destinations without a row are refused
+    scope: int = 0  # of its rows in tg_dests
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,10 @@ def encode_pod(row: PodRow) -> Any:
     out.fastpath6_be = htons(row.fastpath6)
     out.envoy4_be = htons(row.envoy4)
     out.envoy6_be = htons(row.envoy6)
-    out.flags = lib.TG_POD_V6_CAPTURE if row.v6_capture else 0
+    out.flags = (lib.TG_POD_V6_CAPTURE if row.v6_capture else 0) | (
+        lib.TG_POD_REGISTRY_ONLY if row.registry_only else 0
+    )
+    out.scope = row.scope
     return out
 
 
@@ -84,6 +89,8 @@ def decode_pod(raw: Any) -> PodRow:
         envoy4=ntohs(raw.envoy4_be),
         envoy6=ntohs(raw.envoy6_be),
         v6_capture=bool(raw.flags & lib.TG_POD_V6_CAPTURE),
+        registry_only=bool(raw.flags & lib.TG_POD_REGISTRY_ONLY),
+        scope=raw.scope,
     )
 
 
@@ -91,12 +98,12 @@ def put_destination_key(raw: Any, key: DestinationKey) -> None:
     put_address(raw.addr, key.address)
     raw.port_be = htons(key.port)
     raw.protocol = key.protocol
+    raw.scope = key.scope
 
 
 def decode_destination_key(raw: Any) -> DestinationKey:
-    address = address_of(raw.addr)
-    assert address is not None  # rows are only written by put_destination_key
-    return DestinationKey(address, ntohs(raw.port_be), L4Protocol(raw.protocol))
+    address = address_of(raw.addr) or ANYWHERE
+    return DestinationKey(address, ntohs(raw.port_be), L4Protocol(raw.protocol), raw.scope)
 
 
 def flow_key(key: FlowKey) -> Any:

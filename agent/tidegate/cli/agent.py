@@ -12,6 +12,8 @@ import typer
 from tidegate import settings as table
 from tidegate.errors import Rejected
 from tidegate.model.names import use_cluster_domain
+from tidegate.model.sockets import allow_unix_endpoints
+from tidegate.model.tls_files import use_tls_files
 
 
 def register(app: typer.Typer) -> None:
@@ -27,6 +29,8 @@ def run(**flags: Any) -> None:
     try:
         settings = table.from_environment(flags)
         use_cluster_domain(settings.cluster_domain)
+        allow_unix_endpoints(settings.unix_endpoints)
+        use_tls_files(str(settings.tls_files.absolute()) if settings.tls_files else "")
     except Rejected as error:
         raise typer.BadParameter(str(error)) from None
     if ending:
@@ -39,8 +43,9 @@ def run(**flags: Any) -> None:
         asyncio.run(serve(settings))
 
 
-def _option(setting: Field[Any]) -> Parameter:
-    one = table.kind(setting)
+def option(setting: Field[Any], of: type[table.Settings] | type[table.GatewaySettings] = table.Settings) -> Parameter:
+    """A setting as Typer reads it from a signature."""
+    one = table.kind(setting, of)
     wanted: Any = list[one] if setting.name == "config" else one  # type: ignore[valid-type]
     annotation = Annotated[wanted | None, typer.Option(help=setting.metadata["help"])]
     return Parameter(setting.name, Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
@@ -53,4 +58,4 @@ _END = Parameter(
     annotation=Annotated[bool, typer.Option("--end", help="end capture, relay and Envoy that an agent left, and exit")],
 )
 # Typer reads a command's options from its signature.
-run.__signature__ = Signature([*(_option(f) for f in fields(table.Settings)), _END])  # type: ignore[attr-defined]
+run.__signature__ = Signature([*(option(f) for f in fields(table.Settings)), _END])  # type: ignore[attr-defined]

@@ -12,8 +12,10 @@ from tidegate.cli.domain import ClusterDomainOption
 from tidegate.cli.output import Format, OutputOption, structured, table
 from tidegate.compile.compiler import compile_plan
 from tidegate.compile.facts import Facts, join
+from tidegate.compile.gateway.compiler import compile_gateway
 from tidegate.errors import Rejected
-from tidegate.model.names import WorkloadId
+from tidegate.model.gateway import GatewayWorkload
+from tidegate.model.names import ROOT_NAMESPACE, WorkloadId
 from tidegate.model.plan import Plan
 from tidegate.model.plan.envoy import CLUSTERS, ENDPOINTS, LISTENERS, ROUTES, SCOPES, SECRETS
 from tidegate.model.workload import Capture, Sandbox
@@ -33,7 +35,8 @@ def compile_files(
         list[Path] | None, typer.Option("-f", "--file", help="file or directory, repeatable", exists=True)
     ] = None,
     pod: Annotated[str, typer.Option(help="NAMESPACE/NAME: only what this pod's node needs for it")] = "",
-    gateway: Annotated[str, typer.Option(help="label selector of a gateway", metavar="K=V")] = "",
+    gateway: Annotated[str, typer.Option(help="labels of a gateway: what it needs instead", metavar="K=V[,K=V]")] = "",
+    namespace: Annotated[str, typer.Option(help="namespace of that gateway")] = ROOT_NAMESPACE,
     cluster_domain: ClusterDomainOption = "",
     output: OutputOption = Format.TABLE,
 ) -> None:
@@ -48,13 +51,14 @@ def compile_files(
 
     if not file:
         raise typer.BadParameter("name at least one file or directory", param_hint="-f")
-    if gateway:
-        raise Rejected("--gateway", "gateways are not supported yet", "leave it out")
     config = load_once(load_paths(file))
     for problem in config.problems:
         print(problem, file=sys.stderr)
     complete = with_stand_ins(config)
     facts = join(complete, ())
+    if gateway:
+        _show_gateway(facts, gateway, namespace, output)
+        raise typer.Exit(1 if any(p.is_error for p in config.problems) else 0)
     sandboxes = _sandboxes(facts, pod)
     node = facts.pods[sandboxes[0].id].node if pod else ""  # without a pod it is about every node
     snapshot = compile_plan(join(complete, sandboxes, node=node), generation=1)
@@ -63,9 +67,23 @@ def compile_files(
     raise typer.Exit(1 if any(p.is_error for p in config.problems) else 0)
 
 
+def _show_gateway(facts: Facts, labels: str, namespace: str, output: Format) -> None:
+    pairs = [pair.partition("=") for pair in labels.split(",")]
+    if not all(key and equals for key, equals, _ in pairs):
+        raise typer.BadParameter(f"{labels!r} is not K=V[,K=V]", param_hint="--gateway")
+    plan = compile_gateway(facts, GatewayWorkload(namespace, {key: value for key, _, value in pairs}))
+    for left in plan.left_out:
+        print(f"{left.served.gateway.origin}: port {left.served.server.port} left out: {left.why}", file=sys.stderr)
+    out = {kind: [resource(kind, r) for r in plan.envoy.get(kind, {}).values()] for kind in _KINDS}
+    if not structured(out, output):
+        table(("KIND", "NAME"), [(kind, name) for kind in _KINDS for name in plan.envoy.get(kind, {})])
+
+
 def as_json(snapshot: Plan) -> dict[str, Any]:
     """Envoy's resources in proto-JSON, and what the kernel and the fast path get as `l4`."""
-    out: dict[str, Any] = {kind: [resource(kind, r) for r in snapshot.envoy.get(kind, {}).values()] for kind in _KINDS}
+    out: dict[str, Any] = {
+        kind: [resource(kind, r) for r in snapshot.envoy.get(kind, {}).values() if r.judged is None] for kind in _KINDS
+    }
     out["l4"] = {
         "destinations": [
             {
@@ -115,4 +133,4 @@ def _print_tables(snapshot: Plan) -> None:
         ],
     )
     print()
-    table(("KIND", "NAME"), [(kind, name) for kind in _KINDS for name in snapshot.envoy.get(kind, {})])
+    table(("KIND", "NAME"), [(k, n) for k in _KINDS for n, r in snapshot.envoy.get(k, {}).items() if r.judged is None])

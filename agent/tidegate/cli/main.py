@@ -22,6 +22,7 @@ from tidegate.errors import Fatal, TidegateError, Unreachable
 # Name -> module of this room that registers it; in the order of --help.
 COMMANDS = {
     "agent": "agent",
+    "gateway": "gateway",
     "cni": "cni",
     "validate": "validate",
     "compile": "compile",
@@ -31,6 +32,7 @@ COMMANDS = {
     "services": "inspect",
     "explain": "explain",
     "doctor": "doctor",
+    "xds": "xds",
 }
 PLUGGED = "tidegate.commands"  # entry points by which other distributions bring commands of their own
 

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from tidegate.cli.client import ask, ask_text
+from tidegate.cli.gateway import print_status
 from tidegate.cli.output import Format, OutputOption, structured, table
 
 RunDirOption = Annotated[Path | None, typer.Option("--run-dir", help="ask the agent of this run directory only")]
@@ -51,18 +52,24 @@ def _print_program(name: str, program: dict[str, Any]) -> None:
 
 
 def _print(node: dict[str, Any]) -> None:
-    agent, kernel, config = node["agent"], node["kernel"], node["config"]
+    agent = node["agent"]
     verdict = "healthy" if node["healthy"] else "UNHEALTHY: " + "; ".join(node["unhealthy"])
     print(f"{node['node']}: {verdict}")
     print(f"  agent   pid {agent['pid']}, start {agent['starts']} here, the one before {agent['previous']}")
     for name, why in agent["capabilities"].items():
         print(f"    {name}: {why}")
+    if "gateways" in node:
+        print_status(node)
+        return
+    kernel, config = node["kernel"], node["config"]
     print(
         f"  kernel  {'adopted from the agent before' if kernel['adopted'] else 'loaded'}, {kernel['pods']} pods, "
         f"{kernel['destinations']} destinations, {kernel['flows']} captured connections"
     )
     for name in ("relay", "envoy"):
         _print_program(name, node[name])
+    if node.get("dns"):
+        _print_program("dns", node["dns"])
     cni = node.get("cni")
     if cni:
         print(f"  cni     {cni['problem'] or 'chained in ' + cni['conflist']}, repaired {cni['repairs']} times")

@@ -7,16 +7,24 @@ and scopes. Routes, clusters and endpoints are made when Envoy, or somebody who 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import chain
 
 from tidegate.compile.derive import Derivations, Read
 from tidegate.compile.envoy.clusters import ClusterKey, cluster, endpoints
+from tidegate.compile.envoy.patches.selection import Selection
+from tidegate.compile.envoy.secrets import secrets
 from tidegate.compile.facts import Facts
+from tidegate.compile.names import names_of
 from tidegate.compile.outbound.destinations import Claim, Destinations, FindDestinations
+from tidegate.compile.outbound.filtered import Filtered
 from tidegate.compile.outbound.listeners import listener_name, pod_listener
 from tidegate.compile.outbound.routes import RouteCompiler, check, check_name
-from tidegate.compile.outbound.scopes import scope
+from tidegate.compile.outbound.scopes import UNKNOWN, scope
+from tidegate.compile.outbound.seen import EVERYTHING, FindScopes, Scoping, elsewhere_name, refused_elsewhere
 from tidegate.compile.registry import Registry
-from tidegate.compile.rules import Rules, Source
+from tidegate.compile.rules import Rules
+from tidegate.compile.tables import SERVICES
+from tidegate.compile.visibility import source_of
 from tidegate.model.kube import Pod
 from tidegate.model.origin import Origin
 from tidegate.model.plan import Plan
@@ -34,8 +42,9 @@ from tidegate.model.plan.envoy import (
     Resources,
     ResourcesByName,
 )
+from tidegate.model.plan.names import HostNames
 from tidegate.model.plan.pods import PodPlan
-from tidegate.model.routing import VirtualService
+from tidegate.model.routing import MESH, VirtualService
 from tidegate.model.tier import Tier
 from tidegate.model.workload import Sandbox
 
@@ -52,8 +61,12 @@ class Compiler:
 
     def __init__(self) -> None:
         self._derivations = Derivations()
+        self._named: tuple[tuple[HostNames, ...], ...] = ()
+        self._names: tuple[HostNames, ...] = ()
         self._find_destinations = FindDestinations(self._derivations)
-        self._listeners: dict[Sandbox, tuple[tuple[Origin, ...], EnvoyResource]] = {}
+        self._find_scopes = FindScopes()
+        self._listeners: dict[Sandbox, tuple[tuple[object, ...], EnvoyResource]] = {}
+        self._filtered: tuple[tuple[object, ...], Filtered] = ((), Filtered())  # what it was made of, and it
         self._scopes: dict[str, tuple[Claim, list[EnvoyResource]]] = {}
         self._checks: dict[str, tuple[VirtualService, EnvoyResource]] = {}
         self._tables: dict[
@@ -64,28 +77,53 @@ class Compiler:
         """What must be true on the node of these facts."""
         self._derivations.change(facts.tables)
         found = self._find_destinations()
+        names = self._name()
         self._derivations.forget_unused()
         any_http = any(c.tier is Tier.ENVOY for c in found.claims)
-        plans = tuple(_plan(facts, s, any_http) for s in facts.sandboxes)
+        scoping = self._find_scopes(facts, found)
+        plans = tuple(_plan(facts, s, any_http, scoping) for s in facts.sandboxes)
         with_envoy = tuple(s for s, p in zip(facts.sandboxes, plans, strict=True) if p.needs_envoy)
         return Plan(
             generation=generation,
             pods=plans,
-            destinations=found.rows,
+            destinations=scoping.rows,
             l4=found.l4,
             services=found.numbers,
-            envoy=self._envoy(facts, found, with_envoy) if with_envoy else _NONE,
+            names=names,
+            views=_views(facts),
+            envoy=self._envoy(facts, found, scoping, with_envoy) if with_envoy else _NONE,
         )
 
-    def _envoy(self, facts: Facts, found: Destinations, sandboxes: tuple[Sandbox, ...]) -> Resources:
+    def _name(self) -> tuple[HostNames, ...]:
+        named = self._derivations.each(names_of, SERVICES).ordered()
+        if named is not self._named:
+            self._named, self._names = named, tuple(chain.from_iterable(named))
+        return self._names
+
+    def _envoy(self, facts: Facts, found: Destinations, scoping: Scoping, sandboxes: tuple[Sandbox, ...]) -> Resources:
         read = facts.read
         rules = Rules(read)
-        of_rules = (facts.services, facts.virtual_services, facts.destination_rules)
+        filtered = self._filters(facts, found)
+        of_rules = (
+            facts.services,
+            facts.virtual_services,
+            facts.destination_rules,
+            facts.sidecars,
+            facts.mesh_config,
+            filtered,
+        )
         clients = tuple((str(s.id), facts.pods[s.id]) for s in sandboxes)
         pods = tuple(pod for _, pod in clients)
-        listeners = self._table(LISTENERS, (sandboxes, pods, facts.namespaces), lambda: self._listen(facts, sandboxes))
-        scopes = self._table(SCOPES, (found.claims,), lambda: self._scope(found))
-        routes = self._table(ROUTES, (found.claims, *of_rules, clients), lambda: _routes(read, found, dict(clients)))
+        listeners = self._table(
+            LISTENERS, (sandboxes, pods, facts.namespaces, filtered), lambda: self._listen(facts, sandboxes, filtered)
+        )
+        elsewhere = scoping.elsewhere
+        scopes = self._table(SCOPES, (found.claims, elsewhere), lambda: self._scope(found, elsewhere))
+        routes = self._table(
+            ROUTES,
+            (found.claims, elsewhere, *of_rules, clients),
+            lambda: _routes(read, found, elsewhere, dict(clients), filtered),
+        )
 
         def cluster_names() -> Iterator[str]:
             for claim in found.claims:
@@ -94,22 +132,33 @@ class Compiler:
                     for subset in rules.policy(claim.service.id, claim.service.id.namespace).subsets:
                         yield str(ClusterKey(claim.service.id.fqdn, claim.port.port, subset.name))
                     yield from routes[claim.name].needs(CLUSTERS)
+            for listener in listeners.values():
+                yield from listener.needs(CLUSTERS)
+
+        def patched_cluster(registry: Registry, rules: Rules, key: ClusterKey) -> EnvoyResource | None:
+            made = cluster(registry, rules, key)
+            return filtered.cluster(made, key) if made is not None else None
 
         refused = facts.mesh.refused
-        checks = self._table(CHECKS, (facts.virtual_services, refused), lambda: self._check(rules, refused))
+        written = facts.mesh.virtual_services
+        checks = self._table(CHECKS, (written, refused, filtered), lambda: self._check(written, refused, filtered))
         made_of = (routes, *of_rules)
         return {
             LISTENERS: listeners,
             SCOPES: scopes,
             ROUTES: routes,
             CHECKS: checks,
-            CLUSTERS: self._table(CLUSTERS, made_of, lambda: _by_key(read, cluster, cluster_names)),
+            CLUSTERS: self._table(
+                CLUSTERS,
+                (*made_of, listeners),
+                lambda: _by_key(read, patched_cluster, cluster_names, filtered.other_cluster),
+            ),
             ENDPOINTS: self._table(
                 ENDPOINTS,
                 (*made_of, facts.pods_by_service, facts.nodes, facts.here),
                 lambda: _by_key(read, endpoints, cluster_names),
             ),
-            SECRETS: _NONE[SECRETS],
+            SECRETS: self._table(SECRETS, (facts.destination_rules,), lambda: secrets(read)),
         }
 
     def _table(self, kind: str, made_of: tuple[object, ...], make: Callable[[], ResourcesByName]) -> ResourcesByName:
@@ -118,27 +167,47 @@ class Compiler:
             known = self._tables[kind] = (made_of, make())
         return known[1]
 
-    def _listen(self, facts: Facts, sandboxes: tuple[Sandbox, ...]) -> ResourcesByName:
+    def _filters(self, facts: Facts, found: Destinations) -> Filtered:
+        """The EnvoyFilters in force; the same object as before if nothing that they look at changed."""
+        mesh = facts.mesh
+        root = mesh.config.root_namespace
+        made_of = (mesh.envoy_filters, mesh.refused_patches, root, found.claims if mesh.envoy_filters else ())
+        known = self._filtered
+        if len(known[0]) != len(made_of) or not all(a is b for a, b in zip(known[0], made_of, strict=True)):
+            ports = frozenset((c.port.name, c.port.port) for c in found.claims) if mesh.envoy_filters else frozenset()
+            self._filtered = made_of, Filtered(Selection(mesh.envoy_filters, mesh.refused_patches, root), ports)
+        return self._filtered[1]
+
+    def _listen(self, facts: Facts, sandboxes: tuple[Sandbox, ...], filtered: Filtered) -> ResourcesByName:
         known, self._listeners = self._listeners, {}
         for sandbox in sandboxes:
             if sandbox.capture.envoy4:
-                origins = _pod_origins(facts, facts.pods[sandbox.id])
+                pod = facts.pods[sandbox.id]
+                origins = _pod_origins(facts, pod)
+                source = source_of(facts.read, pod)
+                made_of = (origins, filtered.of(source) if filtered else None, filtered.ports if filtered else None)
                 entry = known.get(sandbox)
-                if entry is None or entry[0] != origins:
-                    entry = (origins, pod_listener(sandbox, origins))
+                if entry is None or entry[0] != made_of:
+                    entry = (made_of, filtered.listener(pod_listener(sandbox, origins), source))
                 self._listeners[sandbox] = entry
-        return {listener.name: listener for _, listener in self._listeners.values()}
+        table = {listener.name: listener for _, listener in self._listeners.values()}
+        return {**table, **filtered.checks.listeners}
 
-    def _check(self, rules: Rules, refused: tuple[VirtualService, ...]) -> ResourcesByName:
+    def _check(
+        self, written: tuple[VirtualService, ...], refused: tuple[VirtualService, ...], filtered: Filtered
+    ) -> ResourcesByName:
+        """Each as it is written: who delegates and whom it delegates to are judged apart."""
         known, self._checks = self._checks, {}
-        for suffix, group in (("", rules.virtual_services), (REFUSED, refused)):
+        for suffix, group in (("", written), (REFUSED, refused)):
             for vs in group:
+                if MESH not in vs.gateways:
+                    continue
                 name = check_name(vs) + suffix
                 entry = known.get(name)
                 self._checks[name] = entry if entry and entry[0] is vs else (vs, check(vs, suffix))
-        return {name: resource for name, (_, resource) in self._checks.items()}
+        return {name: resource for name, (_, resource) in self._checks.items()} | filtered.checks.routes
 
-    def _scope(self, found: Destinations) -> ResourcesByName:
+    def _scope(self, found: Destinations, elsewhere: tuple[int, ...]) -> ResourcesByName:
         known, self._scopes = self._scopes, {}
         for claim in found.claims:
             if claim.tier is Tier.ENVOY:
@@ -147,7 +216,8 @@ class Compiler:
                     origins = (claim.service.origin,)
                     entry = (claim, [scope(a, claim.port.port, claim.name, origins) for a in claim.addresses])
                 self._scopes[claim.name] = entry
-        return {item.name: item for _, scopes in self._scopes.values() for item in scopes}
+        others = (scope(a, port, elsewhere_name(port), ()) for port in elsewhere for a in UNKNOWN)
+        return {item.name: item for item in (*(i for _, of in self._scopes.values() for i in of), *others)}
 
 
 def _same(before: object, now: object) -> bool:
@@ -157,35 +227,48 @@ def _same(before: object, now: object) -> bool:
     return all(a is b or a == b for a, b in zip(before, now, strict=True))
 
 
-def _plan(facts: Facts, sandbox: Sandbox, any_http: bool) -> PodPlan:
+def _plan(facts: Facts, sandbox: Sandbox, any_http: bool, scoping: Scoping) -> PodPlan:
     enrolled, reason = facts.enrolment(sandbox.id)
     wanted = enrolled and any_http
     name = listener_name(sandbox) if wanted else ""
-    return PodPlan(sandbox.id, enrolled, reason, wanted, name, sandbox.netns_cookie)
+    of = scoping.pods.get(sandbox.id, EVERYTHING)
+    return PodPlan(sandbox.id, enrolled, reason, wanted, name, sandbox.netns_cookie, of.registry_only, of.scope)
 
 
-def _routes(read: Read, found: Destinations, clients: Mapping[str, Pod]) -> ResourcesByName:
+def _views(facts: Facts) -> Mapping[int, str]:
+    """Pods that a Sidecar shows other names than their namespace has."""
+    sources = {cookie: source_of(facts.read, pod) for cookie, pod in facts.clients.items()} if facts.sidecars else {}
+    return {cookie: source.name for cookie, source in sources.items() if source.sidecar is not None}
+
+
+def _routes(
+    read: Read, found: Destinations, elsewhere: tuple[int, ...], clients: Mapping[str, Pod], filtered: Filtered
+) -> ResourcesByName:
     claims = {claim.name: claim for claim in found.claims if claim.tier is Tier.ENVOY}
-    sources = {name: Source(pod.id.namespace, pod.labels) for name, pod in clients.items()}
-    compiler = RouteCompiler(Registry(read), Rules(read), sources)
+    refusals = {elsewhere_name(port) for port in elsewhere}
+    sources = {name: source_of(read, pod) for name, pod in clients.items()}
+    compiler = RouteCompiler(Registry(read), Rules(read), sources, filtered)
 
     def make(name: str) -> EnvoyResource | None:
+        if name in refusals:
+            return refused_elsewhere(name)
         claim = claims.get(name)
         return compiler.compile(claim.service, claim.port) if claim else None
 
-    return MadeOnDemand(make, lambda: claims)
+    return MadeOnDemand(make, lambda: (*claims, *refusals))
 
 
 def _by_key(
     read: Read,
     make: Callable[[Registry, Rules, ClusterKey], EnvoyResource | None],
     names: Callable[[], Iterable[str]],
+    other: Callable[[str], EnvoyResource | None] = lambda _: None,
 ) -> ResourcesByName:
     registry, rules = Registry(read), Rules(read)
 
     def made(name: str) -> EnvoyResource | None:
         key = ClusterKey.parse(name)
-        return make(registry, rules, key) if key else None
+        return make(registry, rules, key) if key else other(name)
 
     return MadeOnDemand(made, names)
 

@@ -10,22 +10,30 @@ join() follows changes: with the facts of before it costs what changed, and what
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from itertools import islice
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from tidegate.compile import tables
+from tidegate.compile.delegates import delegates_of, merged
 from tidegate.compile.derive import Input, Read
 from tidegate.compile.enrolment import Enrolment, enrolment
+from tidegate.compile.entries import Entries, Joined, join_entries
 from tidegate.compile.index import Draft, Groups, changes
+from tidegate.model.entry import Workload, WorkloadEntry
 from tidegate.model.kube import Age, EndpointSlice, Namespace, Node, Pod, Service, ServicePort
 from tidegate.model.mesh import Mesh
-from tidegate.model.names import WorkloadId
+from tidegate.model.mesh_config import MeshConfig
+from tidegate.model.names import WorkloadId, cluster_domain
 from tidegate.model.net import IPAddress
-from tidegate.model.routing import VirtualService
+from tidegate.model.routing import Delegate, VirtualService
 from tidegate.model.selectors import LabelPair, pairs, selects
+from tidegate.model.sidecar import Sidecar
 from tidegate.model.traffic import DestinationRule
 from tidegate.model.workload import Sandbox
+
+L = TypeVar("L", Pod, WorkloadEntry)
+NOTHING_RESOLVED: Final[Mapping[str, tuple[IPAddress, ...]]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +45,12 @@ class Endpoint:
     port: int
     node: str = ""
     zone: str = ""  # where somebody says it of the endpoint itself; else it is the node's
+    workload: Workload | None = None  # what a ServiceEntry or WorkloadEntry says of it
+
+    @property
+    def weight(self) -> int:
+        """Its share of the service's connections, among others; 1 if nobody says."""
+        return (self.workload.weight if self.workload else 0) or 1
 
     @property
     def name(self) -> str:
@@ -46,7 +60,7 @@ class Endpoint:
     @property
     def labels(self) -> Mapping[str, str]:
         """What subsets choose by."""
-        return self.pod.labels if self.pod else {}
+        return self.workload.labels if self.workload else self.pod.labels if self.pod else {}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,18 +73,27 @@ class Facts:
     nodes: Mapping[str, Node]
     pods: Mapping[WorkloadId, Pod]  # of the cluster, with what sandboxes lend them
     namespaces: Mapping[str, Namespace]
-    services: Mapping[str, Service]  # by FQDN
+    services: Mapping[str, Service]  # by FQDN, Kubernetes' and those of ServiceEntries
+    entries: Entries  # what ServiceEntries and WorkloadEntries say, whether or not it is used
     enrolments: Mapping[WorkloadId, Enrolment]  # of the pods that have a sandbox here
     pods_by_label: Mapping[LabelPair, tuple[Pod, ...]]  # by name
     pods_by_address: Mapping[IPAddress, tuple[Pod, ...]]  # by name; several on the host's network, or while one ends
     services_by_address: Mapping[IPAddress, tuple[Service, ...]]  # virtual addresses; the oldest first
     pods_by_service: Mapping[str, tuple[Pod, ...]]  # FQDN -> pods that its selector names, ready or not, by name
     services_by_selector: Mapping[LabelPair, tuple[Service, ...]]  # by one pair of the selector
+    workloads_by_service: Mapping[str, tuple[WorkloadEntry, ...]]  # FQDN -> those that its selector names, by name
     slices_by_service: Mapping[str, tuple[EndpointSlice, ...]]  # FQDN -> endpoints that somebody wrote down, by name
     slices_by_address: Mapping[IPAddress, tuple[EndpointSlice, ...]]  # of their endpoints
-    virtual_services: Mapping[str, tuple[VirtualService, ...]]  # by tables.host_key() of a host; the oldest first
+    # By tables.host_key() of a host, the oldest first; with the routes of those that they delegate to.
+    virtual_services: Mapping[str, tuple[VirtualService, ...]]
+    roots: Mapping[Delegate, tuple[VirtualService, VirtualService]]  # who delegates: as written, as it is here
     destination_rules: Mapping[tuple[str, str], tuple[DestinationRule, ...]]  # by namespace and the same
+    sidecars: Mapping[str, tuple[Sidecar, ...]]  # by namespace; the oldest first
+    mesh_config: Mapping[str, MeshConfig]  # "" -> the one in force
     documents: Mapping[WorkloadId, Pod]  # as written, of pods that a sandbox lent something; for join()
+    resolved: Mapping[str, tuple[IPAddress, ...]]  # host name -> what the agent resolved it to
+    foreign_rules: Mapping[str, tuple[DestinationRule, ...]]  # by tables.host_key(): of clients' namespaces only
+    clients: Mapping[int, Pod]  # by netns cookie: pods of this node that are in the mesh
     read: Read = field(init=False)  # looks things up, and remembers what it derived from these tables
 
     def __post_init__(self) -> None:
@@ -92,12 +115,18 @@ class Facts:
             tables.SERVICES: self.services,
             tables.PODS_BY_ADDRESS: self.pods_by_address,
             tables.PODS_BY_SERVICE: self.pods_by_service,
+            tables.WORKLOADS_BY_SERVICE: self.workloads_by_service,
             tables.SERVICES_BY_ADDRESS: self.services_by_address,
             tables.SERVICES_BY_SELECTOR: self.services_by_selector,
             tables.SLICES_BY_SERVICE: self.slices_by_service,
             tables.SLICES_BY_ADDRESS: self.slices_by_address,
             tables.VIRTUAL_SERVICES: self.virtual_services,
             tables.DESTINATION_RULES: self.destination_rules,
+            tables.RESOLVED: self.resolved,
+            tables.FOREIGN_RULES: self.foreign_rules,
+            tables.CLIENTS: self.clients,
+            tables.SIDECARS: self.sidecars,
+            tables.MESH_CONFIG: self.mesh_config,
         }
 
     def pod_at(self, address: IPAddress) -> Pod | None:
@@ -110,18 +139,28 @@ class Facts:
         return next((s for s in self.sandboxes if s.id == pod), None)
 
 
-def join(mesh: Mesh, sandboxes: Sequence[Sandbox], previous: Facts | None = None, node: str = "") -> Facts:
+def join(
+    mesh: Mesh,
+    sandboxes: Sequence[Sandbox],
+    previous: Facts | None = None,
+    node: str = "",
+    resolved: Mapping[str, tuple[IPAddress, ...]] = NOTHING_RESOLVED,
+) -> Facts:
     """The facts of this configuration and these sandboxes; the order of sandboxes does not matter.
 
     node: name of this node, where the sandboxes are; empty if it is not known. The same as in previous.
+    resolved: what names_to_resolve() are known to mean.
     previous: facts of before. What did not change since, or is equal to what was, comes back as the same object.
     """
     old = previous or NOTHING
     local = tuple(sorted(sandboxes, key=lambda s: (s.id, s.container_id)))
     pods = _join_pods(old, mesh, {s.id: s for s in local}, node)
     namespaces = _join_namespaces(old, mesh)
-    services = _join_services(old, mesh, pods)
+    joined = join_entries(old.entries, old.mesh, mesh)
+    services = _join_services(old, mesh, pods, joined)
     slices_by_service, slices_by_address = _join_slices(old, mesh)
+    enrolments = _enrolments(old, local, pods.by_id, namespaces)
+    virtual_services, roots = _join_virtual_services(old, mesh)
     return Facts(
         mesh=mesh,
         sandboxes=old.sandboxes if local == old.sandboxes else local,
@@ -130,17 +169,25 @@ def join(mesh: Mesh, sandboxes: Sequence[Sandbox], previous: Facts | None = None
         pods=pods.by_id,
         namespaces=namespaces,
         services=services.by_name,
-        enrolments=_enrolments(old, local, pods.by_id, namespaces),
+        entries=joined.entries,
+        enrolments=enrolments,
         pods_by_label=pods.by_label,
         pods_by_address=pods.by_address,
         services_by_address=services.by_address,
         pods_by_service=services.pods,
         services_by_selector=services.by_selector,
+        workloads_by_service=services.workloads,
         slices_by_service=slices_by_service,
         slices_by_address=slices_by_address,
-        virtual_services=_join_virtual_services(old, mesh),
+        virtual_services=virtual_services,
+        roots=roots,
         destination_rules=_join_destination_rules(old, mesh),
+        sidecars=_join_sidecars(old, mesh),
+        mesh_config=old.mesh_config if old.mesh_config == {"": mesh.config} else {"": mesh.config},
         documents=pods.documents,
+        resolved=old.resolved if resolved == old.resolved else resolved,
+        foreign_rules=_join_foreign_rules(old, mesh),
+        clients=_clients(old, local, enrolments, pods.by_id),
     )
 
 
@@ -206,11 +253,16 @@ class _Services:
     by_address: Mapping[IPAddress, tuple[Service, ...]]
     by_selector: Mapping[LabelPair, tuple[Service, ...]]
     pods: Mapping[str, tuple[Pod, ...]]
+    workloads: Mapping[str, tuple[WorkloadEntry, ...]]
 
 
-def _join_services(old: Facts, mesh: Mesh, pods: _Pods) -> _Services:
+def _join_services(old: Facts, mesh: Mesh, pods: _Pods, joined: Joined) -> _Services:
     gone, come = changes(old.mesh.services, mesh.services)
     changed: dict[str, Service | None] = {**dict.fromkeys(s.id.fqdn for s in gone), **{s.id.fqdn: s for s in come}}
+    for host in {*joined.hosts, *(fqdn for fqdn, now in changed.items() if now is None)}:
+        if changed.get(host) is None:
+            before = None if host in changed else old.services.get(host)
+            changed[host] = before if before is not None and before.external is None else joined.entries.service(host)
     by_name = Draft(old.services)
     by_address = Groups(old.services_by_address, _service_age)
     by_selector = Groups(old.services_by_selector, _service_age)
@@ -237,7 +289,28 @@ def _join_services(old: Facts, mesh: Mesh, pods: _Pods) -> _Services:
     for fqdn, concerned_service in concerned.items():
         found = _select(concerned_service, pods.by_label) if concerned_service else ()
         selected.set(fqdn, found or None)
-    return _Services(by_name.done(), by_address.done(), selectors, selected.done())
+    workloads = _select_workloads(old, concerned, selectors, joined)
+    return _Services(by_name.done(), by_address.done(), selectors, selected.done(), workloads)
+
+
+def _select_workloads(
+    old: Facts,
+    concerned: Mapping[str, Service | None],
+    selectors: Mapping[LabelPair, tuple[Service, ...]],
+    joined: Joined,
+) -> Mapping[str, tuple[WorkloadEntry, ...]]:
+    """Selectors find what is written down as they find pods."""
+    again = dict(concerned)
+    for workload in joined.workloads:
+        for pair in pairs(workload.namespace, workload.labels):
+            for service in selectors.get(pair, ()):
+                if selects(service.selector, workload.labels):
+                    again[service.id.fqdn] = service
+    selected = Draft(old.workloads_by_service)
+    for fqdn, now in again.items():
+        found = _select(now, joined.entries.workloads_by_label) if now else ()
+        selected.set(fqdn, found or None)
+    return selected.done()
 
 
 def _one_pair(service: Service) -> Iterator[LabelPair]:
@@ -245,11 +318,11 @@ def _one_pair(service: Service) -> Iterator[LabelPair]:
     return islice(pairs(service.id.namespace, service.selector), 1)
 
 
-def _select(service: Service, by_label: Mapping[LabelPair, tuple[Pod, ...]]) -> tuple[Pod, ...]:
+def _select(service: Service, by_label: Mapping[LabelPair, tuple[L, ...]]) -> tuple[L, ...]:
     if not service.selector:
         return ()
     smallest = min((by_label.get(pair, ()) for pair in pairs(service.id.namespace, service.selector)), key=len)
-    found = tuple(pod for pod in smallest if selects(service.selector, pod.labels))
+    found = tuple(one for one in smallest if selects(service.selector, one.labels))
     return smallest if len(found) == len(smallest) else found
 
 
@@ -286,13 +359,48 @@ def _join_nodes(old: Facts, mesh: Mesh) -> Mapping[str, Node]:
     return by_name.done()
 
 
-def _join_virtual_services(old: Facts, mesh: Mesh) -> Mapping[str, tuple[VirtualService, ...]]:
-    groups = Groups(old.virtual_services, _rule_age)
+def _join_virtual_services(
+    old: Facts, mesh: Mesh
+) -> tuple[Mapping[str, tuple[VirtualService, ...]], Mapping[Delegate, tuple[VirtualService, VirtualService]]]:
     gone, come = changes(old.mesh.virtual_services, mesh.virtual_services)
+    default = mesh.config.virtual_services_to
+    if not gone and not come and default == old.mesh.config.virtual_services_to:
+        return old.virtual_services, old.roots
+    groups = Groups(old.virtual_services, _rule_age)
+    standing = {id(vs) for vs in come}
     for vs in gone:
-        groups.remove(map(tables.host_key, vs.hosts), vs)
+        # A root stands here as it was merged, and is merged anew below.
+        groups.remove(map(tables.host_key, vs.hosts), old.roots.get(vs.id, (vs, vs))[1])
     for vs in come:
-        groups.add(map(tables.host_key, vs.hosts), vs)
+        if not any(True for _ in delegates_of(vs)):
+            groups.add(map(tables.host_key, vs.hosts), vs)
+    left = {id(vs) for vs in gone}
+    raw = [written for written, _ in old.roots.values() if id(written) not in left]
+    raw += [vs for vs in come if any(True for _ in delegates_of(vs))]
+    if not raw:
+        return groups.done(), {}
+    delegates = {vs.id: vs for vs in mesh.virtual_services if not vs.hosts}
+    roots: dict[Delegate, tuple[VirtualService, VirtualService]] = {}
+    for written in raw:
+        before = None if id(written) in standing else old.roots[written.id][1]
+        now = merged(written, delegates.get, default)
+        if before is not None and now == before:
+            now = before
+        elif before is not None:
+            groups.remove(map(tables.host_key, before.hosts), before)
+        if now is not before:
+            groups.add(map(tables.host_key, now.hosts), now)
+        roots[written.id] = (written, now)
+    return groups.done(), roots if roots != old.roots else old.roots
+
+
+def _join_sidecars(old: Facts, mesh: Mesh) -> Mapping[str, tuple[Sidecar, ...]]:
+    groups = Groups(old.sidecars, _rule_age)
+    gone, come = changes(old.mesh.sidecars, mesh.sidecars)
+    for sidecar in gone:
+        groups.remove([sidecar.namespace], sidecar)
+    for sidecar in come:
+        groups.add([sidecar.namespace], sidecar)
     return groups.done()
 
 
@@ -304,6 +412,35 @@ def _join_destination_rules(old: Facts, mesh: Mesh) -> Mapping[tuple[str, str], 
     for rule in come:
         groups.add([(rule.namespace, tables.host_key(rule.host))], rule)
     return groups.done()
+
+
+def _join_foreign_rules(old: Facts, mesh: Mesh) -> Mapping[str, tuple[DestinationRule, ...]]:
+    root = mesh.config.root_namespace
+    same = root == old.mesh.config.root_namespace
+    groups = Groups(old.foreign_rules if same else {}, _rule_age)
+    gone, come = changes(old.mesh.destination_rules if same else (), mesh.destination_rules)
+    for rule in gone:
+        if _is_foreign(rule, root):
+            groups.remove([tables.host_key(rule.host)], rule)
+    for rule in come:
+        if _is_foreign(rule, root):
+            groups.add([tables.host_key(rule.host)], rule)
+    return groups.done()
+
+
+def _is_foreign(rule: DestinationRule, root: str) -> bool:
+    """Whether it counts for clients of its own namespace only."""
+    return rule.namespace != root and not rule.host.endswith(f".{rule.namespace}.svc.{cluster_domain()}")
+
+
+def _clients(
+    old: Facts,
+    local: Sequence[Sandbox],
+    enrolments: Mapping[WorkloadId, Enrolment],
+    pods: Mapping[WorkloadId, Pod],
+) -> Mapping[int, Pod]:
+    found = {s.netns_cookie: pods[s.id] for s in local if s.id in pods and enrolments[s.id].enrolled}
+    return old.clients if found == old.clients else found
 
 
 def _enrolments(
@@ -332,8 +469,9 @@ def _service_age(service: Service) -> tuple[Age, str, str]:
     return (service.age, service.id.namespace, service.id.name)
 
 
-def _rule_age(rule: VirtualService | DestinationRule) -> tuple[Age, str, str]:
+def _rule_age(rule: VirtualService | DestinationRule | Sidecar) -> tuple[Age, str, str]:
     return (rule.age, rule.namespace, rule.name)
 
 
-NOTHING: Final = Facts(Mesh(), (), {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {}, {})
+_EMPTY: Final[tuple[Any, ...]] = tuple({} for _ in range(len(fields(Facts)) - 3))  # all but mesh, sandboxes, read
+NOTHING: Final = replace(Facts(Mesh(), (), *_EMPTY), entries=Entries())

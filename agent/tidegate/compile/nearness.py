@@ -2,16 +2,19 @@
 
 We stand where kube-proxy's choice stood, so we choose as it does: by the node and the zone that this node is in, among
 endpoints that are ready. A policy keeps only what is here; a preference that nothing fits is none.
+
+Of those that are left a DestinationRule may use some rather than others: compile/localities.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from tidegate.compile.derive import Read
 from tidegate.compile.facts import Endpoint
 from tidegate.compile.tables import HERE, NODES
 from tidegate.model.kube import Near, Service
+from tidegate.model.locality import HOSTNAME, OWN_LOCALITY, REGION, SUBZONE, ZONE, Locality
 
 Chosen = tuple[Endpoint, ...]
 
@@ -36,3 +39,29 @@ def _those(found: Chosen, fits: Callable[[Endpoint], bool]) -> Chosen:
 def _zone(read: Read, node: str) -> str:
     known = read(NODES, node)
     return known.zone if known else ""
+
+
+def here(read: Read) -> Locality:
+    """Where this node stands; all parts empty while its name is not known."""
+    return _of_node(read, read(HERE, "") or "")
+
+
+def locality(read: Read, endpoint: Endpoint) -> Locality:
+    """Where an endpoint stands: as who wrote it down says, else its pod's label, else its node's do."""
+    if endpoint.workload is not None and endpoint.workload.locality:
+        return Locality.parse(endpoint.workload.locality)
+    if OWN_LOCALITY in endpoint.labels:
+        return Locality.parse(endpoint.labels[OWN_LOCALITY])
+    found = _of_node(read, endpoint.node)
+    return found._replace(zone=endpoint.zone) if endpoint.zone and not found.zone else found
+
+
+def topology(read: Read, node: str) -> Mapping[str, str]:
+    """What labels of topology say of all that is on a node."""
+    found = _of_node(read, node)
+    return {REGION: found.region, ZONE: found.zone, SUBZONE: found.subzone, HOSTNAME: node}
+
+
+def _of_node(read: Read, name: str) -> Locality:
+    known = read(NODES, name) if name else None
+    return Locality(known.region, known.zone, known.subzone) if known else Locality()

@@ -3,18 +3,51 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from tidegate.compile.derive import Input, Read, derived
 from tidegate.compile.facts import Endpoint, target_port
+from tidegate.compile.localities import Group, spread
 from tidegate.compile.nearness import near
-from tidegate.compile.tables import NAMESPACES, PODS, PODS_BY_ADDRESS, PODS_BY_SERVICE, SERVICES, SLICES_BY_SERVICE
+from tidegate.compile.tables import (
+    NAMESPACES,
+    PODS,
+    PODS_BY_ADDRESS,
+    PODS_BY_SERVICE,
+    RESOLVED,
+    SERVICES,
+    SERVICES_BY_ADDRESS,
+    SLICES_BY_SERVICE,
+    WORKLOADS_BY_SERVICE,
+)
+from tidegate.model.entry import UNIX, Resolution, Workload
 from tidegate.model.kube import Pod, Service, ServicePort, SliceEndpoint
+from tidegate.model.net import IPAddress
 from tidegate.model.routing import RouteTarget
+from tidegate.model.traffic import TrafficPolicy
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """An endpoint that somebody else has to find: by a name that is resolved, or at a path."""
+
+    workload: Workload
+    port: int  # of no meaning for a path
+
+    @property
+    def weight(self) -> int:
+        """As of an Endpoint."""
+        return self.workload.weight or 1
+
+    @property
+    def label(self) -> str:
+        """As people read it."""
+        path = self.workload.path
+        return f"{UNIX}{path}" if path else self.workload.address
 
 
 class Table(Mapping[K, V]):
@@ -62,13 +95,41 @@ class Registry:
         """Pods that the service's selector names, ready or not, by name; none without a selector."""
         return self._read(PODS_BY_SERVICE, service.id.fqdn) or ()
 
+    def beside(self, service: Service, port: ServicePort) -> dict[str, tuple[Service, ServicePort]]:
+        """Other hosts of ServiceEntries that are asked for over HTTP at an address and port of this one: the address
+        does not say which is meant, the request does."""
+        found: dict[str, tuple[Service, ServicePort]] = {}
+        for address in service.addresses if service.external else ():
+            for other in self._read(SERVICES_BY_ADDRESS, address) or ():
+                same = other.port(port.port)
+                if other.id != service.id and other.external and same and same.protocol.is_http:
+                    found[other.id.fqdn] = (other, same)
+        return {host: found[host] for host in sorted(found) if not host.startswith("*")}
+
+    def members(self, service: Service) -> Mapping[str, tuple[IPAddress, ...]]:
+        """Pods that have a name of their own under a headless service (HOSTNAME.SERVICE), as those of a StatefulSet
+        have: hostname -> addresses, while they are ready or the service is published anyhow."""
+        return self._read(_members, service.id.fqdn)
+
     def endpoints(self, service: Service, port: ServicePort) -> tuple[Endpoint, ...]:
-        """Every address of every ready pod behind the port, ordered by pod name; then what is written down."""
+        """Every address of every ready pod behind the port, ordered by pod name; then what is written down. Names are
+        here with the addresses that the agent resolved them to."""
         return self._read(_endpoints, (service.id.fqdn, port.port))
+
+    def named(self, service: Service, port: ServicePort) -> tuple[Named, ...]:
+        """All endpoints of a port as they are written, if some of them are names or paths; else none, and endpoints()
+        says everything."""
+        return self._read(_named, (service.id.fqdn, port.port))
 
     def near(self, service: Service, found: tuple[Endpoint, ...]) -> tuple[Endpoint, ...]:
         """Those of a service's endpoints that clients on this node are sent to."""
         return near(self._read, service, found)
+
+    def spread(
+        self, settings: TrafficPolicy, members: tuple[Endpoint, ...], labels: Mapping[str, str]
+    ) -> tuple[Group, ...]:
+        """Those endpoints in the order in which a policy uses them. labels: of the client, those that decide."""
+        return spread(self._read, settings, members, labels)
 
 
 @derived
@@ -84,7 +145,80 @@ def _endpoints(read: Read, key: tuple[str, int]) -> tuple[Endpoint, ...]:
         if (pod.ready or service.publish_not_ready) and (target := target_port(port, pod))
         for address in pod.ips
     ]
-    return (*found, *_written_endpoints(read, service, port, bool(found)))
+    workloads = _workload_endpoints(read, service, port)
+    return (*found, *_written_endpoints(read, service, port, bool(found)), *workloads)
+
+
+def _workload_endpoints(read: Read, service: Service, port: ServicePort) -> Iterator[Endpoint]:
+    """Servers that are no pods. A name has the addresses that it was resolved to; a path has none."""
+    for workload, number in workloads(read, service, port):
+        pod = None
+        for address in addresses_of(read, workload):
+            there = read(PODS_BY_ADDRESS, address)
+            pod = there[0] if there else None
+            yield Endpoint(pod, address, number, pod.node if pod else "", workload.zone, workload)
+
+
+def addresses_of(read: Read, workload: Workload) -> tuple[IPAddress, ...]:
+    """Where a workload is dialled, as far as that is known."""
+    ip = workload.ip
+    return (ip,) if ip is not None else read(RESOLVED, workload.address) or ()
+
+
+def workloads(read: Read, service: Service, port: ServicePort) -> Iterator[tuple[Workload, int]]:
+    """The workloads behind a port, each with its number there. A service that is found by its own name is one."""
+    external = service.external
+    if service.as_dialled:
+        return
+    for workload in external.endpoints if external else ():
+        if workload.serves(port.port):
+            yield workload, number_at(port, workload)
+    for entry in read(WORKLOADS_BY_SERVICE, service.id.fqdn) or ():
+        number = number_at(port, entry.workload)
+        if number:
+            yield entry.workload, number
+    by_name = external is not None and external.resolution.by_name
+    if external is not None and by_name and not (external.endpoints or service.selector):
+        host = service.id.fqdn
+        if not host.startswith("*"):
+            yield Workload(host), port.target if isinstance(port.target, int) and port.target else port.port
+
+
+def number_at(port: ServicePort, workload: Workload) -> int:
+    """A workload's own number of a port, else the service's target; 0 if that is the name of a container's port."""
+    if port.name in workload.ports:
+        return workload.ports[port.name]
+    if isinstance(port.target, int):
+        return port.target or port.port
+    return workload.ports.get(port.target, 0)
+
+
+@derived
+def _members(read: Read, fqdn: str) -> Mapping[str, tuple[IPAddress, ...]]:
+    service = read(SERVICES, fqdn)
+    if service is None or not service.headless:
+        return {}
+    out: dict[str, tuple[IPAddress, ...]] = {}
+    for pod in read(PODS_BY_SERVICE, fqdn) or ():
+        if pod.subdomain == service.id.name and pod.ips and (pod.ready or service.publish_not_ready):
+            out[pod.hostname] = (*out.get(pod.hostname, ()), *pod.ips)
+    return out
+
+
+@derived
+def _named(read: Read, key: tuple[str, int]) -> tuple[Named, ...]:
+    fqdn, number = key
+    service = read(SERVICES, fqdn)
+    port = service.port(number) if service else None
+    if service is None or port is None or service.external is None:
+        return ()
+    by_name = service.external.resolution.by_name
+    found = [Named(workload, at) for workload, at in workloads(read, service, port)]
+    if not by_name and not any(named.workload.path for named in found):
+        return ()
+    pods = (e for e in read(_endpoints, key) if e.workload is None)
+    found += [Named(Workload(str(e.address), labels=e.labels), e.port) for e in pods]
+    return tuple(found[:1] if service.external.resolution is Resolution.DNS_ROUND_ROBIN else found)
 
 
 def _written_endpoints(read: Read, service: Service, port: ServicePort, others: bool) -> Iterator[Endpoint]:
@@ -112,4 +246,6 @@ def written(read: Read, service: Service) -> Iterator[SliceEndpoint]:
 
 def endpoints_known(read: Read, service: Service) -> bool:
     """Whether it is known who is behind a service, be it nobody. Of one without a selector only what is written is."""
+    if service.external is not None:
+        return True
     return bool(service.selector) or read(SLICES_BY_SERVICE, service.id.fqdn) is not None

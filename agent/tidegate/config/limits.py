@@ -58,7 +58,12 @@ MAGLEV_TABLE = Limit("envoy.config.cluster.v3.Cluster.MaglevLbConfig.table_size"
 CONSECUTIVE_5XX = Limit(f"{_OUTLIER}.consecutive_5xx", 0, UINT32)
 CONSECUTIVE_GATEWAY = Limit(f"{_OUTLIER}.consecutive_gateway_failure", 0, UINT32)
 MAX_EJECTION = Limit(f"{_OUTLIER}.max_ejection_percent", 0, 100)
+CONSECUTIVE_LOCAL = Limit(f"{_OUTLIER}.consecutive_local_origin_failure", 0, UINT32)
 MIN_HEALTH = Limit("envoy.type.v3.Percent.value", 0, 100)
+WARMUP_PERCENT = Limit("envoy.type.v3.Percent.value", 0, 100)
+RETRY_PERCENT = Limit("envoy.type.v3.Percent.value", 0, 100)
+MIN_RETRIES = Limit(f"{_THRESHOLDS}.RetryBudget.min_retry_concurrency", 0, UINT32)
+MAX_STREAMS = Limit("envoy.config.core.v3.Http2ProtocolOptions.max_concurrent_streams", 1, INT32)
 
 LIMITS = {name: row for name, row in list(globals().items()) if isinstance(row, Limit)}
 

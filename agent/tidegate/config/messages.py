@@ -118,7 +118,7 @@ NO_NAME = _error("TG0224", "no-name", "{name!r} is no name: letters, digits, '-'
 PARAMETER_NAME = _error("TG0223", "parameter-name", "the name of a parameter has 1 to {most} bytes")
 
 # TG03: what routes mean
-ONE_ACTION = _error("TG0301", "one-action", "{what}: write exactly one of route, redirect, directResponse")
+ONE_ACTION = _error("TG0301", "one-action", "{what}: write exactly one of route, redirect, directResponse, delegate")
 NO_DESTINATION = _error("TG0302", "no-destination", "needs a destination")
 NO_WEIGHT = _error("TG0303", "no-weight", "with several destinations at least one weight must be above 0")
 NOT_WITH_ACTION = _error("TG0304", "not-with-action", "cannot be combined with {action}")
@@ -126,10 +126,6 @@ PREFIX_REWRITE = _error("TG0305", "prefix-rewrite", "needs prefix in every uri c
 ONE_SERVICE = _error("TG0306", "one-service", "{host!r} is no destination: one service must be named")
 PORT_BY_NAME = _error("TG0307", "port-by-name", "ports are chosen by number today; write port.number")
 GATEWAY_STAR = _error("TG0308", "host-star", '"*" is only for gateways: name the services')
-NO_HOSTS = _warning(
-    "TG0309", "no-hosts", "has no hosts, so it can only be delegated to, which is not supported yet: ignored"
-)
-DELEGATE = _warning("TG0310", "delegate", "is not supported yet, the route is ignored")
 LIST_OF_ONE = _warning("TG0311", "list-of-one", "is a list; read as a list of one")
 PROTECTED_HEADER = _error("TG0312", "protected-header", "header {name!r} cannot be changed here")
 UNKNOWN_OPERATOR = _error(
@@ -151,12 +147,24 @@ NO_ABORT = _warning("TG0322", "no-abort", "neither httpStatus nor grpcStatus: no
 EXPORT_NOWHERE = _error("TG0323", "export-nowhere", '"~" is not possible here')
 EXPORT_STAR = _error("TG0324", "export-star", '"*" must stand alone')
 HEAVY = _error("TG0325", "weights-too-large", "all weights together are {total}, at most {most}")
-GATEWAYS_ONLY = _warning(
-    "TG0326", "gateways-only", "gateways are not supported yet, and mesh is not among these: ignored"
-)
 NEVER_REACHED = _warning("TG0327", "never-reached", "is never reached: the route in line {line} takes every request")
 NO_PATH = _warning("TG0328", "no-path", "no request has the path {given!r}: {why}")
 ODD_REWRITE = _warning("TG0330", "odd-rewrite", "{given!r}: {why}")
+NO_SUBNET = _error("TG0331", "no-subnet", "{given!r} is no IP address and no prefix such as 10.1.0.0/16")
+NO_SNI_HOSTS = _error("TG0332", "no-sni-hosts", "needs a name")
+SNI_OF_OTHERS = _error("TG0333", "sni-of-others", "{name!r} is under none of the hosts of this rule ({hosts})")
+SNI_ADDRESS = _warning("TG0334", "sni-address", "{given!r}: clients ask for names, never for addresses (RFC 6066)")
+NO_TLS_MATCH = _error("TG0335", "no-tls-match", "is missing: a tls route says for which sniHosts it is")
+MORE_SPECIAL = _warning(
+    "TG0336",
+    "more-special",
+    "{what} goes here and not to the route in line {line}: the more special condition wins, whatever stands first",
+)
+IN_DELEGATE = _error(
+    "TG0351",
+    "in-delegate",
+    "a VirtualService without hosts is there for others to delegate to: it can have no {what} of its own",
+)
 LOWER_METHOD = _warning("TG0329", "lower-method", "{given!r}: methods are compared as they stand; write {right!r}")
 
 # TG04: other kinds
@@ -164,7 +172,6 @@ NO_EXTERNAL_NAME = _error("TG0401", "no-external-name", "ExternalName needs exte
 NO_PORTS = _error("TG0402", "no-ports", "ports are missing")
 PORT_NAME = _error("TG0403", "port-name", "each port of a service with several needs a name of its own")
 SELECTOR = _error("TG0404", "selector", "selects {label}={value}, which the template's labels do not have")
-WORKLOAD_SELECTOR = _warning("TG0405", "workload-selector", "is not supported yet, so the whole rule is ignored")
 NO_ENDPOINT_ADDRESS = _error(
     "TG0406",
     "no-endpoint-address",
@@ -172,6 +179,119 @@ NO_ENDPOINT_ADDRESS = _error(
     "wherever they are dialled",
 )
 OTHER_FAMILY = _error("TG0407", "other-family", "{given!r} is no {family} address; write one slice per addressType")
+NO_PROTOCOL = _error(
+    "TG0411",
+    "no-protocol",
+    "{given!r} is none of HTTP, HTTP2, GRPC, GRPC-WEB, HTTPS, TLS, TCP, MONGO, REDIS, MYSQL, UDP",
+)
+ENTRY_STAR = _error("TG0412", "entry-star", '"*" would be every host there is: name a domain, such as "*.example.com"')
+WILDCARD_BY_NAME = _error(
+    "TG0413", "wildcard-by-name", "{host} cannot be resolved: write endpoints, or resolution: NONE or STATIC"
+)
+HOSTS_OF_TCP = _error(
+    "TG0414",
+    "hosts-of-tcp",
+    "several hosts with a port on which only the address tells them apart: write one ServiceEntry for each host, "
+    "or resolution: NONE",
+)
+RANGE_BY_NAME = _error("TG0415", "range-by-name", "{given} is a range, which is possible with NONE and STATIC only")
+WIDE_RANGE = _warning(
+    "TG0416", "wide-range", "{given} has more than {most} addresses: connections to them are not captured yet"
+)
+ENDPOINTS_OF_NONE = _error(
+    "TG0417", "endpoints-of-none", "resolution: NONE goes where the application dials: write STATIC or DNS"
+)
+ROUND_ROBIN_ENDPOINTS = _error("TG0418", "round-robin-endpoints", "DNS_ROUND_ROBIN has one endpoint at most")
+ENDPOINT_PORT = _error("TG0419", "endpoint-port", "no port of the ServiceEntry is called {name!r} (it has {names})")
+NAME_OF_STATIC = _error("TG0420", "name-of-static", "{given!r} is no IP address: write resolution: DNS for names")
+NO_WORKLOAD_ADDRESS = _error("TG0421", "no-workload-address", "address is missing")
+NO_SOCKET = _error(
+    "TG0422", "no-socket", "{given!r} is no unix socket: write unix:///PATH or unix://@NAME, without a slash at the end"
+)
+SOCKET_PORTS = _error("TG0423", "socket-ports", "a unix socket has no ports")
+SOCKET_NOT_STATIC = _error("TG0424", "socket-not-static", "a unix socket needs resolution: STATIC")
+SOCKET_ONE_PORT = _error("TG0425", "socket-one-port", "in front of a unix socket the ServiceEntry has exactly one port")
+SOCKET_NOT_ALLOWED = _warning(
+    "TG0426",
+    "socket-not-allowed",
+    "{given!r} is ignored: whoever runs the node allows sockets by --unix-endpoints DIR, and this one is in none",
+)
+SOCKET_OF_TCP = _warning("TG0427", "socket-of-tcp", "unix sockets are reached from HTTP ports only, so far")
+NO_ENTRY_ADDRESS = _warning(
+    "TG0428",
+    "no-entry-address",
+    "without addresses and with resolution: NONE connections are not captured yet: they go where they are dialled, and "
+    "no rule holds for them",
+)
+HALF_PAIR = _error("TG0481", "half-pair", "has {have} and no {lacks}: a certificate and its key come together")
+NO_CERTIFICATE = _error("TG0482", "no-certificate", "{name} cannot be used: {reason}")
+NO_PRIVATE_KEY = _error("TG0483", "no-private-key", "{name} cannot be used: {reason}")
+NO_BIND = _error("TG0484", "no-bind", "{given!r} is no address: write an IP address, unix:///PATH or unix://@NAME")
+NO_SERVER_PORT = _error("TG0485", "no-server-port", "needs a number from 1 to 65535 (only a bind to a path has none)")
+NEEDS_TLS = _error("TG0486", "needs-tls", "a server of protocol {protocol} needs tls")
+TLS_OF_PLAIN = _error("TG0487", "tls-of-plain", "a server of protocol {protocol} has no tls; write protocol TLS")
+TLS_OF_HTTP = _error(
+    "TG0488", "tls-of-http", "a server of HTTP may only say httpsRedirect here; write protocol HTTPS for the rest"
+)
+SHORT_HOST = _error("TG0489", "short-host", "{given!r} is a short name: write the whole one, or *")
+LATER_MODE = _warning("TG0490", "later-mode", "mode {mode} is not supported yet: this server is left out")
+NO_SERVER_CERTIFICATE = _error(
+    "TG0491",
+    "no-server-certificate",
+    "mode {mode} needs a certificate: write credentialName, or serverCertificate and privateKey",
+)
+NO_AUTHORITIES = _error(
+    "TG0492", "no-authorities", "mode {mode} needs to know who signs clients: write credentialName or caCertificates"
+)
+NO_DIGEST = _error("TG0493", "no-digest", "{given!r} is no SHA-256")
+VERSIONS_CROSS = _error("TG0494", "versions-cross", "is above maxProtocolVersion")
+NO_CIPHER = _warning("TG0495", "no-cipher", "{given!r} is left out: it is no cipher suite that can be chosen")
+MESH_TLS = _warning(
+    "TG0462",
+    "mesh-tls",
+    "mutual TLS of the mesh is not supported yet: this traffic goes without TLS, as between all pods",
+)
+CREDENTIAL_NAME = _warning(
+    "TG0463",
+    "credential-name",
+    "is for gateways, as a Secret of their namespace: pods begin TLS without a certificate, and trust whom the system "
+    "trusts",
+)
+NO_TLS_FILE = _error(
+    "TG0464", "no-tls-file", "{given!r} is no path: files of a namespace's rules are below a folder of that namespace"
+)
+NEEDS_BESIDE = _error("TG0465", "needs-beside", 'needs "{other}" beside it')
+NO_LOCALITY = _error(
+    "TG0466", "no-locality", "{given!r} is no REGION[/ZONE[/SUBZONE]], of which the last part may be *"
+)
+LOCALITIES_OVERLAP = _error("TG0467", "localities-overlap", "{first!r} and {second!r} overlap")
+NOT_ALL_OF_IT = _error("TG0468", "not-all-of-it", "percents must be 100 together, not {given}")
+REGION_ONLY = _error("TG0469", "region-only", "{given!r}: only a region can be named here, without / and *")
+NO_PRIORITY_LABEL = _error(
+    "TG0471", "no-priority-label", "{given!r} is no label of a pod: write KEY, or KEY=VALUE for a value of its own"
+)
+SAME_REGION = _error("TG0470", "same-region", "{given!r} cannot take over from itself")
+
+EMPTY_SIDECAR = _error("TG0431", "empty-sidecar", "says nothing: write egress or outboundTrafficPolicy")
+EGRESS_HOST = _error(
+    "TG0432",
+    "egress-host",
+    '{given!r} is no NAMESPACE/HOST: the namespace is a name, "." (its own) or "*", the host a full name, perhaps with '
+    '"*" in front; "~/*" means nothing at all',
+)
+EGRESS_LAST = _error(
+    "TG0433", "egress-last", "the listener without a port stands for all other ports: write one, as the last"
+)
+NO_LABEL_KEY = _error("TG0434", "no-label-key", "{key!r} is no key of a label")
+NO_LABEL_VALUE = _error("TG0435", "no-label-value", "{value!r} is no value of a label")
+NO_ENVOY_MESSAGE = _error("TG0451", "no-envoy-message", "{reason}")
+NOT_IN_A_LIST = _error("TG0452", "not-in-a-list", "{operation} is not possible for {what}")
+FILTER_WITHOUT_NAME = _error("TG0453", "filter-without-name", "a filter that is added needs a name")
+OWN_NAMESPACE = _warning(
+    "TG0454",
+    "own-namespace",
+    "is for pods of namespace {namespace} only, as today; in Istio 1.0 it was for the whole mesh: write it in {root}",
+)
 
 # TG05: objects beside others
 DEFINED_TWICE = _warning("TG0501", "defined-twice", "also defined at {place}; the definition here is used")
@@ -203,10 +323,45 @@ NO_HTTP_PORT = _warning(
     "service {host} has no port that says that it is HTTP, so no route here is used: "
     'name the port http, http2 or grpc (or "http-..."), or write its appProtocol',
 )
+NO_L4_PORT = _warning(
+    "TG0515",
+    "no-l4-port",
+    "service {host} has no port for {what} routes, so none here is used: {how}",
+)
+HEADLESS_ROUTES = _warning(
+    "TG0516",
+    "headless-routes",
+    "{host} is headless: its clients dial pods, past the {what} routes here, which have no effect",
+)
+ROUTES_OF_NONE = _warning(
+    "TG0518",
+    "routes-of-none",
+    "{host} has resolution: NONE: its connections go where they are dialled, past the {what} routes here, which have "
+    "no effect",
+)
+NOWHERE_ON_TCP = _warning("TG0517", "nowhere-on-tcp", "{what}: connections are reset")
 IDLE_ON_TCP = _warning("TG0509", "idle-on-tcp", "has no effect on TCP port {port} of {service}: {why}")
 RULE_FOR_NOBODY = _warning("TG0510", "rule-for-nobody", "service {host} does not exist: the rule has no effect")
 PORT_OF_NOBODY = _warning("TG0511", "port-of-nobody", "service {host} has no TCP port {port}: the field has no effect")
 OLDER_RULE = _warning("TG0512", "older-rule", "has no effect: the older {owner} says this for the same host")
+HOST_TAKEN = _warning("TG0521", "host-taken", "host {host} belongs to {owner}: what is said of it here is not used")
+NO_GATEWAY = _warning("TG0525", "no-gateway", "gateway {gateway} does not exist: nobody comes to these routes there")
+NO_SECRET = _warning("TG0526", "no-secret", "no Secret {name} exists: until there is one the server is left out")
+NOT_AT_GATEWAY = _warning(
+    "TG0527", "not-at-gateway", "no server of gateway {gateway} is for {host}: nobody comes to it there"
+)
+OLDER_SIDECAR = _warning("TG0551", "older-sidecar", "has no effect: the older {owner} is for the same workloads")
+NO_SUCH_HOST = _warning(
+    "TG0552", "no-such-host", "no service and no VirtualService has host {host}: nothing is imported"
+)
+NO_DELEGATE = _warning("TG0553", "no-delegate", "VirtualService {name} does not exist: the route is left out")
+DELEGATE_WITH_HOSTS = _warning(
+    "TG0554", "delegate-with-hosts", "VirtualService {name} has hosts of its own, so it is no delegate: left out"
+)
+DELEGATE_HIDDEN = _warning(
+    "TG0555", "delegate-hidden", "exportTo of VirtualService {name} does not show it to {namespace}: left out"
+)
+NOT_DELEGATED = _warning("TG0556", "not-delegated", "has no hosts, and nobody delegates to it: it has no effect")
 
 # TG06: sources
 UNREADABLE = _error("TG0601", "unreadable", "cannot be read: {reason}")

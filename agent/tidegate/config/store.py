@@ -17,6 +17,7 @@ from tidegate.config.kinds import KINDS, Kind
 from tidegate.config.kinds.virtual_service import VIRTUAL_SERVICE
 from tidegate.config.links import Links
 from tidegate.config.sources.base import Change, Delete, Findings, InSync, Upsert
+from tidegate.model.envoy_filter import EnvoyFilter, Patch
 from tidegate.model.mesh import Mesh, MeshObject, Problem
 from tidegate.model.names import ObjectKey
 from tidegate.model.routing import VirtualService
@@ -82,6 +83,7 @@ class Store:
         self._problems_changed = True
         self._refused: dict[ObjectKey, VirtualService] = {}
         self._refused_changed = False
+        self._refused_patches: list[Patch] = []
         self._mesh: Mesh | None = None
 
     @property
@@ -142,6 +144,8 @@ class Store:
             rule = verdict.rule
             if isinstance(rule, VirtualService):
                 to_check |= self._judge(VIRTUAL_SERVICE.key(rule.namespace, rule.name), rule, bool(verdict.refused))
+            elif isinstance(rule, Patch):
+                self._judge_patch(rule, bool(verdict.refused))
         for key in to_check:
             self._check(key)
         return self._publish()
@@ -164,6 +168,21 @@ class Store:
             self._note_refused(key, None)
             self._broken.pop(key, None)
         return self._force(key, before)
+
+    def _judge_patch(self, patch: Patch, refused: bool) -> None:
+        """A refused patch is left out; the others of its EnvoyFilter stay in force."""
+        if refused and patch not in self._refused_patches:
+            self._refused_patches.append(patch)
+        elif not refused and patch in self._refused_patches:
+            self._refused_patches.remove(patch)
+
+    def _patches_left_out(self, filters: Iterable[EnvoyFilter], before: tuple[Patch, ...]) -> tuple[Patch, ...]:
+        """Refused patches, as far as there are still EnvoyFilters that have them."""
+        if self._refused_patches:
+            there = [patch for one in filters for patch in one.patches]
+            self._refused_patches = [patch for patch in self._refused_patches if patch in there]
+        found = tuple(sorted(self._refused_patches, key=lambda patch: (patch.origin, patch.index)))
+        return before if found == before else found
 
     def _note_refused(self, key: ObjectKey, rule: VirtualService | None) -> None:
         if self._refused.get(key) is not rule:
@@ -277,6 +296,7 @@ class Store:
         if self._refused_changed:
             fields["refused"] = tuple(self._refused[key] for key in sorted(self._refused))
             self._refused_changed = False
+        fields["refused_patches"] = self._patches_left_out(fields["envoy_filters"], before.refused_patches)
         news = {name: value for name, value in fields.items() if value is not getattr(before, name)}
         if self._mesh is None or news or revision != before.revision:
             self._mesh = replace(

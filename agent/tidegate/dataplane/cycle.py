@@ -13,10 +13,12 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from tidegate.compile.compiler import Compiler
+from tidegate.compile.entries import names_to_resolve
 from tidegate.compile.facts import NOTHING, Facts, join
 from tidegate.dataplane.appliers.enrolment import EnrolmentApplier
 from tidegate.dataplane.changes import Changes, changes
 from tidegate.dataplane.order import Applier, in_order
+from tidegate.dataplane.resolver import Resolved, Resolver
 from tidegate.dataplane.sandboxes import Membership, Sandboxes
 from tidegate.dataplane.settling import Settling
 from tidegate.dataplane.shadow import Shadow
@@ -53,6 +55,7 @@ class Cycle:
         appliers: Sequence[Applier],
         clock: Clock,
         jitter: Callable[[], float],
+        resolver: Resolver,
         wake: asyncio.Event,
         news: Sequence[Latest[int]] = (),
     ) -> None:
@@ -64,12 +67,13 @@ class Cycle:
         self._enrolment = enrolment
         self._appliers = in_order(appliers)
         self._clock = clock
+        self._resolver = resolver
         self._wake = wake
         self._news = news
         self._retries: Retries[str] = Retries(FIRST_SECONDS, LONGEST_SECONDS, jitter)
         self._resync_at = 0.0
         self._passed_at = 0.0
-        self._joined: tuple[Mesh, tuple[Sandbox, ...]] | None = None  # what the facts were made of
+        self._joined: tuple[Mesh, tuple[Sandbox, ...], Resolved] | None = None  # what the facts were made of
         self._compiler = Compiler()
         self._compiled: Facts | None = None  # what the plan was made of
         self._prepared: dict[str, Plan] = {}  # by applier: the plan of its last prepare that returned
@@ -114,8 +118,9 @@ class Cycle:
 
     async def run(self) -> None:
         """Until cancelled. Never touches anything before the first configuration arrived."""
-        news: tuple[Latest[Any], ...] = (self._config, *self._news)
+        news: tuple[Latest[Any], ...] = (self._config, self._resolver.resolved, *self._news)
         following = [asyncio.create_task(self._follow(latest)) for latest in news]
+        following.append(asyncio.create_task(self._resolver.run()))
         try:
             while True:
                 self._resting = True
@@ -177,12 +182,16 @@ class Cycle:
 
     async def _join(self, config: Mesh) -> None:
         """The facts, and by them who is to be in the mesh. Who is not, and never was, need not wait for the rest."""
-        sandboxes = self._sandboxes.current()
-        if self._joined is None or config is not self._joined[0] or sandboxes != self._joined[1]:
-            facts, decisions = await asyncio.to_thread(_decided, config, sandboxes, self.facts.value, self._node)
+        sandboxes, resolved, before = self._sandboxes.current(), self._resolver.resolved.value, self.facts.value
+        joined = self._joined
+        if joined is None or config is not joined[0] or sandboxes != joined[1] or resolved is not joined[2]:
+            facts, decisions = await asyncio.to_thread(_decided, config, sandboxes, before, self._node, resolved)
             self._sandboxes.decisions = decisions
             await self.facts.set(facts)
-            self._joined = (config, sandboxes)
+            self._joined = (config, sandboxes, resolved)
+            tables = ("services", "workloads_by_service", "virtual_services")
+            if any(getattr(facts, table) is not getattr(before, table) for table in tables):
+                self._resolver.want(frozenset(_names(facts)))
         self._enrolment.tell_others()
 
     async def _compile(self) -> None:
@@ -268,11 +277,19 @@ class Cycle:
             await self.status.set(status)
 
 
+def _names(facts: Facts) -> set[str]:
+    """What has to be resolved. Costs what entries there are; without any, nothing."""
+    of_entries = {host: facts.services[host] for host in facts.entries.by_host if host in facts.services}
+    rules = facts.mesh.virtual_services if of_entries else ()
+    led_to = {t.target.host for vs in rules for route in (*vs.tcp, *vs.tls) for t in route.targets}
+    return names_to_resolve(of_entries, facts.workloads_by_service, led_to)
+
+
 def _decided(
-    config: Mesh, sandboxes: Sequence[Sandbox], before: Facts, node: str
+    config: Mesh, sandboxes: Sequence[Sandbox], before: Facts, node: str, resolved: Resolved
 ) -> tuple[Facts, dict[int, Membership]]:
     """The facts, and who is to be in the mesh by them. For a thread: it walks all pods of the node."""
-    facts = join(config, sandboxes, before, node)
+    facts = join(config, sandboxes, before, node, resolved)
     return facts, {sandbox.netns_cookie: _decision(facts, sandbox) for sandbox in facts.sandboxes}
 
 

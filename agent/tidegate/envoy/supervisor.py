@@ -15,7 +15,7 @@ from tidegate.envoy.admin import EnvoyAdmin
 from tidegate.envoy.bootstrap import bootstrap, heap_limit, memory_limit
 from tidegate.errors import Fatal, Transient
 from tidegate.linux.memory import memory_for
-from tidegate.linux.process import CONFINED, Process
+from tidegate.linux.process import AT_THE_EDGE, Process
 from tidegate.runtime.clock import Clock
 from tidegate.supervise.files import UNIX_PATH_MAX, write_private
 from tidegate.supervise.supervisor import POLL_STARTING, Supervisor
@@ -72,7 +72,7 @@ class EnvoySupervisor(Supervisor):
         )
         binary = self._binary.resolve().stat()
         image = (binary.st_dev, binary.st_ino, binary.st_size, binary.st_mtime_ns)
-        return hashlib.sha256(repr((text, CONFINED, self._argv(), image)).encode()).hexdigest()
+        return hashlib.sha256(repr((text, self.confined, self._argv(), image)).encode()).hexdigest()
 
     def _heap(self) -> int:
         return heap_limit(memory_for(self._cgroup.path.parent))  # its own group's bound follows from it
@@ -110,6 +110,12 @@ class EnvoySupervisor(Supervisor):
 
     def _forget(self, pid: int) -> None:
         self.admin_socket.unlink(missing_ok=True)
+
+
+class GatewayEnvoy(EnvoySupervisor):
+    """The Envoy of a gateway: no pods to enter, but ports below 1024 to listen at."""
+
+    confined = AT_THE_EDGE
 
 
 def connection_limit(open_files: int) -> int:

@@ -8,6 +8,7 @@ CAP_PERFMON are asked for as well, but the kernel takes CAP_SYS_ADMIN for both, 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,7 +31,11 @@ NEEDED: tuple[Capability, ...] = (
     Capability("CAP_NET_ADMIN", 12, "attach the hooks; put capture addresses on the pods' loopback"),
     Capability("CAP_SYS_ADMIN", 21, "enter the pods' network namespaces; load and look up kernel programs"),
 )
-_NAMES = {c.number: c.name for c in NEEDED}
+GATEWAY: tuple[Capability, ...] = (
+    Capability("CAP_SETPCAP", 8, "start Envoy with fewer capabilities than the gateway"),
+    Capability("CAP_NET_BIND_SERVICE", 10, "hand Envoy ports below 1024"),
+)
+_NAMES = {c.number: c.name for c in (*NEEDED, *GATEWAY)}
 
 
 def permitted() -> int:
@@ -53,7 +58,7 @@ def require_needed() -> None:
         )
 
 
-def keep_needed_only() -> None:
+def keep_needed_only(needed: Sequence[Capability] = NEEDED) -> None:
     """Give up every other capability for good, set no_new_privs, clear dumpable.
 
     Raises Fatal if threads run already.
@@ -61,12 +66,12 @@ def keep_needed_only() -> None:
     threads = len(os.listdir("/proc/self/task"))
     if threads != 1:
         raise Fatal("capabilities", f"{threads} threads run before they were given up", "report this as a defect")
-    checked(lib.tgb_caps_keep(sum(1 << c.number for c in NEEDED)), "capabilities")
+    checked(lib.tgb_caps_keep(sum(1 << c.number for c in needed)), "capabilities")
 
 
-def why(name: str) -> str:
+def why(name: str, needed: Sequence[Capability] = NEEDED) -> str:
     """What a capability is held for; "not needed" for one that should not be there."""
-    return next((c.why for c in NEEDED if c.name == name), "not needed")
+    return next((c.why for c in needed if c.name == name), "not needed")
 
 
 def held(pid: int) -> list[str]:

@@ -22,6 +22,8 @@ CONFINED = (
     *("setpriv", "--no-new-privs", "--inh-caps=-all", "--ambient-caps=-all"),
     "--bounding-set=-all,+sys_admin",
 )
+# A gateway's Envoy is in no other namespace than its own, and listens at ports like 80 and 443.
+AT_THE_EDGE = (*CONFINED[:-1], "--bounding-set=-all,+net_bind_service")
 # Only a parent learns an exit status, and the parent was an agent that is no more.
 UNSEEN = "not known (an earlier agent had started it); the kernel's log and its own log may tell"
 _ENTER_AND_EXEC = 'echo 0 > "$1" && ulimit -n "$(ulimit -Hn)" && shift && exec "$@"'

@@ -40,6 +40,13 @@ def host_matches(pattern: str, host: str) -> bool:
     return pattern == host
 
 
+def overlap(one: str, other: str) -> str:
+    """The hosts that two names, each perhaps with a wildcard, have in common: the narrower of them; empty if none."""
+    if host_matches(one, other):
+        return other
+    return one if host_matches(other, one) else ""
+
+
 def specificity(pattern: str) -> tuple[int, int, str]:
     """Sort key, most specific first: exact names, then longer patterns, then alphabetical."""
     return (1 if pattern.startswith("*") else 0, -len(pattern), pattern)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import NamedTuple
 
+from tidegate.model.entry import External, Resolution
 from tidegate.model.names import ServiceName, WorkloadId
 from tidegate.model.net import IPAddress
 from tidegate.model.origin import Origin
@@ -31,7 +32,8 @@ class Protocol(Enum):
     HTTP2 = "http2"
     GRPC = "grpc"
     GRPC_WEB = "grpc-web"
-    TCP = "tcp"  # also everything undeclared or opaque (tls, https, mongo, ...)
+    TLS = "tls"  # also https: TLS that is not opened, so that all that shows is the name asked for
+    TCP = "tcp"  # also everything undeclared or opaque (mongo, redis, ...)
     UDP = "udp"  # never captured
 
     @property
@@ -60,6 +62,8 @@ class Node:
     name: str
     zone: str = ""  # empty: nobody says
     origin: Origin = Origin("Node", "", "")
+    region: str = ""
+    subzone: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +88,8 @@ class Pod:
     service_account: str = "default"
     ports: tuple[ContainerPort, ...] = ()
     host_network: bool = False
+    hostname: str = ""  # with subdomain: its own name under a headless service, as pods of a StatefulSet have one
+    subdomain: str = ""
     origin: Origin = Origin("Pod", "", "")
 
 
@@ -107,7 +113,7 @@ class Near(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """A Kubernetes Service."""
+    """A service of the registry: a Kubernetes Service, or a host of a ServiceEntry (external)."""
 
     id: ServiceName
     ports: tuple[ServicePort, ...] = ()
@@ -118,6 +124,8 @@ class Service:
     publish_not_ready: bool = False
     affinity_s: int = 0  # a client that comes again within so many seconds gets the endpoint that it had; 0 = need not
     near: Near = Near.ANY
+    external: External | None = None  # None: Kubernetes'
+    export_to: tuple[str, ...] = ()  # none: as MeshConfig says
     age: Age = NO_AGE
     origin: Origin = Origin("Service", "", "")
 
@@ -129,6 +137,11 @@ class Service:
     def tcp_ports(self) -> tuple[ServicePort, ...]:
         """Every port that the mesh can serve."""
         return tuple(p for p in self.ports if p.protocol is not Protocol.UDP)
+
+    @property
+    def as_dialled(self) -> bool:
+        """Whether the address that a client dialled is the endpoint, because nobody says another."""
+        return self.external is not None and self.external.resolution is Resolution.NONE
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +163,7 @@ class SliceEndpoint:
     pod: WorkloadId | None = None  # targetRef; most have none
     node: str = ""
     zone: str = ""
+    hostname: str = ""  # its own name under the service
 
     def port(self, name: str) -> int:
         """The number of the port of that name; 0 if there is none."""

@@ -61,14 +61,18 @@ class WorkloadId:
 
 @dataclass(frozen=True, slots=True, order=True)
 class ServiceName:
-    """A Kubernetes Service; str() is its FQDN, which is also its host in the Istio API."""
+    """A service of the registry; str() is its FQDN, which is also its host in the Istio API.
+
+    host: of a ServiceEntry, whose name says nothing of it and which may start with "*"; empty for a Kubernetes Service.
+    """
 
     namespace: str
     name: str
+    host: str = ""
 
     @property
     def fqdn(self) -> str:
-        return f"{self.name}.{self.namespace}.svc.{_cluster_domain}"
+        return self.host or f"{self.name}.{self.namespace}.svc.{_cluster_domain}"
 
     def __str__(self) -> str:
         return self.fqdn

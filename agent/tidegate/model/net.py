@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
 from tidegate.errors import Rejected
 
 IPAddress = IPv4Address | IPv6Address
+IPNetwork = IPv4Network | IPv6Network
 
 _V4_MAPPED = b"\0" * 10 + b"\xff\xff"
 
@@ -27,6 +28,19 @@ def parse_ip(text: str) -> IPAddress:
     """Read an address; a v4-mapped one is the IPv4 address that it stands for. Raises ValueError."""
     address = ip_address(text)
     return address if address.version == 4 else from_wire(address.packed)
+
+
+def parse_network(text: str) -> IPNetwork:
+    """Read a prefix, or an address, which is one too; bits behind the prefix do not matter. Raises ValueError."""
+    network = ip_network(text, strict=False)
+    if network.version == 6 and network.prefixlen >= 96 and network.network_address.packed[:12] == _V4_MAPPED:
+        return IPv4Network((network.network_address.packed[12:], network.prefixlen - 96))
+    return network
+
+
+def wire_prefix(network: IPNetwork) -> tuple[bytes, int]:
+    """As to_wire, with the number of bits of it that count."""
+    return to_wire(network.network_address), network.prefixlen + (96 if network.version == 4 else 0)
 
 
 def host_port(host: str, port: int) -> str:

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import NamedTuple
 
+from tidegate.model.exports import exported
 from tidegate.model.kube import NO_AGE, Age
+from tidegate.model.net import IPNetwork
 from tidegate.model.origin import Origin
 
 MILLION = 1_000_000
@@ -133,13 +136,13 @@ class HttpRetry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fault:
-    """Shares are parts per million; 0 with a delay or status set means never."""
+    """Shares are parts per million; 0 with a delay or status set means never, None as MeshConfig.compat says."""
 
     delay_ms: int = 0
-    delay_share: int = 0
+    delay_share: int | None = 0
     abort_status: int = 0
     abort_grpc: int | None = None
-    abort_share: int = 0
+    abort_share: int | None = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,9 +162,23 @@ class Cors:
     unmatched_preflights: str = "UNSPECIFIED"  # or FORWARD, IGNORE
 
 
+class Delegate(NamedTuple):
+    """The VirtualService whose routes stand in the place of a route."""
+
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
+
 @dataclass(frozen=True, slots=True)
 class HttpRoute:
-    """One entry of `http`: any of matches (none = everything), then what to do."""
+    """One entry of `http`: any of matches (none = everything), then what to do.
+
+    Nothing that serves has a delegate: compile/delegates.py puts the delegate's routes there, which say by origin and
+    index where they were written.
+    """
 
     name: str = ""
     matches: tuple[HttpMatch, ...] = ()
@@ -175,6 +192,41 @@ class HttpRoute:
     mirrors: tuple[Mirror, ...] = ()
     cors: Cors | None = None
     headers: Headers = Headers()
+    delegate: Delegate | None = None
+    line: int = 0
+    origin: Origin | None = None  # None: the VirtualService that it stands in
+    index: int = -1  # in its own VirtualService, if that is another one; -1: where it stands
+
+
+@dataclass(frozen=True, slots=True)
+class L4Match:
+    """One block of `match` of a `tcp` or `tls` route: every condition must hold."""
+
+    sni_hosts: tuple[str, ...] = ()  # lower case, may start with "*"; tls only
+    subnets: tuple[IPNetwork, ...] = ()  # of the dialled address
+    port: int = 0  # 0 = any
+    source_labels: Mapping[str, str] = field(default_factory=dict)
+    source_namespace: str = ""
+    gateways: tuple[str, ...] = ()
+    line: int = 0
+
+    @property
+    def catches_all(self) -> bool:
+        """Whether every connection fits, of a client and at a port that it is for."""
+        return not (self.sni_hosts or self.subnets)
+
+    @property
+    def for_everybody(self) -> bool:
+        """Whether it is for every client and port."""
+        return not (self.port or self.source_labels or self.source_namespace or self.gateways)
+
+
+@dataclass(frozen=True, slots=True)
+class L4Route:
+    """One entry of `tcp` or `tls`: any of matches (none = everything), then where to."""
+
+    matches: tuple[L4Match, ...] = ()
+    targets: tuple[WeightedTarget, ...] = ()
     line: int = 0
 
 
@@ -182,13 +234,25 @@ class HttpRoute:
 class VirtualService:
     namespace: str
     name: str
-    hosts: tuple[str, ...] = ()  # full names in lower case, may start with "*"
+    hosts: tuple[str, ...] = ()  # full names in lower case, may start with "*"; none: others delegate to it
     gateways: tuple[str, ...] = (MESH,)
     http: tuple[HttpRoute, ...] = ()
-    export_to: tuple[str, ...] = ("*",)
+    tcp: tuple[L4Route, ...] = ()  # of ports that are neither HTTP nor TLS
+    tls: tuple[L4Route, ...] = ()  # of ports that are TLS
+    export_to: tuple[str, ...] = ()  # none: as MeshConfig says
     age: Age = NO_AGE
     origin: Origin = Origin("VirtualService", "", "")
 
-    def visible_from(self, namespace: str) -> bool:
-        """Whether exportTo lets clients of that namespace see it."""
-        return any(e in ("*", namespace) or (e == "." and namespace == self.namespace) for e in self.export_to)
+    @property
+    def only_l4(self) -> bool:
+        """Whether it is about connections only and says nothing of requests."""
+        return bool(self.tcp or self.tls) and not self.http
+
+    @property
+    def id(self) -> Delegate:
+        """As a route that delegates to it calls it."""
+        return Delegate(self.namespace, self.name)
+
+    def visible_from(self, namespace: str, default: tuple[str, ...] = ("*",)) -> bool:
+        """Whether exportTo, or without one the mesh's default, lets clients of that namespace see it."""
+        return exported(self.export_to or default, self.namespace, namespace)

@@ -56,8 +56,13 @@ class Admin:
         self._assets = assets
         self._runners: list[web.AppRunner] = []
 
-    async def start(self, unix_socket: Path, admin_port: int, metrics_port: int, ready_port: int) -> None:
-        """Listen. A localhost port that is taken is logged and left out: the unix socket is the one that counts."""
+    async def start(
+        self, unix_socket: Path, admin_port: int, metrics_port: int, ready_port: int, *, ready_everywhere: bool = False
+    ) -> None:
+        """Listen. A localhost port that is taken is logged and left out: the unix socket is the one that counts.
+
+        ready_everywhere: the readiness port, which tells nothing else, is on every address: a kubelet asks the pod's.
+        """
         unix_socket.unlink(missing_ok=True)
         full = [web.get(f"/{name}", self._view(provider)) for name, provider in self._views.items()]
         full += [web.get(path, _static(asset)) for path, asset in self._assets.items()]
@@ -72,8 +77,11 @@ class Admin:
             os.umask(old)
         for port, routes in ((admin_port, everything), (metrics_port, metrics), (ready_port, ready)):
             if port:
+                public = ready_everywhere and routes is ready
+                guards = (_harden,) if public else (_harden, _local_only)
+                address = None if public else "127.0.0.1"
                 try:
-                    await web.TCPSite(await self._runner(routes, _harden, _local_only), "127.0.0.1", port).start()
+                    await web.TCPSite(await self._runner(routes, *guards), address, port).start()
                 except OSError as error:
                     log.warning("admin port %d: %s", port, error)
 

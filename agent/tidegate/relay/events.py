@@ -28,6 +28,10 @@ class CloseReason(StrEnum):
     SHUTDOWN = "shutdown"  # relay stopped or pod removed
     CLIENT_GONE = "client_gone"  # the client has closed, the server does not end its direction
     MAX_CONNECTIONS = "max_connections"  # of the service: as many as its DestinationRule allows
+    NO_ROUTE = "no_route"  # no tcp or tls route of the service is for this connection
+    IDLE_TIMEOUT = "idle_timeout"
+    MAX_DURATION = "max_duration"
+    NO_HEALTHY = "no_healthy_endpoint"  # all are left out, because connecting to them failed
 
 
 # By the number that comes in an event. A reason that is not listed above fails here.

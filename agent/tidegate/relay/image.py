@@ -12,6 +12,7 @@ from tidegate.errors import Rejected
 from tidegate.model.net import IPAddress, to_wire
 from tidegate.model.plan.relay import L4Endpoint, L4Service
 from tidegate.relay.abi import ffi, lib
+from tidegate.relay.image_routes import NO_ROUTES, Routes, lay_out_routes
 
 _SEALS = fcntl.F_SEAL_SEAL | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_WRITE
 
@@ -23,6 +24,7 @@ class _Rows:
     addresses: bytes
     endpoints: bytes
     endpoint_count: int
+    routes: Routes
 
 
 class ImageWriter:
@@ -40,11 +42,15 @@ class ImageWriter:
         head.services = len(services)
         head.addresses = sum(len(service.addresses) for service in services)
         head.endpoints = sum(row.endpoint_count for row in rows)
+        routes = [row.routes for row in rows if row.routes is not NO_ROUTES]
+        for table in Routes.TABLES:
+            setattr(head, table, sum(found.count(table) for found in routes))
         parts = [
             bytes(ffi.buffer(head)),
             *(r.head for r in rows),
             *(r.addresses for r in rows),
             *(r.endpoints for r in rows),
+            *(found.rows(table) for table in Routes.TABLES for found in routes),
         ]
         image = b"".join(parts)
         if len(image) > lib.FP_IMAGE_MAX:
@@ -72,10 +78,14 @@ def _rows(service: L4Service) -> _Rows:
     head = ffi.new("struct fp_file_service *")
     head.number, head.lb = service.number, service.balancing
     where = [place for endpoint in service.endpoints for place in _places(endpoint)]
-    head.addresses, head.endpoints = len(service.addresses), len(where)
+    head.addresses, head.endpoints, head.views = len(service.addresses), len(where), len(service.views)
     settings, wanted = head.settings, service.settings
     settings.connect_timeout_ms, settings.max_connections = wanted.connect_timeout_ms, wanted.max_connections
-    settings.affinity_s = wanted.affinity_s
+    settings.affinity_s, settings.idle_ms, settings.duration_ms = wanted.affinity_s, wanted.idle_ms, wanted.duration_ms
+    if (rule := wanted.outlier) is not None:
+        outlier = settings.outlier
+        outlier.failures, outlier.base_ms, outlier.interval_ms = rule.failures, rule.base_ms, rule.interval_ms
+        outlier.most_percent, outlier.panic_percent = rule.most_percent, rule.panic_percent
     settings.counted_as, settings.keepalive.time_s = service.counted_as, wanted.keepalive_time_s
     settings.keepalive.interval_s, settings.keepalive.probes = wanted.keepalive_interval_s, wanted.keepalive_probes
     addresses = ffi.new("struct fp_file_address[]", len(service.addresses))
@@ -87,7 +97,7 @@ def _rows(service: L4Service) -> _Rows:
         row = endpoints[index]
         row.addr.ip, row.port_be, row.other, row.weight = to_wire(address), htons(port), other, weight
     parts = (bytes(ffi.buffer(part)) for part in (head, addresses, endpoints))
-    return _Rows(service, next(parts), next(parts), next(parts), len(where))
+    return _Rows(service, next(parts), next(parts), next(parts), len(where), lay_out_routes(service.views))
 
 
 def _places(endpoint: L4Endpoint) -> Iterator[tuple[IPAddress, int, bool, int]]:

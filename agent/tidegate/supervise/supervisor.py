@@ -59,6 +59,7 @@ class Supervisor(ABC):
     """One program of this node. Its directory has pid file, log, and what a subclass puts there."""
 
     hung_seconds: float | None = HUNG_SECONDS  # None: never killed for being silent
+    confined: Sequence[str] = CONFINED  # through which command it is started, with few rights
     overlaps = False  # whether one that runs with other settings is retired instead of ended before the next one starts
 
     def __init__(
@@ -234,7 +235,9 @@ class Supervisor(ABC):
     def _launch(self, digest: str) -> Process:
         log_file = self._dir / f"{self.name}.log"
         rotate(log_file, KEPT_LOGS)
-        process = Process.launch(self._argv(), cgroup=self._cgroup.path, log=log_file, digest=digest, through=CONFINED)
+        process = Process.launch(
+            self._argv(), cgroup=self._cgroup.path, log=log_file, digest=digest, through=self.confined
+        )
         write_private(self._pid_file, asdict(process.identity))
         log.info("started %s %d", self.name, process.pid)
         return process

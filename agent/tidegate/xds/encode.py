@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from hashlib import sha256
 from typing import Any
 
 from google.protobuf.json_format import ParseDict, ParseError
 from google.protobuf.message import Message
 
+from tidegate.compile.envoy.prototypes import load_nested_types, message_class
 from tidegate.errors import Rejected
 from tidegate.model.origin import Origin
 from tidegate.model.plan.envoy import (
@@ -29,7 +31,6 @@ from tidegate.model.plan.envoy import (
     MadeOnDemand,
     ResourceRef,
 )
-from tidegate.xds.prototypes import load_nested_types, message_class
 
 # The order in which one change goes out: what is pointed at before what points at it.
 KINDS = (CLUSTERS, ENDPOINTS, SECRETS, LISTENERS, SCOPES, ROUTES)
@@ -106,6 +107,17 @@ class Image:
     def checks(self) -> Mapping[str, EnvoyResource]:
         """Route configurations that a client is only shown."""
         return self._resources.get(CHECKS, {})
+
+    @cached_property
+    def patch_checks(self) -> Mapping[tuple[str, str], EnvoyResource]:
+        """Listeners and clusters that a client is only shown: a patch of an EnvoyFilter is judged by each."""
+        shown: dict[tuple[str, str], EnvoyResource] = {}
+        clusters = self._resources.get(CLUSTERS, {})
+        for name, resource in self._resources.get(LISTENERS, {}).items():
+            if resource.judged is not None:
+                shown[LISTENERS, name] = resource
+                shown |= {(CLUSTERS, c): clusters[c] for c in resource.needs(CLUSTERS) if c in clusters}
+        return shown
 
     def _find(self, kind: str, name: str) -> EnvoyResource | None:
         found = self._resources.get(kind, {}).get(name)
@@ -205,7 +217,7 @@ class Encoder:
         known: tuple[EnvoyResource, Encoded | Rejection] | None, resource: EnvoyResource
     ) -> Encoded | Rejection | None:
         """What is known of equal content."""
-        if known is None or known[0].body != resource.body:
+        if known is None or known[0].body != resource.body or known[0].wrong != resource.wrong:
             return None
         same = known[1]
         if isinstance(same, Rejection):
@@ -216,6 +228,10 @@ class Encoder:
 
     def _one(self, kind: str, name: str, resource: EnvoyResource) -> Encoded | Rejection:
         self.parsed += 1
+        if resource.wrong:
+            return Rejection(
+                kind, name, _version(resource.wrong.encode()), resource.wrong, resource.origins, "tidegate"
+            )
         try:
             message = _scope(resource.body) if kind == SCOPES else _parse(kind, name, resource.body)
         except (ParseError, Rejected, TypeError, ValueError, KeyError) as error:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from tidegate.model.plan.envoy import CLUSTERS, LISTENERS
+from tidegate.model.plan.envoy import CLUSTERS, LISTENERS, SECRETS
 from tidegate.runtime.retries import Retries
 from tidegate.xds.encode import Image, Rejection
 from tidegate.xds.session import Session
@@ -19,7 +19,9 @@ from tidegate.xds.watch import Push, Watch
 PATIENCE_SECONDS, SPENT_PATIENCE_SECONDS = 5.0, 0.2
 
 # What makes Envoy refuse a listener is often outside the configuration (its port is taken inside the pod, its netns is
-# not there yet), so unlike other content it is offered again, at ever longer intervals.
+# not there yet), as it is with a secret (its files are not), so unlike other content they are offered again, at ever
+# longer intervals.
+_TRIED_AGAIN = (LISTENERS, SECRETS)
 RETRY_SECONDS, LONGEST_RETRY_SECONDS = 1.0, 60.0
 
 
@@ -41,7 +43,7 @@ class Stream:
         self._patience = patience
         self._sent_at: dict[str, float] = {}  # by nonce
         # One client: there is no herd that jitter would spread.
-        self._retries: Retries[tuple[str, str]] = Retries(RETRY_SECONDS, LONGEST_RETRY_SECONDS, jitter=lambda: 0.0)
+        self._retries: Retries[tuple[str, str, str]] = Retries(RETRY_SECONDS, LONGEST_RETRY_SECONDS, jitter=lambda: 0.0)
         self.node = ""
 
     @property
@@ -51,14 +53,14 @@ class Stream:
     def publish(self, image: Image) -> None:
         """Replace what the client should have."""
         self.session.publish(image)
-        self._retries.keep((e.name, e.version) for e in image.all(LISTENERS).values())
+        self._retries.keep((kind, e.name, e.version) for kind in _TRIED_AGAIN for e in image.all(kind).values())
 
     def receive(self, message: Any, now: float) -> Rejection | None:
         """Take in one request; returns the rejection if it proves one resource guilty."""
         self.node = message.node.id or self.node
         rejection = self._dialect.receive(message)
-        if rejection is not None and rejection.kind == LISTENERS:
-            self._retries.refused((rejection.name, rejection.version), now)
+        if rejection is not None and rejection.kind in _TRIED_AGAIN:
+            self._retries.refused((rejection.kind, rejection.name, rejection.version), now)
         return rejection
 
     def advance(self, now: float) -> tuple[list[Any], list[Push]]:
@@ -68,8 +70,8 @@ class Stream:
         if (push := clusters.unanswered) is not None and now >= self._deadline(clusters):
             clusters.overtake()
             overtaken.append(push)
-        for name, _ in self._retries.take(now):
-            self.session.watches[LISTENERS].retry(name)
+        for kind, name, _ in self._retries.take(now):
+            self.session.watches[kind].retry(name)
         self.session.now = now
         responses = self._dialect.responses()
         self._sent_at = {w.last_nonce: self._sent_at.get(w.last_nonce, now) for w in self._unanswered()}

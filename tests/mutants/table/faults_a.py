@@ -39,7 +39,7 @@ _RANGES = Group(
         Mutant(
             "any-table-size",
             "a table of Maglev that is no prime number leaves the service without a cluster",
-            f"{CONFIG}/shapes/traffic_policy.py",
+            f"{CONFIG}/shapes/load_balancer.py",
             "if table and not limits.is_prime(table):",
             "if table < 0:",
             (f"{LIMIT_TESTS}::test_a_table_of_maglev_has_a_prime_size",),

@@ -17,8 +17,8 @@ _TOLD = Group(
             "explain-names-the-documents-line",
             "explain names the first line of the VirtualService instead of the rule's",
             EXPLAIN,
-            "line=chosen.route.line or vs.origin.line)",
-            "line=vs.origin.line)",
+            "line=chosen.route.line or written.line)",
+            "line=written.line)",
             (f"{EXPLAINED}::test_http_names_file_line_and_the_endpoints_that_answer",),
         ),
         Mutant(
@@ -41,8 +41,8 @@ _TOLD = Group(
             "explain-promises-nobody",
             "explain allows TCP to a service without endpoints",
             EXPLAIN,
-            'verdict="allow" if endpoints else "unavailable",\n            reason="a TCP',
-            'verdict="allow",\n            reason="a TCP',
+            'verdict="allow" if endpoints else "unavailable",\n            reason=reason if endpoints else out.reason',
+            'verdict="allow",\n            reason=reason if endpoints else out.reason',
             (
                 "tests/unit/compile/test_explain.py::test_a_service_without_endpoints_is_unavailable",
                 f"{EXPLAINED}::test_a_service_without_endpoints_is_unavailable_and_so_it_is_on_the_wire",

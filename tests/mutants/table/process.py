@@ -137,10 +137,10 @@ _REFUSES = Group(
     (
         Mutant(
             "image-of-any-length",
-            "an image with less in it than it says is taken",
+            "an image with more in it than it says is taken",
             FILE,
-            "\tif (sizeof(t.head) + services + addresses + endpoints != size)\n",
-            "\tif (services + addresses + endpoints > FP_IMAGE_MAX)\n",
+            "\tif (at != size)\n",
+            "\tif (at > size)\n",
             (IMAGES,),
             raises=("Transient",),
         ),

@@ -293,8 +293,8 @@ _BALANCE = Group(
             "refusing-endpoint-not-left",
             "a connection fails with the first endpoint that refuses it although others would answer",
             LB,
-            "\tfor (uint32_t i = 0; i < turns && contains(tried, tried_count, choice->target); i++)\n",
-            "\tfor (uint32_t i = turns; i < turns && contains(tried, tried_count, choice->target); i++)\n",
+            "\tfor (uint32_t i = 0; i < turns && is_barred(&barred, choice); i++)\n",
+            "\tfor (uint32_t i = turns; i < turns && is_barred(&barred, choice); i++)\n",
             (
                 f"{BALANCING}::test_another_endpoint_is_tried_before_any_byte_moved",
                 BALANCING,
@@ -312,9 +312,9 @@ _BALANCE = Group(
         Mutant(
             "balancing-of-the-rule-ignored",
             "a DestinationRule's simple: RANDOM or ROUND_ROBIN has no effect on TCP",
-            "agent/tidegate/compile/l4/services.py",
-            "balancing=_balancing(balancer(service, settings)),",
-            "balancing=LoadBalancing.LEAST_REQUEST,",
+            "agent/tidegate/compile/l4/settings.py",
+            "    return _BALANCING.get(chosen.balancing, LoadBalancing.LEAST_REQUEST)\n",
+            "    return LoadBalancing.LEAST_REQUEST\n",
             ("tests/unit/compile/outbound/test_destinations.py",),
         ),
         Mutant(

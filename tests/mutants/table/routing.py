@@ -213,9 +213,9 @@ _ACTIONS = Group(
             "retries-cannot-be-switched-off",
             "attempts: 0 is taken for the default",
             ACTION,
-            "    if retries.attempts:\n",
+            '    if retries.attempts:\n        out["retry_policy"] = _retry_policy(retries, not (hashes',
             "    retries = retries if retries.attempts else HttpRetry(attempts=2, retry_on='5xx')\n"
-            "    if retries.attempts:\n",
+            '    if retries.attempts:\n        out["retry_policy"] = _retry_policy(retries, not (hashes',
             (f"{ROUTING}::test_retries",),
         ),
         Mutant(
@@ -238,7 +238,7 @@ _ACTIONS = Group(
             "abort-for-everybody",
             "the percentage of an abort is ignored",
             ACTION,
-            '{"http_status": fault.abort_status, "percentage": share(fault.abort_share)}',
+            '{"http_status": fault.abort_status, "percentage": share(fault.abort_share or 0)}',
             '{"http_status": fault.abort_status, "percentage": share(1_000_000)}',
             (f"{ROUTING}::test_fault_abort",),
         ),

@@ -376,6 +376,106 @@ static void a_sandbox_takes_its_connections_along(void)
 	withdraw();
 }
 
+/* Two services: whoever asks for "a" gets the second one, whoever asks for nothing the first. */
+static void publish_routes(bool any)
+{
+	struct fp_image *made;
+	CHECK(fp_image_new(1, &made) == 0 && fp_image_service(made, 42, FP_LB_ROUND_ROBIN) == 0);
+	CHECK(fp_image_address(made, &flow.dst, flow.dst_port_be) == 0);
+	CHECK(fp_image_endpoint(made, &(struct tg_addr){ { 10 } }, 100, 1) == 0);
+	CHECK(fp_image_view(made) == 0 && fp_routes_rule(&made->routes) == 0);
+	CHECK(fp_routes_name(&made->routes, &(struct fp_file_name){ .text = "a" }) == 0);
+	CHECK(fp_routes_target(&made->routes, 43, 1) == 0);
+	if (any)
+		CHECK(fp_routes_rule(&made->routes) == 0 && fp_routes_target(&made->routes, 42, 1) == 0);
+	CHECK(fp_image_service(made, 43, FP_LB_ROUND_ROBIN) == 0);
+	CHECK(fp_image_settings(made, &(struct fp_settings){ .idle_ms = 1000,
+							     .outlier = { .failures = 1, .base_ms = 3600000 } }) == 0);
+	CHECK(fp_image_endpoint(made, &(struct tg_addr){ { 10 } }, 101, 1) == 0);
+	CHECK(fp_image_seal(made) == 0 && fp_image_bind(made, &registry) == 0);
+	atomic_store(&image, made);
+}
+
+static void withdraw_routes(void)
+{
+	struct fp_image *old = atomic_exchange(&image, NULL);
+	fp_image_unbind(old);
+	fp_registry_sweep(&registry);
+	CHECK(registry.count == 0); /* nothing of it is counted up any more */
+	fp_image_free(old);
+}
+
+/* The shortest message that asks for "a". */
+static const uint8_t asks_for_a[] = { 22, 3, 1, 0, 57, 1, 0, 0, 53, 3, 3, [43] = 0, 0, 2, 19,
+				      1,  1, 0, 0, 10, 0, 0, 0, 6,  0, 4, 0,        0, 1, 'a' };
+
+static void told_end(enum fp_reason reason, uint32_t service)
+{
+	struct fp_event event;
+	settle();
+	CHECK(fp_active(&stats) == 0 && fp_ring_drain(&ring, &event, 1) == 1);
+	CHECK(event.reason == (uint32_t)reason && event.service == service);
+	CHECK(fp_list_empty(&conns.greets.timeouts.queue));
+	close(client);
+}
+
+static void a_name_is_waited_for_and_left_where_it_is(void)
+{
+	char got[64];
+	publish_routes(true);
+	struct fp_conn *conn = open_conn((enum script[]){ OPENS });
+	for (size_t i = 0; i < sizeof(asks_for_a); i++) {
+		settle();
+		CHECK(conn->greet && dialled == 0);
+		CHECK(send(client, asks_for_a + i, 1, 0) == 1);
+	}
+	settle();
+	CHECK(conn->state == FP_RELAYING && !conn->greet && ports[0] == 101);
+	CHECK(recv(server, got, sizeof(got), 0) == sizeof(asks_for_a) && !memcmp(got, asks_for_a, sizeof(asks_for_a)));
+	/* It is idle by now, in order. */
+	conn->life.moved_ns -= 3600 * (uint64_t)1000000000;
+	conn->life.bytes = conn->pipe.way[FP_CLIENT].bytes;
+	fp_timer_stop(&conn->life.timer);
+	conn->life.timer.due(&conn->life.timer, fp_clock_ns());
+	CHECK(gone(server) && gone(client));
+	close(server);
+	told_end(FP_CLOSE_IDLE_TIMEOUT, 43);
+
+	conn = open_conn((enum script[]){ OPENS });
+	settle();
+	CHECK(conn->greet && dialled == 0);
+	fp_timer_stop(&conn->greet->timeout);
+	conn->greet->timeout.due(&conn->greet->timeout, 0); /* its server speaks first */
+	settle();
+	CHECK(conn->state == FP_RELAYING && ports[0] == 100);
+	shutdown(client, SHUT_WR);
+	shutdown(server, SHUT_WR);
+	told_end(FP_CLOSE_OK, 42);
+	close(server);
+
+	conn = open_conn(NULL);
+	settle();
+	CHECK(conn->greet && !fp_conns_evict(&sandbox.presence[0], 1));
+	told_end(FP_CLOSE_SHUTDOWN, flow.service);
+	withdraw_routes();
+}
+
+static void an_endpoint_that_fails_is_left_out(void)
+{
+	publish_routes(false);
+	for (int i = 0; i < 2; i++) {
+		open_conn((enum script[]){ FAILS_LATER });
+		CHECK(send(client, asks_for_a, sizeof(asks_for_a), 0) == sizeof(asks_for_a));
+		settle();
+		CHECK(dialled == (i == 0));
+		told_end(i ? FP_CLOSE_NO_HEALTHY : FP_CLOSE_CONNECT_FAILED, 43);
+	}
+	open_conn(NULL);
+	CHECK(send(client, "GET /", 5, 0) == 5);
+	told_end(FP_CLOSE_NO_ROUTE, 42);
+	withdraw_routes();
+}
+
 int main(void)
 {
 	static struct fp_dialer dialer = { dial };
@@ -406,6 +506,8 @@ int main(void)
 	a_client_may_die_while_its_server_is_dialled();
 	a_dead_client_is_waited_for_as_its_kernel_would();
 	a_sandbox_takes_its_connections_along();
+	a_name_is_waited_for_and_left_where_it_is();
+	an_endpoint_that_fails_is_left_out();
 
 	fp_peers_leave(&peers);
 	fp_netns_visit_close(&visit);

@@ -13,11 +13,14 @@ from tests.support.configs import ENROLLED, config_of, destination_rule, pod, sa
 
 from tidegate.compile.derive import Read
 from tidegate.compile.explain import oracle
+from tidegate.compile.explain.policy import order
 from tidegate.compile.explain.render import render
 from tidegate.compile.explain.trace import explain
 from tidegate.compile.facts import join
+from tidegate.compile.localities import Group
 from tidegate.compile.outbound.destinations import Claim, claims
 from tidegate.model.http import HttpRequest
+from tidegate.model.locality import Locality
 from tidegate.model.names import WorkloadId
 from tidegate.model.workload import Capture
 
@@ -266,12 +269,41 @@ def test_what_the_hook_says_is_told_in_its_own_words() -> None:
     assert hooked("10.96.0.1", 80, capture=Capture()) == ("pass_not_enrolled", "pass", "none")
 
 
+@pytest.mark.parametrize("resolver", ["10.96.0.1", "10.244.0.1", "192.0.2.1"])
+def test_a_question_goes_to_the_nodes_dns_whatever_else_is_known_of_the_resolver(resolver: str) -> None:
+    facts = join(NAMED, [sandbox("client", "10.244.0.9")])
+    told = explain(facts, CLIENT, resolver, 53, dns=True).as_json()
+    assert (told["counted_as"], told["verdict"], told["tier"]) == ("redirect_dns", "allow", "dns")
+    assert [e["address"] for e in told["endpoints"]] == [resolver]
+    assert f"all others by {resolver}:53 itself" in render(told)
+    ordinary = explain(facts, CLIENT, resolver, 54, dns=True).as_json()
+    assert ordinary["counted_as"] != "redirect_dns"
+
+
+def test_what_the_nodes_dns_does_not_take_goes_its_way_as_any_connection() -> None:
+    facts = join(NAMED, [sandbox("client", "10.244.0.9")])
+    told = explain(facts, CLIENT, "10.96.0.1", 53).as_json()
+    assert (told["counted_as"], told["tier"]) == ("redirect_fastpath", "fastpath")
+    assert "takes no questions of this pod" in render(told)
+    assert "questions" not in render(explain(facts, CLIENT, "127.0.0.1", 53, dns=True).as_json())
+    nobody = explain(join(NAMED, []), CLIENT, "10.96.0.1", 53, dns=True).as_json()
+    assert (nobody["counted_as"], nobody["tier"]) == ("pass_not_enrolled", "none")
+
+
+NAMED = config_of(
+    ENROLLED,
+    service("dns", "tcp:53", "http:54", ips="10.96.0.1"),
+    pod("resolver", "app: dns", "10.244.0.1"),
+    pod("client", "app: client", "10.244.0.9"),
+)
+
+
 def test_every_reason_that_is_told_is_one_of_the_kernels() -> None:
     header = (Path(__file__).parents[3] / "bpf" / "include" / "tg_reason.h").read_text()
     kernel = {name.lower() for name in re.findall(r"X\((\w+)\)", header)}
     source = Path(oracle.__file__).read_text()
     told = set(re.findall(r'"((?:pass|deny|redirect)_\w+)"', source))
-    assert len(told) == 13
+    assert len(told) == 15
     assert told < kernel
 
 
@@ -287,3 +319,43 @@ def test_a_question_is_answered_without_a_look_at_every_service(monkeypatch: pyt
     monkeypatch.setattr(claims, "function", counted)
     explain(join(CONFIG, [sandbox("client", "10.244.0.9")]), CLIENT, "reviews", 3306)
     assert runs == ["reviews.default.svc.cluster.local"]
+
+
+def test_a_policy_is_told_with_what_it_does_and_where_it_stands() -> None:
+    zones = "".join(
+        f"---\napiVersion: v1\nkind: Node\nmetadata: {{name: {n}, labels: {{topology.kubernetes.io/region: {r}}}}}\n"
+        for n, r in (("m", "here"), ("n", "there"))
+    ).removeprefix("---\n")
+    policy = """
+trafficPolicy:
+  tls: {mode: SIMPLE, sni: a.example}
+  proxyProtocol: {}
+  loadBalancer: {warmup: {duration: 5s}}
+  outlierDetection: {interval: 1s}
+  retryBudget: {percent: 30}
+"""
+    pods = [
+        pod(f"web-{n}", "app: web", f"10.244.0.{i}").replace("spec: {", f"spec: {{nodeName: {n}, ")
+        for i, n in enumerate("mn")
+    ]
+    rule = destination_rule("d", "web", policy)
+    client = pod("client", "app: client", "10.244.0.9")
+    facts = join(
+        config_of(ENROLLED, service("web", "http:80", ips="10.96.0.1"), client, *pods, zones, rule),
+        [sandbox("client", "10.244.0.9")],
+        node="m",
+    )
+    answer = explain(facts, CLIENT, "web", 80, HttpRequest()).as_json()
+    hops = {h["step"]: h["result"].partition("): ")[2] for h in answer["hops"]}
+    assert hops["policy"] == (
+        "TLS SIMPLE, the server has to be a.example, PROXY protocol V1, warm-up of 5 s, outlier detection, "
+        "at most 30 % of requests are retries (DestinationRule default/d (6.yaml:2))"
+    )
+    assert hops["places"] == "here as number 1 (1 endpoints), there as number 2 (1 endpoints)"
+    assert answer["tls"] == "simple"
+
+
+def test_shares_of_places_are_told_in_percents() -> None:
+    found = (Group((), Locality("a"), 0, 20), Group((), Locality("b", "c"), 0, 80))
+    assert order(found) == "a 20 % (0 endpoints), b/c 80 % (0 endpoints)"
+    assert order(found[:1]) == ""

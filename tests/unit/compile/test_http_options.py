@@ -12,9 +12,9 @@ import re2
 
 from tidegate.compile.envoy.filters import connection_manager
 from tidegate.compile.envoy.http_options import UPGRADES, UPSTREAM_OPTIONS, ignored_upgrades, upstream
+from tidegate.compile.envoy.prototypes import message_class
 from tidegate.model.kube import Protocol, ServicePort
 from tidegate.model.traffic import ConnectionPool
-from tidegate.xds.prototypes import message_class
 
 PAGE = Path(__file__).parents[3] / "docs" / "envoy.md"
 CORE = "envoy.config.core.v3."

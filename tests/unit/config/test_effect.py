@@ -25,8 +25,8 @@ def told(*texts: str) -> dict[str, str]:
 def test_only_what_a_tcp_port_does_not_do_is_named() -> None:
     rule = destination_rule("r", "db", EVERYTHING)
     assert told(rule, HTTP) == {}
-    assert told(rule, BOTH) == {"idleTimeout": "TG0509", "outlierDetection": "TG0509"}
-    assert told(rule, TCP) == {**told(rule, BOTH), "http1MaxPendingRequests": "TG0509"}
+    assert told(rule, BOTH) == {}
+    assert told(rule, TCP) == {"http1MaxPendingRequests": "TG0509"}
     wide = destination_rule("r", "*.default.svc.cluster.local", EVERYTHING)
     assert told(wide, HTTP) == {}
     assert told(wide, TCP) == told(rule, TCP)
@@ -34,9 +34,9 @@ def test_only_what_a_tcp_port_does_not_do_is_named() -> None:
 
 @pytest.mark.case("D1")
 def test_the_place_of_a_field_is_told() -> None:
-    (idle, outlier) = config_of(destination_rule("r", "db", EVERYTHING), BOTH).problems
-    assert (idle.file, idle.line, idle.path) == ("0.yaml", 11, "spec.trafficPolicy.connectionPool.tcp.idleTimeout")
-    assert (outlier.line, outlier.path) == (13, "spec.trafficPolicy.outlierDetection")
+    (idle,) = config_of(destination_rule("r", "db", EVERYTHING), TCP).problems
+    path = "spec.trafficPolicy.connectionPool.http.http1MaxPendingRequests"
+    assert (idle.file, idle.line, idle.path) == ("0.yaml", 12, path)
     assert "TCP port 1 of db.default.svc.cluster.local" in idle.message
 
 
@@ -57,9 +57,10 @@ def test_balancing_of_a_tcp_port(balancer: str, expected: dict[str, str]) -> Non
 def test_a_port_of_its_own_is_looked_at_by_itself() -> None:
     entry = "trafficPolicy: {{portLevelSettings: [{{port: {{number: {}}}, outlierDetection: {{interval: 1s}}}}]}}"
     assert told(destination_rule("r", "db", entry.format(80)), BOTH) == {}
-    assert told(destination_rule("r", "db", entry.format(1)), BOTH) == {"outlierDetection": "TG0509"}
+    assert told(destination_rule("r", "db", entry.format(1)), BOTH) == {}
     assert told(destination_rule("r", "db", entry.format(2)), BOTH) == {"outlierDetection": "TG0511"}
-    beside = "trafficPolicy: {outlierDetection: {interval: 1s}, portLevelSettings: [{port: {number: 1}}]}"
+    other = "portLevelSettings: [{port: {number: 1}, tls: {mode: DISABLE}}]"
+    beside = f"trafficPolicy: {{outlierDetection: {{interval: 1s}}, {other}}}"
     assert told(destination_rule("r", "db", beside), BOTH) == {}, "the entry of port 1 has nothing of it"
 
 
@@ -69,11 +70,21 @@ def test_rules_that_no_tcp_connection_asks() -> None:
     assert told(destination_rule("r", "db", pool), TCP) == {}
     assert told(destination_rule("r", "db", pool), service("db", "tcp:1", ips="None")) == {"maxConnections": "TG0509"}
     foreign = destination_rule("r", "db.default.svc.cluster.local", pool, namespace="other")
-    assert told(foreign, TCP) == {"maxConnections": "TG0509"}
+    assert told(foreign, TCP) == {}, "it is for the clients of its own namespace"
     assert told(foreign.replace("namespace: other", "namespace: istio-system"), TCP) == {}
     subset = f"subsets: [{{name: v1, labels: {{a: b}}, {pool}}}]"
-    assert told(destination_rule("r", "db", subset), TCP) == {"maxConnections": "TG0509"}
-    assert told(destination_rule("r", "db", subset), BOTH) == {}
+    assert told(destination_rule("r", "db", subset), TCP) == {}, "routes lead to subsets"
+
+
+def test_a_rule_for_some_clients_overrules_no_other() -> None:
+    pool = "trafficPolicy: {connectionPool: {tcp: {maxConnections: 3}}}"
+    own = f"workloadSelector: {{matchLabels: {{a: b}}}}\n{pool}"
+    assert told(destination_rule("r", "db", own), TCP) == {}
+    assert told(destination_rule("r", "db", own), BOTH) == {}
+    both = config_of(service("db", "http:80"), destination_rule("a", "db", pool), destination_rule("b", "db", own))
+    assert not both.problems
+    twice = config_of(service("db", "http:80"), destination_rule("a", "db", own), destination_rule("b", "db", own))
+    assert [p.code for p in twice.problems] == ["TG0512"]
 
 
 def test_a_rule_for_nobody_and_one_that_an_older_one_overrules() -> None:
@@ -90,12 +101,13 @@ def test_a_rule_for_nobody_and_one_that_an_older_one_overrules() -> None:
     assert not config_of(destination_rule("r", "db", "subsets: [{name: v2}]"), second, HTTP).problems
 
 
-def test_a_rule_for_gateways_only_is_named() -> None:
+def test_a_rule_for_a_gateway_that_nobody_wrote_is_named() -> None:
     text = """
         apiVersion: networking.istio.io/v1
         kind: VirtualService
         metadata: {name: v}
         spec: {hosts: [x.example], gateways: [front], http: [{route: [{destination: {host: db}}]}]}
         """
-    assert [p.code for p in config_of(text, HTTP).problems] == ["TG0326"]
-    assert not config_of(text.replace("[front]", "[front, mesh]"), HTTP).problems
+    assert [p.code for p in config_of(text, HTTP).problems] == ["TG0525"]
+    assert [p.code for p in config_of(text.replace("[front]", "[front, mesh]"), HTTP).problems] == ["TG0525"]
+    assert not config_of(text.replace("[front]", "[mesh]"), HTTP).problems

@@ -14,6 +14,7 @@ from tests.support.envoy_judge import judge_clusters, judge_rules
 
 from tidegate.compile.derive import Read
 from tidegate.compile.envoy.clusters import ClusterKey, cluster
+from tidegate.compile.envoy.prototypes import message_class
 from tidegate.compile.facts import join
 from tidegate.compile.registry import Registry
 from tidegate.compile.rules import Rules
@@ -25,7 +26,6 @@ from tidegate.config.limits import INT32, LIMITS, Limit
 from tidegate.config.schema import ApiModel, parse_duration, positive_duration
 from tidegate.envoy.bootstrap import RUNTIME
 from tidegate.model.routing import VirtualService
-from tidegate.xds.prototypes import message_class
 
 TYPES = {"TYPE_UINT32": 2**32 - 1, "TYPE_UINT64": 2**64 - 1, "TYPE_INT32": 2**31 - 1, "TYPE_DOUBLE": 2**1024 - 2**970}
 
@@ -97,7 +97,12 @@ def range_of(conditions: list[Any]) -> tuple[Any, Any]:
 
 
 # Numbers that are no field of Envoy's, each with what else holds them.
-ELSEWHERE = {"RedirectDoc.redirect_code": "one of five", "Percentage.value": "becomes parts per million"}
+ELSEWHERE = {
+    "RedirectDoc.redirect_code": "one of five",
+    "Percentage.value": "becomes parts per million",
+    "WarmupDoc.aggression": "any that is more than 0",
+    "DistributeDoc.to": "percents, 100 together",
+}
 
 
 @pytest.mark.case("A3")
@@ -156,6 +161,21 @@ IN_POLICIES: dict[str, tuple[str, Limit]] = {
     "ejection": (OUTLIER % "baseEjectionTime: %ss", LONGEST),
     "ejection interval": (OUTLIER % "interval: %ss", LONGEST),
     "ejected": (OUTLIER % "consecutive5xxErrors: 1, maxEjectionPercent: %s", limits.MAX_EJECTION),
+    "local": (
+        OUTLIER % "splitExternalLocalOriginErrors: true, consecutiveLocalOriginFailures: %s",
+        limits.CONSECUTIVE_LOCAL,
+    ),
+    "streams": (POOL % "http: {h2UpgradePolicy: UPGRADE, maxConcurrentStreams: %s}", limits.MAX_STREAMS),
+    "ping": (POOL % "http: {h2UpgradePolicy: UPGRADE, http2KeepAlive: {interval: %ss, timeout: 1s}}", LONGEST),
+    "pong": (POOL % "http: {h2UpgradePolicy: UPGRADE, http2KeepAlive: {interval: 1s, timeout: %ss}}", LONGEST),
+    "duration": (POOL % "tcp: {maxConnectionDuration: %ss}", LONGEST),
+    "warm": ("trafficPolicy: {loadBalancer: {warmup: {duration: %ss}}}", LONGEST),
+    "warm percent": (
+        "trafficPolicy: {loadBalancer: {warmup: {duration: 1s, minimumPercent: %s}}}",
+        limits.WARMUP_PERCENT,
+    ),
+    "budget": ("trafficPolicy: {retryBudget: {percent: %s}}", limits.RETRY_PERCENT),
+    "least retries": ("trafficPolicy: {retryBudget: {minRetryConcurrency: %s}}", limits.MIN_RETRIES),
     "health": (OUTLIER % "consecutive5xxErrors: 1, minHealthPercent: %s", limits.MIN_HEALTH),
 }
 

@@ -10,6 +10,7 @@ from tests.support.dataplane import Node, sandbox
 
 from tidegate.dataplane.appliers import enrolment
 from tidegate.dataplane.cycle import RESYNC_SECONDS
+from tidegate.model.plan.pods import PodPlan
 from tidegate.model.status import PodState
 from tidegate.model.workload import Sandbox
 
@@ -29,11 +30,11 @@ def node() -> Node:
 def judged(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the pods whose row was worked out."""
     names: list[str] = []
-    right: Callable[[Sandbox], object] = enrolment.pod_row
+    right: Callable[[Sandbox, PodPlan], object] = enrolment.pod_row
 
-    def counted(of: Sandbox) -> object:
+    def counted(of: Sandbox, plan: PodPlan) -> object:
         names.append(of.id.name)
-        return right(of)
+        return right(of, plan)
 
     monkeypatch.setattr(enrolment, "pod_row", counted)
     return names

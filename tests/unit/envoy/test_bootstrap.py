@@ -11,10 +11,10 @@ import pytest
 from google.protobuf.json_format import ParseDict
 
 from tidegate.compile.envoy import bounds
+from tidegate.compile.envoy.prototypes import load_nested_types, message_class
 from tidegate.envoy.bootstrap import MIB, bootstrap, heap_limit, memory_limit
 from tidegate.envoy.supervisor import connection_limit
 from tidegate.supervise.files import write_private
-from tidegate.xds.prototypes import load_nested_types, message_class
 
 
 def parsed() -> Any:

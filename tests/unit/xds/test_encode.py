@@ -9,13 +9,13 @@ import pytest
 from google.protobuf.json_format import ParseDict
 from tests.support.envoy_resources import cluster, endpoints, listener, resources, route
 
+from tidegate.compile.envoy.prototypes import message_class
 from tidegate.compile.outbound.scopes import scope
 from tidegate.errors import Rejected
 from tidegate.model.net import parse_ip
 from tidegate.model.origin import Origin
 from tidegate.model.plan.envoy import CLUSTERS, ENDPOINTS, LISTENERS, ROUTES, SCOPES, EnvoyResource, MadeOnDemand
 from tidegate.xds.encode import Encoder
-from tidegate.xds.prototypes import message_class
 
 
 def test_each_content_is_parsed_once() -> None:

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from tidegate.compile.envoy import bounds, http_options
-from tidegate.compile.envoy.protojson import Json, ads, duration, named, socket_address
+from tidegate.compile.envoy import bounds, http_options, pools
+from tidegate.compile.envoy.assignment import assignment
+from tidegate.compile.envoy.named import Found, found_by_envoy, named_in_subset
+from tidegate.compile.envoy.protojson import Json, ads, duration, named
+from tidegate.compile.envoy.upstream_tls import secret_names, transport_socket
 from tidegate.compile.facts import Endpoint
+from tidegate.compile.localities import is_weighted
 from tidegate.compile.registry import Registry
 from tidegate.compile.rules import DestinationPolicy, Rules, balancer
 from tidegate.model.kube import Protocol, Service, ServicePort
-from tidegate.model.plan.envoy import ENDPOINTS, EnvoyResource, ResourceRef
+from tidegate.model.mesh_config import MeshConfig
+from tidegate.model.plan.envoy import ENDPOINTS, SECRETS, EnvoyResource, ResourceRef
 from tidegate.model.selectors import selects
-from tidegate.model.traffic import Balancing, ConnectionPool, Outlier, Subset, TrafficPolicy
+from tidegate.model.traffic import Balancing, ConnectionPool, Subset, TrafficPolicy, Warmup
 
-_UNLIMITED = 2**32 - 1
 _CONNECT_TIMEOUT_MS = 10_000
+_NO_RUNTIME = "("  # Envoy wants the name of a key; nobody sets this one
 _LB_HEADLESS = "+lb"
+_PATCHED = "~"
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -31,14 +37,21 @@ class ClusterKey:
     fqdn: str
     port: int
     subset: str = ""
-    client: str = ""  # namespace of the clients, if their policy is not everybody's: SUBSET@CLIENT
+    client: str = ""  # Rules.policy_scope() of the clients, if their policy is not everybody's: SUBSET@CLIENT
     lb_headless: bool = False  # Envoy chooses a pod of a headless service, see goes_where_dialled(): SUBSET+lb
+    patches: str = ""  # which patches of EnvoyFilters it has, see patches/selection.py: SUBSET~PATCHES
 
     @property
     def variant(self) -> str:
-        """The third field: SUBSET[@CLIENT][+lb]."""
+        """The third field: SUBSET[@CLIENT][+lb][~PATCHES]."""
         client = f"@{self.client}" if self.client else ""
-        return f"{self.subset}{client}{_LB_HEADLESS if self.lb_headless else ''}"
+        patched = f"{_PATCHED}{self.patches}" if self.patches else ""
+        return f"{self.subset}{client}{_LB_HEADLESS if self.lb_headless else ''}{patched}"
+
+    @property
+    def client_labels(self) -> Mapping[str, str]:
+        """Labels of the clients by which their endpoints are put in order."""
+        return dict(word.split("=", 1) for word in self.client.split(";")[1:])
 
     def __str__(self) -> str:
         return f"outbound|{self.port}|{self.variant}|{self.fqdn}"
@@ -51,12 +64,13 @@ class ClusterKey:
         variant, _, fqdn = rest.partition("|")
         if direction != "outbound" or not port.isdecimal() or not fqdn:
             return None
+        variant, _, patches = variant.partition(_PATCHED)
         lb_headless = variant.endswith(_LB_HEADLESS)
         subset, _, client = variant.removesuffix(_LB_HEADLESS).partition("@")
-        return cls(fqdn, int(port), subset, client, lb_headless)
+        return cls(fqdn, int(port), subset, client, lb_headless, patches)
 
 
-def cluster(registry: Registry, rules: Rules, key: ClusterKey) -> EnvoyResource | None:
+def cluster(registry: Registry, rules: Rules, key: ClusterKey, *, credentials: bool = False) -> EnvoyResource | None:
     """The cluster of a key; None if there is no such service port or no rule defines the subset."""
     found = _found(registry, rules, key)
     if found is None:
@@ -64,11 +78,15 @@ def cluster(registry: Registry, rules: Rules, key: ClusterKey) -> EnvoyResource 
     service, port, policy, _ = found
     name = str(key)
     origins = (service.origin, *policy.origins)
+    itself = named_in_subset(registry, service, port, policy.subset(key.subset))
 
     def made(policy: DestinationPolicy, plain: Callable[[], EnvoyResource] | None) -> EnvoyResource:
-        body = _cluster(name, service, port, policy, policy.subset(key.subset), key.lb_headless)
-        refs = frozenset({ResourceRef(ENDPOINTS, name)} if body["type"] == "EDS" else ())
-        return EnvoyResource(name, body, origins, refs, plain=plain)
+        settings = _as_told(policy.for_port(key.port, key.subset), service, credentials)
+        body = _cluster(name, service, port, settings, policy.subset(key.subset), key.lb_headless, itself, rules.mesh)
+        refs = {ResourceRef(SECRETS, secret) for secret in secret_names(settings)}
+        if body["type"] == "EDS":
+            refs.add(ResourceRef(ENDPOINTS, name))
+        return EnvoyResource(name, body, origins, frozenset(refs), plain=plain)
 
     return made(policy, (lambda: made(policy.plain, None)) if policy.origins else None)
 
@@ -79,13 +97,15 @@ def endpoints(registry: Registry, rules: Rules, key: ClusterKey) -> EnvoyResourc
     if found is None:
         return None
     service, port, policy, subset = found
-    if service.external_name or goes_where_dialled(
-        service, policy.for_port(port.port, key.subset), key.subset, key.lb_headless
-    ):
+    settings = policy.for_port(port.port, key.subset)
+    if service.external_name or goes_where_dialled(service, settings, key.subset, key.lb_headless):
+        return None
+    if named_in_subset(registry, service, port, subset) is not None:
         return None
     name = str(key)
     members = registry.near(service, in_family(service, _in_subset(registry.endpoints(service, port), subset)))
-    return EnvoyResource(name, _assignment(name, members), (service.origin, *policy.origins))
+    groups = registry.spread(settings, members, key.client_labels)
+    return EnvoyResource(name, assignment(name, groups), (service.origin, *policy.origins))
 
 
 def _found(
@@ -130,14 +150,20 @@ def _in_subset(found: tuple[Endpoint, ...], subset: Subset | None) -> tuple[Endp
 
 
 def _cluster(
-    name: str, service: Service, port: ServicePort, policy: DestinationPolicy, subset: Subset | None, lb_headless: bool
+    name: str,
+    service: Service,
+    port: ServicePort,
+    settings: TrafficPolicy,
+    subset: Subset | None,
+    lb_headless: bool,
+    itself: Found,
+    mesh: MeshConfig,
 ) -> Json:
-    settings = policy.for_port(port.port, subset.name if subset else "")
     pool = settings.connection_pool or ConnectionPool()
     body: Json = {
         "name": name,
-        "connect_timeout": duration(pool.connect_timeout_ms or _CONNECT_TIMEOUT_MS),
-        "circuit_breakers": _breakers(pool),
+        "connect_timeout": duration(pool.connect_timeout_ms or mesh.connect_timeout_ms or _CONNECT_TIMEOUT_MS),
+        "circuit_breakers": pools.breakers(pool, settings.retry_budget, mesh.compat),
         "upstream_bind_config": _bound_in_the_pod(),
         "per_connection_buffer_limit_bytes": bounds.CONNECTION_BUFFER,
         "metadata": {
@@ -152,16 +178,42 @@ def _cluster(
     if service.external_name:
         body.update(_resolved(name, service.external_name.rstrip("."), port.port))
     else:
-        body.update(_balancing(name, service, settings, subset, lb_headless))
-    body["typed_extension_protocol_options"] = {http_options.UPSTREAM_OPTIONS: http_options.upstream(port, pool)}
-    if pool.keepalive_probes or pool.keepalive_time_ms or pool.keepalive_interval_ms:
-        body["upstream_connection_options"] = {"tcp_keepalive": _keepalive(pool)}
+        body.update(_balancing(name, service, settings, subset, lb_headless, mesh))
+        found_by_envoy(body, service, port, itself)
+    body["typed_extension_protocol_options"] = {
+        http_options.UPSTREAM_OPTIONS: http_options.upstream(port, pool, settings.outlier, settings.tls)
+    }
+    if keepalive := pools.keepalive(pool):
+        body["upstream_connection_options"] = {"tcp_keepalive": keepalive}
+    if (socket := transport_socket(settings)) is not None:
+        body["transport_socket"] = socket
+    if body["type"] == "EDS" and is_weighted(settings):
+        body["common_lb_config"] = {"locality_weighted_lb_config": {}}
     if settings.outlier is not None:
-        body["outlier_detection"] = _outlier(settings.outlier)
+        body["outlier_detection"] = pools.outlier_detection(settings.outlier)
         body.setdefault("common_lb_config", {})["healthy_panic_threshold"] = {
             "value": settings.outlier.min_health_percent
         }
     return body
+
+
+def follows_client(rules: Rules, service: Service, key: ClusterKey) -> bool:
+    """Whether a rule says that the protocol of a client is spoken to the server."""
+    policy = rules.policy(service.id, key.client or service.id.namespace)
+    pool = policy.for_port(key.port, key.subset).connection_pool
+    return pool is not None and pool.client_protocol
+
+
+def _as_told(settings: TrafficPolicy, service: Service, credentials: bool) -> TrafficPolicy:
+    """The policy with the names that a ServiceEntry says of its servers' certificates, where the rule says none, and
+    without the name of a Secret where nobody gets at those."""
+    tls = settings.tls
+    if tls is None:
+        return settings
+    names = tls.names or (service.external.subject_alt_names if service.external else ())
+    credential = tls.credential if credentials else ""
+    same = (names, credential) == (tls.names, tls.credential)
+    return settings if same else replace(settings, tls=replace(tls, names=names, credential=credential))
 
 
 def _resolved(name: str, host: str, port: int) -> Json:
@@ -184,12 +236,15 @@ def goes_where_dialled(service: Service, settings: TrafficPolicy, subset: str, l
     so is a pod for those who dialled another service, or another port, and are only routed here (lb_headless).
     """
     chosen = settings.load_balancer
-    passthrough = chosen is not None and chosen.balancing is Balancing.PASSTHROUGH
-    return passthrough or (service.headless and not subset and not lb_headless)
+    if chosen is not None and chosen.balancing is Balancing.PASSTHROUGH:
+        return True
+    return not lb_headless and (service.as_dialled or (service.headless and not subset))
 
 
-def _balancing(name: str, service: Service, settings: TrafficPolicy, subset: Subset | None, lb_headless: bool) -> Json:
-    chosen = balancer(service, settings)
+def _balancing(
+    name: str, service: Service, settings: TrafficPolicy, subset: Subset | None, lb_headless: bool, mesh: MeshConfig
+) -> Json:
+    chosen = balancer(service, settings, mesh)
     if goes_where_dialled(service, settings, subset.name if subset else "", lb_headless):
         return {"type": "ORIGINAL_DST", "lb_policy": "CLUSTER_PROVIDED"}
     out: Json = {"type": "EDS", "eds_cluster_config": {"eds_config": ads(), "service_name": name}}
@@ -202,7 +257,19 @@ def _balancing(name: str, service: Service, settings: TrafficPolicy, subset: Sub
             out["lb_policy"] = "RING_HASH"
             out["ring_hash_lb_config"] = {"minimum_ring_size": str(chosen.hash.ring_size)}
     else:
-        out["lb_policy"] = (chosen.balancing if chosen else Balancing.LEAST_REQUEST).value
+        policy = (chosen.balancing if chosen else Balancing.LEAST_REQUEST).value
+        out["lb_policy"] = policy
+        if chosen is not None and chosen.warmup is not None:
+            out[f"{policy.lower()}_lb_config"] = {"slow_start_config": _slow_start(chosen.warmup)}
+    return out
+
+
+def _slow_start(warmup: Warmup) -> Json:
+    out: Json = {"slow_start_window": duration(warmup.window_ms)}
+    if warmup.aggression is not None:
+        out["aggression"] = {"default_value": warmup.aggression, "runtime_key": _NO_RUNTIME}
+    if warmup.minimum_percent is not None:
+        out["min_weight_percent"] = {"value": warmup.minimum_percent}
     return out
 
 
@@ -214,62 +281,3 @@ def _bound_in_the_pod() -> Json:
         "extra_source_addresses": [{"address": {"address": "::", "port_value": 0}}],
         "local_address_selector": named("envoy.upstream.local_address_selector.filter_state_override", selector),
     }
-
-
-def _breakers(pool: ConnectionPool) -> Json:
-    return {
-        "thresholds": [
-            {
-                "max_connections": pool.max_connections or _UNLIMITED,
-                "max_pending_requests": pool.max_pending or _UNLIMITED,
-                "max_requests": pool.max_requests or _UNLIMITED,
-                "max_retries": pool.max_retries or _UNLIMITED,
-                "track_remaining": True,
-            }
-        ]
-    }
-
-
-def _keepalive(pool: ConnectionPool) -> Mapping[str, int]:
-    out = {
-        "keepalive_probes": pool.keepalive_probes,
-        "keepalive_time": pool.keepalive_time_ms // 1000,
-        "keepalive_interval": pool.keepalive_interval_ms // 1000,
-    }
-    return {key: value for key, value in out.items() if value}
-
-
-def _outlier(outlier: Outlier) -> Json:
-    out: Json = {"enforcing_success_rate": 0}
-    for key, value in (
-        ("consecutive_5xx", outlier.consecutive_5xx),
-        ("consecutive_gateway_failure", outlier.consecutive_gateway),
-    ):
-        if value is not None:
-            out[f"enforcing_{key}"] = 100 if value else 0
-            if value:
-                out[key] = value
-    if outlier.interval_ms:
-        out["interval"] = duration(outlier.interval_ms)
-    if outlier.base_ejection_ms:
-        out["base_ejection_time"] = duration(outlier.base_ejection_ms)
-        # Envoy's own ceiling is 300 s; a longer base needs a ceiling at least as high.
-        out["max_ejection_time"] = duration(max(outlier.base_ejection_ms, 300_000))
-    if outlier.max_ejection_percent:
-        out["max_ejection_percent"] = outlier.max_ejection_percent
-    return out
-
-
-def _assignment(name: str, members: tuple[Endpoint, ...]) -> Json:
-    if not members:
-        return {"cluster_name": name, "endpoints": []}
-    hosts = [
-        {
-            "endpoint": {"address": socket_address(e.address, e.port)},
-            "load_balancing_weight": 1,
-            "metadata": {"filter_metadata": {"istio": {"workload": e.name}}},
-        }
-        for e in members
-    ]
-    # A locality needs a weight for clients that insist on one (gRPC without a proxy).
-    return {"cluster_name": name, "endpoints": [{"lb_endpoints": hosts, "load_balancing_weight": len(hosts)}]}

@@ -6,14 +6,13 @@ import re
 from collections.abc import Callable
 
 from tidegate.compile.envoy.protojson import Json, duration, named, share, string_matcher, typed
+from tidegate.model.mesh_config import DEFAULT_RETRIES
 from tidegate.model.routing import Cors, Fault, Headers, HttpRetry, HttpRoute, Redirect, RouteTarget
 from tidegate.model.traffic import ConsistentHash
 
 FAULT_FILTER = "envoy.filters.http.fault"
 CORS_FILTER = "envoy.filters.http.cors"
 ON_DEMAND_FILTER = "envoy.filters.http.on_demand"
-DEFAULT_RETRY_ON = "connect-failure,refused-stream,unavailable,cancelled,retriable-status-codes"
-DEFAULT_RETRIES = HttpRetry(attempts=2, retry_on=DEFAULT_RETRY_ON)
 _REDIRECT_CODES = {
     301: "MOVED_PERMANENTLY",
     302: "FOUND",
@@ -55,9 +54,11 @@ def fill_action(out: Json, route: HttpRoute, port: int, cluster_of: ClusterOf, h
         out["typed_per_filter_config"] = filters
 
 
-def forward_to(cluster: str, hashed: ConsistentHash | None) -> Json:
+def forward_to(cluster: str, hashed: ConsistentHash | None, retries: HttpRetry = DEFAULT_RETRIES) -> Json:
     """The RouteAction of a service that no rule concerns."""
-    out: Json = {"cluster": cluster, **_deadlines(0), "retry_policy": _retry_policy(DEFAULT_RETRIES, hashed is None)}
+    out: Json = {"cluster": cluster, **_deadlines(0)}
+    if retries.attempts:
+        out["retry_policy"] = _retry_policy(retries, hashed is None)
     if hashed is not None:
         out["hash_policy"] = [_hash_policy(hashed)]
     return out
@@ -157,7 +158,7 @@ def _redirect(redirect: Redirect, port: int) -> Json:
 
 
 def _retry_policy(retries: HttpRetry, previous_hosts: bool) -> Json:
-    words = [w.strip() for w in (retries.retry_on or DEFAULT_RETRY_ON).split(",") if w.strip()]
+    words = [w.strip() for w in (retries.retry_on or DEFAULT_RETRIES.retry_on).split(",") if w.strip()]
     codes = [int(w) for w in words if w.isdigit()]
     names = [w for w in words if not w.isdigit()]
     if codes and "retriable-status-codes" not in names:
@@ -195,6 +196,8 @@ def _hash_policy(hashed: ConsistentHash) -> Json:
             cookie["ttl"] = duration(hashed.cookie_ttl_ms)
         if hashed.cookie_path:
             cookie["path"] = hashed.cookie_path
+        if hashed.cookie_attributes:
+            cookie["attributes"] = [{"name": name, "value": value} for name, value in hashed.cookie_attributes]
         return {"cookie": cookie}
     if hashed.query:
         return {"query_parameter": {"name": hashed.query}}
@@ -204,11 +207,11 @@ def _hash_policy(hashed: ConsistentHash) -> Json:
 def _fault(fault: Fault) -> Json:
     out = typed("envoy.extensions.filters.http.fault.v3.HTTPFault")
     if fault.delay_ms:
-        out["delay"] = {"fixed_delay": duration(fault.delay_ms), "percentage": share(fault.delay_share)}
+        out["delay"] = {"fixed_delay": duration(fault.delay_ms), "percentage": share(fault.delay_share or 0)}
     if fault.abort_status:
-        out["abort"] = {"http_status": fault.abort_status, "percentage": share(fault.abort_share)}
+        out["abort"] = {"http_status": fault.abort_status, "percentage": share(fault.abort_share or 0)}
     elif fault.abort_grpc is not None:
-        out["abort"] = {"grpc_status": fault.abort_grpc, "percentage": share(fault.abort_share)}
+        out["abort"] = {"grpc_status": fault.abort_grpc, "percentage": share(fault.abort_share or 0)}
     return out
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from tidegate.compile.envoy import bounds, private
 from tidegate.compile.envoy.protojson import Json, duration, named, typed
 from tidegate.model.kube import ServicePort
-from tidegate.model.traffic import ConnectionPool
+from tidegate.model.traffic import ClientTls, ConnectionPool, Outlier
 
 UPSTREAM_OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 
@@ -59,7 +59,9 @@ def downstream() -> Json:
     }
 
 
-def upstream(port: ServicePort, pool: ConnectionPool) -> Json:
+def upstream(
+    port: ServicePort, pool: ConnectionPool, outlier: Outlier | None = None, tls: ClientTls | None = None
+) -> Json:
     """HttpProtocolOptions of the cluster of a service port."""
     http2 = port.protocol.is_http2 if pool.h2_upgrade is None else pool.h2_upgrade or port.protocol.is_http2
     common: Json = {"max_headers_count": MAX_HEADERS, "max_response_headers_kb": MAX_HEADERS_KIB}
@@ -67,16 +69,45 @@ def upstream(port: ServicePort, pool: ConnectionPool) -> Json:
         common["max_requests_per_connection"] = pool.max_requests_per_connection
     if pool.idle_timeout_ms is not None:
         common["idle_timeout"] = duration(pool.idle_timeout_ms)
+    if pool.max_connection_ms:
+        common["max_connection_duration"] = duration(pool.max_connection_ms)
     out = typed(UPSTREAM_OPTIONS, common_http_protocol_options=common)
     http1 = {**_http1(), "allow_chunked_length": True}
-    if http2:
-        out["explicit_http_config"] = {"http2_protocol_options": _http2()}
-    elif pool.h2_upgrade is None:
+    if pool.client_protocol or (pool.h2_upgrade is None and not http2):
         # A client that speaks HTTP/2 here has a server that does.
-        out["use_downstream_protocol_config"] = {"http_protocol_options": http1, "http2_protocol_options": _http2()}
+        out["use_downstream_protocol_config"] = {"http_protocol_options": http1, "http2_protocol_options": _pool2(pool)}
+    elif http2:
+        out["explicit_http_config"] = {"http2_protocol_options": _pool2(pool)}
     else:
         out["explicit_http_config"] = {"http_protocol_options": http1}
+    if tls is not None and tls.originates:
+        named_by_request = {"auto_sni": not tls.sni, "auto_san_validation": tls.verify and not (tls.sni or tls.names)}
+        out["upstream_http_protocol_options"] = {key: True for key, wanted in named_by_request.items() if wanted}
+    if outlier is not None and outlier.codes:
+        out["outlier_detection"] = {"error_matcher": _one_of_codes(outlier.codes)}
     return out
+
+
+def _pool2(pool: ConnectionPool) -> Json:
+    """Http2ProtocolOptions towards endpoints."""
+    out = _http2()
+    if pool.max_streams:
+        out["max_concurrent_streams"] = pool.max_streams
+    if pool.ping_interval_ms:
+        out["connection_keepalive"] = {
+            "interval": duration(pool.ping_interval_ms),
+            "timeout": duration(pool.ping_timeout_ms),
+        }
+    return out
+
+
+def _one_of_codes(codes: tuple[int, ...]) -> Json:
+    """envoy.config.common.matcher.v3.MatchPredicate for responses with one of these statuses."""
+    rules = [
+        {"http_response_headers_match": {"headers": [{"name": ":status", "string_match": {"exact": str(code)}}]}}
+        for code in codes
+    ]
+    return rules[0] if len(rules) == 1 else {"or_match": {"rules": rules}}
 
 
 def _every(address: str) -> Json:

@@ -19,15 +19,18 @@ class Rule:
     index: int | None = None
     match: int | None = None  # which of its match blocks; None = the route has none
     route: str = ""
+    routes: str = "http"  # which list of the VirtualService it is in: http, tcp or tls
 
     def as_json(self) -> dict[str, Any]:
         out = {**_origin(self.origin), "index": self.index}
-        return out if self.index is None else {**out, "match": self.match, "route": self.route}
+        if self.index is None:
+            return out
+        return {**out, "match": self.match, "route": self.route, "routes": self.routes}
 
 
 @dataclass(frozen=True, slots=True)
 class RouteDestination:
-    """One weighted destination. percent: of the requests."""
+    """One weighted destination. percent: of the requests, or of the connections."""
 
     host: str
     port: int
@@ -71,8 +74,8 @@ class Hop:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """tier: none, direct, fastpath or envoy. verdict: pass (untouched), allow, deny, or unavailable (no rule is against
-    it, but nothing is there that could answer)."""
+    """tier: none, direct, fastpath, envoy or dns. verdict: pass (untouched), allow, deny, or unavailable (no rule is
+    against it, but nothing is there that could answer)."""
 
     source: WorkloadId
     host: str
@@ -88,6 +91,7 @@ class Explanation:
     destinations: tuple[RouteDestination, ...] = ()
     endpoints: tuple[Peer, ...] = ()
     policies: tuple[Origin, ...] = ()
+    tls: str = "none"  # what is begun behind the application: none, simple, mutual
     hops: tuple[Hop, ...] = field(default=())
 
     def as_json(self) -> dict[str, Any]:
@@ -109,7 +113,7 @@ class Explanation:
             "destinations": [d.as_json() for d in self.destinations],
             "endpoints": [e.as_json() for e in self.endpoints],
             "policies": [_origin(o) for o in self.policies],
-            "tls": "none",
+            "tls": self.tls,
             "hops": [hop.as_json() for hop in self.hops],
         }
 
@@ -149,10 +153,10 @@ def action(route: HttpRoute) -> dict[str, Any]:
 def _fault(fault: Fault) -> Mapping[str, str]:
     out = {}
     if fault.delay_ms:
-        out["delay"] = f"{fault.delay_ms / 1000:g}s for {fault.delay_share / 10_000:g} %"
+        out["delay"] = f"{fault.delay_ms / 1000:g}s for {(fault.delay_share or 0) / 10_000:g} %"
     if fault.abort_status or fault.abort_grpc is not None:
         status = fault.abort_status or f"gRPC {fault.abort_grpc}"
-        out["abort"] = f"{status} for {fault.abort_share / 10_000:g} %"
+        out["abort"] = f"{status} for {(fault.abort_share or 0) / 10_000:g} %"
     return out
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tidegate.compile.derive import Read
 from tidegate.compile.explain.explanation import Hop
 from tidegate.compile.outbound.destinations import claimants
-from tidegate.compile.registry import written
+from tidegate.compile.registry import Registry, written
 from tidegate.compile.tables import PODS_BY_SERVICE, SERVICES
 from tidegate.model.hosts import is_address
 from tidegate.model.kube import Service
@@ -41,6 +41,15 @@ class Names:
             if service is not None:
                 addresses = self._addresses(service)
                 return service, (addresses[0] if addresses else None)
+            hostname, _, rest = name.partition(".")
+            above = self._read(SERVICES, rest) or self._read(SERVICES, f"*.{rest}")
+            if above is not None and above.headless:
+                member = Registry(self._read).members(above).get(hostname)
+                if member:
+                    self.hops.append(Hop("name", f"{hostname} is a pod of {above.id}, by a name of its own"))
+                    return above, member[0]
+            elif above is not None and above.id.fqdn.startswith("*") and above.addresses:
+                return above, above.addresses[0]
         return None, None
 
     def _addresses(self, service: Service) -> tuple[IPAddress, ...]:

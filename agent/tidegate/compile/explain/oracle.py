@@ -17,10 +17,11 @@ from tidegate.model.capture import (
     CAPTURE6_ENVOY,
     CAPTURE6_FASTPATH,
     CAPTURE6_PREFIX,
+    DNS_PORT,
     capture_address,
 )
 from tidegate.model.net import IPAddress
-from tidegate.model.plan.kernel import L4Protocol
+from tidegate.model.plan.kernel import ANYWHERE, L4Protocol
 from tidegate.model.tier import Tier
 from tidegate.model.workload import Capture
 
@@ -39,6 +40,7 @@ class Call:
     port: int
     protocol: int = L4Protocol.TCP
     exempt: bool = False  # made in the cgroup of the agent or of Envoy
+    of_dns: bool = False  # made in the cgroup of the node's DNS
     bound_device: bool = False  # SO_BINDTODEVICE
     bound: IPAddress | None = None  # to which the socket is bound
     spread: bool = True  # sk_lookup knows the tier's listener
@@ -52,11 +54,12 @@ class Captured:
     ip6: IPAddress | None
     capture: Capture
     v6_capture: bool
+    registry_only: bool = False  # destinations without a row are refused
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """to, to_port and client are only said of a redirect."""
+    """to, to_port and client are only said of a redirect to a tier."""
 
     action: Action
     reason: str
@@ -66,8 +69,14 @@ class Decision:
     client: IPAddress | None = None  # as listeners and the application itself see it; None = the kernel's choice
 
 
-def decide(call: Call, pod: Captured | None, tier: int | None) -> Decision:
-    """What becomes of a call. pod: None = no enrolled pod's netns; tier: of the destination's row, None = no row."""
+def decide(
+    call: Call, pod: Captured | None, tier: int | None, elsewhere: bool = False, *, dns: bool = False
+) -> Decision:
+    """What becomes of a call. pod: None = no enrolled pod's netns; tier: of the destination's row, None = no row;
+    elsewhere: that row is the one of addresses that nobody in the registry has; dns: the node's DNS listens in the pod
+    and is well."""
+    if dns and is_question(call, pod):
+        return Decision(Action.REDIRECT, "redirect_dns", "a question for a resolver: the node's DNS takes it")
     if pod is None:
         return _pass("pass_not_enrolled", "the pod is not captured")
     if call.exempt:
@@ -85,13 +94,15 @@ def decide(call: Call, pod: Captured | None, tier: int | None) -> Decision:
     if tier == Tier.REFUSE:
         return Decision(Action.DENY, "deny_no_endpoint", "no endpoint is ready: connect() is refused")
     if tier not in (Tier.FASTPATH, Tier.ENVOY):
-        return _pass("pass_unknown", "unknown destination, passes untouched")
-    return _redirect(call, pod, Tier(tier))
+        return _NOT_IN_REGISTRY if pod.registry_only else _pass("pass_unknown", "unknown destination, passes untouched")
+    return _redirect(call, pod, Tier(tier), elsewhere)
 
 
-def _redirect(call: Call, pod: Captured, tier: Tier) -> Decision:
+def _redirect(call: Call, pod: Captured, tier: Tier, elsewhere: bool) -> Decision:
     v4, fastpath = call.address.version == 4, tier is Tier.FASTPATH
     if not v4 and not pod.v6_capture:
+        if elsewhere:
+            return _NOT_IN_REGISTRY
         return _pass("pass_no_v6_capture", "IPv6 is off inside this pod, so it has no capture address")
     listeners = pod.capture
     if fastpath:
@@ -99,18 +110,35 @@ def _redirect(call: Call, pod: Captured, tier: Tier) -> Decision:
     else:
         to, port = (CAPTURE4_ENVOY, listeners.envoy4) if v4 else (CAPTURE6_ENVOY, listeners.envoy6)
     if not port:
+        if elsewhere:
+            return _NOT_IN_REGISTRY
         return _pass("pass_no_listener", "this pod has no listener of that tier yet")
     if call.spread:
         to = capture_address(tier, call.address, call.port)
     own = pod.ip4 if v4 else pod.ip6
     client = call.bound if fastpath and _is_shown(call.bound) else own
     reason = "redirect_fastpath" if fastpath else "redirect_envoy"
-    return Decision(Action.REDIRECT, reason, "a port that the mesh serves", to, port, client)
+    says = "no destination of the registry: Envoy answers for it" if elsewhere else "a port that the mesh serves"
+    return Decision(Action.REDIRECT, reason, says, to, port, client)
 
 
-def rows(call: Call) -> tuple[tuple[IPAddress, int, int], ...]:
-    """Which rows of tg_dests decide about a call, the more specific one first: address, port (0 = any), protocol."""
-    return tuple((call.address, port, call.protocol) for port in (call.port, 0))
+def is_question(call: Call, pod: Captured | None) -> bool:
+    """Whether what is sent there may be a question for a resolver, which is the node's DNS's business."""
+    if pod is None or call.port != DNS_PORT or call.protocol not in (L4Protocol.TCP, L4Protocol.UDP):
+        return False
+    if call.exempt or call.of_dns or call.bound_device:
+        return False
+    address = call.address
+    if address.is_loopback or address.is_unspecified or is_capture(address):
+        return False
+    return address.version == 4 or (pod.v6_capture and not address.is_link_local)
+
+
+def rows(call: Call, scope: int = 0) -> tuple[tuple[IPAddress, int, int, int], ...]:
+    """Which rows of tg_dests decide about a call, the more specific one first: address, port (0 = any), protocol,
+    scope. The last one only for pods that may reach the registry only."""
+    address, port, protocol = call.address, call.port, call.protocol
+    return (address, port, protocol, scope), (address, 0, protocol, 0), (ANYWHERE, port, protocol, scope)
 
 
 def is_capture(address: IPAddress) -> bool:
@@ -124,3 +152,8 @@ def _is_shown(bound: IPAddress | None) -> bool:
 
 def _pass(reason: str, says: str) -> Decision:
     return Decision(Action.PASS, reason, says)
+
+
+_NOT_IN_REGISTRY = Decision(
+    Action.DENY, "deny_not_in_registry", "nobody in the registry has the destination: connect() is refused"
+)

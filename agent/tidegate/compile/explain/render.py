@@ -18,7 +18,7 @@ def render(explanation: Mapping[str, Any]) -> str:
         f"  tier         {e['tier']}",
     ]
     if rule := e["rule"]:
-        index = "" if rule.get("index") is None else f", http[{rule['index']}]"
+        index = "" if rule.get("index") is None else f", {rule['routes']}[{rule['index']}]"
         name = rule.get("route", "")
         named = f" {name}" if name and "[" not in name else ""
         lines.append(f"  rule         {rule['kind']} {rule['namespace']}/{rule['name']}{index}{named}")

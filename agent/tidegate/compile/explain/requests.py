@@ -13,7 +13,8 @@ from urllib.parse import urlsplit
 
 import re2
 
-from tidegate.compile.rules import Candidate, Source, candidates
+from tidegate.compile.rules import Candidate, candidates
+from tidegate.compile.visibility import Source
 from tidegate.model.http import HttpRequest
 from tidegate.model.routing import HttpMatch, Match, StringMatch, VirtualService
 

@@ -11,17 +11,25 @@ from typing import Any
 
 from tidegate.compile.derive import Read, derived
 from tidegate.compile.envoy.clusters import ClusterKey, goes_where_dialled, subset_endpoints
+from tidegate.compile.envoy.named import named_in_subset
+from tidegate.compile.envoy.patches.selection import Selection
 from tidegate.compile.explain.explanation import Explanation, Hop, Peer, RouteDestination, Rule
+from tidegate.compile.explain.l4 import Connection, Landing, choose_l4, landing
 from tidegate.compile.explain.names import Names, default_port
-from tidegate.compile.explain.oracle import Action, Call, Captured, decide
+from tidegate.compile.explain.oracle import Action, Call, Captured, decide, is_question
+from tidegate.compile.explain.policy import in_force, order, tls_mode
 from tidegate.compile.explain.requests import RouteChoice, bad_path, choose_host, choose_route
 from tidegate.compile.facts import Facts
 from tidegate.compile.outbound.aliases import Aliases, aliases, spellings
-from tidegate.compile.outbound.destinations import Claim, claim_at, fast_path, pod_row, service_rows
+from tidegate.compile.outbound.destinations import Claim, claim_at, claims, fast_path, pod_row, service_rows
+from tidegate.compile.outbound.filtered import Filtered
 from tidegate.compile.outbound.routes import foreign_hosts, route_name, routed_to_headless, target_number
 from tidegate.compile.registry import Registry
-from tidegate.compile.rules import DestinationPolicy, Rules, Source, balancer
-from tidegate.compile.tables import PODS_BY_ADDRESS
+from tidegate.compile.rules import DestinationPolicy, Rules, balancer, with_defaults
+from tidegate.compile.tables import PODS_BY_ADDRESS, SERVICES
+from tidegate.compile.visibility import Source, registry_only, sees_service, source_of
+from tidegate.model.envoy_filter import Patch
+from tidegate.model.hosts import is_address
 from tidegate.model.http import HttpRequest
 from tidegate.model.kube import Near, Service, ServicePort
 from tidegate.model.names import WorkloadId
@@ -32,10 +40,21 @@ from tidegate.model.tier import Tier
 
 
 def explain(
-    facts: Facts, source: WorkloadId, host: str, port: int | None, request: HttpRequest | None = None
+    facts: Facts,
+    source: WorkloadId,
+    host: str,
+    port: int | None,
+    request: HttpRequest | None = None,
+    sni: str = "",
+    *,
+    dns: bool = False,
 ) -> Explanation:
-    """What the node does with a connection of the pod `source` to host (a name as in the pod, or an address)."""
-    return _Trace(facts, source).explain(host.rstrip(".").lower(), port, request or HttpRequest())
+    """What the node does with a connection of the pod `source` to host (a name as in the pod, or an address).
+
+    sni: name that a TLS client asks for; "" = the host, if it is a name. dns: whether the node's DNS takes the pod's
+    questions now.
+    """
+    return _Trace(facts, source, sni, dns).explain(host.rstrip(".").lower(), port, request or HttpRequest())
 
 
 @derived
@@ -48,16 +67,30 @@ def _aliases(read: Read, _: str) -> Aliases:
     return aliases(Registry(read), Rules(read))
 
 
+def _ports(facts: Facts) -> frozenset[tuple[str, int]]:
+    """Names and numbers of service ports, if somebody may ask for them."""
+    if not facts.mesh.envoy_filters:
+        return frozenset()
+    return frozenset((port.name, port.port) for service in facts.services.values() for port in service.tcp_ports)
+
+
 class _Trace:
-    def __init__(self, facts: Facts, source: WorkloadId) -> None:
+    def __init__(self, facts: Facts, source: WorkloadId, sni: str, dns: bool) -> None:
         self._facts = facts
+        self._sni = sni.rstrip(".").lower()
+        self._dns = dns
         self._read = facts.read
         self._registry = Registry(self._read)
         self._rules = Rules(self._read)
         self._id = source
         pod = facts.pods.get(source)
-        self._source = Source(source.namespace, pod.labels if pod else {})
+        self._source = source_of(self._read, pod) if pod else Source(source.namespace)
+        self._strict = registry_only(self._read, self._source.sidecar)
         self._hops: list[Hop] = []
+        self._tls = "none"
+        mesh = facts.mesh
+        selection = Selection(mesh.envoy_filters, mesh.refused_patches, mesh.config.root_namespace)
+        self._filtered = Filtered(selection, _ports(facts))
 
     def _hop(self, step: str, result: str) -> None:
         self._hops.append(Hop(step, result))
@@ -81,6 +114,8 @@ class _Trace:
             return self._end(out, verdict="unavailable", reason="the name has no address, because no pod is ready")
         if address is None:
             self._hop("name", f"{host} is no service or pod that the mesh knows")
+            if self._strict:
+                return self._refused(out, self._answers_http(number))
             return self._end(out, reason="unknown destination, passes untouched")
         return self._connect(out, address, number, request)
 
@@ -92,7 +127,7 @@ class _Trace:
         if not sandbox.capture.fastpath4 and not sandbox.capture.fastpath6:
             return None
         by_family = {ip.version: ip for ip in reversed(sandbox.ips)}
-        return Captured(by_family.get(4), by_family.get(6), sandbox.capture, sandbox.v6_capture)
+        return Captured(by_family.get(4), by_family.get(6), sandbox.capture, sandbox.v6_capture, self._strict)
 
     def _ask(self, address: IPAddress, port: int, tier: Tier | None) -> str:
         return decide(Call(address, port), self._captured(), tier).reason
@@ -105,14 +140,24 @@ class _Trace:
         return Tier.DIRECT if pods and pod_row(address, pods) else None
 
     def _connect(self, out: Explanation, address: IPAddress, port: int, request: HttpRequest) -> Explanation:
-        claim = claim_at(self._read, address, port)
+        if is_question(Call(address, port), self._captured()):
+            if self._dns:
+                return self._ask_dns(out, address, port)
+            self._hop(
+                "names", "the node's DNS takes no questions of this pod: those over UDP go to the resolver itself"
+            )
+        claim = self._seen(claim_at(self._read, address, port))
         tier = self._tier(claim, address)
-        decision = decide(Call(address, port), self._captured(), tier)
+        if elsewhere := tier is None and self._strict and self._answers_http(port):
+            tier = Tier.ENVOY
+        decision = decide(Call(address, port), self._captured(), tier, elsewhere)
         if tier is None and out.service and decision.action is Action.PASS:
             have = ", ".join(str(p.port) for p in self._registry.services[out.service].tcp_ports)
             self._hop("service", f"{out.service} has no TCP port {port}; it has {have or 'none'}")
         self._hop("connect hook", f"{host_port(str(address), port)}: {decision.says} ({decision.reason.upper()})")
         out = replace(out, reason=decision.says, counted_as=decision.reason)
+        if decision.action is Action.REDIRECT and elsewhere:
+            return self._refused(out, by_envoy=True)
         if decision.action is Action.DENY and tier is not Tier.REFUSE:
             return self._end(out, verdict="deny")
         if decision.action is Action.PASS or claim is None:
@@ -126,20 +171,82 @@ class _Trace:
             request = replace(request, authority=out.host if port == 80 else f"{out.host}:{port}")
         return self._http(out, claim, request)
 
+    def _seen(self, claim: Claim | None) -> Claim | None:
+        """The claim, if its service exists for this pod."""
+        if claim is None or sees_service(self._read, self._source, claim.service, claim.port.port):
+            return claim
+        sidecar = self._source.sidecar
+        why = f"{sidecar.origin} does not import it" if sidecar else "its exportTo does not name the pod's namespace"
+        self._hop("visibility", f"{claim.name} does not exist for this pod: {why}")
+        return None
+
+    def _answers_http(self, port: int) -> bool:
+        """Whether Envoy answers for unknown destinations at a port: some service that the pod sees has HTTP there."""
+        every = (claim for fqdn in self._read.all(SERVICES) for claim in self._read(claims, fqdn))
+        return any(
+            c.tier is Tier.ENVOY and c.port.port == port and sees_service(self._read, self._source, c.service, port)
+            for c in every
+        )
+
+    def _refused(self, out: Explanation, by_envoy: bool) -> Explanation:
+        """Nobody in the registry has it, and the pod may reach nobody else (REGISTRY_ONLY)."""
+        sidecar = self._source.sidecar
+        of_sidecar = sidecar is not None and sidecar.registry_only is not None
+        who = sidecar.origin if sidecar is not None and of_sidecar else self._rules.mesh.origin
+        self._hop("outbound traffic policy", f"REGISTRY_ONLY by {who}")
+        how = "Envoy answers 502" if by_envoy else "connect() is refused"
+        reason = f"nobody in the registry has the destination: {how}"
+        return self._end(out, tier="envoy" if by_envoy else "none", verdict="deny", reason=reason)
+
+    def _ask_dns(self, out: Explanation, resolver: IPAddress, port: int) -> Explanation:
+        decision = decide(Call(resolver, port), self._captured(), None, dns=True)
+        place = host_port(str(resolver), port)
+        self._hop("connect hook", f"{place}: {decision.says}, over TCP and UDP ({decision.reason.upper()})")
+        self._hop("names", f"names of the mesh are answered here, all others by {place} itself")
+        pod = self._facts.pod_at(resolver)
+        return self._end(
+            out,
+            tier="dns",
+            verdict="allow",
+            reason=decision.says,
+            counted_as=decision.reason,
+            endpoints=(Peer(str(resolver), port, str(pod.id) if pod else ""),),
+        )
+
     def _fast_path(self, out: Explanation, claim: Claim, address: IPAddress) -> Explanation:
         fqdn, number = claim.service.id.fqdn, claim.port.port
         served = next(s for s in self._read(fast_path, fqdn) if (address, number) in s.addresses)
+        name = self._sni or ("" if is_address(out.host) else out.host)
+        choice = choose_l4(self._rules, claim, self._source, Connection(address, name))
+        for origin, line, kind, index, refusal in choice.told:
+            self._hop(
+                "route", f"{origin.file}:{line} {origin.namespace}/{origin.name} {kind}[{index}]: {refusal or 'fits'}"
+            )
+        out = replace(out, rule=choice.rule)
+        if choice.refused:
+            return self._end(out, verdict="unavailable", reason="no route fits: the connection is reset (no_route)")
         self._tell_near(claim.service, claim.port)
-        self._hop("fast path", f"{served.balancing.name.lower()} over {len(served.endpoints)} endpoints")
-        names = {e.address: e.name for e in self._registry.endpoints(claim.service, claim.port)}
-        endpoints = tuple(Peer(str(e.address), e.port, names.get(e.address, "")) for e in served.endpoints)
+        landings = [
+            landing(self._registry, self._rules, claim, self._source, address.version, target, percent)
+            for target, percent in choice.targets
+        ]
+        if choice.rule is None and len(landings) == 1:
+            self._hop("fast path", f"{served.balancing.name.lower()} over {len(landings[0].endpoints)} endpoints")
+        elif landings:
+            for found in landings:
+                self._hop("fast path", found.says)
+        return self._landed(out, landings, choice.rule is not None)
+
+    def _landed(self, out: Explanation, landings: list[Landing], routed: bool) -> Explanation:
+        endpoints = tuple(peer for found in landings for peer in found.endpoints)
+        reason = "the first route that fits" if routed else "a TCP service port"
         return self._end(
             out,
             verdict="allow" if endpoints else "unavailable",
-            reason="a TCP service port" if endpoints else out.reason,
-            destinations=(RouteDestination(fqdn, number, "", 100.0, str(ClusterKey(fqdn, number))),),
+            reason=reason if endpoints else out.reason,
+            destinations=tuple(found.destination for found in landings),
             endpoints=endpoints,
-            policies=self._rules.policy(claim.service.id, claim.service.id.namespace).origins,
+            policies=tuple(dict.fromkeys(origin for found in landings for origin in found.policies)),
         )
 
     def _tell_near(self, service: Service, port: ServicePort) -> None:
@@ -152,6 +259,12 @@ class _Trace:
     def _http(self, out: Explanation, claim: Claim, request: HttpRequest) -> Explanation:
         if bad_path(request.path):
             return self._end(out, reason="the path is none: Envoy answers 400")
+        asked = self._registry.beside(claim.service, claim.port).get(request.authority.partition(":")[0].lower())
+        if asked is not None:
+            self._hop("virtual host", f"authority {request.authority} is {asked[0].id}, at the same address")
+            claim = replace(claim, service=asked[0], port=asked[1])
+        for patch in self._filtered.concerning(self._source, claim.name, claim.port.port):
+            self._patch(patch)
         vs = self._virtual_service(claim, request)
         if vs is None:
             self._hop("route", "no VirtualService: the default route to the service")
@@ -165,33 +278,42 @@ class _Trace:
         chosen = outcome.chosen
         if chosen is None:
             return self._end(out, reason="no route fits: Envoy answers 404", rule=Rule(vs.origin))
-        origin = replace(vs.origin, line=chosen.route.line or vs.origin.line)
+        written = chosen.route.origin or vs.origin  # of a delegate
+        origin = replace(written, line=chosen.route.line or written.line)
         match = None if chosen.match_index < 0 else chosen.match_index
-        rule = Rule(origin, chosen.route_index, match, route_name(vs, chosen))
-        return self._forward(replace(out, rule=rule, route=chosen.route), claim, chosen.route)
+        index = chosen.route_index if chosen.route.index < 0 else chosen.route.index
+        rule = Rule(origin, index, match, route_name(vs, chosen))
+        return self._forward(replace(out, rule=rule, route=self._in_force(chosen.route)), claim, chosen.route)
+
+    def _in_force(self, route: HttpRoute) -> HttpRoute:
+        """The route, with the shares of its faults as they hold for this mesh."""
+        return replace(route, fault=with_defaults(route, self._rules.mesh).fault)
 
     def _virtual_service(self, claim: Claim, request: HttpRequest) -> VirtualService | None:
         visible = {
             host: vs
             for host in self._read(_foreign, "")
-            if (vs := self._rules.owner(host, self._source.namespace)) is not None
+            if (vs := self._rules.owner(host, self._source, claim.port.port)) is not None
             and choose_route(vs, self._source, claim.port.port, request).reachable
         }
         for alias in self._read(_aliases, "").get(claim.service.id.fqdn, ()):
-            vs = self._rules.owner(alias.fqdn, self._source.namespace)
+            vs = self._rules.owner(alias.fqdn, self._source, claim.port.port)
             if vs is not None and choose_route(vs, self._source, claim.port.port, request).reachable:
                 visible = {**dict.fromkeys(spellings(alias, self._source.namespace), vs), **visible}
         host = choose_host(visible, request.authority)
         if host is not None:
             self._hop("virtual host", f"authority {request.authority} belongs to {host}")
             return visible[host]
-        return self._rules.owner(claim.service.id.fqdn, self._source.namespace)
+        return self._rules.owner(claim.service.id.fqdn, self._source, claim.port.port)
+
+    def _patch(self, patch: Patch) -> None:
+        self._hop("envoy filter", f"{patch.origin}: {patch.operation.value} of {patch.apply_to.value}")
 
     def _tell(self, vs: VirtualService, outcome: RouteChoice) -> None:
         for tried in outcome.tried:
             candidate = tried.candidate
             line = (candidate.match.line if candidate.match else 0) or candidate.route.line
-            place = f"{vs.origin.file}:{line} {route_name(vs, candidate)}"
+            place = f"{(candidate.route.origin or vs.origin).file}:{line} {route_name(vs, candidate)}"
             self._hop("route", f"{place}: {tried.refusal or 'fits'}")
 
     def _forward(self, out: Explanation, claim: Claim, route: HttpRoute | None) -> Explanation:
@@ -220,6 +342,7 @@ class _Trace:
             destinations=tuple(destinations),
             endpoints=tuple(endpoints),
             policies=tuple(policies),
+            tls=self._tls,
         )
 
     def _target(
@@ -231,11 +354,16 @@ class _Trace:
         number = target_number(self._registry, target, claim.port.port)
         service: Service | None = self._registry.services.get(target.host)
         port: ServicePort | None = service.port(number) if service else None
-        client = self._rules.policy_scope(service.id, self._source.namespace) if service else ""
+        client = self._rules.policy_scope(service.id, self._source) if service else ""
         lb_headless = service is not None and routed_to_headless(
             service, number, target.subset, claim.service, claim.port
         )
-        cluster = str(ClusterKey(target.host, number, target.subset, client, lb_headless))
+        key = self._filtered.cluster_key(
+            ClusterKey(target.host, number, target.subset, client, lb_headless), self._source
+        )
+        for patch in self._filtered.of_cluster(key):
+            self._patch(patch)
+        cluster = str(key)
         destination = RouteDestination(target.host, number, target.subset, percent, cluster)
         label = f"{cluster} ({percent:g} %)"
         if service is not None and service.external_name:
@@ -244,12 +372,21 @@ class _Trace:
         if service is None or port is None:
             self._hop("destination", f"{label}: no such service port, Envoy answers 503 (NC)")
             return destination, [], None
-        policy = self._rules.policy(service.id, self._source.namespace)
+        policy = self._rules.policy_of(service.id, self._source)
+        named = named_in_subset(self._registry, service, port, policy.subset(target.subset))
+        if named is not None and (not target.subset or policy.subset(target.subset) is not None):
+            how = "as the node resolves it" if any(not n.workload.path for n in named) else "sockets of the node"
+            self._hop("destination", f"{label}: {', '.join(n.label for n in named) or 'nobody'}, {how}")
+            peers = [Peer(n.label, 0 if n.workload.path else n.port, "", target.subset) for n in named]
+            return destination, peers, policy
         found = subset_endpoints(self._registry, service, port, policy, target.subset)
         if found is None:
             self._hop("destination", f"{label}: no DestinationRule defines the subset, Envoy answers 503 (NC)")
             return destination, [], policy
         settings = policy.for_port(number, target.subset)
+        self._tls = tls_mode(settings) if self._tls == "none" else self._tls
+        if (said := in_force(settings)) != "":
+            self._hop("policy", f"{label}: {said} ({', '.join(map(str, policy.origins))})")
         if goes_where_dialled(service, settings, target.subset, lb_headless):
             self._hop("destination", f"{label}: the address that was dialled, whoever is there")
             pod = self._facts.pod_at(parse_ip(address))
@@ -258,7 +395,9 @@ class _Trace:
         if not found:
             self._hop("destination", f"{label}: no ready endpoint, Envoy answers 503 (UH)")
         else:
-            chosen = balancer(service, settings)
+            chosen = balancer(service, settings, self._rules.mesh)
             how = chosen.balancing.value if chosen else "LEAST_REQUEST"
             self._hop("destination", f"{label}: {how} over {len(found)} endpoints")
+            if (places := order(self._registry.spread(settings, found, self._source.labels))) != "":
+                self._hop("places", f"{label}: {places}")
         return destination, [Peer(str(e.address), e.port, e.name, target.subset) for e in found], policy

@@ -4,21 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from tidegate.compile.l4.settings import l4_balancing, l4_settings
 from tidegate.compile.registry import Registry
 from tidegate.compile.rules import Rules, balancer
 from tidegate.model.kube import Service, ServicePort
 from tidegate.model.net import IPAddress
-from tidegate.model.plan.relay import L4Endpoint, L4Service, L4Settings, LoadBalancing
-from tidegate.model.traffic import Balancing, ConnectionPool, LoadBalancer, TrafficPolicy
-
-_MOST_MS = 2**32 - 1
-# tcp(7) leaves them out: MAX_TCP_KEEPIDLE, MAX_TCP_KEEPINTVL and MAX_TCP_KEEPCNT of include/net/tcp.h.
-_MOST_SECONDS, _MOST_PROBES = 32767, 127
-_DEFAULTS = L4Settings()
-_BALANCING = {
-    Balancing.ROUND_ROBIN: LoadBalancing.ROUND_ROBIN,
-    Balancing.RANDOM: LoadBalancing.RANDOM,
-}
+from tidegate.model.plan.relay import L4Endpoint, L4Service, L4View
 
 
 def l4_services(
@@ -28,10 +19,11 @@ def l4_services(
     port: ServicePort,
     addresses: tuple[IPAddress, ...],
     numbers: Mapping[str, int],
+    views: Mapping[int, tuple[L4View, ...]],
 ) -> Iterator[L4Service]:
     """One per address family, because an endpoint is reached in the family that was dialled; in the other one only
     if it does not listen on that: a client that is refused would do so itself, but the relay has accepted it by then.
-    numbers: of the service port's name and of second_family() of it."""
+    numbers: of the service port's name and of second_family() of it. views: by family."""
     full_name = f"{service.id.fqdn}:{port.port}"
     settings = rules.policy(service.id, service.id.namespace).for_port(port.port)
     first = addresses[0].version
@@ -46,46 +38,20 @@ def l4_services(
             if e.pod
         }
         found = tuple(e for e in every if e.address.version == version)
-        endpoints = {(e.address, e.port) for e in registry.near(service, found)}
+        endpoints = {(e.address, e.port): e.weight for e in registry.near(service, found)}
         yield L4Service(
             number=numbers[name],
             name=full_name,
             addresses=tuple((a, port.port) for a in addresses if a.version == version),
-            balancing=_balancing(balancer(service, settings)),
-            settings=_settings(settings, service),
+            balancing=l4_balancing(balancer(service, settings, rules.mesh)),
+            settings=l4_settings(settings, service, rules.mesh.connect_timeout_ms),
             counted_as=numbers[full_name],
+            views=views.get(version, ()),
             endpoints=tuple(
-                L4Endpoint(a, p, other=others.get((a, p)))
-                for a, p in sorted(endpoints, key=lambda e: (int(e[0]), e[1]))
+                L4Endpoint(a, p, weight, other=others.get((a, p)))
+                for (a, p), weight in sorted(endpoints.items(), key=lambda e: (int(e[0][0]), e[0][1]))
             ),
         )
-
-
-def _balancing(chosen: LoadBalancer | None) -> LoadBalancing:
-    if chosen is None:
-        return LoadBalancing.LEAST_REQUEST
-    if chosen.hash is not None and chosen.hash.source_ip:
-        return LoadBalancing.SOURCE
-    return _BALANCING.get(chosen.balancing, LoadBalancing.LEAST_REQUEST)
-
-
-def _settings(policy: TrafficPolicy, service: Service) -> L4Settings:
-    """What the relay does of a connection pool; config/kinds/effect.py warns of the rest."""
-    if policy.connection_pool is None and not service.affinity_s:
-        return _DEFAULTS  # one for thousands of services
-    pool = policy.connection_pool or ConnectionPool()
-    return L4Settings(
-        affinity_s=service.affinity_s if policy.load_balancer is None else 0,
-        connect_timeout_ms=min(pool.connect_timeout_ms, _MOST_MS),
-        max_connections=pool.max_connections,
-        keepalive_time_s=_seconds(pool.keepalive_time_ms),
-        keepalive_interval_s=_seconds(pool.keepalive_interval_ms),
-        keepalive_probes=min(pool.keepalive_probes, _MOST_PROBES),
-    )
-
-
-def _seconds(ms: int) -> int:
-    return min((ms + 999) // 1000, _MOST_SECONDS)  # up: 0 would mean the system's own
 
 
 def second_family(name: str) -> str:

@@ -10,12 +10,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from operator import is_not
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
-from tidegate.compile.derive import Derivations, Read, derived
+from tidegate.compile.derive import Derivations, Read, Spread, derived
 from tidegate.compile.each import Mapped
 from tidegate.compile.l4.numbers import service_numbers
+from tidegate.compile.l4.pools import PoolKey, pool
 from tidegate.compile.l4.services import l4_services, second_family
+from tidegate.compile.l4.views import PoolViews, pools_of, views_of, with_numbers
 from tidegate.compile.registry import Registry, endpoints_known, written
 from tidegate.compile.rules import Rules
 from tidegate.compile.tables import (
@@ -61,9 +63,12 @@ class Destinations:
 
 def serving_tier(service: Service, port: ServicePort) -> Tier:
     """HTTP goes to Envoy whether or not a rule concerns it today: only an HTTP proxy can hand a kept-alive connection
-    over to new rules between two requests. Pod addresses of a headless service stay alone otherwise."""
+    over to new rules between two requests. Pod addresses of a headless service stay alone otherwise, and so do those at
+    which whoever is there is meant."""
     if port.protocol.is_http:
         return Tier.ENVOY
+    if service.as_dialled:
+        return Tier.DIRECT
     return Tier.DIRECT if service.headless else Tier.FASTPATH
 
 
@@ -123,7 +128,7 @@ def service_rows(read: Read, fqdn: str) -> tuple[Destination, ...]:
     """Rows for what a service is dialled at. Each family of a service of the fast path has a number of its own. What no
     endpoint serves is refused by connect() itself, as without a mesh; but an HTTP port's routes may know somebody."""
     rows = []
-    empty = {address for served in read(fast_path, fqdn) if not served.endpoints for address in served.addresses}
+    empty = {address for served in read(fast_path, fqdn) if not _is_served(served) for address in served.addresses}
     for claim in read(claims, fqdn):
         first = claim.addresses[0].version
         for address in claim.addresses:
@@ -135,22 +140,59 @@ def service_rows(read: Read, fqdn: str) -> tuple[Destination, ...]:
 
 
 @derived
+def routes(read: Read, fqdn: str) -> tuple[tuple[int, PoolViews], ...]:
+    """What clients see of a service's ports: port and views, of those that are not the same service for everybody."""
+    found = ((c.port.port, views_of(read, c.service, c.port)) for c in _relayed_claims(read, fqdn))
+    return tuple((port, views) for port, views in found if views)
+
+
+@derived
+def pool_keys(read: Read, fqdn: str) -> tuple[PoolKey, ...]:
+    """Where the routes of a service lead."""
+    return tuple(dict.fromkeys(key for _, views in read(routes, fqdn) for key in pools_of(views)))
+
+
+@derived
 def fast_path(read: Read, fqdn: str) -> tuple[L4Service, ...]:
     """What the fast path serves of a service."""
-    return tuple(
-        service
-        for claim in read(claims, fqdn)
-        if claim.tier is Tier.FASTPATH
-        for service in l4_services(
-            Registry(read), Rules(read), claim.service, claim.port, claim.addresses, _numbers(read, claim)
-        )
-    )
+    found = dict(read(routes, fqdn))
+    out: list[L4Service] = []
+    for claim in _relayed_claims(read, fqdn):
+        numbers = _numbers(read, claim)
+        first = claim.addresses[0].version
+        own = {v: numbers.get(claim.name if v == first else second_family(claim.name), 0) for v in (4, 6)}
+        views = with_numbers(found.get(claim.port.port, {}), lambda name: read(NUMBERS, name) or 0, own.__getitem__)
+        out.extend(l4_services(Registry(read), Rules(read), claim.service, claim.port, claim.addresses, numbers, views))
+    return tuple(out)
+
+
+def _relayed_claims(read: Read, fqdn: str) -> Iterator[Claim]:
+    return (claim for claim in read(claims, fqdn) if claim.tier is Tier.FASTPATH)
+
+
+@derived
+def _pool(read: Read, key: PoolKey) -> L4Service:
+    numbers = {name: read(NUMBERS, name) or 0 for name in (str(key), key.counter)}
+    return pool(Registry(read), Rules(read), key, numbers)
+
+
+@derived
+def _same(_: Read, key: PoolKey) -> PoolKey:
+    return key
+
+
+POOLS: Final = Spread(pool_keys, SERVICES)
 
 
 @derived
 def _relayed(read: Read, fqdn: str) -> tuple[L4Service, ...]:
     """What the relay is told: no service without endpoints, so that it knows one before a row leads to it."""
-    return tuple(served for served in read(fast_path, fqdn) if served.endpoints)
+    return tuple(served for served in read(fast_path, fqdn) if _is_served(served))
+
+
+def _is_served(service: L4Service) -> bool:
+    """Whether a connection may come to something: by its own endpoints, or by a route to somebody else."""
+    return bool(service.endpoints or service.views)
 
 
 def _numbers(read: Read, claim: Claim) -> dict[str, int]:
@@ -195,21 +237,24 @@ class FindDestinations:
         self._pod_rows = Mapped(pod_row, lambda address: (address.version, int(address)))
         self._parts: tuple[tuple[Destination, ...], ...] = ((), ())
         self._all_rows: tuple[Destination, ...] = ()
-        self._numbered: tuple[Claim, ...] | None = None
+        self._numbered: tuple[object, object] | None = None
         self._names: dict[str, int] = {}
         self._used: Mapping[int, str] = {}
 
     def __call__(self) -> Destinations:
         found = self._claims.of(self._derivations.each(claims, SERVICES).ordered())
-        if found is not self._numbered:
-            self._number(found)
-            self._numbered = found
+        pools = self._derivations.each(_same, POOLS).ordered()
+        if self._numbered is None or found is not self._numbered[0] or pools != self._numbered[1]:
+            self._number(found, pools)
+            self._numbered = (found, pools)
         self._derivations.change({NUMBERS: self._names})
         rows = self._join_rows(
             self._rows.of(self._derivations.each(service_rows, SERVICES).ordered()),
             self._pod_rows.follow(self._derivations.table(PODS_BY_ADDRESS)),
         )
-        l4 = self._l4.of(self._derivations.each(_relayed, SERVICES).ordered())
+        relayed = self._derivations.each(_relayed, SERVICES).ordered()
+        pooled = self._derivations.each(_pool, POOLS).ordered()
+        l4 = self._l4.of((*relayed, pooled) if pooled else relayed)
         return Destinations(found, rows, l4, self._used)
 
     def _join_rows(self, *parts: tuple[Destination, ...]) -> tuple[Destination, ...]:
@@ -218,8 +263,9 @@ class FindDestinations:
             self._all_rows = tuple(chain(*parts))
         return self._all_rows
 
-    def _number(self, found: tuple[Claim, ...]) -> None:
-        names = {name: claim.name for claim in found for name in _number_names(claim)}
+    def _number(self, found: tuple[Claim, ...], pools: tuple[PoolKey, ...]) -> None:
+        names = {name: key.service_port for key in pools for name in (str(key), key.counter)}
+        names.update((name, claim.name) for claim in found for name in _number_names(claim))
         if names.keys() != self._names.keys():
             self._names = service_numbers(names)
             self._used = {self._names[name]: names[name] for name in sorted(names)}

@@ -18,11 +18,14 @@ from tidegate.compile.envoy.http_match import authority_match, route_match, tunn
 from tidegate.compile.envoy.protojson import Json
 from tidegate.compile.explain.requests import fits
 from tidegate.compile.outbound.aliases import aliases, spellings
+from tidegate.compile.outbound.filtered import Filtered
 from tidegate.compile.registry import Registry
-from tidegate.compile.rules import Candidate, Rules, Source, balancer, candidates, looks_at_source
+from tidegate.compile.rules import Candidate, Rules, balancer, candidates, looks_at_source, with_defaults
+from tidegate.compile.visibility import Source
 from tidegate.model.hosts import host_matches, specificity
 from tidegate.model.kube import Service, ServicePort
 from tidegate.model.names import ServiceName
+from tidegate.model.origin import Origin
 from tidegate.model.plan.envoy import CLUSTERS, EnvoyResource, ResourceRef
 from tidegate.model.routing import RouteTarget, VirtualService
 from tidegate.model.traffic import ConsistentHash
@@ -40,6 +43,15 @@ class _Asked:
     uses: set[ClusterKey] = field(default_factory=set)
 
 
+@dataclass(frozen=True, slots=True)
+class SeenRoutes:
+    """Routes as one client gets them, the rule that they are of, and the clusters that they lead to."""
+
+    routes: list[Json]
+    owner: VirtualService | None
+    uses: frozenset[ClusterKey]
+
+
 @dataclass(slots=True)
 class _Answer:
     """What a client gets at a service port: routes by host, "" = whatever host is asked for."""
@@ -47,6 +59,12 @@ class _Answer:
     hosts: dict[str, list[Json]]
     shown: list[VirtualService]
     uses: set[ClusterKey]
+    extra: dict[str, Json] = field(default_factory=dict)  # by host: what EnvoyFilters add to its virtual host
+    filters: tuple[Origin, ...] = ()  # the EnvoyFilters
+
+    def same(self, other: _Answer) -> bool:
+        """Whether two clients can share virtual hosts."""
+        return self.hosts == other.hosts and self.extra == other.extra
 
 
 def check_name(vs: VirtualService) -> str:
@@ -58,17 +76,19 @@ def check(vs: VirtualService, suffix: str = "") -> EnvoyResource:
     """All routes of a VirtualService, whoever they are for, for Envoy to judge. They lead nowhere."""
     routes = []
     for index, route in enumerate(vs.http):
+        if route.delegate is not None:
+            continue
         for place, match in enumerate(route.matches or (None,)):
             made: Json = {"name": route_name(vs, Candidate(index, route, place, match)), "match": route_match(match)}
             fill_action(made, route, 80, lambda _: private.NOWHERE, lambda _: None)
             routes.append(made)
     name = check_name(vs) + suffix
     host = {"name": name, "domains": ["*"], "routes": routes}
-    body = {"name": name, "virtual_hosts": [host], "validate_clusters": False, **_body_limit([vs])}
+    body = {"name": name, "virtual_hosts": [host], "validate_clusters": False, **body_limit([vs])}
     return EnvoyResource(name, body, (vs.origin,), judged=vs)
 
 
-def _body_limit(rules: Iterable[VirtualService]) -> Json:
+def body_limit(rules: Iterable[VirtualService]) -> Json:
     """The limit of direct responses, where the default one is too low for these rules."""
     answers = (r.direct_response for vs in rules for r in vs.http if r.direct_response is not None)
     longest = max((len(a.body.encode()) + len(a.body_bytes) for a in answers), default=0)
@@ -78,14 +98,28 @@ def _body_limit(rules: Iterable[VirtualService]) -> Json:
 class RouteCompiler:
     """Makes route configurations. clients: name and source of each pod that has a listener on this node."""
 
-    def __init__(self, registry: Registry, rules: Rules, clients: Mapping[str, Source] | None = None) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        rules: Rules,
+        clients: Mapping[str, Source] | None = None,
+        filtered: Filtered | None = None,
+    ) -> None:
         self._registry = registry
         self._rules = rules
         self._clients = clients or {}
+        self._filtered = filtered or Filtered()
         self._foreign = foreign_hosts(registry, rules)
         self._aliases = aliases(registry, rules)
         self._plain_foreign = [h for h in sorted(self._foreign) if not h.startswith("*")]
         self._wild_foreign = sorted((h for h in self._foreign if h.startswith("*")), key=specificity)
+
+    def for_client(self, service: Service, port: ServicePort, source: Source, host: str = "") -> SeenRoutes:
+        """What one client gets at a service port, or there for a host that is no service (one of foreign_hosts())."""
+        asked = _Asked(service, port, source)
+        owner = self._rules.owner(host or service.id.fqdn, source, port.port)
+        routes = (self._rule_routes(asked, owner) if owner else []) if host else self._routes(asked, owner)
+        return SeenRoutes(routes, owner, frozenset(asked.uses))
 
     def compile(self, service: Service, port: ServicePort) -> EnvoyResource:
         """The route configuration of a service port: what everybody gets, and what single clients get instead."""
@@ -109,25 +143,27 @@ class RouteCompiler:
             "ignore_port_in_host_matching": True,
         }
         shown = list(dict.fromkeys(vs.origin for answer, _ in answers for vs in answer.shown))
-        body.update(_body_limit(vs for answer, _ in answers for vs in answer.shown))
+        filters = dict.fromkeys(origin for answer, _ in answers for origin in answer.filters)
+        body.update(body_limit(vs for answer, _ in answers for vs in answer.shown))
         refs = frozenset(ResourceRef(CLUSTERS, str(key)) for answer, _ in answers for key in answer.uses)
-        return EnvoyResource(name, body, (service.origin, *shown), refs)
+        return EnvoyResource(name, body, (service.origin, *shown, *filters), refs)
 
     def _other_answers(
         self, service: Service, port: ServicePort, everybody: _Answer
     ) -> list[tuple[_Answer, list[str]]]:
         """Answers that differ from everybody's, each with the clients that get it."""
         out: list[tuple[_Answer, list[str]]] = []
-        by_source: dict[tuple[str, tuple[tuple[str, str], ...]], _Answer] = {}
+        by_source: dict[tuple[object, ...], _Answer] = {}
         keys = self._label_keys(service)
         for client, source in self._clients.items():
             labels = tuple((k, v) for k, v in sorted(source.labels.items()) if k in keys)
-            answer = by_source.get((source.namespace, labels))
+            asks = (source.view, labels, self._filtered.concerns_routes(source))
+            answer = by_source.get(asks)
             if answer is None:
-                answer = by_source[source.namespace, labels] = self._answer(service, port, source)
-            if answer.hosts == everybody.hosts:
+                answer = by_source[asks] = self._answer(service, port, source)
+            if answer.same(everybody):
                 continue
-            same = next((clients for known, clients in out if known.hosts == answer.hosts), None)
+            same = next((clients for known, clients in out if known.same(answer)), None)
             if same is None:
                 out.append((answer, [client]))
             else:
@@ -136,20 +172,33 @@ class RouteCompiler:
 
     def _owners(self, service: Service) -> list[VirtualService]:
         behind = (vs for alias in self._aliases.get(service.id.fqdn, ()) for vs in self._rules.owners(alias.fqdn))
-        return [*self._rules.owners(service.id.fqdn), *self._foreign.values(), *behind]
+        beside = (
+            vs for p in service.tcp_ports for h in self._registry.beside(service, p) for vs in self._rules.owners(h)
+        )
+        return [*self._rules.owners(service.id.fqdn), *self._foreign.values(), *behind, *beside]
 
     def _label_keys(self, service: Service) -> frozenset[str]:
-        return frozenset(k for vs in self._owners(service) for k in looks_at_source(vs)[0])
+        of_routes = (k for vs in self._owners(service) for k in looks_at_source(vs, self._rules.mesh)[0])
+        return frozenset(of_routes) | self._label_keys_of_policies(service)
+
+    def _label_keys_of_policies(self, service: Service) -> frozenset[str]:
+        targets = {service.id, *self._targets(service)}
+        namespaces = {source.namespace for source in self._clients.values()}
+        return frozenset().union(*(self._rules.labels_compared(t, n) for t in targets for n in namespaces))
 
     def _depends_on_source(self, service: Service) -> bool:
         """Quick look whether clients could get anything but what everybody gets."""
-        if service.id.fqdn in self._aliases:
+        if self._filtered or service.id.fqdn in self._aliases:
             return True  # the short name of an alias means it in its own namespace only
-        if any(looks_at_source(vs) != (frozenset(), False) for vs in self._owners(service)):
+        if any(source.sidecar is not None for source in self._clients.values()):
+            return True
+        if any(looks_at_source(vs, self._rules.mesh) != (frozenset(), False) for vs in self._owners(service)):
+            return True
+        if self._label_keys_of_policies(service):
             return True
         namespaces = {source.namespace for source in self._clients.values()}
         targets = [service.id, *self._targets(service)]
-        return any(self._rules.policy_scope(t, namespace) for t in targets for namespace in namespaces)
+        return any(self._rules.policy_scope(t, Source(namespace)) for t in targets for namespace in namespaces)
 
     def _targets(self, service: Service) -> list[ServiceName]:
         out = []
@@ -164,32 +213,38 @@ class RouteCompiler:
     def _answer(self, service: Service, port: ServicePort, source: Source) -> _Answer:
         asked = _Asked(service, port, source)
         fqdn = service.id.fqdn
-        owner = self._rules.owner(fqdn, source.namespace)
+        owner = self._rules.owner(fqdn, source, port.port)
         shown = [owner] if owner else []
         # A virtual host has one wildcard, which the client's name takes up: wildcard hosts are told apart by routes.
         wild: list[Json] = []
         for host in self._wild_foreign:
-            vs = self._rules.owner(host, source.namespace)
+            vs = self._rules.owner(host, source, port.port)
             routes = self._rule_routes(asked, vs) if vs else []
             if vs and routes:
                 shown.append(vs)
                 wild += _under_host(host, routes, f"{service.id.fqdn}:{port.port}")
         hosts = {"": wild + self._routes(asked, owner)}
         for host in self._plain_foreign:
-            vs = self._rules.owner(host, source.namespace)
+            vs = self._rules.owner(host, source, port.port)
             routes = self._rule_routes(asked, vs) if vs else []
             if vs and routes:
                 shown.append(vs)
                 hosts[f"[{host}]" if ":" in host else host] = routes
         for alias in self._aliases.get(fqdn, ()):
-            vs = self._rules.owner(alias.fqdn, source.namespace)
+            vs = self._rules.owner(alias.fqdn, source, port.port)
             routes = self._rule_routes(asked, vs) if vs else []
             if vs and routes:
                 shown.append(vs)
                 for host in spellings(alias, source.namespace):
                     hosts.setdefault(host, routes)
+        for host, (other, at) in self._registry.beside(service, port).items():
+            vs = self._rules.owner(host, source, port.port)
+            hosts.setdefault(host, self._routes(_Asked(other, at, source, asked.uses), vs))
+            shown += [vs] if vs else []
         hosts[private.NO_HOST] = [say_host(r, fqdn) for r in self._routes(asked, owner, as_host=fqdn)]
-        return _Answer(hosts, shown, asked.uses)
+        name = f"{fqdn}:{port.port}"
+        changed, extra, filters = self._filtered.hosts(hosts, name, port.port, source)
+        return _Answer(changed, shown, asked.uses, extra, filters)
 
     def _routes(self, asked: _Asked, owner: VirtualService | None, as_host: str = "") -> list[Json]:
         """The owner's routes; without any that applies here, straight to the service."""
@@ -200,7 +255,8 @@ class RouteCompiler:
     def _default(self, asked: _Asked, match: Json) -> Json:
         name = f"{asked.service.id.fqdn}:{asked.port.port}"
         target = RouteTarget(asked.service.id.fqdn, asked.port.port)
-        forward = forward_to(self._cluster(asked, target), self._hash(asked, target))
+        retries = self._rules.mesh.default_retries
+        forward = forward_to(self._cluster(asked, target), self._hash(asked, target), retries)
         return {"name": "default", "match": match, "route": forward, "decorator": {"operation": f"{name}/*"}}
 
     def _rule_routes(self, asked: _Asked, vs: VirtualService, as_host: str = "") -> list[Json]:
@@ -215,7 +271,7 @@ class RouteCompiler:
         return made
 
     def _route(self, asked: _Asked, vs: VirtualService, candidate: Candidate, conditions: Json) -> Json:
-        route, match = candidate.route, candidate.match
+        route, match = with_defaults(candidate.route, self._rules.mesh), candidate.match
         out: Json = {"name": route_name(vs, candidate), "match": conditions}
         fill_action(
             out,
@@ -224,7 +280,8 @@ class RouteCompiler:
             lambda target: self._cluster(asked, target),
             lambda target: self._hash(asked, target),
         )
-        path = f"/apis/networking.istio.io/v1/namespaces/{vs.namespace}/virtual-service/{vs.name}"
+        by = route.origin or vs  # of a delegate
+        path = f"/apis/networking.istio.io/v1/namespaces/{by.namespace}/virtual-service/{by.name}"
         out["metadata"] = {"filter_metadata": {"istio": {"config": path}}}
         host = route.targets[0].target.host if len(route.targets) == 1 else vs.name
         out["decorator"] = {"operation": f"{host}:{asked.port.port}/*"}
@@ -237,13 +294,14 @@ class RouteCompiler:
         target = self._registry.behind(target)
         number = target_number(self._registry, target, asked.port.port)
         found = self._registry.services.get(target.host)
-        client = self._rules.policy_scope(found.id, asked.source.namespace) if found else ""
+        client = self._rules.policy_scope(found.id, asked.source) if found else ""
         lb_headless = found is not None and routed_to_headless(found, number, target.subset, asked.service, asked.port)
         key = ClusterKey(target.host, number, target.subset, client, lb_headless)
         if ClusterKey.parse(str(key)) != key:
             return (
                 private.NOWHERE
             )  # no DestinationRule can define such a subset, and its name would mean another cluster
+        key = self._filtered.cluster_key(key, asked.source)
         asked.uses.add(key)
         return str(key)
 
@@ -253,9 +311,9 @@ class RouteCompiler:
         if found is None:
             return None
         number = target_number(self._registry, target, asked.port.port)
-        policy = self._rules.policy(found.id, asked.source.namespace).for_port(number, target.subset)
-        chosen = balancer(found, policy)
-        return chosen.hash if chosen else None
+        policy = self._rules.policy_of(found.id, asked.source).for_port(number, target.subset)
+        chosen = balancer(found, policy, self._rules.mesh)
+        return chosen.hash if chosen and chosen.hash and chosen.hash.by_request else None
 
 
 def _told_host(candidate: Candidate, host: str) -> Candidate | None:
@@ -299,6 +357,7 @@ def _virtual_hosts(name: str, answer: _Answer, clients: list[str], everybody: _A
                 "domains": domains,
                 "metadata": {"filter_metadata": {private.METADATA: {private.SERVICE: name}}},
                 "routes": routes,
+                **{k: v for k, v in answer.extra.get(host, {}).items() if k != "metadata"},
             }
         )
     return out

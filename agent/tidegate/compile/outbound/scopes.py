@@ -6,9 +6,15 @@ comes, and holds the request until they are there. Pure, one address at a time.
 
 from __future__ import annotations
 
+from ipaddress import IPv4Address, IPv6Address
+from typing import Final
+
 from tidegate.model.net import IPAddress, host_port
 from tidegate.model.origin import Origin
 from tidegate.model.plan.envoy import ROUTES, EnvoyResource, ResourceRef
+
+# What Envoy is told that a client dialled whose destination nobody in the registry has (bpf/sockopt.bpf.c).
+UNKNOWN: Final = (IPv4Address("0.0.0.0"), IPv6Address("::"))
 
 
 def scope_name(address: IPAddress, port: int) -> str:

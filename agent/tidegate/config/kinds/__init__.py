@@ -26,12 +26,21 @@ from tidegate.config.kinds.deployment import DEPLOYMENT
 from tidegate.config.kinds.destination_rule import DESTINATION_RULE
 from tidegate.config.kinds.endpoint_slice import ENDPOINT_SLICE
 from tidegate.config.kinds.endpoints import ENDPOINTS
+from tidegate.config.kinds.envoy_filter import ENVOY_FILTER
+from tidegate.config.kinds.gateway import GATEWAY
 from tidegate.config.kinds.inert import INERT, LATER
+from tidegate.config.kinds.mesh_config import CONFIG_MAP
 from tidegate.config.kinds.namespace import NAMESPACE
 from tidegate.config.kinds.node import NODE
 from tidegate.config.kinds.pod import POD
+from tidegate.config.kinds.proxy_config import PROXY_CONFIG
+from tidegate.config.kinds.secret import SECRET
 from tidegate.config.kinds.service import SERVICE
+from tidegate.config.kinds.service_entry import SERVICE_ENTRY
+from tidegate.config.kinds.sidecar import SIDECAR
 from tidegate.config.kinds.virtual_service import VIRTUAL_SERVICE
+from tidegate.config.kinds.workload_entry import WORKLOAD_ENTRY
+from tidegate.config.kinds.workload_group import WORKLOAD_GROUP
 
 KINDS: Mapping[tuple[str, str], Kind] = {
     (kind.group, kind.name): kind
@@ -45,6 +54,15 @@ KINDS: Mapping[tuple[str, str], Kind] = {
         ENDPOINTS,
         VIRTUAL_SERVICE,
         DESTINATION_RULE,
+        SERVICE_ENTRY,
+        WORKLOAD_ENTRY,
+        WORKLOAD_GROUP,
+        GATEWAY,
+        SECRET,
+        ENVOY_FILTER,
+        SIDECAR,
+        PROXY_CONFIG,
+        CONFIG_MAP,
         *INERT,
     )
 }

@@ -15,6 +15,7 @@ from tidegate.config.shapes.destination import export_to
 from tidegate.config.shapes.envoy_text import is_host
 from tidegate.config.shapes.metadata import Metadata
 from tidegate.config.shapes.traffic_policy import TrafficPolicyDoc
+from tidegate.config.shapes.workload_selector import ClientSelectorDoc, check_labels
 from tidegate.config.tree import YamlMap
 from tidegate.model.hosts import resolve_host
 from tidegate.model.traffic import (
@@ -30,19 +31,20 @@ class SubsetDoc(ApiModel):
     labels: dict[str, str] = {}
     traffic_policy: TrafficPolicyDoc | None = None
 
-    def to_model(self, report: Report) -> Subset:
+    def to_model(self, report: Report, namespace: str) -> Subset:
         if not LABEL.fullmatch(self.name):
             report.say(self, "name", say.NO_LABEL(name=self.name, what="subset"))
-        policy = self.traffic_policy.to_model(report) if self.traffic_policy else TrafficPolicy()
+        check_labels(self, "labels", self.labels, report)
+        policy = self.traffic_policy.to_model(report, namespace) if self.traffic_policy else TrafficPolicy()
         return Subset(name=self.name, labels=self.labels, policy=policy, line=self.line)
 
 
 class DestinationRuleSpec(ApiModel):
-    ignored = frozenset({"workloadSelector"})
     host: str = Field(min_length=1)
     traffic_policy: TrafficPolicyDoc | None = None
     subsets: list[SubsetDoc] = []
     export_to: list[str] = []
+    workload_selector: ClientSelectorDoc | None = None
 
     @classmethod
     def normalise(cls, data: YamlMap, report: Report) -> None:
@@ -55,12 +57,10 @@ class DestinationRuleDoc(ApiModel):
     spec: DestinationRuleSpec
 
 
-def read(doc: DestinationRuleDoc, place: Place, report: Report) -> DestinationRule | None:
-    """The rule, or None for one that is meant for some clients only."""
+def read(doc: DestinationRuleDoc, place: Place, report: Report) -> DestinationRule:
+    """The rule."""
     spec, namespace = doc.spec, place.key.namespace
-    if "workloadSelector" in spec.at:
-        report.say(spec, "workloadSelector", say.WORKLOAD_SELECTOR())
-        return None
+    selector = spec.workload_selector
     if not is_host(spec.host):
         report.say(spec, "host", say.NO_HOST(given=spec.host))
     names: set[str] = set()
@@ -72,9 +72,10 @@ def read(doc: DestinationRuleDoc, place: Place, report: Report) -> DestinationRu
         namespace=namespace,
         name=place.key.name,
         host=resolve_host(spec.host, namespace),
-        policy=spec.traffic_policy.to_model(report) if spec.traffic_policy else TrafficPolicy(),
-        subsets=tuple(s.to_model(report) for s in spec.subsets),
+        policy=spec.traffic_policy.to_model(report, namespace) if spec.traffic_policy else TrafficPolicy(),
+        subsets=tuple(s.to_model(report, namespace) for s in spec.subsets),
         export_to=export_to(spec, spec.export_to, report),
+        selector=selector.to_model(report) if selector else None,
         written=tuple(_all_written(spec)),
         age=place.age,
         origin=place.origin,

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from tidegate.config import messages as say
 from tidegate.config.links import Links, Topic
+from tidegate.config.named_services import services_under
 from tidegate.config.schema import Finding
 from tidegate.model.hosts import in_cluster
 from tidegate.model.kube import Service, ServicePort
-from tidegate.model.names import ROOT_NAMESPACE
 from tidegate.model.traffic import DestinationRule, Honoured, TrafficPolicy, Written
 
 
@@ -20,7 +20,7 @@ def looks_at(rule: DestinationRule) -> Iterable[Topic]:
 
 def check(rule: DestinationRule, links: Links) -> Iterator[Finding]:
     """Fields without effect, and rules that an older one of the same host overrules."""
-    services = [s for s in links.under("service", rule.host) if isinstance(s, Service)]
+    services = list(services_under(links, rule.host))
     if not services and in_cluster(rule.host) and links.any("service"):
         yield Finding(rule.origin.line, "spec.host", say.RULE_FOR_NOBODY(host=rule.host))
     for written in rule.written:
@@ -36,16 +36,14 @@ class _Use:
     service: Service
     port: ServicePort
 
-    def idle(self, rule: DestinationRule, written: Written) -> str:
+    def idle(self, written: Written) -> str:
         """Why the field does nothing there; empty if it does something."""
         if self.port.protocol.is_http:
             return ""
         if self.service.headless:
             return "connections to a headless service go straight to the pod that was dialled"
-        if rule.namespace not in (self.service.id.namespace, ROOT_NAMESPACE):
-            return f"on TCP ports only rules of the service's own namespace and of {ROOT_NAMESPACE} are used"
-        if written.subset:
-            return "routes of TCP connections are not supported yet, and nothing else leads to a subset"
+        if self.service.as_dialled:
+            return "with resolution: NONE connections go straight to where they are dialled"
         return "" if written.honoured is Honoured.EVERYWHERE else f"it works {written.honoured.value}"
 
 
@@ -56,7 +54,7 @@ def _without_effect(rule: DestinationRule, written: Written, services: list[Serv
     others = () if written.port or written.subset else rule.policy.ports
     ports = ((s, p) for s in services for p in s.tcp_ports if written.port in (0, p.port) and p.port not in others)
     uses = [_Use(s, p) for s, p in ports]
-    idle = [(use, why) for use in uses if (why := use.idle(rule, written))]
+    idle = [(use, why) for use in uses if (why := use.idle(written))]
     if not idle:
         return None
     # What means HTTP by its nature, or by its place, may stand beside what is for TCP, as long as HTTP is there too.
@@ -68,7 +66,8 @@ def _without_effect(rule: DestinationRule, written: Written, services: list[Serv
 
 def _overruled(rule: DestinationRule, links: Links) -> Iterator[Finding]:
     others = [r for r in links.of("subsets", rule.host) if isinstance(r, DestinationRule)]
-    older = [r for r in others if r.namespace == rule.namespace and _place(r) < _place(rule)]
+    same = [r for r in others if r.namespace == rule.namespace and r.selector == rule.selector]
+    older = [r for r in same if _place(r) < _place(rule)]
     for first in sorted(older, key=_place):
         if TrafficPolicy() not in (first.policy, rule.policy):
             yield Finding(rule.origin.line, "spec.trafficPolicy", say.OLDER_RULE(owner=first.origin))

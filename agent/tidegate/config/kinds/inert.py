@@ -13,13 +13,10 @@ def read(_doc: AnyDoc, _place: Place, _report: Report) -> None:
     return None
 
 
-INERT = tuple(
-    Kind(group="", name=name, versions=("v1",), shape=AnyDoc, read=read)
-    for name in ("ServiceAccount", "ConfigMap", "Secret")
-)
+INERT = tuple(Kind(group="", name=name, versions=("v1",), shape=AnyDoc, read=read) for name in ("ServiceAccount",))
 # Kinds of the Istio API that do nothing here yet, by API group.
 LATER: Mapping[str, frozenset[str]] = {
-    "networking.istio.io": words("Gateway ServiceEntry Sidecar EnvoyFilter WorkloadEntry WorkloadGroup ProxyConfig"),
+    "networking.istio.io": frozenset(),
     "security.istio.io": words("AuthorizationPolicy PeerAuthentication RequestAuthentication"),
     "telemetry.istio.io": frozenset({"Telemetry"}),
     "extensions.istio.io": frozenset({"WasmPlugin"}),

@@ -1,4 +1,4 @@
-"""Node: the zone that it stands in, by which a Service may ask for endpoints that are near."""
+"""Node: where it stands, by which a Service or a DestinationRule may ask for endpoints that are near."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from tidegate.config.links import Topic
 from tidegate.config.schema import ApiModel, Report
 from tidegate.config.shapes.metadata import Metadata
 from tidegate.model import kube
+from tidegate.model.locality import REGION, SUBZONE, ZONE
 
-ZONE: Final = "topology.kubernetes.io/zone"
 ZONES: Final[Topic] = ("zone", "zone")  # somebody says where a node stands
 
 
@@ -21,7 +21,9 @@ class NodeDoc(ApiModel):
 
 
 def read(doc: NodeDoc, place: Place, _report: Report) -> kube.Node:
-    return kube.Node(place.key.name, doc.metadata.labels.get(ZONE, ""), place.origin)
+    labels = doc.metadata.labels
+    region, subzone = labels.get(REGION, ""), labels.get(SUBZONE, "")
+    return kube.Node(place.key.name, labels.get(ZONE, ""), place.origin, region, subzone)
 
 
 def provides(node: kube.Node) -> Iterable[Topic]:

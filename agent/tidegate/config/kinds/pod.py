@@ -43,7 +43,7 @@ class PodSpec(ApiModel):
     ignored = words(
         "volumes ephemeralContainers restartPolicy terminationGracePeriodSeconds activeDeadlineSeconds dnsPolicy "
         "nodeSelector serviceAccount automountServiceAccountToken hostPID hostIPC hostUsers shareProcessNamespace "
-        "securityContext imagePullSecrets hostname subdomain hostnameOverride affinity schedulerName tolerations "
+        "securityContext imagePullSecrets hostnameOverride affinity schedulerName tolerations "
         "hostAliases priorityClassName priority dnsConfig readinessGates runtimeClassName enableServiceLinks "
         "preemptionPolicy overhead topologySpreadConstraints setHostnameAsFQDN os schedulingGates resourceClaims "
         "resources evictionResponders schedulingGroup"
@@ -53,6 +53,8 @@ class PodSpec(ApiModel):
     node_name: str = ""
     service_account_name: str = "default"
     host_network: bool = False
+    hostname: str = ""
+    subdomain: str = ""
 
     def ports(self) -> tuple[ContainerPort, ...]:
         """TCP ports, in the order in which a name is looked up: containers before sidecars. Init containers that end
@@ -110,6 +112,8 @@ def read(doc: PodDoc, place: Place, report: Report) -> Pod:
         service_account=spec.service_account_name,
         ports=spec.ports(),
         host_network=spec.host_network,
+        hostname=spec.hostname or place.key.name,
+        subdomain=spec.subdomain,
         origin=place.origin,
     )
 

@@ -115,9 +115,21 @@ def read(doc: ServiceDoc, place: Place, report: Report) -> Service:
         publish_not_ready=spec.publish_not_ready_addresses,
         affinity_s=_affinity_s(spec) if sticky and not headless else 0,
         near=Near.ANY if headless else _near(doc, report),
+        export_to=_export_to(doc, report),
         age=place.age,
         origin=place.origin,
     )
+
+
+def _export_to(doc: ServiceDoc, report: Report) -> tuple[str, ...]:
+    """Istio's annotation: names with commas between them."""
+    written = doc.metadata.annotations.get(annotated.EXPORT_TO, "")
+    names = [name.strip() for name in written.split(",") if name.strip()]
+    for name in names:
+        if name not in ("*", ".", "~") and not LABEL.fullmatch(name):
+            said = say.NO_LABEL(name=name, what="namespace")
+            report.say(doc.metadata, ("annotations", annotated.EXPORT_TO), said)
+    return tuple(sorted(set(names)))
 
 
 def _affinity_s(spec: ServiceSpec) -> int:

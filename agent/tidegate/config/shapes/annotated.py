@@ -9,6 +9,7 @@ from tidegate.config import messages as say
 from tidegate.config.schema import Report
 from tidegate.config.shapes.metadata import Metadata
 
+EXPORT_TO: Final = "networking.istio.io/exportTo"
 DISTRIBUTION: Final = "networking.istio.io/traffic-distribution"  # Istio's own word for spec.trafficDistribution
 
 _CAPTURED = "connections are captured by destination, whatever is written here"
@@ -23,7 +24,6 @@ OF_PODS: Final[Mapping[str, str]] = {
     "proxy.istio.io/overrides": "no container is injected, so there is none to override",
 }
 OF_SERVICES: Final[Mapping[str, str]] = {
-    "networking.istio.io/exportTo": "every namespace sees the service",
     "service.kubernetes.io/topology-mode": "write spec.trafficDistribution",
     "service.kubernetes.io/topology-aware-hints": "write spec.trafficDistribution",
 }

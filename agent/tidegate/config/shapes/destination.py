@@ -41,10 +41,17 @@ class DestinationDoc(ApiModel):
         return RouteTarget(resolve_host(self.host, namespace), port, self.subset, self.line)
 
 
-def export_to(at: ApiModel, written: list[str], report: Report) -> tuple[str, ...]:
-    """The exportTo list; empty means everybody."""
-    if "~" in written:
-        report.say(at, "exportTo", say.EXPORT_NOWHERE())
-    if "*" in written and len(written) > 1:
-        report.say(at, "exportTo", say.EXPORT_STAR())
-    return tuple(sorted(set(written))) or ("*",)
+def export_to(
+    at: ApiModel, written: list[str], report: Report, *, key: str = "exportTo", nobody: bool = False
+) -> tuple[str, ...]:
+    """An exportTo list; empty if nothing is written: then the mesh's default holds. nobody: whether "~" is possible."""
+    if "~" in written and not nobody:
+        report.say(at, key, say.EXPORT_NOWHERE())
+    if len(written) > 1 and {"*", "~"} & set(written):
+        report.say(at, key, say.EXPORT_STAR())
+    for i, name in enumerate(written):
+        if name not in ("*", ".", "~") and not LABEL.fullmatch(name):
+            report.say(at, (key, i), say.NO_LABEL(name=name, what="namespace"))
+        elif name in written[:i]:
+            report.say(at, (key, i), say.TWICE(what=repr(name)))
+    return tuple(sorted(set(written)))

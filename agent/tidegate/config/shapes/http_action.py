@@ -312,10 +312,10 @@ class FaultDoc(ApiModel):
                 report.say(self.abort, None, say.NO_ABORT())
         return Fault(
             delay_ms=self.delay.fixed_delay if self.delay else 0,
-            delay_share=self.delay.percentage.share(report) if self.delay and self.delay.percentage else 0,
+            delay_share=self.delay.percentage.share(report) if self.delay and self.delay.percentage else None,
             abort_status=status,
             abort_grpc=grpc,
-            abort_share=self.abort.percentage.share(report) if self.abort and self.abort.percentage else 0,
+            abort_share=self.abort.percentage.share(report) if self.abort and self.abort.percentage else None,
         )
 
 

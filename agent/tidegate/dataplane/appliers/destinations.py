@@ -1,7 +1,8 @@
 """Rows of tg_dests: where a dialled address leads. Two appliers share one table of what is wanted, because what does
 not (or no longer) lead to Envoy is written before Envoy is told and what does is written after it answered.
 
-A row that goes is a row that leads nowhere any more: it goes in prepare, before the tier that it led to forgets it.
+A row that goes is a row that leads nowhere any more: it goes in prepare, before the tier that it led to forgets it. But
+rows of a scope that nobody has any more go in retire, when the pods that had it have another one.
 """
 
 from __future__ import annotations
@@ -49,16 +50,27 @@ class Wanted:
         """Rows to write and keys to delete; keys that turn out to be as they should are no longer dirty."""
         put: dict[DestinationKey, Destination] = {}
         delete: set[DestinationKey] = set()
+        left = self._left()
         for key in tuple(self.dirty):
             row, held = self.rows.get(key), shadow.destinations.get(key)
             if held == (None if row is None else (row.tier, row.service)):
                 self.dirty.discard(key)
             elif row is None:
-                if not to_envoy:
+                if not to_envoy and key.scope not in left:
                     delete.add(key)
             elif (row.tier is Tier.ENVOY) is to_envoy:
                 put[key] = row
         return put, delete
+
+    def orphans(self, shadow: Shadow) -> set[DestinationKey]:
+        """Rows of scopes that nobody has any more."""
+        left = self._left()
+        return {key for key in self.dirty if key.scope in left and key in shadow.destinations}
+
+    def _left(self) -> set[int]:
+        """Scopes of which rows are to go, and none is to stay."""
+        going = {key.scope for key in self.dirty if key.scope and key not in self.rows}
+        return going - {key.scope for key in self.rows} if going else going
 
 
 class DestinationsApplier:
@@ -112,8 +124,12 @@ class DestinationsApplier:
         )
 
     async def retire(self, plan: Plan) -> Outcomes:
-        """Nothing: rows that go go in prepare, see above."""
-        return ()
+        """Rows of scopes that nobody has any more; others went in prepare, see above."""
+        if self.name != PAST_ENVOY or not self._wanted.dirty:
+            return ()
+        orphans = await self._shadow.on_thread(self._wanted.orphans, self._shadow)
+        refused = await self._shadow.delete(tuple(orphans)) if orphans else {}
+        return tuple(Outcome(_words(key), State.FAILED, why) for key, why in refused.items())
 
     def next_due(self) -> float | None:
         """See order.Applier."""

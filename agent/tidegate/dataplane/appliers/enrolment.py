@@ -148,10 +148,10 @@ class EnrolmentApplier:
             if state is not State.APPLIED:
                 return (PodState.FAILED if state is State.FAILED else PodState.PENDING), reason
         reason = "; ".join((decision.reason, *self._sandboxes.remarks.get(cookie, ())))
-        return await self._enrol(cookie, opened, reason)
+        return await self._enrol(cookie, pod_row(opened, plan), reason)
 
-    async def _enrol(self, cookie: int, sandbox: Sandbox, reason: str) -> PodVerdict:
-        row, now = pod_row(sandbox), self._clock.monotonic()
+    async def _enrol(self, cookie: int, row: PodRow, reason: str) -> PodVerdict:
+        now = self._clock.monotonic()
         if self._shadow.pods.get(cookie) == row and cookie in self._shadow.guards:
             return PodState.ENROLLED, reason
         if self._retries.waits(cookie, now):
@@ -173,8 +173,8 @@ def _not_enrolled(sandbox: Sandbox, decision: Membership) -> PodVerdict:
     return (PodState.PENDING, decision.reason) if sandbox.kubernetes else (PodState.NOT_ENROLLED, NO_DOCUMENT)
 
 
-def pod_row(sandbox: Sandbox) -> PodRow:
-    """The row of tg_pods that says where this pod's connections go and which addresses are its own."""
+def pod_row(sandbox: Sandbox, plan: PodPlan) -> PodRow:
+    """The row of tg_pods that says where this pod's connections go, which addresses are its own and what it sees."""
     return PodRow(
         ip4=next((ip for ip in sandbox.ips if ip.version == 4), None),
         ip6=next((ip for ip in sandbox.ips if ip.version == 6), None),
@@ -183,4 +183,6 @@ def pod_row(sandbox: Sandbox) -> PodRow:
         envoy4=sandbox.capture.envoy4,
         envoy6=sandbox.capture.envoy6,
         v6_capture=sandbox.v6_capture,
+        registry_only=plan.registry_only,
+        scope=plan.scope,
     )

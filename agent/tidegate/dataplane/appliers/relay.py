@@ -65,6 +65,9 @@ class RelayServices:
         if not self._left or plan is not self._plan:
             return outcomes
         led_to = await self._shadow.on_thread(self._led_to)
+        # What routes of those lead to has no row of its own.
+        routed = (target.number for s in self._left if s.number in led_to for target in s.routed_to)
+        led_to |= set(routed)
         again = now + LINGER_SECONDS
         self._until = {s.number: again if s.number in led_to else self._until.get(s.number, again) for s in self._left}
         await self._publish(plan, tuple(s for s in self._left if self._until[s.number] > now))

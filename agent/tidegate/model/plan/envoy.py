@@ -53,6 +53,7 @@ class EnvoyResource:
     origins: tuple[Origin, ...] = ()
     refs: frozenset[ResourceRef] = frozenset()
     judged: object = field(default=None, repr=False, compare=False)  # of a check: what a verdict on it is about
+    wrong: str = ""  # why it could not be made as it should be: it is reported, and never sent
     # What serves in its place if it is refused and nothing of that name was ever good; of no interest otherwise.
     plain: Callable[[], EnvoyResource] | None = field(default=None, repr=False, compare=False)
 

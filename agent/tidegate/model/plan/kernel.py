@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import NamedTuple
+from ipaddress import IPv6Address
+from typing import Final, NamedTuple
 
 from tidegate.model.net import IPAddress
 from tidegate.model.tier import Tier
+
+ANYWHERE: Final = IPv6Address("::")
+# Scopes are numbers of 8 bits. NO_SCOPE has no rows: of whoever came too late for one nothing is known.
+FIRST_SCOPE, LAST_SCOPE, NO_SCOPE = 1, 254, 255
 
 
 class L4Protocol(IntEnum):
@@ -18,26 +23,30 @@ class L4Protocol(IntEnum):
 
 
 class DestinationKey(NamedTuple):
-    """What a row of kernel map tg_dests is found by. port 0 = any port of the address."""
+    """What a row of kernel map tg_dests is found by. port 0 = any port of the address; address ANYWHERE = every address
+    that no other row has, for pods that may reach the registry only. scope 0 = of pods that see everything."""
 
     address: IPAddress
     port: int
     protocol: L4Protocol = L4Protocol.TCP
+    scope: int = 0
 
     def __str__(self) -> str:
-        return f"{self.protocol.name} {self.address} port {self.port or 'any'}"
+        scope = f" of scope {self.scope}" if self.scope else ""
+        return f"{self.protocol.name} {self.address} port {self.port or 'any'}{scope}"
 
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """A row of kernel map tg_dests. port 0 = any port of the address."""
+    """A row of kernel map tg_dests, see DestinationKey."""
 
     address: IPAddress
     port: int
     tier: Tier
     service: int  # number of the service (Plan.services), 0 = none
     protocol: L4Protocol = L4Protocol.TCP
+    scope: int = 0
 
     @property
     def key(self) -> DestinationKey:
-        return DestinationKey(self.address, self.port, self.protocol)
+        return DestinationKey(self.address, self.port, self.protocol, self.scope)

@@ -17,3 +17,5 @@ class PodPlan:
     needs_envoy: bool  # a listener resource for it is in the snapshot
     listener: str = ""  # name of that resource
     netns_cookie: int = 0  # of the sandbox
+    registry_only: bool = False  # what nobody in the registry has is refused
+    scope: int = 0  # which rows of destinations are its own (DestinationKey); 0 = it sees everything

@@ -9,9 +9,11 @@ from tests.support.configs import config_of, destination_rule, pod, service
 
 from tidegate.compile.derive import Read
 from tidegate.compile.envoy.clusters import ClusterKey, cluster, endpoints
+from tidegate.compile.envoy.secrets import secrets
 from tidegate.compile.facts import join
 from tidegate.compile.registry import Registry
 from tidegate.compile.rules import Rules
+from tidegate.model.plan.envoy import SECRETS
 
 OPTIONS = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
 NAME = "outbound|80|{}|web.default.svc.cluster.local"
@@ -171,6 +173,7 @@ trafficPolicy:
   connectionPool: {tcp: {maxConnections: 7, connectTimeout: 3s}, http: {h2UpgradePolicy: UPGRADE, maxRetries: 2}}
   outlierDetection: {consecutive5xxErrors: 3}
   loadBalancer: {consistentHash: {useSourceIp: true}}
+  tls: {mode: SIMPLE}
 subsets: [{name: v1, labels: {version: v1}, trafficPolicy: {loadBalancer: {simple: PASSTHROUGH}}}]
 """
     read = Read(join(config_of(service("web", "http:80"), rule(policy)), ()).tables)
@@ -180,11 +183,61 @@ subsets: [{name: v1, labels: {version: v1}, trafficPolicy: {loadBalancer: {simpl
     plain = [made.plain() for made in found if made is not None and made.plain is not None]
     assert [made.name for made in plain] == [made.name for made in found if made is not None]
     whole, subset = (made.body for made in plain)
+    assert found[0] is not None
+    assert whole.get("transport_socket") == found[0].body["transport_socket"], "never in plain text"
     assert "outlier_detection" not in whole
     assert (whole["lb_policy"], whole["connect_timeout"]) == ("LEAST_REQUEST", "10s")
     assert "http2_protocol_options" in whole["typed_extension_protocol_options"][OPTIONS]["explicit_http_config"]
     assert subset["type"] == "ORIGINAL_DST"
     assert subset["metadata"]["filter_metadata"]["istio"]["subset"] == "v1"
+
+
+MORE = """
+trafficPolicy:
+  loadBalancer: {warmup: {duration: 60s, aggression: 2}}
+  retryBudget: {percent: 30}
+  connectionPool:
+    http: {h2UpgradePolicy: UPGRADE, maxConcurrentStreams: 7, http2KeepAlive: {interval: 3s, timeout: 1s}}
+"""
+
+
+def test_what_only_envoy_sees() -> None:
+    clusters, _ = made(WEB, rule(MORE))
+    cluster = clusters[NAME.format("")]
+    assert cluster["least_request_lb_config"] == {
+        "slow_start_config": {
+            "slow_start_window": "60s",
+            "aggression": {"default_value": 2.0, "runtime_key": "("},
+            "min_weight_percent": {"value": 10.0},
+        }
+    }
+    threshold = cluster["circuit_breakers"]["thresholds"][0]
+    assert threshold["retry_budget"] == {"budget_percent": {"value": 30.0}, "min_retry_concurrency": 3}
+    http2 = cluster["typed_extension_protocol_options"][OPTIONS]["explicit_http_config"]["http2_protocol_options"]
+    assert (http2["max_concurrent_streams"], http2["connection_keepalive"]) == (7, {"interval": "3s", "timeout": "1s"})
+
+
+def test_the_older_warm_up_says_the_time_only() -> None:
+    clusters, _ = made(WEB, rule("trafficPolicy: {loadBalancer: {simple: ROUND_ROBIN, warmupDurationSecs: 5s}}"))
+    slow_start = clusters[NAME.format("")]["round_robin_lb_config"]["slow_start_config"]
+    assert slow_start == {"slow_start_window": "5s"}
+
+
+def test_tls_of_a_rule_names_secrets_that_the_rule_has() -> None:
+    files = "clientCertificate: /c.pem, privateKey: /c.key"
+    text = rule(f"trafficPolicy: {{tls: {{mode: MUTUAL, {files}}}}}")
+    read = Read(join(config_of(WEB, text), ()).tables)
+    found = cluster(Registry(read), Rules(read), ClusterKey("web.default.svc.cluster.local", 80))
+    assert found is not None
+    folder = "/etc/tidegate/tls/default"
+    names = [f"file-cert:{folder}/c.pem~{folder}/c.key", "file-root:system"]
+    assert found.needs(SECRETS) == names
+    known = secrets(read)
+    assert sorted(known) == names
+    assert all("DestinationRule" in str(secret.origins) for secret in known.values())
+    pair = known[names[0]].body["tls_certificate"]
+    assert pair["private_key"] == {"filename": f"{folder}/c.key"}
+    assert pair["watched_directory"] == {"path": folder}
 
 
 def test_a_service_of_which_no_rule_speaks_is_plain_already() -> None:

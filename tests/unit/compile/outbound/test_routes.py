@@ -12,7 +12,8 @@ from tidegate.compile.derive import Read
 from tidegate.compile.facts import join
 from tidegate.compile.outbound.routes import RouteCompiler
 from tidegate.compile.registry import Registry
-from tidegate.compile.rules import Rules, Source
+from tidegate.compile.rules import Rules
+from tidegate.compile.visibility import Source
 from tidegate.model.mesh import Mesh
 from tidegate.model.plan.envoy import CLUSTERS, EnvoyResource, ResourceRef
 

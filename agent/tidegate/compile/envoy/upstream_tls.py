@@ -1,0 +1,122 @@
+"""What stands between Envoy's HTTP and the socket to an endpoint: TLS that begins here, and the PROXY protocol. Pure.
+
+Certificates and keys are Secrets of their own (envoy/secrets.py), which Envoy reads from files: a cluster stays as it
+is when they change, and no key is ever in the agent's memory.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Iterator
+
+from tidegate.compile.envoy.protojson import Json, ads, named
+from tidegate.model.hosts import is_address
+from tidegate.model.tls_files import SYSTEM
+from tidegate.model.traffic import ClientTls, TlsMode, TrafficPolicy
+
+_CONTEXT = "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext"
+_PROXY = "envoy.extensions.transport_sockets.proxy_protocol.v3.ProxyProtocolUpstreamTransport"
+_RAW = "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer"
+CREDENTIAL, AUTHORITIES_OF = "kubernetes://", "-cacert"  # around the name of a Secret of Kubernetes, as Istio's
+_CERTIFICATE, _AUTHORITIES = "file-cert:", "file-root:"  # how their names begin, as Istio's
+
+
+def transport_socket(settings: TrafficPolicy) -> Json | None:
+    """envoy.config.core.v3.TransportSocket of a cluster; None for a plain one."""
+    tls = settings.tls if settings.tls is not None and settings.tls.originates else None
+    inner = named("envoy.transport_sockets.tls", _CONTEXT, **_tls(tls)) if tls else None
+    if settings.proxy_protocol is None:
+        return inner
+    return named(
+        "envoy.transport_sockets.upstream_proxy_protocol",
+        _PROXY,
+        config={"version": settings.proxy_protocol.value},
+        transport_socket=inner or named("envoy.transport_sockets.raw_buffer", _RAW),
+    )
+
+
+def secret_names(settings: TrafficPolicy) -> Iterator[str]:
+    """Names of the Secrets by which the socket cannot be opened."""
+    tls = settings.tls
+    if tls is not None and tls.originates:
+        if _shows_itself(tls):
+            yield _pair(tls)
+        if tls.verify:
+            yield _roots(tls)
+
+
+def file_secrets(tls: ClientTls) -> Iterator[tuple[str, Json]]:
+    """Name and body of each Secret of a policy's files (envoy.extensions.transport_sockets.tls.v3.Secret)."""
+    for name in secret_names(TrafficPolicy(tls=tls)):
+        if name.startswith(_CERTIFICATE):
+            certificate = {"certificate_chain": _file(tls.certificate), "private_key": _file(tls.key)}
+            yield (
+                name,
+                {"name": name, "tls_certificate": {**certificate, "watched_directory": _watched(tls.certificate)}},
+            )
+        else:
+            roots = tls.ca or SYSTEM
+            context: Json = {"trusted_ca": _file(roots), "watched_directory": _watched(roots)}
+            if tls.crl:
+                context["crl"] = _file(tls.crl)  # of every authority on the way to the server's certificate
+            yield name, {"name": name, "validation_context": context}
+
+
+def _tls(tls: ClientTls) -> Json:
+    """Without ALPN: Envoy then names the protocol that it is going to speak, which a client may have chosen."""
+    common: Json = {
+        "tls_params": {"tls_minimum_protocol_version": "TLSv1_2", "tls_maximum_protocol_version": "TLSv1_3"}
+    }
+    if _shows_itself(tls):
+        common["tls_certificate_sds_secret_configs"] = [_sds(_pair(tls))]
+    if tls.verify:
+        wanted: Json = {}
+        if tls.names:
+            wanted["match_typed_subject_alt_names"] = [
+                {"san_type": _san_type(name), "matcher": {"exact": name}} for name in tls.names
+            ]
+        common["combined_validation_context"] = {
+            "default_validation_context": wanted,
+            "validation_context_sds_secret_config": _sds(_roots(tls)),
+        }
+    out: Json = {"common_tls_context": common}
+    if tls.sni:
+        out["sni"] = tls.sni
+    return out
+
+
+def _san_type(name: str) -> str:
+    if "://" in name:
+        return "URI"
+    return "IP_ADDRESS" if is_address(name) else "DNS"
+
+
+def _shows_itself(tls: ClientTls) -> bool:
+    return tls.mode is TlsMode.MUTUAL and bool(tls.certificate or tls.credential)
+
+
+def _pair(tls: ClientTls) -> str:
+    if tls.credential:
+        return f"{CREDENTIAL}{tls.credential}"
+    return f"{_CERTIFICATE}{tls.certificate}~{tls.key}"
+
+
+def _roots(tls: ClientTls) -> str:
+    if tls.credential:
+        return f"{CREDENTIAL}{tls.credential}{AUTHORITIES_OF}"
+    revoked = f"~{tls.crl}" if tls.crl else ""
+    return f"{_AUTHORITIES}{tls.ca or 'system'}{revoked}"
+
+
+def _sds(name: str) -> Json:
+    """A cluster that waits for ever would keep Envoy from confirming any other."""
+    return {"name": name, "sds_config": {**ads(), "initial_fetch_timeout": "1s"}}
+
+
+def _file(path: str) -> Json:
+    return {"filename": path}
+
+
+def _watched(path: str) -> Json:
+    """Envoy looks again when something is moved into the folder, as who replaces certificates does."""
+    return {"path": posixpath.dirname(path)}

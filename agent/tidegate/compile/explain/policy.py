@@ -1,0 +1,51 @@
+"""What a traffic policy does to requests, in the words of explain."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tidegate.compile.localities import Group
+from tidegate.model.traffic import TrafficPolicy
+
+
+def tls_mode(settings: TrafficPolicy) -> str:
+    """none, simple or mutual."""
+    return settings.tls.mode.value.lower() if settings.tls and settings.tls.originates else "none"
+
+
+def in_force(settings: TrafficPolicy) -> str:
+    """What holds beside the choice of an endpoint; empty if nothing does."""
+    return ", ".join(_parts(settings))
+
+
+def order(groups: tuple[Group, ...]) -> str:
+    """Who is used first, or how much each place gets; empty if it does not matter."""
+    if len(groups) < 2:
+        return ""
+    lowest = max(group.priority for group in groups)
+    total = {p: sum(g.weight for g in groups if g.priority == p) for p in range(lowest + 1)}
+    said = []
+    for group in groups:
+        place = "/".join(group.place or ()).rstrip("/") or "somewhere"
+        share = (
+            f" {100 * group.weight / total[group.priority]:g} %" if not lowest else f" as number {group.priority + 1}"
+        )
+        said.append(f"{place}{share} ({len(group.members)} endpoints)")
+    return ", ".join(said)
+
+
+def _parts(settings: TrafficPolicy) -> Iterator[str]:
+    tls, balancer = settings.tls, settings.load_balancer
+    if tls is not None and tls.originates:
+        whom = ", ".join(tls.names) or tls.sni or "the host that is asked for"
+        yield f"TLS {tls.mode.value}, {f'the server has to be {whom}' if tls.verify else 'whoever the server is'}"
+    if settings.proxy_protocol is not None:
+        yield f"PROXY protocol {settings.proxy_protocol.value}"
+    if balancer is not None and balancer.warmup is not None:
+        yield f"warm-up of {balancer.warmup.window_ms / 1000:g} s"
+    if settings.connection_pool is not None:
+        yield "limits of a connection pool"
+    if settings.outlier is not None:
+        yield "outlier detection"
+    if settings.retry_budget is not None:
+        yield f"at most {settings.retry_budget.percent:g} % of requests are retries"

@@ -1,0 +1,137 @@
+"""compile_gateway: facts -> everything that the Envoy of a gateway workload needs. Pure and deterministic.
+
+The table of contents of this room: ports (which server has which) -> listeners (with tls) -> routes; clusters and their
+endpoints are those of pods (compile/envoy/clusters.py), made when Envoy is led to them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+from tidegate.compile.envoy.clusters import ClusterKey, cluster, endpoints, follows_client
+from tidegate.compile.envoy.protojson import Json
+from tidegate.compile.envoy.secrets import secrets, tls_of
+from tidegate.compile.facts import Facts
+from tidegate.compile.gateway.listeners import Around, Made, make_listeners
+from tidegate.compile.gateway.ports import GatewayPort, LeftOut, gateways_of, ports_of
+from tidegate.compile.gateway.routes import GatewayRoutes, RulesByGateway, by_gateway
+from tidegate.compile.gateway.tls import Materials, secret_for
+from tidegate.compile.registry import Registry
+from tidegate.compile.rules import Rules
+from tidegate.model.gateway import Gateway, GatewayWorkload
+from tidegate.model.plan.envoy import (
+    CHECKS,
+    CLUSTERS,
+    ENDPOINTS,
+    LISTENERS,
+    ROUTES,
+    SCOPES,
+    SECRETS,
+    EnvoyResource,
+    MadeOnDemand,
+    Resources,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayPlan:
+    """One frozen image of what a gateway workload should be."""
+
+    gateways: tuple[Gateway, ...] = ()  # the oldest first
+    ports: tuple[GatewayPort, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
+    envoy: Resources = field(default_factory=dict)
+
+
+def compile_gateway(
+    facts: Facts, workload: GatewayWorkload, files: Materials | None = None, *, known: bool = True
+) -> GatewayPlan:
+    """What must be true at this workload. files: what stands in files that Gateways name. known: whether who asks is
+    known to be that workload; nobody else gets what is in its namespace's Secrets."""
+    ports, left_out = ports_of(facts, workload)
+    own = {s.name: s for s in facts.mesh.secrets if known and s.namespace == workload.namespace}
+    materials = replace(files or Materials(), secrets=own)
+    registry, rules, visible = Registry(facts.read), Rules(facts.read), visible_rules(facts, workload)
+    compiler = GatewayRoutes(registry, rules, visible, workload)
+    made = make_listeners(ports, Around(workload, materials, visible, compiler.cluster_key))
+    routes = {name: compiler.compile(name, port, servers) for name, (port, servers) in made.routes.items()}
+    return GatewayPlan(
+        gateways=tuple(gateways_of(facts, workload)),
+        ports=tuple(ports),
+        left_out=(*left_out, *made.left_out),
+        envoy=_resources(facts, made, routes, materials),
+    )
+
+
+def visible_rules(facts: Facts, workload: GatewayWorkload) -> RulesByGateway:
+    """VirtualServices that exportTo shows to the workload, with the routes of those that they delegate to."""
+    default = facts.mesh.config.virtual_services_to
+    known = {id(vs): vs for group in facts.virtual_services.values() for vs in group}
+    found = (vs for vs in known.values() if vs.visible_from(workload.namespace, default))
+    return by_gateway(sorted(found, key=lambda vs: (vs.age, vs.name, vs.namespace)))
+
+
+def _resources(facts: Facts, made: Made, routes: dict[str, EnvoyResource], materials: Materials) -> Resources:
+    registry, rules = Registry(facts.read), Rules(facts.read)
+    used = {name for resource in (*made.listeners.values(), *routes.values()) for name in resource.needs(CLUSTERS)}
+
+    def by_key(make: Callable[[Registry, Rules, ClusterKey], EnvoyResource | None]) -> MadeOnDemand:
+        def one(name: str) -> EnvoyResource | None:
+            key = ClusterKey.parse(name)
+            return make(registry, rules, key) if key else None
+
+        return MadeOnDemand(one, lambda: used)
+
+    clusters = by_key(_own_cluster)
+    return {
+        LISTENERS: made.listeners,
+        SCOPES: {},
+        ROUTES: _on_demand(routes),
+        CLUSTERS: clusters,
+        ENDPOINTS: by_key(endpoints),
+        SECRETS: {**_secrets(facts, clusters, materials), **made.secrets},
+        CHECKS: {},
+    }
+
+
+def _on_demand(resources: dict[str, EnvoyResource]) -> MadeOnDemand:
+    return MadeOnDemand(resources.get, lambda: resources)
+
+
+def _secrets(facts: Facts, clusters: MadeOnDemand, materials: Materials) -> dict[str, EnvoyResource]:
+    """Those by which clusters begin TLS: files of this workload, and Secrets of its namespace."""
+    if not any(tls.originates for rule in facts.mesh.destination_rules for tls in tls_of(rule)):
+        return {}
+    names = {name for resource in clusters.values() for name in resource.needs(SECRETS)}
+    files = secrets(facts.read)
+    found = {name: files.get(name) or secret_for(name, materials) for name in sorted(names)}
+    return {name: secret for name, secret in found.items() if secret is not None}
+
+
+def _own_cluster(registry: Registry, rules: Rules, key: ClusterKey) -> EnvoyResource | None:
+    found = cluster(registry, rules, key, credentials=True)
+    service = registry.services.get(key.fqdn)
+    follows = service is not None and follows_client(rules, service, key)
+    return None if found is None else _of_this_workload(found, follows)
+
+
+def _of_this_workload(resource: EnvoyResource, follows: bool) -> EnvoyResource:
+    """As of a pod, but for two things. Sockets are opened in the gateway's own network namespace. And what a client
+    speaks says nothing of the server, unless a rule says so: browsers speak HTTP/2 to whoever ends their TLS."""
+    body = {key: value for key, value in resource.body.items() if key != "upstream_bind_config"}
+    options = body.get("typed_extension_protocol_options")
+    if options is not None and not follows:
+        body["typed_extension_protocol_options"] = {key: _own_protocol(value) for key, value in options.items()}
+    plain = resource.plain
+    inner = None if plain is None else lambda: _of_this_workload(plain(), follows)
+    return replace(resource, body=body, plain=inner)
+
+
+def _own_protocol(options: Json) -> Json:
+    """HttpProtocolOptions that follow the client -> those of HTTP/1.1."""
+    follows = options.get("use_downstream_protocol_config")
+    if follows is None:
+        return options
+    kept = {key: value for key, value in options.items() if key != "use_downstream_protocol_config"}
+    return {**kept, "explicit_http_config": {"http_protocol_options": follows["http_protocol_options"]}}

@@ -1,0 +1,173 @@
+"""Certificates of a gateway's servers: Envoy's TLS contexts and the secrets that they name. Pure.
+
+A context names its certificates, and Envoy is told of them by themselves: a new certificate touches no listener, and
+so no connection. A name that led nowhere would keep a listener waiting, so a server without its certificate has no
+context.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from tidegate.compile.envoy.protojson import Json, ads
+from tidegate.compile.envoy.upstream_tls import AUTHORITIES_OF, CREDENTIAL
+from tidegate.model.gateway import CertificateFiles, ServerTls, ServerTlsMode
+from tidegate.model.origin import Origin
+from tidegate.model.plan.envoy import SECRETS, EnvoyResource, ResourceRef
+from tidegate.model.secret import Secret
+
+_ALPN_HTTP = ("h2", "http/1.1")
+_SAN_TYPES = ("DNS", "URI", "EMAIL", "IP_ADDRESS")
+
+
+@dataclass(frozen=True, slots=True)
+class Materials:
+    """What a workload can get at: Secrets of its namespace by name, and files, or what is wrong with them, by path."""
+
+    secrets: Mapping[str, Secret] = field(default_factory=dict)
+    files: Mapping[str, bytes] = field(default_factory=dict)
+    wrong_files: Mapping[str, str] = field(default_factory=dict)
+
+
+class MissingMaterialError(Exception):
+    """A server cannot have its certificate; str() says why."""
+
+
+class TlsContext(NamedTuple):
+    """What a filter chain of a server needs."""
+
+    transport_socket: Json
+    secrets: tuple[EnvoyResource, ...]
+
+    @property
+    def refs(self) -> frozenset[ResourceRef]:
+        return frozenset(ResourceRef(SECRETS, secret.name) for secret in self.secrets)
+
+
+def server_context(tls: ServerTls, materials: Materials, *, http: bool) -> TlsContext:
+    """The TLS of a server that ends it. Raises MissingMaterialError."""
+    certificates = [*_from_secrets(tls, materials), *_from_files(tls, materials)]
+    common: Json = {
+        "tls_params": _parameters(tls),
+        "tls_certificate_sds_secret_configs": [_named(secret.name) for secret in certificates],
+    }
+    if http:
+        common["alpn_protocols"] = list(_ALPN_HTTP)
+    secrets = list(certificates)
+    if tls.mode.asks_client:
+        authorities = _authorities(tls, materials)
+        secrets.append(authorities)
+        common["combined_validation_context"] = {
+            "default_validation_context": _conditions(tls),
+            "validation_context_sds_secret_config": _named(authorities.name),
+        }
+    context = {
+        "@type": "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext",
+        "common_tls_context": common,
+        "require_client_certificate": tls.mode is ServerTlsMode.MUTUAL,
+    }
+    return TlsContext({"name": "envoy.transport_sockets.tls", "typed_config": context}, tuple(secrets))
+
+
+def _from_secrets(tls: ServerTls, materials: Materials) -> Iterator[EnvoyResource]:
+    for name in tls.credentials:
+        secret = materials.secrets.get(name)
+        if secret is None:
+            raise MissingMaterialError(f"Secret {name} is not in the namespace of the workload")
+        if not secret.certificate:
+            raise MissingMaterialError(f"Secret {name} has no certificate (tls.crt and tls.key, or cert and key)")
+        yield _certificate(f"kubernetes://{name}", secret.certificate, secret.key, (secret.origin,))
+
+
+def _from_files(tls: ServerTls, materials: Materials) -> Iterator[EnvoyResource]:
+    for pair in tls.files:
+        yield _certificate(file_name(pair), _file(materials, pair.certificate), _file(materials, pair.key), ())
+
+
+def file_name(pair: CertificateFiles) -> str:
+    """What Istio calls the secret of such files."""
+    return f"file-cert:{pair.certificate}~{pair.key}"
+
+
+def _file(materials: Materials, path: str) -> bytes:
+    if path in materials.files:
+        return materials.files[path]
+    raise MissingMaterialError(f"file {path} {materials.wrong_files.get(path, 'was not read yet')}")
+
+
+def _authorities(tls: ServerTls, materials: Materials) -> EnvoyResource:
+    """Who may sign clients: as Istio looks for them, the Secret NAME-cacert comes before Secret NAME."""
+    listed = f"~{tls.crl_file}" if tls.crl_file else ""  # other servers may have the same authorities without a list
+    crl = _file(materials, tls.crl_file) if tls.crl_file else b""
+    if tls.ca_file and not tls.ca_credential:
+        return _trusted(f"file-root:{tls.ca_file}{listed}", _file(materials, tls.ca_file), crl, ())
+    names = [tls.ca_credential] if tls.ca_credential else [f"{tls.credentials[0]}-cacert", tls.credentials[0]]
+    for name in names:
+        secret = materials.secrets.get(name)
+        if secret is not None and secret.ca:
+            label = f"{name.removesuffix('-cacert')}-cacert{listed}"
+            return _trusted(f"kubernetes://{label}", secret.ca, crl or secret.crl, (secret.origin,))
+    raise MissingMaterialError(
+        f"no Secret {' or '.join(names)} with ca.crt or cacert is in the namespace of the workload"
+    )
+
+
+def secret_for(name: str, materials: Materials) -> EnvoyResource | None:
+    """A secret by which a gateway begins TLS to a server (credentialName); None while there is nothing for it."""
+    wanted = name.removeprefix(CREDENTIAL)
+    own = wanted.removesuffix(AUTHORITIES_OF)
+    if wanted == own:
+        found = materials.secrets.get(own)
+        return (
+            _certificate(name, found.certificate, found.key, (found.origin,)) if found and found.certificate else None
+        )
+    for secret in (materials.secrets.get(wanted), materials.secrets.get(own)):
+        if secret is not None and secret.ca:
+            return _trusted(name, secret.ca, secret.crl, (secret.origin,))
+    return None
+
+
+def _certificate(name: str, chain: bytes, key: bytes, origins: tuple[Origin, ...]) -> EnvoyResource:
+    pair = {"certificate_chain": _inline(chain), "private_key": _inline(key)}
+    return EnvoyResource(name, {"name": name, "tls_certificate": pair}, origins)
+
+
+def _trusted(name: str, authorities: bytes, crl: bytes, origins: tuple[Origin, ...]) -> EnvoyResource:
+    context: Json = {"trusted_ca": _inline(authorities)}
+    if crl:
+        # Else each authority above the one that signed the client would need a list of its own.
+        context |= {"crl": _inline(crl), "only_verify_leaf_cert_crl": True}
+    return EnvoyResource(name, {"name": name, "validation_context": context}, origins)
+
+
+def _conditions(tls: ServerTls) -> Json:
+    out: Json = {}
+    if tls.subject_alt_names:
+        out["match_typed_subject_alt_names"] = [
+            {"san_type": kind, "matcher": {"exact": name}} for name in tls.subject_alt_names for kind in _SAN_TYPES
+        ]
+    if tls.spki:
+        out["verify_certificate_spki"] = list(tls.spki)
+    if tls.hashes:
+        out["verify_certificate_hash"] = list(tls.hashes)
+    return out
+
+
+def _parameters(tls: ServerTls) -> Json:
+    out: Json = {"tls_minimum_protocol_version": tls.min_version or "TLSv1_2"}
+    if tls.max_version:
+        out["tls_maximum_protocol_version"] = tls.max_version
+    if tls.ciphers:
+        out["cipher_suites"] = list(tls.ciphers)
+    return out
+
+
+def _named(secret: str) -> Json:
+    return {"name": secret, "sds_config": ads()}
+
+
+def _inline(pem: bytes) -> Json:
+    return {"inline_bytes": base64.b64encode(pem).decode()}

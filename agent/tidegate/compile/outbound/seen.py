@@ -1,0 +1,151 @@
+"""What each pod of this node sees of the destinations: numbers of scopes, their rows, and what becomes of the rest.
+
+Most pods see everything: scope 0, whose rows are those of destinations.py. Pods of which a Sidecar or exportTo hides
+something share a scope with those that see the same; its rows are copies under its number. What is hidden is unknown
+to such a pod, as is what nobody in the registry has: left alone (ALLOW_ANY) or refused (REGISTRY_ONLY), at ports of
+HTTP by Envoy, which can say so. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from hashlib import blake2s
+
+from tidegate.compile.derive import Read
+from tidegate.compile.envoy import private
+from tidegate.compile.envoy.protojson import Json
+from tidegate.compile.facts import Facts
+from tidegate.compile.outbound.destinations import Claim, Destinations
+from tidegate.compile.visibility import Source, mesh_config, registry_only, sees_service, source_of
+from tidegate.model.mesh_config import EVERYBODY
+from tidegate.model.names import WorkloadId
+from tidegate.model.plan.envoy import EnvoyResource
+from tidegate.model.plan.kernel import ANYWHERE, FIRST_SCOPE, LAST_SCOPE, NO_SCOPE, Destination
+from tidegate.model.tier import Tier
+
+ViewKey = tuple[str, str, str]  # Source.view
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """What a pod sees: the number of its scope, and what becomes of the rest."""
+
+    scope: int = 0
+    registry_only: bool = False
+
+
+EVERYTHING = Sight()
+
+
+@dataclass(frozen=True, slots=True)
+class Scoping:
+    """pods: those for which it is not EVERYTHING; elsewhere: ports at which Envoy refuses unknown destinations."""
+
+    pods: Mapping[WorkloadId, Sight] = field(default_factory=dict)
+    rows: tuple[Destination, ...] = ()
+    elsewhere: tuple[int, ...] = ()
+
+
+class FindScopes:
+    """Finds scopes again and again; what did not change is the same object."""
+
+    def __init__(self) -> None:
+        self._last = Scoping()
+
+    def __call__(self, facts: Facts, found: Destinations) -> Scoping:
+        made = _scoping(facts, found)
+        last = self._last
+        self._last = Scoping(
+            last.pods if made.pods == last.pods else made.pods,
+            last.rows if made.rows == last.rows else made.rows,
+            last.elsewhere if made.elsewhere == last.elsewhere else made.elsewhere,
+        )
+        return self._last
+
+
+def _scoping(facts: Facts, found: Destinations) -> Scoping:
+    read = facts.read
+    hiding = hides(read, facts)
+    if not hiding and not mesh_config(read).registry_only:
+        return Scoping(rows=found.rows)
+    sources = {s.id: source_of(read, facts.pods[s.id]) for s in facts.sandboxes if facts.enrolment(s.id).enrolled}
+    views: dict[ViewKey, Source] = {source.view: source for source in sources.values()}
+    seen = {view: visible(read, source, found.claims) if hiding else found.claims for view, source in views.items()}
+    numbers = scope_numbers(view for view, claims in seen.items() if len(claims) != len(found.claims))
+    strict = {view: registry_only(read, source.sidecar) for view, source in views.items()}
+    rows: dict[object, Destination] = {}
+    by_place = {(row.address, row.port): row for row in found.rows} if numbers else {}
+    for view, claims in seen.items():
+        number = numbers.get(view, 0)
+        if number == NO_SCOPE:
+            continue
+        for claim in claims if number else ():
+            for address in claim.addresses:
+                row = replace(by_place[address, claim.port.port], scope=number)
+                rows[row.key] = row
+        for port in http_ports(claims) if strict[view] else ():
+            row = Destination(ANYWHERE, port, Tier.ENVOY, 0, scope=number)
+            rows[row.key] = row
+    pods = {pod: Sight(numbers.get(source.view, 0), strict[source.view]) for pod, source in sources.items()}
+    elsewhere = sorted({row.port for row in rows.values() if row.address == ANYWHERE})
+    return Scoping(
+        {pod: sight for pod, sight in pods.items() if sight != EVERYTHING},
+        (*found.rows, *rows.values()),
+        tuple(elsewhere),
+    )
+
+
+def hides(read: Read, facts: Facts) -> bool:
+    """Quick look whether anything could be hidden from anybody, or be otherwise for some than for the mesh."""
+    return (
+        bool(facts.sidecars)
+        or mesh_config(read).services_to != EVERYBODY
+        or any(service.export_to not in ((), EVERYBODY) for service in facts.services.values())
+    )
+
+
+def visible(read: Read, source: Source, claims: tuple[Claim, ...]) -> tuple[Claim, ...]:
+    """The claims of what exists for a client."""
+    return tuple(claim for claim in claims if sees_service(read, source, claim.service, claim.port.port))
+
+
+def http_ports(claims: Iterable[Claim]) -> list[int]:
+    """Ports at which a client may expect to be answered in HTTP."""
+    return sorted({claim.port.port for claim in claims if claim.tier is Tier.ENVOY})
+
+
+def scope_numbers(views: Iterable[ViewKey]) -> dict[ViewKey, int]:
+    """A number for each. It depends on the view, not on its neighbours, so that a pod keeps its scope; a collision
+    moves the later one in alphabetical order on by one. NO_SCOPE for those that come too late."""
+    taken: dict[int, ViewKey] = {}
+    out: dict[ViewKey, int] = {}
+    room = LAST_SCOPE - FIRST_SCOPE + 1
+    for view in sorted(set(views)):
+        if len(taken) == room:
+            out[view] = NO_SCOPE
+            continue
+        number = int.from_bytes(blake2s("/".join(view).encode(), digest_size=4).digest(), "big") % room
+        while number + FIRST_SCOPE in taken:
+            number = (number + 1) % room
+        taken[number + FIRST_SCOPE] = view
+        out[view] = number + FIRST_SCOPE
+    return out
+
+
+def elsewhere_name(port: int) -> str:
+    """Name of the routes of unknown destinations; no service has it."""
+    return f"*:{port}"
+
+
+def refused_elsewhere(name: str) -> EnvoyResource:
+    """The routes of unknown destinations: 502 for every request, as Istio answers."""
+    matches: tuple[Json, ...] = ({"prefix": "/"}, {"connect_matcher": {}})
+    host: Json = {
+        "name": "block_all",
+        "domains": ["*"],
+        "metadata": {"filter_metadata": {private.METADATA: {private.SERVICE: name}}},
+        "routes": [{"name": "block_all", "match": match, "direct_response": {"status": 502}} for match in matches],
+    }
+    body: Json = {"name": name, "virtual_hosts": [host], "validate_clusters": False}
+    return EnvoyResource(name, body)

@@ -1,0 +1,134 @@
+"""Composition root of a gateway: the only place that constructs and wires one.
+
+file source -> Store ──> GatewayWork (join, compile_gateway) ──> ADS ──> Envoy, at the ports of this pod
+certificate files ─────────┘
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any
+
+from prometheus_client import CollectorRegistry
+
+from tidegate import __version__
+from tidegate.config.follow import follow
+from tidegate.config.last_good import LastGood
+from tidegate.config.sources.files import FileSource
+from tidegate.envoy.supervisor import GatewayEnvoy
+from tidegate.errors import Fatal
+from tidegate.gateway.files import CertificateDirectory
+from tidegate.gateway.views import GatewayViews
+from tidegate.gateway.work import GatewayWork
+from tidegate.linux.capabilities import GATEWAY, keep_needed_only
+from tidegate.linux.cgroup import cgroup2_mount, cgroup_home, own_cgroup
+from tidegate.linux.memory import share_heap
+from tidegate.model.gateway import GatewayWorkload
+from tidegate.model.mesh import Mesh
+from tidegate.observe.admin import Admin
+from tidegate.observe.life import Life, living, require_private
+from tidegate.observe.readiness import CONFIGURATION, ENVOY, Readiness
+from tidegate.runtime.latest import Latest
+from tidegate.settings import GatewaySettings, envoy_binary
+from tidegate.supervise.supervisor import ProgramState
+from tidegate.telemetry.metrics import exposition
+from tidegate.xds.server import AdsServer
+
+log = logging.getLogger(__name__)
+
+SERVING = "not ending"
+
+
+async def serve(settings: GatewaySettings) -> None:
+    """Run one gateway until SIGTERM or SIGINT, then let its connections finish. Raises TidegateError if it cannot."""
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s %(message)s", level="WARNING")
+    logging.getLogger("tidegate").setLevel(settings.log_level.upper())
+    if os.geteuid() != 0:
+        raise Fatal("tidegate gateway", "needs root of its pod, to bound what Envoy may do", "run it as root")
+    share_heap()
+    settings.run_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    require_private(settings.run_dir)
+    home = cgroup_home(own_cgroup(), cgroup2_mount(), "gateway")
+    keep_needed_only(GATEWAY)
+    with living(settings.run_dir) as life:
+        log.info("tidegate %s, gateway %s of %s", __version__, settings.selector, settings.namespace)
+        await _run(settings, life, home)
+
+
+async def _run(settings: GatewaySettings, life: Life, home: Path) -> None:
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    ads = AdsServer(settings.xds_socket)
+    envoy = GatewayEnvoy(
+        envoy_binary(),
+        settings.run_dir,
+        f"gateway-{settings.namespace}",
+        settings.xds_socket,
+        home / "envoy",
+        settings.envoy_concurrency,
+    )
+    config: Latest[Mesh | None] = Latest(None)
+    files = CertificateDirectory()
+    workload = GatewayWorkload(settings.namespace, settings.labels, ipv6_usable())
+    work = GatewayWork(workload, settings.node, config, files, ads)
+    tokens = Readiness(
+        {
+            CONFIGURATION: lambda: work.applied[0] > 0,
+            ENVOY: lambda: envoy.status().state == ProgramState.RUNNING,
+            SERVING: lambda: not stop.is_set(),
+        }
+    )
+    views = GatewayViews(settings, life, work, lambda: config.value, ads, envoy)
+    metrics = CollectorRegistry()
+    admin = Admin(
+        views={"status": views.status, "explain": views.explain, "config_dump": views.config_dump},
+        metrics=lambda: asyncio.to_thread(exposition, metrics),
+        missing=tokens.missing,
+        assets={},
+    )
+    await envoy.take_over()
+    await ads.start()
+    await admin.start(settings.admin_socket, settings.admin_port, 0, settings.ready_port, ready_everywhere=True)
+    sources = [FileSource(Path(source.removeprefix("file:"))) for source in settings.config]
+    work_of: dict[str, Coroutine[Any, Any, None]] = {
+        "config": follow(sources, config, LastGood(settings.run_dir / "last-good"), ads.verdicts),
+        "files": files.run(),
+        "work": work.run(),
+        "envoy": envoy.run(),
+    }
+    tasks = [asyncio.create_task(coroutine, name=name) for name, coroutine in work_of.items()]
+    stopping = asyncio.create_task(_until(stop), name="stop")
+    try:
+        done, _ = await asyncio.wait({*tasks, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        for task in done - {stopping}:
+            log.error("task %s ended: the gateway stops, so that whoever runs it starts a whole one", task.get_name())
+            task.result()
+        log.info("stopping: connections have %g s to finish", settings.drain_seconds)
+        await envoy.stop(settings.drain_seconds)
+    finally:
+        for task in (*tasks, stopping):
+            task.cancel()
+        await asyncio.gather(*tasks, stopping, return_exceptions=True)
+        await admin.stop()
+        await ads.stop()
+
+
+async def _until(stop: asyncio.Event) -> None:
+    await stop.wait()
+
+
+def ipv6_usable() -> bool:
+    """Whether a socket of that family can be bound here: Envoy refuses a listener that lacks an address."""
+    try:
+        with socket.socket(socket.AF_INET6, socket.SOCK_STREAM) as one:
+            one.bind(("::", 0))
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,74 @@
+"""From configuration to Envoy, again and again: the only task that changes what a gateway serves."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from tidegate.compile.facts import NOTHING, Facts, join
+from tidegate.compile.gateway.compiler import GatewayPlan, compile_gateway
+from tidegate.compile.gateway.tls import Materials
+from tidegate.gateway.files import CertificateDirectory
+from tidegate.model.gateway import GatewayWorkload
+from tidegate.model.mesh import Mesh
+from tidegate.runtime.latest import Latest
+from tidegate.xds.server import AdsServer
+
+log = logging.getLogger(__name__)
+
+
+class GatewayWork:
+    """What one gateway has been told and what of it is in force."""
+
+    def __init__(
+        self,
+        workload: GatewayWorkload,
+        node: str,
+        config: Latest[Mesh | None],
+        files: CertificateDirectory,
+        ads: AdsServer,
+    ) -> None:
+        self._node = node
+        self._config = config
+        self._files = files
+        self._ads = ads
+        self._applied = (0, 0)  # generation, revision
+        self.workload = workload
+        self.facts: Facts = NOTHING
+        self.plan = GatewayPlan()
+        self.generation = 0
+
+    @property
+    def applied(self) -> tuple[int, int]:
+        """Generation and revision that Envoy confirmed, or refused, each part of; (0, 0) before the first."""
+        if self.generation and self._ads.answered() >= self.generation:
+            self._applied = (self.generation, self.facts.mesh.revision)
+        return self._applied
+
+    async def run(self) -> None:
+        """Compile and publish whatever is new, for ever."""
+        config, files = 0, 0
+        while True:
+            new = [
+                asyncio.create_task(self._config.newer(config)),
+                asyncio.create_task(self._files.materials.newer(files)),
+            ]
+            await asyncio.wait(new, return_when=asyncio.FIRST_COMPLETED)
+            for task in new:
+                task.cancel()
+            await asyncio.gather(*new, return_exceptions=True)
+            config, files = self._config.version, self._files.materials.version
+            mesh = self._config.value
+            if mesh is not None:
+                await self._take(mesh, self._files.materials.value)
+
+    async def _take(self, mesh: Mesh, materials: Materials) -> None:
+        _ = self.applied  # what was in force until now
+        self.facts, self.plan = await asyncio.to_thread(self._compile, mesh, materials)
+        self._files.want(self.plan.gateways)
+        self.generation += 1
+        await self._ads.publish(self.generation, self.plan.envoy)
+
+    def _compile(self, mesh: Mesh, materials: Materials) -> tuple[Facts, GatewayPlan]:
+        facts = join(mesh, (), self.facts, self._node)
+        return facts, compile_gateway(facts, self.workload, materials)

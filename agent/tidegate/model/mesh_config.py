@@ -1,0 +1,84 @@
+"""MeshConfig: what is said for the whole mesh, and what an operator may choose between today's Istio and the first one.
+
+Source: istio.mesh.v1alpha1.MeshConfig. Defaults are Istio's of today unless Compat says otherwise.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+
+from tidegate.model.names import ROOT_NAMESPACE
+from tidegate.model.origin import Origin
+from tidegate.model.routing import HttpRetry
+from tidegate.model.traffic import ConnectionPool, TrafficPolicy
+
+EVERYBODY = ("*",)
+_DEFAULT_RETRY_ON = "connect-failure,refused-stream,unavailable,cancelled,retriable-status-codes"
+DEFAULT_RETRIES = HttpRetry(attempts=2, retry_on=_DEFAULT_RETRY_ON)
+
+
+class Compat(StrEnum):
+    """Whose defaults hold where the Istio API of 1.0 and today's mean different things by the same document."""
+
+    CURRENT = "current"
+    V1ALPHA3 = "v1alpha3-1.0"
+
+
+@dataclass(frozen=True, slots=True)
+class UsualTraffic:
+    """What holds for traffic where no DestinationRule says it.
+
+    blocks: defaultTrafficPolicy, in place of the blocks that a rule leaves out. pool: tcpKeepalive and h2UpgradePolicy,
+    in place of the fields that whatever pool holds leaves out.
+    """
+
+    blocks: TrafficPolicy = TrafficPolicy()
+    pool: ConnectionPool = field(default_factory=ConnectionPool)
+
+    def under(self, said: TrafficPolicy) -> TrafficPolicy:
+        """A policy with this below it."""
+        pool = said.connection_pool or self.blocks.connection_pool
+        if self.pool != ConnectionPool():
+            own = pool or ConnectionPool()
+            pool = replace(
+                own,
+                keepalive_probes=own.keepalive_probes or self.pool.keepalive_probes,
+                keepalive_time_ms=own.keepalive_time_ms or self.pool.keepalive_time_ms,
+                keepalive_interval_ms=own.keepalive_interval_ms or self.pool.keepalive_interval_ms,
+                h2_upgrade=self.pool.h2_upgrade if own.h2_upgrade is None else own.h2_upgrade,
+            )
+        return replace(said, connection_pool=pool, outlier=said.outlier or self.blocks.outlier)
+
+    @property
+    def plain(self) -> UsualTraffic:
+        """Of it, what decides how traffic is spoken."""
+        return UsualTraffic(self.blocks.plain, ConnectionPool(h2_upgrade=self.pool.h2_upgrade))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeshConfig:
+    """exportTo lists: as a rule of the root namespace would write them. Durations in milliseconds, 0 = Istio's own."""
+
+    registry_only: bool = False  # outboundTrafficPolicy: what nobody in the registry has is refused
+    root_namespace: str = ROOT_NAMESPACE
+    services_to: tuple[str, ...] = EVERYBODY  # defaultServiceExportTo
+    virtual_services_to: tuple[str, ...] = EVERYBODY
+    destination_rules_to: tuple[str, ...] = EVERYBODY
+    retries: HttpRetry | None = None  # of requests whose route says nothing; None = as compat says
+    connect_timeout_ms: int = 0
+    traffic: UsualTraffic | None = None
+    compat: Compat = Compat.CURRENT
+    namespace: str = ROOT_NAMESPACE
+    name: str = "istio"
+    origin: Origin = Origin("ConfigMap", "", "")
+
+    @property
+    def default_retries(self) -> HttpRetry:
+        """What holds for a route that says nothing of retries."""
+        if self.retries is not None:
+            return self.retries
+        return HttpRetry(attempts=0) if self.compat is Compat.V1ALPHA3 else DEFAULT_RETRIES
+
+
+NO_MESH_CONFIG = MeshConfig()

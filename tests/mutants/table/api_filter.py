@@ -1,0 +1,73 @@
+"""EnvoyFilter: where patches get, whose they are, and what becomes of those that cannot be used."""
+
+from __future__ import annotations
+
+from tests.mutants.mutant import Group, Mutant
+
+PATCHES = "agent/tidegate/compile/envoy/patches"
+TESTS = "tests/unit/compile/outbound/test_filtered.py"
+MERGING = "tests/unit/compile/envoy/patches/test_merging.py"
+
+_FILTERS = Group(
+    "EnvoyFilters are for the pods, ports and places that they name",
+    (
+        Mutant(
+            "patch-for-everybody",
+            "the labels of a workloadSelector are not looked at",
+            "agent/tidegate/model/envoy_filter.py",
+            "and selects(self.labels, labels)",
+            "and True",
+            (f"{TESTS}::test_a_filter_is_put_into_the_listener_of_the_pods_that_it_is_for",),
+        ),
+        Mutant(
+            "patch-of-any-port",
+            "a patch for a port is in every chain",
+            f"{PATCHES}/listeners.py",
+            "        if ports is not None and self.port not in ports:\n",
+            "        if False:\n",
+            (f"{TESTS}::test_a_patch_for_a_port_is_in_the_chain_of_that_port",),
+        ),
+        Mutant(
+            "filter-behind-the-router",
+            "a filter that is added last stands behind the one that ends the chain",
+            f"{PATCHES}/lists.py",
+            "        members.insert(end, value)\n    elif operation is PatchOperation.INSERT_FIRST:",
+            "        members.append(value)\n    elif operation is PatchOperation.INSERT_FIRST:",
+            (f"{TESTS}::test_where_a_filter_is_put",),
+        ),
+        Mutant(
+            "own-filters-for-all",
+            "a patch may take away the filter that holds requests for their routes",
+            "agent/tidegate/compile/outbound/filtered.py",
+            "_OWN_HTTP = 1\n",
+            "_OWN_HTTP = 0\n",
+            (f"{TESTS}::test_what_holds_requests_for_their_routes_is_not_to_be_had",),
+        ),
+        Mutant(
+            "patched-cluster-for-all",
+            "a cluster that is patched for some keeps everybody's name",
+            "agent/tidegate/compile/outbound/filtered.py",
+            "        return replace(key, patches=variant)\n",
+            "        return key\n",
+            (f"{TESTS}::test_a_cluster_that_is_patched_for_some_is_another_one",),
+        ),
+        Mutant(
+            "half-durations",
+            "a duration is merged field by field",
+            f"{PATCHES}/merging.py",
+            '        *("Duration", "Timestamp", "Struct", "Value", "ListValue"),\n',
+            '        *("Timestamp", "Struct", "Value", "ListValue"),\n',
+            (f"{MERGING}::test_a_duration_is_replaced_whole",),
+        ),
+        Mutant(
+            "refused-patch-stays",
+            "what Envoy refused stays in force",
+            "agent/tidegate/config/store.py",
+            "            self._refused_patches.append(patch)\n",
+            "            pass\n",
+            ("tests/unit/config/test_envoy_filter.py::test_a_refused_patch_is_left_out_until_it_is_another_one",),
+        ),
+    ),
+)
+
+GROUPS = (_FILTERS,)

@@ -1,0 +1,114 @@
+"""Gateways: who is served at the edge, with which certificate, and what a stranger cannot do there."""
+
+from __future__ import annotations
+
+from tests.mutants.mutant import Group, Mutant
+
+HTTP = "tests/unit/compile/gateway/test_gateway_http.py"
+TLS = "tests/unit/compile/gateway/test_gateway_tls.py"
+L4 = "tests/unit/compile/gateway/test_gateway_l4.py"
+SECRETS = "tests/unit/config/test_secrets.py"
+FILES = "tests/unit/gateway/test_files.py"
+ROOM = "agent/tidegate/compile/gateway"
+
+GROUPS: tuple[Group, ...] = (
+    Group(
+        "A gateway serves what is for it, and nothing else",
+        (
+            Mutant(
+                "gateway-serves-rules-of-others",
+                "a rule for another gateway is served here, too",
+                f"{ROOM}/routes.py",
+                "    for vs in rules.get(served.gateway.ref, ()):\n",
+                "    for vs in [v for those in rules.values() for v in those]:\n",
+                (HTTP,),
+            ),
+            Mutant(
+                "gateway-catch-all-first",
+                "an older rule that takes every request hides those of others for the same host",
+                f"{ROOM}/routes.py",
+                "for last, route in sorted(made, key=lambda item: item[0])",
+                "for last, route in made",
+                (HTTP,),
+            ),
+            Mutant(
+                "gateway-host-of-another-namespace",
+                "a VirtualService of any namespace takes a host that a server keeps for one",
+                f"{ROOM}/routes.py",
+                'for h in served.server.hosts if h.namespace in ("*", vs.namespace)]\n        both',
+                "for h in served.server.hosts]\n        both",
+                (HTTP,),
+            ),
+            Mutant(
+                "gateway-no-redirect",
+                "plain requests are answered where the Gateway says https",
+                f"{ROOM}/routes.py",
+                '                host["require_tls"] = "ALL"\n',
+                "                pass\n",
+                (HTTP,),
+            ),
+            Mutant(
+                "gateway-listens-at-the-service-port",
+                "the pod listens at a port to which its Service does not lead",
+                f"{ROOM}/ports.py",
+                "for number in listens.get(server.port, (server.port,)):",
+                "for number in (server.port,):",
+                (HTTP,),
+            ),
+            Mutant(
+                "gateway-follows-the-browser",
+                "a browser's HTTP/2 goes on to a server that does not speak it",
+                f"{ROOM}/compiler.py",
+                "    if follows is None:\n",
+                "    if True:\n",
+                (HTTP,),
+                raises=("KeyError",),
+            ),
+            Mutant(
+                "gateway-two-chains-of-one-name",
+                "Envoy refuses the listener, and the port stays as it was",
+                f"{ROOM}/listeners.py",
+                "free = [name for name in wanted if name not in self.names]",
+                "free = list(wanted)",
+                (L4,),
+            ),
+        ),
+    ),
+    Group(
+        "A certificate is whole and the right one, or its server alone is left out",
+        (
+            Mutant(
+                "gateway-secret-of-any-namespace",
+                "a Secret of the same name in another team's namespace serves",
+                f"{ROOM}/compiler.py",
+                "for s in facts.mesh.secrets if known and s.namespace == workload.namespace}",
+                "for s in facts.mesh.secrets if known}",
+                (TLS,),
+            ),
+            Mutant(
+                "gateway-clients-need-no-certificate",
+                "MUTUAL lets clients in that show none",
+                f"{ROOM}/tls.py",
+                '"require_client_certificate": tls.mode is ServerTlsMode.MUTUAL,',
+                '"require_client_certificate": False,',
+                (TLS,),
+            ),
+            Mutant(
+                "secret-with-a-foreign-key",
+                "a key that is not the certificate's reaches Envoy, and the listener waits for ever",
+                "agent/tidegate/config/shapes/certificates.py",
+                "    if _bytes(private.public_key()) != _bytes(public):\n",
+                "    if False:\n",
+                (SECRETS,),
+            ),
+            Mutant(
+                "half-a-rotation-serves",
+                "a certificate that is there before its key takes the server down",
+                "agent/tidegate/gateway/files.py",
+                "            if problems and all(path in before for path in paths):\n",
+                "            if False:\n",
+                (FILES,),
+            ),
+        ),
+    ),
+)
