@@ -18,7 +18,7 @@ FUZZ_LIBS_cni_wire := $(FUZZ_CNI_WORLD) -ljansson
 FUZZ_SOURCES_control := $(FP_ENGINE)
 FUZZ_SOURCES_image_file := $(addprefix agent/relay/,image.c image_file.c lb.c loop.c seats.c target.c turns.c)
 FUZZ_SOURCES_image := $(addprefix agent/relay/,image.c lb.c loop.c seats.c target.c turns.c)
-FUZZ_SOURCES_relay := $(addprefix agent/relay/,buf.c conn.c events.c image.c lb.c loop.c netns.c peer.c pipe.c report.c seats.c slab.c \
+FUZZ_SOURCES_relay := $(addprefix agent/relay/,buf.c conn.c events.c image.c lb.c loop.c moving.c netns.c peer.c pipe.c report.c seats.c slab.c \
 	stream_plain.c target.c turns.c upstream.c wishes.c flow.c)
 FUZZ_LIBS_relay := -Wl,--wrap=recv
 
