@@ -13,6 +13,8 @@ void fp_party_init(struct fp_party *party)
 {
 	fp_lane_init(&party->lane);
 	party->buffers = 0;
+	party->since_ns = 0;
+	party->bulk = 0;
 }
 
 void fp_pool_init(struct fp_pool *pool, uint32_t size, uint32_t most)

@@ -7,7 +7,9 @@
 /* Who shares a worker with others: one pod. What its work and its waiting bytes may take from them. */
 struct fp_party {
 	struct fp_lane lane;
-	uint32_t buffers; /* that it holds */
+	uint32_t buffers;  /* that it holds */
+	uint64_t since_ns; /* begin of a second, in which ... */
+	uint32_t bulk;     /* ... bytes of it that were not small were moved so often */
 };
 
 struct fp_buf {

@@ -67,7 +67,7 @@ static void forget_greeting(struct fp_conn *conn)
 	conn->greet = NULL;
 }
 
-static void close_conn(struct fp_conn *conn, enum fp_reason reason)
+void fp_conn_close(struct fp_conn *conn, enum fp_reason reason)
 {
 	struct fp_conns *conns = conn->conns;
 	enum fp_stream_end end = is_orderly(conn, reason) ? FP_STREAM_ORDERLY : FP_STREAM_RESET;
@@ -97,14 +97,21 @@ static void close_conn(struct fp_conn *conn, enum fp_reason reason)
 	atomic_fetch_sub_explicit(&conn->sandbox->active, 1, memory_order_relaxed);
 }
 
-static void bury(struct fp_task *task)
+void fp_conns_bury(struct fp_conns *conns)
 {
-	struct fp_conns *conns = fp_container(task, struct fp_conns, bury);
 	while (!fp_list_empty(&conns->dead)) {
 		struct fp_conn *conn = fp_container(conns->dead.next, struct fp_conn, all);
 		fp_list_remove(&conn->all);
-		fp_slab_give(&conns->slab, conn);
+		if (conn->home == &conns->slab)
+			fp_slab_give(conn->home, conn);
+		else
+			fp_slab_return(conn->home, conn);
 	}
+}
+
+static void bury(struct fp_task *task)
+{
+	fp_conns_bury(fp_container(task, struct fp_conns, bury));
 }
 
 /* At whole seconds, so that many connections report in one waking. The same period for all keeps them in order. */
@@ -135,7 +142,7 @@ static void look_due(struct fp_timer *timer, uint64_t now_ns)
 {
 	struct fp_conn *conn = fp_container(timer, struct fp_conn, look);
 	if (ask_client(conn) == FP_PEER_GONE)
-		close_conn(conn, FP_CLOSE_CLIENT_GONE);
+		fp_conn_close(conn, FP_CLOSE_CLIENT_GONE);
 	else
 		look_later(conn, now_ns);
 }
@@ -205,15 +212,18 @@ static void report_due(struct fp_timer *timer, uint64_t now_ns)
 {
 	struct fp_conn *conn = fp_container(timer, struct fp_conn, report);
 	uint64_t bytes = conn->pipe.way[FP_CLIENT].bytes + conn->pipe.way[FP_SERVER].bytes;
-	bool moved = bytes > conn->told.bytes[FP_CLIENT] + conn->told.bytes[FP_SERVER];
+	uint64_t told = conn->told.bytes[FP_CLIENT] + conn->told.bytes[FP_SERVER];
+	bool moved = bytes > told;
 	if (is_abandoned(conn, moved, now_ns)) {
-		close_conn(conn, FP_CLOSE_CLIENT_GONE);
+		fp_conn_close(conn, FP_CLOSE_CLIENT_GONE);
 		return;
 	}
 	carry_wishes(conn);
 	if (!conn->told.opened || moved)
 		tell(conn, now_ns, false, FP_CLOSE_OK);
 	report_later(conn, now_ns);
+	if (bytes - told < FP_CALM_BYTES && conn->conns->calm)
+		conn->conns->calm(conn);
 }
 
 static void piped(struct fp_pipe *pipe, enum fp_pipe_end how)
@@ -223,7 +233,7 @@ static void piped(struct fp_pipe *pipe, enum fp_pipe_end how)
 		[FP_PIPE_CLIENT_DIED] = FP_CLOSE_CLIENT_RESET,
 		[FP_PIPE_SERVER_DIED] = FP_CLOSE_SERVER_RESET,
 	};
-	close_conn(fp_container(pipe, struct fp_conn, pipe), reasons[how]);
+	fp_conn_close(fp_container(pipe, struct fp_conn, pipe), reasons[how]);
 }
 
 static uint64_t count_bytes(struct fp_life *life)
@@ -234,15 +244,15 @@ static uint64_t count_bytes(struct fp_life *life)
 
 static void life_over(struct fp_life *life, enum fp_life_end how)
 {
-	close_conn(fp_container(life, struct fp_conn, life),
-		   how == FP_LIFE_IDLE ? FP_CLOSE_IDLE_TIMEOUT : FP_CLOSE_MAX_DURATION);
+	fp_conn_close(fp_container(life, struct fp_conn, life),
+		      how == FP_LIFE_IDLE ? FP_CLOSE_IDLE_TIMEOUT : FP_CLOSE_MAX_DURATION);
 }
 
 static void connected(struct fp_upstream *upstream, struct fp_stream *server, enum fp_reason failure)
 {
 	struct fp_conn *conn = fp_container(upstream, struct fp_conn, upstream);
 	if (!server) {
-		close_conn(conn, failure);
+		fp_conn_close(conn, failure);
 		return;
 	}
 	forget_greeting(conn);
@@ -262,7 +272,7 @@ static void client_changed(struct fp_stream *stream, bool room)
 {
 	(void)room;
 	if (stream->failed)
-		close_conn(stream->user, FP_CLOSE_CLIENT_RESET);
+		fp_conn_close(stream->user, FP_CLOSE_CLIENT_RESET);
 }
 
 static struct fp_conn *new_conn(struct fp_conns *conns, struct fp_sandbox *sandbox, struct fp_stream *client,
@@ -277,6 +287,7 @@ static struct fp_conn *new_conn(struct fp_conns *conns, struct fp_sandbox *sandb
 	}
 	memset(conn, 0, sizeof(*conn));
 	conn->conns = conns;
+	conn->home = &conns->slab;
 	conn->end[FP_CLIENT] = client;
 	conn->state = FP_CONNECTING;
 	conn->sandbox = sandbox;
@@ -315,7 +326,7 @@ static void greeted(void *user, const char *name)
 
 static void died_silent(void *user)
 {
-	close_conn(user, FP_CLOSE_CLIENT_RESET);
+	fp_conn_close(user, FP_CLOSE_CLIENT_RESET);
 }
 
 struct fp_conn *fp_conn_open(struct fp_conns *conns, struct fp_sandbox *sandbox, struct fp_stream *client,
@@ -330,7 +341,7 @@ struct fp_conn *fp_conn_open(struct fp_conns *conns, struct fp_sandbox *sandbox,
 	}
 	conn->greet = fp_greet_wait(&conns->greets, client, conn, greeted, died_silent);
 	if (!conn->greet)
-		close_conn(conn, FP_CLOSE_NO_MEMORY);
+		fp_conn_close(conn, FP_CLOSE_NO_MEMORY);
 	return conn;
 }
 
@@ -339,20 +350,25 @@ void fp_conn_refuse(struct fp_conns *conns, struct fp_sandbox *sandbox, struct f
 {
 	struct fp_conn *conn = new_conn(conns, sandbox, client, flow);
 	if (conn)
-		close_conn(conn, reason);
+		fp_conn_close(conn, reason);
+}
+
+bool fp_conn_is_relaying(const struct fp_conn *conn)
+{
+	return conn->state == FP_RELAYING;
 }
 
 bool fp_conns_evict(struct fp_presence *presence, int most)
 {
 	while (most-- && !fp_list_empty(&presence->conns))
-		close_conn(fp_container(presence->conns.next, struct fp_conn, of_pod), FP_CLOSE_SHUTDOWN);
+		fp_conn_close(fp_container(presence->conns.next, struct fp_conn, of_pod), FP_CLOSE_SHUTDOWN);
 	return !fp_list_empty(&presence->conns);
 }
 
 void fp_conns_end(struct fp_conns *conns)
 {
 	while (!fp_list_empty(&conns->live))
-		close_conn(fp_container(conns->live.next, struct fp_conn, all), FP_CLOSE_SHUTDOWN);
+		fp_conn_close(fp_container(conns->live.next, struct fp_conn, all), FP_CLOSE_SHUTDOWN);
 }
 
 void fp_conns_init(struct fp_conns *conns, struct fp_loop *loop)
@@ -372,7 +388,7 @@ void fp_conns_init(struct fp_conns *conns, struct fp_loop *loop)
 
 void fp_conns_clear(struct fp_conns *conns)
 {
-	bury(&conns->bury);
+	fp_conns_bury(conns);
 	fp_slab_clear(&conns->slab);
 	fp_greets_clear(&conns->greets);
 }

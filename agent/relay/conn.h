@@ -2,7 +2,8 @@
  *
  *   open -> CONNECTING -> RELAYING -> CLOSED
  *
- * This file is the only one that changes the state. A connection belongs to one worker for life. */
+ * This file is the only one that changes the state. A connection belongs to one worker at a time: one that is RELAYING may go
+ * on with another, and its memory goes back to where it was opened. */
 #ifndef FP_CONN_H
 #define FP_CONN_H
 #include "flow.h"
@@ -15,6 +16,7 @@
 #include "stats.h"
 #include "upstream.h"
 
+struct fp_conn;
 struct fp_presence;
 
 enum fp_conn_state { FP_CONNECTING, FP_RELAYING, FP_CLOSED };
@@ -41,6 +43,8 @@ struct fp_conns {
 	struct fp_timers looks[2];     /* at half-closed ones' clients: the first few, and all later ones */
 	struct fp_lives lives;
 	struct fp_greets greets;
+	/* Or NULL: one has moved next to nothing since it was reported last. It may leave in here. */
+	void (*calm)(struct fp_conn *conn);
 };
 
 /* What has been told of a connection. */
@@ -52,6 +56,7 @@ struct fp_told {
 struct fp_conn {
 	struct fp_pipe pipe;
 	struct fp_conns *conns;
+	struct fp_slab *home;     /* whose memory it is */
 	struct fp_stream *end[2]; /* NULL: not there yet, or closed */
 	enum fp_conn_state state;
 	struct fp_node all;     /* in fp_conns.live, then in .dead */
@@ -72,7 +77,12 @@ struct fp_conn {
 	struct fp_told told;
 };
 
+/* What one moves at most in the time between two reports if it is called calm. */
+enum { FP_CALM_BYTES = 1 << 20 };
+
 void fp_conns_init(struct fp_conns *conns, struct fp_loop *loop);
+/* At the end of the worker's thread: what has ended goes back to where its memory is from. */
+void fp_conns_bury(struct fp_conns *conns);
 /* Frees the memory of all; none may be live. */
 void fp_conns_clear(struct fp_conns *conns);
 
@@ -83,6 +93,10 @@ struct fp_conn *fp_conn_open(struct fp_conns *conns, struct fp_sandbox *sandbox,
 /* Reset a client that cannot be served, and report it. */
 void fp_conn_refuse(struct fp_conns *conns, struct fp_sandbox *sandbox, struct fp_stream *client,
 		    const struct fp_flow *flow, enum fp_reason reason);
+/* Both its ends are there, and a pipe between them. */
+bool fp_conn_is_relaying(const struct fp_conn *conn);
+/* It is over, for this reason, which is reported. The memory lives until the next turn of the loop. */
+void fp_conn_close(struct fp_conn *conn, enum fp_reason reason);
 /* Reset so many connections of a pod; whether there are more. */
 bool fp_conns_evict(struct fp_presence *presence, int most);
 /* Reset all. */

@@ -5,7 +5,7 @@
 
 enum {
 	/* Descriptors that connections never get: an eighth of all, within these bounds. A pod takes three for its netns and
-	 * listeners, a worker five, whoever asks four. */
+	 * listeners, a worker or carrier five, whoever asks four. */
 	FP_RESERVE_LEAST = 128,
 	FP_RESERVE_MOST = 4096,
 	FP_PER_CONNECTION = 2

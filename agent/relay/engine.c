@@ -46,7 +46,7 @@ int fp_tell_all(struct fp_engine *engine, struct fp_message message)
 	sem_t done;
 	sem_init(&done, 0, 0);
 	message.done = &done;
-	for (uint32_t i = 0; i < engine->shared.config.workers; i++) {
+	for (uint32_t i = 0; i < engine->shared.count; i++) {
 		int one = 0;
 		bool over;
 		message.ret_result = &one;
@@ -72,7 +72,8 @@ int fp_engine_start(const struct fp_config *config, struct fp_engine **ret_engin
 	struct fp_shared *shared = &engine->shared;
 	shared->config = *config;
 	fp_fill_defaults(&shared->config);
-	uint32_t wanted = shared->config.workers;
+	uint32_t wanted = FP_ROLES * shared->config.workers;
+	shared->count = wanted;
 	shared->bell.fd = -1;
 	shared->workers = calloc(wanted, sizeof(struct fp_worker *));
 	engine->ended = calloc(wanted, sizeof(*engine->ended));
@@ -83,7 +84,7 @@ int fp_engine_start(const struct fp_config *config, struct fp_engine **ret_engin
 		started += rc == 0;
 	}
 	if (rc) {
-		shared->config.workers = started;
+		shared->count = started;
 		fp_engine_stop(engine, 0);
 		fp_engine_free(engine);
 		return rc;
@@ -109,7 +110,7 @@ bool fp_engine_is_over(struct fp_engine *engine)
 {
 	pthread_mutex_lock(&engine->turn);
 	uint32_t left = 0;
-	for (uint32_t i = 0; i < engine->shared.config.workers; i++)
+	for (uint32_t i = 0; i < engine->shared.count; i++)
 		left += !has_ended(engine, i);
 	if (!left)
 		atomic_store(&engine->joined, true);
@@ -141,7 +142,7 @@ static void free_retired(struct fp_engine *engine)
 	while (*link) {
 		struct fp_image *image = *link;
 		bool held = false;
-		for (uint32_t i = 0; i < engine->shared.config.workers; i++)
+		for (uint32_t i = 0; i < engine->shared.count; i++)
 			held |= atomic_load(&engine->shared.workers[i]->hold.image) == image;
 		if (held) {
 			link = &image->next_retired;
@@ -163,7 +164,7 @@ void fp_engine_free(struct fp_engine *engine)
 		engine->retired = image;
 	}
 	free_retired(engine);
-	for (uint32_t i = 0; i < shared->config.workers && shared->workers; i++) {
+	for (uint32_t i = 0; i < shared->count && shared->workers; i++) {
 		if (shared->workers[i])
 			fp_worker_free(shared->workers[i]);
 	}
@@ -228,11 +229,10 @@ uint64_t fp_generation(const struct fp_engine *engine)
 
 void fp_stats_read(const struct fp_engine *engine, struct fp_stats *ret_stats)
 {
-	struct fp_stats sum = { 0 };
-	for (uint32_t i = 0; i < engine->shared.config.workers; i++) {
+	struct fp_stats sum = { .active = fp_active_of_all(&engine->shared) };
+	for (uint32_t i = 0; i < engine->shared.count; i++) {
 		const struct fp_worker *w = engine->shared.workers[i];
 		sum.accepted += fp_counted(&w->stats.accepted);
-		sum.active += atomic_load_explicit(&w->stats.active, memory_order_relaxed);
 		sum.bytes_to_server += fp_counted(&w->stats.bytes[FP_CLIENT]);
 		sum.bytes_to_client += fp_counted(&w->stats.bytes[FP_SERVER]);
 		sum.events_lost += fp_counted(&w->ring.lost);
@@ -252,7 +252,7 @@ int fp_events_drain(struct fp_engine *engine, struct fp_event *ret_events, uint3
 	uint32_t n = 0;
 	bool joined = atomic_load(&engine->joined); /* before draining: then nothing comes after */
 	fp_bell_silence(&engine->shared.bell);
-	for (uint32_t i = 0; i < engine->shared.config.workers && n < max; i++)
+	for (uint32_t i = 0; i < engine->shared.count && n < max; i++)
 		n += fp_ring_drain(&engine->shared.workers[i]->ring, ret_events + n, max - n);
 	return joined && !n ? -ESHUTDOWN : (int)n;
 }

@@ -15,16 +15,19 @@ enum fp_message_kind {
 	FP_MSG_LOOK,    /* accept what waits in its listeners' queues unannounced */
 	FP_MSG_EVICT,   /* reset the connections of this sandbox and forget it */
 	FP_MSG_ADOPT,   /* a connection accepted by another worker */
+	FP_MSG_JOIN,    /* a connection that goes on here */
 	FP_MSG_RETIRE   /* end when idle, at the deadline at the latest; a later one replaces it */
 };
 
+struct fp_conn;
 struct fp_sandbox;
 
 struct fp_message {
 	enum fp_message_kind kind;
 	int fd;                     /* ADOPT */
-	struct fp_sandbox *sandbox; /* all but RETIRE */
-	sem_t *done;                /* posted when the worker has dealt with it; NULL for ADOPT */
+	struct fp_sandbox *sandbox; /* all but RETIRE and JOIN */
+	struct fp_conn *conn;       /* JOIN */
+	sem_t *done;                /* posted when the worker has dealt with it; NULL for ADOPT and JOIN */
 	int *ret_result;            /* WATCH: 0 or a negative errno, valid once done */
 	uint64_t deadline_ns;       /* RETIRE, CLOCK_MONOTONIC; UINT64_MAX = never */
 	struct tg_addr peer;        /* ADOPT */

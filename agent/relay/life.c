@@ -18,15 +18,20 @@ static void look_within(struct fp_life *life, uint64_t now_ns, uint64_t within_n
 	fp_timer_start(&lives->steps[step], &life->timer, now_ns + step_ns);
 }
 
+static uint64_t left_of(uint64_t end_ns, uint64_t now_ns)
+{
+	return end_ns > now_ns ? end_ns - now_ns : 0;
+}
+
 static void look_later(struct fp_life *life, uint64_t now_ns)
 {
 	uint64_t within_ns = UINT64_MAX;
 	if (life->idle_ns) {
-		uint64_t left_ns = life->moved_ns + life->idle_ns - now_ns;
+		uint64_t left_ns = left_of(life->moved_ns + life->idle_ns, now_ns);
 		within_ns = left_ns < life->idle_ns / 4 ? left_ns : life->idle_ns / 4;
 	}
 	if (life->most_ns) {
-		uint64_t left_ns = life->began_ns + life->most_ns - now_ns;
+		uint64_t left_ns = left_of(life->began_ns + life->most_ns, now_ns);
 		within_ns = left_ns < within_ns ? left_ns : within_ns;
 	}
 	look_within(life, now_ns, within_ns);
@@ -70,11 +75,14 @@ void fp_life_start(struct fp_life *life, struct fp_lives *lives, uint32_t idle_m
 	life->bytes = count(life);
 	life->count = count;
 	life->over = over;
-	/* What is over already ends with the first look. */
-	if (life->most_ns && life->moved_ns - began_ns >= life->most_ns)
-		look_within(life, life->moved_ns, 0);
-	else
-		look_later(life, life->moved_ns);
+	look_later(life, life->moved_ns);
+}
+
+void fp_life_join(struct fp_life *life, struct fp_lives *lives)
+{
+	life->lives = lives;
+	if (life->over)
+		look_later(life, fp_clock_ns());
 }
 
 void fp_life_stop(struct fp_life *life)

@@ -34,4 +34,6 @@ void fp_life_start(struct fp_life *life, struct fp_lives *lives, uint32_t idle_m
 		   uint64_t (*count)(struct fp_life *), void (*over)(struct fp_life *, enum fp_life_end));
 /* Once or more often, also if it was never started. */
 void fp_life_stop(struct fp_life *life);
+/* What was stopped to go on with another worker, with what is left of it. Nothing if it was never started. */
+void fp_life_join(struct fp_life *life, struct fp_lives *lives);
 #endif

@@ -8,6 +8,10 @@ enum {
 	 * small, as a message of somebody who waits for the answer is. */
 	FP_ROUND = 512 * 1024,
 	FP_SMALL = 16 * 1024,
+	/* So often in a second bytes of one party that are not small may be moved before it is told to be busy. Not how many: on a
+	 * processor that others have, few of them take as much of what is left. */
+	FP_BULK = 32,
+	FP_BULK_NS = 1000 * 1000 * 1000,
 	/* Two kernels' buffers take a part of this from a connection that nobody reads (TCP_NOTSENT_LOWAT bounds ours). Until
 	 * then little is read at a time, and the sender's window stays small. */
 	FP_PROOF = 256 * 1024,
@@ -22,6 +26,8 @@ int fp_pipes_init(struct fp_pipes *pipes, struct fp_loop *loop, uint32_t buffer_
 {
 	pipes->loop = loop;
 	pipes->bytes = bytes;
+	pipes->busy = NULL;
+	pipes->bulk_most = FP_BULK;
 	fp_list_init(&pipes->waiting);
 	fp_pool_init(&pipes->pool, buffer_bytes, buffers);
 	fp_party_init(&pipes->nobody);
@@ -225,9 +231,28 @@ static int work(struct fp_pipe *pipe, int from, uint32_t most)
 	return way->done ? WAITS : HAS_MORE;
 }
 
+/* So much was moved at once: whoever has it told may want to know. */
+static void weigh(struct fp_pipe *pipe, uint64_t moved)
+{
+	struct fp_pipes *pipes = pipe->pipes;
+	struct fp_party *party = pipe->party;
+	if (!pipes->busy || moved <= FP_SMALL)
+		return;
+	uint64_t now_ns = fp_clock_ns();
+	if (now_ns - party->since_ns > FP_BULK_NS) {
+		party->since_ns = now_ns;
+		party->bulk = 0;
+	}
+	if (++party->bulk <= pipes->bulk_most)
+		return;
+	pipe->is_busy = true;
+	fp_loop_queue(pipes->loop, &party->lane, &pipe->again);
+}
+
 /* False if that ended the pipe, which then may be gone. */
 static bool run(struct fp_pipe *pipe, int from, uint32_t most)
 {
+	uint64_t before = pipe->way[from].bytes;
 	int rc = work(pipe, from, most);
 	if (rc >= 0) {
 		fp_pipe_stop(pipe);
@@ -236,6 +261,7 @@ static bool run(struct fp_pipe *pipe, int from, uint32_t most)
 	}
 	if (rc == HAS_MORE)
 		fp_loop_queue(pipe->pipes->loop, &pipe->party->lane, &pipe->again);
+	weigh(pipe, pipe->way[from].bytes - before);
 	return true;
 }
 
@@ -266,9 +292,12 @@ static void again(struct fp_task *task)
 {
 	struct fp_pipe *pipe = fp_container(task, struct fp_pipe, again);
 	struct fp_pipes *pipes = pipe->pipes;
-	if (run(pipe, FP_CLIENT, pipes->pool.size))
-		run(pipe, FP_SERVER, pipes->pool.size);
+	bool goes_on = run(pipe, FP_CLIENT, pipes->pool.size) && run(pipe, FP_SERVER, pipes->pool.size);
 	wake_one(pipes); /* it may have been woken for a buffer that it did not need any more */
+	if (!goes_on || !pipe->is_busy)
+		return;
+	pipe->is_busy = false;
+	pipes->busy(pipe);
 }
 
 /* It may hold an error that no read has met: it died while its own bytes wait, or after its end. The peer that would
@@ -306,6 +335,26 @@ void fp_pipe_start(struct fp_pipe *pipe, struct fp_pipes *pipes, struct fp_party
 	int first = server->failed ? FP_SERVER : FP_CLIENT;
 	if (turn_of(pipe, first) && turn_of(pipe, !first))
 		end_if_failed(pipe, FP_SERVER);
+}
+
+bool fp_pipe_is_empty(const struct fp_pipe *pipe)
+{
+	return !pipe->way[FP_CLIENT].buf && !pipe->way[FP_SERVER].buf && fp_list_empty(&pipe->waiting);
+}
+
+void fp_pipe_leave(struct fp_pipe *pipe)
+{
+	bool has_turn = !fp_list_empty(&pipe->again.node); /* perhaps because there was a buffer for it */
+	fp_task_cancel(&pipe->again);
+	if (has_turn)
+		wake_one(pipe->pipes);
+}
+
+void fp_pipe_join(struct fp_pipe *pipe, struct fp_pipes *pipes, struct fp_party *party)
+{
+	pipe->pipes = pipes;
+	pipe->party = party;
+	fp_loop_queue(pipes->loop, &party->lane, &pipe->again);
 }
 
 void fp_pipe_stop(struct fp_pipe *pipe)

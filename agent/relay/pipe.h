@@ -11,6 +11,8 @@ enum fp_side { FP_CLIENT = 0, FP_SERVER = 1 };
 /* How a pipe ended: both directions have, or one side died. */
 enum fp_pipe_end { FP_PIPE_FINISHED = 0, FP_PIPE_CLIENT_DIED = 1, FP_PIPE_SERVER_DIED = 2 };
 
+struct fp_pipe;
+
 /* What the pipes of one worker share. */
 struct fp_pipes {
 	struct fp_loop *loop;
@@ -19,8 +21,11 @@ struct fp_pipes {
 	struct fp_node waiting; /* for a buffer: pipes whose sender's bytes cannot be looked at */
 	fp_counter *bytes;      /* [2] of all pipes, by the side that sent them */
 	struct fp_party nobody; /* of pipes that were given none */
-	uint32_t turn;          /* of the loop, to which `moved` belongs */
-	uint32_t moved;         /* bytes in this turn, by pipes that had an event */
+	/* Or NULL: a pipe moved what is not small, which its party did more than bulk_most times in a second. It may leave in here. */
+	void (*busy)(struct fp_pipe *pipe);
+	uint32_t bulk_most;
+	uint32_t turn;  /* of the loop, to which `moved` belongs */
+	uint32_t moved; /* bytes in this turn, by pipes that had an event */
 };
 
 /* Bytes from one side to the other. */
@@ -41,6 +46,7 @@ struct fp_pipe {
 	struct fp_pipes *pipes;
 	struct fp_party *party;
 	struct fp_task again;   /* its turn was over with work left */
+	bool is_busy;           /* to be told at its next turn */
 	struct fp_node waiting; /* in fp_pipes.waiting */
 	/* Or NULL: the end of one direction was passed on, the other goes on. Nothing may be ended in here. */
 	void (*halved)(struct fp_pipe *pipe, enum fp_side from);
@@ -58,6 +64,12 @@ void fp_pipes_clear(struct fp_pipes *pipes);
 void fp_pipe_start(struct fp_pipe *pipe, struct fp_pipes *pipes, struct fp_party *party, struct fp_stream *client,
 		   struct fp_stream *server, void (*halved)(struct fp_pipe *, enum fp_side),
 		   void (*ended)(struct fp_pipe *, enum fp_pipe_end));
+/* Whether no byte of it is in memory of this worker, so that it can go on with another. */
+bool fp_pipe_is_empty(const struct fp_pipe *pipe);
+/* It is not to be touched by its worker's loop any more ... */
+void fp_pipe_leave(struct fp_pipe *pipe);
+/* ... and is one of another worker's, on whose thread this is, and has its turn soon. */
+void fp_pipe_join(struct fp_pipe *pipe, struct fp_pipes *pipes, struct fp_party *party);
 /* Bytes that the receiver has not taken are gone. Once or more often, before the streams are closed. */
 void fp_pipe_stop(struct fp_pipe *pipe);
 #endif

@@ -16,6 +16,7 @@ struct fp_presence {
 	struct fp_watch watches[FP_LISTENERS];
 	struct fp_party party;
 	struct fp_node conns;     /* its connections */
+	bool open;                /* watched, also where nothing is accepted: its connections may leave the worker */
 	struct fp_task evict;     /* while it goes */
 	struct fp_worker *worker; /* meanwhile */
 	sem_t *evicted;           /* posted at the end of that */

@@ -31,7 +31,7 @@ static int add_sandbox(struct fp_engine *engine, const struct fp_sandbox_config 
 	if (*find_sandbox(engine, config->netns_cookie))
 		return -EEXIST;
 	struct fp_sandbox *sandbox;
-	int rc = fp_sandbox_open(config, listeners, engine->shared.config.workers, &sandbox);
+	int rc = fp_sandbox_open(config, listeners, engine->shared.count, &sandbox);
 	if (rc)
 		return rc;
 	rc = fp_tell_all(engine, (struct fp_message){ .kind = FP_MSG_WATCH, .sandbox = sandbox });

@@ -9,8 +9,12 @@
 
 struct fp_worker;
 
+/* Workers that accept, and as many behind them that take what is busy off their hands. */
+enum { FP_ROLES = 2 };
+
 struct fp_shared {
 	struct fp_config config; /* defaults filled in */
+	uint32_t count;          /* of all workers: config.workers that accept, and behind them as many carriers */
 	struct fp_worker **workers;
 	struct fp_bell bell;
 	_Alignas(FP_CACHELINE) _Atomic(struct fp_image *) image; /* swapped by the control thread */

@@ -28,6 +28,8 @@ void fp_slab_init(struct fp_slab *slab, size_t size)
 
 void *fp_slab_take(struct fp_slab *slab)
 {
+	if (!slab->free)
+		slab->free = atomic_exchange_explicit(&slab->returned, NULL, memory_order_acquire);
 	if (!slab->free) {
 		struct fp_slab_chunk *chunk =
 			aligned_alloc(_Alignof(struct fp_slab_chunk), sizeof(*chunk) + FP_CHUNK_THINGS * slab->size);
@@ -52,6 +54,17 @@ void fp_slab_give(struct fp_slab *slab, void *thing)
 	ASAN_POISON_MEMORY_REGION(free_thing + 1, slab->size - sizeof(*free_thing));
 }
 
+void fp_slab_return(struct fp_slab *slab, void *thing)
+{
+	struct fp_slab_free *free_thing = thing;
+	/* Before it is seen: from then on it may be taken. */
+	ASAN_POISON_MEMORY_REGION(free_thing + 1, slab->size - sizeof(*free_thing));
+	free_thing->next = atomic_load_explicit(&slab->returned, memory_order_relaxed);
+	while (!atomic_compare_exchange_weak_explicit(&slab->returned, &free_thing->next, free_thing,
+						      memory_order_release, memory_order_relaxed))
+		;
+}
+
 void fp_slab_clear(struct fp_slab *slab)
 {
 	while (slab->chunks) {
@@ -60,4 +73,5 @@ void fp_slab_clear(struct fp_slab *slab)
 		free(chunk);
 	}
 	slab->free = NULL;
+	atomic_store_explicit(&slab->returned, NULL, memory_order_relaxed);
 }

@@ -11,6 +11,7 @@
 
 #include "base.h"
 
+struct fp_loop;
 struct fp_stream;
 
 enum fp_stream_end { FP_STREAM_ORDERLY, FP_STREAM_RESET };
@@ -42,6 +43,11 @@ struct fp_stream_ops {
 
 	/* Capability: what the peer sends finds a reader, so more of it may wait. Until then the stream has little room. */
 	void (*widen)(struct fp_stream *stream);
+	/* Capability: go on in another thread's loop. First no event of this loop comes any more; then, on the thread of the
+	 * other, all that can be done now is told again as if it were new. 0 or a negative errno. NULL: it stays. */
+	void (*leave)(struct fp_stream *stream);
+	int (*join)(struct fp_stream *stream, struct fp_loop *loop);
+
 	/* Capability: the peer reads what it is sent, so more may wait here for its window. Until then it is little. */
 	void (*deepen)(struct fp_stream *stream);
 };

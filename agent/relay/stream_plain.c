@@ -1,5 +1,5 @@
 /* Per wake-up: one read, one write, nothing else. A short read means that the socket is drained, so it is not read again
- * before epoll reports a new edge; a short write means that it is full. No epoll_ctl after the stream is opened.
+ * before epoll reports a new edge; a short write means that it is full. No epoll_ctl after the stream is opened, but two when it changes loops.
  *
  * The exception is urgent data (tcp(7)): a read ends before the urgent byte, whatever waits behind it. EPOLLPRI says that
  * there is one, so as long as it has not been passed each read is followed by the question whether it is next. Sockets
@@ -23,11 +23,12 @@ enum {
 struct fp_plain {
 	struct fp_stream stream;
 	struct fp_source source;
-	struct fp_plains *plains;
-	bool opening; /* connect() is under way */
-	bool hangup;  /* FIN or RST has arrived: read on to the end, however short a read was */
-	bool marked;  /* an urgent byte has arrived and was not received yet */
-	int error;    /* errno of which it died; the kernel tells it once only */
+	struct fp_plains *plains; /* whose memory it is */
+	struct fp_loop *loop;     /* where its events are told: theirs, until it leaves */
+	bool opening;             /* connect() is under way */
+	bool hangup;              /* FIN or RST has arrived: read on to the end, however short a read was */
+	bool marked;              /* an urgent byte has arrived and was not received yet */
+	int error;                /* errno of which it died; the kernel tells it once only */
 };
 
 static struct fp_plain *plain_of(struct fp_stream *stream)
@@ -170,12 +171,15 @@ void fp_plain_refuse(int fd)
 static void plain_close(struct fp_stream *stream, enum fp_stream_end end)
 {
 	struct fp_plain *plain = plain_of(stream);
-	fp_loop_forget(plain->plains->loop, &plain->source);
+	fp_loop_forget(plain->loop, &plain->source);
 	if (end == FP_STREAM_RESET)
 		fp_plain_refuse(plain->source.fd);
 	else
 		close(plain->source.fd);
-	fp_slab_give(&plain->plains->slab, plain);
+	if (plain->loop == plain->plains->loop)
+		fp_slab_give(&plain->plains->slab, plain);
+	else
+		fp_slab_return(&plain->plains->slab, plain);
 }
 
 static ssize_t plain_peek(struct fp_stream *stream, void *data, size_t room)
@@ -229,6 +233,25 @@ static int plain_socket(const struct fp_stream *stream)
 	return fp_container(stream, struct fp_plain, stream)->source.fd;
 }
 
+static void plain_leave(struct fp_stream *stream)
+{
+	struct fp_plain *plain = plain_of(stream);
+	fp_loop_unwatch(plain->loop, &plain->source);
+}
+
+static int watch(struct fp_plain *plain)
+{
+	/* Both directions at once and edge-triggered: the only epoll_ctl that this socket costs in one loop. */
+	return fp_loop_watch(plain->loop, &plain->source, EPOLLIN | EPOLLPRI | EPOLLOUT | EPOLLRDHUP | EPOLLET);
+}
+
+static int plain_join(struct fp_stream *stream, struct fp_loop *loop)
+{
+	struct fp_plain *plain = plain_of(stream);
+	plain->loop = loop;
+	return watch(plain);
+}
+
 static const struct fp_stream_ops plain_ops = {
 	.recv = plain_recv,
 	.send = plain_send,
@@ -241,6 +264,8 @@ static const struct fp_stream_ops plain_ops = {
 	.discard = plain_discard,
 	.widen = plain_widen,
 	.deepen = plain_deepen,
+	.leave = plain_leave,
+	.join = plain_join,
 };
 
 void fp_plains_init(struct fp_plains *plains, struct fp_loop *loop)
@@ -265,10 +290,10 @@ int fp_plain_open(struct fp_plains *plains, int fd, bool connected, struct fp_st
 		.stream = { .ops = &plain_ops, .writable = connected },
 		.source = { .fd = fd, .ready = ready },
 		.plains = plains,
+		.loop = plains->loop,
 		.opening = !connected,
 	};
-	/* Both directions at once and edge-triggered: the only epoll_ctl that this socket ever costs. */
-	int rc = fp_loop_watch(plains->loop, &plain->source, EPOLLIN | EPOLLPRI | EPOLLOUT | EPOLLRDHUP | EPOLLET);
+	int rc = watch(plain);
 	if (rc) {
 		plain_close(&plain->stream, FP_STREAM_RESET);
 		return rc;

@@ -7,81 +7,16 @@
 #include <sys/random.h>
 #include <unistd.h>
 
+#include "moving.h"
+#include "placing.h"
 #include "privilege.h"
 #include "sandbox.h"
+#include "slice.h"
 
 enum {
-	FP_SHARE = 2,
 	FP_LETTERS = 16, /* messages of one turn: each may be a connection to be served */
-	FP_EVICTED = 32, /* connections of a pod that goes, in one turn */
-	FP_IMBALANCE = 4 /* connections more than the idlest worker has that are nobody's business */
+	FP_EVICTED = 32  /* connections of a pod that goes, in one turn */
 };
-
-static void serve(struct fp_worker *w, struct fp_sandbox *sandbox, int fd, const struct tg_addr *peer, uint16_t port_be)
-{
-	struct fp_flow flow;
-	struct fp_stream *client;
-	fp_plain_narrow(fd);
-	int rc = fp_flow_identify(&w->conns.records, sandbox, fd, peer, port_be, &flow);
-	if (fp_plain_open(&w->plains, fd, true, &client)) {
-		fp_count(&w->stats.accepted, 1);
-		fp_count(&w->stats.closed[FP_CLOSE_NO_MEMORY], 1);
-	} else if (rc) {
-		fp_conn_refuse(&w->conns, sandbox, client, &flow,
-			       rc == -ENOENT ? FP_CLOSE_NO_RECORD : FP_CLOSE_NO_MEMORY);
-	} else {
-		fp_conn_open(&w->conns, sandbox, client, &flow);
-	}
-}
-
-/* The worker for a new connection. The kernel wakes the first idle worker in the order of registration (EPOLLEXCLUSIVE),
- * so at low rates one worker would collect nearly all long-lived connections. */
-static struct fp_worker *place(struct fp_worker *w, uint32_t *ret_total)
-{
-	struct fp_worker *idlest = w;
-	uint32_t own = fp_active(&w->stats), least = own;
-	*ret_total = 0;
-	for (uint32_t i = 0; i < w->shared->config.workers; i++) {
-		struct fp_worker *other = w->shared->workers[i];
-		uint32_t active = fp_active(&other->stats);
-		*ret_total += active;
-		if (active < least) {
-			least = active;
-			idlest = other;
-		}
-	}
-	return own > least + FP_IMBALANCE + least / 8 ? idlest : w;
-}
-
-/* A pod may hold at most twice as many connections as are still free, so one that opens without end gets two thirds of
- * all, two of them four fifths, and whoever comes later finds room (dynamic thresholds: Choudhury and Hahne, 1998). */
-static bool has_room(const struct fp_worker *w, const struct fp_sandbox *sandbox, uint32_t total)
-{
-	uint32_t most = w->shared->config.max_connections;
-	return total < most && atomic_load_explicit(&sandbox->active, memory_order_relaxed) < FP_SHARE * (most - total);
-}
-
-static void count_refused(struct fp_acceptor *acceptor)
-{
-	struct fp_worker *w = fp_container(acceptor, struct fp_worker, acceptor);
-	fp_count(&w->stats.accepted, 1);
-	fp_count(&w->stats.closed[FP_CLOSE_NO_MEMORY], 1);
-}
-
-static void admit(struct fp_acceptor *acceptor, struct fp_watch *watch, int fd, const union fp_sockaddr *name)
-{
-	struct fp_worker *w = fp_container(acceptor, struct fp_worker, acceptor);
-	uint32_t total;
-	struct fp_worker *chosen = place(w, &total);
-	struct fp_message message = { .kind = FP_MSG_ADOPT, .fd = fd, .sandbox = watch->sandbox };
-	message.peer_port_be = fp_sockaddr_read(name, &message.peer);
-	if (!has_room(w, watch->sandbox, total)) {
-		fp_plain_refuse(fd);
-		count_refused(acceptor);
-	} else if (chosen == w || !fp_inbox_post(&chosen->inbox, &message)) {
-		serve(w, watch->sandbox, fd, &message.peer, message.peer_port_be);
-	}
-}
 
 static struct fp_watch *watches_of(const struct fp_worker *w, struct fp_sandbox *sandbox)
 {
@@ -123,10 +58,12 @@ static void obey(struct fp_worker *w, const struct fp_message *message)
 	struct fp_watch *watches = message->sandbox ? watches_of(w, message->sandbox) : NULL;
 	switch (message->kind) {
 	case FP_MSG_WATCH:
-		for (int i = 0; i < FP_LISTENERS && !*message->ret_result; i++)
+		message->sandbox->presence[w->index].open = true;
+		for (int i = 0; i < FP_LISTENERS && !fp_is_carrier(w) && !*message->ret_result; i++)
 			*message->ret_result = fp_watch_start(&watches[i], &w->acceptor);
 		break;
 	case FP_MSG_UNWATCH:
+		message->sandbox->presence[w->index].open = false;
 		for (int i = 0; i < FP_LISTENERS; i++)
 			fp_watch_stop(&watches[i]);
 		break;
@@ -138,7 +75,10 @@ static void obey(struct fp_worker *w, const struct fp_message *message)
 		start_evicting(w, &message->sandbox->presence[w->index], message->done);
 		return;
 	case FP_MSG_ADOPT:
-		serve(w, message->sandbox, message->fd, &message->peer, message->peer_port_be);
+		fp_serve(w, message->sandbox, message->fd, &message->peer, message->peer_port_be);
+		break;
+	case FP_MSG_JOIN:
+		fp_conn_join(message->conn, &w->conns);
 		break;
 	case FP_MSG_RETIRE:
 		retire(w, message->deadline_ns);
@@ -178,18 +118,21 @@ static void *work(void *arg)
 {
 	struct fp_worker *w = arg;
 	fp_keep_setns_only();
+	if (!fp_is_carrier(w))
+		(void)fp_slice_shorten(); /* or messages wait longer beside busy threads, as without it */
 	do {
 		fp_loop_turn(&w->loop);
 		fp_hold_release(&w->hold);
 	} while (!w->retiring || !fp_list_empty(&w->conns.live));
 	fp_report_sums(&w->reporter);
+	fp_conns_bury(&w->conns);
 	return NULL;
 }
 
 static int open_resources(struct fp_worker *w)
 {
 	const struct fp_config *config = &w->shared->config;
-	uint64_t buffers = ((uint64_t)config->pool_mib << 20) / config->workers / config->buffer_bytes;
+	uint64_t buffers = ((uint64_t)config->pool_mib << 20) / w->shared->count / config->buffer_bytes;
 	int rc = fp_pipes_init(&w->pipes, &w->loop, config->buffer_bytes, buffers ? (uint32_t)buffers : 1,
 			       w->stats.bytes);
 	if (!rc)
@@ -200,6 +143,7 @@ static int open_resources(struct fp_worker *w)
 		rc = fp_netns_visit_init(&w->visit);
 	if (!rc)
 		rc = fp_inbox_init(&w->inbox);
+	fp_place_from(w);
 	w->messages = (struct fp_source){ .fd = w->inbox.wake_fd, .ready = read_inbox };
 	if (!rc)
 		rc = fp_loop_watch(&w->loop, &w->messages, EPOLLIN | EPOLLET);
@@ -229,8 +173,6 @@ static void compose(struct fp_worker *w)
 	w->conns.reporter = &w->reporter;
 	w->conns.stats = &w->stats;
 	w->conns.worker = w->index;
-	w->acceptor.accepted = admit;
-	w->acceptor.shed = count_refused;
 	fp_loop_add_timers(&w->loop, &w->timers);
 	fp_timer_init(&w->deadline, deadline_over);
 	fp_task_init(&w->unread, read_some);
@@ -262,7 +204,7 @@ int fp_worker_start(struct fp_shared *shared, uint32_t index, struct fp_worker *
 		fp_worker_free(w);
 		return rc;
 	}
-	pthread_setname_np(w->thread, "tg-fastpath");
+	pthread_setname_np(w->thread, fp_is_carrier(w) ? "tg-carrier" : "tg-fastpath");
 	*ret_worker = w;
 	return 0;
 }

@@ -1,6 +1,7 @@
 /* One relayed connection between a client and a server that write, read, finish and die as a stream of bytes says. The
  * relay's own state machine runs on real sockets and a real epoll, on this thread and without a worker: either between
- * two sockets, or through a tunnel, whose records hide and garble what is in them (tests/relay/unit/framed.h).
+ * two sockets, or through a tunnel, whose records hide and garble what is in them (tests/relay/unit/framed.h). Between two sockets
+ * it may go to another worker at any time, and back.
  * What must hold: bytes come out in order, none twice, none invented; and when both ends read all there is, everything
  * that was written has come through: a wake-up that got lost would leave something behind. */
 #include <errno.h>
@@ -8,8 +9,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "../../agent/relay/conn.h"
 #include "../../agent/relay/image.h"
+#include "../../agent/relay/moving.h"
 #include "../../agent/relay/sandbox.h"
 #include "../relay/unit/framed.h"
 #include "fuzz.h"
@@ -37,14 +38,14 @@ ssize_t __wrap_recv(int fd, void *data, size_t size, int flags)
 	return __real_recv(fd, discarded, size, flags & ~MSG_TRUNC);
 }
 
-static struct fp_loop loop;
+static struct fp_loop loop, next_loop;
 static struct fp_plains plains;
-static struct fp_pipes pipes;
+static struct fp_pipes pipes, next_pipes;
 static struct fp_upstreams upstreams;
 static struct fp_reporter reporter;
 static struct fp_ring ring;
 static struct fp_bell bell;
-static struct fp_conns conns;
+static struct fp_conns conns, next_conns; /* of two workers */
 static struct fp_worker_stats stats;
 static struct fp_hold hold;
 static _Atomic(struct fp_image *) image;
@@ -115,6 +116,17 @@ static int dial(struct fp_dialer *dialer, const struct fp_origin *from, const st
 	return 0;
 }
 
+static void make_conns(struct fp_conns *made, struct fp_loop *on, struct fp_pipes *with, uint32_t worker)
+{
+	MUST(fp_loop_open(on) == 0);
+	fp_conns_init(made, on);
+	made->pipes = with;
+	made->upstreams = &upstreams;
+	made->reporter = &reporter;
+	made->stats = &stats;
+	made->worker = worker;
+}
+
 static void make_relay(void)
 {
 	static struct fp_dialer dialer = { dial };
@@ -122,18 +134,15 @@ static void make_relay(void)
 	static struct fp_registry registry;
 	struct fp_image *made;
 
-	MUST(fp_loop_open(&loop) == 0 && fp_bell_open(&bell) == 0 && fp_ring_init(&ring) == 0);
+	make_conns(&conns, &loop, &pipes, 0);
+	make_conns(&next_conns, &next_loop, &next_pipes, 1);
+	MUST(fp_bell_open(&bell) == 0 && fp_ring_init(&ring) == 0);
 	fp_plains_init(&plains, &loop);
 	hold.current = &image;
 	fp_upstreams_init(&upstreams, &loop, &dialer, &hold, 3600u * (uint64_t)1000000000);
 	fp_reporter_init(&reporter, &loop, &ring, &bell);
 	reporter.each = true;
 	reporter.period_ns = 3600u * (uint64_t)1000000000;
-	fp_conns_init(&conns, &loop);
-	conns.pipes = &pipes;
-	conns.upstreams = &upstreams;
-	conns.reporter = &reporter;
-	conns.stats = &stats;
 	MUST(fp_image_new(1, &made) == 0 && fp_image_service(made, 1, FP_LB_RANDOM) == 0);
 	MUST(fp_image_address(made, &addr, 1) == 0 && fp_image_endpoint(made, &addr, 2, 1) == 0);
 	MUST(fp_image_seal(made) == 0 && fp_registry_bind(&registry, made->endpoints, made->endpoint_count) == 0);
@@ -145,18 +154,25 @@ static void no_work(struct fp_task *task)
 	(void)task;
 }
 
+static bool turn_of(struct fp_loop *one)
+{
+	struct fp_task nothing;
+	struct pollfd events = { .fd = one->epoll_fd, .events = POLLIN };
+	bool any = !fp_list_empty(&one->tasks) || !fp_list_empty(&one->lanes) || poll(&events, 1, 0) > 0;
+
+	fp_task_init(&nothing, no_work);
+	fp_loop_defer(one, &nothing); /* so that it does not wait */
+	fp_loop_turn(one);
+	fp_hold_release(&hold);
+	return any;
+}
+
 /* False if there was nothing to do. */
 static bool turn(void)
 {
-	struct fp_task nothing;
-	struct pollfd events = { .fd = loop.epoll_fd, .events = POLLIN };
-	bool any = !fp_list_empty(&loop.tasks) || !fp_list_empty(&loop.lanes) || poll(&events, 1, 0) > 0;
+	bool any = turn_of(&loop);
 
-	fp_task_init(&nothing, no_work);
-	fp_loop_defer(&loop, &nothing); /* so that it does not wait */
-	fp_loop_turn(&loop);
-	fp_hold_release(&hold);
-	return any;
+	return turn_of(&next_loop) || any;
 }
 
 static void write_some(int i, size_t most)
@@ -233,6 +249,16 @@ static void step(struct input *in)
 		if (!ended() && conn->state == FP_RELAYING)
 			conn->report.due(&conn->report, fp_clock_ns());
 		break;
+	case 6:
+		if (!ended() && fp_conn_can_leave(conn)) {
+			struct fp_conns *next = conn->conns == &conns ? &next_conns : &conns;
+
+			fp_conn_leave(conn);
+			fp_conn_join(conn, next);
+			break;
+		}
+		turn();
+		break;
 	default:
 		turn();
 	}
@@ -302,20 +328,26 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	/* The largest is more than a socket takes at once, so writes are cut short. */
 	static const uint32_t sizes[] = { 1, 64, 4096, MOST_BYTES };
 	struct input in = { data, size };
-	static struct fp_sandbox sandbox = { .cookie = 1, .netns_fd = -1, .presence = { { .party.buffers = 0 } } };
+	static struct fp_sandbox sandbox = { .cookie = 1,
+					     .netns_fd = -1,
+					     .presence = { { .party.buffers = 0 }, { .party.buffers = 0 } } };
 	struct fp_flow flow = { .dst = { { 1 } }, .dst_port_be = 1 };
 	struct fp_target *target;
 
 	if (!conns.loop) {
 		make_relay();
-		fp_party_init(&sandbox.presence[0].party);
-		fp_list_init(&sandbox.presence[0].conns);
+		for (int i = 0; i < 2; i++) {
+			fp_party_init(&sandbox.presence[i].party);
+			fp_list_init(&sandbox.presence[i].conns);
+			sandbox.presence[i].open = true;
+		}
 	}
 	uint8_t first = next_byte(&in), buffers = next_byte(&in) & 3;
 	way = (first >> 6) % 3;
 	if (way == BLIND_TUNNEL && !buffers)
 		buffers = 1; /* without any it rightly waits for ever */
 	MUST(fp_pipes_init(&pipes, &loop, sizes[first & 3], buffers, stats.bytes) == 0);
+	MUST(fp_pipes_init(&next_pipes, &next_loop, sizes[first & 3], buffers, stats.bytes) == 0);
 	MUST(fp_pipes_init(&far_pipes, &loop, sizes[first & 3], 2, far_bytes) == 0);
 	target = atomic_load(&image)->endpoints[0].target;
 	conn = fp_conn_open(&conns, &sandbox, make_stream(&peers[FP_CLIENT], true), &flow);
@@ -330,13 +362,18 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	settle();
 
 	MUST(fp_list_empty(&conns.live) && fp_list_empty(&conns.dead) && fp_list_empty(&loop.tasks));
-	MUST(fp_list_empty(&conns.reports.queue) && fp_list_empty(&upstreams.timeouts.queue));
+	MUST(fp_list_empty(&next_conns.live) && fp_list_empty(&next_conns.dead) && fp_list_empty(&next_loop.tasks));
+	MUST(fp_list_empty(&conns.reports.queue) && fp_list_empty(&next_conns.reports.queue) &&
+	     fp_list_empty(&upstreams.timeouts.queue));
 	MUST(atomic_load(&target->live) == 0 && fp_active(&stats) == 0 && atomic_load(&sandbox.active) == 0);
 	MUST(framed_alive == 0);
 	/* Every buffer came back, and nobody has a turn to come. */
-	MUST(fp_list_empty(&loop.lanes) && !sandbox.presence[0].party.buffers && !far_pipes.nobody.buffers);
-	MUST(pipes.pool.made == pipes.pool.free_count && far_pipes.pool.made == far_pipes.pool.free_count);
+	MUST(fp_list_empty(&loop.lanes) && fp_list_empty(&next_loop.lanes) && !far_pipes.nobody.buffers);
+	MUST(!sandbox.presence[0].party.buffers && !sandbox.presence[1].party.buffers);
+	MUST(pipes.pool.made == pipes.pool.free_count && next_pipes.pool.made == next_pipes.pool.free_count &&
+	     far_pipes.pool.made == far_pipes.pool.free_count);
 	fp_pipes_clear(&pipes);
+	fp_pipes_clear(&next_pipes);
 	fp_pipes_clear(&far_pipes);
 	return 0;
 }

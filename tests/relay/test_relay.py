@@ -72,7 +72,7 @@ async def test_streams_are_byte_exact_both_ways_at_once(mesh: Mesh, size: int) -
     assert (event.bytes_to_server, event.bytes_to_client) == (size, size)
 
 
-# 1 MiB of buffers of 256 KiB for 2 workers are 2 buffers each: 4 slow streams need more than that.
+# 1 MiB of buffers of 256 KiB for 2 workers and their carriers is one buffer each: 4 slow streams need more than that.
 @pytest.mark.parametrize("mesh", [{}, {"pool_mib": 1, "buffer_bytes": 256 * KIB}], indirect=True, ids=["pool", "bound"])
 async def test_slow_readers_lose_nothing(mesh: Mesh) -> None:
     with mesh.server.listen(SERVER4) as listener:

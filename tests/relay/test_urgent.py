@@ -122,7 +122,7 @@ async def test_an_urgent_byte_that_came_before_the_endpoint_answered(mesh: Mesh,
             assert await read(server, 3) == (b"aBc", [1])
 
 
-# 1 MiB for 2 workers: two buffers of 256 KiB each, which the other pairs hold.
+# 1 MiB for 2 workers and their carriers: one buffer of 256 KiB each, which the other pairs hold.
 @pytest.mark.case("B1")
 @pytest.mark.parametrize("mesh", [{}, {"pool_mib": 1, "buffer_bytes": 256 * KIB}], indirect=True, ids=["pool", "bound"])
 async def test_urgent_bytes_behind_a_reader_that_stopped(mesh: Mesh, listener: socket.socket) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.mutants.mutant import Group, Mutant
 
 UNIT = "tests/relay/test_unit.py::test_c"
+MOVING, ENGINE = f"{UNIT}[moving_test-address,undefined]", f"{UNIT}[engine_test-address,undefined]"
 SHARES = "tests/relay/test_shares.py"
 STUCK = f"{SHARES}::test_connections_that_nobody_reads_cost_about_what_they_cost_without_a_relay"
 NEXT_POD = f"{SHARES}::test_a_pod_that_opens_without_end_leaves_descriptors_for_the_next_pod"
@@ -30,6 +31,108 @@ _TURNS = Group(
             "\t\t\tfp_list_append(&loop->lanes, &lane->node);\n\t\ttask->run(task);\n",
             "\t\t\tfp_list_insert(&loop->lanes, &lane->node);\n\t\ttask->run(task);\n",
             (f"{UNIT}[loop_test-address,undefined]",),
+        ),
+    ),
+)
+
+_CARRIED = Group(
+    "who pours is carried by another thread, loses nothing on the way, and comes back",
+    (
+        Mutant(
+            "nobody-is-busy",
+            "a pod that pours stays on the thread that passes on its neighbours' messages",
+            PIPE,
+            "if (++party->bulk <= pipes->bulk_most)",
+            "if (party->bulk <= pipes->bulk_most)",
+            (MOVING, ENGINE),
+        ),
+        Mutant(
+            "all-that-a-busy-pod-says-is-bulk",
+            "the messages of a pod that pours are carried with what it pours",
+            PIPE,
+            "!pipes->busy || moved <= FP_SMALL",
+            "!pipes->busy || !moved",
+            (MOVING,),
+        ),
+        Mutant(
+            "busy-for-ever",
+            "a pod that poured a little every day is taken for one that pours",
+            PIPE,
+            "now_ns - party->since_ns > FP_BULK_NS",
+            "!party->since_ns",
+            (MOVING,),
+        ),
+        Mutant(
+            "limits-stay-behind",
+            "a connection that was carried lives on after its idleTimeout or maxConnectionDuration",
+            "agent/relay/moving.c",
+            "\tfp_life_join(&conn->life, &conns->lives);\n",
+            "",
+            (MOVING,),
+        ),
+        Mutant(
+            "carried-for-ever",
+            "a connection that poured once is among those that pour as long as it lives",
+            "agent/relay/conn.c",
+            "bytes - told < FP_CALM_BYTES",
+            "bytes < told",
+            (MOVING, ENGINE),
+        ),
+        Mutant(
+            "bytes-left-behind",
+            "bytes in a buffer of the worker that a connection leaves reach its reader out of order, or never",
+            PIPE,
+            "return !pipe->way[FP_CLIENT].buf && !pipe->way[FP_SERVER].buf && ",
+            "return ",
+            (MOVING, ENGINE),
+        ),
+        Mutant(
+            "timers-left-behind",
+            "a connection that was moved is reported no more, and nobody looks whether its client lives",
+            "agent/relay/moving.c",
+            "\tif (timer->due_ns)\n\t\tfp_timer_start(timers, timer, timer->due_ns);\n",
+            "\t(void)timers;\n\ttimer->due_ns = 0;\n",
+            (MOVING,),
+        ),
+        Mutant(
+            "still-watched",
+            "two threads read one connection",
+            PLAIN,
+            "\tfp_loop_unwatch(plain->loop, &plain->source);\n",
+            "\tfp_loop_forget(plain->loop, &plain->source);\n",
+            (MOVING,),
+        ),
+        Mutant(
+            "memory-to-whom-it-does-not-belong",
+            "two threads use one list of free memory",
+            "agent/relay/conn.c",
+            "if (conn->home == &conns->slab)",
+            "if (conn->home)",
+            (f"{UNIT}[engine_test-thread]",),
+        ),
+        Mutant(
+            "memory-that-others-gave-back-is-lost",
+            "the relay grows with each connection that was carried",
+            "agent/relay/slab.c",
+            "slab->free = atomic_exchange_explicit(&slab->returned, NULL, memory_order_acquire);",
+            "slab->free = NULL;",
+            (MOVING, f"{UNIT}[queues_test-address,undefined]"),
+        ),
+        Mutant(
+            "slices-as-long-as-others",
+            "a message waits beside busy threads as if its own were one",
+            "agent/relay/worker.c",
+            "\tif (!fp_is_carrier(w))\n\t\t(void)fp_slice_shorten();",
+            "\tif (0 && !fp_is_carrier(w))\n\t\t(void)fp_slice_shorten();",
+            (ENGINE,),
+        ),
+        Mutant(
+            "moved-out-of-a-pod-that-goes",
+            "a connection outlives its pod's removal, and uses its memory",
+            "agent/relay/worker.c",
+            "\t\tmessage->sandbox->presence[w->index].open = false;\n",
+            "",
+            (ENGINE,),
         ),
     ),
 )
@@ -192,4 +295,4 @@ _NODE = Group(
     ),
 )
 
-GROUPS = (_TURNS, _ALL_AT_ONCE, _MEMORY, _DESCRIPTORS, _EVENTS, _NODE)
+GROUPS = (_TURNS, _CARRIED, _ALL_AT_ONCE, _MEMORY, _DESCRIPTORS, _EVENTS, _NODE)

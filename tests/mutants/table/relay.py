@@ -15,6 +15,7 @@ PLAIN = "agent/relay/stream_plain.c"
 CONN = "agent/relay/conn.c"
 LB = "agent/relay/lb.c"
 WORKER = "agent/relay/worker.c"
+PLACING = "agent/relay/placing.c"
 STREAMS = f"{RELAY_TEST}::test_streams_are_byte_exact_both_ways_at_once"
 UPLOAD = f"{TRANSFERS}::test_transfers_are_byte_exact_and_half_close_works[upload-8MiB]"
 
@@ -148,7 +149,7 @@ _MEMORY = Group(
         Mutant(
             "one-pod-takes-all-connections",
             "a pod may use up the connections of the whole node",
-            WORKER,
+            PLACING,
             "memory_order_relaxed) < FP_SHARE * (most - total);\n",
             "memory_order_relaxed) < most;\n",
             (SHARES,),
@@ -180,17 +181,17 @@ _MEMORY = Group(
         Mutant(
             "connection-limit-ignored",
             "more connections than allowed are taken",
-            WORKER,
-            "\tif (!has_room(w, watch->sandbox, total)) {\n",
-            "\tif (0 && !has_room(w, watch->sandbox, total)) {\n",
+            PLACING,
+            "\tif (!has_room(w, watch->sandbox)) {\n",
+            "\tif (0 && !has_room(w, watch->sandbox)) {\n",
             (SHARES,),
         ),
         Mutant(
             "connection-record-leaked",
             "each connection costs a few hundred bytes for ever",
             CONN,
-            "\t\tfp_slab_give(&conns->slab, conn);\n",
-            "",
+            "\t\t\tfp_slab_give(conn->home, conn);\n",
+            "\t\t\t;\n",
             (f"{LIFETIME}::test_a_connection_that_ended_costs_nothing", f"{LIFETIME}"),
         ),
         Mutant(

@@ -1,6 +1,7 @@
-/* The whole engine under a sanitizer: connections come, move bytes, end by FIN and by RST, while images are swapped and
- * the pod is removed and added. Everything happens in a network namespace of this process (needs root). */
+/* The whole engine under a sanitizer: connections come, move bytes, become busy and are carried by another worker, end by FIN and
+ * by RST, while images are swapped and the pod is removed and added. Everything happens in a network namespace of this process (needs root). */
 #include <arpa/inet.h>
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/bpf.h>
@@ -14,7 +15,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "../../../agent/relay/fastpath.h"
+#include "../../../agent/relay/engine.h"
+#include "../../../agent/relay/worker.h"
 #include "../../../bpf/include/tg_capture.h"
 #include "check.h"
 
@@ -85,6 +87,23 @@ static void reset(int fd)
 	setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
 }
 
+/* -1 while the pod is removed. */
+static int dial(void)
+{
+	int fd = socket(AF_INET, SOCK_STREAM, 0);
+	struct sockaddr_in from = name("127.0.0.1", 0), to = name(TG_CAPTURE4_FASTPATH_IP, capture_port_be);
+	struct timeval patience = { .tv_sec = 10 };
+	socklen_t length = sizeof(from);
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+	CHECK(bind(fd, (void *)&from, sizeof(from)) == 0 && getsockname(fd, (void *)&from, &length) == 0);
+	record(from.sin_port, to.sin_port);
+	if (connect(fd, (void *)&to, sizeof(to))) {
+		close(fd);
+		return -1;
+	}
+	return fd;
+}
+
 /* A pod that is being removed resets connections, so a client only insists that what it gets back is right. */
 static void *client(void *arg)
 {
@@ -93,21 +112,14 @@ static void *client(void *arg)
 	char back[50000], *out = data[seed];
 	memset(out, 'a' + (int)seed, sizeof(data[0]));
 	for (int i = 0; i < CONNECTIONS; i++) {
-		int fd = socket(AF_INET, SOCK_STREAM, 0);
-		struct sockaddr_in from = name("127.0.0.1", 0), to = name(TG_CAPTURE4_FASTPATH_IP, capture_port_be);
-		struct timeval patience = { .tv_sec = 10 };
-		socklen_t length = sizeof(from);
-		setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
-		CHECK(bind(fd, (void *)&from, sizeof(from)) == 0 && getsockname(fd, (void *)&from, &length) == 0);
-		record(from.sin_port, to.sin_port);
-		size_t size = (size_t)rand_r(&seed) % sizeof(back) + 1, got = 0;
-		ssize_t n = 0;
-		if (connect(fd, (void *)&to, sizeof(to))) { /* the pod is just being removed and added */
-			close(fd);
+		int fd = dial();
+		if (fd < 0) {
 			i--;
 			sched_yield();
 			continue;
 		}
+		size_t size = (size_t)rand_r(&seed) % sizeof(back) + 1, got = 0;
+		ssize_t n = 0;
 		if (send(fd, out, size, MSG_NOSIGNAL) == (ssize_t)size) {
 			while (got < size && (n = recv(fd, back + got, size - got, 0)) > 0)
 				got += (size_t)n;
@@ -150,10 +162,98 @@ static void add_pod(int netns_fd)
 static uint32_t drain(void)
 {
 	static struct fp_event events[256];
-	int n, total = 0;
-	while ((n = fp_events_drain(engine, events, 256)) > 0)
-		total += n;
-	return (uint32_t)total;
+	uint32_t total = 0;
+	int n;
+	while ((n = fp_events_drain(engine, events, 256)) > 0) {
+		for (int i = 0; i < n; i++)
+			total += events[i].connections; /* that ended */
+	}
+	return total;
+}
+
+/* Connections that carriers have; `ever`: that came to them and did not go back. */
+static uint32_t carried(bool ever)
+{
+	uint32_t sum = 0;
+	for (uint32_t i = engine->shared.config.workers; i < engine->shared.count; i++) {
+		const struct fp_worker_stats *stats = &engine->shared.workers[i]->stats;
+		sum += ever ? atomic_load(&stats->moved) : fp_present(stats);
+	}
+	return sum;
+}
+
+/* Bytes there and back. */
+static void exchange(int fd, size_t size)
+{
+	static char out[50000], back[50000];
+	size_t got = 0;
+	ssize_t n;
+	CHECK(send(fd, out, size, MSG_NOSIGNAL) == (ssize_t)size);
+	while (got < size && (n = recv(fd, back, size - got, 0)) > 0)
+		got += (size_t)n;
+	CHECK(got == size);
+}
+
+/* Who is busy is carried, and who is calm again goes back; nobody goes out of a pod that is being closed. */
+static void one_goes_and_returns(void)
+{
+	int fd = dial();
+	CHECK(fd >= 0);
+	exchange(fd, 1);
+	CHECK(!fp_tell_all(engine, (struct fp_message){ .kind = FP_MSG_UNWATCH, .sandbox = engine->sandboxes }));
+	for (int i = 0; i < 20; i++)
+		exchange(fd, 50000);
+	CHECK(!carried(false));
+	CHECK(!fp_tell_all(engine, (struct fp_message){ .kind = FP_MSG_WATCH, .sandbox = engine->sandboxes }));
+	for (int i = 0; i < 1000 && !carried(false); i++)
+		exchange(fd, 50000);
+	CHECK(carried(false) == 1);
+	for (int i = 0; i < 10000 && carried(false); i++) {
+		struct pollfd nothing = { .fd = fd, .events = POLLIN };
+		CHECK(poll(&nothing, 1, 5) == 0);
+	}
+	CHECK(!carried(false));
+	exchange(fd, 1);
+	close(fd);
+}
+
+/* The length of a slice that a thread has asked for; 0 where the kernel does not let it. */
+static uint64_t slice_of(int thread)
+{
+	struct {
+		uint32_t size, policy;
+		uint64_t flags;
+		int32_t nice;
+		uint32_t priority;
+		uint64_t runtime, deadline, period;
+	} attr;
+	CHECK(syscall(SYS_sched_getattr, thread, &attr, sizeof(attr), 0) == 0);
+	return attr.runtime;
+}
+
+/* Threads that pass on messages have shorter slices than carriers, where there is a choice. */
+static void who_is_waited_for_comes_early(void)
+{
+	const uint64_t own = slice_of(0);
+	char path[64], name[32];
+	DIR *tasks = opendir("/proc/self/task");
+	int of[2] = { 0 };
+	CHECK(tasks);
+	for (const struct dirent *task; (task = readdir(tasks));) {
+		snprintf(path, sizeof(path), "/proc/self/task/%.20s/comm", task->d_name);
+		FILE *file = fopen(path, "r");
+		if (!file || !fgets(name, sizeof(name), file))
+			name[0] = 0;
+		if (file)
+			fclose(file);
+		bool carrier = !strcmp(name, "tg-carrier\n");
+		if (!carrier && strcmp(name, "tg-fastpath\n"))
+			continue;
+		of[carrier]++;
+		CHECK(carrier || !own ? slice_of(atoi(task->d_name)) == own : slice_of(atoi(task->d_name)) < own);
+	}
+	closedir(tasks);
+	CHECK(of[0] == 3 && of[1] == 3);
 }
 
 static int loopback_up(void)
@@ -184,16 +284,22 @@ int main(void)
 	int netns_fd = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
 	flows_fd = make_flows();
 	CHECK(netns_fd >= 0 && flows_fd >= 0);
-	struct fp_config config = {
-		.workers = 3, .flows_fd = flows_fd, .buffer_bytes = 4096, .pool_mib = 1, .each_event = 1
-	};
+	struct fp_config config = { .workers = 3,
+				    .flows_fd = flows_fd,
+				    .buffer_bytes = 65536,
+				    .pool_mib = 1,
+				    .each_event = 1,
+				    .report_ms = 1 };
 	CHECK(fp_engine_start(&config, &engine) == 0);
+	for (uint32_t i = 0; i < engine->shared.count; i++) /* there is no pod yet, so nobody looks */
+		engine->shared.workers[i]->pipes.bulk_most = 1;
 	for (int i = 0; i < SERVERS; i++)
 		listeners[i] = listen_on_loopback(&server_port_be[i]);
 	for (int i = 0; i < SERVERS; i++)
 		CHECK(pthread_create(&servers[i], NULL, echo, (void *)(intptr_t)listeners[i]) == 0);
 	publish(1);
 	add_pod(netns_fd);
+	who_is_waited_for_comes_early();
 	for (uintptr_t i = 0; i < CLIENTS; i++)
 		CHECK(pthread_create(&clients[i], NULL, client, (void *)i) == 0);
 
@@ -212,6 +318,9 @@ int main(void)
 	}
 	for (int i = 0; i < CLIENTS; i++)
 		pthread_join(clients[i], NULL);
+	CHECK(carried(true) > 0);
+	publish(2);
+	one_goes_and_returns();
 	fp_engine_stop(engine, 2000);
 	ended += drain();
 	struct fp_stats stats;

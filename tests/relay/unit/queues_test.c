@@ -1,10 +1,11 @@
-/* The inbox with several producers and the event ring with a reader on another thread; run under ThreadSanitizer too. */
+/* The inbox with several producers, the event ring with a reader on another thread, a slab whose things others give back; run under ThreadSanitizer too. */
 #include <poll.h>
 #include <pthread.h>
 #include <string.h>
 
 #include "../../../agent/relay/events.h"
 #include "../../../agent/relay/inbox.h"
+#include "../../../agent/relay/slab.h"
 #include "check.h"
 
 enum { PRODUCERS = 3, EACH = 20000, EVENTS = 30000 };
@@ -52,6 +53,53 @@ static void inbox_keeps_everything_in_order(void)
 		posted++;
 	CHECK(posted == FP_INBOX_SLOTS);
 	CHECK(fp_inbox_take(&inbox, &message) && fp_inbox_post(&inbox, &message));
+	fp_inbox_free(&inbox);
+}
+
+enum { THINGS = 128, ROUNDS = 200 };
+
+static struct fp_slab slab;
+
+static void *give_back(void *arg)
+{
+	struct fp_message message;
+	for (int got = 0; got < ROUNDS * THINGS;) {
+		wait_readable(inbox.wake_fd);
+		fp_inbox_wakened(&inbox);
+		for (; fp_inbox_take(&inbox, &message); got++)
+			fp_slab_return(&slab, message.conn);
+	}
+	return arg;
+}
+
+/* However often all of a chunk are taken and given back by another thread, it is the same chunk, and none is there twice. */
+static void what_others_give_back_is_found_again(void)
+{
+	static void *taken[THINGS];
+	pthread_t thread;
+	CHECK(fp_inbox_init(&inbox) == 0);
+	fp_slab_init(&slab, 100);
+	CHECK(pthread_create(&thread, NULL, give_back, NULL) == 0);
+	const struct fp_slab_chunk *chunk = NULL;
+	for (int round = 0; round < ROUNDS; round++) {
+		for (int i = 0; i < THINGS; i++) {
+			/* Only what is there, once the first chunk is. */
+			while (round && !slab.free && !atomic_load(&slab.returned))
+				sched_yield();
+			taken[i] = fp_slab_take(&slab);
+			CHECK(taken[i]);
+			memset(taken[i], i, 100);
+			chunk = chunk ? chunk : slab.chunks;
+		}
+		CHECK(slab.chunks == chunk);
+		for (int i = 0; i < THINGS; i++) {
+			CHECK(((unsigned char *)taken[i])[99] == i);
+			struct fp_message message = { .kind = FP_MSG_JOIN, .conn = taken[i] };
+			CHECK(fp_inbox_post(&inbox, &message));
+		}
+	}
+	pthread_join(thread, NULL);
+	fp_slab_clear(&slab);
 	fp_inbox_free(&inbox);
 }
 
@@ -159,6 +207,7 @@ static void tally_sums_what_is_alike(void)
 int main(void)
 {
 	inbox_keeps_everything_in_order();
+	what_others_give_back_is_found_again();
 	ring_loses_only_what_it_counts();
 	a_pod_leaves_room_in_the_ring();
 	tally_sums_what_is_alike();

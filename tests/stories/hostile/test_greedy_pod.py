@@ -1,19 +1,22 @@
 """One pod takes all that it gets, in every way at once: a neighbour's connections and requests, and the node, go on.
 
-How much slower the neighbour is says `make bench` (fair.*): here it is counted, not timed.
+How much slower the neighbour is says `make bench` (fair.*). Here it is counted, not timed: what the neighbour gets
+through the mesh beside what it gets past it meanwhile, and which threads of the relay were busy with that.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from tests.support.eventually import HANG_SECONDS, eventually
 from tests.support.lab import MANIFESTS, ROOT, TIDEGATE, Lab
 
-GREEDY, HELD = ROOT / "tests" / "support" / "greedy.py", ROOT / "tests" / "support" / "held.py"
+GREEDY, HELD, ROUNDS = (ROOT / "tests" / "support" / name for name in ("greedy.py", "held.py", "rounds.py"))
 LATER = """
 apiVersion: v1
 kind: Pod
@@ -24,6 +27,9 @@ spec:
     - { name: later, image: bench, command: ["/bin/sleep", "infinity"] }
 """
 POURED = 4  # GiB that the greedy pod moves while the neighbour is watched
+# A round trip of the neighbour through the mesh costs so many past it at most: without greed some three, with it some
+# hundred where messages wait for bulk.
+SLOWER = 20
 OPENED = 300  # connections that the neighbour makes meanwhile, each way
 TIERS = {"http": "7010", "tcp": "7012"}
 
@@ -36,13 +42,13 @@ def lab() -> Iterator[Lab]:
     lab.down()
 
 
-def hears(process: subprocess.Popen[str], word: str, number: int = 0) -> None:
-    """Read its standard error up to a line with this word, and a number of at least that."""
+def hears(process: subprocess.Popen[str], word: str, number: int = 0) -> int:
+    """Read its standard error up to a line with this word, and a number of at least that, which is returned."""
     assert process.stderr is not None
     for line in process.stderr:
         said, _, count = line.strip().partition(" ")
         if said == word and int(count or 0) >= number:
-            return
+            return int(count or 0)
     raise AssertionError(f"it ended before it said {word} {number}: {process.wait(HANG_SECONDS)}")
 
 
@@ -97,3 +103,39 @@ def test_a_greedy_pod_leaves_its_neighbour_and_the_node_alone(lab: Lab) -> None:
     assert ({after["agent"]["pid"]}, after["envoy"]["pid"]) == (processes, address), "nothing of the node's own died"
     assert took["down"] == 300, took
     eventually(lambda: relayed(lab) <= took["half_closed"], "nothing stays but what a server keeps open")
+
+
+def spent(pid: int) -> dict[str, float]:
+    """Seconds of processor that a process's threads have used, by their names."""
+    found: dict[str, float] = {}
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        name, _, rest = (task / "stat").read_text().partition("(")[2].rpartition(")")
+        fields = rest.split()
+        found[name] = found.get(name, 0.0) + (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return found
+
+
+@pytest.mark.case("B5")
+def test_a_neighbours_messages_do_not_wait_for_what_a_greedy_pod_pours(lab: Lab) -> None:
+    relay = lab.status()["relay"]["pid"]
+    ways = {"through the mesh": "server", "past it": lab.pods()["default/server"]["ips"][0]}
+    greedy = start(lab, "greedy", GREEDY, "server", "server")
+    asking: dict[str, subprocess.Popen[str]] = {}
+    try:
+        hears(greedy, "all")
+        for way, host in ways.items():
+            asking[way] = start(lab, "neighbour", ROUNDS, host, "7001")
+        for one in asking.values():
+            hears(one, "asks")
+        before = spent(relay)
+        hears(greedy, "bulk", hears(greedy, "bulk") + POURED)
+        after = spent(relay)
+        answers = {way: int(one.communicate("")[0]) for way, one in asking.items()}
+        greedy.communicate("")
+    finally:
+        for process in (greedy, *asking.values()):
+            process.kill()
+            process.wait()
+    assert answers["past it"] <= SLOWER * answers["through the mesh"], answers
+    served, carried = (after[name] - before[name] for name in ("tg-fastpath", "tg-carrier"))
+    assert carried > served, "who pours is carried by threads that pass on nobody's messages"
