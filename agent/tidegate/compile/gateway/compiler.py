@@ -6,7 +6,7 @@ endpoints are those of pods (compile/envoy/clusters.py), made when Envoy is led 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from tidegate.compile.envoy.clusters import ClusterKey, cluster, endpoints, follows_client
@@ -14,11 +14,13 @@ from tidegate.compile.envoy.protojson import Json
 from tidegate.compile.envoy.secrets import secrets, tls_of
 from tidegate.compile.facts import Facts
 from tidegate.compile.gateway.listeners import Around, Made, make_listeners
+from tidegate.compile.gateway.patched import GatewayPatches, patches_at
 from tidegate.compile.gateway.ports import GatewayPort, LeftOut, gateways_of, ports_of
 from tidegate.compile.gateway.routes import GatewayRoutes, RulesByGateway, by_gateway
 from tidegate.compile.gateway.tls import Materials, secret_for
 from tidegate.compile.registry import Registry
 from tidegate.compile.rules import Rules
+from tidegate.model.envoy_filter import Patch
 from tidegate.model.gateway import Gateway, GatewayWorkload
 from tidegate.model.plan.envoy import (
     CHECKS,
@@ -41,7 +43,12 @@ class GatewayPlan:
     gateways: tuple[Gateway, ...] = ()  # the oldest first
     ports: tuple[GatewayPort, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
+    failures: Sequence[tuple[Patch, str]] = ()  # patches of EnvoyFilters that could not be applied so far, and why
     envoy: Resources = field(default_factory=dict)
+
+    def failures_told(self) -> list[tuple[str, str, str]]:
+        """What could not be applied, why, and from where."""
+        return [(patch.title, why, str(patch.origin)) for patch, why in self.failures]
 
 
 def compile_gateway(
@@ -55,12 +62,19 @@ def compile_gateway(
     registry, rules, visible = Registry(facts.read), Rules(facts.read), visible_rules(facts, workload)
     compiler = GatewayRoutes(registry, rules, visible, workload)
     made = make_listeners(ports, Around(workload, materials, visible, compiler.cluster_key))
-    routes = {name: compiler.compile(name, port, servers) for name, (port, servers) in made.routes.items()}
+    patches = patches_at(facts, workload, ports)
+    listeners = {port.name: port for port in ports}
+    made.listeners.update({name: patches.listener(r, listeners[name]) for name, r in made.listeners.items()})
+    routes = {
+        name: patches.routes(compiler.compile(name, port, servers), port, servers)
+        for name, (port, servers) in made.routes.items()
+    }
     return GatewayPlan(
         gateways=tuple(gateways_of(facts, workload)),
         ports=tuple(ports),
         left_out=(*left_out, *made.left_out),
-        envoy=_resources(facts, made, routes, materials),
+        envoy=_resources(facts, made, routes, materials, patches),
+        failures=patches.failures,
     )
 
 
@@ -72,18 +86,27 @@ def visible_rules(facts: Facts, workload: GatewayWorkload) -> RulesByGateway:
     return by_gateway(sorted(found, key=lambda vs: (vs.age, vs.name, vs.namespace)))
 
 
-def _resources(facts: Facts, made: Made, routes: dict[str, EnvoyResource], materials: Materials) -> Resources:
+def _resources(
+    facts: Facts, made: Made, routes: dict[str, EnvoyResource], materials: Materials, patches: GatewayPatches
+) -> Resources:
     registry, rules = Registry(facts.read), Rules(facts.read)
     used = {name for resource in (*made.listeners.values(), *routes.values()) for name in resource.needs(CLUSTERS)}
+    added = patches.added()
 
     def by_key(make: Callable[[Registry, Rules, ClusterKey], EnvoyResource | None]) -> MadeOnDemand:
         def one(name: str) -> EnvoyResource | None:
             key = ClusterKey.parse(name)
+            if key is None and make is not endpoints:
+                return added.get(name)
             return make(registry, rules, key) if key else None
 
         return MadeOnDemand(one, lambda: used)
 
-    clusters = by_key(_own_cluster)
+    def own_cluster(registry: Registry, rules: Rules, key: ClusterKey) -> EnvoyResource | None:
+        found = _own_cluster(registry, rules, key)
+        return None if found is None else patches.cluster(found, key)
+
+    clusters = by_key(own_cluster)
     return {
         LISTENERS: made.listeners,
         SCOPES: {},
