@@ -193,8 +193,8 @@ _METRICS = Group(
             "live-connections-untold",
             "a connection shows in no metric before it ends",
             "agent/relay/conn.c",
-            "\treport_later(conn, now_ns);\n\tfp_timer_start(&conn->conns->first_wishes",
-            "\tfp_timer_start(&conn->conns->first_wishes",
+            "\treport_later(conn, now_ns);\n\twishes_later(conn, now_ns);\n\tfp_life_start",
+            "\twishes_later(conn, now_ns);\n\tfp_life_start",
             (f"{_SUMS}::test_a_connection_that_lives_is_told_about",),
         ),
         Mutant(
