@@ -244,6 +244,22 @@ _BENCH = Group(
             ("tests/unit/bench",),
         ),
         Mutant(
+            "bench-haproxy-ignores-names",
+            "the benchmark's HAProxy carries a connection without looking at the name that it asks for",
+            "tests/bench/sni.py",
+            "{{ req.ssl_sni -i {name} }}",
+            "TRUE",
+            ("tests/stories/operate/test_bench.py",),
+        ),
+        Mutant(
+            "bench-compares-with-no-mesh",
+            "README compares a gateway with no proxy instead of with the other proxy",
+            "tests/bench/readme.py",
+            'value_of(result, peer), result["unit"]',
+            'value_of(result, "direct"), result["unit"]',
+            ("tests/unit/bench",),
+        ),
+        Mutant(
             "bench-without-a-placement",
             "bench.json lacks the figures of one placement",
             REPORT,
