@@ -21,7 +21,7 @@ from typing import Any, NoReturn
 from tests.bench import fair, gateway, nagle, network, promises, scale, scale_config, sni
 from tests.bench.contestants import THREADS
 from tests.bench.processes import BenchError, alone, run
-from tests.bench.report import FAIR, GATEWAY, NAMES, NETWORK, PEERS, PROMISES, chosen, merged
+from tests.bench.report import FAIR, GATEWAY, TLS, NETWORK, PEERS, PROMISES, chosen, merged
 from tests.bench.topology import LabPods, OwnPods, Topology
 from tests.bench.turns import BIN, ROOT
 
@@ -80,7 +80,7 @@ def main() -> int:
 GROUPS: dict[str, Callable[[Asked], list[dict[str, Any]]]] = {
     NETWORK: lambda asked: network.measured(asked.topology, asked.rounds, asked.seconds),
     GATEWAY: lambda asked: gateway.measured(asked.rounds, asked.seconds),
-    NAMES: lambda asked: sni.measured(asked.rounds, asked.seconds),
+    TLS: lambda asked: sni.measured(asked.rounds, asked.seconds),
     FAIR: lambda asked: fair.measured(asked.effort),
     PROMISES: lambda asked: promises.measured(asked.effort),
     "nagle": lambda asked: nagle.measured(asked.effort),

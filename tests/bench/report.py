@@ -64,7 +64,7 @@ def document(machine: dict[str, Any], results: Sequence[dict[str, Any]]) -> dict
     return {"machine": machine, "results": results}
 
 
-NETWORK, GATEWAY, NAMES, PROMISES, FAIR = "network", "gateway", "tls", "promises", "fair"
+NETWORK, GATEWAY, TLS, PROMISES, FAIR = "network", "gateway", "tls", "promises", "fair"
 MEMBERS = {
     "l4": NETWORK,
     "l7": NETWORK,
