@@ -18,10 +18,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
-from tests.bench import fair, gateway, nagle, network, promises, scale, scale_config, sni
+from tests.bench import fair, gateway, nagle, names, network, promises, scale, scale_config, sni
 from tests.bench.contestants import THREADS
 from tests.bench.processes import BenchError, alone, run
-from tests.bench.report import FAIR, GATEWAY, TLS, NETWORK, PEERS, PROMISES, chosen, merged
+from tests.bench.report import FAIR, GATEWAY, NETWORK, PEERS, PROMISES, TLS, chosen, merged
 from tests.bench.topology import LabPods, OwnPods, Topology
 from tests.bench.turns import BIN, ROOT
 
@@ -84,6 +84,7 @@ GROUPS: dict[str, Callable[[Asked], list[dict[str, Any]]]] = {
     FAIR: lambda asked: fair.measured(asked.effort),
     PROMISES: lambda asked: promises.measured(asked.effort),
     "nagle": lambda asked: nagle.measured(asked.effort),
+    "dns": lambda asked: names.measured(asked.effort),
     **{f"scale.{name}": partial(at_scale, size) for name, size in scale_config.SIZES.items()},
 }
 
