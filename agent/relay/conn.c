@@ -160,12 +160,6 @@ static void carry_wishes(struct fp_conn *conn)
 	fp_wishes_apply(server->ops->socket(server), &wishes);
 }
 
-static void wishes_due(struct fp_timer *timer, uint64_t now_ns)
-{
-	(void)now_ns;
-	carry_wishes(fp_container(timer, struct fp_conn, wishes));
-}
-
 /* The other side may keep its direction open for ever, also after it is gone. The client is asked for; of a server, which
  * may be far away, the kernel's own probes tell, once it does not know of the connection any more. They tell of a client
  * too where there is nobody to ask, later. */
@@ -188,13 +182,32 @@ static bool is_probed_sooner(const struct fp_conn *conn, enum fp_side side)
 	       wishes->idle_s < FP_HALF_KEEPALIVE_S;
 }
 
+static void wishes_later(struct fp_conn *conn, uint64_t now_ns)
+{
+	fp_timer_start(&conn->conns->first_wishes, &conn->wishes, now_ns + FP_FIRST_WISHES_MS * (uint64_t)1000000);
+}
+
+static void wishes_due(struct fp_timer *timer, uint64_t now_ns)
+{
+	struct fp_conn *conn = fp_container(timer, struct fp_conn, wishes);
+	(void)now_ns;
+	carry_wishes(conn);
+	for (int side = 0; side < 2; side++) {
+		if (conn->halved[side] && !is_probed_sooner(conn, side))
+			probe(conn->end[side]);
+	}
+}
+
+/* Most that half-close are over in a moment: who is not is probed then, which others need not pay for. */
 static void halved(struct fp_pipe *pipe, enum fp_side from)
 {
 	struct fp_conn *conn = fp_container(pipe, struct fp_conn, pipe);
+	uint64_t now_ns = fp_clock_ns();
 	if (from == FP_CLIENT)
-		look_later(conn, fp_clock_ns());
-	if (!is_probed_sooner(conn, from))
-		probe(conn->end[from]);
+		look_later(conn, now_ns);
+	conn->halved[from] = true;
+	if (fp_list_empty(&conn->wishes.node))
+		wishes_later(conn, now_ns);
 }
 
 /* A client that is gone cannot end its direction while bytes of it wait for a server that does not read, and nothing else
@@ -260,7 +273,7 @@ static void connected(struct fp_upstream *upstream, struct fp_stream *server, en
 	conn->state = FP_RELAYING;
 	uint64_t now_ns = fp_clock_ns();
 	report_later(conn, now_ns);
-	fp_timer_start(&conn->conns->first_wishes, &conn->wishes, now_ns + FP_FIRST_WISHES_MS * (uint64_t)1000000);
+	wishes_later(conn, now_ns);
 	fp_life_start(&conn->life, &conn->conns->lives, upstream->idle_ms, upstream->duration_ms, conn->started_ns,
 		      count_bytes, life_over);
 	fp_pipe_start(&conn->pipe, conn->conns->pipes, &conn->sandbox->presence[conn->conns->worker].party,
@@ -340,7 +353,9 @@ struct fp_conn *fp_conn_open(struct fp_conns *conns, struct fp_sandbox *sandbox,
 		return conn;
 	}
 	conn->greet = fp_greet_wait(&conns->greets, client, conn, greeted, died_silent);
-	if (!conn->greet)
+	if (conn->greet)
+		fp_greet_look(conn->greet);
+	else
 		fp_conn_close(conn, FP_CLOSE_NO_MEMORY);
 	return conn;
 }

@@ -39,7 +39,7 @@ struct fp_conns {
 	struct fp_timers reports; /* when live ones report next */
 	struct fp_peers *peers;
 	struct fp_records records;
-	struct fp_timers first_wishes; /* when options are looked at that were set right after connect() */
+	struct fp_timers first_wishes; /* when options are looked at that were set right after connect(), or are ours */
 	struct fp_timers looks[2];     /* at half-closed ones' clients: the first few, and all later ones */
 	struct fp_lives lives;
 	struct fp_greets greets;
@@ -62,9 +62,10 @@ struct fp_conn {
 	struct fp_node all;     /* in fp_conns.live, then in .dead */
 	struct fp_node of_pod;  /* in fp_presence.conns */
 	struct fp_timer report; /* while RELAYING */
-	struct fp_timer wishes; /* from RELAYING on, once; later with every report */
+	struct fp_timer wishes; /* from RELAYING on, once, and when it half-closes; later with every report */
 	struct fp_timer look;   /* while the client has ended its direction and the server has not */
 	uint8_t looks;          /* how often, up to FP_FIRST_LOOKS */
+	bool halved[2];         /* which side has ended its direction, and the other one not */
 	/* a client that is gone was first seen to leave bytes behind; 0 = none did */
 	uint64_t gone_ns;
 	struct fp_sandbox *sandbox;

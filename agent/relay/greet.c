@@ -6,7 +6,7 @@ static void tell(struct fp_greet *greet, bool named)
 	greet->heard(greet->user, named ? greet->name : NULL);
 }
 
-static void look(struct fp_greet *greet)
+void fp_greet_look(struct fp_greet *greet)
 {
 	struct fp_stream *client = greet->client;
 	char *bytes = greet->greets->bytes;
@@ -32,7 +32,7 @@ static void changed(struct fp_stream *client, bool room)
 		fp_timer_stop(&greet->timeout);
 		greet->died(greet->user);
 	} else if (client->readable) {
-		look(greet);
+		fp_greet_look(greet);
 	}
 }
 

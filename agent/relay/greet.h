@@ -34,6 +34,8 @@ void fp_greets_clear(struct fp_greets *greets);
  * without memory. */
 struct fp_greet *fp_greet_wait(struct fp_greets *greets, struct fp_stream *client, void *user,
 			       void (*heard)(void *, const char *), void (*died)(void *));
+/* What was said before anybody listened: what came with the connection need not wait for a turn of the loop. */
+void fp_greet_look(struct fp_greet *greet);
 /* The name is not needed any more. Nobody is told. */
 void fp_greet_end(struct fp_greet *greet);
 #endif

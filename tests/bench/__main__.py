@@ -12,30 +12,33 @@ import os
 import platform
 import signal
 import sys
-import tempfile
 from collections.abc import Callable
-from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
-from tests.bench import fair, nagle, names, promises, scale, scale_config
-from tests.bench.contestants import THREADS, Contestant, Direct, HAProxy, Tidegate
-from tests.bench.loads import LOADS, Load, figures
-from tests.bench.processes import BenchError, alone, pin, run, until
-from tests.bench.report import FAIR, NETWORK, PEERS, PLACEMENTS, PROMISES, Run, chosen, document, merged
-from tests.bench.sidecars import Sidecars
+from tests.bench import fair, gateway, nagle, names, network, promises, scale, scale_config, sni
+from tests.bench.contestants import THREADS
+from tests.bench.processes import BenchError, alone, run
+from tests.bench.report import FAIR, GATEWAY, NETWORK, PEERS, PROMISES, TLS, chosen, merged
 from tests.bench.topology import LabPods, OwnPods, Topology
+from tests.bench.turns import BIN, ROOT
 
 
-class NothingCounted(BenchError):
-    """The load ran to its end without one whole operation."""
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """How much of what is wanted."""
+
+    topology: Topology  # of the paths between two pods
+    rounds: int
+    seconds: float
+    effort: scale.Effort
 
 
-ROOT = Path(__file__).resolve().parents[2]
-TOOLS = ROOT / "build" / "bench"
-BIN = ROOT / ".venv" / "bin"
-PROBE_SECONDS = 0.05
+def at_scale(size: scale_config.Size, asked: Asked) -> list[dict[str, Any]]:
+    """A group of figures of its own for each size."""
+    return scale.measured(size, asked.effort)
 
 
 def main() -> int:
@@ -59,14 +62,11 @@ def main() -> int:
         OwnPods() if options.pods == "own" else LabPods(BIN / "tidegate", ROOT / "tests/bench/pods.yaml")
     )
     facts = machine(rounds, seconds, options.quick)
+    asked = Asked(topology, rounds, seconds, scale.QUICK if options.quick else scale.FULL)
     for group in wanted:
         try:
-            if group == NETWORK:
-                runs = measured(topology, rounds, seconds)
-                results = document(facts, [metric for load in LOADS for metric in load.metrics], runs)["results"]
-            else:
-                with alone():
-                    results = GROUPS[group](scale.QUICK if options.quick else scale.FULL)
+            with alone():
+                results = GROUPS[group](asked)
         except BenchError as error:
             print(f"bench: {group}: {error}", file=sys.stderr)
             return 1
@@ -77,13 +77,15 @@ def main() -> int:
     return 0
 
 
-GROUPS: dict[str, Callable[[scale.Effort], list[dict[str, Any]]]] = {
-    NETWORK: lambda _: [],  # takes pods and rounds as well: see main()
-    FAIR: fair.measured,
-    PROMISES: promises.measured,
-    "nagle": nagle.measured,
-    "dns": names.measured,
-    **{f"scale.{name}": partial(scale.measured, size) for name, size in scale_config.SIZES.items()},
+GROUPS: dict[str, Callable[[Asked], list[dict[str, Any]]]] = {
+    NETWORK: lambda asked: network.measured(asked.topology, asked.rounds, asked.seconds),
+    GATEWAY: lambda asked: gateway.measured(asked.rounds, asked.seconds),
+    TLS: lambda asked: sni.measured(asked.rounds, asked.seconds),
+    FAIR: lambda asked: fair.measured(asked.effort),
+    PROMISES: lambda asked: promises.measured(asked.effort),
+    "nagle": lambda asked: nagle.measured(asked.effort),
+    "dns": lambda asked: names.measured(asked.effort),
+    **{f"scale.{name}": partial(at_scale, size) for name, size in scale_config.SIZES.items()},
 }
 
 
@@ -98,79 +100,6 @@ def known(path: Path) -> dict[str, Any]:
 def stop(*_: object) -> NoReturn:
     """SIGTERM unwinds like Ctrl-C, so that everything is removed."""
     raise KeyboardInterrupt
-
-
-def measured(topology: Topology, rounds: int, seconds: float) -> list[Run]:
-    """Every figure: per placement and load, the contestants take turns (A B C D, A B C D, ...)."""
-    runs: list[Run] = []
-    everywhere = os.sched_getaffinity(0)
-    with ExitStack() as cleanup:
-        cleanup.enter_context(alone())
-        cleanup.callback(topology.down)
-        topology.up()
-        work = Path(cleanup.enter_context(tempfile.TemporaryDirectory(prefix="tidegate-bench-")))
-        contestants: list[Contestant] = [
-            Direct(topology, TOOLS),
-            Sidecars(topology, BIN / "envoy"),
-            HAProxy(topology),
-        ]
-        if topology.mesh:
-            contestants.insert(1, Tidegate(topology))
-        for contestant in contestants:
-            cleanup.callback(contestant.stop)
-            contestant.start(work)
-        for contestant in contestants:
-            for load in LOADS:
-                until(lambda c=contestant, one=load: probe(topology, c, one), f"{contestant.name} {load.name}")  # type: ignore[misc]
-        for placement in PLACEMENTS:
-            # CPU 0 takes most device interrupts: the single core is another one where there is one.
-            cpus = {max(everywhere)} if placement == "1core" else everywhere
-            pin(topology.pids().union(*(contestant.pids() for contestant in contestants)), cpus)
-            for load in LOADS:
-                for number in range(rounds):
-                    for contestant in contestants:
-                        values = counted(topology, contestant, load, seconds, cpus)
-                        runs += [
-                            Run(contestant.name, placement, metric.name, number, values[metric.key])
-                            for metric in load.metrics
-                        ]
-                print(f"bench: {load.name}.{placement} done", file=sys.stderr, flush=True)
-    return runs
-
-
-def probe(topology: Topology, contestant: Contestant, load: Load) -> None:
-    """One very short run: does the path work?"""
-    contestant.check()
-    once(topology, contestant, load, PROBE_SECONDS, os.sched_getaffinity(0))
-
-
-def counted(topology: Topology, contestant: Contestant, load: Load, seconds: float, cpus: set[int]) -> dict[str, float]:
-    """One run that counted something: on a busy machine a short one may not get its turn, so it is made longer."""
-    for longer in (1, 4, 16):
-        try:
-            return once(topology, contestant, load, longer * seconds, cpus)
-        except NothingCounted as error:
-            last = error
-    raise last
-
-
-def once(topology: Topology, contestant: Contestant, load: Load, seconds: float, cpus: set[int]) -> dict[str, float]:
-    """One run of one contestant."""
-    host, base = contestant.address()
-    command = load.command(TOOLS, host, base + load.port, seconds)
-    where = ["taskset", "-c", ",".join(map(str, sorted(cpus))), *command]
-    contestant.activate()
-    try:
-        output = run(*topology.client.command(where, in_cgroup=contestant.in_mesh))
-    except BenchError as error:
-        contestant.check()
-        raise BenchError(f"{contestant.name} {load.name}: {error}") from error
-    finally:
-        contestant.deactivate()
-    try:
-        return dict(figures(output))
-    except ValueError as error:
-        raise NothingCounted(f"{contestant.name} {load.name}: {error}") from error
 
 
 def machine(rounds: int, seconds: float, quick: bool) -> dict[str, Any]:
@@ -192,10 +121,10 @@ def machine(rounds: int, seconds: float, quick: bool) -> dict[str, Any]:
 
 def print_table(bench: dict[str, Any]) -> None:
     """The medians, for the terminal."""
-    print(f"{'':26} {'direct':>12} {'tidegate':>12} {'envoy2_ipt.':>12} {'haproxy':>12}  unit")
+    columns = (*PEERS, gateway.PEER)
+    print(f"{'':26} {'direct':>12} {'tidegate':>12} {' '.join(f'{name[:12]:>12}' for name in columns)}  unit")
     for result in bench["results"]:
-        peers = result["peers"] or dict.fromkeys(PEERS)
-        values = [result["direct"], result["tidegate"], *peers.values()]
+        values = [result["direct"], result["tidegate"], *(result["peers"].get(name) for name in columns)]
         shown = " ".join(f"{'-' if value is None else format(value, '.1f'):>12}" for value in values)
         print(f"{result['name']:26} {shown}  {result['unit']}")
 

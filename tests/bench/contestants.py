@@ -122,17 +122,9 @@ class HAProxy(Route):
         return "127.0.0.1", HAPROXY_PORT
 
     def config(self) -> str:
-        """One frontend and backend per port; defaults of HAProxy otherwise."""
-        head = f"""global
-    nbthread {THREADS}
-    maxconn 4096
-defaults
-    timeout connect 5s
-    timeout client 60s
-    timeout server 60s
-"""
+        """One frontend and backend per port."""
         rooms = [("tcp", ECHO), ("tcp", SINK), ("tcp", ONCE), ("http", HTTP)]
-        return head + "".join(
+        return self.head() + "".join(
             f"""listen port{offset}
     mode {mode}
     bind 127.0.0.1:{HAPROXY_PORT + offset}
@@ -140,3 +132,14 @@ defaults
 """
             for mode, offset in rooms
         )
+
+    def head(self) -> str:
+        """As many threads as the others; defaults of HAProxy otherwise."""
+        return f"""global
+    nbthread {THREADS}
+    maxconn 4096
+defaults
+    timeout connect 5s
+    timeout client 60s
+    timeout server 60s
+"""

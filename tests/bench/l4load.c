@@ -1,8 +1,9 @@
-/* Load of the L4 benchmarks, one thread, blocking. `l4load MODE HOST PORT SECONDS [SIZE]`, result as one JSON line.
+/* Load of the L4 benchmarks, one thread, blocking. `l4load MODE HOST PORT SECONDS [SIZE|NAME]`, result as one JSON line.
  *   rr    request and response of SIZE bytes over one connection           (server: echo)
  *   bulk  one stream in one direction, counted by the receiver             (server: sink)
  *   conn  connect, one byte there and back, close, and again               (server: once)
- * The first tenth of the time of rr and conn warms up and does not count.
+ *   hello connect, the first message of a TLS client that asks for NAME, one byte back, close, and again (server: hello)
+ * The first tenth of the time of all but bulk warms up and does not count.
  */
 #include "net.h"
 
@@ -13,7 +14,12 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { BULK_BLOCK = 128 * 1024, LARGEST = 1 << 20 };
+enum {
+	BULK_BLOCK = 128 * 1024,
+	LARGEST = 1 << 20,
+	HELLO = 517, /* bytes of a padded one: what OpenSSL and browsers say (RFC 7685) */
+	LONGEST_NAME = 200
+};
 
 static int must_dial(const char *host, uint16_t port)
 {
@@ -94,7 +100,51 @@ static void bulk(const char *host, uint16_t port, double seconds)
 	free(block);
 }
 
-static void connections(const char *host, uint16_t port, double seconds)
+/* A ClientHello of TLS 1.3 (RFC 8446, 4.1.2) in one record, as a library's: one key share, padded. */
+static void client_hello(unsigned char hello[HELLO], const char *name)
+{
+	static const unsigned char begin[] = {
+		22, 3, 1, (HELLO - 5) >> 8, (HELLO - 5) & 0xff, 1, 0, (HELLO - 9) >> 8, (HELLO - 9) & 0xff, 3, 3,
+	};
+	static const unsigned char ciphers[] = { 0, 6, 0x13, 0x01, 0x13, 0x02, 0x13, 0x03, 1, 0 };
+	static const unsigned char extensions[] = {
+		0, 10, 0, 4,  0, 2,  0, 29,              /* supported_groups: x25519 */
+		0, 13, 0, 8,  0, 6,  4, 3,  8, 4,  4, 1, /* signature_algorithms */
+		0, 43, 0, 3,  2, 3,  4,                  /* supported_versions: 1.3 */
+		0, 51, 0, 38, 0, 36, 0, 29, 0, 32,       /* key_share: x25519, and the key follows */
+	};
+	unsigned char *at = hello, *end = hello + HELLO;
+	size_t length = strlen(name), left;
+
+	errno = EINVAL;
+	if (!length || length > LONGEST_NAME)
+		fail("name %s", name);
+	memset(hello, 0, HELLO);
+	at = mempcpy(at, begin, sizeof(begin));
+	at = (unsigned char *)memset(at, 'r', 32) + 32; /* random */
+	*at++ = 32;
+	at = (unsigned char *)memset(at, 's', 32) + 32; /* session */
+	at = mempcpy(at, ciphers, sizeof(ciphers));
+	left = (size_t)(end - at) - 2;
+	*at++ = (unsigned char)(left >> 8);
+	*at++ = (unsigned char)left;
+	at += 3; /* server_name, RFC 6066: 0, and lengths of extension, list and name */
+	*at++ = (unsigned char)(length + 5);
+	at++;
+	*at++ = (unsigned char)(length + 3);
+	at += 2;
+	*at++ = (unsigned char)length;
+	at = mempcpy(at, name, length);
+	at = mempcpy(at, extensions, sizeof(extensions));
+	at = (unsigned char *)memset(at, 'k', 32) + 32;
+	at[1] = 21; /* padding */
+	left = (size_t)(end - at) - 4;
+	at[2] = (unsigned char)(left >> 8);
+	at[3] = (unsigned char)left;
+}
+
+static void connections(const char *mode, const char *host, uint16_t port, double seconds, const void *data,
+			size_t size)
 {
 	struct latencies l = { 0 };
 	uint64_t begin = now_ns(), counted = begin + (uint64_t)(seconds * 1e8), end = begin + (uint64_t)(seconds * 1e9);
@@ -103,9 +153,9 @@ static void connections(const char *host, uint16_t port, double seconds)
 	for (start = begin; start < end;) {
 		int fd = must_dial(host, port);
 		uint64_t done;
-		char byte = 'x', more;
+		char byte, more;
 
-		send_all(fd, &byte, 1);
+		send_all(fd, data, size);
 		receive_all(fd, &byte, 1);
 		if (recv(fd, &more, 1, 0) != 0)
 			fail("expected the end of the stream");
@@ -115,16 +165,18 @@ static void connections(const char *host, uint16_t port, double seconds)
 			latencies_add(&l, done - start);
 		start = done;
 	}
-	print_latencies("conn", &l, (double)(start - counted) / 1e9);
+	print_latencies(mode, &l, (double)(start - counted) / 1e9);
 }
 
 int main(int argc, char **argv)
 {
 	const char *mode = argc > 1 ? argv[1] : "";
-	int is_rr = !strcmp(mode, "rr");
+	int is_rr = !strcmp(mode, "rr"), is_hello = !strcmp(mode, "hello");
+	int is_known = is_rr || is_hello || !strcmp(mode, "bulk") || !strcmp(mode, "conn");
 
-	if (argc != (is_rr ? 6 : 5) || (!is_rr && strcmp(mode, "bulk") && strcmp(mode, "conn"))) {
-		fprintf(stderr, "usage: l4load rr HOST PORT SECONDS SIZE | l4load bulk|conn HOST PORT SECONDS\n");
+	if (!is_known || argc != (is_rr || is_hello ? 6 : 5)) {
+		fprintf(stderr, "usage: l4load rr HOST PORT SECONDS SIZE | l4load hello HOST PORT SECONDS NAME | "
+				"l4load bulk|conn HOST PORT SECONDS\n");
 		return 2;
 	}
 	if (is_rr) {
@@ -136,8 +188,13 @@ int main(int argc, char **argv)
 		round_trips(argv[2], port_of(argv[3]), seconds_of(argv[4]), size);
 	} else if (!strcmp(mode, "bulk")) {
 		bulk(argv[2], port_of(argv[3]), seconds_of(argv[4]));
+	} else if (is_hello) {
+		unsigned char hello[HELLO];
+
+		client_hello(hello, argv[5]);
+		connections(mode, argv[2], port_of(argv[3]), seconds_of(argv[4]), hello, sizeof(hello));
 	} else {
-		connections(argv[2], port_of(argv[3]), seconds_of(argv[4]));
+		connections(mode, argv[2], port_of(argv[3]), seconds_of(argv[4]), "x", 1);
 	}
 	return 0;
 }

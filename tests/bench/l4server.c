@@ -4,6 +4,8 @@
  *   PORT+2   once: one byte comes back, then the server closes (so TIME_WAIT stays here and clients keep their ports)
  *   PORT+3   spout: sends without end
  *   PORT+4   deaf: reads nothing, until the client resets
+ *   PORT+5   hello: reads one TLS record, answers with one byte and closes: what a handshake costs a server is the same
+ *            whoever carries it, and is left out
  * Blocking sockets and one thread per long connection: the cheapest server there is, so that what is measured is the
  * path and not the server.
  */
@@ -21,7 +23,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 
-enum { BLOCK = 256 * 1024, STACK = 128 * 1024 };
+enum { BLOCK = 256 * 1024, STACK = 128 * 1024, RECORD_HEAD = 5, RECORD_MOST = 16384 };
 
 struct room {
 	uint16_t port;
@@ -67,15 +69,42 @@ static void sink(int fd)
 	free(block);
 }
 
-static void once(int fd)
+/* For who is served in the accepting thread: a client that says nothing must not stop the others for long. */
+static void be_impatient(int fd)
 {
-	/* Served in the accepting thread: a client that says nothing must not stop the others for long. */
 	struct timeval patience = { .tv_usec = 500000 };
-	char byte;
 
 	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+}
+
+static void once(int fd)
+{
+	char byte;
+
+	be_impatient(fd);
 	if (recv(fd, &byte, 1, 0) == 1 && send(fd, &byte, 1, MSG_NOSIGNAL) != 1)
 		perror("l4server: once");
+}
+
+static void hello(int fd)
+{
+	unsigned char record[RECORD_HEAD + RECORD_MOST];
+	size_t used = 0, whole = RECORD_HEAD;
+	ssize_t n;
+
+	be_impatient(fd);
+	while (used < whole) {
+		n = recv(fd, record + used, sizeof(record) - used, 0);
+		if (n <= 0)
+			return;
+		used += (size_t)n;
+		if (used >= RECORD_HEAD)
+			whole = RECORD_HEAD + (size_t)(record[3] << 8 | record[4]);
+		if (whole > sizeof(record))
+			return;
+	}
+	if (send(fd, record, 1, MSG_NOSIGNAL) != 1)
+		perror("l4server: hello");
 }
 
 static void spout(int fd)
@@ -140,9 +169,9 @@ static void *serve_room(void *arg)
 int main(int argc, char **argv)
 {
 	static struct room rooms[] = {
-		{ 0, 0, once }, { 0, 1, echo }, { 0, 1, sink }, { 0, 1, spout }, { 0, 1, deaf },
+		{ 0, 0, once }, { 0, 1, echo }, { 0, 1, sink }, { 0, 1, spout }, { 0, 1, deaf }, { 0, 0, hello },
 	};
-	static const uint16_t at[] = { 2, 0, 1, 3, 4 };
+	static const uint16_t at[] = { 2, 0, 1, 3, 4, 5 };
 	pthread_t thread;
 
 	if (argc != 2) {
@@ -150,7 +179,7 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	signal(SIGPIPE, SIG_IGN);
-	for (int i = 4; i >= 0; i--) {
+	for (int i = 5; i >= 0; i--) {
 		rooms[i].port = (uint16_t)(port_of(argv[1]) + at[i]);
 		if (i && pthread_create(&thread, NULL, serve_room, &rooms[i]))
 			fail("thread");

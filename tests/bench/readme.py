@@ -9,7 +9,7 @@ import argparse
 import json
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,13 @@ WORDS = {
     "l7.p99": "HTTP 1 KiB, 1 connection, p99",
     "l7.rps": "HTTP 1 KiB, 32 connections",
 }
+EDGE = {  # whom it is compared with, and what is promised
+    "gateway.rps": ("HTTP 1 KiB through a gateway, 32 connections", "envoy_static", "≥ 0.95×"),
+    "gateway.p50": ("1 connection, median", "envoy_static", "≤ 1.05×"),
+    "gateway.p99": ("1 connection, p99", "envoy_static", "≤ 1.05×"),
+    "tls.sni.conn": ("new connections, each to the server whose name its ClientHello has", "haproxy", "≥ 1.0×"),
+}
+OTHERS = {"envoy_static": "Envoy, a file by hand", "haproxy": "HAProxy"}
 SIZES = {"1k": "1 000 services", "10k": "10 000 services"}
 SCALE = {
     "change_ms": ("a VirtualService change, file to wire", {"1k": "≤ 200 ms", "10k": "≤ 500 ms"}),
@@ -111,11 +118,27 @@ def table(bench: dict[str, Any]) -> str:
         lines += ["", f"| {title} | {' | '.join(COLUMNS.values())} |", "|---|" + "---:|" * len(COLUMNS)]
         for result in paths:
             name, _, where = result["name"].rpartition(".")
-            if where == placement:
+            if where == placement and name not in EDGE:
                 row = " | ".join(cell(result, column) for column in COLUMNS)
                 lines.append(f"| {WORDS.get(name, name)} (`{result['name']}`) | {row} |")
     figures = {result["name"]: result for result in bench["results"] if not of_network(result)}
-    return "\n".join([*lines, *fair_table(figures), *scale_table(figures), *promise_table(figures)])
+    return "\n".join([*lines, *edge_table(paths), *fair_table(figures), *scale_table(figures), *promise_table(figures)])
+
+
+def edge_table(paths: Sequence[dict[str, Any]]) -> list[str]:
+    """What is compared with one other alone; nothing if none of it was measured."""
+    rows = []
+    for result in paths:
+        name = result["name"].rpartition(".")[0]
+        if name not in EDGE:
+            continue
+        words, peer, promised = EDGE[name]
+        mine, other, unit = value_of(result, "tidegate"), value_of(result, peer), result["unit"]
+        ratio = f" ({mine / other:.2f}×)" if mine and other else ""
+        shown = f"{figure(mine, unit)}{ratio} | {figure(other, unit)} ({OTHERS[peer]})"
+        rows.append(f"| {words} (`{result['name']}`) | {cell(result, 'direct')} | {shown} | {promised} |")
+    head = "| At an edge; in brackets relative to the other | no proxy | **Tidegate** | the other | promised |"
+    return ["", head, "|---|---:|---:|---:|---:|", *rows] if rows else []
 
 
 def fair_table(figures: Mapping[str, dict[str, Any]]) -> list[str]:

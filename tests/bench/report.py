@@ -36,7 +36,7 @@ def spread(runs: Iterable[Run], contestant: str) -> float | None:
     return round((max(values) - min(values)) / statistics.median(values), 3) if values else None
 
 
-def result(metric: Metric, placement: str, runs: Sequence[Run]) -> dict[str, Any]:
+def result(metric: Metric, placement: str, runs: Sequence[Run], peers: Sequence[str]) -> dict[str, Any]:
     """One entry of `results`."""
     mine = [run for run in runs if run.metric == metric.name and run.placement == placement]
     direct, tidegate = median(mine, "direct"), median(mine, "tidegate")
@@ -47,20 +47,24 @@ def result(metric: Metric, placement: str, runs: Sequence[Run]) -> dict[str, Any
         "higher_is_better": metric.higher_is_better,
         "tidegate": tidegate,
         "direct": direct,
-        "peers": {peer: median(mine, peer) for peer in PEERS},
+        "peers": {peer: median(mine, peer) for peer in peers},
         "ratio_to_direct": round(tidegate / direct, 3) if tidegate is not None and direct else None,
         "spread": {name: spread(mine, name) for name in contestants},
         "runs": [{"contestant": run.contestant, "round": run.round, "value": run.value} for run in mine],
     }
 
 
-def document(machine: dict[str, Any], metrics: Sequence[Metric], runs: Sequence[Run]) -> dict[str, Any]:
+def results(metrics: Iterable[Metric], runs: Sequence[Run], peers: Sequence[str]) -> list[dict[str, Any]]:
+    """Of each metric, one entry for each placement. peers: who else competes."""
+    return [result(metric, placement, runs, peers) for metric in metrics for placement in PLACEMENTS]
+
+
+def document(machine: dict[str, Any], results: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """The whole of bench.json."""
-    results = [result(metric, placement, runs) for metric in metrics for placement in PLACEMENTS]
     return {"machine": machine, "results": results}
 
 
-NETWORK, PROMISES, FAIR = "network", "promises", "fair"
+NETWORK, GATEWAY, TLS, PROMISES, FAIR = "network", "gateway", "tls", "promises", "fair"
 MEMBERS = {
     "l4": NETWORK,
     "l7": NETWORK,
@@ -83,7 +87,7 @@ def chosen(only: Sequence[str], groups: Sequence[str]) -> list[str]:
 
 
 def of_network(result: Mapping[str, Any]) -> bool:
-    """Whether it compares paths (l4, l7) and so comes in placements."""
+    """Whether it compares paths and so comes in placements."""
     return str(result["name"]).rpartition(".")[2] in PLACEMENTS
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
@@ -99,8 +99,9 @@ class LabPods:
 
     mesh = ""
 
-    def __init__(self, tidegate: Path, manifest: Path) -> None:
-        self._tidegate, self._manifest = tidegate, manifest
+    def __init__(self, tidegate: Path, *manifests: Path) -> None:
+        """manifests: pods.yaml and what else is there."""
+        self._tidegate, self._manifests = tidegate, manifests
 
     def up(self) -> None:
         # Imported here: the rest of the benchmark also runs where the agent is not built.
@@ -108,29 +109,32 @@ class LabPods:
 
         os.environ["TIDEGATE_LAB"] = LAB
         self.down()  # what a killed run left
-        run(self._tidegate, "lab", "up", "-f", self._manifest)
-        paths = LabPaths.of(LAB)
-        self._cgroup = paths.cgroup
-        found = {row["name"]: row for row in self._json("lab", "pods") if row["namespace"] == NAMESPACE}
+        run(self._tidegate, "lab", "up", *(word for file in self._manifests for word in ("-f", file)))
+        self._paths = LabPaths.of(LAB)
         for name in ("client", "server", "neighbour"):
-            row = found.get(name)
-            if row is None or not row["enrolled"]:
-                raise BenchError(f"pod {NAMESPACE}/{name} is not enrolled: {row}")
-            (netns,) = paths.fabric.parent.glob(f"{paths.netns_prefix}{NAMESPACE}_{name}-*")
-            cgroup = paths.node_cgroup(row["node"]) / "pods" / f"{NAMESPACE}_{name}"
-            setattr(self, name, Pod(netns, row["ip"], cgroup))
-        self.mesh = self._service_address()
+            setattr(self, name, self.pod(name))
+        l4 = dict.fromkeys((MESH_PORT + room for room in (ECHO, SINK, ONCE, SPOUT, DEAF)), "fastpath")
+        l7 = dict.fromkeys((MESH_PORT + room for room in (HTTP, HTTP_DEAF, TWO)), "envoy")
+        self.mesh = self.service(SERVICE, l4 | l7)
 
-    def _service_address(self) -> str:
-        """The IPv4 address of the Service in the data plane. Raises BenchError unless L4 and L7 take their tiers."""
+    def pod(self, name: str, namespace: str = NAMESPACE, *, enrolled: bool = True) -> Pod:
+        """A pod of the lab. Raises BenchError if it is not there, or not as enrolled as it should be."""
+        rows = [row for row in self._json("lab", "pods") if (row["namespace"], row["name"]) == (namespace, name)]
+        if not rows or bool(rows[0]["enrolled"]) != enrolled:
+            raise BenchError(f"pod {namespace}/{name} is not as expected, enrolled: {enrolled}: {rows}")
+        (row,) = rows
+        (netns,) = self._paths.fabric.parent.glob(f"{self._paths.netns_prefix}{namespace}_{name}-*")
+        cgroup = self._paths.node_cgroup(row["node"]) / "pods" / f"{namespace}_{name}"
+        return Pod(netns, row["ip"], cgroup)
+
+    def service(self, name: str, wanted: Mapping[int, str]) -> str:
+        """The IPv4 address of a Service in the data plane. Raises BenchError unless its ports take these tiers."""
         tiers: dict[str, dict[int, str]] = {}
         for row in self._json("services"):
-            if row["service"].startswith(f"{SERVICE}.{NAMESPACE}.svc.") and ip_address(row["address"]).version == 4:
+            if row["service"].startswith(f"{name}.{NAMESPACE}.svc.") and ip_address(row["address"]).version == 4:
                 tiers.setdefault(row["address"], {})[row["port"]] = row["tier"]
-        wanted = {MESH_PORT + room: "fastpath" for room in (ECHO, SINK, ONCE, SPOUT, DEAF)}
-        wanted |= {MESH_PORT + room: "envoy" for room in (HTTP, HTTP_DEAF, TWO)}
         if list(tiers.values()) != [wanted]:
-            raise BenchError(f"the data plane has {tiers} for the Service, not {wanted}")
+            raise BenchError(f"the data plane has {tiers} for Service {name}, not {wanted}")
         return next(iter(tiers))
 
     def _json(self, *command: str) -> list[dict[str, Any]]:
@@ -142,7 +146,7 @@ class LabPods:
 
     def pids(self) -> set[int]:
         pids: set[int] = set()
-        for procs in self._cgroup.rglob("cgroup.procs"):
+        for procs in self._paths.cgroup.rglob("cgroup.procs"):
             with contextlib.suppress(OSError):
                 pids |= {int(pid) for pid in procs.read_text().split()}
         return pids

@@ -100,8 +100,8 @@ _GONE = Group(
             "finished-servers-are-not-probed",
             "a server that finished sending and whose machine died holds the connection for two hours",
             CONN,
-            "\tprobe(conn->end[from]);\n",
-            "\tif (!from)\n\t\tprobe(conn->end[from]);\n",
+            "\tconn->halved[from] = true;\n",
+            "\tconn->halved[from] = !from;\n",
             (f"{GONE}::test_a_server_that_has_finished_is_probed",),
         ),
         Mutant(
@@ -161,8 +161,8 @@ _WISHES = Group(
             "late-options-not-carried",
             "options that are set after connect() have no effect",
             CONN,
-            "\tcarry_wishes(fp_container(timer, struct fp_conn, wishes));\n",
-            "\t(void)timer;\n\t(void)carry_wishes;\n",
+            "\tcarry_wishes(conn);\n\tfor (int side",
+            "\tfor (int side",
             (f"{WISHES}::test_what_is_set_after_connect_holds_as_well",),
         ),
         Mutant(

@@ -193,8 +193,8 @@ _METRICS = Group(
             "live-connections-untold",
             "a connection shows in no metric before it ends",
             "agent/relay/conn.c",
-            "\treport_later(conn, now_ns);\n\tfp_timer_start(&conn->conns->first_wishes",
-            "\tfp_timer_start(&conn->conns->first_wishes",
+            "\treport_later(conn, now_ns);\n\twishes_later(conn, now_ns);\n\tfp_life_start",
+            "\twishes_later(conn, now_ns);\n\tfp_life_start",
             (f"{_SUMS}::test_a_connection_that_lives_is_told_about",),
         ),
         Mutant(
@@ -241,6 +241,22 @@ _BENCH = Group(
             REPORT,
             'PEERS = ("envoy2_iptables", "haproxy")',
             'PEERS = ("envoy2_iptables",)',
+            ("tests/unit/bench",),
+        ),
+        Mutant(
+            "bench-haproxy-ignores-names",
+            "the benchmark's HAProxy carries a connection without looking at the name that it asks for",
+            "tests/bench/sni.py",
+            "{{ req.ssl_sni -i {name} }}",
+            "TRUE",
+            ("tests/stories/operate/test_bench.py",),
+        ),
+        Mutant(
+            "bench-compares-with-no-mesh",
+            "README compares a gateway with no proxy instead of with the other proxy",
+            "tests/bench/readme.py",
+            'value_of(result, peer), result["unit"]',
+            'value_of(result, "direct"), result["unit"]',
             ("tests/unit/bench",),
         ),
         Mutant(

@@ -220,6 +220,14 @@ _MEMORY = Group(
             ("tests/relay/test_unit.py",),
         ),
         Mutant(
+            "one-connection-of-many-is-accepted",
+            "of connections that come at once only the first is accepted, until another one comes",
+            "agent/relay/accept.c",
+            "return poll(&queue, 1, 0) != 0;",
+            "return poll(&queue, 1, 0) < 0;",
+            ("tests/relay/test_unit.py",),
+        ),
+        Mutant(
             "out-of-descriptors-clients-wait",
             "when descriptors run out clients wait for nothing instead of being told",
             "agent/relay/accept.c",

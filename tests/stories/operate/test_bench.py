@@ -8,17 +8,19 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.bench.__main__ import BIN, ROOT, TOOLS, probe
 from tests.bench.contestants import Contestant, Direct, HAProxy
-from tests.bench.loads import LOADS
+from tests.bench.loads import BY_NAME, FIRST, LOADS
 from tests.bench.processes import BenchError, alone, run, until
 from tests.bench.scale_host import cgroup2
 from tests.bench.scale_rig import PINS, TAG
 from tests.bench.sidecars import Sidecars
+from tests.bench.sni import Passthrough, goes_by_name
 from tests.bench.topology import NETNS, OwnPods
+from tests.bench.turns import BIN, ROOT, TOOLS, probe
 from tests.support.eventually import HANG_SECONDS
 
 
@@ -91,6 +93,25 @@ def test_haproxy_is_in_the_path(pods: OwnPods, tmp_path: Path) -> None:
         for load in LOADS:
             with pytest.raises(BenchError):
                 probe(pods, contestants[1], load)
+
+
+def test_connections_by_name_go_through_haproxy_and_only_for_names_that_it_was_told(
+    pods: OwnPods, tmp_path: Path
+) -> None:
+    (load,) = BY_NAME
+    with ExitStack() as cleanup:
+        direct, haproxy = Direct(pods, TOOLS), Passthrough(pods)
+        for contestant in (direct, haproxy):
+            cleanup.callback(contestant.stop)
+            contestant.start(tmp_path)
+            until(lambda c=contestant: probe(pods, c, load), contestant.name)  # type: ignore[misc]
+        probe(pods, haproxy, replace(load, argument=FIRST))
+        goes_by_name(pods, haproxy)
+        with pytest.raises(BenchError, match="does not go by names"):
+            goes_by_name(pods, direct)
+        direct.stop()
+        with pytest.raises(BenchError):
+            probe(pods, haproxy, load)
 
 
 def nat(pods: OwnPods) -> int:

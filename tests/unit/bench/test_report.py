@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import json
 import statistics
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.bench import readme
-from tests.bench.loads import LOADS
-from tests.bench.report import Run, document
+from tests.bench.loads import AT_THE_GATEWAY, BY_NAME, LOADS, Metric, metrics
+from tests.bench.report import PEERS, Run, document, results
 from tests.bench.scale import percentile
 
-METRICS = [metric for load in LOADS for metric in load.metrics]
+METRICS = metrics(LOADS)
 MACHINE = {"kernel": "6.1", "cpu": "CPU", "cpus": 2, "rounds": 3, "seconds": 0.5, "quick": False}
 
 
-def runs(contestants: dict[str, list[float]]) -> list[Run]:
+def runs(contestants: dict[str, list[float]], of: Sequence[Metric] = METRICS) -> list[Run]:
     return [
         Run(name, placement, metric.name, number, value)
-        for metric in METRICS
+        for metric in of
         for placement in ("1core", "free")
         for name, values in contestants.items()
         for number, value in enumerate(values)
@@ -28,7 +29,7 @@ def runs(contestants: dict[str, list[float]]) -> list[Run]:
 
 
 def bench(**contestants: list[float]) -> dict[str, Any]:
-    return document(MACHINE, METRICS, runs(contestants))
+    return document(MACHINE, results(METRICS, runs(contestants), PEERS))
 
 
 FULL = {"direct": [10.0, 30.0, 20.0], "tidegate": [25.0, 24.0, 90.0], "envoy2_iptables": [80.0], "haproxy": [50.0]}
@@ -51,9 +52,9 @@ def test_figures_are_medians_and_raw_runs_are_kept() -> None:
 
 def test_placements_and_metrics_do_not_mix() -> None:
     mixed = [*runs(FULL), Run("direct", "free", "l7.rps", 9, 1e9)]
-    results = {result["name"]: result for result in document(MACHINE, METRICS, mixed)["results"]}
-    assert results["l7.rps.1core"]["spread"]["direct"] == results["l7.p50.free"]["spread"]["direct"] == 1.0
-    assert results["l7.rps.free"]["spread"]["direct"] > 1.0
+    found = {result["name"]: result for result in results(METRICS, mixed, PEERS)}
+    assert found["l7.rps.1core"]["spread"]["direct"] == found["l7.p50.free"]["spread"]["direct"] == 1.0
+    assert found["l7.rps.free"]["spread"]["direct"] > 1.0
 
 
 def test_the_table_shows_every_figure_and_its_ratio() -> None:
@@ -61,6 +62,22 @@ def test_the_table_shows_every_figure_and_its_ratio() -> None:
     assert "| 20.0 µs | 25.0 µs (1.25×) | 80.0 µs (4.00×) | 50.0 µs (2.50×) |" in text
     assert text.count("`l4.samenode.rr64.1core`") == text.count("`l7.rps.free`") == 1
     assert "25/s" in text
+
+
+def test_what_is_compared_with_one_other_has_a_table_of_its_own() -> None:
+    gateway, names = metrics(AT_THE_GATEWAY), metrics(BY_NAME)
+    direct = {"direct": [100.0], "tidegate": [50.0]}
+    found = [
+        *results(gateway, runs({**direct, "envoy_static": [40.0]}, gateway), ["envoy_static"]),
+        *results(names, runs({**direct, "haproxy": [200.0]}, names), ["haproxy"]),
+    ]
+    assert {result["name"] for result in found[::2]} == {f"{name}.1core" for name in readme.EDGE}
+    text = readme.table(document(MACHINE, [*bench(**FULL)["results"], *found]))
+    assert "(`gateway.rps.1core`) | 100/s | 50/s (1.25×) | 40/s (Envoy, a file by hand) | ≥ 0.95× |" in text
+    assert "(`gateway.p99.free`) | 100.0 µs | 50.0 µs (1.25×) | 40.0 µs (Envoy, a file by hand) | ≤ 1.05× |" in text
+    assert "(`tls.sni.conn.free`) | 100/s | 50/s (0.25×) | 200/s (HAProxy) | ≥ 1.0× |" in text
+    assert all(text.count(f"(`{result['name']}`)") == 1 for result in found)
+    assert "At an edge" not in readme.table(bench(**FULL))
 
 
 def test_only_what_is_between_the_markers_changes() -> None:
@@ -85,7 +102,7 @@ def test_a_smoke_test_does_not_become_the_readme(
     machine: dict[str, Any], contestants: dict[str, list[float]], tmp_path: Path
 ) -> None:
     with pytest.raises(ValueError, match="make bench"):
-        readme.table(document(machine, METRICS, runs(contestants)))
+        readme.table(document(machine, results(METRICS, runs(contestants), PEERS)))
 
 
 def test_the_document_is_plain_json() -> None:
@@ -125,7 +142,7 @@ def test_published_figures_follow_from_their_raw_runs() -> None:
 
 def test_published_figures_keep_what_was_promised() -> None:
     """At most 50 us for a small round trip and 1.7 times the requests of the sidecar model, everything on one CPU."""
-    results = {result["name"]: result for result in PUBLISHED["results"]}
-    assert results["l4.samenode.rr64.1core"]["tidegate"] <= 50
-    requests = results["l7.rps.1core"]
+    found = {result["name"]: result for result in PUBLISHED["results"]}
+    assert found["l4.samenode.rr64.1core"]["tidegate"] <= 50
+    requests = found["l7.rps.1core"]
     assert requests["tidegate"] >= 1.7 * requests["peers"]["envoy2_iptables"]

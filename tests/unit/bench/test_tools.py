@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import ssl
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -11,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.bench.loads import HTTP, LOADS, ONCE, SINK, Load, figures
+from tests.bench.loads import BY_NAME, HELLO, HTTP, LOADS, ONCE, SECOND, SINK, Load, figures
+from tests.support.certificates import Authority
 from tests.support.eventually import HANG_SECONDS, eventually
 
 TOOLS = Path(__file__).resolve().parents[3] / "build" / "bench"
@@ -43,7 +45,7 @@ def servers() -> Iterator[None]:
         [TOOLS / "httpserver", str(BASE + HTTP), "1024"],
     )
     started = [subprocess.Popen(command) for command in commands]
-    for port in (BASE, BASE + 1, BASE + 2, BASE + HTTP):
+    for port in (BASE, BASE + 1, BASE + ONCE, BASE + HELLO, BASE + HTTP):
         eventually(lambda port=port: listening(port), f"port {port}")  # type: ignore[misc]
     yield
     for process in started:
@@ -51,7 +53,7 @@ def servers() -> Iterator[None]:
         process.wait(timeout=HANG_SECONDS)
 
 
-@pytest.mark.parametrize("one", LOADS, ids=lambda one: one.name)
+@pytest.mark.parametrize("one", [*LOADS, *BY_NAME], ids=lambda one: one.name)
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
 def test_every_load_runs_and_yields_its_metrics(one: Load, host: str) -> None:
     command = one.command(TOOLS, host, BASE + one.port, 0.1)
@@ -90,6 +92,48 @@ def test_connections_leave_no_time_wait_at_the_client() -> None:
     before = time_wait(remote=BASE + ONCE)
     assert counted("l4load", "conn", "127.0.0.1", BASE + ONCE, 0.5)["count"] > 10
     assert time_wait(remote=BASE + ONCE) <= before  # one of an earlier test may have run out meanwhile
+
+
+def test_a_hello_is_one_that_a_tls_server_goes_on_from(tmp_path: Path) -> None:
+    """OpenSSL finds the name and answers with a ServerHello: more than the one byte that the tool expects."""
+    pair = Authority().issue(SECOND)
+    (tmp_path / "both.pem").write_bytes(pair.certificate + pair.key)
+    asked: list[str | None] = []
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "both.pem")
+    context.sni_callback = lambda _, name, __: asked.append(name)
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    server = context.wrap_bio(incoming, outgoing, server_side=True)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def answer() -> None:
+            peer, _ = listener.accept()
+            with peer:
+                incoming.write(peer.recv(4096))
+                with pytest.raises(ssl.SSLWantReadError):
+                    server.do_handshake()
+                peer.sendall(outgoing.read())
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        done = load("l4load", "hello", "127.0.0.1", listener.getsockname()[1], 0.1, SECOND)
+        thread.join(timeout=HANG_SECONDS)
+    assert asked == [SECOND]
+    assert "expected the end of the stream" in done.stderr
+
+
+@pytest.mark.parametrize("pieces", [[b"\x16\x03", b"\x01\x00\x02a", b"b"], [b"\x16\x03\x01\x00\x00"]])
+def test_the_server_answers_a_whole_record_with_a_byte_and_the_end(pieces: list[bytes]) -> None:
+    with socket.create_connection(("127.0.0.1", BASE + HELLO), timeout=HANG_SECONDS) as peer:
+        for piece in pieces:
+            peer.sendall(piece)
+        assert peer.recv(16) == b"\x16"
+        assert peer.recv(16) == b""
+
+
+@pytest.mark.parametrize("name", ["", "x" * 201])
+def test_a_name_that_does_not_fit_gives_no_number(name: str) -> None:
+    assert load("l4load", "hello", "127.0.0.1", BASE + HELLO, 0.1, name).returncode == 1
 
 
 def time_wait(remote: int) -> int:
@@ -160,7 +204,9 @@ def test_nobody_listening_is_an_error_with_the_reason() -> None:
     assert "Connection refused" in done.stderr
 
 
-@pytest.mark.parametrize("words", [("rr", "127.0.0.1", "1", "1"), ("walk", "127.0.0.1", "1", "1"), ()])
+@pytest.mark.parametrize(
+    "words", [("rr", "127.0.0.1", "1", "1"), ("hello", "127.0.0.1", "1", "1"), ("walk", "127.0.0.1", "1", "1"), ()]
+)
 def test_wrong_usage_exits_2(words: tuple[str, ...]) -> None:
     assert load("l4load", *words).returncode == 2
 
