@@ -41,6 +41,11 @@ _LOCATION = """
     error_page 497 =200 @plain;
     location @plain { return 200 $seen; }
 """
+_SEEN = {
+    "server": "server_name", "at": "server_addr", "peer": "remote_addr", "host": "http_host", "path": "request_uri",
+    "tls": "ssl_protocol", "sni": "ssl_server_name", "client": "ssl_client_s_dn", "verified": "ssl_client_verify",
+    "timeout": "http_x_envoy_expected_rq_timeout_ms",
+}  # fmt: skip
 _NGINX = """
 daemon off; master_process off; pid %(place)s/nginx.pid; error_log %(place)s/error.log;
 events { }
@@ -49,9 +54,7 @@ http {
   client_body_temp_path %(place)s/body; proxy_temp_path %(place)s/proxy;
   fastcgi_temp_path %(place)s/a; uwsgi_temp_path %(place)s/b; scgi_temp_path %(place)s/c;
   default_type application/json;
-  map $remote_addr $seen {
-    default '{"server":"$server_name","at":"$server_addr","host":"$http_host","path":"$request_uri","tls":"$ssl_protocol","sni":"$ssl_server_name","client":"$ssl_client_s_dn","verified":"$ssl_client_verify","timeout":"$http_x_envoy_expected_rq_timeout_ms","peer":"$remote_addr"}';
-  }
+  map $remote_addr $seen { default '%(seen)s'; }
   %(servers)s
 }
 """
@@ -133,7 +136,9 @@ class Edges(Lab):
         self._outside.append(self.start_on_node("node1", "/usr/bin/python3", web, str(SILENT)))
         self._outside.append(self.start_on_node("node1", "/usr/sbin/nginx", "-c", self.place / "nginx.conf"))
         url = "http://wikipedia.org/"
-        eventually(lambda: self.tidegate("lab", "node-exec", "node1", "--", *_CURL, url, check=False).stdout, "the world")
+        eventually(
+            lambda: self.tidegate("lab", "node-exec", "node1", "--", *_CURL, url, check=False).stdout, "the world"
+        )
 
 
 _CURL = ("/usr/bin/curl", "-sS", "--fail", "--max-time", str(HANG_SECONDS))
@@ -155,7 +160,8 @@ def _configuration(place: Path) -> str:
             lines += ["ssl_client_certificate /etc/own/ca.crt;", "ssl_verify_client optional;"]
         servers.append("server { " + " ".join(lines) + _LOCATION % SILENT + "}")
     servers.append(f"server {{ listen unix:{SOCKETS}/socket; server_name socket; {_LOCATION % SILENT} }}")
-    return _NGINX % {"place": place, "servers": "\n  ".join(servers)}
+    seen = json.dumps({key: f"${variable}" for key, variable in _SEEN.items()})
+    return _NGINX % {"place": place, "seen": seen, "servers": "\n  ".join(servers)}
 
 
 def _gateway(name: str, kind: str, ports: tuple[int, ...]) -> str:

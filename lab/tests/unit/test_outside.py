@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+
 from tidegate_lab.dns_zone import Code
 from tidegate_lab.outside import answer_outside
 

@@ -93,7 +93,9 @@ def test_my_gateway_redirects_ends_tls_and_forwards_by_its_four_servers(
         sent = curl(address, f"http://{host}/reviews?a=b")
         assert (sent.status, sent.headers["location"]) == (301, f"https://{host}/reviews?a=b")
         got = eventually(
-            lambda host=host: (answer := curl(address, f"https://{host}/reviews", "--cacert", trusted)).status and answer,  # type: ignore[misc]
+            lambda host=host: (
+                (answer := curl(address, f"https://{host}/reviews", "--cacert", trusted)).status and answer
+            ),  # type: ignore[misc]
             "the certificate is read from its file",
         )
         assert (got.json["version"], got.json["headers"]["x-forwarded-proto"]) == ("reviews", "https")
