@@ -2,6 +2,7 @@
 #include "include/tg_maps.h"
 #include "core/ctx.h"
 #include "core/connect_core.h"
+#include "include/tg_resolvers.h"
 
 /* bpf_set_retval may be called from connect hooks (Linux 6.0; probed by the loader, which sets this before the
  * verifier looks): refusals are ECONNREFUSED instead of EPERM. */
@@ -52,23 +53,41 @@ static __always_inline int tg_remember(struct bpf_sock_addr *ctx, const struct t
 	return 1;
 }
 
+/* Protocol of a socket that may carry questions to a resolver; 0 for any other. */
+static __always_inline uint32_t tg_asks_by(struct bpf_sock_addr *ctx)
+{
+	if (ctx->type == TG_SOCK_STREAM)
+		return ctx->protocol == TG_PROTOCOL_TCP ? TG_PROTOCOL_TCP : 0;
+	return ctx->type == TG_SOCK_DGRAM && ctx->protocol == TG_PROTOCOL_UDP ? TG_PROTOCOL_UDP : 0;
+}
+
 /* Decide, count and remember; the caller carries out->action out. */
 static __always_inline void tg_connect(struct bpf_sock_addr *ctx, struct tg_connect_in *in, struct tg_connect_out *out)
 {
 	const struct tg_settings *settings = tg_settings_row();
 	struct tg_pod_key key = { .netns_cookie = bpf_get_netns_cookie(ctx) };
 	const struct tg_pod *pod = bpf_map_lookup_elem(&tg_pods, &key);
-	uint32_t reason = TG_PASS_NOT_ENROLLED;
+	uint32_t reason = TG_PASS_NOT_ENROLLED, dns;
 	const struct tg_dest *dest;
+	struct tg_addr to = {};
+	uint16_t port_be = 0;
 
 	in->cgroup = bpf_get_current_cgroup_id();
 	in->protocol = ctx->type == TG_SOCK_STREAM ? ctx->protocol : 0;
 	in->dst_port_be = ctx->user_port;
 	if (ctx->sk)
 		in->bound_dev_if = ctx->sk->bound_dev_if;
+	/* What leads to a resolver does so whatever else the mesh knows of its address. */
+	dns = tg_dns_route(key.netns_cookie, in, tg_asks_by(ctx), settings, pod, &to, &port_be);
 	if (settings)
 		reason = tg_connect_screen(in, settings, pod);
-	if (reason == TG_REASON_COUNT && pod) {
+	if (dns == TG_REDIRECT_DNS) {
+		tg_connect_verdict(out, dns);
+		tg_addr_copy(&out->to, &to);
+		out->to_port_be = port_be;
+	} else if (dns != TG_REASON_COUNT && reason == TG_PASS_NOT_TCP) {
+		tg_connect_verdict(out, dns);
+	} else if (reason == TG_REASON_COUNT && pod) {
 		dest = tg_find_dest(in, pod);
 		if (dest)
 			in->spread = (uint16_t)tg_is_spread(key.netns_cookie, in, dest);
@@ -83,6 +102,8 @@ static __always_inline void tg_connect(struct bpf_sock_addr *ctx, struct tg_conn
 		/* The socket may have been captured in an earlier life (AF_UNSPEC, or a failed connect). */
 		bpf_sk_storage_delete(&tg_socks, ctx->sk);
 	}
+	if (dns == TG_REDIRECT_DNS)
+		out->action = TG_ACTION_REDIRECT; /* without a record: the address says which resolver it stands for */
 	tg_count(out->reason);
 }
 

@@ -3,6 +3,7 @@
 #include "include/tg_maps.h"
 #include "core/ctx.h"
 #include "core/flow_core.h"
+#include "include/tg_resolvers.h"
 
 /* The netns that this instance is attached to; sk_lookup has no helper that tells it. Set by the loader. */
 const volatile uint64_t tg_netns_cookie = 0;
@@ -25,6 +26,27 @@ static __always_inline int tg_assign(struct bpf_sk_lookup *ctx, const struct tg_
 	return !refused;
 }
 
+/* What is sent to a slot goes to the node's DNS. TG_REASON_COUNT: `local` is no slot that was given out. */
+static __always_inline uint32_t tg_to_dns(struct bpf_sk_lookup *ctx, const struct tg_addr *local)
+{
+	struct tg_dns_socket_key key = {
+		.netns_cookie = tg_netns_cookie,
+		.protocol = ctx->protocol,
+		.v6 = !tg_addr_is_v4(local),
+	};
+	struct bpf_sock *listener;
+	long refused;
+
+	if (!tg_addr_is_dns(local) || !tg_resolver_at(tg_netns_cookie, local))
+		return TG_REASON_COUNT;
+	listener = bpf_map_lookup_elem(&tg_dns_sockets, &key);
+	if (!listener)
+		return TG_LOOKUP_DENY_DNS;
+	refused = bpf_sk_assign(ctx, listener, 0);
+	bpf_sk_release(listener);
+	return refused ? TG_LOOKUP_DENY_DNS : TG_LOOKUP_DNS;
+}
+
 SEC("sk_lookup")
 int tg_lookup(struct bpf_sk_lookup *ctx)
 {
@@ -33,9 +55,15 @@ int tg_lookup(struct bpf_sk_lookup *ctx)
 	uint32_t reason;
 	int recorded;
 
+	tg_conn_from_sk_lookup(&conn, ctx);
+	reason = tg_to_dns(ctx, &conn.local);
+	if (reason != TG_REASON_COUNT) {
+		tg_count(reason);
+		/* Nobody there: the kernel says so at once, with a reset or an ICMP error, and the next try passes us by. */
+		return SK_PASS;
+	}
 	if (ctx->protocol != TG_PROTOCOL_TCP)
 		return SK_PASS;
-	tg_conn_from_sk_lookup(&conn, ctx);
 	if (!tg_addr_is_capture(&conn.local))
 		return SK_PASS;
 	recorded = tg_flow_key_of(&key, tg_netns_cookie, &conn.remote, conn.remote_port_be, &conn.local,

@@ -3,6 +3,7 @@
 #include "core/ctx.h"
 #include "core/flow_core.h"
 #include "core/names_core.h"
+#include "include/tg_resolvers.h"
 
 #define TG_IPPROTO_MPTCP 262
 
@@ -40,13 +41,30 @@ static __always_inline void tg_own(struct bpf_sock_addr *ctx, const struct tg_ad
 	struct tg_conn conn;
 
 	tg_name_own(out, kernel, dialled);
-	if (dialled || !sk || sk->protocol != TG_IPPROTO_MPTCP)
+	if (dialled || !sk)
 		return;
 	tg_conn_from_sock(&conn, sk);
+	if (sk->protocol != TG_IPPROTO_MPTCP && !tg_addr_is_dns(&conn.remote))
+		return;
 	key.netns_cookie = bpf_get_netns_cookie(ctx);
 	pod = bpf_map_lookup_elem(&tg_pods, &key);
 	if (pod && tg_addr_is_capture(&conn.remote))
 		tg_name_own_of(out, kernel, tg_addr_is_v4(kernel) ? &pod->ip4 : &pod->ip6);
+	else if (pod && tg_addr_is_dns(&conn.remote))
+		tg_name_own_of(out, kernel, &pod->ip4);
+}
+
+/* getpeername of the application: what it dialled, or the resolver that it asks. */
+static __always_inline void tg_peer(struct bpf_sock_addr *ctx, const struct tg_addr *kernel, struct tg_name_out *out)
+{
+	const struct tg_resolver *resolver;
+
+	if (!tg_addr_is_dns(kernel))
+		return tg_name_peer(out, kernel, tg_dialled(ctx));
+	resolver = tg_resolver_at(bpf_get_netns_cookie(ctx), kernel);
+	if (!resolver)
+		return tg_name_keep(out);
+	tg_name_show(out, TG_NAME_DNS_RESTORED, &resolver->addr, TG_BE16(TG_DNS_PORT));
 }
 
 /* The record of a connection that a listener on a capture address accepted. */
@@ -98,7 +116,7 @@ int tg_getpeername4(struct bpf_sock_addr *ctx)
 	struct tg_addr kernel;
 
 	tg_addr_set_v4(&kernel, ctx->user_ip4);
-	tg_name_peer(&out, &kernel, tg_dialled(ctx));
+	tg_peer(ctx, &kernel, &out);
 	return tg_show4(ctx, &out);
 }
 
@@ -109,7 +127,7 @@ int tg_getpeername6(struct bpf_sock_addr *ctx)
 	struct tg_addr kernel;
 
 	TG_CTX_ADDR6(&kernel, ctx->user_ip6);
-	tg_name_peer(&out, &kernel, tg_dialled(ctx));
+	tg_peer(ctx, &kernel, &out);
 	return tg_show6(ctx, &out);
 }
 

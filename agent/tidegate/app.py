@@ -22,7 +22,7 @@ from prometheus_client import CollectorRegistry
 
 from tidegate import __version__
 from tidegate.bpf.datapath import Datapath
-from tidegate.bpf.pins import claim
+from tidegate.bpf.pins import Pins, claim
 from tidegate.bpf.probe import probe, require
 from tidegate.config.follow import follow
 from tidegate.config.last_good import LastGood
@@ -31,6 +31,7 @@ from tidegate.dataplane.assembly import assemble
 from tidegate.dataplane.capture import SandboxRecords, inside
 from tidegate.dataplane.cni_calls import CniCalls
 from tidegate.dataplane.cycle import Cycle
+from tidegate.dns.client import NodeDnsProcess
 from tidegate.enroll.cni_server import CniServer
 from tidegate.enroll.crash_loops import CrashLoops
 from tidegate.enroll.keeper import Keeper
@@ -56,11 +57,12 @@ from tidegate.runtime.clock import SystemClock
 from tidegate.runtime.collector import settle
 from tidegate.runtime.latest import Latest
 from tidegate.runtime.worker import Worker
-from tidegate.settings import Settings, build_root, envoy_binary, relay_binary
+from tidegate.settings import Settings, build_root, envoy_binary, listen_address, relay_binary
 from tidegate.supervise.supervisor import ProgramState
 from tidegate.telemetry.flows import follow_flows
 from tidegate.telemetry.metrics import AgentCollector, TcpMetrics, exposition
 from tidegate.telemetry.pairs import Pairs
+from tidegate.xds.discovery import DiscoveryServer, follow_facts
 from tidegate.xds.server import AdsServer
 
 log = logging.getLogger(__name__)
@@ -95,6 +97,7 @@ class Devices:
     relay: RelayClient
     ads: AdsServer
     envoy: EnvoySupervisor
+    dns: NodeDnsProcess | None  # None: pods ask their own resolvers
 
 
 def open_devices(settings: Settings, home: Path) -> Devices:
@@ -115,7 +118,11 @@ def open_devices(settings: Settings, home: Path) -> Devices:
     envoy = EnvoySupervisor(
         envoy_binary(), settings.run_dir, settings.node, settings.xds_socket, envoy_cgroup, settings.envoy_concurrency
     )
-    return Devices(datapath, relays, RelayClient(relays, datapath.flows_fd, datapath.wishes_fd), ads, envoy)
+    dns = None
+    if settings.dns_capture:
+        dns = NodeDnsProcess(settings.run_dir, Pins(settings.bpffs).maps, home / "dns")
+        dns.listen()
+    return Devices(datapath, relays, RelayClient(relays, datapath.flows_fd, datapath.wishes_fd), ads, envoy, dns)
 
 
 def data_plane(
@@ -128,6 +135,7 @@ def data_plane(
         tables=devices.datapath,
         relay=devices.relay,
         envoy=devices.ads,
+        dns=devices.dns,
         inside=inside(in_netns),
         records=SandboxRecords(lambda cookie: store.netns(cookie).dup(), store.remember),
         disk=disk,
@@ -160,14 +168,22 @@ def readiness(devices: Devices, cycle: Cycle) -> Readiness:
     )
 
 
+def others_server(settings: Settings) -> DiscoveryServer | None:
+    """Who serves configuration to Envoys and gRPC clients that are not ours; None if nobody is to."""
+    if not settings.xds_listen:
+        return None
+    return DiscoveryServer(*listen_address(settings.xds_listen, "--xds-listen"), settings.node)
+
+
 def own_metrics(devices: Devices) -> CollectorRegistry:
     """Counters that the devices keep, read when somebody scrapes."""
-    datapath, relay = devices.datapath, devices.relay
+    datapath, relay, names = devices.datapath, devices.relay, devices.dns
     metrics = CollectorRegistry()
     metrics.register(
         AgentCollector(
             datapath.counters,
             lambda: relay.last.closed,
+            lambda: names.counts if names else {},
             lambda: {
                 "fastpath_active_connections": relay.last.active,
                 "fastpath_events_lost": relay.last.events_lost,
@@ -204,6 +220,7 @@ async def _run(settings: Settings, life: Life, home: Path) -> None:
         ads=devices.ads,
         relay=devices.relays,
         envoy=devices.envoy,
+        dns=devices.dns,
         sources=settings.config,
         cni=keeper.kept if keeper else None,
         crash_loops=loops.all,
@@ -243,6 +260,9 @@ async def _run(settings: Settings, life: Life, home: Path) -> None:
 
     await devices.envoy.take_over()
     await devices.ads.start()
+    others = others_server(settings)
+    if others:
+        await others.start()
     await admin.start(settings.admin_socket, settings.admin_port, settings.metrics_port, settings.ready_port)
     await cni.start()
     settle()  # modules and their classes: a walk of them would hold up an enrolment by 60 ms
@@ -253,8 +273,10 @@ async def _run(settings: Settings, life: Life, home: Path) -> None:
         "relay": devices.relays.run(),
         "relay client": devices.relay.run(),
         "envoy": devices.envoy.run(),
+        **({"dns": devices.dns.run(), "dns client": devices.dns.serve()} if devices.dns else {}),
         "flows": flows,
         **({"cni": keeper.run()} if keeper else {}),
+        **({"xds for others": follow_facts(others, cycle.facts)} if others else {}),
         "stop": _stop_signal(),
     }
     tasks = {asyncio.create_task(coroutine, name=name) for name, coroutine in work.items()}
@@ -268,6 +290,8 @@ async def _run(settings: Settings, life: Life, home: Path) -> None:
         await asyncio.gather(*tasks, return_exceptions=True)
         await admin.stop()
         await devices.ads.stop()
+        if others:
+            await others.stop()
         disk.close()
         store.close()
         devices.datapath.close()

@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator
 
 from tidegate.bpf.pins import Pins, claim
+from tidegate.dns.client import NodeDnsProcess
 from tidegate.envoy.supervisor import EnvoySupervisor
 from tidegate.linux.capabilities import require_needed
 from tidegate.observe.life import require_private
@@ -44,3 +45,5 @@ def _left(settings: Settings) -> Iterator[Supervisor]:
         yield RelaySupervisor(relay_binary(), settings.run_dir, cgroup, RelayConfig())
     if (cgroup := recorded_cgroup(settings.run_dir / "envoy")) is not None:
         yield EnvoySupervisor(envoy_binary(), settings.run_dir, settings.node, settings.xds_socket, cgroup)
+    if (cgroup := recorded_cgroup(settings.run_dir / "dns")) is not None:
+        yield NodeDnsProcess(settings.run_dir, Pins(settings.bpffs).maps, cgroup)

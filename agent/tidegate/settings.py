@@ -10,6 +10,7 @@ import re
 import socket
 from collections.abc import Mapping
 from dataclasses import Field, dataclass, field, fields, replace
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_type_hints
 
@@ -23,6 +24,7 @@ DEFAULT_CNI_BIN_DIR = Path("/opt/cni/bin")
 ADMIN_PORT = 15000
 METRICS_PORT = 15020
 READY_PORT = 15021
+XDS_PORT = 15010  # Istio's port for configuration without TLS
 NODE_NAME = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,251}[A-Za-z0-9])?")  # of a host; also part of a cgroup's name
 _LABEL_PAIR = re.compile(r"[A-Za-z0-9][-A-Za-z0-9_./]*=[-A-Za-z0-9_.]*")
 LOG_LEVELS = ("debug", "info", "warning", "error")
@@ -73,12 +75,18 @@ class Settings:
     admin_port: int = _of(ADMIN_PORT, "localhost port of the admin API, 0 = none", least=0, most=65535)
     metrics_port: int = _of(METRICS_PORT, "localhost port of /metrics, 0 = none", least=0, most=65535)
     ready_port: int = _of(READY_PORT, "localhost port of /healthz/ready, 0 = none", least=0, most=65535)
+    xds_listen: str = _of(
+        "",
+        "ADDRESS:PORT where Envoys and gRPC clients that are not ours get their configuration; default: none",
+        address=True,
+    )
     drain_seconds: float = _of(5.0, "time for live connections at agent --end", least=0, most=3600)
     cni_conf_dir: Path | None = _of(
         None, "keep our CNI plugin chained in this directory's configuration; default: whoever deploys the agent does"
     )
     cni_bin_dir: Path = _of(DEFAULT_CNI_BIN_DIR, "where the plugin goes then")
     cni_conflist: str = _of("", "file to chain it in; default: the first by name, which is what runtimes use")
+    dns_capture: bool = _of(True, "answer pods' questions for names of the mesh; no: their own resolvers do")
     access_log: bool = _of(False, "log one line per connection of the fast path")
     log_level: str = _of("info", f"one of {', '.join(LOG_LEVELS)}", choices=LOG_LEVELS)
 
@@ -176,7 +184,7 @@ def _build(table: type[S], flags: Mapping[str, object], environ: Mapping[str, st
     if not settings.config:
         raise Rejected("--config", "is missing", "say where configuration comes from, e.g. --config file:DIR")
     for source in settings.config:
-        _check_source(str(source))
+        check_source(str(source))
     for f in fields(table):
         _check_limits(f, getattr(settings, f.name))
     return settings
@@ -205,12 +213,29 @@ def _check_limits(setting: Field[Any], value: Any) -> None:
     like = setting.metadata.get("like")
     if like is not None and value and not like.fullmatch(value):
         raise Rejected(f"{flag} {value!r}", "is no name", "use letters, digits, '-', '_' and '.', at most 253")
+    if setting.metadata.get("address") and value:
+        listen_address(value, flag)
     least, most = setting.metadata.get("least"), setting.metadata.get("most")
     if least is not None and not least <= value <= most:
         raise Rejected(f"{flag} {value}", "is out of range", f"use a number from {least} to {most}")
 
 
-def _check_source(source: str) -> None:
+def listen_address(text: str, flag: str) -> tuple[str, int]:
+    """ADDRESS:PORT of a server; port 0 = one that is free. Raises Rejected."""
+    host, _, port = text.rpartition(":")
+    host = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    try:
+        ip_address(host)
+        number = int(port) if port.isdecimal() and len(port) <= 5 else -1
+    except ValueError:
+        number = -1
+    if not 0 <= number <= 65535:
+        raise Rejected(f"{flag} {text}", "is not ADDRESS:PORT", f"write for example 127.0.0.1:{XDS_PORT}")
+    return host, number
+
+
+def check_source(source: str) -> None:
+    """Raises Rejected for a source that there is not."""
     scheme, _, rest = source.partition(":")
     if scheme == "file" and rest:
         return

@@ -18,6 +18,7 @@ enum tg_abi {
 	TG_MAX_FLOWS = 131072,    /* captured connections whose listener may still ask for the destination */
 	TG_MAX_WISHES = 32768,    /* captured connections whose client set TCP options */
 	TG_MAX_LISTENERS = 16384, /* our listeners in pods: two tiers, two families */
+	TG_MAX_RESOLVERS = 65536, /* resolvers that pods ask, all pods together */
 	TG_MAX_REASONS = 64       /* slots of tg_counters: room for reasons that later versions append */
 };
 
@@ -147,6 +148,43 @@ struct tg_wishes {
 	uint16_t max_segment; /* 0 = the system's */
 	uint8_t syn_retries;
 	uint8_t hops; /* 0 = the system's */
+};
+
+/* Names: what a pod asks of a resolver on port 53 goes to the node's DNS, which answers names of the registry and hands on
+ * the rest (bpf/README.md). */
+enum tg_dns_limit {
+	TG_DNS_PORT = 53,
+	TG_DNS_SLOTS = 32,      /* resolvers of one pod; a power of two */
+	TG_DNS_PROBES = 4,      /* slots that one resolver may have */
+	TG_DNS_STALE_MS = 1000, /* a beat that is older means that nobody is there */
+	TG_DNS_HALF = 5         /* in a v6 capture address where tiers have their number: a resolver's slot */
+};
+
+/* Map tg_dns (array of 1). Written by the node's DNS as long as it and the agent are well. */
+struct tg_dns {
+	uint64_t beat_ns; /* of the kernel's monotonic clock, when it was well; 0 = it has left */
+	uint64_t cgroup;  /* id of its cgroup: its own questions are not captured; 0 = none */
+};
+
+/* Map tg_resolvers (hash): a slot of a pod -> the resolver that it stands for. Written by the hook that first sees the
+ * resolver, never changed, removed by the agent when the pod is captured no more. So an address means the same as long as
+ * there may be a socket that knows it. */
+struct tg_resolver_key {
+	uint64_t netns_cookie;
+	uint32_t slot;
+	uint32_t v6;
+};
+
+struct tg_resolver {
+	struct tg_addr addr;
+};
+
+/* Map tg_dns_sockets (socket hash): where the node's DNS listens in a pod. It is the liveness too: the kernel takes out a
+ * socket that closes, whatever becomes of its process. */
+struct tg_dns_socket_key {
+	uint64_t netns_cookie;
+	uint32_t protocol; /* enum tg_protocol */
+	uint32_t v6;
 };
 
 /* Map tg_settings (array of 1). Written by the agent at start, before links are attached or adopted. */

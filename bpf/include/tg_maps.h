@@ -76,6 +76,28 @@ struct {
 } tg_listeners SEC(".maps");
 
 struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, uint32_t);
+	__type(value, struct tg_dns);
+} tg_dns SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, TG_MAX_RESOLVERS);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct tg_resolver_key);
+	__type(value, struct tg_resolver);
+} tg_resolvers SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_SOCKHASH);
+	__uint(max_entries, TG_MAX_LISTENERS);
+	__type(key, struct tg_dns_socket_key);
+	__type(value, uint64_t);
+} tg_dns_sockets SEC(".maps");
+
+struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, TG_MAX_REASONS);
 	__type(key, uint32_t);

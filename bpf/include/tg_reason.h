@@ -31,7 +31,13 @@
 	X(LISTEN_NOT_NOTED)       /* the kernel would not take it: connections go to its own address */       \
 	X(SERVED_DELAYS)          /* a server's socket could not be told to send at once: Linux before 6.1 */ \
 	X(UPSTREAM_DELAYS)        /* Envoy's socket could not be told to acknowledge early */                 \
-	X(DENY_NOT_IN_REGISTRY)   /* nobody in the registry has the destination (REGISTRY_ONLY) */
+	X(DENY_NOT_IN_REGISTRY)   /* nobody in the registry has the destination (REGISTRY_ONLY) */            \
+	X(REDIRECT_DNS)           /* a question on port 53 goes to the node's DNS, or TCP for questions */    \
+	X(PASS_DNS_AWAY)          /* nobody answers for the node: to the pod's own resolver */                \
+	X(PASS_DNS_SLOTS)         /* the pod asks too many resolvers: to this one itself */                   \
+	X(NAME_DNS_RESTORED)      /* an answer, or getpeername, told the resolver's address */                \
+	X(LOOKUP_DNS)             /* sk_lookup: for a resolver's slot, to the node's DNS */                   \
+	X(LOOKUP_DENY_DNS)        /* sk_lookup: for a slot, and nobody is there (any more) */
 enum tg_reason {
 #define X(name) TG_##name,
 	TG_REASONS(X)

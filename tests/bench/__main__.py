@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
-from tests.bench import fair, nagle, promises, scale, scale_config
+from tests.bench import fair, nagle, names, promises, scale, scale_config
 from tests.bench.contestants import THREADS, Contestant, Direct, HAProxy, Tidegate
 from tests.bench.loads import LOADS, Load, figures
 from tests.bench.processes import BenchError, alone, pin, run, until
@@ -82,6 +82,7 @@ GROUPS: dict[str, Callable[[scale.Effort], list[dict[str, Any]]]] = {
     FAIR: fair.measured,
     PROMISES: promises.measured,
     "nagle": nagle.measured,
+    "dns": names.measured,
     **{f"scale.{name}": partial(scale.measured, size) for name, size in scale_config.SIZES.items()},
 }
 

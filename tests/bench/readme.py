@@ -64,6 +64,12 @@ GREEDY = {
     "fair.greedy.conn_ms": "new connection, p99",
     "fair.greedy.http_ms": "HTTP request, p99",
 }
+NAMES = {
+    "dns.known.p50_us": "a name of the mesh, median",
+    "dns.known.p99_us": "a name of the mesh, p99",
+    "dns.other.p50_us": "another name, by way of the node, median",
+    "dns.other.p99_us": "another name, p99",
+}
 PLACES = {"1core": "Everything on one CPU (the CPU cost)", "free": "Wherever the scheduler likes"}
 
 
@@ -114,9 +120,13 @@ def table(bench: dict[str, Any]) -> str:
 def fair_table(figures: Mapping[str, dict[str, Any]]) -> list[str]:
     """What a pod can take from others, and what they get beside one that takes all; only what was measured."""
     pods = compared(figures, FAIR, "| What one pod can take from another | no mesh | **Tidegate** | promised |", "≤ 2×")
-    return pods + compared(
+    greedy = compared(
         figures, GREEDY, "| A pod that takes all that it gets | without it | beside it | promised |", "≤ 3×"
     )
+    names = compared(
+        figures, NAMES, "| A question for a name | its resolver directly | **Tidegate** | promised |", "≤ 500 µs more"
+    )
+    return [*pods, *greedy, *names]
 
 
 def compared(figures: Mapping[str, dict[str, Any]], words: Mapping[str, str], head: str, promised: str) -> list[str]:

@@ -19,6 +19,15 @@ struct tg_connect_case {
 	uint32_t pad;
 };
 
+struct tg_question_case {
+	struct tg_connect_in in;
+	struct tg_settings settings;
+	struct tg_dns dns;
+	struct tg_pod pod;
+	uint32_t has_pod;
+	uint32_t is_question;
+};
+
 struct tg_name_case {
 	struct tg_addr kernel; /* what the kernel would say */
 	struct tg_sock sock;   /* for the client's names */

@@ -91,6 +91,19 @@ class Decisions:
         self._run("test_connect", c)
         return c
 
+    def is_question(self, case: dict[str, Any]) -> bool:
+        """Whether what a case of tests/vectors/questions sends is for the node's DNS."""
+        c = ffi.new("struct tg_question_case *")
+        _put(c.settings, agent_cgroup=11, envoy_cgroup=12)
+        _put(c.dns, cgroup=13)
+        _put(getattr(c, "in"), dst=case["dst"], dst_port_be=case["port"])
+        _put(getattr(c, "in"), cgroup=case["cgroup"], protocol=case["protocol"], bound_dev_if=case["device"])
+        if case["v6_capture"] is not None:
+            c.has_pod = 1
+            _put(c.pod, flags=int(case["v6_capture"]))
+        self._run("test_question", c)
+        return bool(c.is_question)
+
     def names(self, case: dict[str, Any]) -> dict[str, Any]:
         c = ffi.new("struct tg_name_case *")
         _put(c, kernel=case["kernel"])

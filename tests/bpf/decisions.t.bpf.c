@@ -2,6 +2,7 @@
 #include <linux/bpf.h>
 #include <bpf/bpf_helpers.h>
 #include "../../bpf/core/connect_core.h"
+#include "../../bpf/core/dns_core.h"
 #include "../../bpf/core/flow_core.h"
 #include "../../bpf/core/names_core.h"
 #include "case.h"
@@ -30,6 +31,14 @@ int test_connect(struct xdp_md *ctx)
 	tg_dest_key_of(&c.key, &c.in, c.pod.scope, TG_ROW_PORT);
 	tg_dest_key_of(&c.any_key, &c.in, c.pod.scope, TG_ROW_ADDRESS);
 	tg_dest_key_of(&c.elsewhere_key, &c.in, c.pod.scope, TG_ROW_ELSEWHERE);
+	ANSWER(c);
+}
+
+SEC("xdp")
+int test_question(struct xdp_md *ctx)
+{
+	CASE(tg_question_case, c);
+	c.is_question = c.has_pod && tg_dns_screen(&c.in, c.in.protocol, &c.settings, &c.dns, &c.pod);
 	ANSWER(c);
 }
 

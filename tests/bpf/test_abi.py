@@ -85,6 +85,18 @@ def test_capture_addresses_as_text_and_as_bytes_agree(name: str) -> None:
     assert getattr(capture, f"CAPTURE{version}_{tier}") == ip_address(text), "and as the model spells them"
 
 
+def test_addresses_of_dns_are_spelled_alike() -> None:
+    defined = dict(re.findall(r'#define TG_DNS(\w+) "(.+)"', (INCLUDE / "tg_capture.h").read_text()))
+    assert ip_network(defined["4_PREFIX"]) == capture.DNS4_PREFIX
+    assert (ip_address(defined["4_IP"]), ip_address(defined["6_IP"])) == (capture.DNS4, capture.DNS6)
+    assert (capture.DNS_HALF, capture.DNS_PORT) == (lib.TG_DNS_HALF, lib.TG_DNS_PORT)
+    for version in (4, 6):
+        for slot in (0, lib.TG_DNS_SLOTS - 1):
+            assert capture.slot_of(capture.slot_address(slot, version), lib.TG_DNS_SLOTS) == slot
+    for other in (capture.DNS4, capture.DNS6, ip_address("127.78.0.33"), ip_address("127.77.0.1"), ip_address("::1")):
+        assert capture.slot_of(other, lib.TG_DNS_SLOTS) is None
+
+
 def test_abi_header_keeps_to_its_subset() -> None:
     """No attributes, bit-fields, pointers or numbers in #define: cffi would read them wrongly or not at all."""
     text = re.sub(r"/\*.*?\*/", "", (INCLUDE / "tg_abi.h").read_text(), flags=re.S)

@@ -37,6 +37,11 @@ def test_connect(kernel: Decisions, case: dict[str, Any]) -> None:
     assert kernel.connect(case) == case["expect"]
 
 
+@pytest.mark.parametrize("case", load("questions"), ids=lambda case: str(case["name"]))
+def test_questions(kernel: Decisions, case: dict[str, Any]) -> None:
+    assert kernel.is_question(case) is case["expect"]
+
+
 @pytest.mark.parametrize("case", load("names"), ids=lambda case: str(case["name"]))
 def test_names(kernel: Decisions, case: dict[str, Any]) -> None:
     assert kernel.names(case) == case["expect"]
@@ -57,6 +62,24 @@ def test_kernel_and_oracle_agree_on_random_calls(kernel: Decisions) -> None:
         assert kernel.destination_keys(case) == connect_oracle.destination_keys(case), case
         seen.add(expect["reason"])
     assert len(seen) == 14, "every verdict of the connect hook but those about memory comes up"
+
+
+def test_kernel_and_oracle_agree_on_random_questions(kernel: Decisions) -> None:
+    luck = random.Random(20261126)
+    seen: set[bool] = set()
+    for _ in range(2000):
+        case = {
+            "dst": luck.choice([*ADDRESSES, "127.78.0.7", "fd74:6964:6567:6174:0:5::7", "febf::1", "fec0::1"]),
+            "port": luck.choice([53, 53, 53, 0, 13568]),  # 13568 is 53 in the wrong order
+            "protocol": luck.choice([0, 6, 17, 17, 132]),
+            "cgroup": luck.choice([0, 11, 12, 13, *([100] * 10)]),
+            "device": luck.choice([3, *([0] * 10)]),
+            "v6_capture": luck.choice([True, True, False, None]),
+        }
+        expect = connect_oracle.is_question(case)
+        assert kernel.is_question(case) is expect, case
+        seen.add(expect)
+    assert seen == {True, False}
 
 
 def random_case(luck: random.Random) -> dict[str, Any]:

@@ -56,5 +56,6 @@ def test_netns_of_a_descriptor() -> None:
 
 def test_objects_directory_is_complete() -> None:
     assert {path.name for path in OBJECTS.glob("*.bpf.o")} == {
-        f"{name}.bpf.o" for name in ("connect", "listen", "lookup", "nagle", "names", "sockops", "sockopt", "wishes")
+        f"{name}.bpf.o"
+        for name in ("connect", "dns", "listen", "lookup", "nagle", "names", "sockops", "sockopt", "wishes")
     }

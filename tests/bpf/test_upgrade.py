@@ -158,7 +158,10 @@ def test_no_connection_leaves_uncaptured_while_layouts_change(
     assert set(said["hooks"].values()) == {"updated"}
     after = pinned_ids(tree)
     assert after["links"] == before["links"]
-    kept = {"tg_flows", "tg_socks", "tg_ends", "tg_listeners", "tg_wishes", "tg_wanted", "tg_counters"}
+    kept = {
+        *("tg_flows", "tg_socks", "tg_ends", "tg_listeners", "tg_wishes", "tg_wanted", "tg_counters"),
+        *("tg_dns", "tg_resolvers", "tg_dns_sockets"),
+    }
     assert len(after["maps"] & before["maps"]) == len(kept), "what connections write stays"
     assert names(tree.pins) == ["links", "lookup", "maps"]
 

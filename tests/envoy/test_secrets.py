@@ -97,7 +97,9 @@ async def test_a_file_that_is_missing_is_named_and_served_when_it_comes(
     assert not origin.seen
     await node.publish(website(pod.path, {"v2": upstreams["v2"]}, {"v2": 1}))
     assert (await asyncio.to_thread(pod.ask))["status"] == 200
+    await until(lambda: not node.xds.rejected(), "nobody needs it any more")
     await node.publish(site(pod, origin.port, authority.folder))
+    await until(node.xds.rejected, "it is missing again")
     await asyncio.to_thread(key.with_suffix(".away").rename, key)
     await until(lambda: pod.ask()["status"] == 200, "the file is read")
     assert origin.handshakes[-1].client == "client"

@@ -8,7 +8,7 @@ from typing import Any
 from tidegate.compile.explain import oracle
 from tidegate.model.workload import Capture
 
-EXEMPT = {11, 12}  # cgroups of the agent and Envoy in every vector
+EXEMPT, OF_DNS = {11, 12}, 13  # cgroups of the agent and Envoy, and of the node's DNS, in every vector
 
 
 def decide(case: dict[str, Any]) -> dict[str, Any]:
@@ -29,6 +29,20 @@ def decide(case: dict[str, Any]) -> dict[str, Any]:
     if elsewhere:
         flow["elsewhere"] = True
     return {**out, "to": str(decision.to), "to_port": decision.to_port, "flow": flow}
+
+
+def is_question(case: dict[str, Any]) -> bool:
+    """The `expect` of a case of tests/vectors/questions. v6_capture: None = no enrolled pod."""
+    call = oracle.Call(
+        address=ip_address(case["dst"]),
+        port=case["port"],
+        protocol=case["protocol"],
+        exempt=case["cgroup"] in EXEMPT,
+        of_dns=case["cgroup"] == OF_DNS,
+        bound_device=bool(case["device"]),
+    )
+    v6 = case["v6_capture"]
+    return oracle.is_question(call, None if v6 is None else oracle.Captured(None, None, Capture(), v6))
 
 
 def destination_keys(case: dict[str, Any]) -> list[list[Any]]:

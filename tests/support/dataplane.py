@@ -18,12 +18,13 @@ from tidegate.dataplane.assembly import assemble
 from tidegate.dataplane.capture import Inside, SandboxRecords, Seen
 from tidegate.dataplane.cycle import Cycle
 from tidegate.dataplane.devices import DestinationRow, NetnsHandle
-from tidegate.errors import Rejected
+from tidegate.errors import Rejected, Transient
 from tidegate.model.mesh import Mesh
 from tidegate.model.names import WorkloadId
 from tidegate.model.net import IPAddress
 from tidegate.model.plan.envoy import LISTENERS, EnvoyResource
 from tidegate.model.plan.kernel import Destination, DestinationKey
+from tidegate.model.plan.names import HostNames
 from tidegate.model.plan.relay import L4Service
 from tidegate.model.status import Outcome, PodStatus, State, Status
 from tidegate.model.workload import Capture, Sandbox
@@ -162,6 +163,63 @@ class FakeRelay:
             self.listening = {}
         self._processes += 1
         await self.process.set(self._processes)
+
+
+class FakeDns:
+    """The node's DNS. restart() is what its supervisor does after it died."""
+
+    def __init__(self) -> None:
+        self._processes = 1
+        self.process: Latest[int] = Latest(1)
+        self.names: dict[str, HostNames] = {}
+        self.pods: dict[int, tuple[str, bool]] = {}  # namespace, and whether with IPv6
+        self.ports: dict[int, int] = {}  # that are ours in pods, for its sockets
+        self.slots: set[int] = set()  # pods that have any
+        self.told: list[tuple[int, int, bool]] = []  # of put_names: how many were put, how many went, whole
+        self.refused: set[int] = set()  # pods in which it cannot listen
+        self.hangs: asyncio.Event | None = None  # until which it says nothing
+
+    async def put_names(self, put: Sequence[HostNames], gone: Iterable[str], *, whole: bool) -> None:
+        gone = list(gone)
+        await self._there()
+        self.told.append((len(put), len(gone), whole))
+        if whole:
+            self.names = {}
+        for host in gone:
+            self.names.pop(host, None)
+        self.names |= {host.host: host for host in put}
+
+    async def add_pod(self, cookie: int, namespace: str, netns_fd: int, v6: bool, port: int) -> None:
+        await self._there()
+        if cookie in self.refused:
+            raise OSError(98, "127.78.1.1: Address already in use")
+        self.pods[cookie] = (namespace, v6)
+        self.ports[cookie] = port
+        self.slots.add(cookie)
+
+    async def drop_pod(self, cookie: int) -> None:
+        await self._there()
+        self.pods.pop(cookie, None)
+        self.slots.discard(cookie)
+
+    async def keep_pods(self, cookies: Iterable[int]) -> None:
+        await self._there()
+        self.slots &= set(cookies)
+
+    async def end(self) -> None:
+        """It dies."""
+        self.names, self.pods = {}, {}
+        await self.process.set(0)
+
+    async def restart(self) -> None:
+        self._processes += 1
+        await self.process.set(self._processes)
+
+    async def _there(self) -> None:
+        if self.hangs is not None:
+            await self.hangs.wait()
+        if not self.process.value:
+            raise Transient("the node's DNS", "is not there")
 
 
 class FakeEnvoy:
@@ -336,6 +394,7 @@ class Node:
 
     def __init__(self, config: Mesh | None = None, *sandboxes: Sandbox) -> None:
         self.tables, self.relay, self.envoy, self.inside = FakeTables(), FakeRelay(), FakeEnvoy(), FakeInside()
+        self.dns = FakeDns()
         self.clock = ManualClock()
         self.names = FakeNames()
         self.config: Latest[Mesh | None] = Latest(config)
@@ -349,6 +408,7 @@ class Node:
             tables=self.tables,
             relay=self.relay,
             envoy=self.envoy,
+            dns=self.dns,
             inside=self.inside(),
             records=self.inside.records(),
             disk=Worker("records"),

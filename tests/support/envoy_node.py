@@ -63,11 +63,13 @@ class Pod:
 class Steady:
     """A steady stream of requests from a pod until stop(); see steady.py."""
 
-    def __init__(self, pod: Pod, path: str = "/", rate: int = 200) -> None:
+    def __init__(
+        self, pod: Pod, path: str = "/", rate: int = 200, address: str = CAPTURE, port: int = CAPTURE_PORT
+    ) -> None:
         self._process = subprocess.Popen(
             [
                 *("ip", "netns", "exec", pod.name, sys.executable, str(SUPPORT / "steady.py")),
-                *(CAPTURE, str(CAPTURE_PORT), path, str(rate)),
+                *(address, str(port), path, str(rate)),
             ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -14,6 +14,7 @@ import yaml
 from tests.support.configs import mesh_of, sandbox
 from tests.support.shapes import Field, places
 from tidegate.compile.compiler import compile_plan
+from tidegate.compile.explain.explanation import Explanation
 from tidegate.compile.explain.trace import explain
 from tidegate.compile.facts import Facts, join
 from tidegate.compile.gateway.compiler import compile_gateway
@@ -41,16 +42,22 @@ def mesh_from(documents: Documents) -> Mesh:
 
 
 def outcome(mesh: Mesh) -> object:
-    """What a node does by it: who is in the mesh and as whom, rows, services, Envoy's resources, what a name means. And
-    what a gateway of namespace shop does."""
+    """What a node does by it: who is in the mesh and as whom, rows, services, Envoy's resources, names, what one means.
+    And what a gateway of namespace shop does."""
     complete = with_stand_ins(mesh)
     facts = join(complete, (sandbox("client", "10.244.1.1", namespace="shop"),), node=NODE)
     plan = compile_plan(facts)
     envoy = _bodies(plan.envoy)
     pods = {name: (facts.enrolment(name).enrolled, pod.service_account) for name, pod in facts.pods.items()}
-    told = [explain(facts, CLIENT, name, 80).hops for name in ("outside", "member-0.members")]
+    told = [_without_lines(explain(facts, CLIENT, name, 80)) for name in ("outside", "member-0.members")]
     at_edge = _at_edge(facts)
-    return pods, told, plan.destinations, plan.l4, sorted(plan.services.items()), plan.pods, envoy, at_edge
+    rows = (plan.destinations, plan.l4, sorted(plan.services.items()), plan.pods, plan.names)
+    return pods, told, rows, envoy, at_edge
+
+
+def _without_lines(told: Explanation) -> list[tuple[str, str]]:
+    """What explain says; another field only moves the lines behind it."""
+    return [(hop.step, re.sub(r"\.yaml:\d+", ".yaml", hop.result)) for hop in told.hops]
 
 
 def _at_edge(facts: Facts) -> object:

@@ -117,8 +117,8 @@ class Delta:
 class Sotw:
     """A client that speaks the state-of-the-world dialect."""
 
-    def __init__(self) -> None:
-        self.stream = SotwStream(Session({}))
+    def __init__(self, session: Session | None = None) -> None:
+        self.stream = SotwStream(session or Session({}))
         self.nonces: dict[str, str] = {}
 
     @property

@@ -39,6 +39,8 @@ def test_flag_beats_environment_beats_default() -> None:
         ({"log_level": "loud"}, {}, "use debug, info, warning, error"),
         ({"workers": 65}, {}, "--workers 65: is out of range; use a number from 0 to 64"),
         ({}, {"TIDEGATE_ACCESS_LOG": "perhaps"}, "TIDEGATE_ACCESS_LOG=perhaps: is neither yes nor no"),
+        ({"xds_listen": "15010"}, {}, "--xds-listen 15010: is not ADDRESS:PORT; write for example 127.0.0.1:15010"),
+        ({}, {"TIDEGATE_XDS_LISTEN": "[::1]:99999"}, "is not ADDRESS:PORT"),
         ({"node": "a/../b"}, {}, "--node 'a/../b': is no name"),
         ({"node": "n" * 254}, {}, "is no name"),
     ],

@@ -42,6 +42,10 @@ HOOKS: tuple[Hook, ...] = (
     Hook("names", "tg_getpeername6", Scope.PODS, lib.BPF_CGROUP_INET6_GETPEERNAME),
     Hook("names", "tg_getsockname4", Scope.PODS, lib.BPF_CGROUP_INET4_GETSOCKNAME),
     Hook("names", "tg_getsockname6", Scope.PODS, lib.BPF_CGROUP_INET6_GETSOCKNAME),
+    Hook("dns", "tg_recvmsg4", Scope.PODS, lib.BPF_CGROUP_UDP4_RECVMSG),
+    Hook("dns", "tg_recvmsg6", Scope.PODS, lib.BPF_CGROUP_UDP6_RECVMSG),
+    Hook("dns", "tg_sendmsg4", Scope.PODS, lib.BPF_CGROUP_UDP4_SENDMSG),
+    Hook("dns", "tg_sendmsg6", Scope.PODS, lib.BPF_CGROUP_UDP6_SENDMSG),
     Hook("connect", "tg_connect4", Scope.PODS, lib.BPF_CGROUP_INET4_CONNECT),
     Hook("connect", "tg_connect6", Scope.PODS, lib.BPF_CGROUP_INET6_CONNECT),
 )

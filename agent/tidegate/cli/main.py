@@ -32,6 +32,7 @@ COMMANDS = {
     "services": "inspect",
     "explain": "explain",
     "doctor": "doctor",
+    "xds": "xds",
 }
 PLUGGED = "tidegate.commands"  # entry points by which other distributions bring commands of their own
 

@@ -68,6 +68,8 @@ def _print(node: dict[str, Any]) -> None:
     )
     for name in ("relay", "envoy"):
         _print_program(name, node[name])
+    if node.get("dns"):
+        _print_program("dns", node["dns"])
     cni = node.get("cni")
     if cni:
         print(f"  cni     {cni['problem'] or 'chained in ' + cni['conflist']}, repaired {cni['repairs']} times")

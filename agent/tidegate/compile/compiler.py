@@ -7,12 +7,14 @@ and scopes. Routes, clusters and endpoints are made when Envoy, or somebody who 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import chain
 
 from tidegate.compile.derive import Derivations, Read
 from tidegate.compile.envoy.clusters import ClusterKey, cluster, endpoints
 from tidegate.compile.envoy.patches.selection import Selection
 from tidegate.compile.envoy.secrets import secrets
 from tidegate.compile.facts import Facts
+from tidegate.compile.names import names_of
 from tidegate.compile.outbound.destinations import Claim, Destinations, FindDestinations
 from tidegate.compile.outbound.filtered import Filtered
 from tidegate.compile.outbound.listeners import listener_name, pod_listener
@@ -21,6 +23,7 @@ from tidegate.compile.outbound.scopes import UNKNOWN, scope
 from tidegate.compile.outbound.seen import EVERYTHING, FindScopes, Scoping, elsewhere_name, refused_elsewhere
 from tidegate.compile.registry import Registry
 from tidegate.compile.rules import Rules
+from tidegate.compile.tables import SERVICES
 from tidegate.compile.visibility import source_of
 from tidegate.model.kube import Pod
 from tidegate.model.origin import Origin
@@ -39,6 +42,7 @@ from tidegate.model.plan.envoy import (
     Resources,
     ResourcesByName,
 )
+from tidegate.model.plan.names import HostNames
 from tidegate.model.plan.pods import PodPlan
 from tidegate.model.routing import MESH, VirtualService
 from tidegate.model.tier import Tier
@@ -57,6 +61,8 @@ class Compiler:
 
     def __init__(self) -> None:
         self._derivations = Derivations()
+        self._named: tuple[tuple[HostNames, ...], ...] = ()
+        self._names: tuple[HostNames, ...] = ()
         self._find_destinations = FindDestinations(self._derivations)
         self._find_scopes = FindScopes()
         self._listeners: dict[Sandbox, tuple[tuple[object, ...], EnvoyResource]] = {}
@@ -71,6 +77,7 @@ class Compiler:
         """What must be true on the node of these facts."""
         self._derivations.change(facts.tables)
         found = self._find_destinations()
+        names = self._name()
         self._derivations.forget_unused()
         any_http = any(c.tier is Tier.ENVOY for c in found.claims)
         scoping = self._find_scopes(facts, found)
@@ -82,8 +89,16 @@ class Compiler:
             destinations=scoping.rows,
             l4=found.l4,
             services=found.numbers,
+            names=names,
+            views=_views(facts),
             envoy=self._envoy(facts, found, scoping, with_envoy) if with_envoy else _NONE,
         )
+
+    def _name(self) -> tuple[HostNames, ...]:
+        named = self._derivations.each(names_of, SERVICES).ordered()
+        if named is not self._named:
+            self._named, self._names = named, tuple(chain.from_iterable(named))
+        return self._names
 
     def _envoy(self, facts: Facts, found: Destinations, scoping: Scoping, sandboxes: tuple[Sandbox, ...]) -> Resources:
         read = facts.read
@@ -218,6 +233,12 @@ def _plan(facts: Facts, sandbox: Sandbox, any_http: bool, scoping: Scoping) -> P
     name = listener_name(sandbox) if wanted else ""
     of = scoping.pods.get(sandbox.id, EVERYTHING)
     return PodPlan(sandbox.id, enrolled, reason, wanted, name, sandbox.netns_cookie, of.registry_only, of.scope)
+
+
+def _views(facts: Facts) -> Mapping[int, str]:
+    """Pods that a Sidecar shows other names than their namespace has."""
+    sources = {cookie: source_of(facts.read, pod) for cookie, pod in facts.clients.items()} if facts.sidecars else {}
+    return {cookie: source.name for cookie, source in sources.items() if source.sidecar is not None}
 
 
 def _routes(

@@ -13,6 +13,7 @@ from tidegate.compile.tables import MESH_CONFIG, SIDECARS, VIRTUAL_SERVICES
 from tidegate.model.exports import exported
 from tidegate.model.kube import Pod, Service
 from tidegate.model.mesh_config import NO_MESH_CONFIG, MeshConfig
+from tidegate.model.plan.names import VIEW
 from tidegate.model.routing import MESH, RouteTarget, VirtualService
 from tidegate.model.sidecar import Sidecar
 
@@ -24,6 +25,11 @@ class Source:
     namespace: str
     labels: Mapping[str, str] = field(default_factory=dict)
     sidecar: Sidecar | None = None  # None: everything that is exported to the namespace
+
+    @property
+    def name(self) -> str:
+        """What asks for the same names as it: its namespace, with its Sidecar if it has one."""
+        return f"{self.namespace}{VIEW}{self.sidecar.namespace}/{self.sidecar.name}" if self.sidecar else self.namespace
 
     @property
     def view(self) -> tuple[str, str, str]:

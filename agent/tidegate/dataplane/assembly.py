@@ -6,12 +6,13 @@ import asyncio
 from collections.abc import Callable
 
 from tidegate.dataplane.appliers.destinations import DestinationsApplier, Wanted
+from tidegate.dataplane.appliers.dns import NodeDns
 from tidegate.dataplane.appliers.enrolment import EnrolmentApplier
 from tidegate.dataplane.appliers.envoy import EnvoyResources
 from tidegate.dataplane.appliers.relay import RelayServices
 from tidegate.dataplane.capture import Inside, SandboxRecords
 from tidegate.dataplane.cycle import Cycle
-from tidegate.dataplane.devices import DestinationRow, Envoy, KernelTables, Relay
+from tidegate.dataplane.devices import DestinationRow, Dns, Envoy, KernelTables, Relay
 from tidegate.dataplane.order import PAST_ENVOY, TO_ENVOY
 from tidegate.dataplane.resolver import THREADS, Lookup, Resolver, lookup
 from tidegate.dataplane.sandboxes import Sandboxes
@@ -33,6 +34,7 @@ def assemble(
     tables: KernelTables,
     relay: Relay,
     envoy: Envoy,
+    dns: Dns | None = None,
     inside: Inside,
     records: SandboxRecords,
     disk: Worker,
@@ -40,8 +42,8 @@ def assemble(
     jitter: Callable[[], float],
     ask: Lookup = lookup,
 ) -> Cycle:
-    """A cycle with all its appliers. disk: the thread of records. ask: resolves a name. jitter: in [0, 1),
-    spreads what is tried again."""
+    """A cycle with all its appliers. dns: None = pods ask their own resolvers. disk: the thread of records. ask:
+    resolves a name. jitter: in [0, 1), spreads what is tried again."""
     wake = asyncio.Event()
     shadow = Shadow(tables, Worker("kernel tables"))
     sandboxes = Sandboxes(relay, inside, records, Worker("pods", POD_THREADS), disk, clock, jitter, wake.set)
@@ -63,6 +65,7 @@ def assemble(
         DestinationsApplier(wanted, shadow, clock, jitter, name=PAST_ENVOY, missing=past_envoy),
         resources,
         DestinationsApplier(wanted, shadow, clock, jitter, name=TO_ENVOY, missing=to_envoy),
+        *((NodeDns(dns, sandboxes, clock, jitter, wake.set),) if dns else ()),
         enrolment,
     )
     return Cycle(
@@ -76,5 +79,5 @@ def assemble(
         jitter=jitter,
         resolver=Resolver(Worker("names", THREADS), clock, jitter, ask),
         wake=wake,
-        news=(envoy.progress, relay.process),
+        news=(envoy.progress, relay.process, *((dns.process,) if dns else ())),
     )

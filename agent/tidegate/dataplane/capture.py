@@ -41,7 +41,7 @@ class Inside:
     prepare: Callable[[int], Seen]  # bring up lo and route the capture prefix to it, as far as that is not so
     # The same, and a socket that is readable when links, addresses or IPv6 routes have changed since.
     watch: Callable[[int], tuple[Seen, socket.socket]]
-    # For all listeners: with IPv6 or without, and the ports on which the pod says that it listens.
+    # For all sockets of ours: with IPv6 or without, and the ports on which the pod says that it listens.
     free_port: Callable[[int, bool, Container[int]], int]
     restore: Callable[[int], None]  # undo prepare, but for lo, which stays up
 
@@ -111,7 +111,7 @@ def ports_to_try(lowest: int, highest: int, declared: Container[int]) -> Iterato
     A listener on one address keeps everybody off the same port of all addresses, so ours are where an application is
     least likely to want to be: above the range from which the kernel gives ports, then below it, then in it, each from
     the top, and never where the pod says that it listens. All listeners of a pod have different addresses, so that one
-    number is enough for them.
+    number is enough for them, and for the sockets of the node's DNS, TCP and UDP.
     """
     above, below = range(TOP_PORT, max(highest, LOWEST_PORT - 1), -1), range(lowest - 1, LOWEST_PORT - 1, -1)
     for number in (*above, *below, *range(min(highest, TOP_PORT), max(lowest, LOWEST_PORT) - 1, -1)):
@@ -123,20 +123,23 @@ def _free_port(v6: bool, declared: Container[int]) -> int:
     lowest, highest = (int(word) for word in LOCAL_PORTS.read_text().split())  # of the netns of this thread
     addresses = (CAPTURE4_FASTPATH, CAPTURE4_ENVOY, *((CAPTURE6_FASTPATH, CAPTURE6_ENVOY) if v6 else ()))
     for number in ports_to_try(lowest, highest, declared):
-        if all(_is_free(str(address), number) for address in addresses):
+        if all(_is_free(str(ip), number, kind) for ip in addresses for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM)):
             return number
     raise OSError(errno.EADDRINUSE, "no port is left for the capture listeners")
 
 
-def _is_free(address: str, number: int) -> bool:
-    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the listeners do: TIME_WAIT does not matter
+def _is_free(address: str, number: int, kind: socket.SocketKind) -> bool:
+    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, kind) as probe:
+        if kind == socket.SOCK_STREAM:
+            # As the listeners do: TIME_WAIT does not matter. For UDP it would mean to share.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if probe.family == socket.AF_INET6:
             probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             probe.setsockopt(socket.IPPROTO_IPV6, IPV6_FREEBIND, 1)
         try:
             probe.bind((address, number))
-            probe.listen(1)
+            if kind == socket.SOCK_STREAM:
+                probe.listen(1)
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
                 raise

@@ -8,6 +8,7 @@ from typing import Generic, TypeVar
 
 from tidegate.model.plan import Plan
 from tidegate.model.plan.kernel import Destination
+from tidegate.model.plan.names import HostNames
 from tidegate.model.plan.pods import PodPlan
 from tidegate.model.plan.relay import L4Service
 
@@ -32,6 +33,7 @@ class Changes:
     destinations: Delta[Destination] = Delta()
     l4: Delta[L4Service] = Delta()
     pods: Delta[PodPlan] = Delta()
+    names: Delta[HostNames] = Delta()
 
 
 def delta(before: Iterable[T], after: Iterable[T]) -> Delta[T]:
@@ -50,5 +52,8 @@ def changes(before: Plan, after: Plan) -> Changes:
     if before is after:
         return Changes()
     return Changes(
-        delta(before.destinations, after.destinations), delta(before.l4, after.l4), delta(before.pods, after.pods)
+        delta(before.destinations, after.destinations),
+        delta(before.l4, after.l4),
+        delta(before.pods, after.pods),
+        delta(before.names, after.names),
     )

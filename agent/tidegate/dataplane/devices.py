@@ -8,6 +8,7 @@ from typing import Protocol, TypeVar
 from tidegate.bpf.records import DestinationKey, PodRow
 from tidegate.model.plan.envoy import EnvoyResource
 from tidegate.model.plan.kernel import Destination
+from tidegate.model.plan.names import HostNames
 from tidegate.model.plan.relay import L4Service
 from tidegate.model.status import Outcome
 from tidegate.model.tier import Tier
@@ -73,6 +74,27 @@ class Envoy(Protocol):
         """Names of published listeners that Envoy neither serves as they are published nor has refused."""
 
     def rejected(self) -> Sequence[Outcome]: ...
+
+
+class Dns(Protocol):
+    """dns.client.NodeDnsProcess: answers questions of pods. Calls raise OSError or TidegateError when it refuses or is
+    not there; after that nobody knows which names it has."""
+
+    @property
+    def process(self) -> Latest[int]:
+        """0 while none is reachable, else another number for each process; a new one knows no name and no pod."""
+
+    async def put_names(self, put: Sequence[HostNames], gone: Iterable[str], *, whole: bool) -> None:
+        """Add and replace hosts, forget others. whole: these are all."""
+
+    async def add_pod(self, cookie: int, namespace: str, netns_fd: int, v6: bool, port: int) -> None:
+        """Take a pod's questions from now on; twice is once."""
+
+    async def drop_pod(self, cookie: int) -> None:
+        """Leave a pod's questions to its resolver, and forget which resolvers it has; none is fine."""
+
+    async def keep_pods(self, cookies: Iterable[int]) -> None:
+        """Forget which resolvers all other pods have."""
 
 
 class NetnsHandle(Protocol):

@@ -5,7 +5,8 @@ service before anything leads to it, and nothing leads to it any more when it fo
 
 Envoy's tables are replaced whole, so a route that goes cannot wait for retire: therefore the rows that do not, or no
 longer, lead to Envoy stand before it, and those that do behind it
-(docs/decisions/0011-rows-stand-on-both-sides-of-envoy.md).
+(docs/decisions/0011-rows-stand-on-both-sides-of-envoy.md). The node's DNS comes after all of them: what it answers
+leads somewhere.
 """
 
 from __future__ import annotations
@@ -23,9 +24,10 @@ RELAY = "relay"
 PAST_ENVOY = "destinations past envoy"
 ENVOY = "envoy"
 TO_ENVOY = "destinations to envoy"
+DNS = "dns"
 ENROLMENT = "enrolment"
 
-ORDER = (CERTIFICATES, POLICIES, RELAY, PAST_ENVOY, ENVOY, TO_ENVOY, ENROLMENT)
+ORDER = (CERTIFICATES, POLICIES, RELAY, PAST_ENVOY, ENVOY, TO_ENVOY, DNS, ENROLMENT)
 
 
 class Applier(Protocol):

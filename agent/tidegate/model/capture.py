@@ -14,6 +14,12 @@ CAPTURE6_PREFIX = IPv6Network("fd74:6964:6567:6174::/64")
 CAPTURE6_FASTPATH = IPv6Address("fd74:6964:6567:6174::1")
 CAPTURE6_ENVOY = IPv6Address("fd74:6964:6567:6174::2")
 
+DNS4_PREFIX = IPv4Network("127.78.0.0/16")
+DNS4 = IPv4Address("127.78.1.1")
+DNS6 = IPv6Address("fd74:6964:6567:6174::3")
+DNS_HALF = 5  # enum tg_dns_limit, as is the port
+DNS_PORT = 53
+
 
 def destination_hash(address: IPAddress, port: int) -> int:
     """A destination as a number of 32 bits: tg_addr_hash() of bpf/core/addr_core.h."""
@@ -41,3 +47,15 @@ def spread_of(address: IPAddress) -> int:
         host = int(address) & 0xFFFF
         return host if host > 2 else 0
     return int(address) & 0xFFFFFF if int(address) >> 32 & 0xFFFFFFFF else 0
+
+
+def slot_address(slot: int, version: int) -> IPAddress:
+    """By which address of a pod's loopback the node's DNS knows the resolver of a slot; slots count from 0."""
+    return DNS4_PREFIX[slot + 1] if version == 4 else CAPTURE6_PREFIX[DNS_HALF << 32 | slot + 1]
+
+
+def slot_of(address: IPAddress, slots: int) -> int | None:
+    """Inverse of slot_address; None for what is no slot's. slots: how many there are."""
+    host = int(address) & (0xFFFF if address.version == 4 else 0xFFFFFFFF)
+    known = 0 < host <= slots and address == slot_address(host - 1, address.version)
+    return host - 1 if known else None

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
-from tidegate.model.net import IPAddress, parse_ip
+from tidegate.model.net import IPAddress, IPNetwork, parse_ip
 from tidegate.model.origin import Origin
 
 UNIX = "unix://"
@@ -89,3 +89,4 @@ class External:
     endpoints: tuple[Workload, ...] = ()
     in_mesh: bool = False  # location MESH_INTERNAL
     subject_alt_names: tuple[str, ...] = ()
+    ranges: tuple[IPNetwork, ...] = ()  # of addresses that were written as ranges

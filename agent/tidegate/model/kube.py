@@ -163,6 +163,7 @@ class SliceEndpoint:
     pod: WorkloadId | None = None  # targetRef; most have none
     node: str = ""
     zone: str = ""
+    hostname: str = ""  # its own name under the service
 
     def port(self, name: str) -> int:
         """The number of the port of that name; 0 if there is none."""

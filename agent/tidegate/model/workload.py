@@ -17,6 +17,11 @@ class Capture:
     envoy4: int = 0
     envoy6: int = 0
 
+    @property
+    def port(self) -> int:
+        """The number that is ours in the pod; 0 = none is yet."""
+        return self.fastpath4 or self.fastpath6 or self.envoy4 or self.envoy6
+
 
 @dataclass(frozen=True, slots=True)
 class Attachment:

@@ -12,6 +12,7 @@ from tidegate import __version__
 from tidegate.bpf.datapath import Datapath
 from tidegate.compile.explain.trace import explain
 from tidegate.dataplane.cycle import Cycle
+from tidegate.dataplane.order import DNS
 from tidegate.enroll.crash_loops import CrashLoop
 from tidegate.enroll.keeper import Kept
 from tidegate.envoy.supervisor import EnvoySupervisor
@@ -20,7 +21,7 @@ from tidegate.model.http import HttpRequest
 from tidegate.model.mesh import Mesh
 from tidegate.model.names import WorkloadId, cluster_domain
 from tidegate.model.net import host_port, split_destination
-from tidegate.model.status import Outcome, PodState, State
+from tidegate.model.status import ApplierStatus, Outcome, PodState, State
 from tidegate.model.workload import Sandbox
 from tidegate.observe.dump import dump
 from tidegate.observe.life import Life
@@ -44,6 +45,7 @@ class Views:
         ads: AdsServer,
         relay: Supervisor,
         envoy: EnvoySupervisor,
+        dns: Supervisor | None = None,
         sources: Sequence[str] = (),
         clock: Clock | None = None,
         cni: Callable[[], Kept] | None = None,
@@ -58,6 +60,7 @@ class Views:
         self._ads = ads
         self._relay = relay
         self._envoy = envoy
+        self._dns = dns
         self._sources = sources
         self._clock = clock or SystemClock()
         self._began = self._clock.monotonic()
@@ -75,6 +78,8 @@ class Views:
         for program in (self._relay, self._envoy):
             if program.status().state != "running":
                 reasons.append(f"{program.name} is {program.status().state}")
+        if self._dns is not None and self._dns.status().state not in ("running", "starting"):
+            reasons.append(f"{self._dns.name} is {self._dns.status().state}: pods ask their own resolvers")
         if self._cni is not None and self._cni().problem:
             reasons.append(f"cni: {self._cni().problem}")
         for name, applier in status.appliers.items():
@@ -110,6 +115,7 @@ class Views:
             },
             "relay": _program(self._relay),
             "envoy": {**_program(self._envoy), "xds": self._xds()},
+            "dns": _program(self._dns) if self._dns else None,
             "cni": asdict(self._cni()) if self._cni else None,
             "kernel": {
                 "adopted": self._datapath.adopted,
@@ -216,7 +222,15 @@ class Views:
         host, port = split_destination(query.get("destination", ""))
         headers = {key.split(".", 2)[2]: value for key, value in query.items() if key.startswith("header.")}
         request = HttpRequest(method=query.get("method", "GET"), path=query.get("path", "/"), headers=headers)
-        return explain(facts, source, host, port, request, query.get("sni", "")).as_json()
+        sni, dns = query.get("sni", ""), self._asks_here(source)
+        return explain(facts, source, host, port, request, sni, dns=dns).as_json()
+
+    def _asks_here(self, pod: WorkloadId) -> bool:
+        """Whether a pod's questions for names go to the node's DNS."""
+        if self._dns is None or self._dns.status().state != "running":
+            return False
+        told = self._cycle.status.value.appliers.get(DNS, ApplierStatus())
+        return not any(outcome.item == f"pod {pod}" for outcome in told.outcomes)
 
     async def config_dump(self, _: Mapping[str, str]) -> dict[str, Any]:
         """The plan in force, without secrets."""

@@ -71,10 +71,12 @@ class AgentCollector(Collector):
         self,
         verdicts: Callable[[], Mapping[str, int]],
         closed: Callable[[], Mapping[str, int]],
+        questions: Callable[[], Mapping[str, int]],
         gauges: Callable[[], Mapping[str, float]],
     ) -> None:
         self._verdicts = verdicts
         self._closed = closed
+        self._questions = questions
         self._gauges = gauges
 
     def collect(self) -> Iterable[Metric]:
@@ -91,6 +93,12 @@ class AgentCollector(Collector):
         for reason, value in self._closed().items():
             closed.add_metric([reason], value)
         yield closed
+        questions = CounterMetricFamily(
+            "tidegate_dns_questions", "Questions that pods asked the node's DNS, by who answers", labels=["answer"]
+        )
+        for answer, value in self._questions().items():
+            questions.add_metric([answer], value)
+        yield questions
         for name, number in self._gauges().items():
             yield GaugeMetricFamily(f"tidegate_{name}", name.replace("_", " "), value=number)
 

@@ -10,7 +10,7 @@ of a scope when the first request comes, and their clusters follow from that.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Collection, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -24,6 +24,9 @@ from tidegate.xds.watch import Push, Watch
 # How long a scope stays after its service went: connections that were kept open are served as before until then. Long,
 # because a client cannot be asked to connect anew, and cheap, because only what is in use stays in more than name.
 LINGER_SECONDS = 600.0
+# How long users of clusters wait until a client with a stream for each type has asked for the clusters' endpoints. It
+# confirms a cluster before it is warm, and answers 503 for one that is not; who never asks is not waited for.
+ENDPOINTS_SECONDS = 5.0
 # What leads to resources of a kind; what leads stands before what it leads to.
 _LEADING: Mapping[str, tuple[str, ...]] = {
     SECRETS: (),
@@ -34,7 +37,12 @@ _LEADING: Mapping[str, tuple[str, ...]] = {
     ENDPOINTS: (CLUSTERS,),
 }
 # What a client needs more or less of when it asks for more or less of a kind.
-_FOLLOWING = {ROUTES: (ROUTES, CLUSTERS, ENDPOINTS), CLUSTERS: (CLUSTERS, ENDPOINTS), ENDPOINTS: (ENDPOINTS,)}
+_FOLLOWING = {
+    LISTENERS: (LISTENERS, ROUTES, CLUSTERS, ENDPOINTS),
+    ROUTES: (ROUTES, CLUSTERS, ENDPOINTS),
+    CLUSTERS: (CLUSTERS, ENDPOINTS),
+    ENDPOINTS: (ENDPOINTS,),
+}
 _ALL_SCOPES = ResourceRef(SCOPES, EVERY)
 
 
@@ -53,9 +61,23 @@ class Request:
 
 
 class Session:
-    """State of one stream. good: last accepted content by (kind, name), shared by all streams of the server."""
+    """State of one stream. good: last accepted content by (kind, name), shared by all streams of equal clients.
 
-    def __init__(self, good: MutableMapping[tuple[str, str], Encoded]) -> None:
+    kinds: what the stream is about; all, unless the client has one stream for each. Then peers are the sessions of all
+    its streams, and the order holds across them.
+    """
+
+    def __init__(
+        self,
+        good: MutableMapping[tuple[str, str], Encoded],
+        kinds: Collection[str] = KINDS,
+        peers: Sequence[Session] = (),
+        repeating: Collection[str] = (CLUSTERS,),
+    ) -> None:
+        """repeating: kinds of which a change makes the client wait anew for what it names."""
+        self._kinds = kinds
+        self._peers = peers
+        self._repeating = repeating
         self.watches = {kind: Watch(kind, good) for kind in KINDS}
         for kind, watch in self.watches.items():
             watch.plain = partial(self._plain, kind)
@@ -65,13 +87,15 @@ class Session:
         self._patches = PatchChecks()
         self._gone: dict[str, float] = {}  # scopes that no service has, and since when
         self._sent = 0
+        self._cold_since: float | None = None  # clusters of peers lack endpoints
 
     def publish(self, image: Image) -> None:
         """Replace what the client should have."""
         self.image = image
         self._checks.want(image)
         for kind in _LEADING:
-            self._retarget(image, kind)
+            if kind in self._kinds:
+                self._retarget(image, kind)
 
     def _plain(self, kind: str, name: str) -> Encoded | None:
         return self.image.plain(kind, name) if self.image else None
@@ -187,8 +211,10 @@ class Session:
         )
 
     def next_due(self) -> float | None:
-        """Monotonic time at which the next scope has lingered long enough; None if none lingers."""
-        return min(self._gone.values()) + LINGER_SECONDS if self._gone else None
+        """Monotonic time at which a scope has lingered, or endpoints were awaited, long enough; None if none is."""
+        cold = None if self._cold_since is None else self._cold_since + ENDPOINTS_SECONDS
+        times = [min(self._gone.values()) + LINGER_SECONDS if self._gone else None, cold]
+        return min((time for time in times if time is not None and (time is not cold or time > self.now)), default=None)
 
     def _surplus(self, watch: Watch) -> list[str]:
         """What may be taken from the client now."""
@@ -211,12 +237,26 @@ class Session:
     def _repeat_awaited(self, push: Push) -> None:
         # Envoy warms a changed cluster anew, does not ask for its endpoints again, and confirms the cluster only once
         # it is warm: both would wait for each other for ever (envoy#13009).
-        if push.kind == CLUSTERS:
-            self.watches[ENDPOINTS].repeat(name for encoded in push.put for name in encoded.awaits)
+        if push.kind in self._repeating:
+            self.watches[AWAITS[push.kind]].repeat(name for encoded in push.put for name in encoded.awaits)
 
     def _upstreams_ready(self) -> bool:
+        if any(peer.watches[kind].busy for peer in self._peers for kind in (CLUSTERS, ENDPOINTS)):
+            return False
+        if self._cold():
+            return False
         clusters = self.watches[CLUSTERS]
-        return not clusters.subscribed or self._complete(clusters, self.watches[ENDPOINTS])
+        return not clusters.subscribed or len(self._kinds) == 1 or self._complete(clusters, self.watches[ENDPOINTS])
+
+    def _cold(self) -> bool:
+        """Whether clusters of the peers are still without endpoints that the client will ask for."""
+        clusters = (h.encoded for peer in self._peers for h in peer.watches[CLUSTERS].held.values() if h.encoded)
+        awaited = referred(clusters, ENDPOINTS)
+        if awaited and awaited - {name for peer in self._peers for name in peer.watches[ENDPOINTS].held}:
+            self._cold_since = self.now if self._cold_since is None else self._cold_since
+            return self.now < self._cold_since + ENDPOINTS_SECONDS
+        self._cold_since = None
+        return False
 
     def _users_settled(self) -> bool:
         listeners = self.watches[LISTENERS]
@@ -245,12 +285,14 @@ class Session:
 
     def _unused_clusters(self) -> list[str]:
         surplus = self.watches[CLUSTERS].surplus()
-        if not surplus or not self._users_settled():
+        users = [s.watches[kind] for s in (self._peers or (self,)) for kind in (LISTENERS, ROUTES)]
+        settled = not any(w.busy or w.surplus() for w in users) if self._peers else self._users_settled()
+        if not surplus or not settled:
             return []
         # Last good content of something refused, and routes of listeners that still drain.
         old = [
             held
-            for watch in (self.watches[LISTENERS], self.watches[ROUTES])
+            for watch in users
             for name, held in watch.held.items()
             if name not in watch.target or watch.target[name].version != held.version
         ]

@@ -22,6 +22,7 @@ class SotwStream:
 
     def __init__(self, session: Session) -> None:
         self.session = session
+        self._named: set[str] = set()  # kinds of which the client ever named something
 
     def receive(self, message: Any) -> Rejection | None:
         """Take in a DiscoveryRequest; types that we do not serve are ignored."""
@@ -29,15 +30,17 @@ class SotwStream:
         if kind is None:
             return None
         watch = self.session.watches[kind]
-        nonce = message.response_nonce
+        nonce = message.response_nonce if watch.subscribed else ""  # else it is of a stream before this one
         if nonce and nonce != watch.last_nonce:
             return None  # answers an older response; the client repeats its names with the newest nonce
         names = set(message.resource_names) - {WILDCARD}
         everything = WILDCARD in message.resource_names
-        if kind in WHOLE and not watch.names and not names:
-            everything = True
+        if message.resource_names:
+            self._named.add(kind)
+        elif kind in WHOLE and kind not in self._named:
+            everything = True  # who never named anything means all of it
         added = names - watch.names if nonce else names
-        gone = watch.names - names if nonce else set()
+        gone = watch.names - names
         return self.session.receive(
             Request(
                 kind,

@@ -9,21 +9,24 @@ from tests.support.lab import PROBE, Lab
 
 from tidegate.dataplane.capture import TOP_PORT
 
-# Every port on which a program cannot listen, by family.
+# Every port on which a program cannot listen, by protocol and family.
 TAKEN = """
 import json, socket
 taken = {}
 for name, family, address in (("4", socket.AF_INET, "0.0.0.0"), ("6", socket.AF_INET6, "::")):
-    taken[name] = []
-    for port in range(1, 65536):
-        sock = socket.socket(family)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do
-        try:
-            sock.bind((address, port))
-            sock.listen()
-        except OSError:
-            taken[name].append(port)
-        sock.close()
+    for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+        here = taken["%s %s" % ("tcp" if kind == socket.SOCK_STREAM else "udp", name)] = []
+        for port in range(1, 65536):
+            sock = socket.socket(family, kind)
+            try:
+                if kind == socket.SOCK_STREAM:
+                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do
+                sock.bind((address, port))
+                if kind == socket.SOCK_STREAM:
+                    sock.listen()
+            except OSError:
+                here.append(port)
+            sock.close()
 print(json.dumps(taken))
 """
 # It has no connections, whose ports would be taken as well.
@@ -94,7 +97,9 @@ def test_one_port_is_ours_and_it_is_none_that_the_kernel_gives_to_clients(probe_
     probe_lab.apply(FRESH)
     try:
         done = probe_lab.exec("fresh", "/usr/bin/python3", "-c", TAKEN)
-        assert json.loads(done.stdout) == {"4": [TOP_PORT], "6": [TOP_PORT]}
+        taken = json.loads(done.stdout)
+        assert taken.keys() == {"tcp 4", "tcp 6", "udp 4", "udp 6"}
+        assert all(ports == [TOP_PORT] for ports in taken.values()), taken
     finally:
         probe_lab.delete(probe_lab.run_dir / "applied-by-test.yaml")
 

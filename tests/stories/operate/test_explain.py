@@ -75,4 +75,5 @@ def test_tcp_and_what_is_not_touched(probe_lab: Lab) -> None:
     assert {endpoint["address"] for endpoint in told["endpoints"]} == {server}
     assert explained(probe_lab, "default/client", f"{server}:7001")["tier"] == "direct"
     assert explained(probe_lab, "default/client", "192.0.2.1:80")["tier"] == "none"
+    assert explained(probe_lab, "default/client", "192.0.2.1:53")["counted_as"] == "redirect_dns"
     assert explained(probe_lab, "default/client", "127.77.0.1:80", code=1)["verdict"] == "deny"

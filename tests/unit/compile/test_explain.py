@@ -269,12 +269,41 @@ def test_what_the_hook_says_is_told_in_its_own_words() -> None:
     assert hooked("10.96.0.1", 80, capture=Capture()) == ("pass_not_enrolled", "pass", "none")
 
 
+@pytest.mark.parametrize("resolver", ["10.96.0.1", "10.244.0.1", "192.0.2.1"])
+def test_a_question_goes_to_the_nodes_dns_whatever_else_is_known_of_the_resolver(resolver: str) -> None:
+    facts = join(NAMED, [sandbox("client", "10.244.0.9")])
+    told = explain(facts, CLIENT, resolver, 53, dns=True).as_json()
+    assert (told["counted_as"], told["verdict"], told["tier"]) == ("redirect_dns", "allow", "dns")
+    assert [e["address"] for e in told["endpoints"]] == [resolver]
+    assert f"all others by {resolver}:53 itself" in render(told)
+    ordinary = explain(facts, CLIENT, resolver, 54, dns=True).as_json()
+    assert ordinary["counted_as"] != "redirect_dns"
+
+
+def test_what_the_nodes_dns_does_not_take_goes_its_way_as_any_connection() -> None:
+    facts = join(NAMED, [sandbox("client", "10.244.0.9")])
+    told = explain(facts, CLIENT, "10.96.0.1", 53).as_json()
+    assert (told["counted_as"], told["tier"]) == ("redirect_fastpath", "fastpath")
+    assert "takes no questions of this pod" in render(told)
+    assert "questions" not in render(explain(facts, CLIENT, "127.0.0.1", 53, dns=True).as_json())
+    nobody = explain(join(NAMED, []), CLIENT, "10.96.0.1", 53, dns=True).as_json()
+    assert (nobody["counted_as"], nobody["tier"]) == ("pass_not_enrolled", "none")
+
+
+NAMED = config_of(
+    ENROLLED,
+    service("dns", "tcp:53", "http:54", ips="10.96.0.1"),
+    pod("resolver", "app: dns", "10.244.0.1"),
+    pod("client", "app: client", "10.244.0.9"),
+)
+
+
 def test_every_reason_that_is_told_is_one_of_the_kernels() -> None:
     header = (Path(__file__).parents[3] / "bpf" / "include" / "tg_reason.h").read_text()
     kernel = {name.lower() for name in re.findall(r"X\((\w+)\)", header)}
     source = Path(oracle.__file__).read_text()
     told = set(re.findall(r'"((?:pass|deny|redirect)_\w+)"', source))
-    assert len(told) == 14
+    assert len(told) == 15
     assert told < kernel
 
 

@@ -74,8 +74,8 @@ class Hop:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """tier: none, direct, fastpath or envoy. verdict: pass (untouched), allow, deny, or unavailable (no rule is against
-    it, but nothing is there that could answer)."""
+    """tier: none, direct, fastpath, envoy or dns. verdict: pass (untouched), allow, deny, or unavailable (no rule is
+    against it, but nothing is there that could answer)."""
 
     source: WorkloadId
     host: str

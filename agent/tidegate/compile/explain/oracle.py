@@ -17,6 +17,7 @@ from tidegate.model.capture import (
     CAPTURE6_ENVOY,
     CAPTURE6_FASTPATH,
     CAPTURE6_PREFIX,
+    DNS_PORT,
     capture_address,
 )
 from tidegate.model.net import IPAddress
@@ -39,6 +40,7 @@ class Call:
     port: int
     protocol: int = L4Protocol.TCP
     exempt: bool = False  # made in the cgroup of the agent or of Envoy
+    of_dns: bool = False  # made in the cgroup of the node's DNS
     bound_device: bool = False  # SO_BINDTODEVICE
     bound: IPAddress | None = None  # to which the socket is bound
     spread: bool = True  # sk_lookup knows the tier's listener
@@ -57,7 +59,7 @@ class Captured:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """to, to_port and client are only said of a redirect."""
+    """to, to_port and client are only said of a redirect to a tier."""
 
     action: Action
     reason: str
@@ -67,9 +69,14 @@ class Decision:
     client: IPAddress | None = None  # as listeners and the application itself see it; None = the kernel's choice
 
 
-def decide(call: Call, pod: Captured | None, tier: int | None, elsewhere: bool = False) -> Decision:
+def decide(
+    call: Call, pod: Captured | None, tier: int | None, elsewhere: bool = False, *, dns: bool = False
+) -> Decision:
     """What becomes of a call. pod: None = no enrolled pod's netns; tier: of the destination's row, None = no row;
-    elsewhere: that row is the one of addresses that nobody in the registry has."""
+    elsewhere: that row is the one of addresses that nobody in the registry has; dns: the node's DNS listens in the pod
+    and is well."""
+    if dns and is_question(call, pod):
+        return Decision(Action.REDIRECT, "redirect_dns", "a question for a resolver: the node's DNS takes it")
     if pod is None:
         return _pass("pass_not_enrolled", "the pod is not captured")
     if call.exempt:
@@ -113,6 +120,18 @@ def _redirect(call: Call, pod: Captured, tier: Tier, elsewhere: bool) -> Decisio
     reason = "redirect_fastpath" if fastpath else "redirect_envoy"
     says = "no destination of the registry: Envoy answers for it" if elsewhere else "a port that the mesh serves"
     return Decision(Action.REDIRECT, reason, says, to, port, client)
+
+
+def is_question(call: Call, pod: Captured | None) -> bool:
+    """Whether what is sent there may be a question for a resolver, which is the node's DNS's business."""
+    if pod is None or call.port != DNS_PORT or call.protocol not in (L4Protocol.TCP, L4Protocol.UDP):
+        return False
+    if call.exempt or call.of_dns or call.bound_device:
+        return False
+    address = call.address
+    if address.is_loopback or address.is_unspecified or is_capture(address):
+        return False
+    return address.version == 4 or (pod.v6_capture and not address.is_link_local)
 
 
 def rows(call: Call, scope: int = 0) -> tuple[tuple[IPAddress, int, int, int], ...]:

@@ -16,7 +16,7 @@ from tidegate.compile.envoy.patches.selection import Selection
 from tidegate.compile.explain.explanation import Explanation, Hop, Peer, RouteDestination, Rule
 from tidegate.compile.explain.l4 import Connection, Landing, choose_l4, landing
 from tidegate.compile.explain.names import Names, default_port
-from tidegate.compile.explain.oracle import Action, Call, Captured, decide
+from tidegate.compile.explain.oracle import Action, Call, Captured, decide, is_question
 from tidegate.compile.explain.policy import in_force, order, tls_mode
 from tidegate.compile.explain.requests import RouteChoice, bad_path, choose_host, choose_route
 from tidegate.compile.facts import Facts
@@ -40,13 +40,21 @@ from tidegate.model.tier import Tier
 
 
 def explain(
-    facts: Facts, source: WorkloadId, host: str, port: int | None, request: HttpRequest | None = None, sni: str = ""
+    facts: Facts,
+    source: WorkloadId,
+    host: str,
+    port: int | None,
+    request: HttpRequest | None = None,
+    sni: str = "",
+    *,
+    dns: bool = False,
 ) -> Explanation:
     """What the node does with a connection of the pod `source` to host (a name as in the pod, or an address).
 
-    sni: name that a TLS client asks for; "" = the host, if it is a name.
+    sni: name that a TLS client asks for; "" = the host, if it is a name. dns: whether the node's DNS takes the pod's
+    questions now.
     """
-    return _Trace(facts, source, sni).explain(host.rstrip(".").lower(), port, request or HttpRequest())
+    return _Trace(facts, source, sni, dns).explain(host.rstrip(".").lower(), port, request or HttpRequest())
 
 
 @derived
@@ -67,9 +75,10 @@ def _ports(facts: Facts) -> frozenset[tuple[str, int]]:
 
 
 class _Trace:
-    def __init__(self, facts: Facts, source: WorkloadId, sni: str = "") -> None:
+    def __init__(self, facts: Facts, source: WorkloadId, sni: str, dns: bool) -> None:
         self._facts = facts
         self._sni = sni.rstrip(".").lower()
+        self._dns = dns
         self._read = facts.read
         self._registry = Registry(self._read)
         self._rules = Rules(self._read)
@@ -131,6 +140,12 @@ class _Trace:
         return Tier.DIRECT if pods and pod_row(address, pods) else None
 
     def _connect(self, out: Explanation, address: IPAddress, port: int, request: HttpRequest) -> Explanation:
+        if is_question(Call(address, port), self._captured()):
+            if self._dns:
+                return self._ask_dns(out, address, port)
+            self._hop(
+                "names", "the node's DNS takes no questions of this pod: those over UDP go to the resolver itself"
+            )
         claim = self._seen(claim_at(self._read, address, port))
         tier = self._tier(claim, address)
         if elsewhere := tier is None and self._strict and self._answers_http(port):
@@ -182,6 +197,21 @@ class _Trace:
         how = "Envoy answers 502" if by_envoy else "connect() is refused"
         reason = f"nobody in the registry has the destination: {how}"
         return self._end(out, tier="envoy" if by_envoy else "none", verdict="deny", reason=reason)
+
+    def _ask_dns(self, out: Explanation, resolver: IPAddress, port: int) -> Explanation:
+        decision = decide(Call(resolver, port), self._captured(), None, dns=True)
+        place = host_port(str(resolver), port)
+        self._hop("connect hook", f"{place}: {decision.says}, over TCP and UDP ({decision.reason.upper()})")
+        self._hop("names", f"names of the mesh are answered here, all others by {place} itself")
+        pod = self._facts.pod_at(resolver)
+        return self._end(
+            out,
+            tier="dns",
+            verdict="allow",
+            reason=decision.says,
+            counted_as=decision.reason,
+            endpoints=(Peer(str(resolver), port, str(pod.id) if pod else ""),),
+        )
 
     def _fast_path(self, out: Explanation, claim: Claim, address: IPAddress) -> Explanation:
         fqdn, number = claim.service.id.fqdn, claim.port.port

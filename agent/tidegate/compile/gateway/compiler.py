@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from tidegate.compile.envoy.clusters import ClusterKey, cluster, endpoints
+from tidegate.compile.envoy.clusters import ClusterKey, cluster, endpoints, follows_client
 from tidegate.compile.envoy.protojson import Json
+from tidegate.compile.envoy.secrets import secrets, tls_of
 from tidegate.compile.facts import Facts
 from tidegate.compile.gateway.listeners import Around, Made, make_listeners
 from tidegate.compile.gateway.ports import GatewayPort, LeftOut, gateways_of, ports_of
 from tidegate.compile.gateway.routes import GatewayRoutes, RulesByGateway, by_gateway
-from tidegate.compile.gateway.tls import Materials
+from tidegate.compile.gateway.tls import Materials, secret_for
 from tidegate.compile.registry import Registry
 from tidegate.compile.rules import Rules
 from tidegate.model.gateway import Gateway, GatewayWorkload
@@ -43,11 +44,14 @@ class GatewayPlan:
     envoy: Resources = field(default_factory=dict)
 
 
-def compile_gateway(facts: Facts, workload: GatewayWorkload, files: Materials | None = None) -> GatewayPlan:
-    """What must be true at this workload. files: what stands in files that Gateways name."""
+def compile_gateway(
+    facts: Facts, workload: GatewayWorkload, files: Materials | None = None, *, known: bool = True
+) -> GatewayPlan:
+    """What must be true at this workload. files: what stands in files that Gateways name. known: whether who asks is
+    known to be that workload; nobody else gets what is in its namespace's Secrets."""
     ports, left_out = ports_of(facts, workload)
-    secrets = {s.name: s for s in facts.mesh.secrets if s.namespace == workload.namespace}
-    materials = replace(files or Materials(), secrets=secrets)
+    own = {s.name: s for s in facts.mesh.secrets if known and s.namespace == workload.namespace}
+    materials = replace(files or Materials(), secrets=own)
     registry, rules, visible = Registry(facts.read), Rules(facts.read), visible_rules(facts, workload)
     compiler = GatewayRoutes(registry, rules, visible, workload)
     made = make_listeners(ports, Around(workload, materials, visible, compiler.cluster_key))
@@ -56,7 +60,7 @@ def compile_gateway(facts: Facts, workload: GatewayWorkload, files: Materials | 
         gateways=tuple(gateways_of(facts, workload)),
         ports=tuple(ports),
         left_out=(*left_out, *made.left_out),
-        envoy=_resources(made, routes, registry, rules),
+        envoy=_resources(facts, made, routes, materials),
     )
 
 
@@ -68,7 +72,8 @@ def visible_rules(facts: Facts, workload: GatewayWorkload) -> RulesByGateway:
     return by_gateway(sorted(found, key=lambda vs: (vs.age, vs.name, vs.namespace)))
 
 
-def _resources(made: Made, routes: dict[str, EnvoyResource], registry: Registry, rules: Rules) -> Resources:
+def _resources(facts: Facts, made: Made, routes: dict[str, EnvoyResource], materials: Materials) -> Resources:
+    registry, rules = Registry(facts.read), Rules(facts.read)
     used = {name for resource in (*made.listeners.values(), *routes.values()) for name in resource.needs(CLUSTERS)}
 
     def by_key(make: Callable[[Registry, Rules, ClusterKey], EnvoyResource | None]) -> MadeOnDemand:
@@ -78,13 +83,14 @@ def _resources(made: Made, routes: dict[str, EnvoyResource], registry: Registry,
 
         return MadeOnDemand(one, lambda: used)
 
+    clusters = by_key(_own_cluster)
     return {
         LISTENERS: made.listeners,
         SCOPES: {},
         ROUTES: _on_demand(routes),
-        CLUSTERS: by_key(lambda registry, rules, key: _own(cluster(registry, rules, key))),
+        CLUSTERS: clusters,
         ENDPOINTS: by_key(endpoints),
-        SECRETS: made.secrets,
+        SECRETS: {**_secrets(facts, clusters, materials), **made.secrets},
         CHECKS: {},
     }
 
@@ -93,19 +99,32 @@ def _on_demand(resources: dict[str, EnvoyResource]) -> MadeOnDemand:
     return MadeOnDemand(resources.get, lambda: resources)
 
 
-def _own(found: EnvoyResource | None) -> EnvoyResource | None:
-    return None if found is None else _of_this_workload(found)
+def _secrets(facts: Facts, clusters: MadeOnDemand, materials: Materials) -> dict[str, EnvoyResource]:
+    """Those by which clusters begin TLS: files of this workload, and Secrets of its namespace."""
+    if not any(tls.originates for rule in facts.mesh.destination_rules for tls in tls_of(rule)):
+        return {}
+    names = {name for resource in clusters.values() for name in resource.needs(SECRETS)}
+    files = secrets(facts.read)
+    found = {name: files.get(name) or secret_for(name, materials) for name in sorted(names)}
+    return {name: secret for name, secret in found.items() if secret is not None}
 
 
-def _of_this_workload(resource: EnvoyResource) -> EnvoyResource:
+def _own_cluster(registry: Registry, rules: Rules, key: ClusterKey) -> EnvoyResource | None:
+    found = cluster(registry, rules, key, credentials=True)
+    service = registry.services.get(key.fqdn)
+    follows = service is not None and follows_client(rules, service, key)
+    return None if found is None else _of_this_workload(found, follows)
+
+
+def _of_this_workload(resource: EnvoyResource, follows: bool) -> EnvoyResource:
     """As of a pod, but for two things. Sockets are opened in the gateway's own network namespace. And what a client
-    speaks says nothing of the server: browsers speak HTTP/2 to whoever ends their TLS."""
+    speaks says nothing of the server, unless a rule says so: browsers speak HTTP/2 to whoever ends their TLS."""
     body = {key: value for key, value in resource.body.items() if key != "upstream_bind_config"}
     options = body.get("typed_extension_protocol_options")
-    if options is not None:
+    if options is not None and not follows:
         body["typed_extension_protocol_options"] = {key: _own_protocol(value) for key, value in options.items()}
     plain = resource.plain
-    inner = None if plain is None else lambda: _of_this_workload(plain())
+    inner = None if plain is None else lambda: _of_this_workload(plain(), follows)
     return replace(resource, body=body, plain=inner)
 
 

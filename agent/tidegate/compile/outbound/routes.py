@@ -43,6 +43,15 @@ class _Asked:
     uses: set[ClusterKey] = field(default_factory=set)
 
 
+@dataclass(frozen=True, slots=True)
+class SeenRoutes:
+    """Routes as one client gets them, the rule that they are of, and the clusters that they lead to."""
+
+    routes: list[Json]
+    owner: VirtualService | None
+    uses: frozenset[ClusterKey]
+
+
 @dataclass(slots=True)
 class _Answer:
     """What a client gets at a service port: routes by host, "" = whatever host is asked for."""
@@ -104,6 +113,13 @@ class RouteCompiler:
         self._aliases = aliases(registry, rules)
         self._plain_foreign = [h for h in sorted(self._foreign) if not h.startswith("*")]
         self._wild_foreign = sorted((h for h in self._foreign if h.startswith("*")), key=specificity)
+
+    def for_client(self, service: Service, port: ServicePort, source: Source, host: str = "") -> SeenRoutes:
+        """What one client gets at a service port, or there for a host that is no service (one of foreign_hosts())."""
+        asked = _Asked(service, port, source)
+        owner = self._rules.owner(host or service.id.fqdn, source, port.port)
+        routes = (self._rule_routes(asked, owner) if owner else []) if host else self._routes(asked, owner)
+        return SeenRoutes(routes, owner, frozenset(asked.uses))
 
     def compile(self, service: Service, port: ServicePort) -> EnvoyResource:
         """The route configuration of a service port: what everybody gets, and what single clients get instead."""

@@ -48,12 +48,13 @@ class TargetRef(ApiModel):
 
 
 class EndpointDoc(ApiModel):
-    ignored = words("hostname deprecatedTopology hints")
+    ignored = words("deprecatedTopology hints")
     addresses: list[str] = Field(min_length=1, max_length=100)
     conditions: Conditions = Field(default_factory=Conditions)
     target_ref: TargetRef | None = None
     node_name: str = ""
     zone: str = ""
+    hostname: str = ""
 
 
 class EndpointSliceDoc(ApiModel):
@@ -136,6 +137,7 @@ def _endpoints(
                 pod=pod_of(endpoint.target_ref, namespace),
                 node=endpoint.node_name,
                 zone=endpoint.zone,
+                hostname=endpoint.hostname,
             )
 
 

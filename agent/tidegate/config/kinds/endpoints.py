@@ -13,8 +13,8 @@ from tidegate.model.names import ServiceName
 
 
 class AddressDoc(ApiModel):
-    ignored = frozenset({"hostname"})
     ip: str
+    hostname: str = ""
     target_ref: TargetRef | None = None
     node_name: str = ""
 
@@ -42,7 +42,9 @@ def read(doc: EndpointsDoc, place: Place, report: Report) -> EndpointSlice:
                 address = usable(item.ip, report, item, ("ip",))
                 if address is not None:
                     pod = pod_of(item.target_ref, namespace)
-                    found.append(SliceEndpoint(address, numbers, ready, pod=pod, node=item.node_name))
+                    found.append(
+                        SliceEndpoint(address, numbers, ready, pod=pod, node=item.node_name, hostname=item.hostname)
+                    )
     return EndpointSlice(
         namespace=namespace,
         name=name,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from ipaddress import ip_network
 from typing import Literal
 
@@ -22,7 +23,7 @@ from tidegate.config.tree import YamlMap
 from tidegate.model.entry import External, Resolution, Workload
 from tidegate.model.hosts import is_address
 from tidegate.model.kube import ServicePort
-from tidegate.model.net import IPAddress, parse_ip
+from tidegate.model.net import IPAddress, IPNetwork, parse_ip
 from tidegate.model.service_entry import ServiceEntry, mergeable
 
 AUTO_ALLOCATE = "networking.istio.io/enable-autoallocate-ip"  # label; "false": no address is given out
@@ -122,6 +123,7 @@ def read(doc: ServiceEntryDoc, place: Place, report: Report) -> ServiceEntry | N
             endpoints=endpoints,
             in_mesh=spec.location == "MESH_INTERNAL",
             subject_alt_names=tuple(spec.subject_alt_names),
+            ranges=tuple(_ranges(spec)),
         ),
         selector=spec.workload_selector.labels if spec.workload_selector else {},
         export_to=export_to(spec, spec.export_to, report, nobody=True),
@@ -185,6 +187,14 @@ def _addresses(spec: ServiceEntrySpec, how: Resolution, report: Report) -> Itera
             report.say(spec, at, say.WIDE_RANGE(given=text, most=WRITTEN_OUT))
         else:
             yield from network
+
+
+def _ranges(spec: ServiceEntrySpec) -> Iterator[IPNetwork]:
+    """Those that _addresses() writes out."""
+    for text in spec.addresses:
+        if not is_address(text):
+            with suppress(ValueError):
+                yield ip_network(text, strict=False)
 
 
 def _endpoints(spec: ServiceEntrySpec, how: Resolution, report: Report) -> Iterator[Workload]:

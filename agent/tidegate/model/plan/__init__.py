@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from tidegate.model.plan.envoy import Resources
 from tidegate.model.plan.kernel import Destination
+from tidegate.model.plan.names import HostNames
 from tidegate.model.plan.pods import PodPlan
 from tidegate.model.plan.relay import L4Service
 
@@ -21,4 +22,6 @@ class Plan:
     destinations: tuple[Destination, ...] = ()
     l4: tuple[L4Service, ...] = ()
     services: Mapping[int, str] = field(default_factory=dict)  # number -> FQDN:port
+    names: tuple[HostNames, ...] = ()  # that the node's DNS answers
+    views: Mapping[int, str] = field(default_factory=dict)  # netns cookie -> whose names, if not the namespace's
     envoy: Resources = field(default_factory=dict)  # LISTENERS.. -> name -> resource

@@ -183,7 +183,8 @@ subsets: [{name: v1, labels: {version: v1}, trafficPolicy: {loadBalancer: {simpl
     plain = [made.plain() for made in found if made is not None and made.plain is not None]
     assert [made.name for made in plain] == [made.name for made in found if made is not None]
     whole, subset = (made.body for made in plain)
-    assert whole["transport_socket"] == found[0].body["transport_socket"] if found[0] else False, "never in plain text"
+    assert found[0] is not None
+    assert whole.get("transport_socket") == found[0].body["transport_socket"], "never in plain text"
     assert "outlier_detection" not in whole
     assert (whole["lb_policy"], whole["connect_timeout"]) == ("LEAST_REQUEST", "10s")
     assert "http2_protocol_options" in whole["typed_extension_protocol_options"][OPTIONS]["explicit_http_config"]

@@ -194,7 +194,9 @@ def test_a_cluster_that_is_patched_for_some_is_another_one() -> None:
       patch: {{operation: MERGE, value: {{connect_timeout: 1.5s}}}}
     """
     plan = plan_of(a_filter(patch))
-    mine = hosts(plan)["default/client]*"]["routes"][0]["route"]["cluster"]
+    found = hosts(plan)
+    assert "default/client]*" in found, "the client has routes of its own"
+    mine = found["default/client]*"]["routes"][0]["route"]["cluster"]
     assert mine.startswith("outbound|80|~")
     assert plan.envoy[CLUSTERS][mine].body["connect_timeout"] == "1.500s"
     assert plan.envoy[CLUSTERS][mine].body["eds_cluster_config"]["service_name"] == mine

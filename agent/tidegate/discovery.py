@@ -1,0 +1,66 @@
+"""Composition root of `tidegate xds`: configuration for Envoys and gRPC clients that are not ours, and nothing else.
+
+sources -> Store -> join() ─> DiscoveryServer ─> their streams
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+
+from tidegate.compile.facts import Facts, join
+from tidegate.config.follow import follow
+from tidegate.config.last_good import LastGood
+from tidegate.config.sources.files import FileSource
+from tidegate.model.mesh import Mesh
+from tidegate.runtime.latest import Latest
+from tidegate.xds.discovery import DiscoveryServer
+
+log = logging.getLogger(__name__)
+
+
+async def serve(sources: Sequence[str], address: str, port: int, state: Path, identity: str) -> None:
+    """Until SIGTERM or SIGINT. state: directory of last good text. Raises TidegateError if it cannot listen."""
+    config: Latest[Mesh | None] = Latest(None)
+    server = DiscoveryServer(address, port, identity)
+    await server.start()
+    print(f"serving on {address} port {server.port}", flush=True)
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    files = [FileSource(Path(source.removeprefix("file:"))) for source in sources]
+    tasks = [
+        asyncio.create_task(follow(files, config, LastGood(state / "last-good"))),
+        asyncio.create_task(_publish(server, config)),
+        asyncio.create_task(stop.wait()),
+    ]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await server.stop()
+
+
+async def _publish(server: DiscoveryServer, config: Latest[Mesh | None]) -> None:
+    version, facts, told = 0, None, frozenset[str]()
+    while True:
+        version, mesh = await config.newer(version)
+        if mesh is None:
+            continue
+        problems = frozenset(map(str, mesh.problems))
+        for problem in sorted(problems - told):
+            log.warning("%s", problem)
+        told = problems
+        facts = await asyncio.to_thread(_joined, mesh, facts)
+        await server.publish(facts)
+
+
+def _joined(mesh: Mesh, before: Facts | None) -> Facts:
+    return join(mesh, (), before)

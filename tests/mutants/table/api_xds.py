@@ -1,0 +1,159 @@
+"""Configuration for Envoys and gRPC clients that are not ours."""
+
+from __future__ import annotations
+
+from tests.mutants.mutant import Group, Mutant
+
+GRPC = "tests/unit/xds/test_grpc_clients.py"
+SERVER = "tests/unit/xds/test_discovery.py"
+OTHERS = "tests/unit/compile/test_others.py"
+
+_GRPC = Group(
+    "a gRPC client without a proxy is routed as the rules say",
+    (
+        Mutant(
+            "grpc-weights-lost",
+            "calls of gRPC clients are split evenly, whatever the weights",
+            "agent/tidegate/compile/others/grpc.py",
+            '"weight": c["weight"]}',
+            '"weight": 1}',
+            (f"{GRPC}::test_calls_are_split_by_weight",),
+        ),
+        Mutant(
+            "grpc-timeout-lost",
+            "a route's timeout does not end a call of a gRPC client",
+            "agent/tidegate/compile/others/grpc.py",
+            'out["max_stream_duration"] = {"max_stream_duration": action["timeout"]}',
+            'out["max_stream_duration"] = {"max_stream_duration": "3600s"}',
+            (f"{GRPC}::test_a_timeout_ends_a_call",),
+        ),
+        Mutant(
+            "grpc-domain-without-port",
+            "a gRPC client finds no virtual host for what it dialled",
+            "agent/tidegate/compile/others/grpc.py",
+            "domains = [*hosts, *(host_port(host, port.port) for host in hosts)]",
+            "domains = [*hosts]",
+            (f"{GRPC}::test_a_service_is_dialled_by_each_spelling_of_its_name",),
+        ),
+        Mutant(
+            "grpc-gets-what-it-refuses",
+            "a rule with CORS breaks a service for gRPC clients",
+            "agent/tidegate/compile/others/grpc.py",
+            'out["typed_per_filter_config"] = {FAULT_FILTER: fault}',
+            'out["typed_per_filter_config"] = {FAULT_FILTER: fault}\n'
+            '    out.setdefault("typed_per_filter_config", route.get("typed_per_filter_config", {}))',
+            (f"{GRPC}::test_what_grpc_cannot_do_of_a_rule_does_not_stand_in_its_way",),
+        ),
+        Mutant(
+            "grpc-balancer-it-has-not",
+            "a service with simple: RANDOM is gone for gRPC clients",
+            "agent/tidegate/compile/others/clusters.py",
+            'out["lb_policy"] = "ROUND_ROBIN"  # the one that every implementation has',
+            "pass",
+            (f"{GRPC}::test_every_simple_balancer_is_taken",),
+        ),
+        Mutant(
+            "endpoints-told-twice",
+            "a service with two pods at one address is gone for gRPC clients",
+            "agent/tidegate/compile/others/clusters.py",
+            "    if place in told:\n",
+            "    if False:\n",
+            (f"{OTHERS}::test_an_endpoint_that_two_pods_have_is_told_once",),
+        ),
+    ),
+)
+
+_ORDER = Group(
+    "configuration comes before what leads to it, and goes after",
+    (
+        Mutant(
+            "order-within-a-stream-only",
+            "an Envoy with a stream for each type gets routes before their clusters, and answers 503",
+            "agent/tidegate/xds/session.py",
+            "        if any(peer.watches[kind].busy for peer in self._peers for kind in (CLUSTERS, ENDPOINTS)):\n"
+            "            return False\n",
+            "",
+            (f"{SERVER}::test_the_order_holds_across_streams",),
+        ),
+        Mutant(
+            "routes-before-clusters-are-warm",
+            "an Envoy with a stream for each type gets routes to clusters without endpoints, and answers 503",
+            "agent/tidegate/xds/session.py",
+            "            return self.now < self._cold_since + ENDPOINTS_SECONDS\n",
+            "            return False\n",
+            (f"{SERVER}::test_routes_wait_until_a_new_cluster_has_endpoints",),
+        ),
+        Mutant(
+            "clusters-go-before-routes",
+            "a cluster is taken from an Envoy with a stream for each type while its routes lead there",
+            "agent/tidegate/xds/session.py",
+            "settled = not any(w.busy or w.surplus() for w in users) if self._peers else self._users_settled()",
+            "settled = bool(self._peers) or self._users_settled()",
+            (f"{SERVER}::test_the_order_holds_across_streams",),
+            more=(
+                (
+                    "agent/tidegate/xds/session.py",
+                    "return [name for name, ref in refs.items() if not any(held.refers_to(ref) for held in old)]",
+                    "return [n for n, ref in refs.items() if self._peers or not any(h.refers_to(ref) for h in old)]",
+                ),
+            ),
+            raises=("TimeoutError",),
+        ),
+        Mutant(
+            "old-nonce-ignored",
+            "a client that comes back with the nonce of before waits for ever",
+            "agent/tidegate/xds/sotw.py",
+            'nonce = message.response_nonce if watch.subscribed else ""',
+            "nonce = message.response_nonce",
+            (f"{SERVER}::test_a_nonce_of_an_earlier_stream_is_a_subscription",),
+            raises=("TimeoutError",),
+        ),
+        Mutant(
+            "empty-configuration-at-the-start",
+            "a client that comes before the configuration was read is told that there is nothing",
+            "agent/tidegate/xds/discovery.py",
+            "        if self._facts is None:\n            await context.abort(",
+            "        self._facts = self._facts or NOTHING\n        if False:\n            await context.abort(",
+            (f"{SERVER}::test_nobody_is_told_anything_before_the_configuration_was_read",),
+            more=(
+                (
+                    "agent/tidegate/xds/discovery.py",
+                    "from tidegate.compile.facts import Facts\n",
+                    "from tidegate.compile.facts import NOTHING, Facts\n",
+                ),
+            ),
+        ),
+    ),
+)
+
+_STATUS = Group(
+    "who has what can be read by Istio's tools",
+    (
+        Mutant(
+            "stale-looks-synced",
+            "istioctl proxy-status says SYNCED of a client that has not answered",
+            "agent/tidegate/xds/client_status.py",
+            "return csds_pb2.STALE if busy else csds_pb2.SYNCED",
+            "return csds_pb2.SYNCED",
+            (f"{SERVER}::test_istioctl_reads_who_is_in_sync",),
+        ),
+        Mutant(
+            "refusals-unseen",
+            "istioctl proxy-status says nothing of what a client refused",
+            "agent/tidegate/xds/client_status.py",
+            "        return csds_pb2.ERROR\n",
+            "        return csds_pb2.SYNCED\n",
+            (f"{SERVER}::test_a_refusal_shows_with_its_reason",),
+        ),
+        Mutant(
+            "rules-for-others",
+            "a sidecar gets routes that are for other clients",
+            "agent/tidegate/compile/others/served.py",
+            "    labels = tuple(sorted(pod.labels.items()))\n",
+            "    labels = client.labels\n",
+            (f"{SERVER}::test_each_client_gets_what_rules_say_for_it",),
+        ),
+    ),
+)
+
+GROUPS = (_GRPC, _ORDER, _STATUS)

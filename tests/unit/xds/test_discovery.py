@@ -1,0 +1,402 @@
+"""The server on TCP, by clients that speak the protocol word by word."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+import grpc.aio
+import pytest
+from envoy.service.discovery.v3 import discovery_pb2
+from envoy.service.status.v3 import csds_pb2, csds_pb2_grpc
+from tests.support.configs import destination_rule, pod, service, virtual_service
+from tests.support.envoy_resources import cluster, endpoints, route
+from tests.support.eventually import HANG_SECONDS
+from tests.support.transcript import Publisher, Sotw
+from tests.support.xds_world import World, serving
+
+from tidegate.compile.facts import Facts
+from tidegate.compile.others.served import resources
+from tidegate.errors import Fatal
+from tidegate.model.plan.envoy import CLUSTERS, ENDPOINTS, LISTENERS, ROUTES, SECRETS, TYPE_URLS
+from tidegate.xds.client_status import SYNCZ
+from tidegate.xds.discovery import DiscoveryServer
+from tidegate.xds.services import ADS, SERVICES, DiscoveryService
+from tidegate.xds.session import Session
+
+WEB = (service("web", "http:80", ips="10.96.0.1"), pod("web-1", "app: web, v: one", "10.0.0.1"))
+NAME = "outbound|80||web.default.svc.cluster.local"
+SIDECAR = "sidecar~10.0.0.9~curl.default~default.svc.cluster.local"
+SUBSET = destination_rule("web", "web", "subsets: [{name: one, labels: {v: one}}]")
+TO_ONE = virtual_service("web", "web", "- route: [{destination: {host: web, subset: one}}]")
+OF_KIND = {service.kinds[0]: service for service in SERVICES.values() if service.name != ADS}
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[World]:
+    async with serving() as made:
+        await made.publish(*WEB)
+        yield made
+
+
+class Client:
+    """One stream."""
+
+    def __init__(
+        self, world: World, service: DiscoveryService = SERVICES[ADS], *, delta: bool = False, node: str = "by-hand"
+    ) -> None:
+        self.channel = grpc.aio.insecure_channel(f"127.0.0.1:{world.server.port}")
+        self.request = discovery_pb2.DeltaDiscoveryRequest if delta else discovery_pb2.DiscoveryRequest
+        response = discovery_pb2.DeltaDiscoveryResponse if delta else discovery_pb2.DiscoveryResponse
+        self.call: Any = self.channel.stream_stream(
+            f"/{service.name}/{service.delta if delta else service.sotw}",
+            request_serializer=lambda message: message.SerializeToString(),
+            response_deserializer=response.FromString,
+        )()
+        self.delta, self.node = delta, node
+        self.nonces: dict[str, str] = {}
+
+    async def say(self, url: str, *names: str, nonce: str = "", error: str = "") -> None:
+        message = self.request(type_url=TYPE_URLS.get(url, url), response_nonce=nonce)
+        (message.resource_names_subscribe if self.delta else message.resource_names).extend(names)
+        message.node.id = self.node
+        if error:
+            message.error_detail.message = error
+        await self.call.write(message)
+
+    async def hear(self, kind: str = "") -> Any:
+        answer = await asyncio.wait_for(self.call.read(), HANG_SECONDS)
+        assert not kind or answer.type_url == TYPE_URLS[kind], answer
+        self.nonces[answer.type_url] = answer.nonce
+        return answer
+
+    async def ack(self, kind: str, *names: str, error: str = "") -> None:
+        await self.say(kind, *names, nonce=self.nonces[TYPE_URLS[kind]], error=error)
+
+    async def code(self) -> grpc.StatusCode:
+        with pytest.raises(grpc.aio.AioRpcError) as failure:
+            await self.hear()
+        return failure.value.code()
+
+    async def close(self) -> None:
+        await self.channel.close()
+
+
+async def synced(world: World, kind: str, status: str) -> Any:
+    """What syncz says of a type when it says that."""
+    asking = Client(world, node="istioctl")
+    while True:
+        await asking.say(SYNCZ)
+        configs = [unpacked(resource) for resource in (await asking.hear()).resources]
+        for config in configs:
+            [one] = [c for c in config.generic_xds_configs if c.type_url == TYPE_URLS[kind]]
+            if csds_pb2.ConfigStatus.Name(one.config_status) == status:
+                await asking.close()
+                return config, one
+
+
+def unpacked(resource: Any) -> Any:
+    config = csds_pb2.ClientConfig()
+    assert resource.Unpack(config)
+    return config
+
+
+# --- services ---------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("delta", [False, True], ids=["state of the world", "delta"])
+@pytest.mark.parametrize("kind", [LISTENERS, ROUTES, CLUSTERS, ENDPOINTS])
+async def test_each_type_has_its_service_in_both_dialects(world: World, kind: str, delta: bool) -> None:
+    client = Client(world, OF_KIND[kind], delta=delta)
+    names = {ROUTES: ["80"], ENDPOINTS: [NAME]}.get(kind, [])
+    await client.say(kind, *names)
+    answer = await client.hear(kind)
+    assert len(answer.resources) == {CLUSTERS: 2}.get(kind, 1)
+    assert json.loads(answer.control_plane.identifier)["ID"] == "test"
+    await client.close()
+
+
+@pytest.mark.parametrize("kind", [LISTENERS, ROUTES, CLUSTERS, ENDPOINTS, SECRETS])
+async def test_each_type_can_be_fetched_once(world: World, kind: str) -> None:
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{world.server.port}") as channel:
+        fetch: Any = channel.unary_unary(
+            f"/{OF_KIND[kind].name}/{OF_KIND[kind].fetch}",
+            request_serializer=lambda message: message.SerializeToString(),
+            response_deserializer=discovery_pb2.DiscoveryResponse.FromString,
+        )
+        answer = await fetch(discovery_pb2.DiscoveryRequest(node={"id": "by-hand"}))
+        assert len(answer.resources) == {CLUSTERS: 2, SECRETS: 0}.get(kind, 1)
+
+
+async def test_a_client_without_a_name_is_turned_away(world: World) -> None:
+    client = Client(world, node="")
+    await client.say(CLUSTERS)
+    assert await client.code() is grpc.StatusCode.INVALID_ARGUMENT
+    await client.close()
+
+
+async def test_nobody_is_told_anything_before_the_configuration_was_read() -> None:
+    async with serving() as world:
+        client = Client(world)
+        await client.say(CLUSTERS)
+        assert await client.code() is grpc.StatusCode.UNAVAILABLE
+        await client.close()
+
+
+async def test_an_address_that_is_taken_is_named_with_a_remedy(world: World) -> None:
+    with pytest.raises(Fatal, match="choose another --xds-listen"):
+        await DiscoveryServer("127.0.0.1", world.server.port, "second").start()
+
+
+# --- the state machine ------------------------------------------------------------------------------------------------
+async def test_a_nonce_of_an_earlier_stream_is_a_subscription(world: World) -> None:
+    client = Client(world)
+    await client.say(CLUSTERS, nonce="clusters-17")
+    assert len((await client.hear(CLUSTERS)).resources) == 2
+    await client.close()
+
+
+async def test_who_named_something_once_means_nothing_by_no_names(world: World) -> None:
+    client = Client(world)
+    await client.say(CLUSTERS, NAME)
+    assert len((await client.hear(CLUSTERS)).resources) == 1
+    await client.ack(CLUSTERS)
+    await client.ack(CLUSTERS)
+    await world.publish(*WEB, service("more", "http:80"))
+    await client.say(LISTENERS)
+    await client.hear(LISTENERS)  # and nothing of clusters before it
+    await client.close()
+
+
+async def test_every_name_is_answered(world: World) -> None:
+    client = Client(world)
+    await client.say(ENDPOINTS, "outbound|80||nobody.default.svc.cluster.local")
+    assert len((await client.hear(ENDPOINTS)).resources) == 1
+    await client.say(ROUTES, "4711")
+    assert len((await client.hear(ROUTES)).resources) == 1
+    await client.close()
+
+
+async def test_a_refusal_is_not_answered_with_the_same(world: World) -> None:
+    client = Client(world)
+    await client.say(ENDPOINTS, NAME)
+    first = await client.hear(ENDPOINTS)
+    await client.ack(ENDPOINTS, NAME, error="odd")
+    instead = await client.hear(ENDPOINTS)  # or the cluster would wait for ever
+    assert b"10.0.0.1" in first.resources[0].value
+    assert b"10.0.0.1" not in instead.resources[0].value
+    await client.ack(ENDPOINTS, NAME)
+    await world.publish(WEB[0], pod("web-1", "app: web, v: one", "10.0.0.7"))
+    assert b"10.0.0.7" in (await client.hear(ENDPOINTS)).resources[0].value
+    await client.close()
+
+
+async def test_a_changed_cluster_brings_its_endpoints_and_a_changed_listener_its_routes(world: World) -> None:
+    client = Client(world)
+    await client.say(CLUSTERS)
+    await client.hear(CLUSTERS)
+    await client.ack(CLUSTERS)
+    await client.say(ENDPOINTS, NAME)
+    await client.hear(ENDPOINTS)
+    await client.ack(ENDPOINTS, NAME)
+    rule = destination_rule("web", "web", "trafficPolicy: {loadBalancer: {simple: RANDOM}}")
+    await world.publish(*WEB, rule)
+    await client.hear(CLUSTERS)
+    await client.hear(ENDPOINTS)
+    await client.close()
+
+
+# --- a stream for each type -------------------------------------------------------------------------------------------
+async def test_the_order_holds_across_streams(world: World) -> None:
+    streams = {kind: Client(world, OF_KIND[kind]) for kind in (CLUSTERS, ENDPOINTS, LISTENERS, ROUTES)}
+    names = {ROUTES: ["80"], ENDPOINTS: [NAME]}
+    for kind, client in streams.items():
+        await client.say(kind, *names.get(kind, []))
+        await client.hear(kind)
+        await client.ack(kind, *names.get(kind, []))
+    await world.publish(*WEB, SUBSET, TO_ONE)
+    assert len((await streams[CLUSTERS].hear(CLUSTERS)).resources) == 3
+    routes = asyncio.create_task(streams[ROUTES].hear(ROUTES))
+    await synced(world, CLUSTERS, "STALE")
+    assert not routes.done(), "routes wait for the clusters that they lead to"
+    await streams[CLUSTERS].ack(CLUSTERS)
+    await streams[ENDPOINTS].ack(ENDPOINTS, NAME, NAME.replace("||", "|one|"))
+    await streams[ENDPOINTS].hear(ENDPOINTS)
+    await streams[ENDPOINTS].ack(ENDPOINTS, NAME, NAME.replace("||", "|one|"))
+    assert b"|one|" in (await routes).resources[0].value
+    await streams[ROUTES].ack(ROUTES, "80")
+    await world.publish(*WEB)
+    clusters = asyncio.create_task(streams[CLUSTERS].hear(CLUSTERS))
+    assert b"|one|" not in (await streams[ROUTES].hear(ROUTES)).resources[0].value
+    await synced(world, ROUTES, "STALE")
+    assert not clusters.done(), "a cluster stays while routes lead to it"
+    await streams[ROUTES].ack(ROUTES, "80")
+    assert len((await clusters).resources) == 2
+    for client in streams.values():
+        await client.close()
+
+
+def test_routes_wait_until_a_new_cluster_has_endpoints() -> None:
+    publisher = Publisher()
+    peers: list[Session] = []
+    streams = {}
+    for kind in (CLUSTERS, ENDPOINTS, ROUTES):
+        streams[kind] = Sotw(Session({}, (kind,), peers))
+        peers.append(streams[kind].session)
+    image = publisher.image(cluster("a"), endpoints("a", 1), route("web", {"a": 1}))
+    for stream in streams.values():
+        stream.session.publish(image)
+    streams[CLUSTERS].say(CLUSTERS)
+    streams[CLUSTERS].hear()
+    streams[CLUSTERS].say(CLUSTERS)  # an Envoy with a stream for each confirms a cluster before it asks for endpoints
+    streams[ROUTES].say(ROUTES, "web", nonce="")
+    assert streams[ROUTES].hear() == []
+    streams[ENDPOINTS].say(ENDPOINTS, "a", nonce="")
+    streams[ENDPOINTS].hear()
+    assert streams[ROUTES].hear() == []
+    streams[ENDPOINTS].say(ENDPOINTS, "a")
+    assert streams[ROUTES].hear() == [(ROUTES, ["web"])]
+
+
+def test_who_never_asks_for_endpoints_is_not_waited_for_longer_than_that() -> None:
+    publisher = Publisher()
+    peers: list[Session] = []
+    clusters, routes = Sotw(Session({}, (CLUSTERS,), peers)), Sotw(Session({}, (ROUTES,), peers))
+    peers += [clusters.session, routes.session]
+    for stream in (clusters, routes):
+        stream.session.publish(publisher.image(cluster("a"), endpoints("a", 1), route("web", {"a": 1})))
+    clusters.say(CLUSTERS)
+    clusters.hear()
+    clusters.say(CLUSTERS)
+    routes.say(ROUTES, "web", nonce="")
+    assert routes.hear() == []
+    due = routes.session.next_due()
+    assert due is not None
+    routes.session.now = due
+    assert routes.hear() == [(ROUTES, ["web"])]
+    assert routes.session.next_due() is None
+
+
+async def test_an_envoy_with_a_stream_for_each_is_told_to_ask_so_for_more(world: World) -> None:
+    client = Client(world, OF_KIND[CLUSTERS])
+    await client.say(CLUSTERS)
+    assert all(b"xds_cluster" in r.value for r in (await client.hear()).resources if b"outbound" in r.value)
+    await client.close()
+
+
+# --- who has what -----------------------------------------------------------------------------------------------------
+async def test_istioctl_reads_who_is_in_sync(world: World) -> None:
+    client = Client(world, node=SIDECAR)
+    await client.say(CLUSTERS)
+    await client.hear(CLUSTERS)
+    config, clusters = await synced(world, CLUSTERS, "STALE")
+    assert config.node.id == "curl.default"
+    assert config.node.metadata.fields["ISTIO_VERSION"].string_value
+    by_type = {c.type_url: csds_pb2.ConfigStatus.Name(c.config_status) for c in config.generic_xds_configs}
+    assert by_type[TYPE_URLS[LISTENERS]] == "NOT_SENT"
+    await client.ack(CLUSTERS)
+    config, clusters = await synced(world, CLUSTERS, "SYNCED")
+    assert clusters.last_updated.seconds > 0
+    # As istioctl of before 1.20 reads it.
+    older = {one.WhichOneof("per_xds_config"): csds_pb2.ConfigStatus.Name(one.status) for one in config.xds_config}
+    assert older == {
+        "listener_config": "NOT_SENT",
+        "route_config": "NOT_SENT",
+        "endpoint_config": "NOT_SENT",
+        "cluster_config": "SYNCED",
+    }
+    await client.close()
+
+
+async def test_a_refusal_shows_with_its_reason(world: World) -> None:
+    client = Client(world, node=SIDECAR)
+    await client.say(ENDPOINTS, NAME)
+    await client.hear(ENDPOINTS)
+    await client.ack(ENDPOINTS, NAME, error="too odd")
+    _, one = await synced(world, ENDPOINTS, "ERROR")
+    assert one.error_state.details == f"{NAME}: too odd"
+    await client.close()
+
+
+async def test_who_only_asks_about_others_is_none_of_them(world: World) -> None:
+    asking = Client(world, node="istioctl")
+    await asking.say(SYNCZ)
+    answer = await asking.hear()
+    assert (answer.type_url, list(answer.resources)) == (SYNCZ, [])
+    await asking.say("istio.io/debug/connections")
+    assert (await asking.hear()).type_url == "istio.io/debug/connections"
+    await asking.close()
+
+
+def matcher(**how: Any) -> csds_pb2.ClientStatusRequest:
+    return csds_pb2.ClientStatusRequest(node_matchers=[{"node_id": how}])
+
+
+async def test_csds_tells_what_each_client_has(world: World) -> None:
+    client = Client(world, node=SIDECAR)
+    await client.say(ENDPOINTS, NAME)
+    await client.hear(ENDPOINTS)
+    await client.ack(ENDPOINTS, NAME)
+    await synced(world, ENDPOINTS, "SYNCED")
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{world.server.port}") as channel:
+        stub: Any = csds_pb2_grpc.ClientStatusDiscoveryServiceStub(channel)
+        [config] = (await stub.FetchClientStatus(csds_pb2.ClientStatusRequest())).config
+        [one] = config.generic_xds_configs
+        assert (config.node.id, one.name, one.client_status) == (SIDECAR, NAME, 3)
+        assert b"10.0.0.1" in one.xds_config.value
+        short = await stub.FetchClientStatus(csds_pb2.ClientStatusRequest(exclude_resource_contents=True))
+        assert not short.config[0].generic_xds_configs[0].HasField("xds_config")
+        for how, found in (
+            ({"exact": SIDECAR}, 1),
+            ({"prefix": "sidecar~"}, 1),
+            ({"suffix": ".LOCAL", "ignore_case": True}, 1),
+            ({"contains": "curl"}, 1),
+            ({"exact": "curl"}, 0),
+        ):
+            assert len((await stub.FetchClientStatus(matcher(**how))).config) == found, how
+        stream = stub.StreamClientStatus()
+        await stream.write(matcher(contains="curl"))
+        assert len((await stream.read()).config) == 1
+        with pytest.raises(grpc.aio.AioRpcError) as failure:
+            await stub.FetchClientStatus(matcher(safe_regex={"regex": ".*"}))
+        assert failure.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    await client.close()
+
+
+# --- sharing ----------------------------------------------------------------------------------------------------------
+async def test_each_client_gets_what_rules_say_for_it(world: World) -> None:
+    only = "- match: [{sourceLabels: {v: one}}]\n  directResponse: {status: 418}"
+    await world.publish(*WEB, virtual_service("web", "web", only))
+    told = {}
+    for name in ("web-1", "curl"):
+        client = Client(world, node=f"sidecar~10.0.0.9~{name}.default~default.svc.cluster.local")
+        await client.say(ROUTES, "80")
+        told[name] = (await client.hear(ROUTES)).resources[0].value
+        await client.close()
+    assert told["web-1"] != told["curl"]
+
+
+async def test_a_client_for_which_nothing_can_be_made_keeps_what_it_has(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    odd = Client(world, node="odd")
+    await odd.say(ENDPOINTS, NAME)
+    await odd.hear(ENDPOINTS)
+    await odd.ack(ENDPOINTS, NAME)
+
+    def for_nobody_called_so(facts: Facts, who: Any) -> Any:
+        if who.namespace == "default":
+            raise RuntimeError("a defect")
+        return resources(facts, who)
+
+    monkeypatch.setattr("tidegate.xds.discovery.resources", for_nobody_called_so)
+    await world.publish(WEB[0], pod("web-1", "app: web, v: one", "10.0.0.7"))
+    other = Client(world, node="sidecar~10.0.0.9~x.elsewhere~elsewhere.svc.cluster.local")
+    await other.say(ENDPOINTS, NAME)
+    assert b"10.0.0.7" in (await other.hear(ENDPOINTS)).resources[0].value
+    monkeypatch.undo()
+    await world.publish(WEB[0], pod("web-1", "app: web, v: one", "10.0.0.8"))
+    assert b"10.0.0.8" in (await odd.hear(ENDPOINTS)).resources[0].value
+    for client in (odd, other):
+        await client.close()
