@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from tests.acceptance.api_support import DOCUMENTS
@@ -36,7 +37,7 @@ def document(edges: Edges) -> Iterator[Apply]:
 @pytest.fixture
 def around(edges: Edges) -> Iterator[Apply]:
     """Apply YAML text that a document needs around it; removed afterwards."""
-    files = []
+    files: list[Path] = []
 
     def apply(text: str) -> str:
         path = edges.place / f"around-{len(files)}.yaml"

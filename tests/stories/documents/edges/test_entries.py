@@ -10,6 +10,7 @@ from tests.support.edges import SITES, Edges
 from tests.support.eventually import eventually
 
 
+@pytest.mark.api("ServiceEntry.hosts", "ServiceEntry.ports", "ServiceEntry.resolution", "ServiceEntry.Resolution.DNS")
 @pytest.mark.document("08-serviceentry-external-svc-wikipedia")
 def test_wikipedia_becomes_a_service_of_the_mesh(edges: Edges, document: Apply) -> None:
     assert edges.curl("http://wikipedia.org/wiki")["timeout"] == "", "unknown hosts go straight"
@@ -32,6 +33,9 @@ def test_requests_to_wikipedia_have_five_seconds(edges: Edges, document: Apply) 
     assert late.stdout == "504"
 
 
+@pytest.mark.api(
+    "ServiceEntry.addresss", "ServiceEntry.endpoints", "ServiceEntry.Endpoint.address", "ServiceEntry.Resolution.STATIC"
+)
 @pytest.mark.document("32-serviceentry-external-svc-mongocluster")
 def test_a_database_cluster_is_reached_at_its_virtual_addresses(edges: Edges, document: Apply) -> None:
     document("32-serviceentry-external-svc-mongocluster")
@@ -51,6 +55,9 @@ def test_three_sites_are_reached_by_tls_that_nobody_ends(edges: Edges, document:
         assert (got["server"], got["sni"]) == (site, site), "curl believes the site's own certificate"
 
 
+@pytest.mark.api(
+    "VirtualService.tls", "TLSRoute.match", "TLSRoute.route", "TLSMatchAttributes.sniHosts", "TLSMatchAttributes.port"
+)
 @pytest.mark.document("35-virtualservice-tls-routing")
 def test_tls_goes_to_the_site_that_the_client_asks_for(edges: Edges, document: Apply) -> None:
     document("34-serviceentry-external-svc-https")
@@ -75,6 +82,7 @@ def test_httpbin_com_becomes_a_service_of_the_mesh(edges: Edges, document: Apply
     assert (got["server"], got["path"]) == ("httpbin.com", "/get")
 
 
+@pytest.mark.api("HTTPMatchRequest.gateways", "HTTPMatchRequest.port")
 @pytest.mark.document("37-gateway-istio-egressgateway")
 @pytest.mark.document("38-virtualservice-gateway-routing")
 def test_what_goes_out_goes_through_the_egress_gateway(edges: Edges, document: Apply) -> None:
@@ -88,6 +96,7 @@ def test_what_goes_out_goes_through_the_egress_gateway(edges: Edges, document: A
     assert edges.curl("http://httpbin:8000/")["version"] == "httpbin", "other hosts are not concerned"
 
 
+@pytest.mark.api("ServiceEntry.Resolution.NONE")
 @pytest.mark.document("39-serviceentry-external-svc-wildcard-example")
 def test_hosts_of_a_wildcard_are_reached_where_the_application_dials(edges: Edges, document: Apply) -> None:
     document("39-serviceentry-external-svc-wildcard-example")
@@ -102,6 +111,7 @@ def test_a_unix_socket_of_the_node_serves_a_host(edges: Edges, document: Apply) 
     assert (got["server"], got["host"], got["path"]) == ("socket", "example.unix.local", "/path")
 
 
+@pytest.mark.api("ServiceEntry.Endpoint.ports")
 @pytest.mark.document("41-serviceentry-external-svc-dns")
 def test_a_host_that_does_not_exist_is_three_sites(edges: Edges, document: Apply) -> None:
     document("41-serviceentry-external-svc-dns")

@@ -58,6 +58,7 @@ def bytes_at(address: str, port: int) -> str:
         return ""
 
 
+@pytest.mark.api("Gateway.servers", "Gateway.selector", "Server.port", "Server.hosts", "Port.number", "Port.protocol")
 @pytest.mark.document("01-gateway-httpbin-gateway")
 def test_httpbin_gateway_opens_port_80_for_every_host(edges: Edges, document: Apply, around: Apply) -> None:
     address = external_address(edges, "my-gateway-controller")
@@ -68,6 +69,7 @@ def test_httpbin_gateway_opens_port_80_for_every_host(edges: Edges, document: Ap
         assert curl(address, f"http://{host}/").json["version"] == "reviews"
 
 
+@pytest.mark.api("VirtualService.gateways")
 @pytest.mark.document("02-virtualservice-httpbin")
 def test_httpbin_is_reached_through_its_gateway_at_the_port_of_the_service(edges: Edges, document: Apply) -> None:
     address = external_address(edges, "my-gateway-controller")
@@ -80,6 +82,14 @@ def test_httpbin_is_reached_through_its_gateway_at_the_port_of_the_service(edges
     assert inside["body"]["version"] == "httpbin", "the rule is the gateway's, not the mesh's"
 
 
+@pytest.mark.api(
+    "Server.tls",
+    "Server.TLSOptions.httpsRedirect",
+    "Server.TLSOptions.mode",
+    "Server.TLSOptions.TLSmode.SIMPLE",
+    "Server.TLSOptions.serverCertificate",
+    "Server.TLSOptions.privateKey",
+)
 @pytest.mark.document("17-gateway-my-gateway")
 def test_my_gateway_redirects_ends_tls_and_forwards_by_its_four_servers(
     edges: Edges, document: Apply, around: Apply, trusted: Path
@@ -92,12 +102,9 @@ def test_my_gateway_redirects_ends_tls_and_forwards_by_its_four_servers(
     for host in hosts:
         sent = curl(address, f"http://{host}/reviews?a=b")
         assert (sent.status, sent.headers["location"]) == (301, f"https://{host}/reviews?a=b")
-        got = eventually(
-            lambda host=host: (
-                (answer := curl(address, f"https://{host}/reviews", "--cacert", trusted)).status and answer
-            ),  # type: ignore[misc]
-            "the certificate is read from its file",
-        )
+        url = f"https://{host}/reviews"
+        eventually(lambda url=url: curl(address, url, "-k").status, "the certificate is read from its file")  # type: ignore[misc]
+        got = curl(address, url, "--cacert", trusted)
         assert (got.json["version"], got.json["headers"]["x-forwarded-proto"]) == ("reviews", "https")
     assert curl(address, "https://other.bookinfo.com/", "-k").status == 0, "the server has two hosts"
     assert curl(address, "http://anything.example:9080/").json["version"] == "reviews"
@@ -144,6 +151,7 @@ def test_my_tls_ingress_shows_the_certificate_of_the_file(
     assert subject(seen.stdout) == "shop.example", "one certificate for every host"
 
 
+@pytest.mark.api("Server.TLSOptions.TLSmode.PASSTHROUGH", "TLSMatchAttributes.gateways")
 @pytest.mark.document("44-virtualservice-bookinfo-sni")
 def test_tls_that_passes_a_gateway_goes_by_the_name_that_is_asked_for(
     edges: Edges, document: Apply, around: Apply, trusted: Path

@@ -37,6 +37,12 @@ def test_connections_to_the_database_cluster_are_mutual_tls(edges: Edges, docume
     assert (got["verified"], got["client"]) == ("SUCCESS", "CN=our-client")
 
 
+@pytest.mark.api(
+    "TLSSettings.TLSmode.MUTUAL",
+    "TLSSettings.clientCertificate",
+    "TLSSettings.privateKey",
+    "TLSSettings.caCertificates",
+)
 @pytest.mark.document("45-destinationrule-db-mtls")
 @pytest.mark.usefixtures("identity")
 def test_clients_of_the_database_show_their_certificate(edges: Edges, document: Apply) -> None:
@@ -47,6 +53,7 @@ def test_clients_of_the_database_show_their_certificate(edges: Edges, document: 
     assert (got["verified"], got["client"]) == ("SUCCESS", "CN=our-client")
 
 
+@pytest.mark.api("TLSSettings.TLSmode.SIMPLE")
 @pytest.mark.document("46-destinationrule-tls-foo")
 def test_plain_requests_to_hosts_below_foo_com_are_tls_outside(edges: Edges, document: Apply, around: Apply) -> None:
     around(FOO)
@@ -57,6 +64,7 @@ def test_plain_requests_to_hosts_below_foo_com_are_tls_outside(edges: Edges, doc
     assert (got["sni"], got["host"]) == ("api.foo.com", "api.foo.com")
 
 
+@pytest.mark.api("TLSSettings.TLSmode.ISTIO_MUTUAL")
 @pytest.mark.document("47-destinationrule-ratings-istio-mtls")
 def test_istio_mutual_is_told_as_missing_and_requests_go_on(edges: Edges, document: Apply) -> None:
     document("47-destinationrule-ratings-istio-mtls")
@@ -65,6 +73,7 @@ def test_istio_mutual_is_told_as_missing_and_requests_go_on(edges: Edges, docume
     assert edges.curl("http://ratings.prod.svc.cluster.local:9080/")["version"] == "ratings"
 
 
+@pytest.mark.api("EnvoyFilter.ListenerMatch.ListenerType.SIDECAR_INBOUND")
 @pytest.mark.document("16-envoyfilter-reviews-lua")
 def test_a_filter_for_a_server_is_told_as_missing_and_requests_go_on(edges: Edges, document: Apply) -> None:
     document("16-envoyfilter-reviews-lua")
