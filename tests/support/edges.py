@@ -108,6 +108,11 @@ class Edges(Lab):
         command = ["/usr/bin/openssl", "s_client", "-connect", target, "-servername", sni]
         return subject(self.exec("client", *command, check=False).stdout)
 
+    def told(self, name: str) -> set[str]:
+        """Codes of what the status says of an object's document."""
+        problems = self.status()["config"]["problems"]
+        return {problem["code"] for problem in problems if problem["name"] == name}
+
     def nacks(self) -> list[str]:
         """What Envoy refused."""
         return [nack["name"] for nack in self.status()["envoy"]["xds"]["nacks"]]

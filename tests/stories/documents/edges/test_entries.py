@@ -88,8 +88,8 @@ def test_httpbin_com_becomes_a_service_of_the_mesh(edges: Edges, document: Apply
 def test_what_goes_out_goes_through_the_egress_gateway(edges: Edges, document: Apply) -> None:
     document("36-serviceentry-external-svc-httpbin")
     document("37-gateway-istio-egressgateway")
-    told = document("38-virtualservice-gateway-routing")
-    assert told is not None
+    document("38-virtualservice-gateway-routing")
+    assert edges.told("gateway-routing") == {"TG0119"}, "`gateway` is read as `gateways`"
     got = eventually(lambda: edges.curl("http://httpbin.com/get"), "the gateway resolves its name")
     assert (got["server"], got["host"], got["path"]) == ("httpbin.com", "httpbin.com", "/get")
     assert got["peer"] == edges.address("istio-system/my-ingress-gateway", "4")
@@ -100,6 +100,7 @@ def test_what_goes_out_goes_through_the_egress_gateway(edges: Edges, document: A
 @pytest.mark.document("39-serviceentry-external-svc-wildcard-example")
 def test_hosts_of_a_wildcard_are_reached_where_the_application_dials(edges: Edges, document: Apply) -> None:
     document("39-serviceentry-external-svc-wildcard-example")
+    assert edges.told("external-svc-wildcard-example") == {"TG0428"}, "no rule holds for them, which is said"
     got = edges.curl("http://one.bar.com/")
     assert (got["server"], got["at"]) == ("one.bar.com", SITES["one.bar.com"][0])
 
