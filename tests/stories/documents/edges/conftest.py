@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 from tests.acceptance.api_support import DOCUMENTS
 from tests.support.edges import Edges
+from tests.support.lab import PATIENTLY
 
-Apply = Callable[[str], str]
+Given = Callable[..., None]
 
 
 @pytest.fixture(scope="session")
@@ -19,33 +20,24 @@ def edges(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Edges]:
 
 
 @pytest.fixture
-def document(edges: Edges) -> Iterator[Apply]:
-    """Apply a document of the user by its name, letter by letter; removed afterwards, and nothing was refused."""
-    applied: list[str] = []
+def given(edges: Edges, tmp_path: Path) -> Iterator[Given]:
+    """given("01-...", YAML text, ...) applies documents as the user wrote them, and what they need around them. Removed
+    when the story is over; then nothing may have been refused."""
+    applied: list[str | Path] = []
 
-    def apply(name: str) -> str:
-        done = edges.apply(DOCUMENTS / f"{name}.yaml")
-        applied.append(name)
-        return done.stdout + done.stderr
-
-    yield apply
-    assert not edges.nacks()
-    for name in reversed(applied):
-        edges.delete(DOCUMENTS / f"{name}.yaml")
-
-
-@pytest.fixture
-def around(edges: Edges) -> Iterator[Apply]:
-    """Apply YAML text that a document needs around it; removed afterwards."""
-    files: list[Path] = []
-
-    def apply(text: str) -> str:
-        path = edges.place / f"around-{len(files)}.yaml"
-        path.write_text(text)
-        files.append(path)
-        done = edges.apply(path)
-        return done.stdout + done.stderr
+    def apply(*parts: str) -> None:
+        files: list[str | Path] = []
+        for number, part in enumerate(parts):
+            path = DOCUMENTS / f"{part}.yaml"
+            if "\n" in part:
+                path = tmp_path / f"around-{len(applied)}-{number}.yaml"
+                path.write_text(part)
+            files += ["-f", path]
+        applied.extend(files)
+        edges.tidegate("lab", "apply", *files, *PATIENTLY)
 
     yield apply
-    for path in reversed(files):
-        edges.delete(path)
+    refused = edges.nacks()
+    if applied:
+        edges.tidegate("lab", "delete", *applied, *PATIENTLY)
+    assert not refused

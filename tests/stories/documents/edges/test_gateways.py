@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from tests.stories.documents.edges.conftest import Apply
+from tests.stories.documents.edges.conftest import Given
 from tests.support.edges import Edges, subject
 from tests.support.eventually import HANG_SECONDS, eventually
 from tests.support.outside import curl, external_address
@@ -60,22 +60,22 @@ def bytes_at(address: str, port: int) -> str:
 
 @pytest.mark.api("Gateway.servers", "Gateway.selector", "Server.port", "Server.hosts", "Port.number", "Port.protocol")
 @pytest.mark.document("01-gateway-httpbin-gateway")
-def test_httpbin_gateway_opens_port_80_for_every_host(edges: Edges, document: Apply, around: Apply) -> None:
+def test_httpbin_gateway_opens_port_80_for_every_host(edges: Edges, given: Given) -> None:
     address = external_address(edges, "my-gateway-controller")
-    around(rule("httpbin-gateway", TO_REVIEWS))
+    given(rule("httpbin-gateway", TO_REVIEWS))
     assert curl(address, "http://any.example/").status == 0, "no Gateway, no port"
-    document("01-gateway-httpbin-gateway")
+    given("01-gateway-httpbin-gateway")
     for host in ("any.example", "httpbin.example"):
         assert curl(address, f"http://{host}/").json["version"] == "reviews"
 
 
 @pytest.mark.api("VirtualService.gateways")
 @pytest.mark.document("02-virtualservice-httpbin")
-def test_httpbin_is_reached_through_its_gateway_at_the_port_of_the_service(edges: Edges, document: Apply) -> None:
+def test_httpbin_is_reached_through_its_gateway_at_the_port_of_the_service(edges: Edges, given: Given) -> None:
     address = external_address(edges, "my-gateway-controller")
-    document("01-gateway-httpbin-gateway")
+    given("01-gateway-httpbin-gateway")
     assert curl(address, "http://any.example/").status == 404, "no VirtualService, no route"
-    document("02-virtualservice-httpbin")
+    given("02-virtualservice-httpbin")
     got = curl(address, "http://any.example/status/200?a=b")
     assert (got.json["version"], got.json["path"]) == ("httpbin", "/status/200?a=b")
     inside = edges.ask("client", "http://httpbin:8000/")
@@ -92,13 +92,12 @@ def test_httpbin_is_reached_through_its_gateway_at_the_port_of_the_service(edges
 )
 @pytest.mark.document("17-gateway-my-gateway")
 def test_my_gateway_redirects_ends_tls_and_forwards_by_its_four_servers(
-    edges: Edges, document: Apply, around: Apply, trusted: Path
+    edges: Edges, given: Given, trusted: Path
 ) -> None:
     address = external_address(edges, "my-gateway-controller")
     hosts = "uk.bookinfo.com", "eu.bookinfo.com"
     edges.certificates("/etc/certs/servercert.pem", "/etc/certs/privatekey.pem", *hosts)
-    document("17-gateway-my-gateway")
-    around(rule("my-gateway", f"{TO_REVIEWS}\n  {TO_BYTES}"))
+    given("17-gateway-my-gateway", rule("my-gateway", f"{TO_REVIEWS}\n  {TO_BYTES}"))
     for host in hosts:
         sent = curl(address, f"http://{host}/reviews?a=b")
         assert (sent.status, sent.headers["location"]) == (301, f"https://{host}/reviews?a=b")
@@ -112,30 +111,25 @@ def test_my_gateway_redirects_ends_tls_and_forwards_by_its_four_servers(
 
 
 @pytest.mark.document("29-gateway-my-ingress")
-def test_my_ingress_speaks_http_2(edges: Edges, document: Apply, around: Apply) -> None:
+def test_my_ingress_speaks_http_2(edges: Edges, given: Given) -> None:
     address = external_address(edges, "my-ingress-gateway")
-    document("29-gateway-my-ingress")
-    around(rule("my-ingress", TO_REVIEWS))
+    given("29-gateway-my-ingress", rule("my-ingress", TO_REVIEWS))
     for options, version in ((("--http2-prior-knowledge",), "2"), (("--http1.1",), "1.1")):
         got = curl(address, "http://any.example/", *options)
         assert (got.json["version"], got.version) == ("reviews", version)
 
 
 @pytest.mark.document("30-gateway-my-tcp-ingress")
-def test_my_tcp_ingress_forwards_what_comes_in_at_its_port(edges: Edges, document: Apply, around: Apply) -> None:
+def test_my_tcp_ingress_forwards_what_comes_in_at_its_port(edges: Edges, given: Given) -> None:
     address = external_address(edges, "my-tcp-ingress-gateway")
-    document("30-gateway-my-tcp-ingress")
-    around(rule("my-tcp-ingress", TO_BYTES))
+    given("30-gateway-my-tcp-ingress", rule("my-tcp-ingress", TO_BYTES))
     assert json.loads(bytes_at(address, 27018).partition("\r\n\r\n")[2])["version"] == "reviews"
 
 
 @pytest.mark.document("31-gateway-my-tls-ingress")
-def test_my_tls_ingress_shows_the_certificate_of_the_file(
-    edges: Edges, document: Apply, around: Apply, trusted: Path
-) -> None:
+def test_my_tls_ingress_shows_the_certificate_of_the_file(edges: Edges, given: Given, trusted: Path) -> None:
     address = external_address(edges, "my-tls-ingress-gateway")
-    around(rule("my-tls-ingress", TO_REVIEWS))
-    document("31-gateway-my-tls-ingress")
+    given(rule("my-tls-ingress", TO_REVIEWS), "31-gateway-my-tls-ingress")
     (gateway,) = edges.run_dir.glob("pods/istio-system_my-tls-ingress-gateway/g")
     told = edges.tidegate("status", "--run-dir", gateway, check=False)
     assert told.returncode == 1
@@ -154,11 +148,10 @@ def test_my_tls_ingress_shows_the_certificate_of_the_file(
 @pytest.mark.api("Server.TLSOptions.TLSmode.PASSTHROUGH", "TLSMatchAttributes.gateways")
 @pytest.mark.document("44-virtualservice-bookinfo-sni")
 def test_tls_that_passes_a_gateway_goes_by_the_name_that_is_asked_for(
-    edges: Edges, document: Apply, around: Apply, trusted: Path
+    edges: Edges, given: Given, trusted: Path
 ) -> None:
     address = external_address(edges, "my-tls-ingress-gateway")
-    around(MYGATEWAY)
-    document("44-virtualservice-bookinfo-sni")
+    given(MYGATEWAY, "44-virtualservice-bookinfo-sni")
 
     def met(sni: str) -> str:
         seen = subprocess.run(
