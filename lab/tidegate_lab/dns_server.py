@@ -19,8 +19,9 @@ import dns.rrset
 
 from tidegate.model.net import IPAddress, parse_ip
 from tidegate_lab import addresses
-from tidegate_lab.dns_zone import DnsAnswer, Record, Zone
+from tidegate_lab.dns_zone import Code, DnsAnswer, Record, Zone
 from tidegate_lab.node import LabNode
+from tidegate_lab.outside import answer_outside, hosts_file
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +71,10 @@ class DnsServer:
             asked = question.question[0]
             name, kind = asked.name, dns.rdatatype.to_text(asked.rdtype)
             captured = self._captured(parse_ip(client.partition("%")[0]))
-            _fill(response, name, self._zone().answer(name.to_text(), kind, captured))
+            answer = self._zone().answer(name.to_text(), kind, captured)
+            if answer.code is Code.NXDOMAIN:
+                answer = answer_outside(hosts_file(), name.to_text(), kind)
+            _fill(response, name, answer)
         if limit is not None and question.edns >= 0:
             limit = max(limit, min(question.payload, _UDP_BYTES_MOST))
         try:

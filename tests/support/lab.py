@@ -28,10 +28,11 @@ class Lab:
         self.name = name
         self.env = {**os.environ, "TIDEGATE_LAB": name}
         self.run_dir = Path("/run/tidegate-lab") / name
+        self.program: list[str | Path] = [TIDEGATE]  # with what goes before it
 
     def tidegate(self, *args: str | Path, check: bool = True, stdin: str = "") -> subprocess.CompletedProcess[str]:
         """Run the CLI against this lab; check=True raises AssertionError with all output if it fails."""
-        command, limit = [TIDEGATE, *args], 2 * HANG_SECONDS
+        command, limit = [*self.program, *args], 2 * HANG_SECONDS
         try:
             done = subprocess.run(
                 command, env=self.env, input=stdin, capture_output=True, text=True, timeout=limit, check=False
@@ -89,7 +90,7 @@ class Lab:
     def start(self, pod: str, *command: str | Path, namespace: str = "default") -> subprocess.Popen[str]:
         """Start a command in a pod and go on; the caller reads its output with communicate()."""
         return subprocess.Popen(
-            [TIDEGATE, "lab", "exec", "-n", namespace, pod, "--", *command],
+            [*self.program, "lab", "exec", "-n", namespace, pod, "--", *command],
             env=self.env,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -103,7 +104,7 @@ class Lab:
     def start_command(self, *args: str | Path) -> subprocess.Popen[str]:
         """Start the CLI and go on."""
         quiet = subprocess.DEVNULL
-        return subprocess.Popen([TIDEGATE, *args], env=self.env, stdout=quiet, stderr=quiet, text=True)
+        return subprocess.Popen([*self.program, *args], env=self.env, stdout=quiet, stderr=quiet, text=True)
 
     def start_on_node(self, node: str, *command: str | Path) -> subprocess.Popen[str]:
         """Start a command on a node, outside of any pod, and go on."""
@@ -145,7 +146,7 @@ class Load:
     def __init__(self, lab: Lab, pod: str, url: str, *options: str, namespace: str) -> None:
         self._process = subprocess.Popen(
             [
-                TIDEGATE,
+                *lab.program,
                 "lab",
                 "exec",
                 "-n",
