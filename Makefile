@@ -28,6 +28,7 @@ help: ## what can be made
 # --- set-up -------------------------------------------------------------------------------------------------------
 setup: $(BUILD)/.debian $(VENV)/.python $(ENVOY) build ## install what is missing, build everything
 
+# HAProxy and nginx are programs of tests: no package may start a service on this machine (policy-rc.d).
 $(BUILD)/.debian: Makefile
 	@mkdir -p $(BUILD)
 	@missing=$$(dpkg-query -W -f='$${Package} $${Status}\n' $(DEBIAN_PACKAGES) 2>/dev/null | awk '/ok installed/{print $$1}' | sort > $(BUILD)/.have; \
@@ -36,6 +37,8 @@ $(BUILD)/.debian: Makefile
 	  [ "$$(id -u)" = 0 ] || { echo "setup: missing Debian packages:" $$missing "- run make as root, or: apt-get install" $$missing >&2; exit 4; }; \
 	  echo "setup: installing" $$missing; \
 	  apt-get update -q > $(BUILD)/apt.log 2>&1 || { tail -20 $(BUILD)/apt.log >&2; exit 1; }; \
+	  policy=/usr/sbin/policy-rc.d; \
+	  if [ -e $$policy ]; then policy=; else trap 'rm -f "$$policy"' EXIT; printf '#!/bin/sh\nexit 101\n' > $$policy; chmod 755 $$policy; fi; \
 	  DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $$missing >> $(BUILD)/apt.log 2>&1 || { tail -20 $(BUILD)/apt.log >&2; exit 1; }; \
 	fi
 	@touch $@
