@@ -12,6 +12,7 @@ from collections.abc import Container
 from pathlib import Path
 from typing import Any
 
+from tidegate.bpf import walk
 from tidegate.model.net import IPAddress
 from tidegate.model.plan.kernel import L4Protocol
 from tidegate.native import address_of, checked, ffi, lib
@@ -65,10 +66,9 @@ class ResolverTables:
     def keep(self, cookies: Container[int]) -> None:
         """Remove the slots of all other pods. Walks the table."""
         fd = self._fds["tg_resolvers"]
-        count = checked(lib.tgb_map_dump(fd, ffi.NULL, ffi.NULL, lib.TG_MAX_RESOLVERS), "tg_resolvers")
-        room = count + SLOTS  # hooks write meanwhile
-        keys = ffi.new("struct tg_resolver_key[]", room)
-        count = checked(lib.tgb_map_dump(fd, keys, ffi.NULL, room), "tg_resolvers")
+        keys, _, count = walk.rows(
+            fd, "tg_resolvers", "struct tg_resolver_key", "struct tg_resolver", lib.TG_MAX_RESOLVERS
+        )
         for cookie in {keys[i].netns_cookie for i in range(count)}:
             if cookie not in cookies:
                 self.forget(cookie)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from tidegate.bpf import records
+from tidegate.bpf import records, walk
 from tidegate.bpf.records import DestinationKey, FlowGroup, FlowKey, FlowRow, PodRow
 from tidegate.model.plan.kernel import Destination
 from tidegate.model.tier import Tier
@@ -67,7 +67,7 @@ class Tables:
     # --- pods ---------------------------------------------------------------------------------------------------
     def pods(self) -> dict[int, PodRow]:
         """Enrolled pods by netns cookie."""
-        keys, values, count = self._dump("tg_pods", "struct tg_pod_key[]", "struct tg_pod[]", lib.TG_MAX_PODS)
+        keys, values, count = self._rows("tg_pods", "struct tg_pod_key", "struct tg_pod", lib.TG_MAX_PODS)
         return {keys[i].netns_cookie: records.decode_pod(values[i]) for i in range(count)}
 
     def set_pod(self, cookie: int, row: PodRow) -> None:
@@ -80,7 +80,7 @@ class Tables:
     # --- destinations -------------------------------------------------------------------------------------------
     def destinations(self) -> dict[DestinationKey, tuple[Tier, int]]:
         """Every row: key -> (tier, service number)."""
-        keys, values, count = self._dump("tg_dests", "struct tg_dest_key[]", "struct tg_dest[]", lib.TG_MAX_DESTS)
+        keys, values, count = self._rows("tg_dests", "struct tg_dest_key", "struct tg_dest", lib.TG_MAX_DESTS)
         return {
             records.decode_destination_key(keys[i]): (Tier(values[i].tier), values[i].service) for i in range(count)
         }
@@ -122,18 +122,14 @@ class Tables:
 
     def flow_count(self) -> int:
         """Captured connections that the kernel has a record of. Walks the whole table, so it costs what they are."""
-        return checked(lib.tgb_map_dump(self.flows_fd, ffi.NULL, ffi.NULL, 2 * lib.TG_MAX_FLOWS), "tg_flows")
+        return walk.count(self.flows_fd, "tg_flows", lib.TG_MAX_FLOWS)
 
     def live_flows(self) -> dict[FlowGroup, int]:
         """How many captured connections live, by who made them and where they go. Walks the whole table.
 
         Holds nothing but descriptors, so it may run in a thread of its own.
         """
-        fd = self.flows_fd
-        count = checked(lib.tgb_map_dump(fd, ffi.NULL, ffi.NULL, 2 * lib.TG_MAX_FLOWS), "tg_flows")
-        room = count + count // 4 + 4096  # connections are made between the two walks
-        keys, values = ffi.new("struct tg_flow_key[]", room), ffi.new("struct tg_flow[]", room)
-        count = checked(lib.tgb_map_dump(fd, keys, values, room), "tg_flows")
+        keys, values, count = self._rows("tg_flows", "struct tg_flow_key", "struct tg_flow", lib.TG_MAX_FLOWS)
         found = Counter((keys[i].netns_cookie, values[i].tier, values[i].service) for i in range(count))
         return {FlowGroup(cookie, Tier(tier), service): n for (cookie, tier, service), n in found.items()}
 
@@ -152,9 +148,5 @@ class Tables:
         if result != -errno.ENOENT:
             checked(result, table)
 
-    def _dump(self, table: str, key_type: str, value_type: str, limit: int) -> tuple[Sequence[Any], Sequence[Any], int]:
-        """All rows. Sized by counting first, since limits are large and tables usually small."""
-        fd = self._fds[table]
-        count = checked(lib.tgb_map_dump(fd, ffi.NULL, ffi.NULL, limit), table)
-        keys, values = ffi.new(key_type, count or 1), ffi.new(value_type, count or 1)
-        return keys, values, checked(lib.tgb_map_dump(fd, keys, values, count), table)
+    def _rows(self, table: str, key_type: str, value_type: str, limit: int) -> tuple[Sequence[Any], Sequence[Any], int]:
+        return walk.rows(self._fds[table], table, key_type, value_type, limit)

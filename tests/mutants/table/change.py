@@ -62,6 +62,15 @@ _CHANGE = Group(
             ("tests/unit/xds/test_delta.py::test_endpoints_follow_a_changed_cluster_though_nobody_asks",),
         ),
         Mutant(
+            "a-table-that-grew-meanwhile-is-an-error",
+            "`tidegate status` fails while pods are enrolled",
+            "agent/tidegate/bpf/walk.py",
+            "        if found != -errno.ENOSPC or room > 2 * limit:\n",
+            "        if True:\n",
+            ("tests/bpf/test_tables.py::test_rows_are_read_while_others_come_and_go",),
+            raises=("OSError",),
+        ),
+        Mutant(
             "apply-does-not-wait-for-the-agents",
             "`lab apply` returns before the change is in force on every node",
             "lab/tidegate_lab/lab.py",
