@@ -17,7 +17,7 @@ export PYTHONDONTWRITEBYTECODE := 1
 
 DEBIAN_PACKAGES := bpftool clang clang-format-14 containernetworking-plugins curl gcc haproxy iproute2 iptables libbpf-dev libclang-rt-14-dev \
 	libc6-dev libelf-dev libjansson-dev libnghttp2-dev libssl-dev llvm make nftables pkg-config podman procps \
-	python3-dev python3-venv runc util-linux zlib1g-dev
+	python3-dev python3-venv redis-tools runc util-linux zlib1g-dev
 
 .PHONY: help setup build lint format-c test test-unit test-bpf test-relay test-stories test-envoy test-lab test-netns test-e2e test-kernels test-mutants test-cases run install uninstall bench fuzz lock messages api-support clean
 

@@ -38,10 +38,16 @@ def curl(address: str, url: str, *options: str | Path) -> Answer:
     host = url.partition("://")[2].partition("/")[0]
     name, _, port = host.partition(":")
     number = port or ("443" if url.startswith("https") else "80")
-    shown = "\n%{http_code} %{http_version}"
-    command = ["curl", "-sS", "-D", "-", "--max-time", str(HANG_SECONDS), "-w", shown]
-    command += ["--resolve", f"{name}:{number}:{address}", *map(str, options), url]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    where = ("--resolve", f"{name}:{number}:{address}")
+    done = subprocess.run([*CURL, *where, *map(str, options), url], capture_output=True, text=True, check=False)
+    return answer_of(done)
+
+
+CURL = ("curl", "-sS", "-D", "-", "--max-time", str(HANG_SECONDS), "-w", "\n%{http_code} %{http_version}")
+
+
+def answer_of(done: subprocess.CompletedProcess[str]) -> Answer:
+    """What CURL with some options and one URL printed."""
     text, _, last = done.stdout.rpartition("\n")
     status, _, version = last.partition(" ")
     text = text.replace("\r\n", "\n")

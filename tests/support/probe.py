@@ -173,6 +173,24 @@ def hold(host: str, port: int, count: int) -> dict[str, object]:
             sock.close()
 
 
+def ping(host: str, port: int, count: int) -> dict[str, object]:
+    """How many of count connections to a Redis, all held at once, are answered."""
+    socks, answered = [], 0
+    try:
+        for _ in range(count):
+            socks.append(connect(host, port, "4", 30))
+        for sock in socks:
+            try:
+                sock.sendall(b"PING\r\n")
+                answered += sock.makefile().readline() == "+PONG\n"
+            except OSError:
+                pass
+        return {"opened": len(socks), "answered": answered}
+    finally:
+        for sock in socks:
+            sock.close()
+
+
 def provoke_reset(host: str, port: int) -> dict[str, object]:
     """Ask the server to abort; say how that looked from here."""
     with connect(host, port, "4") as sock:
@@ -187,7 +205,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("serve").add_argument("ports", type=int, nargs="+")
-    for name in ("dial", "spread", "upload", "download", "hold", "reset"):
+    for name in ("dial", "spread", "upload", "download", "hold", "ping", "reset"):
         command = commands.add_parser(name)
         command.add_argument("host")
         command.add_argument("port", type=int)
@@ -209,6 +227,7 @@ def main() -> None:
         "upload": lambda: upload(options.host, options.port, options.size, options.pause),
         "download": lambda: download(options.host, options.port, options.size, options.pause),
         "hold": lambda: hold(options.host, options.port, options.count),
+        "ping": lambda: ping(options.host, options.port, options.count),
         "reset": lambda: provoke_reset(options.host, options.port),
     }[options.command]()
     json.dump(result, sys.stdout)

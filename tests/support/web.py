@@ -1,7 +1,8 @@
 """HTTP server that test pods run: says who it is and what it got; fails or waits when asked to.
 
-Query: `fail=N&key=K` answers 503 to the first N requests with that key; `sleep=S` waits S seconds, `held=PATH` until
-that file is there. Port 0 is any that is free; which one is printed.
+Query: `fail=N&key=K` answers 503 to the first N requests with that key, `unavailable=N&key=K` as a gRPC server does that
+is unavailable; `sleep=S` waits S seconds, `held=PATH` until that file is there; with `by=POD` only that pod does it.
+Port 0 is any that is free; which one is printed.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
 seen: Counter[str] = Counter()
+holding: set[int] = set()  # who waits for a file
 lock = threading.Lock()
 
 
@@ -26,15 +28,20 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         query = {key: values[-1] for key, values in parse_qs(urlsplit(self.path).query).items()}
+        if query.get("by", socket.gethostname()) != socket.gethostname():
+            query = {}
         if "sleep" in query:
             time.sleep(float(query["sleep"]))
-        while "held" in query and not os.path.exists(query["held"]):
-            time.sleep(0.01)
-        status = 200
-        if "fail" in query:
-            with lock:
-                seen[query["key"]] += 1
-                status = 503 if seen[query["key"]] <= int(query["fail"]) else 200
+        with lock:
+            seen[query.get("key", "")] += "key" in query
+            tries = seen[query.get("key", "")]
+        waited = "held" in query and not os.path.exists(query["held"])
+        if waited:
+            holding.add(threading.get_ident())
+            while not os.path.exists(query["held"]):
+                time.sleep(0.01)
+            holding.discard(threading.get_ident())
+        status = 503 if "fail" in query and tries <= int(query["fail"]) else 200
         body = json.dumps(
             {
                 "version": os.environ.get("VERSION", ""),
@@ -43,12 +50,17 @@ class Handler(BaseHTTPRequestHandler):
                 "path": self.path,
                 "headers": {key.lower(): ",".join(self.headers.get_all(key, [])) for key in self.headers},
                 "peer": self.client_address[0].removeprefix("::ffff:"),
-                "tries": seen[query.get("key", "")],
+                "connection": self.client_address[1],
+                "tries": tries,
+                "waited": waited,
+                "holding": len(holding),
             }
         ).encode()
         self.send_response(status)
         self.send_header("Content-Length", str(len(body)))
         self.send_header("Content-Type", "application/json")
+        if "unavailable" in query and tries <= int(query["unavailable"]):
+            self.send_header("grpc-status", "14")
         self.end_headers()
         self.wfile.write(body)
 

@@ -1,0 +1,97 @@
+"""Documents about connections that are no HTTP: a real Redis with as many clients as it may have, and routes of TCP."""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.support.eventually import HANG_SECONDS, eventually
+from tests.support.lab import Lab
+from tests.support.outside import external_address
+
+if TYPE_CHECKING:
+    from tests.stories.documents.conftest import Given
+
+REDIS = "myredissrv.prod"
+# Document 17's gateway has no such port.
+MONGO_GATEWAY = """
+apiVersion: networking.istio.io/v1
+kind: Gateway
+metadata: {name: my-gateway}
+spec:
+  selector: {app: my-gateway-controller}
+  servers: [{port: {number: 27017, name: mongo, protocol: MONGO}, hosts: ["*"]}]
+"""
+
+
+def reached(lab: Lab, host: str, port: int) -> str:
+    """NAMESPACE/NAME of the pod that answers a connection of the client."""
+    return pod_at(lab, str(lab.dial("client", host, port)["server"]["local"]))
+
+
+def pod_at(lab: Lab, address: str) -> str:
+    return next(name for name, row in lab.pods().items() if address in row["ips"])
+
+
+@pytest.mark.document("03-destinationrule-bookinfo-redis")
+@pytest.mark.api(
+    *("TrafficPolicy.connectionPool", "ConnectionPoolSettings.tcp"),
+    *("ConnectionPoolSettings.TCPSettings.maxConnections", "ConnectionPoolSettings.TCPSettings.connectTimeout"),
+)
+def test_redis_has_a_hundred_clients_and_is_given_up_when_it_does_not_answer(given: Given, lab: Lab) -> None:
+    given("03-destinationrule-bookinfo-redis")
+
+    def redis(*command: str) -> str:
+        done = lab.exec("client", "/usr/bin/redis-cli", "-h", REDIS, *command, check=False)
+        return done.stdout.strip() or done.stderr.strip()
+
+    def clients(count: int) -> int:
+        answered: int = lab.probe("client", "ping", REDIS, "6379", "--count", str(count))["answered"]
+        return answered
+
+    assert redis("set", "book", "Die Blechtrommel") == "OK"
+    assert redis("get", "book") == "Die Blechtrommel"
+    eventually(lambda: clients(100) == 100, "a hundred at once, when those before are gone")
+    eventually(lambda: clients(101) == 100, "and not one more")
+
+    def late() -> float:
+        return lab.metric("tidegate_fastpath_closed_total", reason="connect_timeout")
+
+    before, routes = late(), [("-4", f"{lab.address('default/client', '4')}/32")]
+    routes += [("-6", f"{ip}/128") for ip in lab.pods()["default/client"]["ips"] if ":" in ip]
+    for family, client in routes:  # no answer to that client gets out of Redis' pod
+        lab.exec("redis", "ip", family, "route", "add", "blackhole", client, namespace="prod")
+    try:
+        assert "PONG" not in redis("ping")
+        assert late() == before + 1
+    finally:
+        for family, client in routes:
+            lab.exec("redis", "ip", family, "route", "del", "blackhole", client, namespace="prod")
+    assert redis("ping") == "PONG"
+
+
+@pytest.mark.document("19-virtualservice-bookinfo-mongo")
+@pytest.mark.api("VirtualService.gateways", "VirtualService.tcp", "TCPRoute.match", "L4MatchAttributes.port")
+def test_what_comes_to_a_port_of_the_gateway_reaches_mongo_and_the_mesh_has_no_such_rule(
+    given: Given, lab: Lab
+) -> None:
+    given(MONGO_GATEWAY, "19-virtualservice-bookinfo-mongo")
+    address = external_address(lab, "my-gateway-controller")
+    with socket.create_connection((address, 27017), HANG_SECONDS) as outside:
+        outside.sendall(b"who\n")
+        answer = outside.makefile().readline()
+    assert '"port": 5555' in answer
+    assert pod_at(lab, answer.partition('"local": "')[2].partition('"')[0]) == "prod/mongo"
+    assert reached(lab, "mongosvr.prod", 27017) == "prod/mongosvr"
+
+
+@pytest.mark.document("43-virtualservice-bookinfo-mongo")
+@pytest.mark.api("VirtualService.tcp", "TCPRoute.match", "TCPRoute.route", "L4MatchAttributes.port", "Destination.port")
+def test_connections_to_a_port_go_to_another_port_of_another_service(given: Given, lab: Lab) -> None:
+    assert reached(lab, "mongo.prod", 27017) == "prod/mongo"
+    given("43-virtualservice-bookinfo-mongo")
+    for _ in range(3):
+        seen = lab.dial("client", "mongo.prod", 27017)["server"]
+        assert (pod_at(lab, seen["local"]), seen["port"]) == ("backup/mongo", 5555)
+    assert reached(lab, "mongo.prod", 5555) == "prod/mongo", "another port has no rule"

@@ -1,0 +1,180 @@
+"""Documents that say how an endpoint is chosen, and how much one is asked at once: balancers, pools, outliers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.support.chance import binomial
+from tests.support.eventually import eventually
+from tests.support.inside import Client, finished, pods, statuses
+from tests.support.lab import Lab
+
+if TYPE_CHECKING:
+    from tests.stories.documents.conftest import Given
+
+RATINGS = "http://ratings.prod:{port}"
+OF_RATINGS = ("ratings-v1", "ratings-v2", "ratings-v3-a", "ratings-v3-b")
+REVIEWS = "http://reviews.prod:9080"
+TO_TESTVERSION = """
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: ratings}
+spec:
+  hosts: [ratings.prod.svc.cluster.local]
+  http:
+  - match: [{uri: {prefix: /test}}]
+    route: [{destination: {host: ratings.prod.svc.cluster.local, subset: testversion}}]
+  - route: [{destination: {host: ratings.prod.svc.cluster.local}}]
+"""
+TIMES = 240
+
+
+@contextmanager
+def busy(lab: Lab, client: Client, url: str, pod: str, place: Path) -> Iterator[None]:
+    """While this lasts, one pod has a number of requests to answer that came like all others."""
+    done = place / "done"
+    asked = client.start(f"{url}?held={done}&by={pod}", 40, place)
+    eventually(lambda: holding(lab, client, f"prod/{pod}") >= 4, f"{pod} is busy")
+    yield
+    done.touch()
+    assert statuses(finished(asked)) == {200: 40}
+
+
+def holding(lab: Lab, client: Client, pod: str) -> int:
+    """How many requests wait in a pod."""
+    found: int = client.get(f"http://{lab.address(pod, '4')}:8080/").json["holding"]
+    return found
+
+
+def in_turn(client: Client, url: str, names: tuple[str, ...]) -> bool:
+    """Whether each pod is asked as often as each other, whatever it has to do."""
+    return pods(client.each(url, 5 * len(names))) == dict.fromkeys(names, 5)
+
+
+def spares(client: Client, url: str, pod: str) -> bool:
+    """Whether a busy pod is asked only when it is drawn twice of the four: a sixteenth."""
+    found = pods(client.each(url, TIMES))
+    assert found.keys() <= set(OF_RATINGS)
+    return found[pod] in binomial(TIMES, 1 / 16)
+
+
+@pytest.mark.document("10-destinationrule-bookinfo-ratings")
+@pytest.mark.api(
+    *("DestinationRule.trafficPolicy", "TrafficPolicy.loadBalancer"),
+    *("LoadBalancerSettings.simple", "LoadBalancerSettings.SimpleLB.LEAST_CONN"),
+)
+def test_of_two_endpoints_the_one_with_less_to_do_is_asked(
+    given: Given, lab: Lab, client: Client, tmp_path: Path
+) -> None:
+    given("10-destinationrule-bookinfo-ratings")
+    url = RATINGS.format(port=9080)
+    with busy(lab, client, url, "ratings-v1", tmp_path):
+        assert spares(client, url, "ratings-v1")
+
+
+@pytest.mark.document("11-destinationrule-bookinfo-ratings")
+@pytest.mark.api("Subset.trafficPolicy", "LoadBalancerSettings.SimpleLB.ROUND_ROBIN")
+def test_a_version_is_asked_in_turn_and_the_service_by_load(
+    given: Given, lab: Lab, client: Client, tmp_path: Path
+) -> None:
+    given("11-destinationrule-bookinfo-ratings", TO_TESTVERSION)
+    url = RATINGS.format(port=9080)
+    with busy(lab, client, url, "ratings-v3-a", tmp_path):
+        assert in_turn(client, f"{url}/test", ("ratings-v3-a", "ratings-v3-b"))
+        assert spares(client, f"{url}/", "ratings-v3-a")
+
+
+@pytest.mark.document("12-destinationrule-bookinfo-ratings-port")
+@pytest.mark.api(
+    *("TrafficPolicy.portLevelSettings", "TrafficPolicy.PortTrafficPolicy.port"),
+    "TrafficPolicy.PortTrafficPolicy.loadBalancer",
+)
+def test_one_port_is_served_by_load_and_the_other_in_turn(
+    given: Given, lab: Lab, client: Client, tmp_path: Path
+) -> None:
+    given("12-destinationrule-bookinfo-ratings-port")
+    by_load, turned = RATINGS.format(port=80), RATINGS.format(port=9080)
+    with busy(lab, client, by_load, "ratings-v2", tmp_path):
+        assert spares(client, by_load, "ratings-v2")
+        assert in_turn(client, turned, OF_RATINGS)
+
+
+@pytest.mark.document("26-destinationrule-bookinfo-ratings")
+@pytest.mark.api("LoadBalancerSettings.SimpleLB.ROUND_ROBIN")
+def test_endpoints_are_asked_in_turn_also_when_one_is_busy(
+    given: Given, lab: Lab, client: Client, tmp_path: Path
+) -> None:
+    given("26-destinationrule-bookinfo-ratings")
+    url = RATINGS.format(port=9080)
+    with busy(lab, client, url, "ratings-v1", tmp_path):
+        assert in_turn(client, url, OF_RATINGS)
+
+
+@pytest.mark.document("27-destinationrule-bookinfo-ratings")
+@pytest.mark.api(
+    *("LoadBalancerSettings.consistentHash", "LoadBalancerSettings.ConsistentHashLB.httpCookie"),
+    *("LoadBalancerSettings.ConsistentHashLB.HTTPCookie.name", "LoadBalancerSettings.ConsistentHashLB.HTTPCookie.ttl"),
+)
+def test_a_browser_stays_with_its_endpoint_until_it_is_closed(given: Given, client: Client, tmp_path: Path) -> None:
+    given("27-destinationrule-bookinfo-ratings")
+    url, jar = RATINGS.format(port=9080), tmp_path / "jar"
+    first = client.get(url, "-c", jar)
+    assert first.headers["set-cookie"].startswith("user=")
+    assert "max-age" not in first.headers["set-cookie"].lower(), "a cookie of the session"
+    again = client.each(url, 20, "-b", jar, "-H", "Connection: close")
+    assert pods(again) == {first.json["pod"]: 20}
+    users = {user: pods(client.each(url, 3, "-b", f"user={user}")) for user in "abcdefgh"}
+    assert all(len(found) == 1 for found in users.values())
+    assert len({next(iter(found)) for found in users.values()}) > 1, "not everybody has the same"
+
+
+@pytest.mark.document("28-destinationrule-reviews-cb-policy")
+@pytest.mark.api(
+    *("ConnectionPoolSettings.http", "ConnectionPoolSettings.HTTPSettings.maxRequestsPerConnection"),
+    *("TrafficPolicy.outlierDetection", "OutlierDetection.consecutiveErrors", "OutlierDetection.baseEjectionTime"),
+)
+def test_an_endpoint_is_asked_by_a_hundred_connections_of_ten_requests_and_not_after_seven_failures(
+    given: Given, lab: Lab, client: Client, tmp_path: Path
+) -> None:
+    given("28-destinationrule-reviews-cb-policy")
+    done = tmp_path / "done"
+    asked = client.start(f"{REVIEWS}/?held={done}", 130, tmp_path)
+    names = ("prod/reviews-v1", "prod/reviews-v2")
+    eventually(lambda: sum(holding(lab, client, name) for name in names) >= 95, "a hundred requests are there")
+    done.touch()
+    found = finished(asked)
+    assert statuses(found) == {200: 130}
+    # Threads of Envoy count together what they have open, each for itself: a few more or less.
+    assert sum(reply.json["waited"] for reply in found) in range(95, 106)
+
+    by_connection: dict[tuple[str, int], int] = {}
+    for reply in client.each(f"{REVIEWS}/", 60):
+        key = (reply.json["pod"], reply.json["connection"])
+        by_connection[key] = by_connection.get(key, 0) + 1
+    assert max(by_connection.values()) == 10
+
+    def failing(times: int, key: str) -> Callable[[], int]:
+        url = f"{REVIEWS}/?fail={times}&by=reviews-v1&key={tmp_path.name}-{key}"
+        return lambda: statuses(client.each(url, 60))[503]
+
+    assert failing(6, "six")() == 6
+    assert pods(client.each(f"{REVIEWS}/", 60)).keys() == {"reviews-v1", "reviews-v2"}, "six are not seven"
+    assert failing(1000, "more")() >= 7
+    eventually(lambda: failing(1000, "more")() == 0, "it is not asked any more")
+
+
+@pytest.mark.document("42-destinationrule-bookinfo-ratings")
+@pytest.mark.api("Subset.labels", "Subset.trafficPolicy")
+def test_the_policy_of_a_version_holds_only_where_a_route_names_it(
+    given: Given, lab: Lab, client: Client, tmp_path: Path
+) -> None:
+    given("42-destinationrule-bookinfo-ratings")
+    url = RATINGS.format(port=9080)
+    with busy(lab, client, url, "ratings-v3-b", tmp_path):
+        assert spares(client, f"{url}/test", "ratings-v3-b"), "no route names the version"
+        given(TO_TESTVERSION)
+        assert in_turn(client, f"{url}/test", ("ratings-v3-a", "ratings-v3-b"))
