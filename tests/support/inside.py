@@ -14,7 +14,7 @@ from tests.support.eventually import HANG_SECONDS
 from tests.support.lab import Lab
 from tests.support.outside import CURL, Answer, answer_of
 
-_MANY = ("curl", "-sS", "--max-time", str(HANG_SECONDS), "-w", "\\n%{http_code} %{time_total}\\n")
+_MANY = ("curl", "-sS", "--max-time", str(HANG_SECONDS), "-w", "\\n%{http_code} %{time_total} %{filename_effective}\\n")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,9 @@ class Client:
 
     def each(self, url: str, times: int, *options: str | Path) -> list[Reply]:
         """So many requests one after the other, on one connection as long as nobody ends it."""
-        return replies(self.lab.exec(self.pod, *_MANY, *options, _numbered(url, times), namespace=self.namespace).stdout)
+        return replies(
+            self.lab.exec(self.pod, *_MANY, *options, _numbered(url, times), namespace=self.namespace).stdout
+        )
 
     def start(self, url: str, times: int, into: Path, *options: str | Path) -> subprocess.Popen[str]:
         """So many requests at once; finished() reads what became of them. into: a directory for the answers."""

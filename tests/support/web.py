@@ -1,7 +1,7 @@
 """HTTP server that test pods run: says who it is and what it got; fails or waits when asked to.
 
-Query: `fail=N&key=K` answers 503 to the first N requests with that key, `unavailable=N&key=K` as a gRPC server does that
-is unavailable; `sleep=S` waits S seconds, `held=PATH` until that file is there; with `by=POD` only that pod does it.
+Query: `fail=N&key=K` answers 503 to the first N requests with that key, `unavailable=N&key=K` as a gRPC server that is
+unavailable; `sleep=S` waits S seconds, `held=PATH` until that file is there; with `by=POD` only that pod does it.
 Port 0 is any that is free; which one is printed.
 """
 

@@ -116,7 +116,11 @@ def test_the_one_that_is_no_yaml_is_told_with_its_line_and_hinders_no_other(
         assert client.get(old).status == 404
     finally:
         beside.unlink()
-    given(text.replace("  redirect:\n    uri", "    redirect:\n      uri").replace("    auth", "      auth").replace("..", ""))
+    given(
+        text.replace("  redirect:\n    uri", "    redirect:\n      uri")
+        .replace("    auth", "      auth")
+        .replace("..", "")
+    )
     sent = client.get(old)
     there = "http://newratings.default.svc.cluster.local/v1/bookRatings"
     assert (sent.status, sent.headers["location"]) == (301, there)

@@ -1,4 +1,4 @@
-"""Documents that say where requests go: subsets, weights, rewrites, timeouts, and names that depend on the namespace."""
+"""Documents that say where requests go: subsets, weights, rewrites, a timeout, and what a short name stands for."""
 
 from __future__ import annotations
 
