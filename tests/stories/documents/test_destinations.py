@@ -36,7 +36,7 @@ BUSY = 100  # of four endpoints, none is never chosen among so many with a proba
 
 @contextmanager
 def busy(lab: Lab, client: Client, url: str, pod: str, place: Path) -> Iterator[None]:
-    """While this lasts, one pod has something to do: what came to it of a number of requests, whose others are answered."""
+    """While this lasts, one pod has something to do: what came to it of a number of requests; the others are answered."""
     done = place / "done"
     asked = client.start(f"{url}?held={done}&by={pod}", BUSY, place)
 
