@@ -13,6 +13,7 @@ from typing import Any
 import yaml
 
 from tidegate.config.sources.content import read_text
+from tidegate.config.tree import line_of_error
 from tidegate.errors import Rejected
 from tidegate.model.names import ObjectKey
 
@@ -104,8 +105,8 @@ def parse(source: ManifestFile) -> list[Manifest]:
             elif value is not None:
                 documents.append(_document(source, starts, node, value))
     except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise Rejected(f"{source.path}:{line}", f"is not YAML: {error.problem}") from None
+        where = f"{source.path}:{line_of_error(error, source.text)}"
+        raise Rejected(where, f"is not YAML: {error.problem}") from None
     except yaml.YAMLError as error:
         raise Rejected(f"{source.path}:1", f"is not YAML: {error}") from None
     return documents

@@ -143,6 +143,15 @@ def pieces(text: str) -> Iterator[tuple[int, str]]:
     yield start, "".join(lines)
 
 
+def line_of_error(error: yaml.MarkedYAMLError, text: str) -> int:
+    """The line of a text, from 1, in which somebody has to look for what a parser of YAML complains about."""
+    mark = error.problem_mark or error.context_mark
+    if error.problem and "expected ':'" in error.problem:
+        mark = error.context_mark or mark  # the parser notices only in the next line
+    last = len(text.rstrip().splitlines()) - 1
+    return 1 + (min(mark.line, max(last, 0)) if mark else 0)
+
+
 def read_tree(first: int, chunk: str) -> Tree | None:
     """One document whose text begins in line first; None if it is empty."""
     if chunk.lstrip()[:1] in ("{", "["):  # JSON writes a character beyond 16 bits as two, which no YAML knows
@@ -150,13 +159,8 @@ def read_tree(first: int, chunk: str) -> Tree | None:
     try:
         return _Builder(first, yaml.CSafeLoader(chunk)).document()
     except yaml.MarkedYAMLError as e:
-        mark = e.problem_mark or e.context_mark
-        if e.problem and "expected ':'" in e.problem:
-            mark = e.context_mark or mark  # the parser notices only in the next line
-        last = len(chunk.rstrip().splitlines()) - 1
-        line = min(mark.line, max(last, 0)) if mark else 0
         text = " ".join(part for part in (e.problem, e.context) if part)
-        return Tree(first, None, SyntaxProblem(first + line, say.NOT_YAML(detail=text)))
+        return Tree(first, None, SyntaxProblem(first + line_of_error(e, chunk) - 1, say.NOT_YAML(detail=text)))
     except yaml.reader.ReaderError as e:
         line = first + chunk.count("\n", 0, e.position)
         return Tree(first, None, SyntaxProblem(line, say.NOT_YAML(detail=e.reason)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 from typing import TYPE_CHECKING
 
@@ -64,7 +65,7 @@ def test_redis_has_a_hundred_clients_and_is_given_up_when_it_does_not_answer(giv
         lab.exec("redis", "ip", family, "route", "add", "blackhole", client, namespace="prod")
     try:
         assert "PONG" not in redis("ping")
-        assert late() == before + 1
+        eventually(lambda: late() > before, "the fast path gave up")
     finally:
         for family, client in routes:
             lab.exec("redis", "ip", family, "route", "del", "blackhole", client, namespace="prod")
@@ -80,9 +81,8 @@ def test_what_comes_to_a_port_of_the_gateway_reaches_mongo_and_the_mesh_has_no_s
     address = external_address(lab, "my-gateway-controller")
     with socket.create_connection((address, 27017), HANG_SECONDS) as outside:
         outside.sendall(b"who\n")
-        answer = outside.makefile().readline()
-    assert '"port": 5555' in answer
-    assert pod_at(lab, answer.partition('"local": "')[2].partition('"')[0]) == "prod/mongo"
+        seen = json.loads(outside.makefile().readline())
+    assert (pod_at(lab, seen["local"]), seen["port"]) == ("prod/mongo", 5555)
     assert reached(lab, "mongosvr.prod", 27017) == "prod/mongosvr"
 
 
