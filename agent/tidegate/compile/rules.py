@@ -88,7 +88,8 @@ def with_defaults(route: HttpRoute, mesh: MeshConfig) -> HttpRoute:
         everybody = MILLION if mesh.compat is Compat.V1ALPHA3 else 0
         delay, abort = (everybody if s is None else s for s in (fault.delay_share, fault.abort_share))
         route = replace(route, fault=replace(fault, delay_share=delay, abort_share=abort))
-    return route if route.retries is not None else replace(route, retries=mesh.default_retries)
+    retries = mesh.default_retries if route.retries is None else mesh.what_failed(route.retries)
+    return route if retries == route.retries else replace(route, retries=retries)
 
 
 class Rules:

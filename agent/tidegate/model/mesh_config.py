@@ -16,6 +16,7 @@ from tidegate.model.traffic import ConnectionPool, TrafficPolicy
 EVERYBODY = ("*",)
 _DEFAULT_RETRY_ON = "connect-failure,refused-stream,unavailable,cancelled,retriable-status-codes"
 DEFAULT_RETRIES = HttpRetry(attempts=2, retry_on=_DEFAULT_RETRY_ON)
+_OLD_RETRY_ON = "5xx,connect-failure,refused-stream"
 
 
 class Compat(StrEnum):
@@ -79,6 +80,12 @@ class MeshConfig:
         if self.retries is not None:
             return self.retries
         return HttpRetry(attempts=0) if self.compat is Compat.V1ALPHA3 else DEFAULT_RETRIES
+
+    def what_failed(self, retries: HttpRetry) -> HttpRetry:
+        """Retries that say after what; where a route does not, what the API that the mesh is compatible with meant."""
+        if retries.retry_on or not retries.attempts or self.compat is not Compat.V1ALPHA3:
+            return retries
+        return replace(retries, retry_on=_OLD_RETRY_ON)
 
 
 NO_MESH_CONFIG = MeshConfig()

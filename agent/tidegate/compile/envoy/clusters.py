@@ -190,7 +190,7 @@ def _cluster(
     if body["type"] == "EDS" and is_weighted(settings):
         body["common_lb_config"] = {"locality_weighted_lb_config": {}}
     if settings.outlier is not None:
-        body["outlier_detection"] = pools.outlier_detection(settings.outlier)
+        body["outlier_detection"] = pools.outlier_detection(settings.outlier, mesh.compat)
         body.setdefault("common_lb_config", {})["healthy_panic_threshold"] = {
             "value": settings.outlier.min_health_percent
         }

@@ -40,9 +40,11 @@ def keepalive(pool: ConnectionPool) -> Mapping[str, int]:
     return {key: value for key, value in out.items() if value}
 
 
-def outlier_detection(outlier: Outlier) -> Json:
+def outlier_detection(outlier: Outlier, compat: Compat) -> Json:
     """envoy.config.cluster.v3.OutlierDetection."""
     out: Json = {"enforcing_success_rate": 0}
+    if compat is Compat.V1ALPHA3:
+        out["always_eject_one_host"] = True  # as Envoy did then, however few there are
     counted = [
         ("consecutive_5xx", outlier.consecutive_5xx),
         ("consecutive_gateway_failure", outlier.consecutive_gateway),
