@@ -1,8 +1,9 @@
 """HTTP server that test pods run: says who it is and what it got; fails or waits when asked to.
 
 Query: `fail=N&key=K` answers 503 to the first N requests with that key, `unavailable=N&key=K` as a gRPC server that is
-unavailable; `sleep=S` waits S seconds, `held=PATH` until that file is there; with `by=POD` only that pod does it.
-Port 0 is any that is free; which one is printed.
+unavailable; `sleep=S` waits S seconds, `held=PATH` until that file is there, with `first=N` only the first N requests
+with that key; with `by=POD` only that pod does it.
+Its arguments are the ports that it listens on; 0 is any that is free, and which one is printed.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ class Handler(BaseHTTPRequestHandler):
         with lock:
             seen[query.get("key", "")] += "key" in query
             tries = seen[query.get("key", "")]
-        waited = "held" in query and not os.path.exists(query["held"])
+        waited = "held" in query and not os.path.exists(query["held"]) and tries <= int(query.get("first", tries))
         if waited:
             holding.add(threading.get_ident())
             while not os.path.exists(query["held"]):
@@ -80,7 +81,9 @@ class Server(ThreadingHTTPServer):
 
 
 if __name__ == "__main__":
-    server = Server(("::", int(sys.argv[1])), Handler)
+    servers = [Server(("::", int(port)), Handler) for port in sys.argv[1:]]
     if sys.argv[1] == "0":
-        print(server.server_address[1], flush=True)
-    server.serve_forever()
+        print(servers[0].server_address[1], flush=True)
+    for server in servers[1:]:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+    servers[0].serve_forever()

@@ -14,6 +14,15 @@ from tests.support.labs import needs_root
 __all__ = ["needs_root"]
 
 Given = Callable[..., None]
+# What makes a mesh mean by its documents what Istio 1.0 meant (decision 23).
+OLD_API = """
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: istio, namespace: istio-system}
+data:
+  tidegate: |
+    compat: v1alpha3-1.0
+"""
 
 
 @pytest.fixture(scope="session")
@@ -55,6 +64,12 @@ def given(lab: Lab, tmp_path: Path) -> Iterator[Given]:
     yield apply
     if applied:
         lab.tidegate("lab", "delete", *_files(applied), *PATIENTLY)
+
+
+@pytest.fixture
+def in_a_mesh_of_the_old_api(given: Given) -> None:
+    """The story's documents mean what they meant to Istio 1.0."""
+    given(OLD_API)
 
 
 def _files(paths: list[Path]) -> list[str | Path]:

@@ -149,6 +149,19 @@ def test_what_fails_is_tried_three_times_more_and_each_try_has_two_seconds(
     assert ask(f"held={there}").json["tries"] == 2, "the slow one was not asked again"
 
 
+@pytest.mark.usefixtures("in_a_mesh_of_the_old_api")
+@pytest.mark.document("24-virtualservice-ratings-route")
+def test_in_a_mesh_of_the_old_api_a_try_that_took_too_long_is_followed_by_another(
+    given: Given, client: Client, tmp_path: Path
+) -> None:
+    given(RATINGS_V1, "24-virtualservice-ratings-route")
+    there = tmp_path / "there"
+    (reply,) = client.each(f"{RATINGS}/?held={there}&first=1&key={tmp_path.name}", 1)
+    there.touch()
+    assert (reply.status, reply.json["tries"], reply.seconds >= 2) == (200, 2, True)
+    assert client.get(f"{RATINGS}/?fail=3&key={tmp_path.name}-b").json["tries"] == 4, "any answer of 5xx is a failure"
+
+
 @pytest.mark.document("25-virtualservice-ratings-route")
 @pytest.mark.api("HTTPRoute.rewrite", "HTTPRewrite.uri")
 def test_the_beginning_of_a_path_is_rewritten(given: Given, client: Client) -> None:
