@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,11 @@ class Client:
         return replies(
             self.lab.exec(self.pod, *_MANY, *options, _numbered(url, times), namespace=self.namespace).stdout
         )
+
+    def every(self, *requests: Sequence[str | Path]) -> list[Reply]:
+        """Requests one after the other in one run of curl, each with its URL and options of its own."""
+        parts = [part for request in requests for part in ("--next", *_MANY[1:], *request)]
+        return replies(self.lab.exec(self.pod, _MANY[0], *parts[1:], namespace=self.namespace).stdout)
 
     def start(self, url: str, times: int, into: Path, *options: str | Path) -> subprocess.Popen[str]:
         """So many requests at once; finished() reads what became of them. into: a directory for the answers."""

@@ -59,16 +59,15 @@ def test_redis_has_a_hundred_clients_and_is_given_up_when_it_does_not_answer(giv
     def late() -> float:
         return lab.metric("tidegate_fastpath_closed_total", reason="connect_timeout")
 
-    before, routes = late(), [("-4", f"{lab.address('default/client', '4')}/32")]
-    routes += [("-6", f"{ip}/128") for ip in lab.pods()["default/client"]["ips"] if ":" in ip]
-    for family, client in routes:  # no answer to that client gets out of Redis' pod
-        lab.exec("redis", "ip", family, "route", "add", "blackhole", client, namespace="prod")
+    before = late()
+    addresses = lab.pods()["default/client"]["ips"]
+    silence = "; ".join(f"ip route $0 blackhole {address}" for address in addresses)  # for answers to that client
+    lab.exec("redis", "sh", "-ec", silence, "add", namespace="prod")
     try:
         assert "PONG" not in redis("ping")
         eventually(lambda: late() > before, "the fast path gave up")
     finally:
-        for family, client in routes:
-            lab.exec("redis", "ip", family, "route", "del", "blackhole", client, namespace="prod")
+        lab.exec("redis", "sh", "-ec", silence, "del", namespace="prod")
     assert redis("ping") == "PONG"
 
 
@@ -91,7 +90,7 @@ def test_what_comes_to_a_port_of_the_gateway_reaches_mongo_and_the_mesh_has_no_s
 def test_connections_to_a_port_go_to_another_port_of_another_service(given: Given, lab: Lab) -> None:
     assert reached(lab, "mongo.prod", 27017) == "prod/mongo"
     given("43-virtualservice-bookinfo-mongo")
-    for _ in range(3):
+    for _ in range(2):
         seen = lab.dial("client", "mongo.prod", 27017)["server"]
         assert (pod_at(lab, seen["local"]), seen["port"]) == ("backup/mongo", 5555)
     assert reached(lab, "mongo.prod", 5555) == "prod/mongo", "another port has no rule"

@@ -47,7 +47,7 @@ BUSY = 100  # of four endpoints, none is never chosen among so many with a proba
 
 @contextmanager
 def busy(lab: Lab, client: Client, url: str, pod: str, place: Path) -> Iterator[None]:
-    """While this lasts, one pod has something to do: what came to it of a number of requests; the others are answered."""
+    """While this lasts, one pod has something to do: what came to it of many requests; all others are answered."""
     done = place / "done"
     asked = client.start(f"{url}?held={done}&by={pod}", BUSY, place)
 
@@ -144,9 +144,10 @@ def test_a_browser_stays_with_its_endpoint_until_it_is_closed(given: Given, clie
     assert "max-age" not in first.headers["set-cookie"].lower(), "a cookie of the session"
     again = client.each(url, 20, "-b", jar, "-H", "Connection: close")
     assert pods(again) == {first.json["pod"]: 20}
-    users = {user: pods(client.each(url, 3, "-b", f"user={user}")) for user in "abcdefgh"}
-    assert all(len(found) == 1 for found in users.values())
-    assert len({next(iter(found)) for found in users.values()}) > 1, "not everybody has the same"
+    chosen = [pods(client.every(*[(url, "-b", f"user={user}")] * 2)) for user in "ab"]
+    assert [len(found) for found in chosen] == [1, 1]
+    many = client.every(*((url, "-b", f"user={user}") for user in range(20)))
+    assert len(pods(many)) > 1, "not everybody has the same"
 
 
 @pytest.mark.document("28-destinationrule-reviews-cb-policy")
@@ -159,6 +160,9 @@ def test_a_service_is_asked_by_a_hundred_connections_of_ten_requests_and_who_fai
     given: Given, lab: Lab, client: Client, tmp_path: Path
 ) -> None:
     given("28-destinationrule-reviews-cb-policy")
+    lengths = Counter((reply.json["pod"], reply.json["connection"]) for reply in client.each(f"{REVIEWS}/", 60))
+    assert max(lengths.values()) == 10
+
     done = tmp_path / "done"
     asked = client.start(f"{REVIEWS}/?held={done}", 130, tmp_path)
     names = ("prod/reviews-v1", "prod/reviews-v2")
@@ -169,9 +173,6 @@ def test_a_service_is_asked_by_a_hundred_connections_of_ten_requests_and_who_fai
     # Threads of Envoy count together what they have open, each for itself: a few more or less.
     assert sum(reply.json["waited"] for reply in found) in range(95, 106)
 
-    lengths = Counter((reply.json["pod"], reply.json["connection"]) for reply in client.each(f"{REVIEWS}/", 60))
-    assert max(lengths.values()) == 10
-
     # A tenth of the endpoints may be left out: of ten, one.
     given("\n---\n".join(SLICE.format(port=port, address=lab.address("prod/more-reviews", "4")) for port in MORE))
 
@@ -180,9 +181,7 @@ def test_a_service_is_asked_by_a_hundred_connections_of_ten_requests_and_who_fai
         return statuses(client.each(url, 400))[503]
 
     assert failures(6, "six") == 6
-    assert pods(client.each(f"{REVIEWS}/", TIMES)).keys() == {"reviews-v1", "reviews-v2", "more-reviews"}, (
-        "not after six"
-    )
+    assert "reviews-v1" in pods(client.each(f"{REVIEWS}/", TIMES)), "not after six"
     assert failures(1000, "more") >= 7
     eventually(lambda: failures(1000, "more") == 0, "it is not asked any more")
 

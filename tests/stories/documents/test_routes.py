@@ -44,11 +44,11 @@ spec:
 
 def rewritten(client: Client, host: str) -> None:
     """What documents 05 and 48 say of a host."""
-    for path in ("/wpcatalog", "/consumercatalog"):
-        seen = client.get(f"http://{host}:9080{path}/7?all=1").json
-        assert (seen["version"], seen["path"]) == ("v2", "/newcatalog/7?all=1")
-    for path in ("/", "/catalog", "/Wpcatalog"):
-        assert versions(client.each(f"http://{host}:9080{path}", 8)) == {"v1": 8}
+    url = f"http://{host}:9080"
+    found = client.every((f"{url}/wpcatalog/7?all=1",), (f"{url}/consumercatalog/7?all=1",))
+    assert [(r.json["version"], r.json["path"]) for r in found] == [("v2", "/newcatalog/7?all=1")] * 2
+    others = client.every(*((f"{url}{path}?n=[1-8]",) for path in ("/", "/catalog", "/Wpcatalog")))
+    assert versions(others) == {"v1": 24}
 
 
 def subsets(client: Client, host: str) -> None:
@@ -125,14 +125,14 @@ def test_requests_are_divided_between_two_domains(given: Given, client: Client) 
 def test_one_rule_holds_in_the_mesh_and_at_the_gateway(given: Given, lab: Lab, client: Client) -> None:
     given("17-gateway-my-gateway", "18-virtualservice-bookinfo-rule")
     address = external_address(lab, "my-gateway-controller")
-    for other in ("/", "/ratings/", "/reviews"):
-        assert client.get(f"{REVIEWS}{other}").status == 404
-        assert curl(address, f"http://uk.bookinfo.com:9080{other}").status == 404
-    for cookie in ("user=dev-123", "theme=dark; user=dev-123; lang=uk"):
-        assert client.get(f"{REVIEWS}/any", "-H", f"Cookie: {cookie}").json["version"] == "special"
-        for host in ("uk.bookinfo.com", "eu.bookinfo.com"):
-            assert curl(address, f"http://{host}:9080/any", "-H", f"Cookie: {cookie}").json["version"] == "special"
-    assert client.get(f"{REVIEWS}/any", "-H", "Cookie: user=dev-1234").status == 404
+    others, cookies = ("/", "/ratings/", "/reviews"), ("user=dev-123", "theme=dark; user=dev-123; lang=uk")
+    nobody = client.every(*((f"{REVIEWS}{other}",) for other in others), (f"{REVIEWS}/", "-b", "user=dev-1234"))
+    assert statuses(nobody) == {404: 4}
+    assert versions(client.every(*((f"{REVIEWS}/any", "-b", cookie) for cookie in cookies))) == {"special": 2}
+    for host in ("uk.bookinfo.com:9080", "eu.bookinfo.com:9080"):
+        assert [curl(address, f"http://{host}{other}").status for other in others] == [404] * 3
+        at_the_gateway = [curl(address, f"http://{host}/any", "-b", cookie).json["version"] for cookie in cookies]
+        assert at_the_gateway == ["special"] * 2
     found = versions(client.each(f"{REVIEWS}/reviews/", 400))
     assert found.keys() == {"v1", "v2", "qa"}
     assert found["qa"] in binomial(400, 0.2)
