@@ -67,6 +67,7 @@ def test_an_error_inside_an_object_names_its_line() -> None:
     [
         ("a: [1", 1, "is not YAML"),
         ("a: 1\n..", 2, "is not YAML"),
+        ("a: 1\nb\nc: 2", 2, "is not YAML"),
         ("\n- 1", 2, "is not a Kubernetes object"),
         ("kind: Pod", 1, "has no apiVersion and kind"),
         ("apiVersion: v1\nkind: Pod", 1, "has no metadata.name"),
