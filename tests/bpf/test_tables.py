@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-from concurrent.futures import ThreadPoolExecutor
 from ipaddress import ip_address
 
 import pytest
@@ -28,30 +26,6 @@ def test_pod_rows(datapath: Datapath, row: PodRow) -> None:
     datapath.delete_pod(2**63 + 5)
     datapath.delete_pod(2**63 + 5)
     assert datapath.pods() == {}
-
-
-def test_rows_are_read_while_others_come_and_go(datapath: Datapath) -> None:
-    """What an operator asks for is answered also while pods are enrolled."""
-    kept, over = {2**32 + i: ROWS[2] for i in range(50)}, threading.Event()
-    for cookie, row in kept.items():
-        datapath.set_pod(cookie, row)
-
-    def come_and_go() -> None:
-        while not over.is_set():
-            for cookie in range(1, 200):
-                datapath.set_pod(cookie, ROWS[1])
-            for cookie in range(1, 200):
-                datapath.delete_pod(cookie)
-
-    with ThreadPoolExecutor(1) as threads:
-        coming = threads.submit(come_and_go)
-        try:
-            for _ in range(300):
-                found = datapath.pods()
-                assert {cookie: found.get(cookie) for cookie in kept} == kept
-        finally:
-            over.set()
-        coming.result()
 
 
 def test_destination_rows(datapath: Datapath) -> None:
