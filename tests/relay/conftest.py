@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import functools
+import inspect
 import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
@@ -21,10 +24,28 @@ from tidegate.relay.events import CloseReason, FlowEvent, RelayStats
 
 T = TypeVar("T")
 
+HERE = Path(__file__).parent
+
 VIP4, VIP6 = "10.96.0.10", "fd00:96::10"
 PORT = 80
 _DEFAULTS = L4Settings()
 TCP_CLOSE = 7  # tcpi_state, include/net/tcp_states.h
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whatever an asynchronous test here waits for, bare sockets included, it gives up with TimeoutError."""
+    for item in items:
+        if isinstance(item, pytest.Function) and item.path.parent == HERE and inspect.iscoroutinefunction(item.obj):
+            item.obj = _bounded(item.obj)
+
+
+def _bounded(test: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
+    @functools.wraps(test)
+    async def bounded(*args: Any, **kwargs: Any) -> None:
+        async with asyncio.timeout(2 * HANG_SECONDS):
+            await test(*args, **kwargs)
+
+    return bounded
 
 
 @pytest.fixture(scope="session")

@@ -56,6 +56,7 @@ _RESET_AT_ONCE = Group(
             "return error == ECONNRESET || error == EPIPE;",
             "return error == ECONNRESET && error == EPIPE;",
             (f"{BALANCING}::test_an_endpoint_that_answers_and_resets_has_had_the_connection",),
+            raises=("TimeoutError",),
         ),
         Mutant(
             "last-words-lost-in-a-reset",

@@ -28,8 +28,8 @@ _SERVICE_VIP = Group(
             "v6-capture-off",
             "an IPv6 connection to a Service is not captured",
             "bpf/connect.bpf.c",
-            "\t\tctx->user_ip6[3] = tg_addr_word(&out.to, 3);\n\t\tctx->user_port = out.to_port_be;\n",
-            "",
+            "\tif (out.action == TG_ACTION_REDIRECT) {\n\t\tctx->user_ip6[0]",
+            "\tif (0) {\n\t\tctx->user_ip6[0]",
             (f"{VIP}[6]",),
         ),
         Mutant(

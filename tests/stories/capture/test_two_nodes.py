@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -38,3 +39,9 @@ def test_http_to_the_other_node(lab: Lab, family: str) -> None:
 def test_each_node_captures_its_own_pods_only(lab: Lab) -> None:
     assert [[pod["name"] for pod in lab.status(node)["pods"]] for node in (0, 1)] == [["client"], ["far"]]
     assert lab.metric("tidegate_verdicts_total", node=1, reason="redirect_fastpath") == 0
+
+
+def test_each_agent_lives_on_its_node(lab: Lab) -> None:
+    """There its ports are, and there it resolves names of hosts outside the mesh."""
+    pids = ["self", *(lab.status(node)["agent"]["pid"] for node in (0, 1))]
+    assert len({os.stat(f"/proc/{pid}/ns/net").st_ino for pid in pids}) == 3
