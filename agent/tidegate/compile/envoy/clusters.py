@@ -9,7 +9,7 @@ from tidegate.compile.envoy import bounds, http_options, pools
 from tidegate.compile.envoy.assignment import assignment
 from tidegate.compile.envoy.named import Found, found_by_envoy, named_in_subset
 from tidegate.compile.envoy.protojson import Json, ads, duration, named
-from tidegate.compile.envoy.upstream_tls import secret_names, transport_socket
+from tidegate.compile.envoy.upstream_tls import of_connections, secret_names, transport_socket
 from tidegate.compile.facts import Endpoint
 from tidegate.compile.localities import is_weighted
 from tidegate.compile.registry import Registry
@@ -158,7 +158,7 @@ def _cluster(
     itself: Found,
     mesh: MeshConfig,
 ) -> Json:
-    settings = _as_entry_says(policy.for_port(port.port, subset.name if subset else ""), service)
+    settings = as_entry_says(policy.for_port(port.port, subset.name if subset else ""), service)
     pool = settings.connection_pool or ConnectionPool()
     body: Json = {
         "name": name,
@@ -185,7 +185,9 @@ def _cluster(
     }
     if keepalive := pools.keepalive(pool):
         body["upstream_connection_options"] = {"tcp_keepalive": keepalive}
-    if (socket := transport_socket(settings)) is not None:
+    # A request that comes to such a port after all says its host itself.
+    opened = settings if port.protocol.is_http else of_connections(settings, service.id.fqdn)
+    if (socket := transport_socket(opened)) is not None:
         body["transport_socket"] = socket
     if body["type"] == "EDS" and is_weighted(settings):
         body["common_lb_config"] = {"locality_weighted_lb_config": {}}
@@ -197,7 +199,7 @@ def _cluster(
     return body
 
 
-def _as_entry_says(settings: TrafficPolicy, service: Service) -> TrafficPolicy:
+def as_entry_says(settings: TrafficPolicy, service: Service) -> TrafficPolicy:
     """Names that a ServiceEntry says of its servers' certificates, where the rule says none."""
     names = service.external.subject_alt_names if service.external else ()
     tls = settings.tls
