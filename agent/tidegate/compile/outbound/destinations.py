@@ -134,8 +134,8 @@ def serving(read: Read, claim: Claim, source: Source) -> Tier:
 @derived
 def service_rows(read: Read, fqdn: str) -> tuple[Destination, ...]:
     """Rows for what a service is dialled at. Each family of a service of the fast path has a number of its own. What no
-    endpoint serves is refused by connect() itself, as without a mesh; but an HTTP port's routes may know somebody. Where
-    everybody's policy is one that the relay cannot do, Envoy carries a port of the fast path (seen.py: of some only)."""
+    endpoint serves is refused by connect() itself, as without a mesh; but an HTTP port's routes may know somebody. A
+    port of the fast path leads to Envoy if everybody's policy is one that the relay cannot do; seen.py: if some's is."""
     rows = []
     empty = {address for served in read(fast_path, fqdn) if not _is_served(served) for address in served.addresses}
     for claim in read(claims, fqdn):

@@ -1,4 +1,4 @@
-"""What Envoy carries without looking into it -> filter chains of a pod's listener, found by the dialled address and port.
+"""What Envoy carries without looking into it -> filter chains of a pod's listener, found by dialled address and port.
 
 They lead to the clusters that HTTP uses, so TLS, places and limits are said in one place. Of a policy a chain has how
 long a connection may last and whether the client's address is hashed, no more: other certificates are no new chain, for
@@ -199,8 +199,8 @@ def _proxy(forward: Forward) -> Json:
 
 
 def _inspector(ports: list[int]) -> Json:
-    """Looks for the name that a TLS client asks for, where somebody asks: a server that speaks first is not kept waiting
-    at any other port."""
+    """Looks for the name that a TLS client asks for, at ports where routes do: a server that speaks first is not kept
+    waiting at any other."""
     ranges: list[Json] = [{"destination_port_range": {"start": port, "end": port + 1}} for port in ports]
     wanted: Json = ranges[0] if len(ranges) == 1 else {"or_match": {"rules": ranges}}
     made = named(

@@ -46,8 +46,8 @@ EVERYTHING = Sight()
 
 @dataclass(frozen=True, slots=True)
 class Scoping:
-    """pods: those for which it is not EVERYTHING; elsewhere: ports at which Envoy refuses unknown destinations; carried:
-    by pod, the claims without HTTP that Envoy carries for it (compile/l4/carried.py)."""
+    """pods: those for which it is not EVERYTHING; elsewhere: ports at which Envoy refuses unknown destinations.
+    carried: by pod, the claims without HTTP that Envoy carries for it (compile/l4/carried.py)."""
 
     pods: Mapping[WorkloadId, Sight] = field(default_factory=dict)
     rows: tuple[Destination, ...] = ()
@@ -92,7 +92,7 @@ def _scoping(facts: Facts, found: Destinations, special: tuple[Claim, ...]) -> S
         return Scoping(rows=found.rows)
     sources = {s.id: source_of(read, facts.pods[s.id]) for s in facts.sandboxes if facts.enrolment(s.id).enrolled}
     carried = {pod: _carried_for(read, source, special) for pod, source in sources.items()} if special else {}
-    usual = {claim.name for claim in special if envoy_carries(read, claim.service, claim.port, everybody(claim.service))}
+    usual = {c.name for c in special if envoy_carries(read, c.service, c.port, everybody(c.service))}
     keys: dict[WorkloadId, ViewKey] = {
         pod: (*source.view, *_other_than(usual, carried.get(pod, ()), visible(read, source, special)))
         for pod, source in sources.items()

@@ -1,8 +1,8 @@
 """Envoy's resources. What it answers comes later and wakes the cycle: nobody waits for it here.
 
 A listener that leaves the plan stays published while its pod is captured and some row leads to Envoy, with all that it
-leads to itself: a connection that is sent to Envoy finds somebody there. What a listener had for connections without HTTP
-stays in it (kept_chains.py).
+leads to itself: a connection that is sent to Envoy finds somebody there. What a listener had for connections without
+HTTP stays in it (kept_chains.py).
 """
 
 from __future__ import annotations
