@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 from dataclasses import replace
 from ipaddress import ip_address
@@ -108,16 +109,17 @@ async def test_a_connection_outlives_the_rule_by_which_envoy_carries_it(
     ruled = {**plain, LISTENERS: {"pod": with_forwards(listener, [chain], "")}}
     await node.publish(ruled)
     words = ["ip", "netns", "exec", pod.name, "/usr/bin/python3", "-c", TALK, CAPTURE, str(CAPTURE_PORT)]
-    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1) as talk:
+    pipe = subprocess.PIPE
+    with await asyncio.to_thread(subprocess.Popen, words, stdin=pipe, stdout=pipe, text=True, bufsize=1) as talk:
         assert talk.stdin
         assert talk.stdout
         print("one", file=talk.stdin)
-        assert talk.stdout.readline() == "True\n"
+        assert await asyncio.to_thread(talk.stdout.readline) == "True\n"
         kept = with_kept(ruled[LISTENERS]["pod"], replace(listener), plain[CLUSTERS])
         changed = website(pod.path, upstreams, {"v1": 1}, connect_timeout="3s")
         await node.publish({**changed, LISTENERS: {"pod": kept}})
         assert node.stat("listener_manager.total_filter_chains_draining") == 0
         assert node.stat("listener_manager.total_listeners_draining") == 0
         print("two", file=talk.stdin)
-        assert talk.stdout.readline() == "True\n", "though its cluster is another one now"
+        assert await asyncio.to_thread(talk.stdout.readline) == "True\n", "though its cluster is another one now"
         talk.stdin.close()

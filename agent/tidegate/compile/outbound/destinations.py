@@ -135,16 +135,16 @@ def serving(read: Read, claim: Claim, source: Source) -> Tier:
 def service_rows(read: Read, fqdn: str) -> tuple[Destination, ...]:
     """Rows for what a service is dialled at. Each family of a service of the fast path has a number of its own. What no
     endpoint serves is refused by connect() itself, as without a mesh; but an HTTP port's routes may know somebody. A
-    port of the fast path leads to Envoy if everybody's policy is one that the relay cannot do; seen.py: if some's is."""
+    port of the fast path leads to Envoy if everybody's policy needs it; seen.py has the rows of those who differ."""
     rows = []
     empty = {address for served in read(fast_path, fqdn) if not _is_served(served) for address in served.addresses}
     for claim in read(claims, fqdn):
         first = claim.addresses[0].version
-        tier_there = serving(read, claim, everybody(claim.service))
+        there = serving(read, claim, everybody(claim.service))
         for address in claim.addresses:
             same = claim.tier is Tier.ENVOY or address.version == first
             number = read(NUMBERS, claim.name if same else second_family(claim.name)) or 0
-            tier = Tier.REFUSE if (address, claim.port.port) in empty else tier_there
+            tier = Tier.REFUSE if (address, claim.port.port) in empty else there
             rows.append(Destination(address, claim.port.port, tier, number))
     return tuple(rows)
 
