@@ -73,7 +73,7 @@ def judged(plan: GatewayPlan, directory: Path) -> str:
         cluster = dict(resource.body)
         if cluster.pop("eds_cluster_config", None):
             cluster |= {"type": "STATIC", "load_assignment": dict(plan.envoy[ENDPOINTS][name].body)}
-        clusters.append(cluster)
+        clusters.append(inline(cluster))
     static = {
         "listeners": [inline(dict(r.body)) for r in plan.envoy[LISTENERS].values()],
         "clusters": clusters,

@@ -26,6 +26,7 @@ ELSEWHERE = {
     "tidegate.compile.gateway.*": "tests/unit/compile/gateway/test_gateway_http.py",
     "tidegate.compile.l4.*": "tests/unit/compile/test_compiler.py",
     "tidegate.compile.nodes": "tests/unit/compile/test_derive.py",
+    "tidegate.compile.*_tables": "tests/unit/compile/test_facts.py",
     "tidegate.compile.tables": "tests/unit/compile/test_compiler.py",
     "tidegate.compile.others.*": "tests/unit/compile/test_others.py",
     "tidegate.config.*": "tests/unit/config/test_document_vectors.py",

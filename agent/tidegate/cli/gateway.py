@@ -13,6 +13,7 @@ from tidegate import settings as table
 from tidegate.cli.agent import option
 from tidegate.errors import Rejected
 from tidegate.model.names import use_cluster_domain
+from tidegate.model.tls_files import use_own_tls_files
 
 
 def register(app: typer.Typer) -> None:
@@ -27,6 +28,7 @@ def run(**flags: Any) -> None:
     try:
         settings = table.gateway_from_environment(flags)
         use_cluster_domain(settings.cluster_domain)
+        use_own_tls_files()
     except Rejected as error:
         raise typer.BadParameter(str(error)) from None
     from tidegate.gateway.app import serve

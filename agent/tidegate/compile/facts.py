@@ -11,28 +11,32 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from itertools import islice
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from tidegate.compile import tables
-from tidegate.compile.delegates import delegates_of, merged
 from tidegate.compile.derive import Input, Read
 from tidegate.compile.enrolment import Enrolment, enrolment
-from tidegate.compile.entries import Entries, Joined, join_entries
+from tidegate.compile.entries import Entries, join_entries
 from tidegate.compile.index import Draft, Groups, changes
+from tidegate.compile.rule_tables import (
+    join_destination_rules,
+    join_foreign_rules,
+    join_sidecars,
+    join_virtual_services,
+)
+from tidegate.compile.service_tables import JoinedPods, Services, join_services, join_slices
 from tidegate.model.entry import Workload, WorkloadEntry
-from tidegate.model.kube import Age, EndpointSlice, Namespace, Node, Pod, Service, ServicePort
+from tidegate.model.kube import EndpointSlice, Namespace, Node, Pod, Service, ServicePort
 from tidegate.model.mesh import Mesh
 from tidegate.model.mesh_config import MeshConfig
-from tidegate.model.names import WorkloadId, cluster_domain
+from tidegate.model.names import WorkloadId
 from tidegate.model.net import IPAddress
 from tidegate.model.routing import Delegate, VirtualService
-from tidegate.model.selectors import LabelPair, pairs, selects
+from tidegate.model.selectors import LabelPair, pairs
 from tidegate.model.sidecar import Sidecar
 from tidegate.model.traffic import DestinationRule
 from tidegate.model.workload import Sandbox
 
-L = TypeVar("L", Pod, WorkloadEntry)
 NOTHING_RESOLVED: Final[Mapping[str, tuple[IPAddress, ...]]] = {}
 
 
@@ -157,10 +161,10 @@ def join(
     pods = _join_pods(old, mesh, {s.id: s for s in local}, node)
     namespaces = _join_namespaces(old, mesh)
     joined = join_entries(old.entries, old.mesh, mesh)
-    services = _join_services(old, mesh, pods, joined)
-    slices_by_service, slices_by_address = _join_slices(old, mesh)
+    services = join_services(_services(old), old.mesh, mesh, JoinedPods(pods.by_label, pods.changed), joined)
+    slices_by_service, slices_by_address = join_slices((old.slices_by_service, old.slices_by_address), old.mesh, mesh)
     enrolments = _enrolments(old, local, pods.by_id, namespaces)
-    virtual_services, roots = _join_virtual_services(old, mesh)
+    virtual_services, roots = join_virtual_services((old.virtual_services, old.roots), old.mesh, mesh)
     return Facts(
         mesh=mesh,
         sandboxes=old.sandboxes if local == old.sandboxes else local,
@@ -181,12 +185,12 @@ def join(
         slices_by_address=slices_by_address,
         virtual_services=virtual_services,
         roots=roots,
-        destination_rules=_join_destination_rules(old, mesh),
-        sidecars=_join_sidecars(old, mesh),
+        destination_rules=join_destination_rules(old.destination_rules, old.mesh, mesh),
+        sidecars=join_sidecars(old.sidecars, old.mesh, mesh),
         mesh_config=old.mesh_config if old.mesh_config == {"": mesh.config} else {"": mesh.config},
         documents=pods.documents,
         resolved=old.resolved if resolved == old.resolved else resolved,
-        foreign_rules=_join_foreign_rules(old, mesh),
+        foreign_rules=join_foreign_rules(old.foreign_rules, old.mesh, mesh),
         clients=_clients(old, local, enrolments, pods.by_id),
     )
 
@@ -247,98 +251,14 @@ def _joined(document: Pod, sandbox: Sandbox | None, node: str) -> Pod:
     return replace(document, ips=document.ips or sandbox.ips, ready=ready, node=here)
 
 
-@dataclass(frozen=True, slots=True)
-class _Services:
-    by_name: Mapping[str, Service]
-    by_address: Mapping[IPAddress, tuple[Service, ...]]
-    by_selector: Mapping[LabelPair, tuple[Service, ...]]
-    pods: Mapping[str, tuple[Pod, ...]]
-    workloads: Mapping[str, tuple[WorkloadEntry, ...]]
-
-
-def _join_services(old: Facts, mesh: Mesh, pods: _Pods, joined: Joined) -> _Services:
-    gone, come = changes(old.mesh.services, mesh.services)
-    changed: dict[str, Service | None] = {**dict.fromkeys(s.id.fqdn for s in gone), **{s.id.fqdn: s for s in come}}
-    for host in {*joined.hosts, *(fqdn for fqdn, now in changed.items() if now is None)}:
-        if changed.get(host) is None:
-            before = None if host in changed else old.services.get(host)
-            changed[host] = before if before is not None and before.external is None else joined.entries.service(host)
-    by_name = Draft(old.services)
-    by_address = Groups(old.services_by_address, _service_age)
-    by_selector = Groups(old.services_by_selector, _service_age)
-    concerned: dict[str, Service | None] = {}
-    for fqdn, now in changed.items():
-        before = old.services.get(fqdn)
-        if now == before:
-            continue
-        concerned[fqdn] = now
-        by_name.set(fqdn, now)
-        if before is not None:
-            by_address.remove(before.addresses, before)
-            by_selector.remove(_one_pair(before), before)
-        if now is not None:
-            by_address.add(now.addresses, now)
-            by_selector.add(_one_pair(now), now)
-    selectors = by_selector.done()
-    for pod in pods.changed:
-        for pair in pairs(pod.id.namespace, pod.labels):
-            for service in selectors.get(pair, ()):
-                if service.id.fqdn not in concerned and selects(service.selector, pod.labels):
-                    concerned[service.id.fqdn] = service
-    selected = Draft(old.pods_by_service)
-    for fqdn, concerned_service in concerned.items():
-        found = _select(concerned_service, pods.by_label) if concerned_service else ()
-        selected.set(fqdn, found or None)
-    workloads = _select_workloads(old, concerned, selectors, joined)
-    return _Services(by_name.done(), by_address.done(), selectors, selected.done(), workloads)
-
-
-def _select_workloads(
-    old: Facts,
-    concerned: Mapping[str, Service | None],
-    selectors: Mapping[LabelPair, tuple[Service, ...]],
-    joined: Joined,
-) -> Mapping[str, tuple[WorkloadEntry, ...]]:
-    """Selectors find what is written down as they find pods."""
-    again = dict(concerned)
-    for workload in joined.workloads:
-        for pair in pairs(workload.namespace, workload.labels):
-            for service in selectors.get(pair, ()):
-                if selects(service.selector, workload.labels):
-                    again[service.id.fqdn] = service
-    selected = Draft(old.workloads_by_service)
-    for fqdn, now in again.items():
-        found = _select(now, joined.entries.workloads_by_label) if now else ()
-        selected.set(fqdn, found or None)
-    return selected.done()
-
-
-def _one_pair(service: Service) -> Iterator[LabelPair]:
-    """One pair of the selector; whoever has all pairs has this one."""
-    return islice(pairs(service.id.namespace, service.selector), 1)
-
-
-def _select(service: Service, by_label: Mapping[LabelPair, tuple[L, ...]]) -> tuple[L, ...]:
-    if not service.selector:
-        return ()
-    smallest = min((by_label.get(pair, ()) for pair in pairs(service.id.namespace, service.selector)), key=len)
-    found = tuple(one for one in smallest if selects(service.selector, one.labels))
-    return smallest if len(found) == len(smallest) else found
-
-
-def _join_slices(
-    old: Facts, mesh: Mesh
-) -> tuple[Mapping[str, tuple[EndpointSlice, ...]], Mapping[IPAddress, tuple[EndpointSlice, ...]]]:
-    by_service = Groups(old.slices_by_service, _slice_name)
-    by_address = Groups(old.slices_by_address, _slice_name)
-    gone, come = changes(old.mesh.endpoint_slices, mesh.endpoint_slices)
-    for one in gone:
-        by_service.remove([one.service.fqdn], one)
-        by_address.remove([e.address for e in one.endpoints], one)
-    for one in come:
-        by_service.add([one.service.fqdn], one)
-        by_address.add([e.address for e in one.endpoints], one)
-    return by_service.done(), by_address.done()
+def _services(old: Facts) -> Services:
+    return Services(
+        old.services,
+        old.services_by_address,
+        old.services_by_selector,
+        old.pods_by_service,
+        old.workloads_by_service,
+    )
 
 
 def _join_namespaces(old: Facts, mesh: Mesh) -> Mapping[str, Namespace]:
@@ -357,80 +277,6 @@ def _join_nodes(old: Facts, mesh: Mesh) -> Mapping[str, Node]:
     for name, now in changed.items():
         by_name.set(name, now)
     return by_name.done()
-
-
-def _join_virtual_services(
-    old: Facts, mesh: Mesh
-) -> tuple[Mapping[str, tuple[VirtualService, ...]], Mapping[Delegate, tuple[VirtualService, VirtualService]]]:
-    gone, come = changes(old.mesh.virtual_services, mesh.virtual_services)
-    default = mesh.config.virtual_services_to
-    if not gone and not come and default == old.mesh.config.virtual_services_to:
-        return old.virtual_services, old.roots
-    groups = Groups(old.virtual_services, _rule_age)
-    standing = {id(vs) for vs in come}
-    for vs in gone:
-        # A root stands here as it was merged, and is merged anew below.
-        groups.remove(map(tables.host_key, vs.hosts), old.roots.get(vs.id, (vs, vs))[1])
-    for vs in come:
-        if not any(True for _ in delegates_of(vs)):
-            groups.add(map(tables.host_key, vs.hosts), vs)
-    left = {id(vs) for vs in gone}
-    raw = [written for written, _ in old.roots.values() if id(written) not in left]
-    raw += [vs for vs in come if any(True for _ in delegates_of(vs))]
-    if not raw:
-        return groups.done(), {}
-    delegates = {vs.id: vs for vs in mesh.virtual_services if not vs.hosts}
-    roots: dict[Delegate, tuple[VirtualService, VirtualService]] = {}
-    for written in raw:
-        before = None if id(written) in standing else old.roots[written.id][1]
-        now = merged(written, delegates.get, default)
-        if before is not None and now == before:
-            now = before
-        elif before is not None:
-            groups.remove(map(tables.host_key, before.hosts), before)
-        if now is not before:
-            groups.add(map(tables.host_key, now.hosts), now)
-        roots[written.id] = (written, now)
-    return groups.done(), roots if roots != old.roots else old.roots
-
-
-def _join_sidecars(old: Facts, mesh: Mesh) -> Mapping[str, tuple[Sidecar, ...]]:
-    groups = Groups(old.sidecars, _rule_age)
-    gone, come = changes(old.mesh.sidecars, mesh.sidecars)
-    for sidecar in gone:
-        groups.remove([sidecar.namespace], sidecar)
-    for sidecar in come:
-        groups.add([sidecar.namespace], sidecar)
-    return groups.done()
-
-
-def _join_destination_rules(old: Facts, mesh: Mesh) -> Mapping[tuple[str, str], tuple[DestinationRule, ...]]:
-    groups = Groups(old.destination_rules, _rule_age)
-    gone, come = changes(old.mesh.destination_rules, mesh.destination_rules)
-    for rule in gone:
-        groups.remove([(rule.namespace, tables.host_key(rule.host))], rule)
-    for rule in come:
-        groups.add([(rule.namespace, tables.host_key(rule.host))], rule)
-    return groups.done()
-
-
-def _join_foreign_rules(old: Facts, mesh: Mesh) -> Mapping[str, tuple[DestinationRule, ...]]:
-    root = mesh.config.root_namespace
-    same = root == old.mesh.config.root_namespace
-    groups = Groups(old.foreign_rules if same else {}, _rule_age)
-    gone, come = changes(old.mesh.destination_rules if same else (), mesh.destination_rules)
-    for rule in gone:
-        if _is_foreign(rule, root):
-            groups.remove([tables.host_key(rule.host)], rule)
-    for rule in come:
-        if _is_foreign(rule, root):
-            groups.add([tables.host_key(rule.host)], rule)
-    return groups.done()
-
-
-def _is_foreign(rule: DestinationRule, root: str) -> bool:
-    """Whether it counts for clients of its own namespace only."""
-    return rule.namespace != root and not rule.host.endswith(f".{rule.namespace}.svc.{cluster_domain()}")
 
 
 def _clients(
@@ -459,18 +305,6 @@ def target_port(port: ServicePort, pod: Pod) -> int:
 
 def _pod_name(pod: Pod) -> tuple[str, str]:
     return (pod.id.namespace, pod.id.name)
-
-
-def _slice_name(found: EndpointSlice) -> tuple[str, str, str]:
-    return (found.namespace, found.origin.kind, found.name)
-
-
-def _service_age(service: Service) -> tuple[Age, str, str]:
-    return (service.age, service.id.namespace, service.id.name)
-
-
-def _rule_age(rule: VirtualService | DestinationRule | Sidecar) -> tuple[Age, str, str]:
-    return (rule.age, rule.namespace, rule.name)
 
 
 _EMPTY: Final[tuple[Any, ...]] = tuple({} for _ in range(len(fields(Facts)) - 3))  # all but mesh, sandboxes, read

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 
 from tidegate.compile.derive import Read, derived
 from tidegate.compile.facts import target_port
-from tidegate.compile.registry import written
-from tidegate.compile.tables import CLIENTS, PODS_BY_SERVICE, SERVICES, SIDECARS
+from tidegate.compile.registry import addresses_of, number_at, written
+from tidegate.compile.tables import CLIENTS, PODS_BY_SERVICE, SERVICES, SIDECARS, WORKLOADS_BY_SERVICE
 from tidegate.compile.visibility import Source, mesh_config, sees_service, source_of
 from tidegate.model.kube import Protocol, Service, ServicePort
 from tidegate.model.net import IPAddress
@@ -66,7 +66,7 @@ def _ports(service: Service) -> Iterator[NamedPort]:
 def _servers(read: Read, service: Service) -> Iterator[NamedServer]:
     """Ready servers, those with a name of their own under it; several of one name are one server."""
     found: dict[str, tuple[list[IPAddress], dict[NamedPort, None]]] = {}
-    for label, addresses, ports in (*_selected(read, service), *_written(read, service)):
+    for label, addresses, ports in (*_selected(read, service), *_written(read, service), *_machines(read, service)):
         known, named = found.setdefault(label, ([], {}))
         known += [ip for ip in addresses if ip not in known]
         named.update(dict.fromkeys(ports))
@@ -98,6 +98,17 @@ def _written(read: Read, service: Service) -> Iterator[_Found]:
                 if port.name and (number := endpoint.port(port.name))
             )
             yield from _named(endpoint.hostname, (endpoint.address,), ports)
+
+
+def _machines(read: Read, service: Service) -> Iterator[_Found]:
+    """WorkloadEntries that its selector finds."""
+    for entry in read(WORKLOADS_BY_SERVICE, service.id.fqdn) or ():
+        ports = tuple(
+            NamedPort(port.name, _protocol(port), number)
+            for port in service.ports
+            if port.name and (number := number_at(port, entry.workload))
+        )
+        yield from _named("", addresses_of(read, entry.workload), ports)
 
 
 def _named(own: str, addresses: tuple[IPAddress, ...], ports: tuple[NamedPort, ...]) -> Iterator[_Found]:

@@ -172,9 +172,9 @@ def workloads(read: Read, service: Service, port: ServicePort) -> Iterator[tuple
         return
     for workload in external.endpoints if external else ():
         if workload.serves(port.port):
-            yield workload, _number(port, workload)
+            yield workload, number_at(port, workload)
     for entry in read(WORKLOADS_BY_SERVICE, service.id.fqdn) or ():
-        number = _number(port, entry.workload)
+        number = number_at(port, entry.workload)
         if number:
             yield entry.workload, number
     by_name = external is not None and external.resolution.by_name
@@ -184,7 +184,7 @@ def workloads(read: Read, service: Service, port: ServicePort) -> Iterator[tuple
             yield Workload(host), port.target if isinstance(port.target, int) and port.target else port.port
 
 
-def _number(port: ServicePort, workload: Workload) -> int:
+def number_at(port: ServicePort, workload: Workload) -> int:
     """A workload's own number of a port, else the service's target; 0 if that is the name of a container's port."""
     if port.name in workload.ports:
         return workload.ports[port.name]

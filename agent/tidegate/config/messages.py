@@ -254,7 +254,8 @@ MESH_TLS = _warning(
 CREDENTIAL_NAME = _warning(
     "TG0463",
     "credential-name",
-    "Secrets are not supported yet: TLS is begun without the client's certificate, and trusts whom the system trusts",
+    "is for gateways, as a Secret of their namespace: pods begin TLS without a certificate, and trust whom the system "
+    "trusts",
 )
 NO_TLS_FILE = _error(
     "TG0464", "no-tls-file", "{given!r} is no path: files of a namespace's rules are below a folder of that namespace"

@@ -34,7 +34,9 @@ from tidegate.supervise.supervisor import Supervisor
 log = logging.getLogger(__name__)
 
 BEAT_SECONDS = STALE_SECONDS / 4
-ANSWER_SECONDS = 5.0  # one that says nothing for longer is as good as gone
+# One that says nothing for longer is as good as gone. Nobody waits for it meanwhile: without a beat the kernel leaves
+# questions to the pods' resolvers within a second, and a node with too much to do is not helped by another start.
+ANSWER_SECONDS = 30.0
 SOCKET = "control.sock"
 
 

@@ -53,6 +53,8 @@ class GatewayViews:
             }
             for item in self._work.plan.left_out
         ]
+        patches = dict.fromkeys(self._work.plan.failures_told())
+        left += [{"item": item, "reason": why, "origins": [origin]} for item, why, origin in patches]
         refused = [
             {"item": outcome.item, "reason": outcome.reason, "origins": list(outcome.origins)}
             for outcome in self._ads.rejected()

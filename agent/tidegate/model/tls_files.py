@@ -15,6 +15,7 @@ SYSTEM = "/etc/ssl/certs/ca-certificates.crt"
 
 
 _root = DEFAULT_ROOT
+_own = False
 
 
 def use_tls_files(root: str) -> None:
@@ -24,8 +25,16 @@ def use_tls_files(root: str) -> None:
     _root = root or DEFAULT_ROOT
 
 
+def use_own_tls_files() -> None:
+    """Paths are those of this process's own container, as of a gateway. Once, before anything is read."""
+    global _own  # noqa: PLW0603 - as a process has one
+    _own = True
+
+
 def node_path(path: str, namespace: str) -> str:
     """The file of the node that a path in a rule of a namespace means. Raises ValueError for one that leads out."""
     if not path or "\0" in path or ".." in path.split("/"):
         raise ValueError(path)
+    if _own:
+        return posixpath.normpath(posixpath.join("/", path))
     return posixpath.join(_root, namespace, posixpath.normpath(path).lstrip("/"))

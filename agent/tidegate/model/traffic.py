@@ -110,7 +110,7 @@ class ClientTls:
     key: str = ""
     ca: str = ""  # "" = whom the system trusts
     crl: str = ""
-    credential: str = ""  # NAMESPACE/NAME of a Secret, in place of paths
+    credential: str = ""  # name of a Secret of a gateway's namespace, in place of paths
     names: tuple[str, ...] = ()  # one of which the server's certificate must have; empty: the host that is asked for
     sni: str = ""  # "" = the host that is asked for
     verify: bool = True

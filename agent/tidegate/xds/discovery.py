@@ -207,9 +207,7 @@ class DiscoveryServer:
         facts = await self._ready(first, context)
         said = _said(first.node, service, delta=dialect is DeltaStream)
         if said.flavour is Flavour.ROUTER:
-            log.warning(
-                "%s is a gateway: it gets clusters and endpoints, its listeners are not made yet", first.node.id
-            )
+            log.info("%s is a gateway: servers that need a certificate are left out", first.node.id)
         separate = service.name != ADS
         # By address, too: nobody may hold up another client by using its name.
         group = (first.node.id, str(context.peer()).rpartition(":")[0])

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 
 from tidegate.model.plan.envoy import CLUSTERS, ENDPOINTS, LISTENERS, ROUTES, SCOPES, ResourceRef
+from tidegate.xds.again import in_other_words
 from tidegate.xds.encode import EMPTY_VERSION, Encoded, Rejection, empty
 
 # A client waits for every route and endpoint name that it asked for; nothing else may be made up for it.
@@ -59,6 +60,7 @@ class Watch:
     late: dict[str, Push] = field(default_factory=dict)  # by nonce: given up waiting for, may still be answered
     last_nonce: str = ""
     rejected: dict[tuple[str, str], Rejection] = field(default_factory=dict)  # by (name, version)
+    refusals: dict[str, int] = field(default_factory=dict)  # of responses with a name, since one was confirmed
     held_back: frozenset[str] = frozenset()  # names that have to wait, see hold_back()
     plain: Callable[[str], Encoded | None] = lambda _: None  # what serves in place of what was refused and never good
     _plain: dict[str, Encoded | None] = field(default_factory=dict)  # found so, as long as the same is refused
@@ -116,6 +118,7 @@ class Watch:
         if not overtaken:
             self._hold(push)
         for encoded in push.put:
+            self.refusals.pop(encoded.name, None)
             if encoded.version != EMPTY_VERSION:
                 self.good[self.kind, encoded.name] = encoded
 
@@ -128,6 +131,7 @@ class Watch:
         self._due |= {name for name in push.repeated if self.covers(name)}
         self._reconsider((*push.repeated, *(encoded.name for encoded in push.put)))
         for encoded in push.put:
+            self.refusals[encoded.name] = self.refusals.get(encoded.name, 0) + 1
             held = self.held.get(encoded.name)
             if overtaken and held is not None and held.version == encoded.version:
                 self.held[encoded.name] = Acknowledged("", None)  # taken for granted, wrongly
@@ -165,6 +169,7 @@ class Watch:
     def retarget(self, target: Mapping[str, Encoded]) -> None:
         """Set what the client should have. Rejections of content that is no longer wanted are forgotten."""
         before, self.target = self.target, target
+        self.refusals = {name: count for name, count in self.refusals.items() if name in target}
         self._plain = {name: p for name, p in self._plain.items() if target.get(name) is before.get(name)}
         self._reconsider(name for name, encoded in target.items() if before.get(name) is not encoded)
         self._reconsider(before.keys() - target.keys())
@@ -263,7 +268,8 @@ class Watch:
         said = {encoded.name for encoded in put} | set(gone)
         repeated = frozenset(self._due & said)
         self._due -= said
-        self.unanswered = Push(self.kind, nonce, generation, tuple(put), gone, repeated)
+        offered = tuple(in_other_words(encoded, self.refusals.get(encoded.name, 0)) for encoded in put)
+        self.unanswered = Push(self.kind, nonce, generation, offered, gone, repeated)
         self.last_nonce = nonce
         return self.unanswered
 

@@ -82,7 +82,7 @@ _HOW = Group(
             "any-certificate-of-the-world",
             "without authorities of the rule's own every certificate of a known one is believed",
             SOCKET,
-            "(name,) if name and not tls.ca and tls.verify else ()",
+            "(name,) if name and not (tls.ca or tls.credential) and tls.verify else ()",
             "()",
             (f"{UNIT}::test_where_no_request_names_a_host_the_service_does",),
         ),

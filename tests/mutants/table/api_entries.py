@@ -14,7 +14,7 @@ GROUPS: tuple[Group, ...] = (
             Mutant(
                 "entry-over-kubernetes",
                 "a ServiceEntry takes the name of a Service of the cluster",
-                "agent/tidegate/compile/facts.py",
+                "agent/tidegate/compile/service_tables.py",
                 "        if changed.get(host) is None:\n",
                 "        if True:\n",
                 (COMPILE,),

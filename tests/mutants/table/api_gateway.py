@@ -81,8 +81,8 @@ GROUPS: tuple[Group, ...] = (
                 "gateway-secret-of-any-namespace",
                 "a Secret of the same name in another team's namespace serves",
                 f"{ROOM}/compiler.py",
-                "for s in facts.mesh.secrets if s.namespace == workload.namespace}",
-                "for s in facts.mesh.secrets}",
+                "for s in facts.mesh.secrets if known and s.namespace == workload.namespace}",
+                "for s in facts.mesh.secrets if known}",
                 (TLS,),
             ),
             Mutant(

@@ -88,6 +88,14 @@ _TLS = Group(
             (f"{SECRETS}::test_a_certificate_is_replaced_while_requests_go_on",),
         ),
         Mutant(
+            "missing-files-seem-there",
+            "after a second a file that is missing is no longer told",
+            "agent/tidegate/xds/watch.py",
+            "in_other_words(encoded, self.refusals.get(encoded.name, 0))",
+            "in_other_words(encoded, 0)",
+            ("tests/unit/xds/test_again.py",),
+        ),
+        Mutant(
             "missing-files-are-final",
             "a file that comes later is never read",
             "agent/tidegate/xds/stream.py",

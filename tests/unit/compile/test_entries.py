@@ -143,6 +143,31 @@ def test_subsets_choose_endpoints_by_the_labels_that_are_written() -> None:
     assert [a["socket_address"]["address"] for a in hosts_of(body)] == ["one.example"]
 
 
+def test_localities_and_names_of_certificates_are_those_that_are_written() -> None:
+    at = "addresses: [10.9.0.1], subjectAltNames: [server.example]"
+    where = "resolution: STATIC, endpoints: [{address: 192.0.2.1, locality: b/z}, {address: 192.0.2.2, locality: a/z}]"
+    order = "{loadBalancer: {localityLbSetting: {failover: [{from: a, to: b}]}}, outlierDetection: {interval: 1s}"
+    here = "apiVersion: v1\nkind: Node\nmetadata: {name: m, labels: {topology.kubernetes.io/region: a}}\n"
+    written = entry("a", "a.example", f"{at}, {HTTP}, {where}")
+    rule = destination_rule("a", "a.example", f"trafficPolicy: {order}, tls: {{mode: SIMPLE}}}}")
+    plan = plan_of(here, written, rule)
+    name = "outbound|80||a.example"
+    groups = plan.envoy["endpoints"][name].body["endpoints"]
+    assert [(g["locality"]["region"], g.get("priority", 0)) for g in groups] == [("a", 0), ("b", 1)]
+    context = cluster_of(plan, name)["transport_socket"]["typed_config"]["common_tls_context"]
+    wanted = context["combined_validation_context"]["default_validation_context"]["match_typed_subject_alt_names"]
+    assert [one["matcher"] for one in wanted] == [{"exact": "server.example"}]
+    own = rule.replace("mode: SIMPLE", "mode: SIMPLE, subjectAltNames: [rule.example]")
+    assert "rule.example" in str(cluster_of(plan_of(here, written, own), name)["transport_socket"])
+
+
+def test_a_host_is_seen_where_it_is_exported_to() -> None:
+    there = "addresses: [10.9.0.1], resolution: STATIC, endpoints: [{address: 192.0.2.1}]"
+    plan = plan_of(entry("a", "a.example", f'{there}, {TCP}, exportTo: ["."]', namespace="other"))
+    assert not [row for row in plan.destinations if row.scope and str(row.address) == "10.9.0.1"]
+    assert plan.pods[0].scope, "the client's own rows lack it"
+
+
 def test_a_selector_finds_pods_and_workload_entries_of_its_namespace() -> None:
     selects = f"addresses: [10.9.0.1], {HTTP}, resolution: STATIC, workloadSelector: {{labels: {{app: db}}}}"
     plan = plan_of(

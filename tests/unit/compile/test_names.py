@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from ipaddress import ip_address
 
-from tests.support.configs import config_of
+from tests.support.configs import ENROLLED, config_of, entry, mesh_config, pod, sandbox
 
+from tidegate.compile.allocation import RANGE
 from tidegate.compile.compiler import Compiler, compile_plan
 from tidegate.compile.facts import join
+from tidegate.model.plan import Plan
 from tidegate.model.plan.names import HostNames, NamedPort, NamedServer
 
 SERVICES = """
@@ -113,3 +115,83 @@ def test_what_did_not_change_is_the_same_object() -> None:
     facts = join(config, ())
     before = compiler.compile(facts).names
     assert compiler.compile(join(replace(config, generation=2), (), facts)).names is before
+
+
+CLIENTS = (
+    ENROLLED,
+    ENROLLED.replace("name: default", "name: other"),
+    pod("mine", "app: mine", "10.1.0.1"),
+    pod("theirs", "app: theirs", "10.1.0.2", namespace="other"),
+)
+AT = "ports: [{number: 80, name: http, protocol: HTTP}], resolution: STATIC, endpoints: [{address: 192.0.2.1}]"
+
+
+def seen_by_pods(*documents: str) -> Plan:
+    """As two pods of this node see it, one in default and one in other."""
+    pods = (sandbox("mine", "10.1.0.1", cookie=1), sandbox("theirs", "10.1.0.2", namespace="other", cookie=2))
+    return compile_plan(join(config_of(*CLIENTS, *documents), pods))
+
+
+def told(plan: Plan, cookie: int, host: str) -> bool:
+    """Whether a pod is answered for a host."""
+    view = plan.views.get(cookie, ("default", "other")[cookie - 1])
+    return any(h.host == host and (not h.visible or view in h.visible) for h in plan.names)
+
+
+def both(plan: Plan, host: str) -> tuple[bool, bool]:
+    return told(plan, 1, host), told(plan, 2, host)
+
+
+def test_a_host_of_a_service_entry_has_the_addresses_that_it_is_reached_at() -> None:
+    plan = seen_by_pods(entry("a", "a.example", AT), entry("b", '"*.b.example"', f"addresses: [10.9.0.1], {AT}"))
+    found = {host.host: host.addresses for host in plan.names}
+    assert found["*.b.example"] == (ip_address("10.9.0.1"),)
+    assert found["a.example"][0] in RANGE
+
+
+def test_a_range_is_no_address_of_a_name() -> None:
+    """The document's Mongo: what resolves it says where in the range it is."""
+    plan = seen_by_pods(
+        entry("mongo", "mymongodb.somedomain", f"addresses: [192.192.192.192/24], {AT}"),
+        entry("both", "both.example", f"addresses: [10.9.0.1, 10.9.1.0/30], {AT}"),
+    )
+    assert {host.host: host.addresses for host in plan.names} == {"both.example": (ip_address("10.9.0.1"),)}
+
+
+def test_a_host_is_known_where_it_is_exported_to() -> None:
+    plan = seen_by_pods(
+        entry("a", "a.example", f'{AT}, exportTo: ["."]'), entry("b", "b.example", f"{AT}, exportTo: [other]")
+    )
+    assert both(plan, "a.example") == (True, False)
+    assert both(plan, "b.example") == (False, True)
+    assert both(seen_by_pods(entry("c", "c.example", f'{AT}, exportTo: ["~"]')), "c.example") == (False, False)
+    default = seen_by_pods(entry("d", "d.example", AT), mesh_config("defaultServiceExportTo: ['.']"))
+    assert both(default, "d.example") == (True, False)
+    annotated = SERVICES.replace(
+        "namespace: default", 'namespace: default, annotations: {networking.istio.io/exportTo: "."}'
+    )
+    assert both(seen_by_pods(annotated), WEB) == (True, False)
+
+
+def test_a_host_that_a_sidecar_does_not_import_is_for_the_pods_own_resolver() -> None:
+    sidecar = """
+apiVersion: networking.istio.io/v1
+kind: Sidecar
+metadata: {name: narrow, namespace: default}
+spec: {workloadSelector: {labels: {app: mine}}, egress: [{hosts: ["./seen.example"]}]}
+"""
+    plan = seen_by_pods(entry("a", "a.example", AT), entry("b", "seen.example", AT), sidecar)
+    assert both(plan, "a.example") == (False, True)
+    assert both(plan, "seen.example") == (True, True)
+
+
+def test_machines_that_a_headless_service_selects_are_servers_of_it() -> None:
+    machine = """
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {name: vm, namespace: default}
+spec: {address: 192.0.2.9, labels: {app: db}, ports: {psql: 6000}}
+"""
+    assert names(HEADLESS, machine)[DB].servers == (
+        NamedServer("192-0-2-9", (ip_address("192.0.2.9"),), (NamedPort("sql", "tcp", 6000),)),
+    )

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from ipaddress import ip_address
 from typing import Any
 
 import pytest
+from tests.support.certificates import Authority
 from tests.support.configs import ENROLLED, config_of, destination_rule, mesh_of, pod, service, virtual_service
+from tests.support.gateways import gateway, server
 from tests.support.world import World
 
 from tidegate.compile.facts import Facts, join
@@ -183,6 +186,49 @@ def test_who_cannot_know_what_was_dialled_chooses_a_pod_of_a_headless_service() 
     assert made(sidecar())[CLUSTERS][name].body["type"] == "ORIGINAL_DST"
     assert made(BY_HAND)[CLUSTERS][name].body["type"] == "EDS"
     assert name in made(BY_HAND)[ENDPOINTS]
+
+
+GATEWAYS = (
+    gateway(
+        "edge",
+        server(80, "HTTP", '"*"'),
+        server(443, "HTTPS", '"*"', tls="mode: SIMPLE, credentialName: pair"),
+        server(31400, "TCP", '"*"'),
+    ),
+    Authority().issue("shop.example").secret("pair"),
+    virtual_service(
+        "shop", "shop.example", "- route: [{destination: {host: web}}]", more="gateways: [istio-system/edge]"
+    ),
+)
+
+
+def test_a_gateway_gets_what_gateways_say_of_its_labels_and_no_certificate() -> None:
+    said = client("router~10.0.0.9~gw.istio-system~x", {"LABELS": {"istio": "ingressgateway"}})
+    found = made(said, *GATEWAYS)
+    assert list(found[LISTENERS]) == ["0.0.0.0_80"]
+    (host,) = found[ROUTES]["http.80"].body["virtual_hosts"]
+    target = host["routes"][0]["route"]["cluster"]
+    assert target in found[CLUSTERS]
+    assert target in found[ENDPOINTS]
+    assert not found["secrets"]
+    assert not made(replace(said, labels=()), *GATEWAYS)[LISTENERS]
+
+
+def test_what_a_sidecar_does_not_import_or_is_not_exported_is_not_told() -> None:
+    narrow = """
+apiVersion: networking.istio.io/v1
+kind: Sidecar
+metadata: {name: narrow, namespace: default}
+spec: {egress: [{hosts: ["./*"]}]}
+"""
+    api = "outbound|80||api.other.svc.cluster.local"
+    assert api in made(sidecar())[CLUSTERS]
+    assert api not in made(sidecar(), narrow)[CLUSTERS]
+    assert found_by_grpc(narrow) is None
+
+
+def found_by_grpc(*more: str) -> object:
+    return made(client(SIDECAR, {"GENERATOR": "grpc"}), *more)[LISTENERS].get("api.other")
 
 
 # --- all of it --------------------------------------------------------------------------------------------------------

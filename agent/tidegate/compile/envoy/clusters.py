@@ -70,7 +70,7 @@ class ClusterKey:
         return cls(fqdn, int(port), subset, client, lb_headless, patches)
 
 
-def cluster(registry: Registry, rules: Rules, key: ClusterKey) -> EnvoyResource | None:
+def cluster(registry: Registry, rules: Rules, key: ClusterKey, *, credentials: bool = False) -> EnvoyResource | None:
     """The cluster of a key; None if there is no such service port or no rule defines the subset."""
     found = _found(registry, rules, key)
     if found is None:
@@ -81,8 +81,9 @@ def cluster(registry: Registry, rules: Rules, key: ClusterKey) -> EnvoyResource 
     itself = named_in_subset(registry, service, port, policy.subset(key.subset))
 
     def made(policy: DestinationPolicy, plain: Callable[[], EnvoyResource] | None) -> EnvoyResource:
-        body = _cluster(name, service, port, policy, policy.subset(key.subset), key.lb_headless, itself, rules.mesh)
-        refs = {ResourceRef(SECRETS, secret) for secret in secret_names(policy.for_port(key.port, key.subset))}
+        settings = as_told(policy.for_port(key.port, key.subset), service, credentials)
+        body = _cluster(name, service, port, settings, policy.subset(key.subset), key.lb_headless, itself, rules.mesh)
+        refs = {ResourceRef(SECRETS, secret) for secret in secret_names(settings)}
         if body["type"] == "EDS":
             refs.add(ResourceRef(ENDPOINTS, name))
         return EnvoyResource(name, body, origins, frozenset(refs), plain=plain)
@@ -152,13 +153,12 @@ def _cluster(
     name: str,
     service: Service,
     port: ServicePort,
-    policy: DestinationPolicy,
+    settings: TrafficPolicy,
     subset: Subset | None,
     lb_headless: bool,
     itself: Found,
     mesh: MeshConfig,
 ) -> Json:
-    settings = as_entry_says(policy.for_port(port.port, subset.name if subset else ""), service)
     pool = settings.connection_pool or ConnectionPool()
     body: Json = {
         "name": name,
@@ -199,13 +199,23 @@ def _cluster(
     return body
 
 
-def as_entry_says(settings: TrafficPolicy, service: Service) -> TrafficPolicy:
-    """Names that a ServiceEntry says of its servers' certificates, where the rule says none."""
-    names = service.external.subject_alt_names if service.external else ()
+def follows_client(rules: Rules, service: Service, key: ClusterKey) -> bool:
+    """Whether a rule says that the protocol of a client is spoken to the server."""
+    policy = rules.policy(service.id, key.client or service.id.namespace)
+    pool = policy.for_port(key.port, key.subset).connection_pool
+    return pool is not None and pool.client_protocol
+
+
+def as_told(settings: TrafficPolicy, service: Service, credentials: bool) -> TrafficPolicy:
+    """The policy with the names that a ServiceEntry says of its servers' certificates, where the rule says none, and
+    without the name of a Secret where nobody gets at those."""
     tls = settings.tls
-    if not names or tls is None or tls.names:
+    if tls is None:
         return settings
-    return replace(settings, tls=replace(tls, names=names))
+    names = tls.names or (service.external.subject_alt_names if service.external else ())
+    credential = tls.credential if credentials else ""
+    same = (names, credential) == (tls.names, tls.credential)
+    return settings if same else replace(settings, tls=replace(tls, names=names, credential=credential))
 
 
 def _resolved(name: str, host: str, port: int) -> Json:

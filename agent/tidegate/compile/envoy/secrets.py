@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from tidegate.compile.derive import Read, derived
 from tidegate.compile.envoy.upstream_tls import file_secrets
@@ -23,15 +24,16 @@ def _of_rules(read: Read, _: str) -> ResourcesByName:
     origins: dict[str, list[Origin]] = {}
     bodies = {}
     for rule in sorted(rules.values(), key=lambda r: (r.namespace, r.name)):
-        for tls in _tls_of(rule):
-            for name, body in file_secrets(tls):
+        for tls in tls_of(rule):
+            for name, body in file_secrets(replace(tls, credential="")):
                 bodies[name] = body
                 if rule.origin not in origins.setdefault(name, []):
                     origins[name].append(rule.origin)
     return {name: EnvoyResource(name, body, tuple(origins[name])) for name, body in sorted(bodies.items())}
 
 
-def _tls_of(rule: DestinationRule) -> Iterator[ClientTls]:
+def tls_of(rule: DestinationRule) -> Iterator[ClientTls]:
+    """All that a rule says of TLS to servers, at every level."""
     for policy in (rule.policy, *(subset.policy for subset in rule.subsets)):
         yield from _of_policy(policy)
 

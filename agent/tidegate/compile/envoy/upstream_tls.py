@@ -18,6 +18,7 @@ from tidegate.model.traffic import ClientTls, TlsMode, TrafficPolicy
 _CONTEXT = "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext"
 _PROXY = "envoy.extensions.transport_sockets.proxy_protocol.v3.ProxyProtocolUpstreamTransport"
 _RAW = "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer"
+CREDENTIAL, AUTHORITIES_OF = "kubernetes://", "-cacert"  # around the name of a Secret of Kubernetes, as Istio's
 _CERTIFICATE, _AUTHORITIES = "file-cert:", "file-root:"  # how their names begin, as Istio's
 
 
@@ -45,7 +46,7 @@ def of_connections(settings: TrafficPolicy, host: str) -> TrafficPolicy:
     if tls is None or not tls.originates:
         return settings
     name = tls.sni or ("" if host.startswith("*") or is_address(host) else host)
-    names = tls.names or ((name,) if name and not tls.ca and tls.verify else ())
+    names = tls.names or ((name,) if name and not (tls.ca or tls.credential) and tls.verify else ())
     return replace(settings, tls=replace(tls, sni=name, names=names))
 
 
@@ -53,7 +54,7 @@ def secret_names(settings: TrafficPolicy) -> Iterator[str]:
     """Names of the Secrets by which the socket cannot be opened."""
     tls = settings.tls
     if tls is not None and tls.originates:
-        if tls.mode is TlsMode.MUTUAL and tls.certificate:
+        if _shows_itself(tls):
             yield _pair(tls)
         if tls.verify:
             yield _roots(tls)
@@ -81,7 +82,7 @@ def _tls(tls: ClientTls) -> Json:
     common: Json = {
         "tls_params": {"tls_minimum_protocol_version": "TLSv1_2", "tls_maximum_protocol_version": "TLSv1_3"}
     }
-    if tls.mode is TlsMode.MUTUAL and tls.certificate:
+    if _shows_itself(tls):
         common["tls_certificate_sds_secret_configs"] = [_sds(_pair(tls))]
     if tls.verify:
         wanted: Json = {}
@@ -105,11 +106,19 @@ def _san_type(name: str) -> str:
     return "IP_ADDRESS" if is_address(name) else "DNS"
 
 
+def _shows_itself(tls: ClientTls) -> bool:
+    return tls.mode is TlsMode.MUTUAL and bool(tls.certificate or tls.credential)
+
+
 def _pair(tls: ClientTls) -> str:
+    if tls.credential:
+        return f"{CREDENTIAL}{tls.credential}"
     return f"{_CERTIFICATE}{tls.certificate}~{tls.key}"
 
 
 def _roots(tls: ClientTls) -> str:
+    if tls.credential:
+        return f"{CREDENTIAL}{tls.credential}{AUTHORITIES_OF}"
     revoked = f"~{tls.crl}" if tls.crl else ""
     return f"{_AUTHORITIES}{tls.ca or 'system'}{revoked}"
 

@@ -6,18 +6,21 @@ endpoints are those of pods (compile/envoy/clusters.py), made when Envoy is led 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from tidegate.compile.envoy.clusters import ClusterKey, cluster, endpoints
+from tidegate.compile.envoy.clusters import ClusterKey, cluster, endpoints, follows_client
 from tidegate.compile.envoy.protojson import Json
+from tidegate.compile.envoy.secrets import secrets, tls_of
 from tidegate.compile.facts import Facts
 from tidegate.compile.gateway.listeners import Around, Made, make_listeners
+from tidegate.compile.gateway.patched import GatewayPatches, patches_at
 from tidegate.compile.gateway.ports import GatewayPort, LeftOut, gateways_of, ports_of
 from tidegate.compile.gateway.routes import GatewayRoutes, RulesByGateway, by_gateway
-from tidegate.compile.gateway.tls import Materials
+from tidegate.compile.gateway.tls import Materials, secret_for
 from tidegate.compile.registry import Registry
 from tidegate.compile.rules import Rules
+from tidegate.model.envoy_filter import Patch
 from tidegate.model.gateway import Gateway, GatewayWorkload
 from tidegate.model.plan.envoy import (
     CHECKS,
@@ -40,23 +43,38 @@ class GatewayPlan:
     gateways: tuple[Gateway, ...] = ()  # the oldest first
     ports: tuple[GatewayPort, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
+    failures: Sequence[tuple[Patch, str]] = ()  # patches of EnvoyFilters that could not be applied so far, and why
     envoy: Resources = field(default_factory=dict)
 
+    def failures_told(self) -> list[tuple[str, str, str]]:
+        """What could not be applied, why, and from where."""
+        return [(patch.title, why, str(patch.origin)) for patch, why in self.failures]
 
-def compile_gateway(facts: Facts, workload: GatewayWorkload, files: Materials | None = None) -> GatewayPlan:
-    """What must be true at this workload. files: what stands in files that Gateways name."""
+
+def compile_gateway(
+    facts: Facts, workload: GatewayWorkload, files: Materials | None = None, *, known: bool = True
+) -> GatewayPlan:
+    """What must be true at this workload. files: what stands in files that Gateways name. known: whether who asks is
+    known to be that workload; nobody else gets what is in its namespace's Secrets."""
     ports, left_out = ports_of(facts, workload)
-    secrets = {s.name: s for s in facts.mesh.secrets if s.namespace == workload.namespace}
-    materials = replace(files or Materials(), secrets=secrets)
+    own = {s.name: s for s in facts.mesh.secrets if known and s.namespace == workload.namespace}
+    materials = replace(files or Materials(), secrets=own)
     registry, rules, visible = Registry(facts.read), Rules(facts.read), visible_rules(facts, workload)
     compiler = GatewayRoutes(registry, rules, visible, workload)
     made = make_listeners(ports, Around(workload, materials, visible, compiler.cluster_key))
-    routes = {name: compiler.compile(name, port, servers) for name, (port, servers) in made.routes.items()}
+    patches = patches_at(facts, workload, ports)
+    listeners = {port.name: port for port in ports}
+    made.listeners.update({name: patches.listener(r, listeners[name]) for name, r in made.listeners.items()})
+    routes = {
+        name: patches.routes(compiler.compile(name, port, servers), port, servers)
+        for name, (port, servers) in made.routes.items()
+    }
     return GatewayPlan(
         gateways=tuple(gateways_of(facts, workload)),
         ports=tuple(ports),
         left_out=(*left_out, *made.left_out),
-        envoy=_resources(made, routes, registry, rules),
+        envoy=_resources(facts, made, routes, materials, patches),
+        failures=patches.failures,
     )
 
 
@@ -68,23 +86,34 @@ def visible_rules(facts: Facts, workload: GatewayWorkload) -> RulesByGateway:
     return by_gateway(sorted(found, key=lambda vs: (vs.age, vs.name, vs.namespace)))
 
 
-def _resources(made: Made, routes: dict[str, EnvoyResource], registry: Registry, rules: Rules) -> Resources:
+def _resources(
+    facts: Facts, made: Made, routes: dict[str, EnvoyResource], materials: Materials, patches: GatewayPatches
+) -> Resources:
+    registry, rules = Registry(facts.read), Rules(facts.read)
     used = {name for resource in (*made.listeners.values(), *routes.values()) for name in resource.needs(CLUSTERS)}
+    added = patches.added()
 
     def by_key(make: Callable[[Registry, Rules, ClusterKey], EnvoyResource | None]) -> MadeOnDemand:
         def one(name: str) -> EnvoyResource | None:
             key = ClusterKey.parse(name)
+            if key is None and make is not endpoints:
+                return added.get(name)
             return make(registry, rules, key) if key else None
 
         return MadeOnDemand(one, lambda: used)
 
+    def own_cluster(registry: Registry, rules: Rules, key: ClusterKey) -> EnvoyResource | None:
+        found = _own_cluster(registry, rules, key)
+        return None if found is None else patches.cluster(found, key)
+
+    clusters = by_key(own_cluster)
     return {
         LISTENERS: made.listeners,
         SCOPES: {},
         ROUTES: _on_demand(routes),
-        CLUSTERS: by_key(lambda registry, rules, key: _own(cluster(registry, rules, key))),
+        CLUSTERS: clusters,
         ENDPOINTS: by_key(endpoints),
-        SECRETS: made.secrets,
+        SECRETS: {**_secrets(facts, clusters, materials), **made.secrets},
         CHECKS: {},
     }
 
@@ -93,19 +122,32 @@ def _on_demand(resources: dict[str, EnvoyResource]) -> MadeOnDemand:
     return MadeOnDemand(resources.get, lambda: resources)
 
 
-def _own(found: EnvoyResource | None) -> EnvoyResource | None:
-    return None if found is None else _of_this_workload(found)
+def _secrets(facts: Facts, clusters: MadeOnDemand, materials: Materials) -> dict[str, EnvoyResource]:
+    """Those by which clusters begin TLS: files of this workload, and Secrets of its namespace."""
+    if not any(tls.originates for rule in facts.mesh.destination_rules for tls in tls_of(rule)):
+        return {}
+    names = {name for resource in clusters.values() for name in resource.needs(SECRETS)}
+    files = secrets(facts.read)
+    found = {name: files.get(name) or secret_for(name, materials) for name in sorted(names)}
+    return {name: secret for name, secret in found.items() if secret is not None}
 
 
-def _of_this_workload(resource: EnvoyResource) -> EnvoyResource:
+def _own_cluster(registry: Registry, rules: Rules, key: ClusterKey) -> EnvoyResource | None:
+    found = cluster(registry, rules, key, credentials=True)
+    service = registry.services.get(key.fqdn)
+    follows = service is not None and follows_client(rules, service, key)
+    return None if found is None else _of_this_workload(found, follows)
+
+
+def _of_this_workload(resource: EnvoyResource, follows: bool) -> EnvoyResource:
     """As of a pod, but for two things. Sockets are opened in the gateway's own network namespace. And what a client
-    speaks says nothing of the server: browsers speak HTTP/2 to whoever ends their TLS."""
+    speaks says nothing of the server, unless a rule says so: browsers speak HTTP/2 to whoever ends their TLS."""
     body = {key: value for key, value in resource.body.items() if key != "upstream_bind_config"}
     options = body.get("typed_extension_protocol_options")
-    if options is not None:
+    if options is not None and not follows:
         body["typed_extension_protocol_options"] = {key: _own_protocol(value) for key, value in options.items()}
     plain = resource.plain
-    inner = None if plain is None else lambda: _of_this_workload(plain())
+    inner = None if plain is None else lambda: _of_this_workload(plain(), follows)
     return replace(resource, body=body, plain=inner)
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from tidegate.compile.envoy.protojson import Json, ads
+from tidegate.compile.envoy.upstream_tls import AUTHORITIES_OF, CREDENTIAL
 from tidegate.model.gateway import CertificateFiles, ServerTls, ServerTlsMode
 from tidegate.model.origin import Origin
 from tidegate.model.plan.envoy import SECRETS, EnvoyResource, ResourceRef
@@ -112,6 +113,21 @@ def _authorities(tls: ServerTls, materials: Materials) -> EnvoyResource:
     raise MissingMaterialError(
         f"no Secret {' or '.join(names)} with ca.crt or cacert is in the namespace of the workload"
     )
+
+
+def secret_for(name: str, materials: Materials) -> EnvoyResource | None:
+    """A secret by which a gateway begins TLS to a server (credentialName); None while there is nothing for it."""
+    wanted = name.removeprefix(CREDENTIAL)
+    own = wanted.removesuffix(AUTHORITIES_OF)
+    if wanted == own:
+        found = materials.secrets.get(own)
+        return (
+            _certificate(name, found.certificate, found.key, (found.origin,)) if found and found.certificate else None
+        )
+    for secret in (materials.secrets.get(wanted), materials.secrets.get(own)):
+        if secret is not None and secret.ca:
+            return _trusted(name, secret.ca, secret.crl, (secret.origin,))
+    return None
 
 
 def _certificate(name: str, chain: bytes, key: bytes, origins: tuple[Origin, ...]) -> EnvoyResource:

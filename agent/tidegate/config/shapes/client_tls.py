@@ -44,6 +44,7 @@ class ClientTlsDoc(ApiModel):
             key=self._file("privateKey", self.private_key, namespace, report),
             ca=self._file("caCertificates", self.ca_certificates, namespace, report),
             crl=self._file("caCrl", self.ca_crl, namespace, report),
+            credential=self.credential_name,
             names=tuple(dict.fromkeys(self.subject_alt_names)),
             sni=self.sni,
             verify=not self.insecure_skip_verify,

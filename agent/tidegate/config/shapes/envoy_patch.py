@@ -28,7 +28,6 @@ ContextName = Literal["ANY", "SIDECAR_INBOUND", "SIDECAR_OUTBOUND", "GATEWAY", "
 # Sides that no proxy here has yet, and why.
 ABSENT = {
     Context.SIDECAR_INBOUND: "what arrives at a pod goes straight to the application, there is no inbound listener yet",
-    Context.GATEWAY: "there are no gateways yet",
     Context.WAYPOINT: "there are no waypoints: each node's Envoy does what one would do",
 }
 _INSERTED = frozenset({PatchOperation.INSERT_BEFORE, PatchOperation.INSERT_AFTER, PatchOperation.INSERT_FIRST})

@@ -44,6 +44,7 @@ class Dialled:
     name: str
     port: int
     ports_of: Callable[[str], Iterable[int]] = lambda _: ()
+    gateways: frozenset[str] = frozenset()  # NAMESPACE/NAME of those whose servers these are; a pod has none
 
     def fits(self, match: RouteMatch) -> bool:
         """Whether a patch is for this one. Istio calls the configuration of a port by the port."""
@@ -51,7 +52,7 @@ class Dialled:
             match.port in (0, self.port)
             and match.name in ("", self.name, str(self.port))
             and (not match.port_name or self.port in set(self.ports_of(match.port_name)))
-            and not match.gateway
+            and (not match.gateway or match.gateway in self.gateways)
         )
 
 
