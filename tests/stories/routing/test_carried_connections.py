@@ -144,6 +144,7 @@ def test_the_documents_mongo_cluster_is_spoken_to_in_mutual_tls(lab: Lab) -> Non
     assert "hsem" not in reversed_by_openssl(lab, "192.192.192.7"), "the server speaks TLS only"
     lab.apply(DOCUMENTS / "33-destinationrule-mtls-mongocluster.yaml")
     assert "hsem" in reversed_by_openssl(lab, "192.192.192.7")
+    assert "hsem" in reversed_by_openssl(lab, "::ffff:192.192.192.7")
     told = explained(lab, "client", "192.192.192.7:27018")
     assert (told["tier"], told["tls"]) == ("envoy", "mutual")
     policies: list[dict[str, object]] = told["policies"]  # type: ignore[assignment]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.support.configs import ENROLLED, config_of, destination_rule, pod, sandbox, service
+from tests.support.envoy_static import messages, validate
 from tests.support.lab import ROOT
 
 from tidegate.compile.compiler import compile_plan
@@ -153,6 +155,26 @@ spec:
     inspector = body["listener_filters"][-1]
     asked = inspector["filter_disabled"]["not_match"]["destination_port_range"]
     assert (inspector["name"], asked) == ("envoy.filters.listener.tls_inspector", {"start": 443, "end": 444})
+
+
+def test_the_real_envoy_accepts_all_of_it(tmp_path: Path) -> None:
+    secure = """
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: secure, namespace: default}
+spec:
+  hosts: [secure, "*.wild"]
+  tls:
+  - {match: [{sniHosts: [secure.default.svc.cluster.local]}], route: [{destination: {host: secure}}]}
+  - {match: [{sniHosts: ["*.wild"], destinationSubnets: [10.96.0.4/32]}], route: [{destination: {host: spare}}]}
+"""
+    tls = "tls: {mode: SIMPLE, insecureSkipVerify: true}, proxyProtocol: {}"
+    warm = "trafficPolicy: {proxyProtocol: {}, loadBalancer: {simple: ROUND_ROBIN, warmup: {duration: 10s}}}"
+    rules = destination_rule("r", "spare", f"trafficPolicy: {{{tls}}}"), destination_rule("s", "secure", warm)
+    plan = plan_of(SPLIT, secure, *rules)
+    assert len(chains(plan)) == 4
+    assert len(messages(plan.envoy)) == sum(map(len, plan.envoy.values()))
+    assert validate(plan.envoy, tmp_path) == ""
 
 
 def test_a_rule_for_some_pods_is_theirs_alone() -> None:

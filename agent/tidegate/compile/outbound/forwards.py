@@ -145,12 +145,13 @@ def with_forwards(listener: EnvoyResource, found: Sequence[Forward], netns_path:
         body["listener_filters_timeout"] = f"{_HELLO_SECONDS}s"
         body["continue_on_listener_filters_timeout"] = True
     plain = listener.plain
+    # Should Envoy refuse it, HTTP is served; connections without HTTP then find no chain that hands them on.
     return replace(
         listener,
         body=body,
         origins=tuple(dict.fromkeys((*listener.origins, *(o for forward in found for o in forward.origins)))),
         refs=listener.refs | {ResourceRef(CLUSTERS, name) for f in found for name, _ in f.targets},
-        plain=None if plain is None else lambda: with_forwards(plain(), found, netns_path),
+        plain=(lambda: listener) if plain is None else lambda: with_forwards(plain(), found, netns_path),
     )
 
 
