@@ -137,7 +137,7 @@ def data_plane(
         envoy=devices.ads,
         dns=devices.dns,
         inside=inside(in_netns),
-        records=SandboxRecords(lambda cookie: store.netns(cookie).dup(), store.remember),
+        records=SandboxRecords(store.netns, store.remember),
         disk=disk,
         clock=SystemClock(),
         jitter=random.random,
@@ -205,7 +205,7 @@ async def _run(settings: Settings, life: Life, home: Path) -> None:
     disk = Worker("sandbox records")
     cycle = data_plane(settings, devices, store, disk, config)
     tokens, loops = readiness(devices, cycle), CrashLoops(time.monotonic)
-    calls = CniCalls(store, disk, cycle, tokens.missing, CARRYING, loops)
+    calls = CniCalls(store, disk, Worker("namespaces' names"), cycle, tokens.missing, CARRYING, loops)
     cni = CniServer(settings.cni_socket, calls)
     keeper = node_cni(settings)
 

@@ -1,7 +1,9 @@
 """Whether others are enrolled as fast beside what goes wrong: `enrol.beside_bad.*` of bench.json.
 
-Beside a VirtualService that Envoy rejects, a pod that cannot be captured and a pod in a crash loop, all at once, and
-without them, in turns on one node: the machine's own noise meets both.
+Beside a VirtualService that Envoy rejects, a pod that cannot be captured and a pod in a crash loop, all at once;
+without them; and beside a crash loop of which the agent is told nothing: in turns on one node, so the machine's own
+noise meets all three. Namespaces and links that come and go hold the kernel's lock for such changes (RTNL), with or
+without a mesh: what `churn` has over `quiet` is that, what `beside` has over `churn` is ours.
 """
 
 from __future__ import annotations
@@ -26,19 +28,21 @@ STUCK, CRASHING, OTHERS = FIRST, FIRST + 1, range(FIRST + 2, FIRST + config.FEW.
 
 def measured(effort: Effort) -> list[dict[str, Any]]:
     """CNI ADD of one new pod after the other, quiet and beside."""
-    quiet, beside = [], []
+    quiet, churn, beside = [], [], []
     with running(config.FEW, "enrol.beside_bad") as rig:
         for turn in range(TURNS):
             each = max(1, effort.adds // TURNS)
             quiet += adds(rig, each)
+            with going_on(rig, come_and_go):
+                churn += adds(rig, each)
             with trouble(rig):
                 beside += adds(rig, each)
             whole(rig)
-            worst, alone = max(beside[-each:]), max(quiet[-each:])
-            say(f"enrol.beside_bad: {worst:.0f} ms, quiet {alone:.0f} ms ({turn + 1}/{TURNS})")
+            worst, churned, alone = (max(values[-each:]) for values in (beside, churn, quiet))
+            say(f"enrol.beside_bad: {worst:.0f} ms, churn {churned:.0f} ms, quiet {alone:.0f} ms ({turn + 1}/{TURNS})")
     figures = []
     for part, share in (("p50_ms", 0.5), ("p99_ms", 0.99)):
-        for name, values in ((part, beside), (f"quiet_{part}", quiet)):
+        for name, values in ((part, beside), (f"churn_{part}", churn), (f"quiet_{part}", quiet)):
             figures.append(Figure(f"enrol.beside_bad.{name}", MS, percentile(share)))
             for value in values:
                 figures[-1].add(value)
@@ -60,20 +64,26 @@ def adds(rig: Rig, times: int) -> list[float]:
 @contextlib.contextmanager
 def trouble(rig: Rig) -> Iterator[None]:
     """All three, begun before the block and taken away after it."""
-    done = threading.Event()
-    with refused_rule(rig), full(STUCK):
-        working = [threading.Thread(target=again, args=(rig, done, one)) for one in (attach_full_pod, crash)]
-        for thread in working:
-            thread.start()
-        try:
-            yield
-        finally:
-            done.set()
-            for thread in working:
-                thread.join()
+    with refused_rule(rig), full(STUCK), going_on(rig, attach_full_pod, crash):
+        yield
     for number in (STUCK, CRASHING):
         rig.call("DEL", number)
         rig.renew(number)
+
+
+@contextlib.contextmanager
+def going_on(rig: Rig, *things: Any) -> Iterator[None]:
+    """Each over and over during the block."""
+    done = threading.Event()
+    working = [threading.Thread(target=again, args=(rig, done, one)) for one in things]
+    for thread in working:
+        thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        for thread in working:
+            thread.join()
 
 
 def again(rig: Rig, done: threading.Event, one: Any) -> None:
@@ -111,9 +121,20 @@ def crash(rig: Rig, done: threading.Event) -> None:
     """One sandbox that is gone while it is being enrolled."""
     adding = threading.Thread(target=rig.call, args=("ADD", CRASHING))
     adding.start()
-    subprocess.run(["ip", "-n", NODE, "link", "delete", netns(CRASHING).removeprefix(f"{TAG}-")], check=True)
-    subprocess.run(["ip", "netns", "delete", netns(CRASHING)], check=True)
+    leave()
     adding.join()
     rig.call("DEL", CRASHING)
     rig.join(CRASHING)
     done.wait(CRASH_SECONDS)
+
+
+def come_and_go(rig: Rig, done: threading.Event) -> None:
+    """The crash loop's namespace and link, of which the agent is told nothing."""
+    leave()
+    rig.join(CRASHING)
+    done.wait(CRASH_SECONDS)
+
+
+def leave() -> None:
+    subprocess.run(["ip", "-n", NODE, "link", "delete", netns(CRASHING).removeprefix(f"{TAG}-")], check=True)
+    subprocess.run(["ip", "netns", "delete", netns(CRASHING)], check=True)

@@ -52,7 +52,7 @@ def keep(names: NetnsNames, path: Path) -> Netns:
     """As a CNI call hands it over: by a descriptor that is closed afterwards."""
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        return names.keep(fd)
+        return names.keep(fd, names.cookie_of(fd))
     finally:
         os.close(fd)
 

@@ -48,10 +48,10 @@ class Inside:
 
 @dataclass(frozen=True, slots=True)
 class SandboxRecords:
-    """What is known of sandboxes beside the data plane. Calls block; all are made on one thread."""
+    """What is known of sandboxes beside the data plane."""
 
     netns: Callable[[int], NetnsHandle]  # of this cookie, to be closed; OSError or KeyError if it is gone
-    remember: Callable[[Sandbox], None]  # what was opened, for the next agent
+    remember: Callable[[Sandbox], None]  # what was opened, for the next agent; blocks, and is called on one thread
 
 
 def inside(in_netns: InNetns) -> Inside:

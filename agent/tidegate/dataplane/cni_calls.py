@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Container, Sequence
 
 from tidegate.dataplane.cycle import Cycle
@@ -27,21 +28,25 @@ class CniCalls:
         self,
         store: SandboxStore,
         disk: Worker,
+        names: Worker,
         cycle: Cycle,
         missing: Callable[[], Sequence[str]],
         carrying: Container[str],
         loops: CrashLoops,
         timeout: float = ENROL_SECONDS,
     ) -> None:
-        """disk: the one thread on which the store records sandboxes. missing: tokens of readiness that the node does
+        """disk: the one thread on which the store records sandboxes; names: one on which it lets go of namespaces, for
+        which nobody else's call waits. missing: tokens of readiness that the node does
         not have; carrying: those without which connections of enrolled pods fail, too."""
         self._store = store
         self._disk = disk
+        self._names = names
         self._cycle = cycle
         self._missing = missing
         self._carrying = carrying
         self._loops = loops
         self._timeout = timeout
+        self._letting_go: asyncio.Future[None] | None = None  # kept, or it might vanish unfinished
 
     async def add(self, request: CniRequest) -> None:
         """Returns when the pod is enrolled, or is known not to be in the mesh. Raises Transient otherwise."""
@@ -49,6 +54,10 @@ class CniCalls:
         self._loops.came(sandbox.id, sandbox.netns_cookie)
         self._cycle.set_sandboxes(self._store.all())
         status = await self._cycle.settling.settled(sandbox.netns_cookie, self._timeout)
+        if (
+            self._store.has_unused
+        ):  # of a sandbox whose place this one took, or of one that is going: not for us to wait
+            self._letting_go = asyncio.ensure_future(self._names.do(self._store.let_go))
         if not _settled(status):
             reason = status.reason if status else "its Pod object has not arrived from the configuration source"
             raise Transient(f"pod {sandbox.id}", f"not enrolled within {self._timeout:.0f} s: {reason}", "try again")
@@ -101,6 +110,8 @@ class CniCalls:
             await self._cycle.release(self._store.all(), sandbox.netns_cookie)
         if not gone:
             self._cycle.set_sandboxes(self._store.all())
+        if self._store.has_unused:
+            await self._names.do(self._store.let_go)
 
 
 def _settled(status: PodStatus | None) -> bool:

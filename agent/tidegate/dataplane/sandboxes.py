@@ -77,8 +77,8 @@ class Sandboxes:
 
     @property
     def busy(self) -> bool:
-        """Whether something is being opened or closed."""
-        return bool(self._opening or self._closing)
+        """Whether something is being opened, closed or looked at."""
+        return bool(self._opening or self._closing) or self._watching.busy
 
     @property
     def relay_up(self) -> bool:
@@ -164,12 +164,12 @@ class Sandboxes:
         cookie = sandbox.netns_cookie
         try:
             if cookie not in self._netns:
-                self._netns[cookie] = await self._disk.do(self._records.netns, cookie)
+                self._netns[cookie] = self._records.netns(cookie)
             fd = self._netns[cookie].fd
             if cookie in self._watching:
                 seen = await self._pods.do(self._inside.prepare, fd)
             else:
-                seen = await self._watching.start(cookie, await self._disk.do(self._records.netns, cookie))
+                seen = await self._watching.start(cookie, self._records.netns(cookie))
             opened = await self._open_listeners(sandbox, fd, seen)
             await self._disk.do(self._records.remember, opened)
         except Exception as error:  # whatever it is, it is this pod's alone

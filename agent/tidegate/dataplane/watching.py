@@ -42,6 +42,7 @@ class Watching:
         self._jitter = jitter
         self._saw = saw
         self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._looking = 0
 
     async def start(self, cookie: int, netns: NetnsHandle) -> Seen:
         """Prepare the pod and watch it until stop(), from what is returned on; takes ownership of netns. Raises OSError
@@ -58,6 +59,11 @@ class Watching:
         # Also of a task that is cancelled before it began.
         task.add_done_callback(lambda _: _close(events, netns))
         return seen
+
+    @property
+    def busy(self) -> bool:
+        """Whether a look is under way, or what was seen is not dealt with yet."""
+        return self._looking > 0
 
     def __contains__(self, cookie: int) -> bool:
         return cookie in self._tasks
@@ -83,10 +89,13 @@ class Watching:
             await _readable(events)
             calm = self._clock.monotonic() - looked
             heard(events)
+            self._looking += 1
             try:
                 await self._saw(cookie, await self._look(netns))
             except OSError as error:
                 log.warning("netns %d changed and cannot be looked into: %s", cookie, error)
+            finally:
+                self._looking -= 1
             looked = self._clock.monotonic()
             await self._clock.sleep(backoff.next(calm))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -20,17 +21,21 @@ log = logging.getLogger(__name__)
 
 
 class SandboxStore:
-    """Owns the namespaces of its sandboxes until delete() or close().
+    """Owns the namespaces of its sandboxes until let_go() or close().
 
-    Calls block; load(), add(), delete(), collect(), sweep(), remember() and netns() from one thread at a time, the
-    others from any.
+    load(), add(), delete(), collect(), sweep() and remember() block: call them from one thread at a time. let_go()
+    blocks longer, as the kernel waits for all processors before a name is gone: give it another thread. The rest may
+    be called from any.
     """
 
     def __init__(self, directory: Path, names: NetnsNames) -> None:
         self._ledger = Ledger()
         self._records = Records(directory)
         self._names = names
+        self._guard = threading.Condition()  # of the three below; nothing blocks while it is held
         self._netns: dict[int, Netns] = {}  # by cookie, of every sandbox in the ledger
+        self._unused: dict[int, Netns] = {}  # that no sandbox means any more
+        self._leaving: set[int] = set()  # whose names are being removed
         self._found: set[int] = set()  # cookies of those that were seen where the runtime says that they are
 
     def load(self) -> tuple[Sandbox, ...]:
@@ -43,13 +48,14 @@ class SandboxStore:
             if netns is None:
                 self._records.remove(sandbox.container_id)
                 continue
-            self._netns[netns.cookie] = netns
+            self._own(netns)
             self._found.add(netns.cookie)
             self._drop(self._ledger.add(replace(sandbox, netns_path=str(netns.path))).replaced)
         try:
             self._names.sweep(self._netns.keys())
         except OSError as error:
             log.warning("names of namespaces that are gone stay: %s", error)
+        self.let_go()
         return self.all()
 
     def add(self, request: CniRequest) -> Sandbox:
@@ -57,17 +63,13 @@ class SandboxStore:
         nothing for those that it has. Raises Transient if it cannot be recorded, Rejected for the node's own namespace,
         where all that the node itself connects to would be taken for the pod's."""
         try:
-            if self._names.is_own(request.netns_fd):
+            cookie = self._names.cookie_of(request.netns_fd)
+            if cookie == self._names.own_cookie():
                 remedy = "a pod of the host network is not attached"
                 raise Rejected(f"sandbox of pod {request.pod}", "CNI_NETNS is the node's own network namespace", remedy)
-            netns = self._names.keep(request.netns_fd)
+            netns = self._held(request.netns_fd, cookie)
         except OSError as error:
             raise Transient(f"sandbox of pod {request.pod}", f"its namespace cannot be kept: {error}") from error
-        known = self._netns.get(netns.cookie)
-        if known is not None:
-            netns.detach()
-            netns = known
-        self._netns[netns.cookie] = netns
         sandbox = Sandbox(
             request.pod,
             request.container_id,
@@ -85,7 +87,7 @@ class SandboxStore:
             self._records.write(added.sandbox, netns.identity)
         except OSError as error:
             self._ledger.undo(added)
-            self._close_unused()
+            self._part()
             raise Transient(f"sandbox of pod {request.pod}", f"cannot be recorded: {error}") from error
         # A container that is started again keeps its id, so its old record has been overwritten already.
         self._drop(tuple(old for old in added.replaced if old.container_id != request.container_id))
@@ -102,7 +104,7 @@ class SandboxStore:
         if known is None:
             self._records.remove(request.container_id)
             return None
-        cookie = self._names.cookie_of(request.netns_fd)
+        cookie = self._names.cookie_if_any(request.netns_fd)
         if cookie not in (0, known.netns_cookie):
             log.info("pod %s: DEL of an earlier namespace of %.12s", known.id, request.container_id)
             return None
@@ -154,13 +156,55 @@ class SandboxStore:
         return self._ledger.by_cookie()
 
     def netns(self, cookie: int) -> Netns:
-        """The namespace of a sandbox, owned by this store: dup() what must outlive a CNI DEL. Raises KeyError."""
-        return self._netns[cookie]
+        """The namespace of a sandbox, by a descriptor that the caller closes. Raises KeyError, OSError."""
+        with self._guard:
+            return self._netns[cookie].dup()
+
+    @property
+    def has_unused(self) -> bool:
+        """Whether there is something to let go of."""
+        with self._guard:
+            return bool(self._unused)
+
+    def let_go(self) -> None:
+        """Close the namespaces that no sandbox means any more, and remove their names. From any thread."""
+        while (netns := self._next_unused()) is not None:
+            try:
+                netns.close()
+            except OSError as error:
+                log.warning("the name of namespace %d stays until the next start: %s", netns.cookie, error)
+            finally:
+                with self._guard:
+                    self._leaving.discard(netns.cookie)
+                    self._guard.notify_all()
 
     def close(self) -> None:
-        """Let go of the descriptors; records and names stay for the next agent."""
-        while self._netns:
-            self._netns.popitem()[1].detach()
+        """Let go of the descriptors; records and names stay for the next agent, which removes names without record."""
+        with self._guard:
+            for held in (self._netns, self._unused):
+                while held:
+                    held.popitem()[1].detach()
+
+    def _held(self, fd: int, cookie: int) -> Netns:
+        """The namespace of a borrowed descriptor, owned. A name of it that is being removed is waited for. OSError."""
+        with self._guard:
+            self._guard.wait_for(lambda: cookie not in self._leaving)
+            known = self._netns.get(cookie) or self._unused.pop(cookie, None)
+        netns = known or self._names.keep(fd, cookie)
+        self._own(netns)
+        return netns
+
+    def _own(self, netns: Netns) -> None:
+        with self._guard:
+            self._netns[netns.cookie] = netns
+
+    def _next_unused(self) -> Netns | None:
+        with self._guard:
+            if not self._unused:
+                return None
+            cookie, netns = self._unused.popitem()
+            self._leaving.add(cookie)
+            return netns
 
     def _write(self, detached: Detached | None) -> Sandbox | None:
         """Record what remains of a sandbox; the sandbox, if nothing does."""
@@ -189,18 +233,17 @@ class SandboxStore:
         return (status.st_dev, status.st_ino) == self._netns[sandbox.netns_cookie].identity
 
     def _drop(self, sandboxes: tuple[Sandbox, ...]) -> None:
-        """Forget records of sandboxes that left the ledger, and namespaces that nobody in it means."""
+        """Forget records of sandboxes that left the ledger, and part with namespaces that nobody in it means."""
         for sandbox in sandboxes:
             self._records.remove(sandbox.container_id)
-        self._close_unused()
+        self._part()
 
-    def _close_unused(self) -> None:
-        self._found &= self._ledger.by_cookie().keys()
-        for cookie in self._netns.keys() - self._ledger.by_cookie().keys():
-            try:
-                self._netns.pop(cookie).close()
-            except OSError as error:
-                log.warning("the name of namespace %d stays until the next start: %s", cookie, error)
+    def _part(self) -> None:
+        meant = self._ledger.by_cookie().keys()
+        self._found &= meant
+        with self._guard:
+            for cookie in self._netns.keys() - meant:
+                self._unused[cookie] = self._netns.pop(cookie)
 
     def _still_there(self, sandbox: Sandbox) -> Netns | None:
         """The namespace of a recorded sandbox; None if the runtime's path means nothing or another one by now.

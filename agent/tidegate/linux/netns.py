@@ -138,12 +138,12 @@ class NetnsNames:
         self._directory = directory
         self._mounting = mounting or Mounting()
 
-    def keep(self, fd: int) -> Netns:
-        """Own the namespace of a borrowed descriptor, and a name for it. An earlier agent's name is taken over.
+    def keep(self, fd: int, cookie: int) -> Netns:
+        """Own the namespace of a borrowed descriptor, which has this cookie, and a name for it. An earlier agent's name
+        is taken over.
 
-        Raises OSError if fd is no network namespace, or if nothing may be mounted here.
+        Raises OSError if nothing may be mounted here.
         """
-        cookie = self._mounting.cookie_of(fd)
         netns = Netns(os.dup(fd), cookie, self._directory / str(cookie), self._remove)
         try:
             if not self._names(netns):
@@ -162,21 +162,24 @@ class NetnsNames:
         try:
             if self._mounting.cookie_of(fd) != cookie:
                 raise OSError(errno.ESTALE, "is another network namespace by now", path)
-            return self.keep(fd)
+            return self.keep(fd, cookie)
         finally:
             os.close(fd)
 
     def cookie_of(self, fd: int) -> int:
-        """Cookie of a borrowed descriptor's namespace; 0 if it is none, as a path is whose namespace went."""
+        """Cookie of a borrowed descriptor's namespace. OSError if it is none."""
+        return self._mounting.cookie_of(fd)
+
+    def cookie_if_any(self, fd: int) -> int:
+        """The same; 0 if it is none, as a path is whose namespace went."""
         try:
             return self._mounting.cookie_of(fd) if fd >= 0 else 0
         except OSError:
             return 0
 
-    def is_own(self, fd: int) -> bool:
-        """Whether a borrowed descriptor means the namespace that the agent is in itself, and so the node. OSError if
-        it means none."""
-        return self._mounting.cookie_of(fd) == self._mounting.own()
+    def own_cookie(self) -> int:
+        """Cookie of the namespace that the agent is in itself, and so the node's."""
+        return self._mounting.own()
 
     def sweep(self, keep: Container[int]) -> None:
         """Remove every name whose cookie is not in keep: of sandboxes that went while no agent ran. Raises OSError."""

@@ -49,11 +49,12 @@ def facts_of(*texts: str, resolved: Mapping[str, Any] = RESOLVED) -> Facts:
 
 
 def ways(facts: Facts, host: str) -> list[tuple[tuple[str, ...], list[tuple[str, int]]]]:
-    """Of each rule of the only view of a host: names, then endpoints and weight of each target."""
+    """Of each rule of what everybody sees of a host: names, then endpoints and weight of each target."""
     found: Mapping[int, L4Service] = {s.number: s for s in compile_plan(facts).l4}
-    (view,) = next(s for s in found.values() if s.name.startswith(f"{host}:") and s.addresses).views
+    views = next(s for s in found.values() if s.name.startswith(f"{host}:") and s.addresses).views
     return [
         (r.names, [(" ".join(str(e.address) for e in found[t.number].endpoints), t.weight) for t in r.targets])
+        for view in views
         for r in view.rules
     ]
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from dataclasses import replace
 
 import pytest
 from tests.support.clock import ManualClock
@@ -26,6 +28,23 @@ class FakeRegistry:
     def __init__(self, *known: Sandbox) -> None:
         self.known = list(known)
         self.lost: list[Sandbox] = []
+        self.has_unused = False
+        self.leaving, self.left = threading.Event(), threading.Event()
+
+    def add(self, request: CniRequest) -> Sandbox:
+        return next(sandbox for sandbox in self.known if sandbox.container_id == request.container_id)
+
+    def delete(self, request: CniRequest) -> Sandbox:
+        gone = self.add(request)
+        self.known.remove(gone)
+        self.has_unused = True
+        return gone
+
+    def let_go(self) -> None:
+        """As long as the kernel likes."""
+        self.leaving.set()
+        assert self.left.wait(HANG_SECONDS)
+        self.has_unused = False
 
     def sweep(self) -> tuple[Sandbox, ...]:
         gone, self.lost = tuple(self.lost), []
@@ -41,7 +60,7 @@ async def test_a_pod_whose_runtime_never_said_del_is_let_go() -> None:
     stays, goes = sandbox("stays", 1, "10.0.0.1"), sandbox("goes", 2, "10.0.0.2")
     node = Node(config_of(ENROLLED, pod("stays", "app: a"), pod("goes", "app: b")), stays, goes)
     registry, clock = FakeRegistry(stays, goes), ManualClock()
-    calls = CniCalls(registry, Worker("disk"), node.cycle, list, (), CrashLoops(clock.monotonic))  # type: ignore[arg-type]
+    calls = CniCalls(registry, Worker("disk"), Worker("names"), node.cycle, list, (), CrashLoops(clock.monotonic))  # type: ignore[arg-type]
     async with node.running():
         sweeping = asyncio.create_task(calls.sweep(clock))
         try:
@@ -56,12 +75,31 @@ async def test_a_pod_whose_runtime_never_said_del_is_let_go() -> None:
             await asyncio.gather(sweeping, return_exceptions=True)
 
 
+async def test_nobody_waits_for_the_namespace_of_a_pod_that_goes() -> None:
+    goes, comes = sandbox("goes", 1, "10.0.0.1"), sandbox("comes", 2, "10.0.0.2")
+    node = Node(config_of(ENROLLED, pod("goes", "app: a"), pod("comes", "app: b")), goes)
+    registry, clock = FakeRegistry(goes, comes), ManualClock()
+    calls = CniCalls(registry, Worker("disk"), Worker("names"), node.cycle, list, (), CrashLoops(clock.monotonic))  # type: ignore[arg-type]
+    async with node.running():
+        await node.calm()
+        going = asyncio.create_task(calls.delete(replace(STATUS, container_id=goes.container_id)))
+        try:
+            assert await asyncio.to_thread(registry.leaving.wait, HANG_SECONDS)
+            async with asyncio.timeout(HANG_SECONDS):
+                await calls.add(replace(STATUS, container_id=comes.container_id))
+            assert set(node.tables.rows) == {2}
+            assert not going.done(), "whose pod it was does wait"
+        finally:
+            registry.left.set()
+            await going
+
+
 @pytest.mark.case("E2")
 @pytest.mark.parametrize(("missing", "limited"), [(["configuration"], False), (["configuration", "relay"], True)])
 async def test_status_names_each_token_that_is_missing(missing: list[str], limited: bool) -> None:
     node, clock = Node(), ManualClock()
     registry, loops = FakeRegistry(), CrashLoops(clock.monotonic)
-    calls = CniCalls(registry, Worker("disk"), node.cycle, lambda: missing, {"relay"}, loops)  # type: ignore[arg-type]
+    calls = CniCalls(registry, Worker("disk"), Worker("names"), node.cycle, lambda: missing, {"relay"}, loops)  # type: ignore[arg-type]
     with pytest.raises(NotServing, match=", ".join(missing)) as said:
         await calls.status(STATUS)
     assert said.value.limited is limited

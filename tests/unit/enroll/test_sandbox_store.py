@@ -1,14 +1,18 @@
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import stat
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
+from tests.support.eventually import HANG_SECONDS
 
 from tidegate.enroll.sandbox_store import SandboxStore
 from tidegate.enroll.wire import CniRequest, Command
@@ -41,9 +45,9 @@ class Namespaces:
     def names(self, directory: Path) -> NetnsNames:
         """A hard link in the place of a mount: it is the same file as what it stands for, too."""
         nothing: Callable[[Path], None] = lambda _: None  # noqa: E731
-        return NetnsNames(directory, Mounting(self.cookie_of, self._bind, nothing, lambda: 0))
+        return NetnsNames(directory, Mounting(self.cookie_of, self.bind, nothing, lambda: 0))
 
-    def _bind(self, fd: int, path: Path) -> None:
+    def bind(self, fd: int, path: Path) -> None:
         path.unlink()
         os.link(os.readlink(f"/proc/self/fd/{fd}"), path)
 
@@ -73,6 +77,12 @@ def collection(network: str, *valid: tuple[str, str], says: bool = True) -> CniR
 
 def store(tmp_path: Path, namespaces: Namespaces) -> SandboxStore:
     return SandboxStore(tmp_path / "sandboxes", namespaces.names(tmp_path / "names"))
+
+
+def cookie_by(one: SandboxStore, cookie: int) -> int:
+    """What the store has for this cookie."""
+    with contextlib.closing(one.netns(cookie)) as netns:
+        return netns.cookie
 
 
 def records(tmp_path: Path) -> list[str]:
@@ -185,26 +195,70 @@ def test_a_sandbox_has_its_namespace_until_it_is_deleted(tmp_path: Path, namespa
     os.close(added.netns_fd)  # open for the duration of the call only
     (namespaces.directory / "a").unlink()
     namespaces.make("a")  # the runtime gives the path to another pod
-    netns = one.netns(sandbox.netns_cookie)
-    assert (netns.cookie, str(netns.path)) == (namespaces.cookie_of(netns.fd), sandbox.netns_path)
-    working = netns.dup()
+    working = one.netns(sandbox.netns_cookie)
+    assert (working.cookie, str(working.path)) == (namespaces.cookie_of(working.fd), sandbox.netns_path)
     assert one.delete(added) is not None
     with pytest.raises(KeyError):
         one.netns(sandbox.netns_cookie)
-    with pytest.raises(OSError, match="given up"):
-        _ = netns.fd
+    assert one.has_unused
+    one.let_go()
+    assert not one.has_unused
     assert namespaces.cookie_of(working.fd) == sandbox.netns_cookie, "who still works in there is not disturbed"
     working.close()
     assert names(tmp_path) == []
 
 
+def test_a_namespace_that_comes_back_before_it_was_let_go_keeps_its_name(
+    tmp_path: Path, namespaces: Namespaces
+) -> None:
+    one = store(tmp_path, namespaces)
+    path = namespaces.make("a")
+    one.add(request(path))
+    one.delete(request(path))
+    back = one.add(request(path, container="c2"))
+    one.let_go()
+    assert names(tmp_path) == [str(back.netns_cookie)]
+    assert cookie_by(one, back.netns_cookie) == back.netns_cookie
+
+
+def test_a_namespace_that_comes_back_while_its_name_is_removed_gets_a_new_one(
+    tmp_path: Path, namespaces: Namespaces
+) -> None:
+    removing, go_on = threading.Event(), threading.Event()
+
+    def unbind(_: Path) -> None:
+        if armed:
+            removing.set()
+            assert go_on.wait(HANG_SECONDS)
+
+    armed = False
+    mounting = Mounting(namespaces.cookie_of, namespaces.bind, unbind, lambda: 0)
+    one = SandboxStore(tmp_path / "sandboxes", NetnsNames(tmp_path / "names", mounting))
+    path = namespaces.make("a")
+    one.add(request(path))
+    one.delete(request(path))
+    armed = True
+    with ThreadPoolExecutor(2) as threads:
+        leaving = threads.submit(one.let_go)
+        assert removing.wait(HANG_SECONDS)
+        armed = False
+        other = one.add(request(namespaces.make("b"), pod="other", container="other"))
+        back = threads.submit(one.add, request(path, container="c2"))
+        assert not back.done()
+        go_on.set()
+        leaving.result(HANG_SECONDS)
+        assert back.result(HANG_SECONDS).netns_cookie != other.netns_cookie
+        assert names(tmp_path) == ["1", "2"]
+
+
 def test_a_repeated_add_keeps_the_namespace(tmp_path: Path, namespaces: Namespaces) -> None:
     one = store(tmp_path, namespaces)
     path = namespaces.make("a")
-    netns = one.netns(one.add(request(path)).netns_cookie)
-    assert one.netns(one.add(request(path)).netns_cookie) is netns
-    assert namespaces.cookie_of(netns.fd) == netns.cookie
-    assert names(tmp_path) == [str(netns.cookie)]
+    cookie = one.add(request(path)).netns_cookie
+    assert one.add(request(path)).netns_cookie == cookie
+    assert not one.has_unused
+    assert cookie_by(one, cookie) == cookie
+    assert names(tmp_path) == [str(cookie)]
 
 
 def test_a_pods_new_namespace_takes_the_place_of_its_old_one(tmp_path: Path, namespaces: Namespaces) -> None:
@@ -213,7 +267,8 @@ def test_a_pods_new_namespace_takes_the_place_of_its_old_one(tmp_path: Path, nam
     new = one.add(request(namespaces.make("b"), container="c2"))
     with pytest.raises(KeyError):
         one.netns(old.netns_cookie)
-    assert one.netns(new.netns_cookie).cookie == new.netns_cookie
+    assert cookie_by(one, new.netns_cookie) == new.netns_cookie
+    one.let_go()
     assert names(tmp_path) == [str(new.netns_cookie)]
 
 
@@ -229,7 +284,7 @@ def test_a_new_agent_keeps_the_names_and_removes_those_of_sandboxes_that_went_me
     new = store(tmp_path, namespaces)
     assert new.load() == (kept,)
     assert os.stat(kept.netns_path).st_ino == inode
-    assert new.netns(kept.netns_cookie).cookie == kept.netns_cookie
+    assert cookie_by(new, kept.netns_cookie) == kept.netns_cookie
     assert names(tmp_path) == [str(kept.netns_cookie)]
     assert gone.netns_cookie != kept.netns_cookie
 
@@ -265,6 +320,7 @@ def test_the_del_of_a_second_interface_leaves_the_pod_and_its_record(tmp_path: P
     assert (one.all(), one.find(second), records(tmp_path)) == ((alone,), None, ["c1.json"])
     assert store(tmp_path, namespaces).load() == (alone,)
     assert one.delete(first) == alone
+    one.let_go()
     assert (one.all(), records(tmp_path), names(tmp_path)) == ((), [], [])
 
 
@@ -290,6 +346,7 @@ def test_a_container_whose_namespace_is_gone_goes_with_all_its_interfaces(
     one.add(request(path))
     both = one.add(request(path, ifname="net1"))
     assert one.delete(replace(request(path), netns_fd=-1)) == both
+    one.let_go()
     assert (one.all(), records(tmp_path), names(tmp_path)) == ((), [], [])
 
 
@@ -349,7 +406,7 @@ def test_a_second_interface_that_cannot_be_recorded_leaves_the_first(tmp_path: P
     with pytest.raises(Transient, match="cannot be recorded"):
         one.add(request(path, ifname="net1"))
     assert one.all() == (first,)
-    assert one.netns(first.netns_cookie).cookie == first.netns_cookie
+    assert cookie_by(one, first.netns_cookie) == first.netns_cookie
 
 
 @pytest.mark.case("E2")
@@ -365,6 +422,7 @@ def test_what_a_gc_does_not_list_is_released_and_the_rest_stays(tmp_path: Path, 
     assert one.collect(collection("net-of-net1")) == ()
     assert [a.ifname for a in one.all()[0].attachments] == ["eth0"]
     assert one.collect(collection("net-of-eth0")) != ()
+    one.let_go()
     assert (one.all(), records(tmp_path), names(tmp_path)) == ((), [], [])
 
 

@@ -32,7 +32,7 @@ def context(plan: GatewayPlan) -> dict[str, Any]:
 
 def test_a_secret_of_the_gateways_namespace_is_shown_to_servers(tmp_path: Path) -> None:
     plan = tls("mode: MUTUAL, credentialName: own", PAIR.secret("own", ca=AUTHORITY.certificate))
-    asked = [one["name"] for one in context(plan)["tls_certificate_sds_secret_configs"]]
+    asked = [one["name"] for one in context(plan).get("tls_certificate_sds_secret_configs", [])]
     trusted = context(plan)["combined_validation_context"]["validation_context_sds_secret_config"]["name"]
     assert (asked, trusted) == (["kubernetes://own"], "kubernetes://own-cacert")
     assert set(plan.envoy[SECRETS]) == {"kubernetes://own", "kubernetes://own-cacert"}
@@ -43,7 +43,7 @@ def test_a_secret_of_the_gateways_namespace_is_shown_to_servers(tmp_path: Path) 
 def test_without_its_secret_nothing_is_sent_in_plain_text() -> None:
     plan = tls("mode: MUTUAL, credentialName: own")
     assert not plan.envoy[SECRETS]
-    assert context(plan)["tls_certificate_sds_secret_configs"]
+    assert context(plan).get("tls_certificate_sds_secret_configs")
 
 
 def test_files_are_those_of_the_gateways_own_container(tmp_path: Path) -> None:
