@@ -2,6 +2,7 @@
 
 `serve PORT [CERTIFICATE KEY CA]`: greets with a JSON object of what it sees of the connection (client, whose
 certificate, the name that it asked for), then says each line back. With files it speaks TLS and wants a certificate.
+`knock HOST PORT`: says a line at once, and prints the greeting, or `end` if no greeting comes, as of a server of TLS.
 `talk HOST PORT`: prints the greeting, then what comes back for each line of standard input; `end` when the server ends.
 """
 
@@ -70,5 +71,15 @@ def _talk(host: str, port: str) -> None:
         print("end", flush=True)
 
 
+def _knock(host: str, port: str) -> None:
+    try:
+        with socket.create_connection((host, int(port)), HANG_SECONDS) as connection:
+            connection.sendall(b"knock\n")
+            first = connection.makefile("rb").readline()
+    except OSError:
+        first = b""
+    print(first.decode().strip() if first.startswith(b"{") else "end")
+
+
 if __name__ == "__main__":
-    (_serve if sys.argv[1] == "serve" else _talk)(*sys.argv[2:])
+    {"serve": _serve, "talk": _talk, "knock": _knock}[sys.argv[1]](*sys.argv[2:])
