@@ -14,6 +14,7 @@ import socketserver
 import ssl
 import sys
 import threading
+from collections.abc import Callable
 from typing import Any
 
 HANG_SECONDS = 120.0  # against hanging, and nothing else
@@ -82,4 +83,5 @@ def _knock(host: str, port: str) -> None:
 
 
 if __name__ == "__main__":
-    {"serve": _serve, "talk": _talk, "knock": _knock}[sys.argv[1]](*sys.argv[2:])
+    commands: dict[str, Callable[..., None]] = {"serve": _serve, "talk": _talk, "knock": _knock}
+    commands[sys.argv[1]](*sys.argv[2:])
