@@ -20,12 +20,15 @@ from tidegate.compile.envoy.clusters import ClusterKey, cluster, endpoints
 from tidegate.compile.envoy.filters import connection_manager, pod_sockets
 from tidegate.compile.envoy.secrets import secrets
 from tidegate.compile.facts import join
+from tidegate.compile.l4.carried import envoy_carries
 from tidegate.compile.outbound.destinations import claims
+from tidegate.compile.outbound.filtered import Filtered
+from tidegate.compile.outbound.forwards import Forward, forwards, with_forwards
 from tidegate.compile.outbound.routes import RouteCompiler
 from tidegate.compile.registry import Registry
 from tidegate.compile.rules import Rules
 from tidegate.compile.visibility import Source
-from tidegate.model.plan.envoy import CLUSTERS
+from tidegate.model.plan.envoy import CLUSTERS, EnvoyResource
 from tidegate.model.tls_files import DEFAULT_ROOT
 
 CLIENT = "default/client"
@@ -45,7 +48,7 @@ def meshed(
     node: str = "",
     labels: Mapping[str, str] | None = None,
 ) -> Iterator[dict[str, int]]:
-    """Runs Envoy with what these documents become; FQDN:port of each HTTP service -> where it listens for it.
+    """Runs Envoy with what these documents become; FQDN:port of each port that Envoy serves -> where it listens for it.
 
     The listeners differ from a pod's in where they are and in that they have their routes inside. netns: by FQDN:port,
     the network namespace that a listener says its pod is in. node: where all this is; labels: of the client. Files that
@@ -53,9 +56,16 @@ def meshed(
     """
     read = Read(join(config_of(*documents), (), node=node).tables)
     registry, rules = Registry(read), Rules(read)
-    compiler = RouteCompiler(registry, rules, {CLIENT: Source("default", labels or {})})
+    client = Source("default", labels or {})
+    compiler = RouteCompiler(registry, rules, {CLIENT: client})
     listeners, clusters = [], {}
-    for claim in (claim for fqdn in registry.services for claim in read(claims, fqdn) if claim.port.protocol.is_http):
+    for claim in (claim for fqdn in registry.services for claim in read(claims, fqdn)):
+        if not claim.port.protocol.is_http:
+            if envoy_carries(read, claim.service, claim.port, client):
+                made = _carrying(claim.name, forwards(read, Filtered(), claim, client))
+                listeners.append(dict(made.body))
+                clusters.update({name: _static(registry, rules, name) for name in made.needs(CLUSTERS)})
+            continue
         routes = compiler.compile(claim.service, claim.port)
         listeners.append(_listener(claim.name, dict(routes.body), (netns or {}).get(claim.name, "")))
         for name in routes.needs(CLUSTERS):
@@ -77,6 +87,21 @@ def _listener(name: str, routes: dict[str, Any], netns: str) -> dict[str, Any]:
     config["route_config"] = routes
     filters = [pod_sockets(netns), manager] if netns else [manager]
     return {"name": name, "address": ANY_PORT, "filter_chains": [{"filters": filters}]}
+
+
+def _carrying(name: str, found: tuple[Forward, ...]) -> EnvoyResource:
+    """A listener with the chains of a port that is not HTTP, for whoever dials it here."""
+    body = {"name": name, "address": ANY_PORT, "filter_chains": [], "listener_filters": []}
+    made = with_forwards(EnvoyResource(name, body), found, "")
+    for chain in made.body["filter_chains"]:
+        chain["filter_chain_match"] = {
+            key: value
+            for key, value in chain["filter_chain_match"].items()
+            if key not in ("destination_port", "prefix_ranges")
+        }
+    for one in made.body["listener_filters"]:
+        del one["filter_disabled"]
+    return made
 
 
 def _static(registry: Registry, rules: Rules, name: str) -> dict[str, Any] | None:

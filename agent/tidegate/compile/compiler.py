@@ -17,6 +17,7 @@ from tidegate.compile.facts import Facts
 from tidegate.compile.names import names_of
 from tidegate.compile.outbound.destinations import Claim, Destinations, FindDestinations
 from tidegate.compile.outbound.filtered import Filtered
+from tidegate.compile.outbound.forwards import Forward, forwards, with_forwards
 from tidegate.compile.outbound.listeners import listener_name, pod_listener
 from tidegate.compile.outbound.routes import RouteCompiler, check, check_name
 from tidegate.compile.outbound.scopes import UNKNOWN, scope
@@ -114,8 +115,11 @@ class Compiler:
         )
         clients = tuple((str(s.id), facts.pods[s.id]) for s in sandboxes)
         pods = tuple(pod for _, pod in clients)
+        carried = _forwards(facts, scoping, sandboxes, filtered)
         listeners = self._table(
-            LISTENERS, (sandboxes, pods, facts.namespaces, filtered), lambda: self._listen(facts, sandboxes, filtered)
+            LISTENERS,
+            (sandboxes, pods, facts.namespaces, filtered, carried),
+            lambda: self._listen(facts, sandboxes, filtered, dict(carried)),
         )
         elsewhere = scoping.elsewhere
         scopes = self._table(SCOPES, (found.claims, elsewhere), lambda: self._scope(found, elsewhere))
@@ -178,17 +182,26 @@ class Compiler:
             self._filtered = made_of, Filtered(Selection(mesh.envoy_filters, mesh.refused_patches, root), ports)
         return self._filtered[1]
 
-    def _listen(self, facts: Facts, sandboxes: tuple[Sandbox, ...], filtered: Filtered) -> ResourcesByName:
+    def _listen(
+        self,
+        facts: Facts,
+        sandboxes: tuple[Sandbox, ...],
+        filtered: Filtered,
+        carried: Mapping[Sandbox, tuple[Forward, ...]],
+    ) -> ResourcesByName:
         known, self._listeners = self._listeners, {}
         for sandbox in sandboxes:
             if sandbox.capture.envoy4:
                 pod = facts.pods[sandbox.id]
                 origins = _pod_origins(facts, pod)
                 source = source_of(facts.read, pod)
-                made_of = (origins, filtered.of(source) if filtered else None, filtered.ports if filtered else None)
+                chains = carried.get(sandbox, ())
+                selected = filtered.of(source) if filtered else None
+                made_of = (origins, selected, filtered.ports if filtered else None, chains)
                 entry = known.get(sandbox)
                 if entry is None or entry[0] != made_of:
-                    entry = (made_of, filtered.listener(pod_listener(sandbox, origins), source))
+                    made = filtered.listener(pod_listener(sandbox, origins), source)
+                    entry = (made_of, with_forwards(made, chains, sandbox.netns_path))
                 self._listeners[sandbox] = entry
         table = {listener.name: listener for _, listener in self._listeners.values()}
         return {**table, **filtered.checks.listeners}
@@ -229,10 +242,22 @@ def _same(before: object, now: object) -> bool:
 
 def _plan(facts: Facts, sandbox: Sandbox, any_http: bool, scoping: Scoping) -> PodPlan:
     enrolled, reason = facts.enrolment(sandbox.id)
-    wanted = enrolled and any_http
+    wanted = enrolled and (any_http or sandbox.id in scoping.carried)
     name = listener_name(sandbox) if wanted else ""
     of = scoping.pods.get(sandbox.id, EVERYTHING)
     return PodPlan(sandbox.id, enrolled, reason, wanted, name, sandbox.netns_cookie, of.registry_only, of.scope)
+
+
+def _forwards(
+    facts: Facts, scoping: Scoping, sandboxes: tuple[Sandbox, ...], filtered: Filtered
+) -> tuple[tuple[Sandbox, tuple[Forward, ...]], ...]:
+    """What Envoy carries for each of these pods without looking into it, as chains of their listeners."""
+    read, found = facts.read, []
+    for sandbox in sandboxes:
+        if claims := scoping.carried.get(sandbox.id):
+            source = source_of(read, facts.pods[sandbox.id])
+            found.append((sandbox, tuple(f for claim in claims for f in forwards(read, filtered, claim, source))))
+    return tuple(found)
 
 
 def _views(facts: Facts) -> Mapping[int, str]:

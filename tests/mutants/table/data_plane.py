@@ -39,8 +39,8 @@ _DATA_PLANE = Group(
             "listeners-go-while-captured",
             "Envoy forgets the listener of a pod whose connections are still sent there",
             ENVOY_APPLIER,
-            "        told = _with(self._told, plan.envoy, needed) if needed else plan.envoy\n",
-            "        told = plan.envoy\n",
+            "        told = _with(self._told, wanted, needed) if needed else wanted\n",
+            "        told = wanted\n",
             (f"{UNIT}/test_cycle.py::test_a_pod_that_leaves_the_mesh_is_released_and_then_closed",),
         ),
         Mutant(

@@ -44,8 +44,8 @@ _UNSERVED = Group(
             "nobody-ready-accepted",
             "connect() to a Service of which nobody is ready succeeds, and is reset later",
             "agent/tidegate/compile/outbound/destinations.py",
-            "            tier = Tier.REFUSE if (address, claim.port.port) in empty else claim.tier\n",
-            "            tier = claim.tier\n",
+            "            tier = Tier.REFUSE if (address, claim.port.port) in empty else there\n",
+            "            tier = there\n",
             (
                 f"{FOUND}::test_what_no_endpoint_serves_is_refused_by_the_kernel_but_http_may_be_routed_elsewhere",
                 f"{WRITTEN}::test_nobody_is_ready_so_connect_is_refused_and_udp_is_not_our_business",

@@ -46,12 +46,20 @@ def test_the_place_of_a_field_is_told() -> None:
     [
         ("{simple: RANDOM}", {}),
         ("{simple: PASSTHROUGH}", {"simple": "TG0509"}),
+        ("{simple: ROUND_ROBIN, warmup: {duration: 1s}}", {}),
+        ("{localityLbSetting: {enabled: true}}", {}),
         ("{consistentHash: {httpHeaderName: x}}", {"httpHeaderName": "TG0509"}),
         ("{consistentHash: {useSourceIp: true, maglev: {}}}", {"maglev": "TG0509"}),
     ],
 )
 def test_balancing_of_a_tcp_port(balancer: str, expected: dict[str, str]) -> None:
     assert told(destination_rule("r", "db", f"trafficPolicy: {{loadBalancer: {balancer}}}"), TCP) == expected
+
+
+def test_what_the_relay_cannot_do_envoy_does_and_what_goes_straight_nobody_does() -> None:
+    rule = destination_rule("r", "db", "trafficPolicy: {tls: {mode: SIMPLE}, proxyProtocol: {}}")
+    assert told(rule, TCP) == {}
+    assert told(rule, service("db", "tcp:1", ips="None")) == {"tls": "TG0509", "proxyProtocol": "TG0509"}
 
 
 def test_a_port_of_its_own_is_looked_at_by_itself() -> None:

@@ -18,7 +18,8 @@ CONNECTION_BUFFER = 1024 * 1024
 
 STREAMS = 1024  # requests at a time on one connection; the client of more waits or opens another connection
 
-# HTTP connections of one pod at a time. The pod's next one is closed at once; all others' go on.
+# Connections of one pod at a time that one filter chain takes: HTTP, or one service port without it. The pod's next
+# one is closed at once; all others' go on.
 CONNECTIONS = 4096
 
 

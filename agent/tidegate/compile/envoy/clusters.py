@@ -9,7 +9,7 @@ from tidegate.compile.envoy import bounds, http_options, pools
 from tidegate.compile.envoy.assignment import assignment
 from tidegate.compile.envoy.named import Found, found_by_envoy, named_in_subset
 from tidegate.compile.envoy.protojson import Json, ads, duration, named
-from tidegate.compile.envoy.upstream_tls import secret_names, transport_socket
+from tidegate.compile.envoy.upstream_tls import of_connections, secret_names, transport_socket
 from tidegate.compile.facts import Endpoint
 from tidegate.compile.localities import is_weighted
 from tidegate.compile.registry import Registry
@@ -81,7 +81,7 @@ def cluster(registry: Registry, rules: Rules, key: ClusterKey, *, credentials: b
     itself = named_in_subset(registry, service, port, policy.subset(key.subset))
 
     def made(policy: DestinationPolicy, plain: Callable[[], EnvoyResource] | None) -> EnvoyResource:
-        settings = _as_told(policy.for_port(key.port, key.subset), service, credentials)
+        settings = as_told(policy.for_port(key.port, key.subset), service, credentials)
         body = _cluster(name, service, port, settings, policy.subset(key.subset), key.lb_headless, itself, rules.mesh)
         refs = {ResourceRef(SECRETS, secret) for secret in secret_names(settings)}
         if body["type"] == "EDS":
@@ -185,7 +185,9 @@ def _cluster(
     }
     if keepalive := pools.keepalive(pool):
         body["upstream_connection_options"] = {"tcp_keepalive": keepalive}
-    if (socket := transport_socket(settings)) is not None:
+    # A request that comes to such a port after all says its host itself.
+    opened = settings if port.protocol.is_http else of_connections(settings, service.id.fqdn)
+    if (socket := transport_socket(opened)) is not None:
         body["transport_socket"] = socket
     if body["type"] == "EDS" and is_weighted(settings):
         body["common_lb_config"] = {"locality_weighted_lb_config": {}}
@@ -204,7 +206,7 @@ def follows_client(rules: Rules, service: Service, key: ClusterKey) -> bool:
     return pool is not None and pool.client_protocol
 
 
-def _as_told(settings: TrafficPolicy, service: Service, credentials: bool) -> TrafficPolicy:
+def as_told(settings: TrafficPolicy, service: Service, credentials: bool) -> TrafficPolicy:
     """The policy with the names that a ServiceEntry says of its servers' certificates, where the rule says none, and
     without the name of a Secret where nobody gets at those."""
     tls = settings.tls

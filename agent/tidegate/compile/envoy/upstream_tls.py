@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Iterator
+from dataclasses import replace
 
 from tidegate.compile.envoy.protojson import Json, ads, named
 from tidegate.model.hosts import is_address
@@ -33,6 +34,20 @@ def transport_socket(settings: TrafficPolicy) -> Json | None:
         config={"version": settings.proxy_protocol.value},
         transport_socket=inner or named("envoy.transport_sockets.raw_buffer", _RAW),
     )
+
+
+def of_connections(settings: TrafficPolicy, host: str) -> TrafficPolicy:
+    """What holds for connections in which there is no request that names a host: the service's own name stands for it.
+
+    It is asked for in the handshake. Whose certificate it has to be is said by subjectAltNames; without, and without
+    authorities of the rule's own, by that name, since everybody has a certificate of some authority of the system's.
+    """
+    tls = settings.tls
+    if tls is None or not tls.originates:
+        return settings
+    name = tls.sni or ("" if host.startswith("*") or is_address(host) else host)
+    names = tls.names or ((name,) if name and not (tls.ca or tls.credential) and tls.verify else ())
+    return replace(settings, tls=replace(tls, sni=name, names=names))
 
 
 def secret_names(settings: TrafficPolicy) -> Iterator[str]:

@@ -6,13 +6,15 @@ requests for the route. Everything is looked up by key in the facts: no index is
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
 from tidegate.compile.derive import Read, derived
-from tidegate.compile.envoy.clusters import ClusterKey, goes_where_dialled, subset_endpoints
+from tidegate.compile.envoy.clusters import ClusterKey, as_told, goes_where_dialled, subset_endpoints
 from tidegate.compile.envoy.named import named_in_subset
 from tidegate.compile.envoy.patches.selection import Selection
+from tidegate.compile.envoy.upstream_tls import of_connections
 from tidegate.compile.explain.explanation import Explanation, Hop, Peer, RouteDestination, Rule
 from tidegate.compile.explain.l4 import Connection, Landing, choose_l4, landing
 from tidegate.compile.explain.names import Names, default_port
@@ -21,7 +23,7 @@ from tidegate.compile.explain.policy import in_force, order, tls_mode
 from tidegate.compile.explain.requests import RouteChoice, bad_path, choose_host, choose_route
 from tidegate.compile.facts import Facts
 from tidegate.compile.outbound.aliases import Aliases, aliases, spellings
-from tidegate.compile.outbound.destinations import Claim, claim_at, claims, fast_path, pod_row, service_rows
+from tidegate.compile.outbound.destinations import Claim, claim_at, claims, fast_path, pod_row, service_rows, serving
 from tidegate.compile.outbound.filtered import Filtered
 from tidegate.compile.outbound.routes import foreign_hosts, route_name, routed_to_headless, target_number
 from tidegate.compile.registry import Registry
@@ -72,6 +74,11 @@ def _ports(facts: Facts) -> frozenset[tuple[str, int]]:
     if not facts.mesh.envoy_filters:
         return frozenset()
     return frozenset((port.name, port.port) for service in facts.services.values() for port in service.tcp_ports)
+
+
+def _failure(claim: Claim) -> str:
+    """What a client gets whom Envoy can send to nobody."""
+    return "Envoy answers 503" if claim.port.protocol.is_http else "Envoy ends the connection"
 
 
 class _Trace:
@@ -135,7 +142,8 @@ class _Trace:
     def _tier(self, claim: Claim | None, address: IPAddress) -> Tier | None:
         if claim is not None:
             rows = self._read(service_rows, claim.service.id.fqdn)
-            return next(row.tier for row in rows if (row.address, row.port) == (address, claim.port.port))
+            there = next(row.tier for row in rows if (row.address, row.port) == (address, claim.port.port))
+            return there if there is Tier.REFUSE else serving(self._read, claim, self._source)
         pods = self._read(PODS_BY_ADDRESS, address)
         return Tier.DIRECT if pods and pod_row(address, pods) else None
 
@@ -225,6 +233,9 @@ class _Trace:
         out = replace(out, rule=choice.rule)
         if choice.refused:
             return self._end(out, verdict="unavailable", reason="no route fits: the connection is reset (no_route)")
+        if out.tier == Tier.ENVOY.name.lower():
+            reason = "the first route that fits" if choice.rule else "a TCP service port, whose policy needs Envoy"
+            return self._spread(out, claim, choice.targets, reason)
         self._tell_near(claim.service, claim.port)
         landings = [
             landing(self._registry, self._rules, claim, self._source, address.version, target, percent)
@@ -325,20 +336,27 @@ class _Trace:
             t for t in (route.targets if route else (own,)) if t.weight or route is None or len(route.targets) == 1
         ]
         total = sum(t.weight for t in targets)
+        shares = [(t.target, 100.0 * t.weight / total if len(targets) > 1 else 100.0) for t in targets]
+        return self._spread(
+            out, claim, shares, "an HTTP service port" if route is None else "the first route that fits"
+        )
+
+    def _spread(
+        self, out: Explanation, claim: Claim, shares: Iterable[tuple[RouteTarget, float]], reason: str
+    ) -> Explanation:
+        """What Envoy does with what it is to send to these targets."""
         destinations: list[RouteDestination] = []
         endpoints: list[Peer] = []
         policies: dict[Origin, None] = {}
-        for weighted in targets:
-            percent = 100.0 * weighted.weight / total if len(targets) > 1 else 100.0
-            destination, found, policy = self._target(claim, out.address, weighted.target, percent)
+        for target, percent in shares:
+            destination, found, policy = self._target(claim, out.address, target, percent)
             destinations.append(destination)
             endpoints.extend(found)
             policies.update(dict.fromkeys(policy.origins if policy else ()))
-        reason = "an HTTP service port" if route is None else "the first route that fits"
         return self._end(
             out,
             verdict="allow" if endpoints else "unavailable",
-            reason=reason if endpoints else "no endpoint is ready: Envoy answers 503",
+            reason=reason if endpoints else f"no endpoint is ready: {_failure(claim)}",
             destinations=tuple(destinations),
             endpoints=tuple(endpoints),
             policies=tuple(policies),
@@ -370,7 +388,7 @@ class _Trace:
             self._hop("destination", f"{label}: {service.external_name}, as the node resolves it")
             return destination, [Peer(service.external_name.rstrip("."), number)], None
         if service is None or port is None:
-            self._hop("destination", f"{label}: no such service port, Envoy answers 503 (NC)")
+            self._hop("destination", f"{label}: no such service port, {_failure(claim)} (NC)")
             return destination, [], None
         policy = self._rules.policy_of(service.id, self._source)
         named = named_in_subset(self._registry, service, port, policy.subset(target.subset))
@@ -381,9 +399,11 @@ class _Trace:
             return destination, peers, policy
         found = subset_endpoints(self._registry, service, port, policy, target.subset)
         if found is None:
-            self._hop("destination", f"{label}: no DestinationRule defines the subset, Envoy answers 503 (NC)")
+            self._hop("destination", f"{label}: no DestinationRule defines the subset, {_failure(claim)} (NC)")
             return destination, [], policy
-        settings = policy.for_port(number, target.subset)
+        settings = as_told(policy.for_port(number, target.subset), service, credentials=False)
+        if not claim.port.protocol.is_http:
+            settings = of_connections(settings, service.id.fqdn)
         self._tls = tls_mode(settings) if self._tls == "none" else self._tls
         if (said := in_force(settings)) != "":
             self._hop("policy", f"{label}: {said} ({', '.join(map(str, policy.origins))})")
@@ -393,7 +413,7 @@ class _Trace:
             return destination, [Peer(address, claim.port.port, str(pod.id) if pod else "")], policy
         self._tell_near(service, port)
         if not found:
-            self._hop("destination", f"{label}: no ready endpoint, Envoy answers 503 (UH)")
+            self._hop("destination", f"{label}: no ready endpoint, {_failure(claim)} (UH)")
         else:
             chosen = balancer(service, settings, self._rules.mesh)
             how = chosen.balancing.value if chosen else "LEAST_REQUEST"

@@ -14,6 +14,7 @@ from typing import Final, Generic, TypeVar
 
 from tidegate.compile.derive import Derivations, Read, Spread, derived
 from tidegate.compile.each import Mapped
+from tidegate.compile.l4.carried import envoy_carries, everybody
 from tidegate.compile.l4.numbers import service_numbers
 from tidegate.compile.l4.pools import PoolKey, pool
 from tidegate.compile.l4.services import l4_services, second_family
@@ -29,6 +30,7 @@ from tidegate.compile.tables import (
     SERVICES_BY_SELECTOR,
     SLICES_BY_ADDRESS,
 )
+from tidegate.compile.visibility import Source
 from tidegate.model.kube import Pod, Service, ServicePort
 from tidegate.model.names import ServiceName
 from tidegate.model.net import IPAddress
@@ -123,18 +125,26 @@ def _winner(read: Read, claimants: list[Service], number: int) -> ServiceName | 
     return next((s.id for s in claimants if any(p.port == number and _claims(read, s, p) for p in s.tcp_ports)), None)
 
 
+def serving(read: Read, claim: Claim, source: Source) -> Tier:
+    """Who serves a claim for a client, as long as somebody can."""
+    carried = claim.tier is Tier.FASTPATH and envoy_carries(read, claim.service, claim.port, source)
+    return Tier.ENVOY if carried else claim.tier
+
+
 @derived
 def service_rows(read: Read, fqdn: str) -> tuple[Destination, ...]:
     """Rows for what a service is dialled at. Each family of a service of the fast path has a number of its own. What no
-    endpoint serves is refused by connect() itself, as without a mesh; but an HTTP port's routes may know somebody."""
+    endpoint serves is refused by connect() itself, as without a mesh; but an HTTP port's routes may know somebody. A
+    port of the fast path leads to Envoy if everybody's policy needs it; seen.py has the rows of those who differ."""
     rows = []
     empty = {address for served in read(fast_path, fqdn) if not _is_served(served) for address in served.addresses}
     for claim in read(claims, fqdn):
         first = claim.addresses[0].version
+        there = serving(read, claim, everybody(claim.service))
         for address in claim.addresses:
             same = claim.tier is Tier.ENVOY or address.version == first
             number = read(NUMBERS, claim.name if same else second_family(claim.name)) or 0
-            tier = Tier.REFUSE if (address, claim.port.port) in empty else claim.tier
+            tier = Tier.REFUSE if (address, claim.port.port) in empty else there
             rows.append(Destination(address, claim.port.port, tier, number))
     return tuple(rows)
 

@@ -3,7 +3,8 @@
 Most pods see everything: scope 0, whose rows are those of destinations.py. Pods of which a Sidecar or exportTo hides
 something share a scope with those that see the same; its rows are copies under its number. What is hidden is unknown
 to such a pod, as is what nobody in the registry has: left alone (ALLOW_ANY) or refused (REGISTRY_ONLY), at ports of
-HTTP by Envoy, which can say so. Pure.
+HTTP by Envoy, which can say so. A pod to whom another DestinationRule applies than to everybody may need Envoy at a
+port where others have the relay, or the other way round: then it has a scope, too, whose rows say so. Pure.
 """
 
 from __future__ import annotations
@@ -11,11 +12,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from hashlib import blake2s
+from operator import is_not
+from typing import Final
 
 from tidegate.compile.derive import Read
 from tidegate.compile.envoy import private
 from tidegate.compile.envoy.protojson import Json
 from tidegate.compile.facts import Facts
+from tidegate.compile.l4.carried import envoy_carries, everybody, may_be_carried
 from tidegate.compile.outbound.destinations import Claim, Destinations
 from tidegate.compile.visibility import Source, mesh_config, registry_only, sees_service, source_of
 from tidegate.model.mesh_config import EVERYBODY
@@ -24,7 +28,9 @@ from tidegate.model.plan.envoy import EnvoyResource
 from tidegate.model.plan.kernel import ANYWHERE, FIRST_SCOPE, LAST_SCOPE, NO_SCOPE, Destination
 from tidegate.model.tier import Tier
 
-ViewKey = tuple[str, str, str]  # Source.view
+ViewKey = tuple[str, ...]  # Source.view, and if other ports than everybody's go to Envoy: which, as a digest
+
+_PLAIN: Final = 3  # length of Source.view
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +46,13 @@ EVERYTHING = Sight()
 
 @dataclass(frozen=True, slots=True)
 class Scoping:
-    """pods: those for which it is not EVERYTHING; elsewhere: ports at which Envoy refuses unknown destinations."""
+    """pods: those for which it is not EVERYTHING; elsewhere: ports at which Envoy refuses unknown destinations.
+    carried: by pod, the claims without HTTP that Envoy carries for it (compile/l4/carried.py)."""
 
     pods: Mapping[WorkloadId, Sight] = field(default_factory=dict)
     rows: tuple[Destination, ...] = ()
     elsewhere: tuple[int, ...] = ()
+    carried: Mapping[WorkloadId, tuple[Claim, ...]] = field(default_factory=dict)
 
 
 class FindScopes:
@@ -52,27 +60,49 @@ class FindScopes:
 
     def __init__(self) -> None:
         self._last = Scoping()
+        self._special: tuple[tuple[object, ...], tuple[Claim, ...]] = ((), ())  # what it was made of, and it
 
     def __call__(self, facts: Facts, found: Destinations) -> Scoping:
-        made = _scoping(facts, found)
+        made = _scoping(facts, found, self._carried(facts, found))
         last = self._last
         self._last = Scoping(
             last.pods if made.pods == last.pods else made.pods,
             last.rows if made.rows == last.rows else made.rows,
             last.elsewhere if made.elsewhere == last.elsewhere else made.elsewhere,
+            last.carried if made.carried == last.carried else made.carried,
         )
         return self._last
 
+    def _carried(self, facts: Facts, found: Destinations) -> tuple[Claim, ...]:
+        """Claims that Envoy may carry for somebody; looked for again only where something that decides changed."""
+        made_of = (found.claims, facts.destination_rules, facts.virtual_services, facts.services)
+        before, claims = self._special
+        if len(before) != len(made_of) or any(map(is_not, before, made_of)):
+            read = facts.read
+            relayed = (claim for claim in found.claims if claim.tier is Tier.FASTPATH)
+            claims = tuple(claim for claim in relayed if may_be_carried(read, claim.service, claim.port))
+            self._special = (made_of, claims)
+        return claims
 
-def _scoping(facts: Facts, found: Destinations) -> Scoping:
+
+def _scoping(facts: Facts, found: Destinations, special: tuple[Claim, ...]) -> Scoping:
     read = facts.read
     hiding = hides(read, facts)
-    if not hiding and not mesh_config(read).registry_only:
+    if not hiding and not mesh_config(read).registry_only and not special:
         return Scoping(rows=found.rows)
     sources = {s.id: source_of(read, facts.pods[s.id]) for s in facts.sandboxes if facts.enrolment(s.id).enrolled}
-    views: dict[ViewKey, Source] = {source.view: source for source in sources.values()}
+    carried = {pod: _carried_for(read, source, special) for pod, source in sources.items()} if special else {}
+    usual = {c.name for c in special if envoy_carries(read, c.service, c.port, everybody(c.service))}
+    keys: dict[WorkloadId, ViewKey] = {
+        pod: (*source.view, *_other_than(usual, carried.get(pod, ()), visible(read, source, special)))
+        for pod, source in sources.items()
+    }
+    views = {keys[pod]: source for pod, source in sources.items()}
+    by_envoy = {keys[pod]: {claim.name for claim in claims} for pod, claims in carried.items()}
     seen = {view: visible(read, source, found.claims) if hiding else found.claims for view, source in views.items()}
-    numbers = scope_numbers(view for view, claims in seen.items() if len(claims) != len(found.claims))
+    numbers = scope_numbers(
+        view for view, claims in seen.items() if len(claims) != len(found.claims) or len(view) > _PLAIN
+    )
     strict = {view: registry_only(read, source.sidecar) for view, source in views.items()}
     rows: dict[object, Destination] = {}
     by_place = {(row.address, row.port): row for row in found.rows} if numbers else {}
@@ -83,17 +113,32 @@ def _scoping(facts: Facts, found: Destinations) -> Scoping:
         for claim in claims if number else ():
             for address in claim.addresses:
                 row = replace(by_place[address, claim.port.port], scope=number)
+                if claim.tier is Tier.FASTPATH and row.tier is not Tier.REFUSE:
+                    row = replace(row, tier=Tier.ENVOY if claim.name in by_envoy.get(view, ()) else Tier.FASTPATH)
                 rows[row.key] = row
         for port in http_ports(claims) if strict[view] else ():
             row = Destination(ANYWHERE, port, Tier.ENVOY, 0, scope=number)
             rows[row.key] = row
-    pods = {pod: Sight(numbers.get(source.view, 0), strict[source.view]) for pod, source in sources.items()}
+    pods = {pod: Sight(numbers.get(keys[pod], 0), strict[keys[pod]]) for pod in sources}
     elsewhere = sorted({row.port for row in rows.values() if row.address == ANYWHERE})
     return Scoping(
         {pod: sight for pod, sight in pods.items() if sight != EVERYTHING},
         (*found.rows, *rows.values()),
         tuple(elsewhere),
+        {pod: claims for pod, claims in carried.items() if claims},
     )
+
+
+def _carried_for(read: Read, source: Source, special: tuple[Claim, ...]) -> tuple[Claim, ...]:
+    """Those that Envoy carries for a client."""
+    seen = visible(read, source, special)
+    return tuple(claim for claim in seen if envoy_carries(read, claim.service, claim.port, source))
+
+
+def _other_than(usual: set[str], carried: tuple[Claim, ...], seen: tuple[Claim, ...]) -> tuple[str, ...]:
+    """A word for the ports at which a client has another tier than everybody; none if there are none."""
+    different = usual.intersection(claim.name for claim in seen) ^ {claim.name for claim in carried}
+    return (blake2s(" ".join(sorted(different)).encode(), digest_size=8).hexdigest(),) if different else ()
 
 
 def hides(read: Read, facts: Facts) -> bool:

@@ -51,9 +51,9 @@ class PolicyBlocks(ApiModel):
             yield _written(balancer, "simple", Honoured.HTTP_YET if passed else Honoured.EVERYWHERE, port, subset)
         for key in ("localityLbSetting", "warmup", "warmupDurationSecs"):
             if balancer is not None and key in balancer.at:
-                yield _written(balancer, key, Honoured.HTTP_YET, port, subset)
+                yield _written(balancer, key, Honoured.EVERYWHERE, port, subset)
         if self.tls is not None and self.tls.mode in ("SIMPLE", "MUTUAL"):
-            yield _written(self, "tls", Honoured.HTTP_YET, port, subset)
+            yield _written(self, "tls", Honoured.EVERYWHERE, port, subset)
         if (pool := self.connection_pool) is not None:
             for key in pool.tcp.at:
                 yield _written(pool.tcp, key, Honoured.EVERYWHERE, port, subset)
@@ -127,7 +127,7 @@ class TrafficPolicyDoc(PolicyBlocks):
         """Each field that is set, at every level."""
         yield from self.written(0, subset)
         if self.proxy_protocol is not None:
-            yield _written(self, "proxyProtocol", Honoured.HTTP_YET, 0, subset)
+            yield _written(self, "proxyProtocol", Honoured.EVERYWHERE, 0, subset)
         if self.retry_budget is not None:
             yield _written(self, "retryBudget", Honoured.HTTP, 0, subset)
         for entry in self.port_level_settings:

@@ -1,19 +1,21 @@
 """Envoy's resources. What it answers comes later and wakes the cycle: nobody waits for it here.
 
 A listener that leaves the plan stays published while its pod is captured and some row leads to Envoy, with all that it
-leads to itself: a connection that is sent to Envoy finds somebody there.
+leads to itself: a connection that is sent to Envoy finds somebody there. What a listener had for connections without
+HTTP stays in it (kept_chains.py).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
+from tidegate.dataplane.appliers.kept_chains import with_kept
 from tidegate.dataplane.changes import Changes
 from tidegate.dataplane.devices import Envoy
 from tidegate.dataplane.order import ENVOY
 from tidegate.dataplane.shadow import Shadow
 from tidegate.model.plan import Plan
-from tidegate.model.plan.envoy import LISTENERS, EnvoyResource, Resources, overlaid
+from tidegate.model.plan.envoy import CLUSTERS, LISTENERS, EnvoyResource, Resources, overlaid
 from tidegate.model.status import Outcome, Outcomes, State
 from tidegate.model.tier import Tier
 from tidegate.runtime.clock import Clock
@@ -38,6 +40,7 @@ class EnvoyResources:
         self._rejected: Outcomes = ()  # these two as of the last prepare
         self._waiting: frozenset[str] = frozenset()
         self._cookies: dict[str, int] = {}  # listener -> netns cookie of its pod
+        self._kept: dict[str, tuple[EnvoyResource, EnvoyResource]] = {}  # listener -> as wanted, with what it keeps
 
     async def prepare(self, plan: Plan, changed: Changes) -> Outcomes:
         """See order.Applier."""
@@ -69,11 +72,24 @@ class EnvoyResources:
 
     async def _publish(self, plan: Plan) -> None:
         needed = await self._needed(plan)
-        told = _with(self._told, plan.envoy, needed) if needed else plan.envoy
+        wanted = self._with_kept(plan.envoy)
+        told = _with(self._told, wanted, needed) if needed else wanted
         await self._envoy.publish(plan.generation, told)
         cookies = {pod.listener: pod.netns_cookie for pod in plan.pods if pod.listener}
         self._cookies = {name: self._cookies[name] for name in needed} | cookies
         self._plan, self._told, self._narrow = plan, told, not needed
+
+    def _with_kept(self, wanted: Resources) -> Resources:
+        before, self._kept = self._kept, {}
+        told, clusters = self._told.get(LISTENERS, {}), wanted.get(CLUSTERS, {})
+        for name, listener in wanted.get(LISTENERS, {}).items():
+            known = before.get(name)
+            if known is None or known[0] is not listener:
+                known = (listener, with_kept(told.get(name), listener, clusters))
+            self._kept[name] = known
+        if all(listener is kept for listener, kept in self._kept.values()):
+            return wanted
+        return {**wanted, LISTENERS: {name: kept for name, (_, kept) in self._kept.items()}}
 
     async def _needed(self, plan: Plan) -> dict[str, EnvoyResource]:
         """Listeners that are told, not wanted, and to which the kernel still sends connections."""

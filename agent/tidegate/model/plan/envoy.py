@@ -8,6 +8,8 @@ from typing import Any
 
 from tidegate.model.origin import Origin
 
+# How filter chains of a pod's listener are called that carry connections to a service port without looking into them.
+FORWARD = "forward|"
 # Short names used as keys of Plan.envoy and in `tidegate compile`.
 LISTENERS = "listeners"
 ROUTES = "routes"
