@@ -195,5 +195,5 @@ spec:
     - {{name: POD_NAMESPACE, valueFrom: {{fieldRef: {{fieldPath: metadata.namespace}}}}}}
     - {{name: NODE_NAME, valueFrom: {{fieldRef: {{fieldPath: spec.nodeName}}}}}}
     ports: [{{containerPort: 15021}}]
-    readinessProbe: {{httpGet: {{path: /healthz/ready, port: 15021}}, periodSeconds: 1, timeoutSeconds: 10}}
+    readinessProbe: {{httpGet: {{path: /healthz/ready, port: 15021}}, periodSeconds: 1, timeoutSeconds: 60}}
 """
