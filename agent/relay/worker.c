@@ -11,7 +11,6 @@
 #include "placing.h"
 #include "privilege.h"
 #include "sandbox.h"
-#include "slice.h"
 
 enum {
 	FP_LETTERS = 16, /* messages of one turn: each may be a connection to be served */
@@ -118,8 +117,6 @@ static void *work(void *arg)
 {
 	struct fp_worker *w = arg;
 	fp_keep_setns_only();
-	if (!fp_is_carrier(w))
-		(void)fp_slice_shorten(); /* or messages wait longer beside busy threads, as without it */
 	do {
 		fp_loop_turn(&w->loop);
 		fp_hold_release(&w->hold);

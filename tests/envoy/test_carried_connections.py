@@ -17,7 +17,7 @@ from tests.support.http_origin import Origin, dial
 from tests.support.http_pair import meshed, web
 from tests.support.tls_origin import Authority, ProxiedOrigin, ProxiedTlsOrigin, TlsOrigin
 
-from tidegate.compile.outbound.forwards import Forward, with_forwards
+from tidegate.compile.outbound.forwards import CarriedPort, with_forwards
 from tidegate.dataplane.appliers.kept_chains import with_kept
 from tidegate.model.plan.envoy import CLUSTERS, LISTENERS
 
@@ -105,7 +105,7 @@ async def test_a_connection_outlives_the_rule_by_which_envoy_carries_it(
     """Whoever loses its chain in Envoy's listener is ended a while later, so none is lost."""
     plain = website(pod.path, upstreams, {"v1": 1})
     listener = plain[LISTENERS]["pod"]
-    chain = Forward("web:1", CAPTURE_PORT, (ip_address(CAPTURE),), (("web-v1", 1),))
+    chain = CarriedPort("web:1", CAPTURE_PORT, (ip_address(CAPTURE),), (("web-v1", 1),))
     ruled = {**plain, LISTENERS: {"pod": with_forwards(listener, [chain], "")}}
     await node.publish(ruled)
     words = ["ip", "netns", "exec", pod.name, "/usr/bin/python3", "-c", TALK, CAPTURE, str(CAPTURE_PORT)]

@@ -17,7 +17,7 @@ from tidegate.compile.facts import Facts
 from tidegate.compile.names import names_of
 from tidegate.compile.outbound.destinations import Claim, Destinations, FindDestinations
 from tidegate.compile.outbound.filtered import Filtered
-from tidegate.compile.outbound.forwards import Forward, forwards, with_forwards
+from tidegate.compile.outbound.forwards import CarriedPort, forwards, with_forwards
 from tidegate.compile.outbound.listeners import listener_name, pod_listener
 from tidegate.compile.outbound.routes import RouteCompiler, check, check_name
 from tidegate.compile.outbound.scopes import UNKNOWN, scope
@@ -187,7 +187,7 @@ class Compiler:
         facts: Facts,
         sandboxes: tuple[Sandbox, ...],
         filtered: Filtered,
-        carried: Mapping[Sandbox, tuple[Forward, ...]],
+        carried: Mapping[Sandbox, tuple[CarriedPort, ...]],
     ) -> ResourcesByName:
         known, self._listeners = self._listeners, {}
         for sandbox in sandboxes:
@@ -250,7 +250,7 @@ def _plan(facts: Facts, sandbox: Sandbox, any_http: bool, scoping: Scoping) -> P
 
 def _forwards(
     facts: Facts, scoping: Scoping, sandboxes: tuple[Sandbox, ...], filtered: Filtered
-) -> tuple[tuple[Sandbox, tuple[Forward, ...]], ...]:
+) -> tuple[tuple[Sandbox, tuple[CarriedPort, ...]], ...]:
     """What Envoy carries for each of these pods without looking into it, as chains of their listeners."""
     read, found = facts.read, []
     for sandbox in sandboxes:

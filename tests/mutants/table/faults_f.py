@@ -119,14 +119,6 @@ _CARRIED = Group(
             (MOVING, f"{UNIT}[queues_test-address,undefined]"),
         ),
         Mutant(
-            "slices-as-long-as-others",
-            "a message waits beside busy threads as if its own were one",
-            "agent/relay/worker.c",
-            "\tif (!fp_is_carrier(w))\n\t\t(void)fp_slice_shorten();",
-            "\tif (0 && !fp_is_carrier(w))\n\t\t(void)fp_slice_shorten();",
-            (ENGINE,),
-        ),
-        Mutant(
             "moved-out-of-a-pod-that-goes",
             "a connection outlives its pod's removal, and uses its memory",
             "agent/relay/worker.c",

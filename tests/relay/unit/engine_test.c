@@ -1,7 +1,6 @@
 /* The whole engine under a sanitizer: connections come, move bytes, become busy and are carried by another worker, end by FIN and
  * by RST, while images are swapped and the pod is removed and added. Everything happens in a network namespace of this process (needs root). */
 #include <arpa/inet.h>
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/bpf.h>
@@ -217,45 +216,6 @@ static void one_goes_and_returns(void)
 	close(fd);
 }
 
-/* The length of a slice that a thread has asked for; 0 where the kernel does not let it. */
-static uint64_t slice_of(int thread)
-{
-	struct {
-		uint32_t size, policy;
-		uint64_t flags;
-		int32_t nice;
-		uint32_t priority;
-		uint64_t runtime, deadline, period;
-	} attr;
-	CHECK(syscall(SYS_sched_getattr, thread, &attr, sizeof(attr), 0) == 0);
-	return attr.runtime;
-}
-
-/* Threads that pass on messages have shorter slices than carriers, where there is a choice. */
-static void who_is_waited_for_comes_early(void)
-{
-	const uint64_t own = slice_of(0);
-	char path[64], name[32];
-	DIR *tasks = opendir("/proc/self/task");
-	int of[2] = { 0 };
-	CHECK(tasks);
-	for (const struct dirent *task; (task = readdir(tasks));) {
-		snprintf(path, sizeof(path), "/proc/self/task/%.20s/comm", task->d_name);
-		FILE *file = fopen(path, "r");
-		if (!file || !fgets(name, sizeof(name), file))
-			name[0] = 0;
-		if (file)
-			fclose(file);
-		bool carrier = !strcmp(name, "tg-carrier\n");
-		if (!carrier && strcmp(name, "tg-fastpath\n"))
-			continue;
-		of[carrier]++;
-		CHECK(carrier || !own ? slice_of(atoi(task->d_name)) == own : slice_of(atoi(task->d_name)) < own);
-	}
-	closedir(tasks);
-	CHECK(of[0] == 3 && of[1] == 3);
-}
-
 static int loopback_up(void)
 {
 	struct ifreq request = { .ifr_name = "lo", .ifr_flags = IFF_UP };
@@ -299,7 +259,6 @@ int main(void)
 		CHECK(pthread_create(&servers[i], NULL, echo, (void *)(intptr_t)listeners[i]) == 0);
 	publish(1);
 	add_pod(netns_fd);
-	who_is_waited_for_comes_early();
 	for (uintptr_t i = 0; i < CLIENTS; i++)
 		CHECK(pthread_create(&clients[i], NULL, client, (void *)i) == 0);
 

@@ -35,7 +35,7 @@ _HELLO_SECONDS = 5  # a client that says nothing for longer asks for no name (de
 
 
 @dataclass(frozen=True, slots=True)
-class Forward:
+class CarriedPort:
     """One filter chain: connections to any of these addresses, of TLS clients that ask for one of these names."""
 
     service_port: str  # FQDN:PORT that was dialled
@@ -54,7 +54,7 @@ class Forward:
         return f"{FORWARD}{self.service_port}|{self.addresses[0]}|{','.join(self.names)}"
 
 
-def forwards(read: Read, filtered: Filtered, claim: Claim, source: Source) -> tuple[Forward, ...]:
+def forwards(read: Read, filtered: Filtered, claim: Claim, source: Source) -> tuple[CarriedPort, ...]:
     """The chains of one client for a service port that Envoy carries for it."""
     found = conditions(read, claim.service, claim.port, source)
     own = RouteTarget(claim.service.id.fqdn, claim.port.port)
@@ -101,7 +101,7 @@ class _Making:
 
     def forward(
         self, names: tuple[str, ...], targets: tuple[tuple[RouteTarget, int], ...], at: tuple[IPAddress, ...]
-    ) -> Forward:
+    ) -> CarriedPort:
         registry, rules = Registry(self._read), Rules(self._read)
         clusters: list[tuple[str, int]] = []
         pools: list[ConnectionPool] = []
@@ -117,7 +117,7 @@ class _Making:
                 chosen = balancer(service, policy, rules.mesh)
                 by_source = by_source or bool(chosen and chosen.hash and chosen.hash.source_ip)
                 origins.update(dict.fromkeys(rules.policy_of(service.id, self._source).origins))
-        return Forward(
+        return CarriedPort(
             service_port=self._claim.name,
             port=self._claim.port.port,
             addresses=at,
@@ -130,7 +130,7 @@ class _Making:
         )
 
 
-def with_forwards(listener: EnvoyResource, found: Sequence[Forward], netns_path: str) -> EnvoyResource:
+def with_forwards(listener: EnvoyResource, found: Sequence[CarriedPort], netns_path: str) -> EnvoyResource:
     """A pod's listener with chains for these connections. What else it has stays as it is: Envoy then puts the chains
     in place of others without touching the connections of those that stay."""
     if not found:
@@ -155,7 +155,7 @@ def with_forwards(listener: EnvoyResource, found: Sequence[Forward], netns_path:
     )
 
 
-def _chain(forward: Forward, netns_path: str) -> Json:
+def _chain(forward: CarriedPort, netns_path: str) -> Json:
     filters = [bounds.connection_limit()]
     if netns_path:
         filters.append(pod_sockets(netns_path))
@@ -163,7 +163,7 @@ def _chain(forward: Forward, netns_path: str) -> Json:
     return {"name": forward.name, "filter_chain_match": _match(forward), "filters": filters}
 
 
-def _match(forward: Forward) -> Json:
+def _match(forward: CarriedPort) -> Json:
     out: Json = {"destination_port": forward.port, "prefix_ranges": list(_ranges(forward.addresses))}
     if "*" in forward.names:
         out["transport_protocol"] = "tls"
@@ -180,7 +180,7 @@ def _ranges(addresses: tuple[IPAddress, ...]) -> Iterator[Json]:
             yield {"address_prefix": str(network.network_address), "prefix_len": network.prefixlen}
 
 
-def _proxy(forward: Forward) -> Json:
+def _proxy(forward: CarriedPort) -> Json:
     if len(forward.targets) == 1:
         where: Json = {"cluster": forward.targets[0][0]}
     else:

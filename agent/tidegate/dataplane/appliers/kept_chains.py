@@ -12,7 +12,7 @@ from typing import Any
 
 from tidegate.model.plan.envoy import CLUSTERS, FORWARD, EnvoyResource, ResourceRef, ResourcesByName
 
-Chain = Mapping[str, Any]
+ListenerChain = Mapping[str, Any]
 
 
 def with_kept(told: EnvoyResource | None, wanted: EnvoyResource, clusters: ResourcesByName) -> EnvoyResource:
@@ -22,7 +22,7 @@ def with_kept(told: EnvoyResource | None, wanted: EnvoyResource, clusters: Resou
     """
     if told is None:
         return wanted
-    new: list[Chain] = wanted.body["filter_chains"]
+    new: list[ListenerChain] = wanted.body["filter_chains"]
     names = {chain["name"] for chain in new}
     taken = {place for chain in new for place in _places(chain)}
     kept = [
@@ -39,7 +39,7 @@ def with_kept(told: EnvoyResource | None, wanted: EnvoyResource, clusters: Resou
     return replace(wanted, body={**wanted.body, "filter_chains": [*new, *kept]}, refs=wanted.refs | refs)
 
 
-def _places(chain: Chain) -> Iterator[tuple[int, str, int, str]]:
+def _places(chain: ListenerChain) -> Iterator[tuple[int, str, int, str]]:
     """What a chain is for: port, network and a name that clients ask for."""
     match = chain.get("filter_chain_match", {})
     names = match.get("server_names") or [match.get("transport_protocol", "")]
@@ -48,7 +48,7 @@ def _places(chain: Chain) -> Iterator[tuple[int, str, int, str]]:
             yield match.get("destination_port", 0), network["address_prefix"], network["prefix_len"], name
 
 
-def _led_to(chain: Chain) -> list[str]:
+def _led_to(chain: ListenerChain) -> list[str]:
     proxy = chain["filters"][-1]["typed_config"]
     if "cluster" in proxy:
         return [proxy["cluster"]]
