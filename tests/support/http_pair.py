@@ -23,7 +23,7 @@ from tidegate.compile.facts import join
 from tidegate.compile.l4.carried import envoy_carries
 from tidegate.compile.outbound.destinations import claims
 from tidegate.compile.outbound.filtered import Filtered
-from tidegate.compile.outbound.forwards import Forward, forwards, with_forwards
+from tidegate.compile.outbound.forwards import CarriedPort, forwards, with_forwards
 from tidegate.compile.outbound.routes import RouteCompiler
 from tidegate.compile.registry import Registry
 from tidegate.compile.rules import Rules
@@ -89,7 +89,7 @@ def _listener(name: str, routes: dict[str, Any], netns: str) -> dict[str, Any]:
     return {"name": name, "address": ANY_PORT, "filter_chains": [{"filters": filters}]}
 
 
-def _carrying(name: str, found: tuple[Forward, ...]) -> EnvoyResource:
+def _carrying(name: str, found: tuple[CarriedPort, ...]) -> EnvoyResource:
     """A listener with the chains of a port that is not HTTP, for whoever dials it here."""
     body = {"name": name, "address": ANY_PORT, "filter_chains": [], "listener_filters": []}
     made = with_forwards(EnvoyResource(name, body), found, "")
