@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +14,7 @@ from tests.support.envoy_node import EnvoyNode, Pod, until
 from tests.support.envoy_resources import Resources, cluster, endpoints, listener, resources, route, website
 from tests.support.eventually import HANG_SECONDS
 
+from tidegate.linux.netns import Netns, NetnsNames
 from tidegate.model.plan.envoy import CLUSTERS, ENDPOINTS, LISTENERS, ROUTES, EnvoyResource
 
 __all__ = ["node", "pod", "upstreams"]
@@ -189,27 +192,35 @@ async def test_a_cluster_that_never_gets_warm_does_not_hold_up_later_changes(
     assert not node.xds.status().types[CLUSTERS].acked
 
 
-async def test_a_pod_recreated_at_the_same_path_gets_its_own_listener(
-    node: EnvoyNode, upstreams: dict[str, int]
-) -> None:
-    first = Pod()
-    await node.publish(site([first], upstreams["v1"]))
-    assert (await until(first.ask, "the first pod gets an answer"))["status"] == 200
-    first.delete()
-    again = Pod(first.name)
+def keep(names: NetnsNames, pod: Pod) -> Netns:
+    """As the agent does: Envoy is told a name that means this namespace for ever, not the runtime's."""
+    fd = os.open(pod.path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        renamed = site([again], upstreams["v1"])
-        # A listener that is still draining leaves its socket, and so the old namespace, to the next one at this path: what
-        # Envoy enters by a name of ours (one for each namespace) never meets that.
-        await node.publish({**renamed, LISTENERS: {}})
-        await until(lambda: not node.config("dynamic_listeners"), "the first pod's listener is gone")
-        renamed[LISTENERS] = {"sandbox-2": listener("sandbox-2", again.path, "web")}
-        await node.publish(renamed)
-        answer = await until(lambda: (a := again.ask())["status"] == 200 and a, "the second pod gets an answer")
-        assert answer["body"]["version"] == "v1"
-        assert not node.xds.rejected()
+        return names.keep(fd, names.cookie_of(fd))
     finally:
-        again.delete()
+        os.close(fd)
+
+
+async def test_a_pod_recreated_at_the_same_path_gets_its_own_listener(
+    node: EnvoyNode, upstreams: dict[str, int], tmp_path: Path
+) -> None:
+    """While the listener of the first one drains, Envoy has its socket: at the same path the next one would inherit it."""
+    names, first = NetnsNames(tmp_path / "netns"), Pod()
+    told = site([first], upstreams["v1"])
+    with contextlib.closing(keep(names, first)) as kept:
+        await node.publish({**told, LISTENERS: {"sandbox-1": listener("sandbox-1", str(kept.path), "web")}})
+        assert (await until(first.ask, "the first pod gets an answer"))["status"] == 200
+        first.delete()
+        again = Pod(first.name)
+        try:
+            with contextlib.closing(keep(names, again)) as other:
+                await node.publish({**told, LISTENERS: {"sandbox-2": listener("sandbox-2", str(other.path), "web")}})
+                answer = await until(lambda: (a := again.ask())["status"] == 200 and a, "the second pod gets an answer")
+                assert answer["body"]["version"] == "v1"
+                assert not node.xds.rejected()
+        finally:
+            again.delete()
+    names.remove()
 
 
 async def test_a_listener_whose_netns_is_gone_is_removed_without_complaint(
