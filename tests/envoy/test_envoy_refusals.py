@@ -204,7 +204,7 @@ def keep(names: NetnsNames, pod: Pod) -> Netns:
 async def test_a_pod_recreated_at_the_same_path_gets_its_own_listener(
     node: EnvoyNode, upstreams: dict[str, int], tmp_path: Path
 ) -> None:
-    """While the listener of the first one drains, Envoy has its socket: at the same path the next one would inherit it."""
+    """While the first one's listener drains, Envoy has its socket: at the same path the next one would inherit it."""
     names, first = NetnsNames(tmp_path / "netns"), Pod()
     told = site([first], upstreams["v1"])
     with contextlib.closing(keep(names, first)) as kept:
