@@ -157,9 +157,9 @@ def test_requests_may_go_on_to_whom_the_client_dialled(given: Given, lab: Lab, c
         there.replace(HOST, each),
         policy("loadBalancer: {simple: PASSTHROUGH}").replace(HOST, "reviews.prod.svc.cluster.local"),
     )
-    for pod in OF_RATINGS:
-        url = f"http://{lab.address(f'prod/{pod}', '4')}:8080/"
-        assert pods(client.each(url, 5, "-H", f"Host: {each}")) == {pod: 5}
+    addresses = {pod: lab.pods()[f"prod/{pod}"]["ip"] for pod in ("ratings-v1", "ratings-v3-b")}
+    asked = client.every(*((f"http://{ip}:8080/?n=[1-5]", "-H", f"Host: {each}") for ip in addresses.values()))
+    assert pods(asked) == dict.fromkeys(addresses, 5)
 
 
 @pytest.mark.api("OutlierDetection.interval", "OutlierDetection.maxEjectionPercent")
