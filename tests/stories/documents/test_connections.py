@@ -26,13 +26,9 @@ spec:
 """
 
 
-def reached(lab: Lab, host: str, port: int) -> str:
-    """NAMESPACE/NAME of the pod that answers a connection of the client."""
-    return pod_at(lab, str(lab.dial("client", host, port)["server"]["local"]))
-
-
-def pod_at(lab: Lab, address: str) -> str:
-    return next(name for name, row in lab.pods().items() if address in row["ips"])
+def names(lab: Lab) -> dict[str, str]:
+    """NAMESPACE/NAME of each pod by its addresses."""
+    return {ip: name for name, row in lab.pods().items() for ip in row["ips"]}
 
 
 @pytest.mark.document("03-destinationrule-bookinfo-redis")
@@ -81,16 +77,21 @@ def test_what_comes_to_a_port_of_the_gateway_reaches_mongo_and_the_mesh_has_no_s
     with socket.create_connection((address, 27017), HANG_SECONDS) as outside:
         outside.sendall(b"who\n")
         seen = json.loads(outside.makefile().readline())
-    assert (pod_at(lab, seen["local"]), seen["port"]) == ("prod/mongo", 5555)
-    assert reached(lab, "mongosvr.prod", 27017) == "prod/mongosvr"
+    known = names(lab)
+    assert (known[seen["local"]], seen["port"]) == ("prod/mongo", 5555)
+    assert known[lab.dial("client", "mongosvr.prod", 27017)["server"]["local"]] == "prod/mongosvr"
 
 
 @pytest.mark.document("43-virtualservice-bookinfo-mongo")
 @pytest.mark.api("VirtualService.tcp", "TCPRoute.match", "TCPRoute.route", "L4MatchAttributes.port", "Destination.port")
 def test_connections_to_a_port_go_to_another_port_of_another_service(given: Given, lab: Lab) -> None:
-    assert reached(lab, "mongo.prod", 27017) == "prod/mongo"
+    known = names(lab)
+
+    def reached(port: int) -> tuple[str, int]:
+        seen = lab.dial("client", "mongo.prod", port)["server"]
+        return known[seen["local"]], seen["port"]
+
+    assert reached(27017) == ("prod/mongo", 27017)
     given("43-virtualservice-bookinfo-mongo")
-    for _ in range(2):
-        seen = lab.dial("client", "mongo.prod", 27017)["server"]
-        assert (pod_at(lab, seen["local"]), seen["port"]) == ("backup/mongo", 5555)
-    assert reached(lab, "mongo.prod", 5555) == "prod/mongo", "another port has no rule"
+    assert [reached(27017) for _ in range(2)] == [("backup/mongo", 5555)] * 2
+    assert reached(5555) == ("prod/mongo", 5555), "another port has no rule"

@@ -51,8 +51,10 @@ def busy(lab: Lab, client: Client, url: str, pod: str, place: Path) -> Iterator[
     done = place / "done"
     asked = client.start(f"{url}?held={done}&by={pod}", BUSY, place)
 
+    own = f"http://{lab.address(f'prod/{pod}', '4')}:8080/"
+
     def all_others_are_answered() -> bool:
-        waiting = holding(lab, client, f"prod/{pod}")
+        waiting = holding(client, own)
         return waiting > 0 and waiting + len(list(place.glob("[0-9]*"))) == BUSY
 
     eventually(all_others_are_answered, f"{pod} is busy")
@@ -61,10 +63,9 @@ def busy(lab: Lab, client: Client, url: str, pod: str, place: Path) -> Iterator[
     assert statuses(finished(asked)) == {200: BUSY}
 
 
-def holding(lab: Lab, client: Client, pod: str) -> int:
-    """How many requests wait in a pod."""
-    found: int = client.get(f"http://{lab.address(pod, '4')}:8080/").json["holding"]
-    return found
+def holding(client: Client, *pods: str) -> int:
+    """How many requests wait in pods, whose own URLs these are."""
+    return sum(reply.json["holding"] for reply in client.every(*((pod,) for pod in pods)))
 
 
 def in_turn(client: Client, url: str, names: tuple[str, ...]) -> bool:
@@ -165,8 +166,10 @@ def test_a_service_is_asked_by_a_hundred_connections_of_ten_requests_and_who_fai
 
     done = tmp_path / "done"
     asked = client.start(f"{REVIEWS}/?held={done}", 130, tmp_path)
-    names = ("prod/reviews-v1", "prod/reviews-v2")
-    eventually(lambda: sum(holding(lab, client, name) for name in names) >= 95, "a hundred requests are there")
+    running = lab.pods()
+    one, two, more = (running[f"prod/{name}"]["ip"] for name in ("reviews-v1", "reviews-v2", "more-reviews"))
+    own = [f"http://{ip}:8080/" for ip in (one, two)]
+    eventually(lambda: holding(client, *own) >= 95, "a hundred requests are there")
     done.touch()
     found = finished(asked)
     assert statuses(found) == {200: 130}
@@ -174,7 +177,7 @@ def test_a_service_is_asked_by_a_hundred_connections_of_ten_requests_and_who_fai
     assert sum(reply.json["waited"] for reply in found) in range(95, 106)
 
     # A tenth of the endpoints may be left out: of ten, one.
-    given("\n---\n".join(SLICE.format(port=port, address=lab.address("prod/more-reviews", "4")) for port in MORE))
+    given("\n---\n".join(SLICE.format(port=port, address=more) for port in MORE))
 
     def failures(times: int, key: str) -> int:
         url = f"{REVIEWS}/?fail={times}&by=reviews-v1&key={tmp_path.name}-{key}"
