@@ -74,14 +74,24 @@ def _bodies(resources: Resources) -> dict[str, dict[str, Any]]:
     }
 
 
-@cache
-def usual_mesh() -> Mesh:
-    return mesh_from(samples())
+def is_patch(path: tuple[Step, ...]) -> bool:
+    """Whether a place is in an EnvoyFilter: only for those the samples' patches are applied, which takes long."""
+    return bool(samples()[int(path[0])]["kind"] == "EnvoyFilter")
+
+
+def _mesh_with(documents: Documents, patches: bool) -> Mesh:
+    return mesh_from([doc for doc in documents if patches or doc["kind"] != "EnvoyFilter"])
 
 
 @cache
-def usual() -> object:
-    mesh = usual_mesh()
+def usual_mesh(patches: bool = False) -> Mesh:
+    return _mesh_with(samples(), patches)
+
+
+@cache
+def usual(patches: bool = False) -> object:
+    """What a node does by the samples."""
+    mesh = usual_mesh(patches)
     errors = [str(p) for p in mesh.problems if p.is_error]
     assert not errors, errors
     return outcome(mesh)
@@ -106,7 +116,7 @@ def does_something(field: Field) -> bool:
         around = path[:-1]
         while not meshes and around:
             meshes, around = list(_without(around)), around[:-1]
-        if any(outcome(mesh) != usual() for mesh in meshes):
+        if any(outcome(mesh) != usual(is_patch(path)) for mesh in meshes):
             return True
     return False
 
@@ -115,7 +125,7 @@ def with_value(place: tuple[Step, ...], name: str, value: Any) -> Mesh:
     """The samples with one field more."""
     documents = copy.deepcopy(samples())
     _at(documents, place)[name] = value
-    return mesh_from(documents)
+    return _mesh_with(documents, is_patch(place))
 
 
 def hosts_of(field: Field) -> Iterator[tuple[Step, ...]]:
@@ -130,7 +140,7 @@ def hosts_of(field: Field) -> Iterator[tuple[Step, ...]]:
 def _without(path: tuple[Step, ...]) -> Iterator[Mesh]:
     documents = copy.deepcopy(samples())
     _at(documents, path[:-1]).pop(path[-1])
-    mesh = mesh_from(documents)
+    mesh = _mesh_with(documents, is_patch(path))
     if not any(p.is_error for p in mesh.problems):
         yield mesh
 
@@ -143,7 +153,7 @@ def _variants(path: tuple[Step, ...]) -> Iterator[Mesh]:
     parent = _at(documents, path[:-1])
     for other in _others(parent[path[-1]]):
         parent[path[-1]] = other
-        mesh = mesh_from(documents)
+        mesh = _mesh_with(documents, is_patch(path))
         if not any(p.is_error for p in mesh.problems):
             yield mesh
 

@@ -117,3 +117,67 @@ spec:
     address = json.loads(told.stdout)["address"]
     assert address.startswith("240.240.")
     assert lab.ask("client", f"http://{address}/")["body"]["version"] == "machine"
+    assert lab.ask("client", "http://given.example/")["body"]["version"] == "machine", (
+        "by its name, from the node's DNS"
+    )
+
+
+def test_tls_goes_by_the_name_in_the_handshake_to_whichever_host_has_it(lab: Lab) -> None:
+    """The document's TLS passthrough, with two hosts; a client that names neither is reset."""
+    one, two = (lab.address(f"default/{name}", "4") for name in ("db-1", "db-2"))
+    lab.apply(f"""
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {{name: one}}
+spec:
+  hosts: [one.example]
+  ports: [{{number: 443, name: https, protocol: HTTPS}}]
+  resolution: STATIC
+  endpoints: [{{address: {one}, ports: {{https: 7000}}}}]
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {{name: two}}
+spec:
+  hosts: [two.example]
+  ports: [{{number: 443, name: https, protocol: HTTPS}}]
+  resolution: STATIC
+  endpoints: [{{address: {two}, ports: {{https: 7000}}}}]
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {{name: sni}}
+spec:
+  hosts: [one.example, two.example]
+  tls:
+  - match: [{{port: 443, sniHosts: [one.example]}}]
+    route: [{{destination: {{host: one.example}}}}]
+  - match: [{{port: 443, sniHosts: [two.example]}}]
+    route: [{{destination: {{host: two.example}}}}]
+""")
+    for name, there in (("one.example", one), ("two.example", two)):
+        told = lab.tidegate(
+            "explain", "client", "one.example:443", "--sni", name, "-o", "json", "--run-dir", lab.node_dirs()[0]
+        )
+        assert [e["address"] for e in json.loads(told.stdout)["endpoints"]] == [there]
+    assert names_answered(lab, "one.example") == 0
+
+
+def names_answered(lab: Lab, host: str) -> int:
+    """Exit code of who asks for a host in the pod: 0 if it has an address."""
+    return lab.exec("client", "getent", "ahostsv4", host, check=False).returncode
+
+
+def test_a_host_that_is_not_exported_to_a_pod_has_no_name_there(lab: Lab) -> None:
+    lab.apply("""
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: theirs}
+spec:
+  hosts: [theirs.example]
+  ports: [{number: 80, name: http, protocol: HTTP}]
+  resolution: STATIC
+  endpoints: [{address: 192.0.2.1}]
+  exportTo: [elsewhere]
+""")
+    assert names_answered(lab, "theirs.example") == 2, "the pod's own resolver says that there is none"
