@@ -46,11 +46,12 @@ def test_connections_to_the_database_cluster_are_mutual_tls(edges: Edges, given:
 @pytest.mark.document("45-destinationrule-db-mtls")
 @pytest.mark.usefixtures("identity")
 def test_clients_of_the_database_show_their_certificate(edges: Edges, given: Given) -> None:
-    url = "http://mydbserver.prod.svc.cluster.local/"
-    assert edges.curl(url)["tls"] == "", "plain without the rule"
+    urls = [f"http://mydbserver.prod.svc.cluster.local:{port}/" for port in (80, 27018)]  # HTTP, and bytes
+    assert [edges.curl(url)["tls"] for url in urls] == ["", ""], "plain without the rule"
     given("45-destinationrule-db-mtls")
-    got = eventually(lambda: edges.curl(url), "the files are read")
-    assert (got["verified"], got["client"]) == ("SUCCESS", "CN=our-client")
+    for url in urls:
+        got = eventually(lambda url=url: edges.curl(url), "the files are read")  # type: ignore[misc]
+        assert (got["verified"], got["client"]) == ("SUCCESS", "CN=our-client")
 
 
 @pytest.mark.api("TLSSettings.TLSmode.SIMPLE")
