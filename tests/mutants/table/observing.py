@@ -8,6 +8,7 @@ EXPLAIN = "agent/tidegate/compile/explain/trace.py"
 EXPLAINED = "tests/stories/operate/test_explain.py"
 DOCTOR = "tests/stories/operate/test_doctor.py"
 REPORT = "tests/bench/report.py"
+_BENCHED = "tests/stories/operate/test_bench.py"
 CORPUS = "tests/relay/test_fuzz_corpus.py::test_corpus[relay]"
 
 _TOLD = Group(
@@ -249,7 +250,8 @@ _BENCH = Group(
             "tests/bench/sni.py",
             "{{ req.ssl_sni -i {name} }}",
             "TRUE",
-            ("tests/stories/operate/test_bench.py",),
+            (f"{_BENCHED}::test_connections_by_name_go_through_haproxy_and_only_for_names_that_it_was_told",),
+            raises=("BenchError",),
         ),
         Mutant(
             "bench-compares-with-no-mesh",

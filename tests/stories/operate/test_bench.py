@@ -78,7 +78,7 @@ def test_the_sidecar_model_goes_through_both_envoys_and_only_while_it_is_measure
         for load in LOADS:
             with pytest.raises(BenchError):
                 probe(pods, sidecars, load)
-            probe(pods, direct, load)
+            until(lambda one=load: probe(pods, direct, one), f"direct {load.name}")  # type: ignore[misc]
         assert nat(pods) == 0, "a failed run leaves its rules behind"
 
 
@@ -105,7 +105,7 @@ def test_connections_by_name_go_through_haproxy_and_only_for_names_that_it_was_t
             cleanup.callback(contestant.stop)
             contestant.start(tmp_path)
             until(lambda c=contestant: probe(pods, c, load), contestant.name)  # type: ignore[misc]
-        probe(pods, haproxy, replace(load, argument=FIRST))
+        until(lambda: probe(pods, haproxy, replace(load, argument=FIRST)), FIRST)
         goes_by_name(pods, haproxy)
         with pytest.raises(BenchError, match="does not go by names"):
             goes_by_name(pods, direct)
