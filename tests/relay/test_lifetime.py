@@ -227,10 +227,18 @@ def open_files_limited(relay: RelayProcess, limit: int) -> Iterator[None]:
         relay.limit_files(before)
 
 
+def is_free_below_the_last(pid: int) -> bool:
+    """Whether a process has numbers of descriptors free below its last one."""
+    numbers = {int(name) for name in os.listdir(f"/proc/{pid}/fd")}
+    return len(numbers) <= max(numbers)
+
+
 async def test_without_free_descriptors_clients_are_told_at_once(mesh: Mesh) -> None:
     with mesh.server.listen(SERVER4) as listener:
         await mesh.publish(service(listener.getsockname()))
         waiting = [mesh.prepare() for _ in range(8)]
+        while is_free_below_the_last(mesh.relay.pid):  # or it would accept with that, and fail to dial
+            await mesh.pair(listener)
         # What is open stays usable: the spare descriptor is given up and taken back below this bound.
         with open_files_limited(mesh.relay, max(map(int, os.listdir(f"/proc/{mesh.relay.pid}/fd"))) + 1):
             for sock in waiting:
