@@ -23,7 +23,7 @@ def with_kept(told: EnvoyResource | None, wanted: EnvoyResource, clusters: Resou
     if told is None:
         return wanted
     new: list[ListenerChain] = wanted.body["filter_chains"]
-    names = {chain["name"] for chain in new}
+    names = {chain.get("name", "") for chain in new}
     taken = {place for chain in new for place in _places(chain)}
     kept = [
         chain
