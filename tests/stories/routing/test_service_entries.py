@@ -122,8 +122,8 @@ spec:
     )
 
 
-def test_tls_goes_by_the_name_in_the_handshake_to_whichever_host_has_it(lab: Lab) -> None:
-    """The document's TLS passthrough, with two hosts; a client that names neither is reset."""
+def test_explain_tells_to_which_host_the_name_of_a_handshake_leads(lab: Lab) -> None:
+    """The document's TLS passthrough, with two hosts. No handshake is made here: test_l4_routes.py has one."""
     one, two = (lab.address(f"default/{name}", "4") for name in ("db-1", "db-2"))
     lab.apply(f"""
 apiVersion: networking.istio.io/v1
