@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.mutants.mutant import Group, Mutant
 
 COMPAT = "tests/unit/compile/test_compat.py"
+CLUSTERS = "tests/unit/compile/envoy/test_clusters.py"
 
 GROUPS: tuple[Group, ...] = (
     Group(
@@ -25,6 +26,27 @@ GROUPS: tuple[Group, ...] = (
                 '        out["always_eject_one_host"] = True',
                 '        out["always_eject_one_host"] = False',
                 (COMPAT,),
+            ),
+        ),
+    ),
+    Group(
+        "an endpoint is a pod and a port of it",
+        (
+            Mutant(
+                "a-pod-is-one-endpoint",
+                "of several written ports of a pod one is asked",
+                "agent/tidegate/compile/envoy/clusters.py",
+                "        key = (endpoint.pod.id if endpoint.pod else endpoint.address, endpoint.port)\n",
+                "        key = endpoint.pod.id if endpoint.pod else endpoint.address\n",
+                (CLUSTERS,),
+            ),
+            Mutant(
+                "each-family-is-an-endpoint",
+                "a pod with addresses of both families is asked twice as often",
+                "agent/tidegate/compile/envoy/clusters.py",
+                "        key = (endpoint.pod.id if endpoint.pod else endpoint.address, endpoint.port)\n",
+                "        key = (endpoint.address, endpoint.port)\n",
+                (CLUSTERS,),
             ),
         ),
     ),

@@ -123,11 +123,12 @@ def _found(
 
 
 def in_family(service: Service, found: tuple[Endpoint, ...]) -> tuple[Endpoint, ...]:
-    """One address per pod: in the family of the service's first address when the pod has one, else its primary."""
+    """One address per pod and port (several where somebody wrote them down): in the family of the service's first
+    address when the pod has one, else its primary."""
     version = service.addresses[0].version if service.addresses else 0
     best: dict[object, Endpoint] = {}
     for endpoint in found:
-        key = endpoint.pod.id if endpoint.pod else (endpoint.address, endpoint.port)
+        key = (endpoint.pod.id if endpoint.pod else endpoint.address, endpoint.port)
         if key not in best or (best[key].address.version != version and endpoint.address.version == version):
             best[key] = endpoint
     return tuple(sorted(best.values(), key=lambda e: (e.address.version, int(e.address), e.port)))

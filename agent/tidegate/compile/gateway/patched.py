@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from tidegate.compile.envoy.clusters import ClusterKey
 from tidegate.compile.envoy.http_action import CORS_FILTER, FAULT_FILTER
 from tidegate.compile.envoy.patches import clusters, listeners, routes
-from tidegate.compile.envoy.patches.listeners import Failures
+from tidegate.compile.envoy.patches.lists import Failures
 from tidegate.compile.envoy.patches.selection import Patches, Selected, Selection
 from tidegate.compile.facts import Facts
 from tidegate.compile.gateway.ports import GatewayPort, Served

@@ -16,7 +16,7 @@ from tidegate.compile.envoy.clusters import ClusterKey
 from tidegate.compile.envoy.http_action import CORS_FILTER, FAULT_FILTER, ON_DEMAND_FILTER
 from tidegate.compile.envoy.patches import clusters, listeners, routes
 from tidegate.compile.envoy.patches.checks import ShownAlone, checks
-from tidegate.compile.envoy.patches.listeners import Failures
+from tidegate.compile.envoy.patches.lists import Failures
 from tidegate.compile.envoy.patches.selection import NOTHING, Patches, Selected, Selection, variant_of
 from tidegate.compile.envoy.protojson import Json
 from tidegate.compile.outbound.listeners import pod_listener

@@ -113,6 +113,22 @@ def test_ipv6_endpoints_for_a_service_that_is_ipv6_first() -> None:
     assert host["endpoint"]["address"]["socket_address"] == {"address": "fd01::1", "port_value": 80}
 
 
+def test_a_pod_is_as_many_endpoints_as_ports_of_it_are_written_down() -> None:
+    written = """
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {{name: web-{port}, namespace: default, labels: {{kubernetes.io/service-name: web}}}}
+addressType: IPv4
+endpoints: [{{addresses: [10.244.0.9]}}]
+ports: [{{name: http, port: {port}}}]
+"""
+    slices = [written.format(port=port) for port in (8081, 8082)]
+    _, endpoints = made(WEB, pod("other", "app: other", "10.244.0.9"), *slices)
+    hosts = [h for part in endpoints[NAME.format("")]["endpoints"] for h in part["lb_endpoints"]]
+    ports = [h["endpoint"]["address"]["socket_address"]["port_value"] for h in hosts]
+    assert sorted(ports)[-2:] == [8081, 8082]
+
+
 def test_policies() -> None:
     clusters, _ = made(
         WEB,

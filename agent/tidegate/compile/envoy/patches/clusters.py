@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tidegate.compile.envoy.patches.listeners import Failures
-from tidegate.compile.envoy.patches.lists import merged
+from tidegate.compile.envoy.patches.lists import Failures, merged, tried
 from tidegate.compile.envoy.patches.values import MESSAGES, message_of, to_json
 from tidegate.compile.envoy.protojson import Json
 from tidegate.errors import Rejected
@@ -40,13 +39,8 @@ def patched(body: Mapping[str, Any], patches: Sequence[Patch], failures: Failure
     """A cluster with all of these patches that can be applied."""
     message = message_of(MESSAGES[ApplyTo.CLUSTER], body)
     for patch in patches:
-        before = message.__class__()
-        before.CopyFrom(message)
-        try:
+        with tried(message, patch, failures):
             change(message, patch)
-        except Rejected as error:
-            message.CopyFrom(before)
-            failures.append((patch, str(error)))
     return to_json(message)
 
 

@@ -12,7 +12,7 @@ from itertools import product
 from typing import Any
 
 from tidegate.compile.envoy.patches import names
-from tidegate.compile.envoy.patches.lists import change, merged
+from tidegate.compile.envoy.patches.lists import Failures, change, merged, tried
 from tidegate.compile.envoy.patches.values import MESSAGES, message_of, to_json
 from tidegate.compile.envoy.protojson import Json
 from tidegate.compile.envoy.prototypes import message_class
@@ -25,7 +25,6 @@ _ANY_MATCH = ListenerMatch()
 _MANAGER = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 _TERMINAL = frozenset({"envoy.filters.http.router", names.HTTP_MANAGER, "envoy.filters.network.tcp_proxy"})
 _ORDER = (ApplyTo.LISTENER, ApplyTo.LISTENER_FILTER, ApplyTo.FILTER_CHAIN, ApplyTo.NETWORK_FILTER, ApplyTo.HTTP_FILTER)
-Failures = list[tuple[Patch, str]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,13 +116,8 @@ class _Patching:
         return to_json(self._listener)
 
     def _try(self, patch: Patch, cells: list[_Cell]) -> None:
-        before = self._listener.__class__()
-        before.CopyFrom(self._listener)
-        try:
+        with tried(self._listener, patch, self._failures):
             self._apply(patch, cells)
-        except Rejected as error:
-            self._listener.CopyFrom(before)
-            self._failures.append((patch, str(error)))
 
     def _split(self) -> list[_Cell]:
         """Make the chains that patches need for ports and addresses of their own."""

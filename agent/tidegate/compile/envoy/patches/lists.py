@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, MutableSequence
+from collections.abc import Callable, Iterator, MutableSequence
+from contextlib import contextmanager
 from typing import Any
 
 from google.protobuf.message import Message
 
 from tidegate.compile.envoy.patches.merging import merge
 from tidegate.errors import Rejected
-from tidegate.model.envoy_filter import PatchOperation
+from tidegate.model.envoy_filter import Patch, PatchOperation
 
 Matches = Callable[[Any], bool]
+
+
+Failures = list[tuple[Patch, str]]
+
+
+@contextmanager
+def tried(message: Message, patch: Patch, failures: Failures) -> Iterator[None]:
+    """All that the block does to a message for a patch; if it raises Rejected, nothing of it, and why in failures."""
+    before = message.__class__()
+    before.CopyFrom(message)
+    try:
+        yield
+    except Rejected as error:
+        message.CopyFrom(before)
+        failures.append((patch, str(error)))
 
 
 def change(

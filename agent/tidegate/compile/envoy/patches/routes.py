@@ -6,8 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from tidegate.compile.envoy.patches.listeners import Failures
-from tidegate.compile.envoy.patches.lists import change, merged
+from tidegate.compile.envoy.patches.lists import Failures, change, merged, tried
 from tidegate.compile.envoy.patches.values import MESSAGES, message_of, to_json
 from tidegate.compile.envoy.protojson import Json
 from tidegate.compile.envoy.prototypes import message_class
@@ -70,13 +69,8 @@ def hosts(
     for host, body in bodies.items():
         message = message_of(MESSAGES[ApplyTo.VIRTUAL_HOST], body)
         for patch in mine:
-            before = message.__class__()
-            before.CopyFrom(message)
-            try:
+            with tried(message, patch, failures):
                 patch_host(message, patch)
-            except Rejected as error:
-                message.CopyFrom(before)
-                failures.append((patch, str(error)))
         out[host] = to_json(message)
     return out
 
