@@ -57,10 +57,13 @@ def busy(lab: Lab, client: Client, url: str, pod: str, place: Path) -> Iterator[
         waiting = holding(client, own)
         return waiting > 0 and waiting + len(list(place.glob("[0-9]*"))) == BUSY
 
-    eventually(all_others_are_answered, f"{pod} is busy")
-    yield
-    done.touch()
-    assert statuses(finished(asked)) == {200: BUSY}
+    try:
+        eventually(all_others_are_answered, f"{pod} is busy")
+        yield
+    finally:
+        done.touch()
+        answered = statuses(finished(asked))
+    assert answered == {200: BUSY}
 
 
 def holding(client: Client, *pods: str) -> int:
@@ -80,9 +83,8 @@ def spares(client: Client, url: str, pod: str) -> bool:
     return found[pod] in binomial(TIMES, 1 / 16)
 
 
-@pytest.mark.usefixtures(
-    "in_a_mesh_of_the_old_api"
-)  # whose default is another: today LEAST_CONN is what there is without it
+# The old default is another: today the document says what would be so without it.
+@pytest.mark.usefixtures("in_a_mesh_of_the_old_api")
 @pytest.mark.document("10-destinationrule-bookinfo-ratings")
 @pytest.mark.api(
     *("DestinationRule.trafficPolicy", "TrafficPolicy.loadBalancer"),
