@@ -143,8 +143,9 @@ class Image:
         return shown
 
     def _find(self, kind: str, name: str) -> EnvoyResource | None:
-        found = self._resources.get(kind, {}).get(name)
-        return self.checks.get(name) if found is None and kind == ROUTES else found
+        # No service port is called like a check; and to find that out of what is made on demand, it would be made.
+        shown = self.checks.get(name) if kind == ROUTES else None
+        return self._resources.get(kind, {}).get(name) if shown is None else shown
 
     def get(self, kind: str, name: str) -> Encoded | None:
         """A resource; its last good content if it does not parse; None if there is neither."""
