@@ -10,7 +10,8 @@ own=$tree/tidegate-cell-$$
 mkdir "$own"
 # The kernel frees a group a moment after its last process has ended.
 trap 'for _ in $(seq 100); do find "$own" -depth -type d -exec rmdir {} + 2> /dev/null; [ -d "$own" ] || break; sleep 0.1; done' EXIT
-trap 'kill "$inside" 2> /dev/null' TERM INT
+# unshare does not hear a softer signal, and its child ends with it.
+trap 'kill -KILL "$inside" 2> /dev/null' TERM INT
 bash -c 'echo $$ > "$0/cgroup.procs"; exec "$@"' "$own" \
   unshare --mount --net --pid --cgroup --fork --mount-proc --kill-child=KILL bash -c '
     set -eu
