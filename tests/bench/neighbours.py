@@ -23,13 +23,13 @@ from tests.support.strict_envoy import REFUSED, refuses_expressions
 TURNS = 10  # quiet and beside, each with a tenth of the calls
 CRASH_SECONDS = 0.2  # from one sandbox of the crash loop to the next: faster than any runtime's back-off
 FIRST = config.FEW.pods
-STUCK, CRASHING, OTHERS = FIRST, FIRST + 1, range(FIRST + 2, FIRST + config.FEW.spare)
+STUCK, CRASHING, OTHERS = FIRST, FIRST + 1, range(FIRST + 2, FIRST + config.MANY_COME.spare)
 
 
 def measured(effort: Effort) -> list[dict[str, Any]]:
     """CNI ADD of one new pod after the other, quiet and beside."""
     quiet, churn, beside = [], [], []
-    with running(config.FEW, "enrol.beside_bad") as rig:
+    with running(config.MANY_COME, "enrol.beside_bad") as rig:
         for turn in range(TURNS):
             each = max(1, effort.adds // TURNS)
             quiet += adds(rig, each)
