@@ -1,4 +1,4 @@
-"""The cell that the second lane of `make test` runs in (tests/support/cell.sh)."""
+"""The cell that all but the first lane of `make test` run in (tests/support/cell.sh)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs the suites of `make test` in two lanes at once: one core for the stories, the other for everything else.
+"""Runs the suites of `make test` in lanes, all at once.
 
 `python -m tests.support.lanes RESULTS SUITE=PATH[,PATH]... [+ SUITE=PATH...]...`: `+` begins the next lane. A lane runs
 its suites one after the other, each even if one before it failed. The first lane has the machine itself; each other one

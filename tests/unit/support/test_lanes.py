@@ -1,4 +1,4 @@
-"""The two lanes of `make test`: every suite runs, whatever became of the one before it, and is told in one piece."""
+"""The lanes of `make test`: every suite runs, whatever became of the one before it, and is told in one piece."""
 
 from __future__ import annotations
 
