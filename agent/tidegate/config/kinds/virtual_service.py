@@ -14,7 +14,7 @@ from tidegate.config.kinds.mesh_config import MESH_CONFIG, in_force
 from tidegate.config.links import Links, Topic
 from tidegate.config.named_services import services_of
 from tidegate.config.schema import ApiModel, Duration, Finding, Report, listify
-from tidegate.config.shapes.destination import DestinationDoc, export_to
+from tidegate.config.shapes.destination import DestinationDoc, check_weights, export_to
 from tidegate.config.shapes.envoy_text import is_host
 from tidegate.config.shapes.http_action import (
     CorsDoc,
@@ -123,12 +123,7 @@ class HttpRouteDoc(ApiModel):
             report.say(self, None, say.ONE_ACTION(what=what))
             return
         if actions[0] == "route":
-            if not self.route:
-                report.say(self, "route", say.NO_DESTINATION())
-            elif len(self.route) > 1 and not any(w.weight for w in self.route):
-                report.say(self, "route", say.NO_WEIGHT())
-            elif (total := sum(w.weight for w in self.route)) > limits.SUM_OF_WEIGHTS:
-                report.say(self, "route", say.HEAVY(total=total, most=limits.SUM_OF_WEIGHTS))
+            check_weights(self, [w.weight for w in self.route], report)
         elif actions[0] != "delegate":
             for key in ("fault", "rewrite"):
                 if key in self.at:
