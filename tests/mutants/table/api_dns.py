@@ -52,6 +52,16 @@ _ANSWERS = Group(
             ("tests/unit/compile/test_names.py::test_a_headless_service_has_its_ready_servers_by_their_own_names",),
         ),
         Mutant(
+            "explain-headless-name-is-nowhere",
+            "explain says that a headless name leads nowhere, which DNS answers",
+            "agent/tidegate/compile/explain/names.py",
+            "for server in self._read(servers_of, service.id.fqdn) for",
+            "for server in self._read(servers_of, service.id.fqdn)[:0] for",
+            (
+                "tests/unit/compile/test_names.py::test_explain_of_a_headless_name_starts_at_any_server_that_dns_answers",
+            ),
+        ),
+        Mutant(
             "dns-first-server-always",
             "all who take the first address of an answer go to one server",
             WIRE,

@@ -13,7 +13,6 @@ from tidegate.compile.allocation import RANGE, allocate
 from tidegate.compile.compiler import compile_plan
 from tidegate.compile.explain.trace import explain
 from tidegate.compile.facts import Facts, join
-from tidegate.compile.registry import Registry
 from tidegate.model.names import WorkloadId
 from tidegate.model.plan import Plan
 from tidegate.model.tier import Tier
@@ -292,8 +291,6 @@ def test_a_pod_of_a_stateful_set_is_found_by_its_own_name() -> None:
     member = pod("db-0", "app: db", "10.0.0.1").replace("spec: {", "spec: {subdomain: db, ")
     stranger = pod("db-1", "app: db", "10.0.0.2")
     facts = facts_of(service("db", "http:80", ips="None"), member, stranger)
-    db = facts.services["db.default.svc.cluster.local"]
-    assert Registry(facts.read).members(db) == {"db-0": (ip_address("10.0.0.1"),)}
     said = explain(facts, ME, "db-0.db", 80)
     assert [(p.address, p.pod) for p in said.endpoints] == [("10.0.0.1", "default/db-0")]
     assert explain(facts, ME, "db-1.db", 80).reason == "unknown destination, passes untouched"
