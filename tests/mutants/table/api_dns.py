@@ -122,7 +122,7 @@ _AWAY = Group(
             "a process that was stopped goes on getting the questions",
             CORE,
             "return dns->beat_ns && now_ns - dns->beat_ns <= (uint64_t)TG_DNS_STALE_MS * 1000000;",
-            "return now_ns != 0;",
+            "return dns->beat_ns && now_ns != 0;",
             (
                 f"{KERNEL}::test_an_old_beat_is_none",
                 f"{KERNEL}::test_a_stopped_dns_leaves_questions_to_the_resolver",
@@ -133,7 +133,7 @@ _AWAY = Group(
             "the node's DNS asks itself",
             CORE,
             " || in->cgroup == dns->cgroup)",
-            ")",
+            " || (in->cgroup == dns->cgroup && !dns->beat_ns))",
             (f"{KERNEL}::test_its_own_questions_are_left_alone",),
         ),
         Mutant(
