@@ -34,7 +34,7 @@ $(BPF_OUT)/%.o: agent/native/%.c $(BPF_HEADERS)
 	$(CC) -O2 -g -fPIC -std=gnu11 -Wall -Wextra -Werror -c $< -o $@
 
 # cffi's C is not ours to keep free of warnings.
-$(BPF_EXTENSION): $(BPF_OUT)/_bpf.c $(BPF_OUT)/tgb.o $(BPF_OUT)/caps.o $(BPF_OUT)/system.o
+$(BPF_EXTENSION): $(BPF_OUT)/_bpf.c $(patsubst agent/native/%.c,$(BPF_OUT)/%.o,$(wildcard agent/native/*.c))
 	$(CC) -O2 -g -fPIC -shared -w $$($(PYTHON)-config --includes) -DPy_LIMITED_API=0x030b0000 $^ -lbpf -o $@
 
 .PHONY: verifier-cost

@@ -1,4 +1,4 @@
-/* See tgb.h. */
+/* Objects, programs, and what a descriptor is. See tgb.h. */
 #define _GNU_SOURCE
 #include "tgb.h"
 
@@ -11,7 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
 
 enum { LOG_BYTES = 65536 };
 
@@ -188,9 +187,6 @@ void tgb_object_close(struct bpf_object *object)
 	bpf_object__close(object);
 }
 
-_Static_assert((int)TGB_LINK_CGROUP == (int)BPF_LINK_TYPE_CGROUP && (int)TGB_LINK_NETNS == (int)BPF_LINK_TYPE_NETNS,
-	       "numbers of link types");
-
 /* --- what a descriptor is -------------------------------------------------------------------------------------- */
 int tgb_map_info(int fd, struct tgb_map *ret_map)
 {
@@ -248,219 +244,6 @@ int tgb_prog_info_by_id(uint32_t id, struct tgb_prog *ret_prog)
 	err = tgb_prog_info(fd, ret_prog);
 	close(fd);
 	return err;
-}
-
-int tgb_link_info(int fd, struct tgb_link *ret_link)
-{
-	struct bpf_link_info info = { 0 };
-	uint32_t length = sizeof(info);
-	int err = bpf_obj_get_info_by_fd(fd, &info, &length);
-
-	if (err)
-		return err;
-	*ret_link = (struct tgb_link){
-		.id = info.id,
-		.prog_id = info.prog_id,
-		.type = info.type,
-		/* Of a union; all but the cgroup's begin with a number of 32 bits. */
-		.target = info.type == BPF_LINK_TYPE_CGROUP ? info.cgroup.cgroup_id : info.netns.netns_ino,
-	};
-	return 0;
-}
-
-/* --- pins and links -------------------------------------------------------------------------------------------- */
-int tgb_pin(int fd, const char *path)
-{
-	return bpf_obj_pin(fd, path);
-}
-
-int tgb_get(const char *path)
-{
-	return bpf_obj_get(path);
-}
-
-int tgb_link_create(int prog_fd, int target, uint32_t attach_type)
-{
-	return bpf_link_create(prog_fd, target, attach_type, NULL);
-}
-
-int tgb_link_update(int link_fd, int prog_fd)
-{
-	return bpf_link_update(link_fd, prog_fd, NULL);
-}
-
-int tgb_link_detach(int link_fd)
-{
-	return bpf_link_detach(link_fd);
-}
-
-int tgb_query(int cgroup_fd, uint32_t attach_type, uint32_t *ret_ids, uint32_t max)
-{
-	uint32_t count = max;
-	int err = bpf_prog_query(cgroup_fd, attach_type, BPF_F_QUERY_EFFECTIVE, NULL, ret_ids, &count);
-
-	return err ? err : (int)(count < max ? count : max);
-}
-
-/* --- map rows -------------------------------------------------------------------------------------------------- */
-int tgb_map_set(int fd, const void *key, const void *value)
-{
-	return bpf_map_update_elem(fd, key, value, BPF_ANY);
-}
-
-int tgb_map_get(int fd, const void *key, void *ret_value)
-{
-	return bpf_map_lookup_elem(fd, key, ret_value);
-}
-
-int tgb_map_delete(int fd, const void *key)
-{
-	return bpf_map_delete_elem(fd, key);
-}
-
-int tgb_map_set_batch(int fd, const void *keys, const void *values, uint32_t count, uint32_t *ret_done)
-{
-	int err;
-
-	*ret_done = count;
-	err = bpf_map_update_batch(fd, keys, values, ret_done, NULL);
-	if (err == -EFAULT)
-		*ret_done = 0; /* the kernel did not get as far as to say */
-	return err;
-}
-
-int tgb_map_delete_batch(int fd, const void *keys, uint32_t count)
-{
-	struct tgb_map map;
-	uint32_t at = 0;
-	int err = tgb_map_info(fd, &map);
-
-	while (!err && at < count) {
-		uint32_t done = count - at;
-
-		err = bpf_map_delete_batch(fd, (const char *)keys + (size_t)at * map.key_size, &done, NULL);
-		if (err == -EFAULT)
-			return err; /* the kernel did not get as far as to say */
-		at += done;
-		if (err == -ENOENT) {
-			at++;
-			err = 0;
-		}
-	}
-	return err;
-}
-
-int tgb_map_dump(int fd, void *ret_keys, void *ret_values, uint32_t max)
-{
-	/* One bucket's rows come together or not at all, so a batch must hold the longest chain. */
-	enum { BATCH = 4096 };
-	struct tgb_map map;
-	char *keys, *values;
-	uint32_t total = 0, cursor = 0;
-	int first = 1, err = tgb_map_info(fd, &map);
-
-	if (err)
-		return err;
-	keys = malloc((size_t)BATCH * map.key_size);
-	values = malloc((size_t)BATCH * map.value_size);
-	err = keys && values ? 0 : -ENOMEM;
-	while (!err) {
-		uint32_t count = BATCH;
-
-		err = bpf_map_lookup_batch(fd, first ? NULL : &cursor, &cursor, keys, values, &count, NULL);
-		if (err && err != -ENOENT)
-			break;
-		first = 0;
-		if (total + count > max) {
-			err = -ENOSPC;
-			break;
-		}
-		if (ret_keys)
-			memcpy((char *)ret_keys + (size_t)total * map.key_size, keys, (size_t)count * map.key_size);
-		if (ret_values)
-			memcpy((char *)ret_values + (size_t)total * map.value_size, values,
-			       (size_t)count * map.value_size);
-		total += count;
-	}
-	free(keys);
-	free(values);
-	return err == -ENOENT ? (int)total : err; /* ENOENT: that was the last batch */
-}
-
-int tgb_counters(int fd, uint64_t *ret_counts, uint32_t count)
-{
-	int cpus = libbpf_num_possible_cpus();
-	uint64_t *values;
-	int err = 0;
-
-	if (cpus < 0)
-		return cpus;
-	values = calloc((size_t)cpus, sizeof(*values));
-	if (!values)
-		return -ENOMEM;
-	for (uint32_t i = 0; i < count && !err; i++) {
-		err = bpf_map_lookup_elem(fd, &i, values);
-		if (err)
-			break;
-		ret_counts[i] = 0;
-		for (int cpu = 0; cpu < cpus; cpu++)
-			ret_counts[i] += values[cpu];
-	}
-	free(values);
-	return err;
-}
-
-/* --- kernel features ------------------------------------------------------------------------------------------- */
-int tgb_has_prog_type(uint32_t prog_type)
-{
-	return libbpf_probe_bpf_prog_type(prog_type, NULL) == 1;
-}
-
-int tgb_has_map_type(uint32_t map_type)
-{
-	return libbpf_probe_bpf_map_type(map_type, NULL) == 1;
-}
-
-int tgb_has_helper(uint32_t prog_type, uint32_t helper)
-{
-	return libbpf_probe_bpf_helper(prog_type, helper, NULL) == 1;
-}
-
-static int loads(uint32_t prog_type, uint32_t attach_type, const struct bpf_insn *insns, size_t count)
-{
-	LIBBPF_OPTS(bpf_prog_load_opts, opts, .expected_attach_type = attach_type);
-	int fd = bpf_prog_load(prog_type, "tg_probe", "GPL", insns, count, &opts);
-
-	if (fd < 0)
-		return 0;
-	close(fd);
-	return 1;
-}
-
-/* clang-format off */
-#define INSN(op, dst, src, imm_) { .code = (op), .dst_reg = (dst), .src_reg = (src), .imm = (imm_) }
-/* clang-format on */
-#define MOV_IMM(dst, imm_) INSN(BPF_ALU64 | BPF_MOV | BPF_K, dst, 0, imm_)
-#define CALL(helper) INSN(BPF_JMP | BPF_CALL, 0, 0, helper)
-#define EXIT() INSN(BPF_JMP | BPF_EXIT, 0, 0, 0)
-
-/* The helper came in 5.18, for connect hooks only later, and which kernel has what depends on backports: try it. */
-int tgb_has_set_retval(void)
-{
-	const struct bpf_insn insns[] = { MOV_IMM(BPF_REG_1, -ECONNREFUSED), CALL(BPF_FUNC_set_retval),
-					  MOV_IMM(BPF_REG_0, 0), EXIT() };
-	size_t count = sizeof(insns) / sizeof(insns[0]);
-
-	return loads(BPF_PROG_TYPE_CGROUP_SOCK_ADDR, BPF_CGROUP_INET4_CONNECT, insns, count) &&
-	       loads(BPF_PROG_TYPE_CGROUP_SOCK_ADDR, BPF_CGROUP_INET6_CONNECT, insns, count);
-}
-
-/* r1 is the context at entry */
-int tgb_has_netns_cookie(uint32_t prog_type, uint32_t attach_type)
-{
-	const struct bpf_insn insns[] = { CALL(BPF_FUNC_get_netns_cookie), MOV_IMM(BPF_REG_0, 1), EXIT() };
-
-	return loads(prog_type, attach_type, insns, sizeof(insns) / sizeof(insns[0]));
 }
 
 /* --- names ----------------------------------------------------------------------------------------------------- */

@@ -130,7 +130,7 @@ int tgb_counters(int fd, uint64_t *ret_counts, uint32_t count);
 int tgb_has_prog_type(uint32_t prog_type);
 int tgb_has_map_type(uint32_t map_type);
 int tgb_has_helper(uint32_t prog_type, uint32_t helper);
-/* Whether a program of this exact attach type may call a helper with (ctx, ...) or (number); see tgb.c. */
+/* Whether a program of this exact attach type may call a helper with (ctx, ...) or (number); see features.c. */
 int tgb_has_set_retval(void);
 int tgb_has_netns_cookie(uint32_t prog_type, uint32_t attach_type);
 

@@ -4,21 +4,8 @@
 #include <stdlib.h>
 
 #include "addr.h"
+#include "room.h"
 #include "turns.h"
-
-/* Doubles *items when it is full. */
-static int make_room(void **items, size_t size, uint32_t count, uint32_t *room)
-{
-	if (count < *room)
-		return 0;
-	uint32_t more = *room ? *room * 2 : 16;
-	void *wider = reallocarray(*items, more, size);
-	if (!wider)
-		return -ENOMEM;
-	*items = wider;
-	*room = more;
-	return 0;
-}
 
 int fp_image_new(uint64_t generation, struct fp_image **ret_image)
 {
@@ -67,11 +54,9 @@ int fp_image_address(struct fp_image *image, const struct tg_addr *addr, uint16_
 {
 	if (image->table || !image->service_count)
 		return -EINVAL;
-	void *items = image->addresses;
-	int rc = make_room(&items, sizeof(*image->addresses), image->address_count, &image->address_room);
+	int rc = FP_ROOM(image, addresses, address_count, address_room);
 	if (rc)
 		return rc;
-	image->addresses = items;
 	image->addresses[image->address_count++] = (struct fp_address){
 		.addr = *addr, .port_be = port_be, .used = 1, .service = image->service_count - 1
 	};
@@ -82,11 +67,9 @@ int fp_image_endpoint(struct fp_image *image, const struct tg_addr *addr, uint16
 {
 	if (image->table || !image->service_count)
 		return -EINVAL;
-	void *items = image->endpoints;
-	int rc = make_room(&items, sizeof(*image->endpoints), image->endpoint_count, &image->endpoint_room);
+	int rc = FP_ROOM(image, endpoints, endpoint_count, endpoint_room);
 	if (rc)
 		return rc;
-	image->endpoints = items;
 	image->endpoints[image->endpoint_count++] =
 		(struct fp_endpoint){ .addr = *addr, .port_be = port_be, .weight = weight };
 	image->services[image->service_count - 1].endpoint_count++;

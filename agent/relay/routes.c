@@ -4,31 +4,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Doubles *items when it is full. */
-static int make_room(void **items, size_t size, uint32_t count, uint32_t *room)
-{
-	if (count < *room)
-		return 0;
-	uint32_t more = *room ? *room * 2 : 16;
-	void *wider = reallocarray(*items, more, size);
-	if (!wider)
-		return -ENOMEM;
-	*items = wider;
-	*room = more;
-	return 0;
-}
-
-#define ROOM(routes, items, count, room)                                                                  \
-	({                                                                                                \
-		void *_items = (routes)->items;                                                           \
-		int _rc = make_room(&_items, sizeof(*(routes)->items), (routes)->count, &(routes)->room); \
-		(routes)->items = _items;                                                                 \
-		_rc;                                                                                      \
-	})
+#include "room.h"
 
 int fp_routes_view(struct fp_routes *routes)
 {
-	int rc = ROOM(routes, views, view_count, view_room);
+	int rc = FP_ROOM(routes, views, view_count, view_room);
 	if (!rc)
 		routes->views[routes->view_count++] =
 			(struct fp_view){ .first_client = routes->client_count, .first_rule = routes->rule_count };
@@ -51,7 +31,7 @@ int fp_routes_client(struct fp_routes *routes, uint64_t netns_cookie)
 	struct fp_view *view = last_view(routes);
 	if (!view || view->rules || (view->clients && routes->clients[routes->client_count - 1] >= netns_cookie))
 		return -EINVAL;
-	int rc = ROOM(routes, clients, client_count, client_room);
+	int rc = FP_ROOM(routes, clients, client_count, client_room);
 	if (rc)
 		return rc;
 	routes->clients[routes->client_count++] = netns_cookie;
@@ -62,7 +42,7 @@ int fp_routes_client(struct fp_routes *routes, uint64_t netns_cookie)
 int fp_routes_rule(struct fp_routes *routes)
 {
 	struct fp_view *view = last_view(routes);
-	int rc = view ? ROOM(routes, rules, rule_count, rule_room) : -EINVAL;
+	int rc = view ? FP_ROOM(routes, rules, rule_count, rule_room) : -EINVAL;
 	if (rc)
 		return rc;
 	routes->rules[routes->rule_count++] = (struct fp_rule){ .first_subnet = routes->subnet_count,
@@ -77,7 +57,7 @@ int fp_routes_subnet(struct fp_routes *routes, const struct fp_file_subnet *subn
 	struct fp_rule *rule = last_rule(routes);
 	if (!rule || subnet->bits > 128 || subnet->pad)
 		return -EINVAL;
-	int rc = ROOM(routes, subnets, subnet_count, subnet_room);
+	int rc = FP_ROOM(routes, subnets, subnet_count, subnet_room);
 	if (rc)
 		return rc;
 	routes->subnets[routes->subnet_count++] = *subnet;
@@ -90,7 +70,7 @@ int fp_routes_name(struct fp_routes *routes, const struct fp_file_name *name)
 	struct fp_rule *rule = last_rule(routes);
 	if (!rule || !name->text[0] || name->text[FP_NAME_MAX])
 		return -EINVAL;
-	int rc = ROOM(routes, names, name_count, name_room);
+	int rc = FP_ROOM(routes, names, name_count, name_room);
 	if (rc)
 		return rc;
 	routes->names[routes->name_count++] = *name;
@@ -104,7 +84,7 @@ int fp_routes_target(struct fp_routes *routes, uint32_t number, uint32_t weight)
 	struct fp_rule *rule = last_rule(routes);
 	if (!rule || !weight)
 		return -EINVAL;
-	int rc = ROOM(routes, targets, target_count, target_room);
+	int rc = FP_ROOM(routes, targets, target_count, target_room);
 	if (rc)
 		return rc;
 	routes->targets[routes->target_count++] =

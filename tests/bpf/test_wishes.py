@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from tests.bpf.pod import Pod
 from tests.support.eventually import eventually
+from tests.support.flows import WISH_BITS
 
 from tidegate.bpf import records
 from tidegate.bpf.datapath import Datapath
@@ -45,18 +46,7 @@ def told(datapath: Datapath, key: FlowKey) -> dict[str, int]:
     out: Any = ffi.new("struct tg_wishes *")
     if lib.tgb_map_get(datapath.wishes_fd, records.flow_key(key), out) < 0:
         return {}
-    bits = {
-        "keepalive": lib.TG_WISH_KEEPALIVE,
-        "idle_s": lib.TG_WISH_IDLE,
-        "interval_s": lib.TG_WISH_INTERVAL,
-        "probes": lib.TG_WISH_PROBES,
-        "user_timeout_ms": lib.TG_WISH_USER_TIMEOUT,
-        "tos": lib.TG_WISH_TOS,
-        "hops": lib.TG_WISH_HOPS,
-        "max_segment": lib.TG_WISH_SEGMENT,
-        "syn_retries": lib.TG_WISH_SYN_RETRIES,
-    }
-    return {name: getattr(out, name) for name, bit in bits.items() if out.set & bit}
+    return {name: getattr(out, name) for name, bit in WISH_BITS.items() if out.set & bit}
 
 
 def dialled(pod: Pod, *before: tuple[int, int, int | bytes]) -> socket.socket:

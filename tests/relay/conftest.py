@@ -33,7 +33,7 @@ TCP_CLOSE = 7  # tcpi_state, include/net/tcp_states.h
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whatever an asynchronous test here waits for, bare sockets included, it gives up with TimeoutError."""
+    """Whatever an asynchronous test here waits for, bare sockets included, it gives up, and fails: it was promised."""
     for item in items:
         if isinstance(item, pytest.Function) and item.path.parent == HERE and inspect.iscoroutinefunction(item.obj):
             item.obj = _bounded(item.obj)
@@ -42,8 +42,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def _bounded(test: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
     @functools.wraps(test)
     async def bounded(*args: Any, **kwargs: Any) -> None:
-        async with asyncio.timeout(2 * HANG_SECONDS):
-            await test(*args, **kwargs)
+        try:
+            async with asyncio.timeout(2 * HANG_SECONDS):
+                await test(*args, **kwargs)
+        except TimeoutError as error:
+            raise AssertionError(f"waited in vain, {str(error) or 'see where'}") from error
 
     return bounded
 

@@ -36,7 +36,7 @@ def _bpf(command: int, attr: Any, size: int) -> int:
     return int(result)
 
 
-_WISHES = {
+WISH_BITS = {  # fields of struct tg_wishes -> the bit that says that one was set
     "keepalive": lib.TG_WISH_KEEPALIVE,
     "idle_s": lib.TG_WISH_IDLE,
     "interval_s": lib.TG_WISH_INTERVAL,
@@ -59,7 +59,7 @@ class Flows:
     def wish(self, cookie: int, source: tuple[str, int], listener_port: int, **fields: int) -> None:
         """Say that this socket was told so: fields of struct tg_wishes."""
         row = abi.new("struct tg_wishes *", fields)
-        row.set = sum(_WISHES[name] for name in fields)
+        row.set = sum(WISH_BITS[name] for name in fields)
         _update(self.wishes_fd, _key(cookie, source, listener_port), row)
 
     def record(

@@ -25,7 +25,7 @@ def names_of(read: Read, fqdn: str) -> tuple[HostNames, ...]:
         return ()
     if addresses := _named_addresses(service):
         return (HostNames(fqdn, addresses, (), tuple(_ports(service)), visible),)
-    servers = tuple(_servers(read, service)) if service.headless else ()
+    servers = read(servers_of, fqdn)
     return (HostNames(fqdn, (), servers, visible=visible),) if servers else ()
 
 
@@ -63,15 +63,19 @@ def _ports(service: Service) -> Iterator[NamedPort]:
             yield NamedPort(port.name, _protocol(port), port.port)
 
 
-def _servers(read: Read, service: Service) -> Iterator[NamedServer]:
-    """Ready servers, those with a name of their own under it; several of one name are one server."""
+@derived
+def servers_of(read: Read, fqdn: str) -> tuple[NamedServer, ...]:
+    """Ready servers of a headless service, by their own names or their addresses with dashes; several of one name are
+    one server. None of any other service."""
+    service = read(SERVICES, fqdn)
+    if service is None or not service.headless:
+        return ()
     found: dict[str, tuple[list[IPAddress], dict[NamedPort, None]]] = {}
     for label, addresses, ports in (*_selected(read, service), *_written(read, service), *_machines(read, service)):
         known, named = found.setdefault(label, ([], {}))
         known += [ip for ip in addresses if ip not in known]
         named.update(dict.fromkeys(ports))
-    for label, (all_of_it, named) in found.items():
-        yield NamedServer(label, tuple(all_of_it), tuple(named))
+    return tuple(NamedServer(label, tuple(all_of_it), tuple(named)) for label, (all_of_it, named) in found.items())
 
 
 _Found = tuple[str, tuple[IPAddress, ...], tuple[NamedPort, ...]]

@@ -106,11 +106,6 @@ class Registry:
                     found[other.id.fqdn] = (other, same)
         return {host: found[host] for host in sorted(found) if not host.startswith("*")}
 
-    def members(self, service: Service) -> Mapping[str, tuple[IPAddress, ...]]:
-        """Pods that have a name of their own under a headless service (HOSTNAME.SERVICE), as those of a StatefulSet
-        have: hostname -> addresses, while they are ready or the service is published anyhow."""
-        return self._read(_members, service.id.fqdn)
-
     def endpoints(self, service: Service, port: ServicePort) -> tuple[Endpoint, ...]:
         """Every address of every ready pod behind the port, ordered by pod name; then what is written down. Names are
         here with the addresses that the agent resolved them to."""
@@ -191,18 +186,6 @@ def number_at(port: ServicePort, workload: Workload) -> int:
     if isinstance(port.target, int):
         return port.target or port.port
     return workload.ports.get(port.target, 0)
-
-
-@derived
-def _members(read: Read, fqdn: str) -> Mapping[str, tuple[IPAddress, ...]]:
-    service = read(SERVICES, fqdn)
-    if service is None or not service.headless:
-        return {}
-    out: dict[str, tuple[IPAddress, ...]] = {}
-    for pod in read(PODS_BY_SERVICE, fqdn) or ():
-        if pod.subdomain == service.id.name and pod.ips and (pod.ready or service.publish_not_ready):
-            out[pod.hostname] = (*out.get(pod.hostname, ()), *pod.ips)
-    return out
 
 
 @derived

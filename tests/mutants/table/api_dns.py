@@ -52,6 +52,16 @@ _ANSWERS = Group(
             ("tests/unit/compile/test_names.py::test_a_headless_service_has_its_ready_servers_by_their_own_names",),
         ),
         Mutant(
+            "explain-headless-name-is-nowhere",
+            "explain says that a headless name leads nowhere, which DNS answers",
+            "agent/tidegate/compile/explain/names.py",
+            "for server in self._read(servers_of, service.id.fqdn) for",
+            "for server in self._read(servers_of, service.id.fqdn)[:0] for",
+            (
+                "tests/unit/compile/test_names.py::test_explain_of_a_headless_name_starts_at_any_server_that_dns_answers",
+            ),
+        ),
+        Mutant(
             "dns-first-server-always",
             "all who take the first address of an answer go to one server",
             WIRE,
@@ -112,7 +122,7 @@ _AWAY = Group(
             "a process that was stopped goes on getting the questions",
             CORE,
             "return dns->beat_ns && now_ns - dns->beat_ns <= (uint64_t)TG_DNS_STALE_MS * 1000000;",
-            "return now_ns != 0;",
+            "return dns->beat_ns && now_ns != 0;",
             (
                 f"{KERNEL}::test_an_old_beat_is_none",
                 f"{KERNEL}::test_a_stopped_dns_leaves_questions_to_the_resolver",
@@ -123,7 +133,7 @@ _AWAY = Group(
             "the node's DNS asks itself",
             CORE,
             " || in->cgroup == dns->cgroup)",
-            ")",
+            " || (in->cgroup == dns->cgroup && !dns->beat_ns))",
             (f"{KERNEL}::test_its_own_questions_are_left_alone",),
         ),
         Mutant(

@@ -405,7 +405,7 @@ _AGENT = Group(
             "            self._names.sweep(self._netns.keys())\n",
             "            pass\n",
             (
-                "tests/unit/enroll/test_sandbox_store.py"
+                "tests/unit/enroll/test_kept_namespaces.py"
                 "::test_a_new_agent_keeps_the_names_and_removes_those_of_sandboxes_that_went_meanwhile",
             ),
         ),

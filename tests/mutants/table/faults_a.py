@@ -23,7 +23,7 @@ _RANGES = Group(
         Mutant(
             "weights-not-added-up",
             "three large weights are refused by Envoy, which sums them",
-            f"{CONFIG}/kinds/virtual_service.py",
+            f"{CONFIG}/shapes/destination.py",
             "> limits.SUM_OF_WEIGHTS:",
             "> limits.SUM_OF_WEIGHTS * 2:",
             (f"{LIMIT_TESTS}::test_weights_that_are_too_large_together_are_refused",),

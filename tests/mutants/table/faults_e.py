@@ -9,6 +9,8 @@ REGISTRY = "agent/tidegate/enroll/sandbox_store.py"
 CALLS = "agent/tidegate/dataplane/cni_calls.py"
 LEDGER_TESTS = "tests/unit/enroll/test_ledger.py"
 REGISTRY_TESTS = "tests/unit/enroll/test_sandbox_store.py"
+INTERFACE_TESTS = "tests/unit/enroll/test_interfaces.py"
+KEPT_TESTS = "tests/unit/enroll/test_kept_namespaces.py"
 VERBS = "tests/stories/enrol/test_cni_verbs.py"
 SANDBOXES = "agent/tidegate/dataplane/sandboxes.py"
 WATCHING_TESTS = "tests/unit/dataplane/test_watching.py"
@@ -34,7 +36,7 @@ _ATTACHMENTS = Group(
             REGISTRY,
             "            if cookie\n",
             "            if False\n",
-            (REGISTRY_TESTS, TWO_INTERFACES),
+            (INTERFACE_TESTS, TWO_INTERFACES),
         ),
         Mutant(
             "the-node-is-taken-for-a-pod",
@@ -50,7 +52,7 @@ _ATTACHMENTS = Group(
             REGISTRY,
             "            self._guard.wait_for(lambda: cookie not in self._leaving)\n",
             "",
-            (f"{REGISTRY_TESTS}::test_a_namespace_that_comes_back_while_its_name_is_removed_gets_a_new_one",),
+            (f"{KEPT_TESTS}::test_a_namespace_that_comes_back_while_its_name_is_removed_gets_a_new_one",),
         ),
         Mutant(
             "all-wait-for-the-namespace-that-goes",
@@ -82,7 +84,7 @@ _ATTACHMENTS = Group(
             REGISTRY,
             "        if cookie not in (0, known.netns_cookie):\n",
             "        if False:\n",
-            (f"{REGISTRY_TESTS}::test_a_late_del_of_the_same_containers_earlier_namespace_changes_nothing",),
+            (f"{INTERFACE_TESTS}::test_a_late_del_of_the_same_containers_earlier_namespace_changes_nothing",),
         ),
         Mutant(
             "ports-remembered-late-forget-an-interface",
@@ -90,7 +92,7 @@ _ATTACHMENTS = Group(
             LEDGER,
             "        kept = replace(known, capture=sandbox.capture, v6_capture=sandbox.v6_capture)\n",
             "        kept = sandbox\n",
-            (f"{REGISTRY_TESTS}::test_ports_that_are_remembered_late_do_not_forget_an_interface",),
+            (f"{INTERFACE_TESTS}::test_ports_that_are_remembered_late_do_not_forget_an_interface",),
         ),
     ),
 )

@@ -25,7 +25,6 @@ _URGENT = Group(
             "\tif (events & EPOLLPRI) {\n",
             "\tif (0) {\n",
             (f"{URGENT}::test_an_urgent_byte_between_others_arrives_in_its_place",),
-            raises=("TimeoutError",),
         ),
         Mutant(
             "urgent-byte-among-the-others",
@@ -56,7 +55,6 @@ _RESET_AT_ONCE = Group(
             "return error == ECONNRESET || error == EPIPE;",
             "return error == ECONNRESET && error == EPIPE;",
             (f"{BALANCING}::test_an_endpoint_that_answers_and_resets_has_had_the_connection",),
-            raises=("TimeoutError",),
         ),
         Mutant(
             "last-words-lost-in-a-reset",
@@ -126,7 +124,6 @@ _FAMILIES = Group(
             "\tif (upstream->attempt[!which] || !begin_other(upstream))\n",
             "\tif (upstream->attempt[!which])\n",
             (f"{FAMILIES}::test_a_server_of_one_family_answers_those_who_dial_the_other",),
-            raises=("TimeoutError",),
         ),
         Mutant(
             "silent-family-waited-for",

@@ -9,7 +9,9 @@ from tests.support.configs import ENROLLED, config_of, entry, mesh_config, pod, 
 
 from tidegate.compile.allocation import RANGE
 from tidegate.compile.compiler import Compiler, compile_plan
+from tidegate.compile.explain.trace import explain
 from tidegate.compile.facts import join
+from tidegate.model.names import WorkloadId
 from tidegate.model.plan import Plan
 from tidegate.model.plan.names import HostNames, NamedPort, NamedServer
 
@@ -185,13 +187,32 @@ spec: {workloadSelector: {labels: {app: mine}}, egress: [{hosts: ["./seen.exampl
     assert both(plan, "seen.example") == (True, True)
 
 
-def test_machines_that_a_headless_service_selects_are_servers_of_it() -> None:
-    machine = """
+MACHINE = """
 apiVersion: networking.istio.io/v1
 kind: WorkloadEntry
 metadata: {name: vm, namespace: default}
 spec: {address: 192.0.2.9, labels: {app: db}, ports: {psql: 6000}}
 """
-    assert names(HEADLESS, machine)[DB].servers == (
+
+
+def test_machines_that_a_headless_service_selects_are_servers_of_it() -> None:
+    assert names(HEADLESS, MACHINE)[DB].servers == (
         NamedServer("192-0-2-9", (ip_address("192.0.2.9"),), (NamedPort("sql", "tcp", 6000),)),
     )
+
+
+def test_explain_knows_a_server_by_the_name_that_dns_answers() -> None:
+    """Be it a pod with a name of its own or without, an endpoint that somebody wrote down, or a machine."""
+    named = db_pod("db-0", "10.0.0.3", extra="hostname: db-0\n  subdomain: db")
+    everybody = (HEADLESS, named, db_pod("db-1", "10.0.0.4"), SLICE, MACHINE)
+    facts = join(config_of(ENROLLED, pod("mine", "app: mine", "10.1.0.1"), *everybody), (sandbox("mine", "10.1.0.1"),))
+    told = {f"{s.label}.db": str(s.addresses[0]) for s in names(*everybody)[DB].servers}
+    assert set(told) == {"db-0.db", "10-0-0-4.db", "far.db", "192-0-2-9.db"}
+    mine = WorkloadId("default", "mine")
+    assert {host: explain(facts, mine, host, 5432).address for host in told} == told
+    assert explain(facts, mine, "db", 5432).address == "10.0.0.3"
+
+
+def test_explain_of_a_headless_name_starts_at_any_server_that_dns_answers() -> None:
+    facts = join(config_of(ENROLLED, pod("mine", "app: mine", "10.1.0.1"), HEADLESS, MACHINE), ())
+    assert explain(facts, WorkloadId("default", "mine"), "db", 5432).address == "192.0.2.9"

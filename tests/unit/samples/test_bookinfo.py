@@ -163,6 +163,9 @@ class one_answer:  # noqa: N801 - used as a context manager, reads as a phrase
             with connection:
                 head = b""
                 while b"\r\n\r\n" not in head:
-                    head += connection.recv(65536)
+                    block = connection.recv(65536)
+                    if not block:
+                        break
+                    head += block
                 self._heard.append(head.decode())
                 connection.sendall(self._answer)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -88,7 +89,8 @@ class Client:
 async def synced(world: World, kind: str, status: str) -> Any:
     """What syncz says of a type when it says that."""
     asking = Client(world, node="istioctl")
-    while True:
+    deadline = time.monotonic() + HANG_SECONDS
+    while time.monotonic() < deadline:
         await asking.say(SYNCZ)
         configs = [unpacked(resource) for resource in (await asking.hear()).resources]
         for config in configs:
@@ -96,6 +98,7 @@ async def synced(world: World, kind: str, status: str) -> Any:
             if csds_pb2.ConfigStatus.Name(one.config_status) == status:
                 await asking.close()
                 return config, one
+    raise AssertionError(f"not within {HANG_SECONDS:.0f} s: syncz says {status} of {kind}; last seen: {configs}")
 
 
 def unpacked(resource: Any) -> Any:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from tidegate.compile.derive import Read
 from tidegate.compile.explain.explanation import Hop
+from tidegate.compile.names import servers_of
 from tidegate.compile.outbound.destinations import claimants
-from tidegate.compile.registry import Registry, written
-from tidegate.compile.tables import PODS_BY_SERVICE, SERVICES
+from tidegate.compile.tables import SERVICES
 from tidegate.model.hosts import is_address
 from tidegate.model.kube import Service
 from tidegate.model.names import ServiceName, search_domains
@@ -44,10 +44,10 @@ class Names:
             hostname, _, rest = name.partition(".")
             above = self._read(SERVICES, rest) or self._read(SERVICES, f"*.{rest}")
             if above is not None and above.headless:
-                member = Registry(self._read).members(above).get(hostname)
-                if member:
-                    self.hops.append(Hop("name", f"{hostname} is a pod of {above.id}, by a name of its own"))
-                    return above, member[0]
+                server = next((s for s in self._read(servers_of, above.id.fqdn) if s.label == hostname), None)
+                if server is not None:
+                    self.hops.append(Hop("name", f"{hostname} is the name of a server of {above.id}"))
+                    return above, server.addresses[0]
             elif above is not None and above.id.fqdn.startswith("*") and above.addresses:
                 return above, above.addresses[0]
         return None, None
@@ -55,9 +55,7 @@ class Names:
     def _addresses(self, service: Service) -> tuple[IPAddress, ...]:
         if not service.headless:
             return service.addresses
-        pods = self._read(PODS_BY_SERVICE, service.id.fqdn) or ()
-        ips = (ip for pod in pods if pod.ready or service.publish_not_ready for ip in pod.ips)
-        return (*ips, *(endpoint.address for endpoint in written(self._read, service) if endpoint.ready))
+        return tuple(address for server in self._read(servers_of, service.id.fqdn) for address in server.addresses)
 
 
 def default_port(service: Service | None) -> int:

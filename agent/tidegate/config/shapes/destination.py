@@ -6,7 +6,7 @@ from typing import Annotated
 
 from tidegate.config import limits
 from tidegate.config import messages as say
-from tidegate.config.schema import LABEL, ApiModel, Report
+from tidegate.config.schema import LABEL, ApiModel, Report, listify
 from tidegate.config.shapes.envoy_text import is_host
 from tidegate.config.tree import YamlMap
 from tidegate.model.hosts import resolve_host
@@ -39,6 +39,24 @@ class DestinationDoc(ApiModel):
             report.say(self, "subset", say.NO_LABEL(name=self.subset, what="subset"))
         port = self.port.number if self.port else 0
         return RouteTarget(resolve_host(self.host, namespace), port, self.subset, self.line)
+
+
+def check_weights(route: ApiModel, weights: list[int], report: Report) -> None:
+    """Of the destinations in a route's list "route": there is one, some can be chosen, and Envoy can add them up."""
+    if not weights:
+        report.say(route, "route", say.NO_DESTINATION())
+    elif len(weights) > 1 and not any(weights):
+        report.say(route, "route", say.NO_WEIGHT())
+    elif (total := sum(weights)) > limits.SUM_OF_WEIGHTS:
+        report.say(route, "route", say.HEAVY(total=total, most=limits.SUM_OF_WEIGHTS))
+
+
+def old_gateway(match: YamlMap, report: Report) -> None:
+    """In a match block, "gateway" is how "gateways" was written once."""
+    if "gateway" in match and "gateways" not in match:
+        report.say(match, "gateway", say.READ_AS(new='"gateways"'))
+        match.rename("gateway", "gateways")
+    listify(match, "gateways")
 
 
 def export_to(

@@ -1,4 +1,4 @@
-"""Parts of an HTTP route that say what to do: headers, redirect, rewrite, retries, fault, mirror, CORS."""
+"""Parts of an HTTP route that say what to do: headers, redirect, rewrite, retries, mirror, CORS."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from tidegate.config import messages as say
 from tidegate.config.schema import ApiModel, Duration, PositiveDuration, Report, check_regex, listify, words
 from tidegate.config.shapes.destination import DestinationDoc
 from tidegate.config.shapes.envoy_text import OneLine, unknown_field
+from tidegate.config.shapes.http_fault import Percentage
 from tidegate.config.shapes.http_match import TOKEN
 from tidegate.config.shapes.string_match import StringMatchDoc
 from tidegate.config.tree import YamlMap
@@ -21,7 +22,6 @@ from tidegate.model.routing import (
     MILLION,
     Cors,
     DirectResponse,
-    Fault,
     HeaderOperations,
     Headers,
     HttpRetry,
@@ -36,25 +36,6 @@ RETRY_ON = words(
     "resource-exhausted unavailable"
 )
 _CODE = limits.RETRIABLE_CODE
-GRPC_STATUS = (
-    "OK",
-    "CANCELLED",
-    "UNKNOWN",
-    "INVALID_ARGUMENT",
-    "DEADLINE_EXCEEDED",
-    "NOT_FOUND",
-    "ALREADY_EXISTS",
-    "PERMISSION_DENIED",
-    "RESOURCE_EXHAUSTED",
-    "FAILED_PRECONDITION",
-    "ABORTED",
-    "OUT_OF_RANGE",
-    "UNIMPLEMENTED",
-    "INTERNAL",
-    "UNAVAILABLE",
-    "DATA_LOSS",
-    "UNAUTHENTICATED",
-)
 _GROUP = re.compile(r"(?<!\\)((?:\\\\)*)\\([0-9])")  # of a substitution: \1, but not \\1
 _DOLLAR = re.compile(r"\$\{?([0-9])\}?")  # what others write for it
 HOST = frozenset({"host", ":authority"})
@@ -235,87 +216,6 @@ class RetryDoc(ApiModel):
             backoff_ms=self.backoff or 0,
             retry_ignore_previous_hosts=self.retry_ignore_previous_hosts,
             retry_remote_localities=self.retry_remote_localities,
-        )
-
-
-class Percentage(ApiModel):
-    value: float = Field(default=0.0, ge=0, le=100)
-
-    def share(self, report: Report) -> int:
-        """Parts per million, cut off as upstream does."""
-        if 0 < self.value < 0.0001:
-            report.say(self, "value", say.SMALL_PERCENTAGE())
-        return int(round(self.value * 10_000, 6))
-
-
-def old_percent(data: YamlMap, old: str, new: str, report: Report) -> None:
-    """Read the integer field of Istio 1.0 as percentage.value."""
-    if old not in data:
-        return
-    line = data.lines[old]
-    value = data.pop(old)
-    if new in data:
-        report.say(data, new, say.IGNORED_BESIDE(old=old, new=new))
-        return
-    percentage = YamlMap((*data.path, new), line)
-    percentage.put("value", value, line)
-    data.put(new, percentage, line)
-
-
-class DelayDoc(ApiModel):
-    fixed_delay: PositiveDuration
-    percentage: Percentage | None = None
-
-    @classmethod
-    def normalise(cls, data: YamlMap, report: Report) -> None:
-        old_percent(data, "percent", "percentage", report)
-        if "exponentialDelay" in data:
-            report.say(data, "exponentialDelay", say.OLD_FAULT(new="fixedDelay"))
-            del data["exponentialDelay"]
-
-
-class AbortDoc(ApiModel):
-    http_status: int | None = limits.ABORT_STATUS.field(default=None)
-    grpc_status: str | None = None
-    percentage: Percentage | None = None
-
-    @classmethod
-    def normalise(cls, data: YamlMap, report: Report) -> None:
-        old_percent(data, "percent", "percentage", report)
-        if "http2Error" in data:
-            report.say(data, "http2Error", say.OLD_FAULT(new="httpStatus or grpcStatus"))
-            del data["http2Error"]
-
-
-class FaultDoc(ApiModel):
-    delay: DelayDoc | None = None
-    abort: AbortDoc | None = None
-
-    def to_model(self, report: Report) -> Fault:
-        if self.delay is None and self.abort is None:
-            report.say(self, None, say.NEEDS_ONE_OF(names="delay, abort"))
-        for part in (self.delay, self.abort):
-            if part is not None and part.percentage is None:
-                report.say(part, None, say.NO_PERCENTAGE())
-        status, grpc = 0, None
-        if self.abort:
-            status = self.abort.http_status or 0
-            if self.abort.grpc_status is not None:
-                name = self.abort.grpc_status
-                if status:
-                    report.say(self.abort, "grpcStatus", say.EXCLUSIVE(first="httpStatus", second="grpcStatus"))
-                if name not in GRPC_STATUS:
-                    report.say(self.abort, "grpcStatus", say.GRPC_STATUS(name=name))
-                else:
-                    grpc = GRPC_STATUS.index(name)
-            elif not status:
-                report.say(self.abort, None, say.NO_ABORT())
-        return Fault(
-            delay_ms=self.delay.fixed_delay if self.delay else 0,
-            delay_share=self.delay.percentage.share(report) if self.delay and self.delay.percentage else None,
-            abort_status=status,
-            abort_grpc=grpc,
-            abort_share=self.abort.percentage.share(report) if self.abort and self.abort.percentage else None,
         )
 
 

@@ -8,8 +8,8 @@ from urllib.parse import quote
 
 from tidegate.config import limits
 from tidegate.config import messages as say
-from tidegate.config.schema import ApiModel, Report, listify
-from tidegate.config.shapes.destination import PortNumber
+from tidegate.config.schema import ApiModel, Report
+from tidegate.config.shapes.destination import PortNumber, old_gateway
 from tidegate.config.shapes.string_match import StringMatchDoc, cookie_match, scalar_matches
 from tidegate.config.tree import YamlMap
 from tidegate.model.routing import HttpMatch, StringMatch
@@ -38,10 +38,7 @@ class MatchDoc(ApiModel):
 
     @classmethod
     def normalise(cls, data: YamlMap, report: Report) -> None:
-        if "gateway" in data and "gateways" not in data:
-            report.say(data, "gateway", say.READ_AS(new='"gateways"'))
-            data.rename("gateway", "gateways")
-        listify(data, "gateways")
+        old_gateway(data, report)
         scalar_matches(data, "uri", "scheme", "method", "authority")
         for key in ("headers", "withoutHeaders", "queryParams"):
             members = data.get(key)

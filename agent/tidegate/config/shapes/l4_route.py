@@ -5,7 +5,7 @@ from __future__ import annotations
 from tidegate.config import limits
 from tidegate.config import messages as say
 from tidegate.config.schema import ApiModel, Report, listify
-from tidegate.config.shapes.destination import DestinationDoc, PortNumber
+from tidegate.config.shapes.destination import DestinationDoc, PortNumber, check_weights, old_gateway
 from tidegate.config.shapes.envoy_text import is_host
 from tidegate.config.tree import YamlMap
 from tidegate.model.hosts import is_address
@@ -25,12 +25,10 @@ class L4MatchDoc(ApiModel):
 
     @classmethod
     def normalise(cls, data: YamlMap, report: Report) -> None:
-        if "gateway" in data and "gateways" not in data:
-            report.say(data, "gateway", say.READ_AS(new='"gateways"'))
-            data.rename("gateway", "gateways")
+        old_gateway(data, report)
         if "sourceSubnet" in data:
             report.say(data, "sourceSubnet", say.NO_EFFECT(why="upstream ignores it too; write sourceLabels"))
-        listify(data, "destinationSubnets", "gateways", "sniHosts")
+        listify(data, "destinationSubnets", "sniHosts")
 
     def to_model(self, hosts: list[str], report: Report) -> L4Match:
         """hosts: of the VirtualService, as full names."""
@@ -92,12 +90,7 @@ class L4RouteDoc(ApiModel):
         listify(data, "match", "route")
 
     def routed(self, matches: list[L4Match], namespace: str, report: Report) -> L4Route:
-        if not self.route:
-            report.say(self, "route", say.NO_DESTINATION())
-        elif len(self.route) > 1 and not any(w.weight for w in self.route):
-            report.say(self, "route", say.NO_WEIGHT())
-        elif (total := sum(w.weight for w in self.route)) > limits.SUM_OF_WEIGHTS:
-            report.say(self, "route", say.HEAVY(total=total, most=limits.SUM_OF_WEIGHTS))
+        check_weights(self, [w.weight for w in self.route], report)
         targets = (WeightedTarget(w.destination.to_model(namespace, report), w.weight) for w in self.route)
         return L4Route(tuple(matches), tuple(targets), self.line)
 
