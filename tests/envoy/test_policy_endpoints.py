@@ -118,6 +118,31 @@ def test_a_region_turns_to_the_one_that_is_named_first(tmp_path: Path) -> None:
         web.becomes({"far"})
 
 
+def mesh(words: str) -> str:
+    return f"""
+apiVersion: v1
+kind: ConfigMap
+metadata: {{name: istio, namespace: istio-system}}
+data:
+  mesh: |
+    {words}
+"""
+
+
+def test_the_mesh_says_which_places_serve_where_no_rule_does(tmp_path: Path) -> None:
+    words = mesh("localityLbSetting: {distribute: [{from: north, to: {south: 100}}]}")
+    with servers(tmp_path, "trafficPolicy: {loadBalancer: {simple: ROUND_ROBIN}}", EVERYWHERE, words) as web:
+        assert set(web.who()) == {"far"}
+
+
+def test_a_region_turns_to_the_one_that_the_mesh_names_first(tmp_path: Path) -> None:
+    words = mesh("localityLbSetting: {failover: [{from: north, to: west}]}")
+    with servers(tmp_path, f"trafficPolicy: {{{OUTLIERS}}}", EVERYWHERE, words) as web:
+        for node in ("here", "beside"):
+            web.fail(node)
+        web.becomes({"farther"})
+
+
 @pytest.mark.parametrize("words", ["enabled: false", "distribute: [{from: south, to: {south: 100}}]"])
 def test_without_an_order_everybody_serves(words: str, tmp_path: Path) -> None:
     with servers(tmp_path, near(words), EVERYWHERE) as web:
@@ -202,6 +227,19 @@ def test_an_endpoint_that_nobody_reaches_is_counted_apart(tmp_path: Path) -> Non
     with servers(tmp_path, policy, {"here": "", "far": ""}) as web:
         web.origins["here"].__exit__()
         assert eventually(lambda: web.who(10) == Counter(far=10), "the other one is given up")
+
+
+@pytest.mark.parametrize(("compat", "left"), [("current", {"here", "far"}), ("v1alpha3-1.0", {"far"})])
+def test_a_share_that_is_less_than_one_leaves_out_nobody(compat: str, left: set[str], tmp_path: Path) -> None:
+    """Nobody wrote maxEjectionPercent: ten of a hundred. In a mesh of the old API it is one, however few there are.
+    tests/relay/test_routes.py and tests/unit/compile/test_compat.py say the same of TCP."""
+    old = mesh("connectTimeout: 10s") + f"  tidegate: |\n    compat: {compat}\n"
+    words = OUTLIERS.replace(", maxEjectionPercent: 100", "")
+    policy = f"trafficPolicy: {{loadBalancer: {{simple: ROUND_ROBIN, localityLbSetting: {{enabled: false}}}}, {words}}}"
+    with servers(tmp_path, policy, {"here": "", "far": ""}, old) as web:
+        web.fail("here")
+        web.becomes(left)
+        assert set(web.who()) == left
 
 
 def test_a_connection_is_not_kept_longer_than_it_may(tmp_path: Path) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
+from tests.support.eventually import eventually
 from tests.support.http_origin import Message, Origin, dial
 from tests.support.http_pair import meshed
 
@@ -39,6 +42,24 @@ def test_a_name_is_resolved_and_asked_at_the_port_of_the_endpoint(resolution: st
         endpoints = f"endpoints: [{{address: localhost, ports: {{http: {origin.port}}}}}]"
         answer = ask(tmp_path, entry(f"resolution: {resolution}, {endpoints}"))
     assert (answer.status, answer.body) == (200, b"ok")
+
+
+def test_a_name_is_asked_as_often_as_the_mesh_says(tmp_path: Path) -> None:
+    """A minute if it does not; Envoy counts."""
+    rate = """
+    apiVersion: v1
+    kind: ConfigMap
+    metadata: {name: istio, namespace: istio-system}
+    data: {mesh: "dnsRefreshRate: 20ms"}
+    """
+
+    def questions() -> int:
+        address = (tmp_path / "admin").read_text()
+        with urlopen(f"http://{address}/stats?filter=outside.example.*update_attempt&format=json") as answer:
+            return int(json.load(answer)["stats"][0]["value"])
+
+    with meshed(tmp_path, entry("resolution: DNS, endpoints: [{address: localhost}]"), rate):
+        eventually(lambda: questions() > 5, "it is asked again and again")
 
 
 def test_a_unix_socket_of_the_node_answers(tmp_path: Path) -> None:

@@ -80,6 +80,9 @@ class ConnectionPool:
     ping_timeout_ms: int = 0
 
 
+USUAL_EJECTION_PERCENT = 10  # Envoy's own
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outlier:
     consecutive_5xx: int | None = None  # 0 = not counted
@@ -89,7 +92,7 @@ class Outlier:
     codes: tuple[int, ...] = ()  # statuses that count as errors; empty: 5xx
     interval_ms: int = 0
     base_ejection_ms: int = 0
-    max_ejection_percent: int = 0
+    max_ejection_percent: int = 0  # 0 = USUAL_EJECTION_PERCENT
     min_health_percent: int = 0
 
 
@@ -142,12 +145,18 @@ class TrafficPolicy:
     tls: ClientTls | None = None
     proxy_protocol: ProxyProtocol | None = None
     retry_budget: RetryBudget | None = None
+    mesh_near: LocalityPreference | None = None  # MeshConfig's, of a policy that says nothing of places itself
+
+    @property
+    def near(self) -> LocalityPreference | None:
+        """Which endpoints are rather used for where they stand; None: as is usual."""
+        own = self.load_balancer.locality if self.load_balancer else None
+        return own or self.mesh_near
 
     @property
     def client_labels(self) -> frozenset[str]:
         """Labels of a client by which its endpoints are put in order, at any port."""
-        near = self.load_balancer.locality if self.load_balancer else None
-        own = near.client_labels if near else frozenset()
+        own = self.near.client_labels if self.near else frozenset()
         return own.union(*(policy.client_labels for policy in self.ports.values()))
 
     @property

@@ -101,6 +101,30 @@ def test_who_serves_a_port_says_its_policy(policy: str, expected: Tier) -> None:
     assert [s.name for s in plan.l4 if s.name.startswith(DB)], "the relay knows it, for those who come back"
 
 
+@pytest.mark.parametrize(
+    ("words", "policy", "expected"),
+    [
+        ("distribute: [{from: '*', to: {a: 100}}]", "", Tier.ENVOY),
+        ("distribute: [{from: '*', to: {a: 100}}]", "loadBalancer: {localityLbSetting: {}}", Tier.FASTPATH),
+        ("failover: [{from: a, to: b}]", "", Tier.FASTPATH),
+        ("failover: [{from: a, to: b}]", "outlierDetection: {interval: 1s}", Tier.ENVOY),
+        ("enabled: false", "outlierDetection: {interval: 1s}", Tier.FASTPATH),
+        ("enabled: true", "outlierDetection: {interval: 1s}", Tier.FASTPATH),
+    ],
+)
+def test_places_that_the_mesh_prefers_are_envoys_business(words: str, policy: str, expected: Tier) -> None:
+    mesh = f"""
+    apiVersion: v1
+    kind: ConfigMap
+    metadata: {{name: istio, namespace: istio-system}}
+    data:
+      mesh: |
+        localityLbSetting: {{{words}}}
+    """
+    rules = [destination_rule("r", "db", f"trafficPolicy: {{{policy}}}")] if policy else []
+    assert tier(plan_of(mesh, *rules), "10.96.0.2") is expected
+
+
 def test_a_chain_is_for_what_was_dialled_and_leads_to_the_cluster_of_the_port() -> None:
     plan = plan_of(destination_rule("r", "db", TLS))
     ((match, made),) = chains(plan).values()

@@ -177,10 +177,10 @@ def _cluster(
         },
     }
     if service.external_name:
-        body.update(_resolved(name, service.external_name.rstrip("."), port.port))
+        body.update(_resolved(name, service.external_name.rstrip("."), port.port, mesh.dns_refresh_ms))
     else:
         body.update(_balancing(name, service, settings, subset, lb_headless, mesh))
-        found_by_envoy(body, service, port, itself)
+        found_by_envoy(body, service, port, itself, mesh.dns_refresh_ms)
     body["typed_extension_protocol_options"] = {
         http_options.UPSTREAM_OPTIONS: http_options.upstream(port, pool, settings.outlier, settings.tls)
     }
@@ -219,13 +219,13 @@ def as_told(settings: TrafficPolicy, service: Service, credentials: bool) -> Tra
     return settings if same else replace(settings, tls=replace(tls, names=names, credential=credential))
 
 
-def _resolved(name: str, host: str, port: int) -> Json:
+def _resolved(name: str, host: str, port: int, refresh_ms: int) -> Json:
     """A name outside of the mesh, which Envoy resolves as the node does."""
     endpoint = {"endpoint": {"address": {"socket_address": {"address": host, "port_value": port}}}}
     return {
         "type": "STRICT_DNS",
         "dns_lookup_family": "ALL",
-        "dns_refresh_rate": "60s",
+        "dns_refresh_rate": duration(refresh_ms),
         "respect_dns_ttl": True,
         "wait_for_warm_on_init": False,  # nobody else waits for a name server
         "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": [endpoint]}]},
