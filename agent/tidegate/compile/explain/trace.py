@@ -405,7 +405,7 @@ class _Trace:
         if not claim.port.protocol.is_http:
             settings = of_connections(settings, service.id.fqdn)
         self._tls = tls_mode(settings) if self._tls == "none" else self._tls
-        if (said := in_force(settings)) != "":
+        if (said := in_force(settings, len(found), self._rules.mesh.compat)) != "":
             self._hop("policy", f"{label}: {said} ({', '.join(map(str, policy.origins))})")
         if goes_where_dialled(service, settings, target.subset, lb_headless):
             self._hop("destination", f"{label}: the address that was dialled, whoever is there")
