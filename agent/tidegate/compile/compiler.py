@@ -15,6 +15,7 @@ from tidegate.compile.envoy.patches.selection import Selection
 from tidegate.compile.envoy.secrets import secrets
 from tidegate.compile.facts import Facts
 from tidegate.compile.names import names_of
+from tidegate.compile.outbound.credentials import pod_secrets
 from tidegate.compile.outbound.destinations import Claim, Destinations, FindDestinations
 from tidegate.compile.outbound.filtered import Filtered
 from tidegate.compile.outbound.forwards import CarriedPort, forwards, with_forwards
@@ -162,7 +163,11 @@ class Compiler:
                 (*made_of, facts.pods_by_service, facts.nodes, facts.here),
                 lambda: _by_key(read, endpoints, cluster_names),
             ),
-            SECRETS: self._table(SECRETS, (facts.destination_rules,), lambda: secrets(read)),
+            SECRETS: self._table(
+                SECRETS,
+                (facts.destination_rules, facts.mesh.secrets),
+                lambda: {**secrets(read), **pod_secrets(facts.mesh.destination_rules, facts.mesh.secrets)},
+            ),
         }
 
     def _table(self, kind: str, made_of: tuple[object, ...], make: Callable[[], ResourcesByName]) -> ResourcesByName:

@@ -32,8 +32,8 @@ class UsualTraffic:
     """What holds for traffic where no DestinationRule says it.
 
     blocks: defaultTrafficPolicy, in place of the blocks that a rule leaves out. pool: tcpKeepalive and h2UpgradePolicy,
-    in place of the fields that whatever pool holds leaves out. near: localityLbSetting, in place of one that a rule leaves
-    out; None = as is usual.
+    in place of the fields that whatever pool holds leaves out. near: localityLbSetting, in place of one that a rule
+    leaves out; None = as is usual.
     """
 
     blocks: TrafficPolicy = TrafficPolicy()

@@ -80,6 +80,7 @@ def proxy(plan: Plan, client: str = "client") -> dict[str, Any]:
         ("tls: {mode: SIMPLE}", Tier.ENVOY),
         ("tls: {mode: DISABLE}", Tier.FASTPATH),
         ("proxyProtocol: {version: V2}", Tier.ENVOY),
+        ("tunnel: {targetHost: a.example, targetPort: 1}", Tier.ENVOY),
         ("loadBalancer: {simple: RANDOM}", Tier.FASTPATH),
         ("loadBalancer: {simple: ROUND_ROBIN, warmup: {duration: 10s}}", Tier.ENVOY),
         ("loadBalancer: {localityLbSetting: {distribute: [{from: '*', to: {'a': 100}}]}}", Tier.ENVOY),
@@ -297,3 +298,28 @@ def test_explain_is_about_the_pod_that_asks() -> None:
     facts = facts_of(destination_rule("r", "db", f"workloadSelector: {{matchLabels: {{app: client}}}}\n{TLS}"))
     tiers = [explain(facts, WorkloadId("default", n), "db", 5432).tier for n in ("client", "other")]
     assert tiers == ["envoy", "fastpath"]
+
+
+@pytest.mark.parametrize(
+    ("policy", "protocol"),
+    [("", "http_protocol_options"), (", connectionPool: {http: {h2UpgradePolicy: UPGRADE}}", "http2_protocol_options")],
+)
+def test_a_proxy_is_spoken_to_in_http_1_unless_a_rule_says_otherwise(policy: str, protocol: str) -> None:
+    """Nobody who dials such a port speaks HTTP that could decide it."""
+    tunnel = "tunnel: {targetHost: a.example, targetPort: 1}"
+    plan = plan_of(destination_rule("r", "db", f"trafficPolicy: {{{tunnel}{policy}}}"))
+    made = proxy(plan)
+    assert made["tunneling_config"] == {"hostname": "a.example:1"}
+    (options,) = plan.envoy[CLUSTERS][made["cluster"]].body["typed_extension_protocol_options"].values()
+    assert list(options["explicit_http_config"]) == [protocol]
+
+
+def test_explain_tells_of_a_tunnel_and_of_the_secret() -> None:
+    words = "tunnel: {targetHost: a.example, targetPort: 1}, tls: {mode: MUTUAL, credentialName: mine}"
+    selected = destination_rule(
+        "r", "db", f"workloadSelector: {{matchLabels: {{app: client}}}}\ntrafficPolicy: {{{words}}}"
+    )
+    told = explain(facts_of(selected), WorkloadId("default", "client"), "db", 5432)
+    (said,) = [hop.result for hop in told.hops if hop.step == "policy"]
+    assert "TLS MUTUAL by Secret default/mine, " in said
+    assert "a tunnel to a.example:1 (CONNECT)" in said

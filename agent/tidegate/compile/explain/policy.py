@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from tidegate.compile.localities import Group
 from tidegate.model.mesh_config import Compat
+from tidegate.model.net import host_port
 from tidegate.model.traffic import USUAL_EJECTION_PERCENT, Outlier, TrafficPolicy
 
 
@@ -45,9 +46,13 @@ def _parts(settings: TrafficPolicy, endpoints: int, compat: Compat) -> Iterator[
     tls, balancer = settings.tls, settings.load_balancer
     if tls is not None and tls.originates:
         whom = ", ".join(tls.names) or tls.sni or "the host that is asked for"
-        yield f"TLS {tls.mode.value}, {f'the server has to be {whom}' if tls.verify else 'whoever the server is'}"
+        of = f" by Secret {tls.credential}" if tls.credential else ""
+        yield f"TLS {tls.mode.value}{of}, {f'the server has to be {whom}' if tls.verify else 'whoever the server is'}"
     if settings.proxy_protocol is not None:
         yield f"PROXY protocol {settings.proxy_protocol.value}"
+    if settings.tunnel is not None:
+        to = host_port(settings.tunnel.host, settings.tunnel.port)
+        yield f"a tunnel to {to} ({'POST' if settings.tunnel.post else 'CONNECT'})"
     if balancer is not None and balancer.warmup is not None:
         yield f"warm-up of {balancer.warmup.window_ms / 1000:g} s"
     if settings.connection_pool is not None:

@@ -1,5 +1,6 @@
 """Connections without HTTP that Envoy carries in place of the relay: a DestinationRule asks for what the relay cannot
-do. That is TLS that begins behind the application, the PROXY protocol, an order or shares of places, a warm-up.
+do. That is TLS that begins behind the application, the PROXY protocol, a tunnel, an order or shares of places, a
+warm-up.
 
 It is decided for a service port and a client: whose rule it is that counts depends on the client. Pure.
 """
@@ -28,7 +29,12 @@ def asks(policy: TrafficPolicy) -> bool:
     # An order of places comes into force with outlier detection, as on HTTP ports.
     placed = near is not None and near.enabled and bool(near.shares or policy.outlier is not None)
     tls = policy.tls is not None and policy.tls.originates
-    return tls or placed or policy.proxy_protocol is not None or (balancer is not None and balancer.warmup is not None)
+    return (
+        tls
+        or placed
+        or bool(policy.proxy_protocol or policy.tunnel)
+        or (balancer is not None and balancer.warmup is not None)
+    )
 
 
 def envoy_carries(read: Read, service: Service, port: ServicePort, source: Source) -> bool:
