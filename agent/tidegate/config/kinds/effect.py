@@ -46,11 +46,9 @@ class _Use:
             return "connections to a headless service go straight to the pod that was dialled"
         if self.service.as_dialled:
             return "with resolution: NONE connections go straight to where they are dialled"
-        return (
-            ""
-            if written.honoured in (Honoured.EVERYWHERE, Honoured.CONNECTIONS)
-            else f"it works {written.honoured.value}"
-        )
+        if written.honoured in (Honoured.EVERYWHERE, Honoured.CONNECTIONS):
+            return ""
+        return f"it works {written.honoured.value}"
 
 
 def _without_effect(rule: DestinationRule, written: Written, services: list[Service]) -> say.Said | None:
