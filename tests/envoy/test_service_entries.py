@@ -8,6 +8,7 @@ from pathlib import Path
 from urllib.request import urlopen
 
 import pytest
+from tests.support.configs import destination_rule, virtual_service
 from tests.support.eventually import eventually
 from tests.support.http_origin import Message, Origin, dial
 from tests.support.http_pair import meshed
@@ -60,6 +61,27 @@ def test_a_name_is_asked_as_often_as_the_mesh_says(tmp_path: Path) -> None:
 
     with meshed(tmp_path, entry("resolution: DNS, endpoints: [{address: localhost}]"), rate):
         eventually(lambda: questions() > 5, "it is asked again and again")
+
+
+@pytest.mark.api("ServiceEntry.Endpoint.labels")
+def test_a_subset_is_the_endpoints_with_its_labels(tmp_path: Path) -> None:
+    ways = "[{destination: {host: outside.example, subset: new}}]"
+    with Origin() as old, Origin() as new:
+        endpoints = ", ".join(
+            f"{{address: localhost, ports: {{http: {o.port}}}, labels: {{version: {v}}}}}"
+            for o, v in ((old, "v1"), (new, "v2"))
+        )
+        documents = (
+            entry(f"resolution: DNS, endpoints: [{endpoints}]"),
+            destination_rule("d", "outside.example", "subsets: [{name: new, labels: {version: v2}}]"),
+            virtual_service("v", "outside.example", f"- route: {ways}"),
+        )
+        with meshed(tmp_path, *documents) as ports:
+            for _ in range(3):
+                with dial(ports["outside.example:80"]) as talk:
+                    hello = b"GET / HTTP/1.1\r\nHost: outside.example\r\n\r\n"
+                    assert talk.say(hello).message().status == 200
+    assert (len(old.seen), len(new.seen)) == (0, 3)
 
 
 def test_a_unix_socket_of_the_node_answers(tmp_path: Path) -> None:
