@@ -45,7 +45,7 @@ void fp_health_bad(const struct fp_image *image, const struct fp_service *servic
 	if (!rule->failures || failures < rule->failures)
 		return;
 	uint64_t out = count_out(image, service, now_ns);
-	if (out && (out + 1) * 100 > (uint64_t)rule->most_percent * service->endpoint_count)
+	if ((out + 1) * 100 > (uint64_t)rule->most_percent * service->endpoint_count)
 		return; /* the next failure asks again */
 	atomic_store_explicit(&watched->failures, 0, memory_order_relaxed);
 	uint64_t until_ns = now_ns + ms_out(watched, rule, now_ns) * 1000000;

@@ -124,7 +124,7 @@ struct fp_outlier {
 	uint32_t failures;      /* in a row, after which one is left out; 0 = none ever is */
 	uint32_t base_ms;       /* how long at first; the second time twice as long, and so on */
 	uint32_t interval_ms;   /* without being left out, after which it counts as once less */
-	uint32_t most_percent;  /* of the endpoints that are left out at once; but one may always be */
+	uint32_t most_percent;  /* of the endpoints that are left out at once */
 	uint32_t panic_percent; /* when fewer than so many of them are left, all are used */
 };
 

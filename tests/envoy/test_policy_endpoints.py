@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import threading
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
 from tests.support.configs import destination_rule, service, virtual_service
-from tests.support.eventually import eventually
-from tests.support.http_origin import OK, Message, Origin, dial
+from tests.support.eventually import HANG_SECONDS, eventually
+from tests.support.http_origin import OK, Conversation, Message, Origin, dial
 from tests.support.http_pair import meshed
 
 NAME = "web.default.svc.cluster.local:80"
@@ -82,14 +84,19 @@ class Servers:
 
 @contextmanager
 def servers(
-    directory: Path, policy: str, nodes: dict[str, str], *more: str, client: dict[str, str] | None = None
+    directory: Path,
+    policy: str,
+    nodes: dict[str, str],
+    *more: str,
+    client: dict[str, str] | None = None,
+    route: str = NO_RETRY,
 ) -> Iterator[Servers]:
-    """nodes: by name, further labels of the pod there."""
+    """nodes: by name, further labels of the pod there. route: a VirtualService of web."""
     with ExitStack() as stack:
         origins = {node: stack.enter_context(Origin({"/": _says(node, OK)})) for node in nodes}
         pods = [pod(node, origins[node].port, labels) for node, labels in nodes.items()]
         documents = [service("web", "http:80:web", ips="10.96.0.1"), NODES, destination_rule("d", "web", policy), *pods]
-        ports = stack.enter_context(meshed(directory, *documents, NO_RETRY, *more, node="here", labels=client))
+        ports = stack.enter_context(meshed(directory, *documents, route, *more, node="here", labels=client))
         yield Servers(ports[NAME], origins)
 
 
@@ -116,6 +123,31 @@ def test_a_region_turns_to_the_one_that_is_named_first(tmp_path: Path) -> None:
         web.becomes({"farther"})
         web.fail("farther")
         web.becomes({"far"})
+
+
+def mesh(words: str) -> str:
+    return f"""
+apiVersion: v1
+kind: ConfigMap
+metadata: {{name: istio, namespace: istio-system}}
+data:
+  mesh: |
+    {words}
+"""
+
+
+def test_the_mesh_says_which_places_serve_where_no_rule_does(tmp_path: Path) -> None:
+    words = mesh("localityLbSetting: {distribute: [{from: north, to: {south: 100}}]}")
+    with servers(tmp_path, "trafficPolicy: {loadBalancer: {simple: ROUND_ROBIN}}", EVERYWHERE, words) as web:
+        assert set(web.who()) == {"far"}
+
+
+def test_a_region_turns_to_the_one_that_the_mesh_names_first(tmp_path: Path) -> None:
+    words = mesh("localityLbSetting: {failover: [{from: north, to: west}]}")
+    with servers(tmp_path, f"trafficPolicy: {{{OUTLIERS}}}", EVERYWHERE, words) as web:
+        for node in ("here", "beside"):
+            web.fail(node)
+        web.becomes({"farther"})
 
 
 @pytest.mark.parametrize("words", ["enabled: false", "distribute: [{from: south, to: {south: 100}}]"])
@@ -202,6 +234,48 @@ def test_an_endpoint_that_nobody_reaches_is_counted_apart(tmp_path: Path) -> Non
     with servers(tmp_path, policy, {"here": "", "far": ""}) as web:
         web.origins["here"].__exit__()
         assert eventually(lambda: web.who(10) == Counter(far=10), "the other one is given up")
+
+
+@pytest.mark.parametrize(("compat", "left"), [("current", {"here", "far"}), ("v1alpha3-1.0", {"far"})])
+def test_a_share_that_is_less_than_one_leaves_out_nobody(compat: str, left: set[str], tmp_path: Path) -> None:
+    """Nobody wrote maxEjectionPercent: ten of a hundred. In a mesh of the old API it is one, however few there are.
+    tests/relay/test_routes.py and tests/unit/compile/test_compat.py say the same of TCP."""
+    old = mesh("connectTimeout: 10s") + f"  tidegate: |\n    compat: {compat}\n"
+    words = OUTLIERS.replace(", maxEjectionPercent: 100", "")
+    policy = f"trafficPolicy: {{loadBalancer: {{simple: ROUND_ROBIN, localityLbSetting: {{enabled: false}}}}, {words}}}"
+    with servers(tmp_path, policy, {"here": "", "far": ""}, old) as web:
+        web.fail("here")
+        web.becomes(left)
+        assert set(web.who()) == left
+
+
+@pytest.mark.api("ConnectionPoolSettings.HTTPSettings.maxRetries")
+def test_so_many_requests_may_be_on_a_further_try(tmp_path: Path) -> None:
+    """One is: while it waits for its answer, another one that failed is not tried again."""
+    retried, go_on = threading.Event(), threading.Event()
+
+    def answer(talk: Conversation) -> None:
+        tries = len(web.origins["here"].seen)
+        if tries != 2:
+            talk.say(SICK)
+            return
+        retried.set()
+        assert go_on.wait(HANG_SECONDS)
+        talk.say(OK)
+
+    route = virtual_service(
+        "web", "web", "- route: [{destination: {host: web}}]\n  retries: {attempts: 1, retryOn: 5xx}"
+    )
+    policy = "trafficPolicy: {connectionPool: {http: {maxRetries: 1}}}"
+    with servers(tmp_path, policy, {"here": ""}, route=route) as web:
+        web.origins["here"].answers["/"] = answer
+        with ThreadPoolExecutor(1) as pool:
+            first = pool.submit(web.ask)
+            assert retried.wait(HANG_SECONDS)
+            assert web.ask().status == 500
+            go_on.set()
+            assert first.result().status == 200
+        assert len(web.origins["here"].seen) == 3
 
 
 def test_a_connection_is_not_kept_longer_than_it_may(tmp_path: Path) -> None:

@@ -118,3 +118,16 @@ def test_the_proxy_protocol_stands_before_tls(authority: Authority, tmp_path: Pa
     assert ask(authority, tmp_path, origin, f"{tls(CA)[:-1]}, proxyProtocol: {{}}}}").status == 200
     assert origin.headers[0].startswith(b"PROXY TCP4 ")
     assert [h.name for h in origin.handshakes] == ["web"]
+
+
+@pytest.mark.api("TLSSettings.TLSmode.DISABLE", "TrafficPolicy.PortTrafficPolicy.tls")
+@pytest.mark.parametrize(("mode", "status"), [("mode: DISABLE", 503), (CA, 200)])
+def test_a_port_has_tls_of_its_own_or_none(authority: Authority, tmp_path: Path, mode: str, status: int) -> None:
+    """In place of what holds for the others."""
+    (tmp_path / "tls").symlink_to(authority.folder.parents[1])
+    entry = f"portLevelSettings: [{{port: {{number: 80}}, tls: {{{mode}}}}}]"
+    rule = destination_rule("d", "web", f"trafficPolicy: {{tls: {{mode: SIMPLE}}, {entry}}}")
+    with TlsOrigin(authority, "web") as origin, meshed(tmp_path, web(origin.port), rule) as ports:
+        with dial(ports["web.default.svc.cluster.local:80"]) as talk:
+            assert talk.say(b"GET / HTTP/1.1\r\nHost: web\r\n\r\n").message().status == status
+        assert len(origin.handshakes) == (status == 200)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
+from tests.support.configs import destination_rule, virtual_service
+from tests.support.eventually import eventually
 from tests.support.http_origin import Message, Origin, dial
 from tests.support.http_pair import meshed
 
@@ -39,6 +43,45 @@ def test_a_name_is_resolved_and_asked_at_the_port_of_the_endpoint(resolution: st
         endpoints = f"endpoints: [{{address: localhost, ports: {{http: {origin.port}}}}}]"
         answer = ask(tmp_path, entry(f"resolution: {resolution}, {endpoints}"))
     assert (answer.status, answer.body) == (200, b"ok")
+
+
+def test_a_name_is_asked_as_often_as_the_mesh_says(tmp_path: Path) -> None:
+    """A minute if it does not; Envoy counts."""
+    rate = """
+    apiVersion: v1
+    kind: ConfigMap
+    metadata: {name: istio, namespace: istio-system}
+    data: {mesh: "dnsRefreshRate: 20ms"}
+    """
+
+    def questions() -> int:
+        address = (tmp_path / "admin").read_text()
+        with urlopen(f"http://{address}/stats?filter=outside.example.*update_attempt&format=json") as answer:
+            return int(json.load(answer)["stats"][0]["value"])
+
+    with meshed(tmp_path, entry("resolution: DNS, endpoints: [{address: localhost}]"), rate):
+        eventually(lambda: questions() > 5, "it is asked again and again")
+
+
+@pytest.mark.api("ServiceEntry.Endpoint.labels")
+def test_a_subset_is_the_endpoints_with_its_labels(tmp_path: Path) -> None:
+    ways = "[{destination: {host: outside.example, subset: new}}]"
+    with Origin() as old, Origin() as new:
+        endpoints = ", ".join(
+            f"{{address: localhost, ports: {{http: {o.port}}}, labels: {{version: {v}}}}}"
+            for o, v in ((old, "v1"), (new, "v2"))
+        )
+        documents = (
+            entry(f"resolution: DNS, endpoints: [{endpoints}]"),
+            destination_rule("d", "outside.example", "subsets: [{name: new, labels: {version: v2}}]"),
+            virtual_service("v", "outside.example", f"- route: {ways}"),
+        )
+        with meshed(tmp_path, *documents) as ports:
+            for _ in range(3):
+                with dial(ports["outside.example:80"]) as talk:
+                    hello = b"GET / HTTP/1.1\r\nHost: outside.example\r\n\r\n"
+                    assert talk.say(hello).message().status == 200
+    assert (len(old.seen), len(new.seen)) == (0, 3)
 
 
 def test_a_unix_socket_of_the_node_answers(tmp_path: Path) -> None:

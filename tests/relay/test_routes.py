@@ -259,14 +259,22 @@ async def test_an_endpoint_to_which_connecting_fails_is_left_out(mesh: Mesh) -> 
     await mesh.closed(CloseReason.CONNECT_REFUSED, 3)
 
 
-@pytest.mark.parametrize(("percent", "expected"), [(0, CloseReason.CONNECT_REFUSED), (100, CloseReason.NO_HEALTHY)])
+@pytest.mark.parametrize(("percent", "expected"), [(99, CloseReason.CONNECT_REFUSED), (100, CloseReason.NO_HEALTHY)])
 async def test_so_many_endpoints_may_be_left_out_and_no_more(mesh: Mesh, percent: int, expected: CloseReason) -> None:
-    """One may always be; the other one is tried on."""
+    """Of two one is half: the other one is tried on."""
     await mesh.publish(service((SERVER4, 1), (SERVER4, 2), settings=outlier(most_percent=percent)))
     await mesh.dial_in_vain()
     await mesh.closed(CloseReason.CONNECT_REFUSED)
     await mesh.dial_in_vain()
     await mesh.closed(expected, 1 + (expected is CloseReason.CONNECT_REFUSED))
+
+
+async def test_of_few_endpoints_none_is_left_out_by_a_share_that_is_less_than_one(mesh: Mesh) -> None:
+    """As Envoy has it: the default of ten percent leaves out nobody of fewer than ten."""
+    await mesh.publish(service((SERVER4, 1), settings=outlier(most_percent=10)))
+    for _ in range(3):
+        await mesh.dial_in_vain()
+    await mesh.closed(CloseReason.CONNECT_REFUSED, 3)
 
 
 async def test_when_too_few_endpoints_are_left_all_are_tried(mesh: Mesh) -> None:

@@ -21,6 +21,7 @@ from tidegate.compile.envoy.filters import connection_manager, pod_sockets
 from tidegate.compile.envoy.secrets import secrets
 from tidegate.compile.facts import join
 from tidegate.compile.l4.carried import envoy_carries
+from tidegate.compile.outbound.credentials import pod_secrets
 from tidegate.compile.outbound.destinations import claims
 from tidegate.compile.outbound.filtered import Filtered
 from tidegate.compile.outbound.forwards import CarriedPort, forwards, with_forwards
@@ -54,7 +55,8 @@ def meshed(
     the network namespace that a listener says its pod is in. node: where all this is; labels: of the client. Files that
     rules name are below directory/tls, by namespace.
     """
-    read = Read(join(config_of(*documents), (), node=node).tables)
+    config = config_of(*documents)
+    read = Read(join(config, (), node=node).tables)
     registry, rules = Registry(read), Rules(read)
     client = Source("default", labels or {})
     compiler = RouteCompiler(registry, rules, {CLIENT: client})
@@ -73,7 +75,11 @@ def meshed(
     static = {
         "listeners": listeners,
         "clusters": [_here(c, directory) for c in clusters.values() if c],
-        "secrets": [_here(dict(secret.body), directory) for secret in secrets(read).values()],
+        "secrets": [
+            _here(dict(secret.body), directory)
+            for table in (secrets(read), pod_secrets(config.destination_rules, config.secrets))
+            for secret in table.values()
+        ],
     }
     with _envoy(directory, static) as admin:
         yield eventually(lambda: _ports(admin, len(listeners)), "Envoy listens")

@@ -15,6 +15,7 @@ from tidegate.compile.envoy.patches.selection import Selection
 from tidegate.compile.envoy.secrets import secrets
 from tidegate.compile.facts import Facts
 from tidegate.compile.names import names_of
+from tidegate.compile.outbound.credentials import pod_secrets
 from tidegate.compile.outbound.destinations import Claim, Destinations, FindDestinations
 from tidegate.compile.outbound.filtered import Filtered
 from tidegate.compile.outbound.forwards import CarriedPort, forwards, with_forwards
@@ -171,7 +172,11 @@ class Compiler:
                 lambda: _by_key(read, endpoints),
                 (leading, cluster_names),
             ),
-            SECRETS: self._table(SECRETS, (facts.destination_rules,), lambda: secrets(read)),
+            SECRETS: self._table(
+                SECRETS,
+                (facts.destination_rules, facts.mesh.secrets),
+                lambda: {**secrets(read), **pod_secrets(facts.mesh.destination_rules, facts.mesh.secrets)},
+            ),
         }
 
     def _table(self, kind: str, made_of: tuple[object, ...], make: Callable[[], ResourcesByName]) -> ResourcesByName:

@@ -1,7 +1,7 @@
 """The endpoints that a client may be sent to, by where they stand and in the order in which they are used. Pure.
 
 As upstream: shares (distribute) hold whatever is healthy; an order holds where outlier detection finds out who is not,
-and then it is there unless localityLbSetting says enabled: false (decision 21).
+and then it is there unless localityLbSetting, of the rule or else of the mesh, says enabled: false (decision 21).
 """
 
 from __future__ import annotations
@@ -58,8 +58,7 @@ def _weight(members: Iterable[Endpoint]) -> int:
 
 
 def _preference(settings: TrafficPolicy) -> LocalityPreference:
-    chosen = settings.load_balancer
-    return (chosen.locality if chosen else None) or _USUAL
+    return settings.near or _USUAL
 
 
 def _places(read: Read, members: Members) -> tuple[Group, ...]:

@@ -51,7 +51,18 @@ class DestinationPolicy:
     def client_labels(self) -> frozenset[str]:
         """Labels of a client by which its endpoints are put in order."""
         policies = (self.policy, *(subset.policy for subset in self.subsets))
-        return frozenset().union(*(policy.client_labels for policy in policies))
+        said = frozenset[str]().union(*(policy.client_labels for policy in policies))
+        usual = self.usual.near if self.usual else None
+        if usual is None or not self._finds_sick:
+            return said
+        return said | usual.client_labels
+
+    @property
+    def _finds_sick(self) -> bool:
+        """Whether there is outlier detection at any level, without which the mesh's order is none."""
+        policies = (self.policy, *(subset.policy for subset in self.subsets))
+        every = (*policies, *(entry for policy in policies for entry in policy.ports.values()))
+        return any(p.outlier for p in every) or (self.usual is not None and self.usual.blocks.outlier is not None)
 
     @property
     def plain(self) -> DestinationPolicy:
@@ -226,6 +237,9 @@ def _usable(read: Read, rules: tuple[DestinationRule, ...], client: str) -> list
 @derived
 def _look_at_clients(read: Read, _: str) -> bool:
     """Whether any rule looks at more of a client than its namespace: most meshes have none that does."""
+    usual = mesh_config(read).traffic
+    if usual is not None and usual.near is not None and usual.near.client_labels:
+        return True
     return any(rule.looks_at_clients for group in read.all(DESTINATION_RULES).values() for rule in group)
 
 

@@ -254,8 +254,8 @@ MESH_TLS = _warning(
 CREDENTIAL_NAME = _warning(
     "TG0463",
     "credential-name",
-    "is for gateways, as a Secret of their namespace: pods begin TLS without a certificate, and trust whom the system "
-    "trusts",
+    "is for gateways only, as a Secret of their namespace, because the rule has no workloadSelector: pods begin TLS "
+    "without a certificate, and trust whom the system trusts",
 )
 NO_TLS_FILE = _error(
     "TG0464", "no-tls-file", "{given!r} is no path: files of a namespace's rules are below a folder of that namespace"
@@ -349,6 +349,18 @@ NO_GATEWAY = _warning("TG0525", "no-gateway", "gateway {gateway} does not exist:
 NO_SECRET = _warning("TG0526", "no-secret", "no Secret {name} exists: until there is one the server is left out")
 NOT_AT_GATEWAY = _warning(
     "TG0527", "not-at-gateway", "no server of gateway {gateway} is for {host}: nobody comes to it there"
+)
+CREDENTIAL_FORM = _warning(
+    "TG0581", "credential-form", "{given!r} is no name of a Secret, and nothing else is read: requests get 503"
+)
+NO_CLIENT_SECRET = _warning(
+    "TG0582", "no-client-secret", "no Secret {name} holds {what}: until there is one connections cannot be made"
+)
+IDLE_ON_HTTP = _warning("TG0583", "idle-on-http", "has no effect on HTTP port {port} of {service}: {why}")
+MIXED_TUNNELS = _warning(
+    "TG0584",
+    "mixed-tunnels",
+    "connections are reset: {first} and {second} of this route are not reached through the same tunnel",
 )
 OLDER_SIDECAR = _warning("TG0551", "older-sidecar", "has no effect: the older {owner} is for the same workloads")
 NO_SUCH_HOST = _warning(

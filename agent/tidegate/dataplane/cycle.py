@@ -190,9 +190,9 @@ class Cycle:
             self._sandboxes.decisions = decisions
             await self.facts.set(facts)
             self._joined = (config, sandboxes, resolved)
-            tables = ("services", "workloads_by_service", "virtual_services")
+            tables = ("services", "workloads_by_service", "virtual_services", "mesh_config")
             if any(getattr(facts, table) is not getattr(before, table) for table in tables):
-                self._resolver.want(frozenset(_names(facts)))
+                self._resolver.want(frozenset(_names(facts)), facts.mesh.config.dns_refresh_ms)
         self._enrolment.tell_others()
 
     async def _compile(self) -> None:

@@ -1,8 +1,9 @@
 """Names that TCP services are behind, resolved as the node resolves them: the relay dials addresses only.
 
-Envoy resolves for HTTP itself. A name is asked again every minute, as Envoy does it where nobody says a time to live;
-what was found stays while a resolver does not answer, and a name of which nothing is known is asked again by its own
-back-off. Answers are news for the cycle, and a slow resolver holds up nobody but the names that wait for it.
+Envoy resolves for HTTP itself. A name is asked again as often as the mesh says (dnsRefreshRate, a minute if it does
+not), as Envoy does it where nobody says a time to live; what was found stays while a resolver does not answer, and a
+name of which nothing is known is asked again by its own back-off. Answers are news for the cycle, and a slow resolver
+holds up nobody but the names that wait for it.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from tidegate.runtime.worker import Worker
 
 log = logging.getLogger(__name__)
 
-REFRESH_SECONDS = 60.0
+SHORTEST_SECONDS = 1.0  # between two questions for a name, whatever the mesh says: each takes a thread
 FIRST_SECONDS, LONGEST_SECONDS = 1.0, 30.0  # of the back-off of a name that cannot be resolved
 MOST_ADDRESSES = 256  # of one name
 THREADS = 4  # names that are asked for at the same time
@@ -49,14 +50,16 @@ class Resolver:
         self._backoffs: dict[str, Backoff] = {}  # of names that were not found
         self._due: dict[str, float] = {}  # monotonic seconds
         self._asking: set[str] = set()
+        self._refresh = 0.0  # seconds
         self._wake = asyncio.Event()
 
-    def want(self, names: frozenset[str]) -> None:
-        """The names that are wanted from now on; others are forgotten."""
-        if names == self._due.keys():
+    def want(self, names: frozenset[str], refresh_ms: int) -> None:
+        """The names that are wanted from now on, and after how long each is asked again; others are forgotten."""
+        refresh = max(refresh_ms / 1000, SHORTEST_SECONDS)
+        if names == self._due.keys() and refresh == self._refresh:
             return
-        now = self._clock.monotonic()
-        self._due = {name: self._due.get(name, now) for name in names}
+        now, self._refresh = self._clock.monotonic(), refresh
+        self._due = {name: min(self._due.get(name, now), now + refresh) for name in names}
         self._backoffs = {name: backoff for name, backoff in self._backoffs.items() if name in names}
         self._wake.set()
 
@@ -102,7 +105,7 @@ class Resolver:
             now = self._clock.monotonic()
             if found:
                 self._backoffs.pop(name, None)
-                self._due[name] = now + REFRESH_SECONDS
+                self._due[name] = now + self._refresh
             else:
                 fresh = Backoff(self._jitter, FIRST_SECONDS, LONGEST_SECONDS, reset_after=float("inf"))
                 self._due[name] = now + self._backoffs.setdefault(name, fresh).next(0.0)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
+from tidegate.model.locality import LocalityPreference
 from tidegate.model.names import ROOT_NAMESPACE
 from tidegate.model.origin import Origin
 from tidegate.model.routing import HttpRetry
@@ -31,11 +32,13 @@ class UsualTraffic:
     """What holds for traffic where no DestinationRule says it.
 
     blocks: defaultTrafficPolicy, in place of the blocks that a rule leaves out. pool: tcpKeepalive and h2UpgradePolicy,
-    in place of the fields that whatever pool holds leaves out.
+    in place of the fields that whatever pool holds leaves out. near: localityLbSetting, in place of one that a rule
+    leaves out; None = as is usual.
     """
 
     blocks: TrafficPolicy = TrafficPolicy()
     pool: ConnectionPool = field(default_factory=ConnectionPool)
+    near: LocalityPreference | None = None
 
     def under(self, said: TrafficPolicy) -> TrafficPolicy:
         """A policy with this below it."""
@@ -49,7 +52,8 @@ class UsualTraffic:
                 keepalive_interval_ms=own.keepalive_interval_ms or self.pool.keepalive_interval_ms,
                 h2_upgrade=self.pool.h2_upgrade if own.h2_upgrade is None else own.h2_upgrade,
             )
-        return replace(said, connection_pool=pool, outlier=said.outlier or self.blocks.outlier)
+        outlier = said.outlier or self.blocks.outlier
+        return replace(said, connection_pool=pool, outlier=outlier, mesh_near=self.near)
 
     @property
     def plain(self) -> UsualTraffic:
@@ -68,6 +72,7 @@ class MeshConfig:
     destination_rules_to: tuple[str, ...] = EVERYBODY
     retries: HttpRetry | None = None  # of requests whose route says nothing; None = as compat says
     connect_timeout_ms: int = 0
+    dns_refresh_ms: int = 60_000  # after how long a name is asked again whose answer says no time to live
     traffic: UsualTraffic | None = None
     compat: Compat = Compat.CURRENT
     namespace: str = ROOT_NAMESPACE

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 
 from tidegate.model.origin import Origin
 
+AUTHORITIES_OF = "-cacert"  # behind the name of a Secret, that of the one that rather says whom to trust
+
 
 @dataclass(frozen=True, slots=True)
 class Secret:

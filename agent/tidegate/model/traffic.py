@@ -80,6 +80,9 @@ class ConnectionPool:
     ping_timeout_ms: int = 0
 
 
+USUAL_EJECTION_PERCENT = 10  # Envoy's own
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outlier:
     consecutive_5xx: int | None = None  # 0 = not counted
@@ -89,7 +92,7 @@ class Outlier:
     codes: tuple[int, ...] = ()  # statuses that count as errors; empty: 5xx
     interval_ms: int = 0
     base_ejection_ms: int = 0
-    max_ejection_percent: int = 0
+    max_ejection_percent: int = 0  # 0 = USUAL_EJECTION_PERCENT
     min_health_percent: int = 0
 
 
@@ -110,7 +113,7 @@ class ClientTls:
     key: str = ""
     ca: str = ""  # "" = whom the system trusts
     crl: str = ""
-    credential: str = ""  # name of a Secret of a gateway's namespace, in place of paths
+    credential: str = ""  # name of a Secret of the client's namespace, in place of paths
     names: tuple[str, ...] = ()  # one of which the server's certificate must have; empty: the host that is asked for
     sni: str = ""  # "" = the host that is asked for
     verify: bool = True
@@ -118,6 +121,15 @@ class ClientTls:
     @property
     def originates(self) -> bool:
         return self.mode is not TlsMode.DISABLE
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tunnel:
+    """A request to the endpoint, a proxy, by which it connects to somebody else: host and port are that one's."""
+
+    host: str
+    port: int
+    post: bool = False  # the method: CONNECT if not
 
 
 class ProxyProtocol(Enum):
@@ -142,12 +154,19 @@ class TrafficPolicy:
     tls: ClientTls | None = None
     proxy_protocol: ProxyProtocol | None = None
     retry_budget: RetryBudget | None = None
+    tunnel: Tunnel | None = None  # of connections that are not HTTP
+    mesh_near: LocalityPreference | None = None  # MeshConfig's, of a policy that says nothing of places itself
+
+    @property
+    def near(self) -> LocalityPreference | None:
+        """Which endpoints are rather used for where they stand; None: as is usual."""
+        own = self.load_balancer.locality if self.load_balancer else None
+        return own or self.mesh_near
 
     @property
     def client_labels(self) -> frozenset[str]:
         """Labels of a client by which its endpoints are put in order, at any port."""
-        near = self.load_balancer.locality if self.load_balancer else None
-        own = near.client_labels if near else frozenset()
+        own = self.near.client_labels if self.near else frozenset()
         return own.union(*(policy.client_labels for policy in self.ports.values()))
 
     @property
@@ -165,6 +184,7 @@ class TrafficPolicy:
             ports={port: policy.plain for port, policy in self.ports.items()},
             tls=self.tls,
             proxy_protocol=self.proxy_protocol,
+            tunnel=self.tunnel,
         )
 
     def for_port(self, port: int) -> TrafficPolicy:
@@ -186,6 +206,7 @@ class TrafficPolicy:
             top.tls if top else upper.tls or self.tls,
             upper.proxy_protocol or self.proxy_protocol,
             upper.retry_budget or self.retry_budget,
+            upper.tunnel or self.tunnel,
         )
 
 
@@ -202,6 +223,7 @@ class Honoured(Enum):
 
     EVERYWHERE = "everywhere"
     HTTP = "on HTTP ports; it has no meaning for anything else"
+    CONNECTIONS = "on TCP and TLS ports; requests are not tunnelled"
     HTTP_YET = "on HTTP ports; on TCP ports not yet"
 
 
@@ -217,6 +239,17 @@ class Written:
 
 
 @dataclass(frozen=True, slots=True)
+class Credential:
+    """A Secret by which pods begin TLS, as somebody wrote it, and what it has to hold."""
+
+    name: str
+    certificate: bool
+    authorities: bool
+    line: int
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
 class DestinationRule:
     namespace: str
     name: str
@@ -226,6 +259,7 @@ class DestinationRule:
     export_to: tuple[str, ...] = ()  # none: as MeshConfig says
     selector: Mapping[str, str] | None = None  # of the clients that it is for, in its own namespace; None: all
     written: tuple[Written, ...] = ()
+    credentials: tuple[Credential, ...] = ()  # of its own namespace, which the pods that it selects need
     age: Age = NO_AGE
     origin: Origin = Origin("DestinationRule", "", "")
 

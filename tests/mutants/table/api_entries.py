@@ -47,8 +47,8 @@ GROUPS: tuple[Group, ...] = (
                 "entry-by-name-told-addresses",
                 "a DNS entry's cluster waits for endpoints that nobody tells",
                 "agent/tidegate/compile/envoy/named.py",
-                '        del body["eds_cluster_config"]\n        body.update(_finding(body["name"], service, found))\n',
-                "        pass\n",
+                '        body.update(_finding(body["name"], service, found, refresh_ms))\n',
+                "        return\n",
                 (COMPILE,),
             ),
             Mutant(

@@ -147,6 +147,7 @@ def test_plain_requests_are_sent_to_https_where_each_host_has_its_certificate(
     assert curl(address, "https://other.example/", "-k").status == 0, "nobody has a certificate for that name"
 
 
+@pytest.mark.api("Server.TLSOptions.TLSmode.MUTUAL")
 @pytest.mark.parametrize("mode", ["MUTUAL", "OPTIONAL_MUTUAL"])
 def test_clients_show_who_they_are(address: str, apply: Apply, trusted: Path, tmp_path: Path, mode: str) -> None:
     good, gone, foreign = AUTHORITY.issue("good"), AUTHORITY.issue("gone"), Authority("foreign").issue("good")

@@ -126,11 +126,43 @@ def test_tcp_connections_are_divided_between_subsets(lab: Lab) -> None:
     assert sum(found.values()) == TIMES
 
 
+@pytest.mark.api("L4MatchAttributes.sourceLabels")
 def test_a_tcp_route_for_some_clients(lab: Lab) -> None:
     match = "[{sourceLabels: {app: stranger}}]"
     apply(lab, f"  tcp:\n  - match: {match}\n    route: [{{destination: {{host: mongo, subset: two}}}}]\n")
     assert answered(lab, "stranger", times=20) == {"two": 20}
     assert set(answered(lab)) == {"one", "two"}
+
+
+@pytest.mark.api("L4MatchAttributes.destinationSubnets", "L4MatchAttributes.gateways")
+def test_a_tcp_route_for_some_addresses_and_not_for_a_gateway(lab: Lab) -> None:
+    """Services of the lab have addresses of 10.0.0.0/8."""
+    apply(
+        lab,
+        "  gateways: [some-gateway, mesh]\n"
+        "  tcp:\n"
+        "  - match: [{gateways: [some-gateway]}, {destinationSubnets: [192.0.2.0/24]}]\n"
+        "    route: [{destination: {host: mongo, subset: one}}]\n"
+        "  - match: [{gateways: [mesh], destinationSubnets: [10.0.0.0/8]}]\n"
+        "    route: [{destination: {host: mongo, subset: two}}]\n",
+    )
+    assert answered(lab, times=20) == {"two": 20}
+
+
+@pytest.mark.api("TLSMatchAttributes.destinationSubnets", "TLSMatchAttributes.sourceLabels")
+def test_a_tls_route_for_some_addresses_and_clients(lab: Lab) -> None:
+    other = "{sniHosts: [one.example.com], sourceLabels: {app: stranger}}"
+    away = "{sniHosts: [one.example.com], destinationSubnets: [192.0.2.0/24]}"
+    here = "{sniHosts: [one.example.com], destinationSubnets: [10.0.0.0/8], sourceLabels: {app: client}}"
+    apply(
+        lab,
+        "  tls:\n"
+        f"  - match: [{other}, {away}]\n    route: [{{destination: {{host: secure, subset: one}}}}]\n"
+        f"  - match: [{here}]\n    route: [{{destination: {{host: secure, subset: two}}}}]\n",
+        host="secure",
+        hosts="secure, one.example.com",
+    )
+    assert met(lab, "one.example.com") == "two"
 
 
 def test_tls_traffic_is_routed_by_the_name_that_the_client_asks_for(lab: Lab) -> None:

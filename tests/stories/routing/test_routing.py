@@ -85,6 +85,7 @@ def test_end_user_jason_gets_v2_and_nobody_else_does(web_lab: Lab, route: Route)
     assert web_lab.ask("client", "http://web/", "--count", "100")["versions"] == {"v1": 100}
 
 
+@pytest.mark.api("HTTPMatchRequest.method", "HTTPMatchRequest.authority", "StringMatch.regex")
 @pytest.mark.parametrize(
     ("match", "hit", "miss"),
     [

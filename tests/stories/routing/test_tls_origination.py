@@ -38,6 +38,18 @@ spec:
       caCertificates: /etc/certs/ca.pem
 """
 
+SELECTED = """
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: secure, namespace: default}
+spec:
+  host: secure
+  workloadSelector: {matchLabels: {app: client}}
+  trafficPolicy:
+    tls: {mode: MUTUAL, credentialName: mine}
+    connectionPool: {http: {maxRequestsPerConnection: 1}}
+"""
+
 
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
@@ -45,6 +57,7 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     made = Authority(tmp_path_factory.mktemp("origination") / "default" / "etc" / "certs")
     made.sign("server", "DNS:secure")
     made.sign("client")
+    made.sign("next")
     return made
 
 
@@ -87,3 +100,25 @@ def test_a_file_that_nobody_wrote_is_told_and_nothing_goes_out_in_plain_text(lab
     assert ask(lab)[0] == 503
     lab.apply(RULE.format(name="client"))
     assert eventually(lambda: ask(lab)[0] == 200, "the rule that has its files")
+
+
+def secret(authority: Authority, client: str) -> str:
+    """Secret mine, with the certificate of a client."""
+    files = {"tls.crt": f"{client}.pem", "tls.key": f"{client}.key", "ca.crt": "ca.pem"}
+    data = {key: (authority.folder / file).read_text() for key, file in files.items()}
+    return json.dumps({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "mine"}, "stringData": data})
+
+
+def test_a_secret_of_the_pods_namespace_is_its_certificate(lab: Lab, authority: Authority) -> None:
+    """Until it is there nothing goes out, and validation says what is missing; a new one is used as it comes."""
+    told = lab.apply(SELECTED, check=False)
+    assert "TG0582" in json.dumps(lab.status()), told
+    assert ask(lab)[0] == 503
+    lab.apply(secret(authority, "client"))
+    assert eventually(lambda: ask(lab)[0] == 200, "the Secret is used")
+    assert ask(lab)[1]["client"] == "client"
+    lab.apply(secret(authority, "next"))
+    assert eventually(lambda: ask(lab)[1].get("client") == "next", "so is the one in its place")
+    status = json.dumps(lab.status())
+    assert "TG0582" not in status
+    assert "PRIVATE KEY" not in status + json.dumps(lab.tidegate("explain", "default/client", "secure:80").stdout)

@@ -80,6 +80,7 @@ def proxy(plan: Plan, client: str = "client") -> dict[str, Any]:
         ("tls: {mode: SIMPLE}", Tier.ENVOY),
         ("tls: {mode: DISABLE}", Tier.FASTPATH),
         ("proxyProtocol: {version: V2}", Tier.ENVOY),
+        ("tunnel: {targetHost: a.example, targetPort: 1}", Tier.ENVOY),
         ("loadBalancer: {simple: RANDOM}", Tier.FASTPATH),
         ("loadBalancer: {simple: ROUND_ROBIN, warmup: {duration: 10s}}", Tier.ENVOY),
         ("loadBalancer: {localityLbSetting: {distribute: [{from: '*', to: {'a': 100}}]}}", Tier.ENVOY),
@@ -99,6 +100,30 @@ def test_who_serves_a_port_says_its_policy(policy: str, expected: Tier) -> None:
     assert tier(plan, "10.96.0.3") is Tier.FASTPATH, "nobody asked for another service"
     assert bool(chains(plan)) == (expected is Tier.ENVOY)
     assert [s.name for s in plan.l4 if s.name.startswith(DB)], "the relay knows it, for those who come back"
+
+
+@pytest.mark.parametrize(
+    ("words", "policy", "expected"),
+    [
+        ("distribute: [{from: '*', to: {a: 100}}]", "", Tier.ENVOY),
+        ("distribute: [{from: '*', to: {a: 100}}]", "loadBalancer: {localityLbSetting: {}}", Tier.FASTPATH),
+        ("failover: [{from: a, to: b}]", "", Tier.FASTPATH),
+        ("failover: [{from: a, to: b}]", "outlierDetection: {interval: 1s}", Tier.ENVOY),
+        ("enabled: false", "outlierDetection: {interval: 1s}", Tier.FASTPATH),
+        ("enabled: true", "outlierDetection: {interval: 1s}", Tier.FASTPATH),
+    ],
+)
+def test_places_that_the_mesh_prefers_are_envoys_business(words: str, policy: str, expected: Tier) -> None:
+    mesh = f"""
+    apiVersion: v1
+    kind: ConfigMap
+    metadata: {{name: istio, namespace: istio-system}}
+    data:
+      mesh: |
+        localityLbSetting: {{{words}}}
+    """
+    rules = [destination_rule("r", "db", f"trafficPolicy: {{{policy}}}")] if policy else []
+    assert tier(plan_of(mesh, *rules), "10.96.0.2") is expected
 
 
 def test_a_chain_is_for_what_was_dialled_and_leads_to_the_cluster_of_the_port() -> None:
@@ -273,3 +298,28 @@ def test_explain_is_about_the_pod_that_asks() -> None:
     facts = facts_of(destination_rule("r", "db", f"workloadSelector: {{matchLabels: {{app: client}}}}\n{TLS}"))
     tiers = [explain(facts, WorkloadId("default", n), "db", 5432).tier for n in ("client", "other")]
     assert tiers == ["envoy", "fastpath"]
+
+
+@pytest.mark.parametrize(
+    ("policy", "protocol"),
+    [("", "http_protocol_options"), (", connectionPool: {http: {h2UpgradePolicy: UPGRADE}}", "http2_protocol_options")],
+)
+def test_a_proxy_is_spoken_to_in_http_1_unless_a_rule_says_otherwise(policy: str, protocol: str) -> None:
+    """Nobody who dials such a port speaks HTTP that could decide it."""
+    tunnel = "tunnel: {targetHost: a.example, targetPort: 1}"
+    plan = plan_of(destination_rule("r", "db", f"trafficPolicy: {{{tunnel}{policy}}}"))
+    made = proxy(plan)
+    assert made["tunneling_config"] == {"hostname": "a.example:1"}
+    (options,) = plan.envoy[CLUSTERS][made["cluster"]].body["typed_extension_protocol_options"].values()
+    assert list(options["explicit_http_config"]) == [protocol]
+
+
+def test_explain_tells_of_a_tunnel_and_of_the_secret() -> None:
+    words = "tunnel: {targetHost: a.example, targetPort: 1}, tls: {mode: MUTUAL, credentialName: mine}"
+    selected = destination_rule(
+        "r", "db", f"workloadSelector: {{matchLabels: {{app: client}}}}\ntrafficPolicy: {{{words}}}"
+    )
+    told = explain(facts_of(selected), WorkloadId("default", "client"), "db", 5432)
+    (said,) = [hop.result for hop in told.hops if hop.step == "policy"]
+    assert "TLS MUTUAL by Secret default/mine, " in said
+    assert "a tunnel to a.example:1 (CONNECT)" in said

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.support.configs import config_of, destination_rule, service, virtual_service
+from tests.support.configs import config_of, destination_rule, pod, service, virtual_service
 
+from tidegate.compile.compiler import compile_plan
 from tidegate.compile.derive import Read
 from tidegate.compile.envoy.clusters import ClusterKey, cluster
 from tidegate.compile.facts import join
@@ -72,6 +73,25 @@ def test_of_few_endpoints_one_may_be_left_out() -> None:
     said = "outlierDetection: {consecutive5xxErrors: 3}"
     assert "always_eject_one_host" not in of_web(said)["outlier_detection"]
     assert of_web(said, OLD)["outlier_detection"]["always_eject_one_host"] is True
+
+
+@pytest.mark.parametrize(
+    ("endpoints", "said", "today", "once"),
+    [
+        (1, "", 10, 100),
+        (2, "", 10, 50),
+        (3, "", 10, 34),
+        (12, "", 10, 10),
+        (3, "maxEjectionPercent: 70", 70, 70),
+    ],
+)
+def test_of_few_endpoints_of_tcp_one_may_be_left_out_too(endpoints: int, said: str, today: int, once: int) -> None:
+    """What the relay is told is a share; Envoy is told so by a word of its own."""
+    pods = [pod(f"p{n}", "app: db", f"10.244.0.{n + 1}") for n in range(endpoints)]
+    rule = destination_rule("db", "db", f"trafficPolicy: {{outlierDetection: {{interval: 1s, {said}}}}}")
+    for texts, most in (((), today), ((OLD,), once)):
+        plan = compile_plan(join(config_of(service("db", "tcp:6379", ips="10.96.0.2"), rule, *pods, *texts), ()))
+        assert [s.settings.outlier and s.settings.outlier.most_percent for s in plan.l4] == [most]
 
 
 def test_endpoints_are_asked_in_turn_and_requests_are_limited() -> None:

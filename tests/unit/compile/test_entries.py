@@ -109,6 +109,24 @@ def test_names_are_resolved_by_envoy_each_at_its_own_port() -> None:
     assert "outbound|80||foo.bar.com" not in plan.envoy["endpoints"]
 
 
+def test_the_mesh_says_how_often_envoy_asks_for_a_name() -> None:
+    rate = """
+    apiVersion: v1
+    kind: ConfigMap
+    metadata: {name: istio, namespace: istio-system}
+    data: {mesh: "dnsRefreshRate: 1500ms"}
+    """
+    alias = """
+    apiVersion: v1
+    kind: Service
+    metadata: {name: alias, namespace: default}
+    spec: {type: ExternalName, externalName: outside.example, ports: [{name: http, port: 80}]}
+    """
+    plan = plan_of(entry("wiki", "wikipedia.org", f"{HTTP}, resolution: DNS"), alias, rate)
+    names = ("outbound|80||wikipedia.org", "outbound|80||alias.default.svc.cluster.local")
+    assert [cluster_of(plan, name)["dns_refresh_rate"] for name in names] == ["1.500s", "1.500s"]
+
+
 def test_a_host_without_endpoints_is_resolved_itself() -> None:
     plan = plan_of(entry("wiki", "wikipedia.org", f"{HTTP}, resolution: DNS"))
     body = cluster_of(plan, "outbound|80||wikipedia.org")

@@ -348,8 +348,9 @@ trafficPolicy:
     answer = explain(facts, CLIENT, "web", 80, HttpRequest()).as_json()
     hops = {h["step"]: h["result"].partition("): ")[2] for h in answer["hops"]}
     assert hops["policy"] == (
-        "TLS SIMPLE, the server has to be a.example, PROXY protocol V1, warm-up of 5 s, outlier detection, "
-        "at most 30 % of requests are retries (DestinationRule default/d (6.yaml:2))"
+        "TLS SIMPLE, the server has to be a.example, PROXY protocol V1, warm-up of 5 s, "
+        "outlier detection leaves out 0 of 2 at most, at most 30 % of requests are retries "
+        "(DestinationRule default/d (6.yaml:2))"
     )
     assert hops["places"] == "here as number 1 (1 endpoints), there as number 2 (1 endpoints)"
     assert answer["tls"] == "simple"

@@ -9,6 +9,7 @@ from tidegate.compile.facts import join
 from tidegate.compile.localities import Group, is_weighted, spread
 from tidegate.compile.registry import Registry
 from tidegate.compile.rules import Rules
+from tidegate.compile.visibility import Source
 from tidegate.model.locality import Locality
 
 
@@ -64,6 +65,54 @@ def wish(words: str, more: str = f", {OUTLIERS}") -> str:
 )
 def test_order_and_shares(policy: str, here: str, expected: list[str]) -> None:
     assert told(groups(policy, here=here)) == expected
+
+
+def mesh(words: str) -> str:
+    return f"""
+apiVersion: v1
+kind: ConfigMap
+metadata: {{name: istio, namespace: istio-system}}
+data:
+  mesh: |
+    localityLbSetting: {{{words}}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("policy", "words", "expected"),
+    [
+        (f"trafficPolicy: {{{OUTLIERS}}}", "enabled: false", ["0:5:1,2,3,4,5"]),
+        (f"trafficPolicy: {{{OUTLIERS}}}", "enabled: true", ["0:1:1", "1:1:2", "2:1:3", "3:1:5", "3:1:4"]),
+        (
+            f"trafficPolicy: {{{OUTLIERS}}}",
+            "failover: [{from: r, to: q}]",
+            ["0:1:1", "1:1:2", "2:1:3", "3:1:4", "4:1:5"],
+        ),
+        (wish("enabled: true"), "enabled: false", ["0:1:1", "1:1:2", "2:1:3", "3:1:5", "3:1:4"]),
+        (wish("enabled: true"), "distribute: [{from: r, to: {q: 100}}]", ["0:1:1", "1:1:2", "2:1:3", "3:1:5", "3:1:4"]),
+        ("trafficPolicy: {loadBalancer: {simple: RANDOM}}", "distribute: [{from: r, to: {q: 100}}]", ["0:100:4"]),
+        ("trafficPolicy: {loadBalancer: {simple: RANDOM}}", "failover: [{from: r, to: q}]", ["0:5:1,2,3,4,5"]),
+    ],
+)
+def test_the_mesh_says_which_places_where_a_rule_does_not(policy: str, words: str, expected: list[str]) -> None:
+    """What a rule says takes its place as a whole."""
+    assert told(groups(policy, mesh(words), here="n1")) == expected
+
+
+@pytest.mark.parametrize(
+    ("policy", "name"),
+    [
+        (f"trafficPolicy: {{{OUTLIERS}}}", "default;version=v2"),
+        ("trafficPolicy: {loadBalancer: {simple: RANDOM}}", ""),
+    ],
+)
+def test_labels_that_the_mesh_compares_are_clusters_where_an_order_can_hold(policy: str, name: str) -> None:
+    texts = (service("web", "http:80"), destination_rule("d", "web", policy), mesh("failoverPriority: [version]"))
+    facts = join(config_of(*texts), ())
+    web = facts.services["web.default.svc.cluster.local"]
+    rules = Rules(facts.read)
+    assert rules.policy_scope(web.id, Source("default", {"version": "v2"})) == name
+    assert rules.labels_compared(web.id, "default") == (frozenset({"version"}) if name else frozenset())
 
 
 @pytest.mark.parametrize(

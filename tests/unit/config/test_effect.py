@@ -5,6 +5,11 @@ from __future__ import annotations
 import pytest
 from tests.support.configs import config_of, destination_rule, service
 
+from tidegate.config.kinds.effect import check, looks_at
+from tidegate.config.links import Links
+from tidegate.model.names import ObjectKey
+from tidegate.model.secret import Secret
+
 EVERYTHING = """
 trafficPolicy:
   loadBalancer: {consistentHash: {useSourceIp: true}}
@@ -119,3 +124,89 @@ def test_a_rule_for_a_gateway_that_nobody_wrote_is_named() -> None:
     assert [p.code for p in config_of(text, HTTP).problems] == ["TG0525"]
     assert [p.code for p in config_of(text.replace("[front]", "[front, mesh]"), HTTP).problems] == ["TG0525"]
     assert not config_of(text.replace("[front]", "[mesh]"), HTTP).problems
+
+
+TUNNEL = "trafficPolicy: {tunnel: {targetHost: a.example, targetPort: 1}}"
+
+
+def test_requests_are_not_tunnelled_and_that_is_said() -> None:
+    rule = destination_rule("r", "db", TUNNEL)
+    assert told(rule, HTTP) == {"tunnel": "TG0583"}
+    assert told(rule, BOTH) == told(rule, TCP) == {}
+
+
+PAIR = "certificate and its key"
+SIGNERS = "who signs servers"
+
+
+@pytest.mark.parametrize(
+    ("mode", "secrets", "lacks"),
+    [
+        ("MUTUAL", {}, {PAIR, SIGNERS}),
+        ("MUTUAL", {"mine": ("certificate",)}, {SIGNERS}),
+        ("MUTUAL", {"mine": ("certificate",), "mine-cacert": ("ca",)}, set()),
+        ("MUTUAL", {"mine": ("certificate", "ca")}, set()),
+        ("MUTUAL", {"mine-cacert": ("certificate", "ca")}, {PAIR}),
+        ("MUTUAL, insecureSkipVerify: true", {"mine": ("certificate",)}, set()),
+        ("SIMPLE", {"mine": ("certificate",)}, {SIGNERS}),
+        ("SIMPLE", {"mine": ("ca",)}, set()),
+    ],
+)
+def test_what_pods_need_of_a_secret_and_nobody_wrote_is_told(
+    mode: str, secrets: dict[str, tuple[str, ...]], lacks: set[str]
+) -> None:
+    words = (
+        f"workloadSelector: {{matchLabels: {{app: a}}}}\ntrafficPolicy: {{tls: {{mode: {mode}, credentialName: mine}}}}"
+    )
+    rule = config_of(destination_rule("r", "db", words)).destination_rules[0]
+    links = Links()
+    for number, (name, holds) in enumerate(secrets.items()):
+        for namespace in ("default", "other") if holds else ("other",):
+            value = (
+                Secret(namespace, name, **dict.fromkeys(holds, b"x"))
+                if namespace == "default"
+                else Secret(namespace, name)
+            )
+            links.provide(ObjectKey("", "Secret", namespace, f"{name}{number}"), [("secret", name)], value)
+    found = [finding for finding in check(rule, links) if finding.said.code == "TG0582"]
+    assert {word for word in (PAIR, SIGNERS) for f in found if word in f.said.text} == lacks
+    assert [(f.line > 0, f.path) for f in found] == ([(True, "spec.trafficPolicy.tls.credentialName")] if lacks else [])
+
+
+def test_a_secret_that_comes_takes_the_warning_away() -> None:
+    words = "workloadSelector: {matchLabels: {app: a}}\ntrafficPolicy: {tls: {mode: SIMPLE, credentialName: mine}}"
+    rule = config_of(destination_rule("r", "db", words)).destination_rules[0]
+    assert {("secret", "mine"), ("secret", "mine-cacert")} <= set(looks_at(rule))
+
+
+def test_pods_that_no_rule_selects_get_no_secret() -> None:
+    rule = destination_rule("r", "db", "trafficPolicy: {tls: {mode: SIMPLE, credentialName: mine}}")
+    assert told(rule, HTTP) == {"credentialName": "TG0463"}
+
+
+SPLIT = """
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {{name: v, namespace: default}}
+spec:
+  hosts: [db]
+  tcp:
+  - route:
+    - {{destination: {{host: db, subset: a}}, weight: {}}}
+    - {{destination: {{host: db, subset: b}}, weight: 1}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("weight", "tunnel", "codes"),
+    [
+        (1, "trafficPolicy: {tunnel: {targetHost: a.example, targetPort: 1}}", []),
+        (1, "trafficPolicy: {tunnel: {targetHost: a.example, targetPort: 2}}", ["TG0584"]),
+        (0, "trafficPolicy: {tunnel: {targetHost: a.example, targetPort: 2}}", []),
+        (1, "", []),
+    ],
+)
+def test_a_route_through_several_tunnels_is_named(weight: int, tunnel: str, codes: list[str]) -> None:
+    subsets = f"subsets: [{{name: a, labels: {{v: a}}, {tunnel}}}, {{name: b, labels: {{v: b}}}}]"
+    config = config_of(destination_rule("r", "db", f"{TUNNEL}\n{subsets}"), TCP, SPLIT.format(weight))
+    assert [p.code for p in config.problems if p.about.kind == "VirtualService"] == codes

@@ -12,10 +12,11 @@ from tests.support.configs import ENROLLED, config_of
 from tests.support.dataplane import FakeNames, Node
 from tests.support.eventually import HANG_SECONDS
 
-from tidegate.dataplane.resolver import FIRST_SECONDS, REFRESH_SECONDS, Resolver, lookup
+from tidegate.dataplane.resolver import FIRST_SECONDS, SHORTEST_SECONDS, Resolver, lookup
 from tidegate.runtime.worker import Worker
 
 ONE, TWO = (ip_address("192.0.2.1"),), (ip_address("192.0.2.2"),)
+MINUTE = 60_000  # milliseconds
 OUTSIDE = """
 apiVersion: networking.istio.io/v1
 kind: ServiceEntry
@@ -55,12 +56,12 @@ async def test_a_name_is_asked_again_and_what_it_meant_stays_while_nobody_answer
     names, clock = FakeNames(), ManualClock()
     names.known["a.example"] = ONE
     async with resolving(names, clock) as resolver:
-        resolver.want(frozenset({"a.example"}))
+        resolver.want(frozenset({"a.example"}), MINUTE)
         await resolver.resolved.newer(0)
         assert resolver.resolved.value == {"a.example": ONE}
-        await asleep(clock, REFRESH_SECONDS)
+        await asleep(clock, 60.0)
         del names.known["a.example"]
-        clock.advance(REFRESH_SECONDS)
+        clock.advance(60.0)
         await asleep(clock, FIRST_SECONDS)
         assert (len(names.asked), resolver.resolved.value) == (2, {"a.example": ONE})
         names.known["a.example"] = TWO
@@ -69,13 +70,30 @@ async def test_a_name_is_asked_again_and_what_it_meant_stays_while_nobody_answer
         assert resolver.resolved.value == {"a.example": TWO}
 
 
+async def test_the_mesh_says_how_often_a_name_is_asked_and_a_shorter_time_holds_at_once() -> None:
+    names, clock = FakeNames(), ManualClock()
+    names.known["a.example"] = ONE
+    async with resolving(names, clock) as resolver:
+        resolver.want(frozenset({"a.example"}), MINUTE)
+        await asleep(clock, 60.0)
+        resolver.want(frozenset({"a.example"}), 5000)
+        await asleep(clock, 5.0)
+        names.known["a.example"] = TWO
+        clock.advance(5.0)
+        await resolver.resolved.newer(1)
+        assert (len(names.asked), resolver.resolved.value) == (2, {"a.example": TWO})
+        await asleep(clock, 5.0)
+        resolver.want(frozenset({"a.example"}), 2)
+        await asleep(clock, SHORTEST_SECONDS)
+
+
 async def test_a_name_that_nobody_wants_is_forgotten() -> None:
     names, clock = FakeNames(), ManualClock()
     names.known.update({"a.example": ONE, "b.example": TWO})
     async with resolving(names, clock) as resolver:
-        resolver.want(frozenset({"a.example"}))
+        resolver.want(frozenset({"a.example"}), MINUTE)
         await resolver.resolved.newer(0)
-        resolver.want(frozenset({"b.example"}))
+        resolver.want(frozenset({"b.example"}), MINUTE)
         await resolver.resolved.newer(1)
         assert resolver.resolved.value == {"b.example": TWO}
 
@@ -100,4 +118,20 @@ async def test_a_tcp_service_by_name_is_refused_until_its_name_is_known_and_then
         node.clock.advance(FIRST_SECONDS)
         async with asyncio.timeout(HANG_SECONDS):
             await node.cycle.plan.newer(version)
+        assert relayed(node) == ["192.0.2.1:443"]
+
+
+async def test_a_config_map_says_how_often_names_are_asked() -> None:
+    rate = """
+    apiVersion: v1
+    kind: ConfigMap
+    metadata: {name: istio, namespace: istio-system}
+    data:
+      mesh: |
+        dnsRefreshRate: 7s
+    """
+    node = Node(config_of(ENROLLED, OUTSIDE, rate))
+    node.names.known["outside.example"] = ONE
+    async with node.running():
+        await asleep(node.clock, 7.0)
         assert relayed(node) == ["192.0.2.1:443"]

@@ -13,7 +13,7 @@ from tidegate.compile.envoy.upstream_tls import of_connections, secret_names, tr
 from tidegate.compile.facts import Endpoint
 from tidegate.compile.localities import is_weighted
 from tidegate.compile.registry import Registry
-from tidegate.compile.rules import DestinationPolicy, Rules, balancer
+from tidegate.compile.rules import LABELS, DestinationPolicy, Rules, balancer
 from tidegate.model.kube import Protocol, Service, ServicePort
 from tidegate.model.mesh_config import MeshConfig
 from tidegate.model.plan.envoy import ENDPOINTS, SECRETS, EnvoyResource, ResourceRef
@@ -70,8 +70,14 @@ class ClusterKey:
         return cls(fqdn, int(port), subset, client, lb_headless, patches)
 
 
-def cluster(registry: Registry, rules: Rules, key: ClusterKey, *, credentials: bool = False) -> EnvoyResource | None:
-    """The cluster of a key; None if there is no such service port or no rule defines the subset."""
+def cluster(
+    registry: Registry, rules: Rules, key: ClusterKey, *, credentials: bool = False, of_pods: bool = True
+) -> EnvoyResource | None:
+    """The cluster of a key; None if there is no such service port or no rule defines the subset.
+
+    credentials: whether Secrets are those of one namespace, by their names, as at a gateway. of_pods: whether pods'
+    Secrets can be asked for.
+    """
     found = _found(registry, rules, key)
     if found is None:
         return None
@@ -81,7 +87,9 @@ def cluster(registry: Registry, rules: Rules, key: ClusterKey, *, credentials: b
     itself = named_in_subset(registry, service, port, policy.subset(key.subset))
 
     def made(policy: DestinationPolicy, plain: Callable[[], EnvoyResource] | None) -> EnvoyResource:
-        settings = as_told(policy.for_port(key.port, key.subset), service, credentials)
+        said = policy.for_port(key.port, key.subset)
+        own = said.tls.credential if credentials and said.tls else credential(said, key.client) if of_pods else ""
+        settings = as_told(said, service, own)
         body = _cluster(name, service, port, settings, policy.subset(key.subset), key.lb_headless, itself, rules.mesh)
         refs = {ResourceRef(SECRETS, secret) for secret in secret_names(settings)}
         if body["type"] == "EDS":
@@ -160,7 +168,7 @@ def _cluster(
     itself: Found,
     mesh: MeshConfig,
 ) -> Json:
-    pool = settings.connection_pool or ConnectionPool()
+    pool = _pool(settings, port)
     body: Json = {
         "name": name,
         "connect_timeout": duration(pool.connect_timeout_ms or mesh.connect_timeout_ms or _CONNECT_TIMEOUT_MS),
@@ -177,10 +185,10 @@ def _cluster(
         },
     }
     if service.external_name:
-        body.update(_resolved(name, service.external_name.rstrip("."), port.port))
+        body.update(_resolved(name, service.external_name.rstrip("."), port.port, mesh.dns_refresh_ms))
     else:
         body.update(_balancing(name, service, settings, subset, lb_headless, mesh))
-        found_by_envoy(body, service, port, itself)
+        found_by_envoy(body, service, port, itself, mesh.dns_refresh_ms)
     body["typed_extension_protocol_options"] = {
         http_options.UPSTREAM_OPTIONS: http_options.upstream(port, pool, settings.outlier, settings.tls)
     }
@@ -200,6 +208,22 @@ def _cluster(
     return body
 
 
+def _pool(settings: TrafficPolicy, port: ServicePort) -> ConnectionPool:
+    """Nobody says what a proxy speaks to whom connections are handed in a request, if h2UpgradePolicy does not."""
+    pool = settings.connection_pool or ConnectionPool()
+    if settings.tunnel is None or port.protocol.is_http:
+        return pool
+    return replace(pool, h2_upgrade=bool(pool.h2_upgrade), client_protocol=False)
+
+
+def settings_of(registry: Registry, rules: Rules, key: ClusterKey) -> TrafficPolicy:
+    """What holds at the cluster of a key; nothing if there is no such service."""
+    service = registry.services.get(key.fqdn)
+    if service is None:
+        return TrafficPolicy()
+    return rules.policy(service.id, key.client or service.id.namespace).for_port(key.port, key.subset)
+
+
 def follows_client(rules: Rules, service: Service, key: ClusterKey) -> bool:
     """Whether a rule says that the protocol of a client is spoken to the server."""
     policy = rules.policy(service.id, key.client or service.id.namespace)
@@ -207,25 +231,34 @@ def follows_client(rules: Rules, service: Service, key: ClusterKey) -> bool:
     return pool is not None and pool.client_protocol
 
 
-def as_told(settings: TrafficPolicy, service: Service, credentials: bool) -> TrafficPolicy:
+def credential(settings: TrafficPolicy, client: str) -> str:
+    """The Secret by which pods begin TLS, NAMESPACE/NAME; empty if there is none for them.
+
+    client: as Rules.policy_scope() has it. Upstream's rule: it is for the pods that a rule selects, which are of its
+    own namespace. Else whoever may write a rule for others would use keys of theirs.
+    """
+    namespace, _, rule = client.partition(LABELS)[0].partition("/")
+    return f"{namespace}/{settings.tls.credential}" if rule and settings.tls and settings.tls.credential else ""
+
+
+def as_told(settings: TrafficPolicy, service: Service, credential: str) -> TrafficPolicy:
     """The policy with the names that a ServiceEntry says of its servers' certificates, where the rule says none, and
-    without the name of a Secret where nobody gets at those."""
+    with the name under which Envoy asks for the Secret; empty where there is none for it."""
     tls = settings.tls
     if tls is None:
         return settings
     names = tls.names or (service.external.subject_alt_names if service.external else ())
-    credential = tls.credential if credentials else ""
     same = (names, credential) == (tls.names, tls.credential)
     return settings if same else replace(settings, tls=replace(tls, names=names, credential=credential))
 
 
-def _resolved(name: str, host: str, port: int) -> Json:
+def _resolved(name: str, host: str, port: int, refresh_ms: int) -> Json:
     """A name outside of the mesh, which Envoy resolves as the node does."""
     endpoint = {"endpoint": {"address": {"socket_address": {"address": host, "port_value": port}}}}
     return {
         "type": "STRICT_DNS",
         "dns_lookup_family": "ALL",
-        "dns_refresh_rate": "60s",
+        "dns_refresh_rate": duration(refresh_ms),
         "respect_dns_ttl": True,
         "wait_for_warm_on_init": False,  # nobody else waits for a name server
         "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": [endpoint]}]},

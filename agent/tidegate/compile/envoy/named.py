@@ -3,14 +3,13 @@ dialled. Pure."""
 
 from __future__ import annotations
 
-from tidegate.compile.envoy.protojson import Json
+from tidegate.compile.envoy.protojson import Json, duration
 from tidegate.compile.registry import Named, Registry
 from tidegate.model.entry import Resolution
 from tidegate.model.kube import Service, ServicePort
 from tidegate.model.selectors import selects
 from tidegate.model.traffic import Subset
 
-REFRESH = "60s"  # of a name, unless its answer says another time to live; MeshConfig.dnsRefreshRate's default
 Found = tuple[Named, ...] | None  # None: Envoy is told addresses
 
 
@@ -22,20 +21,23 @@ def named_in_subset(registry: Registry, service: Service, port: ServicePort, sub
     return tuple(n for n in found if subset is None or selects(subset.labels, n.workload.labels))
 
 
-def found_by_envoy(body: Json, service: Service, port: ServicePort, found: Found) -> None:
-    """Change a cluster that is about to be told its endpoints into one that finds them."""
+def found_by_envoy(body: Json, service: Service, port: ServicePort, found: Found, refresh_ms: int) -> None:
+    """Change a cluster that is about to be told its endpoints into one that finds them.
+
+    refresh_ms: after how long a name is asked again, unless its answer says another time to live.
+    """
     if body["type"] == "ORIGINAL_DST":
         if service.as_dialled and port.target:
             body["original_dst_lb_config"] = {"upstream_port_override": port.target}
     elif found is not None and body["type"] == "EDS":
         del body["eds_cluster_config"]
-        body.update(_finding(body["name"], service, found))
+        body.update(_finding(body["name"], service, found, refresh_ms))
         if any(n.workload.path for n in found):
             # A socket of the file system is in no network namespace, and has no source address.
             del body["upstream_bind_config"]
 
 
-def _finding(name: str, service: Service, found: tuple[Named, ...]) -> Json:
+def _finding(name: str, service: Service, found: tuple[Named, ...], refresh_ms: int) -> Json:
     resolution = service.external.resolution if service.external else Resolution.STATIC
     hosts = [{"endpoint": {"address": _address(n)}, "load_balancing_weight": n.weight} for n in found]
     groups = [{"lb_endpoints": hosts, "load_balancing_weight": sum(n.weight for n in found)}] if hosts else []
@@ -45,7 +47,7 @@ def _finding(name: str, service: Service, found: tuple[Named, ...]) -> Json:
     return {
         "type": "LOGICAL_DNS" if resolution is Resolution.DNS_ROUND_ROBIN else "STRICT_DNS",
         "dns_lookup_family": "ALL",
-        "dns_refresh_rate": REFRESH,
+        "dns_refresh_rate": duration(refresh_ms),
         "respect_dns_ttl": True,
         "wait_for_warm_on_init": False,  # nobody else waits for a name server
         "load_assignment": assignment,

@@ -12,13 +12,14 @@ from dataclasses import replace
 
 from tidegate.compile.envoy.protojson import Json, ads, named
 from tidegate.model.hosts import is_address
+from tidegate.model.secret import AUTHORITIES_OF
 from tidegate.model.tls_files import SYSTEM
 from tidegate.model.traffic import ClientTls, TlsMode, TrafficPolicy
 
 _CONTEXT = "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext"
 _PROXY = "envoy.extensions.transport_sockets.proxy_protocol.v3.ProxyProtocolUpstreamTransport"
 _RAW = "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer"
-CREDENTIAL, AUTHORITIES_OF = "kubernetes://", "-cacert"  # around the name of a Secret of Kubernetes, as Istio's
+CREDENTIAL = "kubernetes://"  # before the name of a Secret of Kubernetes, as Istio has it
 _CERTIFICATE, _AUTHORITIES = "file-cert:", "file-root:"  # how their names begin, as Istio's
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from tidegate.compile.envoy.clusters import ClusterKey
 from tidegate.compile.explain.explanation import Peer, RouteDestination, Rule
+from tidegate.compile.explain.policy import left_out
 from tidegate.compile.l4.pools import pool_members, pool_of
 from tidegate.compile.l4.routes import L4Condition, in_order, kind_of_routes, l4_candidates, l4_owners
 from tidegate.compile.l4.settings import l4_balancing
@@ -95,8 +96,12 @@ def landing(
         what = "no DestinationRule defines the subset" if key.subset and service else "no such service port"
         return Landing(destination, (), (), f"{label}: {what}, the connection is reset (no_endpoint)")
     policy = rules.policy_of(service.id, source)
-    how = l4_balancing(balancer(service, policy.for_port(key.port, key.subset), rules.mesh)).name.lower()
+    settings = policy.for_port(key.port, key.subset)
+    how = l4_balancing(balancer(service, settings, rules.mesh)).name.lower()
     peers = tuple(
         sorted({Peer(str(e.address), e.port, e.name, key.subset) for e in found}, key=lambda p: (p.address, p.port))
     )
-    return Landing(destination, peers, policy.origins, f"{label}: {how} over {len(peers)} endpoints")
+    says = f"{label}: {how} over {len(peers)} endpoints"
+    if settings.outlier is not None:
+        says += f", {left_out(settings.outlier, len(peers), rules.mesh.compat)}"
+    return Landing(destination, peers, policy.origins, says)

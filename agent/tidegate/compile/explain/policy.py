@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tidegate.compile.localities import Group
-from tidegate.model.traffic import TrafficPolicy
+from tidegate.model.mesh_config import Compat
+from tidegate.model.net import host_port
+from tidegate.model.traffic import USUAL_EJECTION_PERCENT, Outlier, TrafficPolicy
 
 
 def tls_mode(settings: TrafficPolicy) -> str:
@@ -13,9 +15,15 @@ def tls_mode(settings: TrafficPolicy) -> str:
     return settings.tls.mode.value.lower() if settings.tls and settings.tls.originates else "none"
 
 
-def in_force(settings: TrafficPolicy) -> str:
-    """What holds beside the choice of an endpoint; empty if nothing does."""
-    return ", ".join(_parts(settings))
+def in_force(settings: TrafficPolicy, endpoints: int, compat: Compat) -> str:
+    """What holds beside the choice among so many endpoints; empty if nothing does."""
+    return ", ".join(_parts(settings, endpoints, compat))
+
+
+def left_out(outlier: Outlier, endpoints: int, compat: Compat) -> str:
+    """How many of so many endpoints outlier detection may leave out at once."""
+    most = endpoints * (outlier.max_ejection_percent or USUAL_EJECTION_PERCENT) // 100
+    return f"outlier detection leaves out {max(most, min(endpoints, compat is Compat.V1ALPHA3))} of {endpoints} at most"
 
 
 def order(groups: tuple[Group, ...]) -> str:
@@ -34,18 +42,22 @@ def order(groups: tuple[Group, ...]) -> str:
     return ", ".join(said)
 
 
-def _parts(settings: TrafficPolicy) -> Iterator[str]:
+def _parts(settings: TrafficPolicy, endpoints: int, compat: Compat) -> Iterator[str]:
     tls, balancer = settings.tls, settings.load_balancer
     if tls is not None and tls.originates:
         whom = ", ".join(tls.names) or tls.sni or "the host that is asked for"
-        yield f"TLS {tls.mode.value}, {f'the server has to be {whom}' if tls.verify else 'whoever the server is'}"
+        of = f" by Secret {tls.credential}" if tls.credential else ""
+        yield f"TLS {tls.mode.value}{of}, {f'the server has to be {whom}' if tls.verify else 'whoever the server is'}"
     if settings.proxy_protocol is not None:
         yield f"PROXY protocol {settings.proxy_protocol.value}"
+    if settings.tunnel is not None:
+        to = host_port(settings.tunnel.host, settings.tunnel.port)
+        yield f"a tunnel to {to} ({'POST' if settings.tunnel.post else 'CONNECT'})"
     if balancer is not None and balancer.warmup is not None:
         yield f"warm-up of {balancer.warmup.window_ms / 1000:g} s"
     if settings.connection_pool is not None:
         yield "limits of a connection pool"
     if settings.outlier is not None:
-        yield "outlier detection"
+        yield left_out(settings.outlier, endpoints, compat)
     if settings.retry_budget is not None:
         yield f"at most {settings.retry_budget.percent:g} % of requests are retries"

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from tidegate.compile.derive import Read, derived
-from tidegate.compile.envoy.clusters import ClusterKey, as_told, goes_where_dialled, subset_endpoints
+from tidegate.compile.envoy.clusters import ClusterKey, as_told, credential, goes_where_dialled, subset_endpoints
 from tidegate.compile.envoy.named import named_in_subset
 from tidegate.compile.envoy.patches.selection import Selection
 from tidegate.compile.envoy.upstream_tls import of_connections
@@ -401,11 +401,12 @@ class _Trace:
         if found is None:
             self._hop("destination", f"{label}: no DestinationRule defines the subset, {_failure(claim)} (NC)")
             return destination, [], policy
-        settings = as_told(policy.for_port(number, target.subset), service, credentials=False)
+        settings = policy.for_port(number, target.subset)
+        settings = as_told(settings, service, credential(settings, client))
         if not claim.port.protocol.is_http:
             settings = of_connections(settings, service.id.fqdn)
         self._tls = tls_mode(settings) if self._tls == "none" else self._tls
-        if (said := in_force(settings)) != "":
+        if (said := in_force(settings, len(found), self._rules.mesh.compat)) != "":
             self._hop("policy", f"{label}: {said} ({', '.join(map(str, policy.origins))})")
         if goes_where_dialled(service, settings, target.subset, lb_headless):
             self._hop("destination", f"{label}: the address that was dialled, whoever is there")

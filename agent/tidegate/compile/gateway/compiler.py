@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from tidegate.compile.envoy.clusters import ClusterKey, cluster, endpoints, follows_client
+from tidegate.compile.envoy.clusters import ClusterKey, cluster, endpoints, follows_client, settings_of
 from tidegate.compile.envoy.protojson import Json
 from tidegate.compile.envoy.secrets import secrets, tls_of
 from tidegate.compile.facts import Facts
@@ -34,6 +34,7 @@ from tidegate.model.plan.envoy import (
     MadeOnDemand,
     Resources,
 )
+from tidegate.model.traffic import Tunnel
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,11 @@ def compile_gateway(
     materials = replace(files or Materials(), secrets=own)
     registry, rules, visible = Registry(facts.read), Rules(facts.read), visible_rules(facts, workload)
     compiler = GatewayRoutes(registry, rules, visible, workload)
-    made = make_listeners(ports, Around(workload, materials, visible, compiler.cluster_key))
+
+    def tunnel_of(key: ClusterKey) -> Tunnel | None:
+        return settings_of(registry, rules, key).tunnel
+
+    made = make_listeners(ports, Around(workload, materials, visible, compiler.cluster_key, tunnel_of))
     patches = patches_at(facts, workload, ports)
     listeners = {port.name: port for port in ports}
     made.listeners.update({name: patches.listener(r, listeners[name]) for name, r in made.listeners.items()})

@@ -11,16 +11,19 @@ from dataclasses import dataclass
 
 from tidegate.compile.envoy.clusters import ClusterKey
 from tidegate.compile.envoy.protojson import Json, named
+from tidegate.compile.envoy.tunnel import tunnelled
 from tidegate.compile.gateway.ports import Served
 from tidegate.compile.gateway.routes import RulesByGateway, rules_at
 from tidegate.model.gateway import GatewayWorkload, gateway_ref
 from tidegate.model.hosts import overlap
 from tidegate.model.routing import L4Match, L4Route, RouteTarget, VirtualService
 from tidegate.model.selectors import selects
+from tidegate.model.traffic import Tunnel
 
 _TCP_PROXY = "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy"
 
 KeyOf = Callable[[RouteTarget], ClusterKey]
+TunnelOf = Callable[[ClusterKey], Tunnel | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,14 +71,13 @@ def _holds(match: L4Match, vs: VirtualService, served: Served, workload: Gateway
     return selects(match.source_labels, workload.labels)
 
 
-def tcp_proxy(stat_prefix: str, forward: Forwarding, cluster_of: KeyOf) -> tuple[Json, set[ClusterKey]]:
+def tcp_proxy(
+    stat_prefix: str, forward: Forwarding, cluster_of: KeyOf, tunnel_of: TunnelOf
+) -> tuple[Json, set[ClusterKey]]:
     """The filter that forwards, and the clusters that it needs."""
     weighted = forward.route.targets
     chosen = [w for w in weighted if w.weight] if len(weighted) > 1 else list(weighted)
     keys = [cluster_of(w.target) for w in chosen]
-    if len(keys) == 1:
-        where: Json = {"cluster": str(keys[0])}
-    else:
-        clusters = [{"name": str(key), "weight": w.weight} for key, w in zip(keys, chosen, strict=True)]
-        where = {"weighted_clusters": {"clusters": clusters}}
+    targets = [(str(key), w.weight) for key, w in zip(keys, chosen, strict=True)]
+    where = tunnelled(targets, [tunnel_of(key) for key in keys])
     return named("envoy.filters.network.tcp_proxy", _TCP_PROXY, stat_prefix=stat_prefix, **where), set(keys)

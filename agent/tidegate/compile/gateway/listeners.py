@@ -9,7 +9,7 @@ from tidegate.compile.envoy import bounds
 from tidegate.compile.envoy.clusters import ClusterKey
 from tidegate.compile.envoy.protojson import Json, named
 from tidegate.compile.gateway.http import connection_manager
-from tidegate.compile.gateway.l4 import Forwarding, named_forwards, plain_forward, tcp_proxy
+from tidegate.compile.gateway.l4 import Forwarding, TunnelOf, named_forwards, plain_forward, tcp_proxy
 from tidegate.compile.gateway.ports import GatewayPort, LeftOut, Served
 from tidegate.compile.gateway.routes import RulesByGateway, plain_name, secure_name
 from tidegate.compile.gateway.tls import Materials, MissingMaterialError, server_context
@@ -55,6 +55,7 @@ class Around:
     materials: Materials
     rules: RulesByGateway  # that the workload may see
     cluster_of: Callable[[RouteTarget, int], ClusterKey]  # of a target, at a port
+    tunnel_of: TunnelOf
 
 
 def make_listeners(ports: Iterable[GatewayPort], around: Around) -> Made:
@@ -137,7 +138,7 @@ def _add_proxy(chains: _Chains, served: Served, forward: Forwarding, around: Aro
     def cluster_of(target: RouteTarget) -> ClusterKey:
         return around.cluster_of(target, served.server.port)
 
-    proxy, uses = tcp_proxy(served.server.name or _name(served), forward, cluster_of)
+    proxy, uses = tcp_proxy(served.server.name or _name(served), forward, cluster_of, around.tunnel_of)
     chains.made.append({**chain, "filters": [proxy]})
     chains.refs |= {ResourceRef(CLUSTERS, str(key)) for key in uses}
     chains.origins[forward.vs.origin] = None

@@ -13,11 +13,11 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from tidegate.compile.envoy.protojson import Json, ads
-from tidegate.compile.envoy.upstream_tls import AUTHORITIES_OF, CREDENTIAL
+from tidegate.compile.envoy.upstream_tls import CREDENTIAL
 from tidegate.model.gateway import CertificateFiles, ServerTls, ServerTlsMode
 from tidegate.model.origin import Origin
 from tidegate.model.plan.envoy import SECRETS, EnvoyResource, ResourceRef
-from tidegate.model.secret import Secret
+from tidegate.model.secret import AUTHORITIES_OF, Secret
 
 _ALPN_HTTP = ("h2", "http/1.1")
 _SAN_TYPES = ("DNS", "URI", "EMAIL", "IP_ADDRESS")

@@ -1,5 +1,6 @@
 """Connections without HTTP that Envoy carries in place of the relay: a DestinationRule asks for what the relay cannot
-do. That is TLS that begins behind the application, the PROXY protocol, an order or shares of places, a warm-up.
+do. That is TLS that begins behind the application, the PROXY protocol, a tunnel, an order or shares of places, a
+warm-up.
 
 It is decided for a service port and a client: whose rule it is that counts depends on the client. Pure.
 """
@@ -13,22 +14,27 @@ from tidegate.compile.l4.pools import pool_of
 from tidegate.compile.l4.routes import L4Condition, in_order, l4_candidates, l4_owners, routes_for
 from tidegate.compile.registry import Registry
 from tidegate.compile.rules import Rules
-from tidegate.compile.tables import DESTINATION_RULES
-from tidegate.compile.visibility import Source
+from tidegate.compile.tables import ANY_HOST, DESTINATION_RULES
+from tidegate.compile.visibility import Source, mesh_config
 from tidegate.model.hosts import host_matches
 from tidegate.model.kube import Protocol, Service, ServicePort
+from tidegate.model.mesh_config import UsualTraffic
 from tidegate.model.routing import RouteTarget, WeightedTarget
 from tidegate.model.traffic import DestinationRule, TrafficPolicy
 
 
 def asks(policy: TrafficPolicy) -> bool:
     """Whether the relay cannot do what a policy says of a port."""
-    balancer = policy.load_balancer
-    near = balancer.locality if balancer else None
+    balancer, near = policy.load_balancer, policy.near
     # An order of places comes into force with outlier detection, as on HTTP ports.
     placed = near is not None and near.enabled and bool(near.shares or policy.outlier is not None)
     tls = policy.tls is not None and policy.tls.originates
-    return tls or placed or policy.proxy_protocol is not None or (balancer is not None and balancer.warmup is not None)
+    return (
+        tls
+        or placed
+        or bool(policy.proxy_protocol or policy.tunnel)
+        or (balancer is not None and balancer.warmup is not None)
+    )
 
 
 def envoy_carries(read: Read, service: Service, port: ServicePort, source: Source) -> bool:
@@ -89,13 +95,17 @@ def _asks_for(read: Read, target: RouteTarget, port: ServicePort, source: Source
 @derived
 def _asking(read: Read, _: str) -> tuple[str, ...]:
     """Hosts of rules that say anything of the kind: most meshes have none, and their services are asked nothing."""
+    usual = mesh_config(read).traffic or UsualTraffic()
+    placed = usual.near is not None and usual.near.enabled
+    if usual.near is not None and placed and (usual.near.shares or usual.blocks.outlier is not None):
+        return (ANY_HOST,)
     rules = (rule for group in read.all(DESTINATION_RULES).values() for rule in group)
-    return tuple(sorted({rule.host for rule in rules if any(map(_may_ask, _policies(rule)))}))
+    return tuple(sorted({rule.host for rule in rules if any(_may_ask(policy, placed) for policy in _policies(rule))}))
 
 
-def _may_ask(policy: TrafficPolicy) -> bool:
-    balancer = policy.load_balancer
-    return asks(policy) or (balancer is not None and balancer.locality is not None)
+def _may_ask(policy: TrafficPolicy, placed: bool) -> bool:
+    """placed: whether the mesh has an order of places, which comes into force with outlier detection."""
+    return asks(policy) or policy.near is not None or (placed and policy.outlier is not None)
 
 
 def _policies(rule: DestinationRule) -> Iterator[TrafficPolicy]:

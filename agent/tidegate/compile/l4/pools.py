@@ -109,7 +109,7 @@ def pool(registry: Registry, rules: Rules, key: PoolKey, numbers: Mapping[str, i
         addresses=(),
         balancing=l4_balancing(balancer(service, settings, rules.mesh)),
         endpoints=tuple(endpoints),
-        settings=l4_settings(settings, service, rules.mesh.connect_timeout_ms),
+        settings=l4_settings(settings, service, rules.mesh, len(endpoints)),
         counted_as=counted_as,
     )
 

@@ -44,7 +44,7 @@ def l4_services(
             name=full_name,
             addresses=tuple((a, port.port) for a in addresses if a.version == version),
             balancing=l4_balancing(balancer(service, settings, rules.mesh)),
-            settings=l4_settings(settings, service, rules.mesh.connect_timeout_ms),
+            settings=l4_settings(settings, service, rules.mesh, len(endpoints)),
             counted_as=numbers[full_name],
             views=views.get(version, ()),
             endpoints=tuple(

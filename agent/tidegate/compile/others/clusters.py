@@ -26,7 +26,7 @@ def names(view: ClientView) -> Iterator[str]:
 def cluster_of(view: ClientView, name: str) -> EnvoyResource | None:
     """The cluster of a name, None if nobody defines it."""
     key = view.meant(name)
-    made = cluster(view.registry, view.rules, key) if key else None
+    made = cluster(view.registry, view.rules, key, of_pods=False) if key else None
     if made is None:
         return None
     body = {**made.body, "name": name}

@@ -1,8 +1,9 @@
 """What Envoy carries without looking into it -> filter chains of a pod's listener, found by dialled address and port.
 
 They lead to the clusters that HTTP uses, so TLS, places and limits are said in one place. Of a policy a chain has how
-long a connection may last and whether the client's address is hashed, no more: other certificates are no new chain, for
-which Envoy would end the connections of the old one. Pure, one service port and one client at a time.
+long a connection may last, whether the client's address is hashed and through which tunnel it goes, no more: other
+certificates are no new chain, for which Envoy would end the connections of the old one. Pure, one service port and one
+client at a time.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from tidegate.compile.envoy import bounds, private
 from tidegate.compile.envoy.clusters import ClusterKey
 from tidegate.compile.envoy.filters import pod_sockets
 from tidegate.compile.envoy.protojson import Json, duration, named
+from tidegate.compile.envoy.tunnel import tunnelled
 from tidegate.compile.l4.carried import conditions, falls_through, used
 from tidegate.compile.outbound.destinations import Claim
 from tidegate.compile.outbound.filtered import Filtered
@@ -27,7 +29,7 @@ from tidegate.model.net import IPAddress
 from tidegate.model.origin import Origin
 from tidegate.model.plan.envoy import CLUSTERS, FORWARD, EnvoyResource, ResourceRef
 from tidegate.model.routing import RouteTarget
-from tidegate.model.traffic import ConnectionPool, TrafficPolicy
+from tidegate.model.traffic import ConnectionPool, TrafficPolicy, Tunnel
 
 _TCP_PROXY = "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy"
 _ATTEMPTS = 3  # endpoints that are tried for a connection, as many as the relay tries
@@ -46,6 +48,7 @@ class CarriedPort:
     idle_ms: int = 0  # 0: as long as they like
     duration_ms: int = 0
     by_source: bool = False  # the client's address chooses the endpoint
+    tunnels: tuple[Tunnel | None, ...] = ()  # of each target; empty: none has any
     origins: tuple[Origin, ...] = ()
 
     @property
@@ -105,12 +108,14 @@ class _Making:
         registry, rules = Registry(self._read), Rules(self._read)
         clusters: list[tuple[str, int]] = []
         pools: list[ConnectionPool] = []
+        tunnels: list[Tunnel | None] = []
         origins: dict[Origin, None] = {}
         by_source = False
         for target, weight in targets:
             key, policy = cluster_of(self._read, self._filtered, self._claim, self._source, target)
             whole = ClusterKey.parse(str(key)) == key
             clusters.append((str(key) if whole else private.NOWHERE, weight))
+            tunnels.append(policy.tunnel)
             pools.append(policy.connection_pool or ConnectionPool())
             service = registry.services.get(key.fqdn)
             if service is not None:
@@ -126,6 +131,7 @@ class _Making:
             idle_ms=min((pool.tcp_idle_ms for pool in pools if pool.tcp_idle_ms), default=0),
             duration_ms=min((pool.max_connection_ms for pool in pools if pool.max_connection_ms), default=0),
             by_source=by_source,
+            tunnels=tuple(tunnels) if any(tunnels) else (),
             origins=tuple(origins),
         )
 
@@ -181,10 +187,7 @@ def _ranges(addresses: tuple[IPAddress, ...]) -> Iterator[Json]:
 
 
 def _proxy(forward: CarriedPort) -> Json:
-    if len(forward.targets) == 1:
-        where: Json = {"cluster": forward.targets[0][0]}
-    else:
-        where = {"weighted_clusters": {"clusters": [{"name": n, "weight": w} for n, w in forward.targets]}}
+    where = tunnelled(forward.targets, forward.tunnels or (None,) * len(forward.targets))
     if forward.by_source:
         where["hash_policy"] = [{"source_ip": {}}]
     if forward.duration_ms:

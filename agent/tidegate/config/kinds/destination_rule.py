@@ -19,6 +19,7 @@ from tidegate.config.shapes.workload_selector import ClientSelectorDoc, check_la
 from tidegate.config.tree import YamlMap
 from tidegate.model.hosts import resolve_host
 from tidegate.model.traffic import (
+    Credential,
     DestinationRule,
     Subset,
     TrafficPolicy,
@@ -77,6 +78,7 @@ def read(doc: DestinationRuleDoc, place: Place, report: Report) -> DestinationRu
         export_to=export_to(spec, spec.export_to, report),
         selector=selector.to_model(report) if selector else None,
         written=tuple(_all_written(spec)),
+        credentials=tuple(_credentials(spec, report)),
         age=place.age,
         origin=place.origin,
     )
@@ -88,6 +90,13 @@ def _all_written(spec: DestinationRuleSpec) -> Iterator[Written]:
     for subset in spec.subsets:
         if subset.traffic_policy is not None:
             yield from subset.traffic_policy.all_written(subset=True)
+
+
+def _credentials(spec: DestinationRuleSpec, report: Report) -> Iterator[Credential]:
+    policies = [spec.traffic_policy, *(subset.traffic_policy for subset in spec.subsets)]
+    for tls in (tls for policy in policies if policy is not None for tls in policy.all_tls()):
+        if (found := tls.credential(report, of_pods=spec.workload_selector is not None)) is not None:
+            yield found
 
 
 def provides(rule: DestinationRule) -> Iterable[Topic]:

@@ -11,11 +11,12 @@ from tidegate.config.named_services import services_under
 from tidegate.config.schema import Finding
 from tidegate.model.hosts import in_cluster
 from tidegate.model.kube import Service, ServicePort
+from tidegate.model.secret import AUTHORITIES_OF, Secret
 from tidegate.model.traffic import DestinationRule, Honoured, TrafficPolicy, Written
 
 
 def looks_at(rule: DestinationRule) -> Iterable[Topic]:
-    return [("service", rule.host), ("subsets", rule.host)]
+    return [("service", rule.host), ("subsets", rule.host), *(("secret", name) for name in _secrets(rule))]
 
 
 def check(rule: DestinationRule, links: Links) -> Iterator[Finding]:
@@ -27,6 +28,7 @@ def check(rule: DestinationRule, links: Links) -> Iterator[Finding]:
         if (said := _without_effect(rule, written, services)) is not None:
             yield Finding(written.line, written.path, said)
     yield from _overruled(rule, links)
+    yield from _missing(rule, links)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +41,14 @@ class _Use:
     def idle(self, written: Written) -> str:
         """Why the field does nothing there; empty if it does something."""
         if self.port.protocol.is_http:
-            return ""
+            return f"it works {written.honoured.value}" if written.honoured is Honoured.CONNECTIONS else ""
         if self.service.headless:
             return "connections to a headless service go straight to the pod that was dialled"
         if self.service.as_dialled:
             return "with resolution: NONE connections go straight to where they are dialled"
-        return "" if written.honoured is Honoured.EVERYWHERE else f"it works {written.honoured.value}"
+        if written.honoured in (Honoured.EVERYWHERE, Honoured.CONNECTIONS):
+            return ""
+        return f"it works {written.honoured.value}"
 
 
 def _without_effect(rule: DestinationRule, written: Written, services: list[Service]) -> say.Said | None:
@@ -58,9 +62,11 @@ def _without_effect(rule: DestinationRule, written: Written, services: list[Serv
     if not idle:
         return None
     # What means HTTP by its nature, or by its place, may stand beside what is for TCP, as long as HTTP is there too.
-    if len(idle) < len(uses) and (written.subset or written.honoured is Honoured.HTTP):
+    if len(idle) < len(uses) and (written.subset or written.honoured in (Honoured.HTTP, Honoured.CONNECTIONS)):
         return None
     use, why = idle[0]
+    if use.port.protocol.is_http:
+        return say.IDLE_ON_HTTP(port=use.port.port, service=use.service.id, why=why)
     return say.IDLE_ON_TCP(port=use.port.port, service=use.service.id, why=why)
 
 
@@ -76,6 +82,29 @@ def _overruled(rule: DestinationRule, links: Links) -> Iterator[Finding]:
         owner = next((r for r in sorted(older, key=_place) if r.subset(subset.name)), None)
         if owner is not None:
             yield Finding(subset.line, "spec.subsets", say.OLDER_RULE(owner=owner.origin))
+
+
+def _missing(rule: DestinationRule, links: Links) -> Iterator[Finding]:
+    """What Secrets do not hold that pods need; of authorities NAME-cacert comes before NAME, as Istio has it."""
+    for wanted in rule.credentials:
+        found = [
+            secret
+            for name in (wanted.name, wanted.name + AUTHORITIES_OF)
+            for secret in links.of("secret", name)
+            if isinstance(secret, Secret) and secret.namespace == rule.namespace
+        ]
+        lacks = []
+        if wanted.certificate and not any(s.certificate for s in found if s.name == wanted.name):
+            lacks.append("a certificate and its key")
+        if wanted.authorities and not any(secret.ca for secret in found):
+            lacks.append("who signs servers (ca.crt)")
+        if lacks:
+            said = say.NO_CLIENT_SECRET(name=f"{rule.namespace}/{wanted.name}", what=" and ".join(lacks))
+            yield Finding(wanted.line, wanted.path, said)
+
+
+def _secrets(rule: DestinationRule) -> set[str]:
+    return {name for wanted in rule.credentials for name in (wanted.name, wanted.name + AUTHORITIES_OF)}
 
 
 def _place(rule: DestinationRule) -> tuple[object, str, str]:

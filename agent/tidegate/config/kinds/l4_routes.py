@@ -9,10 +9,11 @@ from tidegate.config.links import Links
 from tidegate.config.named_services import services_of
 from tidegate.config.schema import ApiModel, Finding, Report
 from tidegate.config.shapes.l4_route import TcpRouteDoc, TlsRouteDoc
-from tidegate.model.hosts import host_matches
+from tidegate.model.hosts import host_matches, specificity
 from tidegate.model.kube import Protocol
 from tidegate.model.net import IPNetwork
 from tidegate.model.routing import L4Match, L4Route, RouteTarget, VirtualService
+from tidegate.model.traffic import DestinationRule, Tunnel
 
 _HOW = {
     "tcp": 'declare it as TCP, by the name tcp (or "tcp-...") or by its appProtocol',
@@ -82,6 +83,33 @@ def unused_routes(vs: VirtualService, links: Links) -> Iterator[Finding]:
                 yield Finding(vs.origin.line, "spec.hosts", say.ROUTES_OF_NONE(host=host, what=key))
             elif service.tcp_ports and not any(_has(p.protocol, key) for p in service.tcp_ports):
                 yield Finding(vs.origin.line, "spec.hosts", say.NO_L4_PORT(host=host, what=key, how=_HOW[key]))
+
+
+def mixed_tunnels(vs: VirtualService, links: Links) -> Iterator[Finding]:
+    """Routes whose destinations are not reached through the same tunnel: a connection's first byte would decide."""
+    for key, routes in (("tcp", vs.tcp), ("tls", vs.tls)):
+        for index, route in enumerate(routes):
+            used = [t.target for t in route.targets if t.weight or len(route.targets) == 1]
+            tunnels = [_tunnel(target, links) for target in used]
+            other = next((t for t, tunnel in zip(used, tunnels, strict=True) if tunnel != tunnels[0]), None)
+            if other is not None:
+                said = say.MIXED_TUNNELS(first=_name(used[0]), second=_name(other))
+                yield Finding(route.line, f"spec.{key}[{index}].route", said)
+
+
+def _name(target: RouteTarget) -> str:
+    return f"{target.host} (subset {target.subset})" if target.subset else target.host
+
+
+def _tunnel(target: RouteTarget, links: Links) -> Tunnel | None:
+    """As the oldest rule of the most special host says that is for everybody."""
+    found = (r for r in links.covering("subsets", target.host) if isinstance(r, DestinationRule) and r.selector is None)
+    rules = sorted(found, key=lambda r: (specificity(r.host), r.age, r.namespace, r.name))
+    rules = [rule for rule in rules if rule.host == rules[0].host]
+    of_subset = next((s for rule in rules if (s := rule.subset(target.subset)) is not None), None)
+    if target.subset and of_subset is not None and of_subset.policy.tunnel is not None:
+        return of_subset.policy.tunnel
+    return next((rule.policy.tunnel for rule in rules if rule.policy.tunnel is not None), None)
 
 
 def _has(protocol: Protocol, key: str) -> bool:

@@ -12,6 +12,7 @@ from typing import Any, Final, Literal
 
 from pydantic import Field
 
+from tidegate.config import limits
 from tidegate.config import messages as say
 from tidegate.config.kinds.base import Kind, Place
 from tidegate.config.links import Links, Topic
@@ -19,9 +20,11 @@ from tidegate.config.schema import LABEL, ApiModel, Finding, PositiveDuration, R
 from tidegate.config.shapes.connection_pool import ConnectionPoolDoc, OutlierDoc, TcpKeepalive
 from tidegate.config.shapes.destination import export_to
 from tidegate.config.shapes.http_action import RetryDoc
+from tidegate.config.shapes.locality import LocalityDoc
 from tidegate.config.shapes.metadata import Metadata
 from tidegate.config.shapes.outbound_policy import OutboundPolicyDoc
 from tidegate.config.tree import Path, YamlList, YamlMap, read_tree
+from tidegate.model.locality import LocalityPreference
 from tidegate.model.mesh_config import EVERYBODY, NO_MESH_CONFIG, Compat, MeshConfig, UsualTraffic
 from tidegate.model.names import ROOT_NAMESPACE
 from tidegate.model.traffic import ConnectionPool, TrafficPolicy
@@ -45,7 +48,7 @@ class MeshConfigDoc(ApiModel):
     unsupported = words(
         "proxyHttpPort ingressClass ingressService ingressControllerMode ingressSelector enableTracing "
         "accessLogFile accessLogFormat accessLogEncoding defaultConfig enableAutoMtls trustDomain trustDomainAliases "
-        "localityLbSetting dnsRefreshRate extensionProviders pathNormalization tlsDefaults serviceSettings "
+        "extensionProviders pathNormalization tlsDefaults serviceSettings "
         "protocolDetectionTimeout"
     )
     outbound_traffic_policy: OutboundPolicyDoc | None = None
@@ -56,8 +59,10 @@ class MeshConfigDoc(ApiModel):
     default_http_retry_policy: RetryDoc | None = None
     connect_timeout: PositiveDuration | None = None
     tcp_keepalive: TcpKeepalive | None = None
+    dns_refresh_rate: PositiveDuration | None = None
     h2_upgrade_policy: Literal["DO_NOT_UPGRADE", "UPGRADE"] = Field(default="DO_NOT_UPGRADE", alias="h2UpgradePolicy")
     default_traffic_policy: UsualTrafficDoc | None = None
+    locality_lb_setting: LocalityDoc | None = None
 
     @classmethod
     def normalise(cls, data: YamlMap, report: Report) -> None:
@@ -69,6 +74,8 @@ class MeshConfigDoc(ApiModel):
         keepalive, said = self.tcp_keepalive or TcpKeepalive(), self.default_traffic_policy or UsualTrafficDoc()
         keepalive.check(report)
         pool, outlier = said.connection_pool, said.outlier_detection
+        # An order comes into force with outlier detection, which rules bring.
+        near = self.locality_lb_setting.to_model(report, outlier=True) if self.locality_lb_setting else None
         found = UsualTraffic(
             TrafficPolicy(
                 connection_pool=pool.to_model(report) if pool else None,
@@ -80,6 +87,7 @@ class MeshConfigDoc(ApiModel):
                 keepalive_interval_ms=keepalive.interval or 0,
                 h2_upgrade=True if self.h2_upgrade_policy == "UPGRADE" else None,
             ),
+            near=None if near == LocalityPreference() else near,
         )
         return None if found == UsualTraffic() else found
 
@@ -161,6 +169,8 @@ def read(doc: ConfigMapDoc, place: Place, report: Report) -> MeshConfig | None:
         return MeshConfig(compat=compat, origin=place.origin)
     if not LABEL.fullmatch(mesh.root_namespace):
         report.say(mesh, "rootNamespace", say.NO_LABEL(name=mesh.root_namespace, what="namespace"))
+    if mesh.dns_refresh_rate is not None and mesh.dns_refresh_rate < limits.DNS_REFRESH_MS:
+        report.say(mesh, "dnsRefreshRate", say.OUT_OF_BOUNDS(detail=f"must be at least {limits.DNS_REFRESH_MS}ms"))
     policy, retries = mesh.outbound_traffic_policy, mesh.default_http_retry_policy
 
     def everybody(key: str, written: list[str], nobody: bool = False) -> tuple[str, ...]:
@@ -174,6 +184,7 @@ def read(doc: ConfigMapDoc, place: Place, report: Report) -> MeshConfig | None:
         destination_rules_to=everybody("defaultDestinationRuleExportTo", mesh.default_destination_rule_export_to),
         retries=retries.to_model(report) if retries else None,
         connect_timeout_ms=mesh.connect_timeout or 0,
+        dns_refresh_ms=mesh.dns_refresh_rate or NO_MESH_CONFIG.dns_refresh_ms,
         traffic=mesh.traffic(report),
         compat=compat,
         origin=place.origin,

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from tidegate.config import messages as say
 from tidegate.config.kinds.base import Kind, Place
-from tidegate.config.kinds.l4_routes import l4_targets, tell_idle_subnets, tell_order, unused_routes
+from tidegate.config.kinds.l4_routes import l4_targets, mixed_tunnels, tell_idle_subnets, tell_order, unused_routes
 from tidegate.config.kinds.mesh_config import MESH_CONFIG, in_force
 from tidegate.config.links import Links, Topic
 from tidegate.config.named_services import services_of
@@ -129,6 +129,7 @@ def check(vs: VirtualService, links: Links) -> Iterator[Finding]:
     for target, path in l4_targets(vs):
         if (said := _nowhere(target, links)) is not None:
             yield Finding(target.line, path, say.NOWHERE_ON_TCP(what=said.text.partition(":")[0]))
+    yield from mixed_tunnels(vs, links)
     yield from _at_gateways(vs, links)
     yield from _delegated(vs, links)
     if MESH not in vs.gateways:

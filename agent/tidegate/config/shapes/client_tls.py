@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 
 from tidegate.config import messages as say
 from tidegate.config.schema import ApiModel, Report, listify
 from tidegate.config.shapes.envoy_text import OneLine
-from tidegate.config.tree import YamlMap
+from tidegate.config.tree import YamlMap, format_path, line_of
 from tidegate.model.tls_files import node_path
-from tidegate.model.traffic import ClientTls, TlsMode
+from tidegate.model.traffic import ClientTls, Credential, TlsMode
 
 _FILES = ("clientCertificate", "privateKey", "caCertificates", "caCrl")
 _MOST_SNI = 255
+_SECRET = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 
 
 class ClientTlsDoc(ApiModel):
@@ -50,9 +52,26 @@ class ClientTlsDoc(ApiModel):
             verify=not self.insecure_skip_verify,
         )
 
+    def credential(self, report: Report, *, of_pods: bool) -> Credential | None:
+        """The Secret that pods need; None if none. of_pods: whether the rule selects the clients that it is for."""
+        if not self.credential_name or self.mode not in ("SIMPLE", "MUTUAL"):
+            return None
+        if not _SECRET.fullmatch(self.credential_name):
+            report.say(self, "credentialName", say.CREDENTIAL_FORM(given=self.credential_name))
+            return None
+        if not of_pods:
+            report.say(self, "credentialName", say.CREDENTIAL_NAME())
+            return None
+        return Credential(
+            self.credential_name,
+            certificate=self.mode == "MUTUAL",
+            authorities=not self.insecure_skip_verify,
+            line=line_of(self.at, ("credentialName",)),
+            path=format_path((*self.at.path, "credentialName")),
+        )
+
     def _check(self, report: Report) -> None:
         if self.credential_name:
-            report.say(self, "credentialName", say.CREDENTIAL_NAME())
             for key in _FILES:
                 if key in self.at:
                     report.say(self, key, say.EXCLUSIVE(first="credentialName", second=key))

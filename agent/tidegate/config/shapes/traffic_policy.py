@@ -14,9 +14,11 @@ from tidegate.config.schema import ApiModel, Report, listify
 from tidegate.config.shapes.client_tls import ClientTlsDoc
 from tidegate.config.shapes.connection_pool import ConnectionPoolDoc, OutlierDoc
 from tidegate.config.shapes.destination import PortSelector
+from tidegate.config.shapes.envoy_text import is_host
 from tidegate.config.shapes.load_balancer import LoadBalancerDoc
 from tidegate.config.tree import YamlMap, format_path, line_of
-from tidegate.model.traffic import Honoured, ProxyProtocol, RetryBudget, TrafficPolicy, Written
+from tidegate.model.hosts import is_address
+from tidegate.model.traffic import Honoured, ProxyProtocol, RetryBudget, TrafficPolicy, Tunnel, Written
 
 
 class PolicyBlocks(ApiModel):
@@ -95,11 +97,22 @@ class RetryBudgetDoc(ApiModel):
         )
 
 
+class TunnelDoc(ApiModel):
+    protocol: Literal["CONNECT", "POST"] = "CONNECT"
+    target_host: str
+    target_port: int = limits.PORT.field()
+
+    def to_model(self, report: Report) -> Tunnel:
+        if not (is_address(self.target_host) or (is_host(self.target_host) and "*" not in self.target_host)):
+            report.say(self, "targetHost", say.NO_HOST(given=self.target_host))
+        return Tunnel(host=self.target_host, port=self.target_port, post=self.protocol == "POST")
+
+
 class TrafficPolicyDoc(PolicyBlocks):
-    unsupported = frozenset({"tunnel"})
     port_level_settings: list[PortPolicyDoc] = Field(default=[], max_length=4096)
     proxy_protocol: ProxyProtocolDoc | None = None
     retry_budget: RetryBudgetDoc | None = None
+    tunnel: TunnelDoc | None = None
 
     @classmethod
     def normalise(cls, data: YamlMap, report: Report) -> None:
@@ -121,7 +134,12 @@ class TrafficPolicyDoc(PolicyBlocks):
             ports=ports,
             proxy_protocol=ProxyProtocol(self.proxy_protocol.version) if self.proxy_protocol else None,
             retry_budget=self.retry_budget.to_model() if self.retry_budget else None,
+            tunnel=self.tunnel.to_model(report) if self.tunnel else None,
         )
+
+    def all_tls(self) -> Iterator[ClientTlsDoc]:
+        """What is said of TLS, at every level."""
+        yield from (blocks.tls for blocks in (self, *self.port_level_settings) if blocks.tls is not None)
 
     def all_written(self, subset: bool) -> Iterator[Written]:
         """Each field that is set, at every level."""
@@ -130,5 +148,7 @@ class TrafficPolicyDoc(PolicyBlocks):
             yield _written(self, "proxyProtocol", Honoured.EVERYWHERE, 0, subset)
         if self.retry_budget is not None:
             yield _written(self, "retryBudget", Honoured.HTTP, 0, subset)
+        if self.tunnel is not None:
+            yield _written(self, "tunnel", Honoured.CONNECTIONS, 0, subset)
         for entry in self.port_level_settings:
             yield from entry.written(entry.port.number, subset)

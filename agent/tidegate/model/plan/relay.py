@@ -33,7 +33,7 @@ class L4Outlier:
     failures: int  # in a row
     base_ms: int  # the n-th time n times as long
     interval_ms: int  # without being left out, after which it counts as once less
-    most_percent: int  # of the endpoints at once; one may always be
+    most_percent: int  # of the endpoints at once
     panic_percent: int  # with fewer of them left all are used
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tests.support.certificates import Authority
-from tests.support.configs import service
+from tests.support.configs import destination_rule, service
 from tests.support.gateways import compiled, gateway, server
 
 from tidegate.compile.gateway.compiler import GatewayPlan
@@ -63,6 +63,19 @@ def test_weights_of_connections() -> None:
     plan = compiled(DB, WEB, rule("r", '"*"', routes), gateway("edge", server(31400, "TCP", '"*"')))
     (chain,) = chains(plan, "0.0.0.0_31400")
     assert [c["weight"] for c in proxy(chain)["weighted_clusters"]["clusters"]] == [1, 3]
+
+
+def test_a_gateway_hands_connections_to_a_proxy_as_a_pod_does() -> None:
+    tunnel = "trafficPolicy: {tunnel: {protocol: POST, targetHost: a.example, targetPort: 9}}"
+    plain, mixed = to("db", 27017), f"{to('db', 27017)[:-1]}, weight: 1}}, {to('web', 443)[:-1]}, weight: 1}}"
+    found = []
+    for targets in (plain, mixed):
+        documents = (DB, WEB, destination_rule("r", "db", tunnel), rule("m", '"*"', f"  tcp: [{{route: [{targets}]}}]"))
+        (chain,) = chains(compiled(*documents, gateway("edge", server(31400, "TCP", '"*"'))), "0.0.0.0_31400")
+        found.append(proxy(chain))
+    assert found[0]["tunneling_config"] == {"hostname": "a.example:9", "use_post": True}
+    assert "tunneling_config" not in found[1]
+    assert {c["name"] for c in found[1]["weighted_clusters"]["clusters"]} == {"BlackHoleCluster"}
 
 
 def test_names_of_the_handshake_choose_where_tls_goes_that_is_not_ended_here() -> None:
