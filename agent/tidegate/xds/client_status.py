@@ -16,11 +16,13 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from tidegate.model.plan.envoy import CLUSTERS, ENDPOINTS, LISTENERS, ROUTES, SECRETS, TYPE_URLS
 from tidegate.xds.session import Session
+from tidegate.xds.status import ClientRefusal, OthersStatus
 from tidegate.xds.watch import Watch
 
 SYNCZ = "istio.io/debug/syncz"
 DEBUG = "istio.io/debug"  # how the types begin by which istioctl asks
 KINDS = (LISTENERS, ROUTES, ENDPOINTS, CLUSTERS, SECRETS)
+MOST_REFUSALS = 50  # that a status names
 _DEPRECATED = {
     LISTENERS: "listener_config",
     ROUTES: "route_config",
@@ -78,6 +80,22 @@ def syncz(known: Known, version: str) -> csds_pb2.ClientConfig:
             older = config.xds_config.add(status=one.config_status)
             getattr(older, _DEPRECATED[kind]).SetInParent()
     return config
+
+
+def others_status(clients: Collection[Known]) -> OthersStatus:
+    """How these clients do, all in all."""
+    found = [
+        ClientRefusal(shown_id(known.node), refusal.kind, refusal.name, refusal.detail, refusal.origins)
+        for known in clients
+        for kind in KINDS
+        for watch in known.watches(kind)
+        for refusal in watch.withheld()
+    ]
+    synced = sum(
+        all(config_status(known.watches(kind)) == csds_pb2.SYNCED for kind in KINDS if known.watches(kind))
+        for known in clients
+    )
+    return OthersStatus(synced=synced, refused=tuple(found[:MOST_REFUSALS]), refusals=len(found))
 
 
 def client_status(known: Known, contents: bool) -> csds_pb2.ClientConfig:
