@@ -77,10 +77,10 @@ async def synced(world: World, kind: str, status: str) -> Any:
         await asking.say(SYNCZ)
         configs = [unpacked(resource) for resource in (await asking.hear()).resources]
         for config in configs:
-            [one] = [c for c in config.generic_xds_configs if c.type_url == TYPE_URLS[kind]]
-            if csds_pb2.ConfigStatus.Name(one.config_status) == status:
-                await asking.close()
-                return config, one
+            for one in config.generic_xds_configs:
+                if one.type_url == TYPE_URLS[kind] and csds_pb2.ConfigStatus.Name(one.config_status) == status:
+                    await asking.close()
+                    return config, one
 
 
 def unpacked(resource: Any) -> Any:

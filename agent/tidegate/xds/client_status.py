@@ -61,7 +61,7 @@ def config_status(watches: Collection[Watch]) -> Any:
 
 
 def syncz(known: Known, version: str) -> csds_pb2.ClientConfig:
-    """A client in a line of `istioctl proxy-status`: a status for each kind."""
+    """A client in a line of `istioctl proxy-status`: a status for each kind that it asks for."""
     config = csds_pb2.ClientConfig()
     config.node.id = shown_id(known.node)
     for key in ("CLUSTER_ID", "NAMESPACE", "ISTIO_VERSION"):
@@ -71,14 +71,17 @@ def syncz(known: Known, version: str) -> csds_pb2.ClientConfig:
         config.node.metadata.fields["ISTIO_VERSION"].string_value = version
     for kind in KINDS:
         watches = known.watches(kind)
-        one = config.generic_xds_configs.add(type_url=TYPE_URLS[kind], config_status=config_status(watches))
+        status = config_status(watches)
+        if kind in _DEPRECATED:
+            older = config.xds_config.add(status=status)
+            getattr(older, _DEPRECATED[kind]).SetInParent()
+        if not watches:
+            continue  # istioctl counts what is named here as subscribed
+        one = config.generic_xds_configs.add(type_url=TYPE_URLS[kind], config_status=status)
         _stamp(one.last_updated, known.answered.get(kind))
         refused = [rejection for watch in watches for rejection in watch.withheld()]
         if refused:
             one.error_state.details = "; ".join(f"{rejection.name}: {rejection.detail}" for rejection in refused)
-        if kind in _DEPRECATED:
-            older = config.xds_config.add(status=one.config_status)
-            getattr(older, _DEPRECATED[kind]).SetInParent()
     return config
 
 

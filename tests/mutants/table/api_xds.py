@@ -140,6 +140,14 @@ _STATUS = Group(
             (f"{SERVER}::test_istioctl_reads_who_is_in_sync",),
         ),
         Mutant(
+            "all-types-look-subscribed",
+            "istioctl proxy-status counts types for which a client never asked",
+            "agent/tidegate/xds/client_status.py",
+            "        if not watches:\n            continue",
+            "        if False:\n            continue",
+            (f"{SERVER}::test_istioctl_reads_who_is_in_sync",),
+        ),
+        Mutant(
             "patches-left-out-unsaid",
             "nobody says that a patch cannot be applied to an Envoy that is not ours",
             "agent/tidegate/xds/images.py",
