@@ -57,13 +57,14 @@ from tidegate.runtime.clock import SystemClock
 from tidegate.runtime.collector import settle
 from tidegate.runtime.latest import Latest
 from tidegate.runtime.worker import Worker
-from tidegate.settings import Settings, build_root, envoy_binary, listen_address, relay_binary
+from tidegate.settings import Settings, build_root, envoy_binary, listen_address, namespace_socket, relay_binary
 from tidegate.supervise.supervisor import ProgramState
 from tidegate.telemetry.flows import follow_flows
-from tidegate.telemetry.metrics import AgentCollector, TcpMetrics, exposition
+from tidegate.telemetry.metrics import AgentCollector, OthersCollector, TcpMetrics, exposition
 from tidegate.telemetry.pairs import Pairs
 from tidegate.xds.discovery import DiscoveryServer, follow_facts
 from tidegate.xds.server import AdsServer
+from tidegate.xds.services import NamespaceSocket
 
 log = logging.getLogger(__name__)
 
@@ -172,7 +173,8 @@ def others_server(settings: Settings) -> DiscoveryServer | None:
     """Who serves configuration to Envoys and gRPC clients that are not ours; None if nobody is to."""
     if not settings.xds_listen:
         return None
-    return DiscoveryServer(*listen_address(settings.xds_listen, "--xds-listen"), settings.node)
+    sockets = [NamespaceSocket(*namespace_socket(text, "--xds-secrets")) for text in settings.xds_secrets]
+    return DiscoveryServer(*listen_address(settings.xds_listen, "--xds-listen"), settings.node, sockets=sockets)
 
 
 def own_metrics(devices: Devices) -> CollectorRegistry:
@@ -209,6 +211,8 @@ async def _run(settings: Settings, life: Life, home: Path) -> None:
     cni = CniServer(settings.cni_socket, calls)
     keeper = node_cni(settings)
 
+    others = others_server(settings)
+
     # What people and programs may know
     views = Views(
         node=settings.node,
@@ -224,8 +228,11 @@ async def _run(settings: Settings, life: Life, home: Path) -> None:
         sources=settings.config,
         cni=keeper.kept if keeper else None,
         crash_loops=loops.all,
+        others=others.status if others else None,
     )
     metrics, pairs = own_metrics(devices), Pairs()
+    if others:
+        metrics.register(OthersCollector(others.status, lambda: (others.told, others.refused)))
     dashboard = Dashboard(
         status=views.status,
         rows=views.pods,
@@ -260,7 +267,6 @@ async def _run(settings: Settings, life: Life, home: Path) -> None:
 
     await devices.envoy.take_over()
     await devices.ads.start()
-    others = others_server(settings)
     if others:
         await others.start()
     await admin.start(settings.admin_socket, settings.admin_port, settings.metrics_port, settings.ready_port)

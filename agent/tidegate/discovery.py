@@ -11,22 +11,38 @@ import signal
 from collections.abc import Sequence
 from pathlib import Path
 
+from prometheus_client import CollectorRegistry
+
 from tidegate.compile.facts import Facts, join
 from tidegate.config.follow import follow
 from tidegate.config.last_good import LastGood
 from tidegate.config.sources.files import FileSource
 from tidegate.model.mesh import Mesh
+from tidegate.observe.admin import Admin
+from tidegate.observe.others import OthersViews
 from tidegate.runtime.latest import Latest
+from tidegate.telemetry.metrics import OthersCollector, exposition
 from tidegate.xds.discovery import DiscoveryServer
+from tidegate.xds.services import NamespaceSocket
 
 log = logging.getLogger(__name__)
 
 
-async def serve(sources: Sequence[str], address: str, port: int, state: Path, identity: str) -> None:
-    """Until SIGTERM or SIGINT. state: directory of last good text. Raises TidegateError if it cannot listen."""
+async def serve(
+    sources: Sequence[str],
+    address: str,
+    port: int,
+    state: Path,
+    identity: str,
+    sockets: Sequence[NamespaceSocket] = (),
+    metrics_port: int = 0,
+) -> None:
+    """Until SIGTERM or SIGINT. state: directory of last good text, and of the socket that `tidegate status` asks.
+    metrics_port: on localhost; 0 = none. Raises TidegateError if it cannot listen."""
     config: Latest[Mesh | None] = Latest(None)
-    server = DiscoveryServer(address, port, identity)
+    server = DiscoveryServer(address, port, identity, sockets=sockets)
     await server.start()
+    admin = await _tell(server, config, sources, state, metrics_port)
     print(f"serving on {address} port {server.port}", flush=True)
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -45,7 +61,26 @@ async def serve(sources: Sequence[str], address: str, port: int, state: Path, id
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await admin.stop()
         await server.stop()
+
+
+async def _tell(
+    server: DiscoveryServer, config: Latest[Mesh | None], sources: Sequence[str], state: Path, metrics_port: int
+) -> Admin:
+    """What people and programs may know."""
+    views = OthersViews(server.status, lambda: config.value, sources)
+    metrics = CollectorRegistry()
+    metrics.register(OthersCollector(server.status, lambda: (server.told, server.refused)))
+    admin = Admin(
+        views={"status": views.status},
+        metrics=lambda: asyncio.to_thread(exposition, metrics),
+        missing=views.missing,
+        assets={},
+    )
+    state.mkdir(parents=True, exist_ok=True)
+    await admin.start(state / "agent.sock", 0, metrics_port, 0)
+    return admin
 
 
 async def _publish(server: DiscoveryServer, config: Latest[Mesh | None]) -> None:

@@ -27,6 +27,8 @@ READY_PORT = 15021
 XDS_PORT = 15010  # Istio's port for configuration without TLS
 NODE_NAME = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,251}[A-Za-z0-9])?")  # of a host; also part of a cgroup's name
 _LABEL_PAIR = re.compile(r"[A-Za-z0-9][-A-Za-z0-9_./]*=[-A-Za-z0-9_.]*")
+NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+LONGEST_SOCKET = 107  # bytes of a unix socket's path (unix(7), sun_path)
 LOG_LEVELS = ("debug", "info", "warning", "error")
 _YES, _NO = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 
@@ -79,6 +81,11 @@ class Settings:
         "",
         "ADDRESS:PORT where Envoys and gRPC clients that are not ours get their configuration; default: none",
         address=True,
+    )
+    xds_secrets: tuple[str, ...] = _of(
+        (),
+        "NAMESPACE=PATH, a unix socket where clients of that namespace get its Secrets, too; may be repeated",
+        socket=True,
     )
     drain_seconds: float = _of(5.0, "time for live connections at agent --end", least=0, most=3600)
     cni_conf_dir: Path | None = _of(
@@ -147,6 +154,11 @@ def kind(setting: Field[Any], table: type[Settings] | type[GatewaySettings] = Se
     return next(t for t in (get_args(annotation) or (annotation,)) if t not in (type(None), ...))
 
 
+def is_list(setting: Field[Any]) -> bool:
+    """Whether a setting may be given several times."""
+    return str(setting.type).startswith("tuple")
+
+
 def from_environment(flags: Mapping[str, object], environ: Mapping[str, str] = os.environ) -> Settings:
     """Settings from flags (None = not given), then TIDEGATE_<NAME>, then defaults. Raises Rejected.
 
@@ -191,7 +203,7 @@ def _build(table: type[S], flags: Mapping[str, object], environ: Mapping[str, st
 
 
 def _parse(setting: Field[Any], text: str, table: type[Settings] | type[GatewaySettings]) -> object:
-    if setting.name == "config":
+    if is_list(setting):
         return tuple(part for part in text.split(",") if part)
     wanted = kind(setting, table)
     variable = f"TIDEGATE_{setting.name.upper()}={text}"
@@ -215,6 +227,8 @@ def _check_limits(setting: Field[Any], value: Any) -> None:
         raise Rejected(f"{flag} {value!r}", "is no name", "use letters, digits, '-', '_' and '.', at most 253")
     if setting.metadata.get("address") and value:
         listen_address(value, flag)
+    for text in value if setting.metadata.get("socket") else ():
+        namespace_socket(text, flag)
     least, most = setting.metadata.get("least"), setting.metadata.get("most")
     if least is not None and not least <= value <= most:
         raise Rejected(f"{flag} {value}", "is out of range", f"use a number from {least} to {most}")
@@ -232,6 +246,15 @@ def listen_address(text: str, flag: str) -> tuple[str, int]:
     if not 0 <= number <= 65535:
         raise Rejected(f"{flag} {text}", "is not ADDRESS:PORT", f"write for example 127.0.0.1:{XDS_PORT}")
     return host, number
+
+
+def namespace_socket(text: str, flag: str) -> tuple[str, Path]:
+    """NAMESPACE=PATH of a socket. Raises Rejected."""
+    namespace, _, path = text.partition("=")
+    if not NAMESPACE.fullmatch(namespace) or not path.startswith("/") or len(path.encode()) > LONGEST_SOCKET:
+        why = f"is not NAMESPACE=PATH with an absolute path of at most {LONGEST_SOCKET} bytes"
+        raise Rejected(f"{flag} {text}", why, "write for example edge=/run/tidegate-xds/edge.sock")
+    return namespace, Path(path)
 
 
 def check_source(source: str) -> None:

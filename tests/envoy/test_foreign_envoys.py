@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from tests.support.envoy_node import Steady
 from tests.support.eventually import eventually
-from tests.support.foreign_envoy import AGGREGATED, BOOTSTRAP, REDIRECTION, SIDECAR, Place, place
+from tests.support.foreign_envoy import AGGREGATED, BOOTSTRAP, SIDECAR, Place, place
 
 # The document: a listener on 127.0.0.1:10000 whose requests go to 127.0.0.2:1234.
 SOME_SERVICE = """
@@ -137,10 +136,7 @@ def test_what_rules_say_holds_for_them(here: Place, dialect: str) -> None:
 @pytest.fixture
 def captured(here: Place) -> Place:
     """The namespace as Istio's init container leaves it."""
-    for address in ("10.0.0.1/32", "10.0.0.7/32"):
-        here.sh("ip", "address", "add", address, "dev", "lo")
-    here.sh("ip", "route", "add", "10.96.0.0/16", "dev", "lo")
-    subprocess.run(["ip", "netns", "exec", here.pod.name, "iptables-restore"], input=REDIRECTION, text=True, check=True)
+    here.redirect()
     return here
 
 

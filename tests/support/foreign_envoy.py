@@ -12,6 +12,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from tests.support.certificates import Authority
 from tests.support.envoy_node import ENVOY, SUPPORT, Pod
 from tests.support.eventually import eventually
 
@@ -65,6 +66,10 @@ AGGREGATED = (
 static_resources:"""
     + BOOTSTRAP.partition("static_resources:")[2]
 )
+# The same by a unix socket, which is for one namespace and where its Secrets are told.
+BY_SOCKET = AGGREGATED.replace(
+    "{{socket_address: {{address: 127.0.0.1, port_value: 15010}}}}", "{{pipe: {{path: {socket}}}}}"
+)
 # What Istio's init container sets up, for connections that leave from here, and for those to the pod's own address.
 REDIRECTION = f"""*nat
 -A OUTPUT -p tcp -d 10.0.0.1 -m owner ! --gid-owner {PROXY_GROUP} -j REDIRECT --to-ports 15006
@@ -100,13 +105,40 @@ class Place:
         argv = ["ip", "netns", "exec", self.pod.name, *command]
         return subprocess.run(argv, check=True, capture_output=True, text=True).stdout
 
+    def redirect(self) -> None:
+        """Two addresses of a pod and a network of services, with Istio's redirection."""
+        for address in ("10.0.0.1/32", "10.0.0.7/32"):
+            self.sh("ip", "address", "add", address, "dev", "lo")
+        self.sh("ip", "route", "add", "10.96.0.0/16", "dev", "lo")
+        restore = ["ip", "netns", "exec", self.pod.name, "iptables-restore"]
+        subprocess.run(restore, input=REDIRECTION, text=True, check=True)
+
+    def tls(self, name: str, port: int) -> None:
+        """An HTTPS server whose certificate is for a name; who signed it is in NAME.ca."""
+        authority = Authority()
+        pair = authority.issue(name)
+        paths = {end: self.folder / f"{name}.{end}" for end in ("ca", "crt", "key")}
+        paths["ca"].write_bytes(authority.certificate)
+        paths["crt"].write_bytes(pair.certificate)
+        paths["key"].write_bytes(pair.key)
+        files = ("-cert", paths["crt"], "-key", paths["key"])
+        self.run("openssl", "s_server", "-quiet", "-www", "-accept", str(port), *files, stdin=subprocess.DEVNULL)
+
+    def shown_certificate(self, address: str, port: int, name: str) -> str:
+        """Common name of the certificate that a TLS client is shown who asks for a name; empty: it was cut off."""
+        client = ["openssl", "s_client", "-connect", f"{address}:{port}", "-servername", name]
+        inside = ["ip", "netns", "exec", self.pod.name, *client]
+        done = subprocess.run(inside, check=False, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+        subject = [line for line in done.stdout.splitlines() if line.startswith("subject=")]
+        return subject[0].rpartition("=")[2].strip() if subject else ""
+
     def web(self, version: str, port: int) -> None:
         """A web server on all addresses of the namespace."""
         self.run(sys.executable, SUPPORT / "web.py", str(port), env={**os.environ, "VERSION": version})
 
-    def serve(self) -> subprocess.Popen[str]:
-        """`tidegate xds` over the documents."""
-        command = ("xds", "--config", f"file:{self.documents}", "--listen", f"127.0.0.1:{XDS_PORT}")
+    def serve(self, *more: str) -> subprocess.Popen[str]:
+        """`tidegate xds` over the documents. more: options."""
+        command = ("xds", "--config", f"file:{self.documents}", "--listen", f"127.0.0.1:{XDS_PORT}", *more)
         process = self.run(
             sys.executable, "-m", "tidegate", *command, "--state-dir", self.folder / "state", stdout=subprocess.PIPE
         )
@@ -118,12 +150,20 @@ class Place:
         self, bootstrap: str, node_id: str, api_type: str = "GRPC", *, metadata: dict[str, Any] | None = None
     ) -> None:
         """An Envoy as anybody would start it; node id and cluster come by its command line."""
-        (self.folder / "envoy.yaml").write_text(bootstrap.format(admin=self.admin, api_type=api_type))
+        text = bootstrap.format(admin=self.admin, api_type=api_type, socket=self.socket)
+        if metadata:
+            text += f"node: {{metadata: {json.dumps(metadata)}}}\n"
+        (self.folder / "envoy.yaml").write_text(text)
         proxy = ("setpriv", "--regid", str(PROXY_GROUP), "--clear-groups")
         config = ("-c", self.folder / "envoy.yaml", "--service-node", node_id, "--service-cluster", "demo")
         options = ("--disable-hot-restart", "--concurrency", "1", "-l", "warning")
         with open(self.folder / "envoy.log", "w") as log:
             self.run(*proxy, ENVOY, *config, *options, stderr=log)
+
+    @property
+    def socket(self) -> Path:
+        """Where clients of one namespace get its Secrets, if serve() was asked for it."""
+        return self.folder / "secrets.sock"
 
     @property
     def admin(self) -> Path:

@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from tests.support.eventually import eventually
 from tidegate.compile.facts import join
 from tidegate.model.mesh import Mesh
 from tidegate.xds.discovery import DiscoveryServer
+from tidegate.xds.services import NamespaceSocket
 
 CALLER = Path(__file__).with_name("xds_caller.py")
 SERVER_TEMPLATE = "xds.istio.io/grpc/lds/inbound/%s"
@@ -155,8 +156,8 @@ spec:
 class World:
     """The server and what it serves."""
 
-    def __init__(self) -> None:
-        self.server = DiscoveryServer("127.0.0.1", 0, "test")
+    def __init__(self, sockets: Sequence[NamespaceSocket] = ()) -> None:
+        self.server = DiscoveryServer("127.0.0.1", 0, "test", sockets=sockets)
 
     async def publish(self, *texts: str) -> None:
         await self.publish_mesh(config_of(ENROLLED, *texts))
@@ -166,8 +167,8 @@ class World:
 
 
 @asynccontextmanager
-async def serving() -> AsyncIterator[World]:
-    world = World()
+async def serving(sockets: Sequence[NamespaceSocket] = ()) -> AsyncIterator[World]:
+    world = World(sockets)
     await world.server.start()
     try:
         yield world

@@ -46,7 +46,7 @@ def run(**flags: Any) -> None:
 def option(setting: Field[Any], of: type[table.Settings] | type[table.GatewaySettings] = table.Settings) -> Parameter:
     """A setting as Typer reads it from a signature."""
     one = table.kind(setting, of)
-    wanted: Any = list[one] if setting.name == "config" else one  # type: ignore[valid-type]
+    wanted: Any = list[one] if table.is_list(setting) else one  # type: ignore[valid-type]
     annotation = Annotated[wanted | None, typer.Option(help=setting.metadata["help"])]
     return Parameter(setting.name, Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 

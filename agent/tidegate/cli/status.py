@@ -55,13 +55,18 @@ def _print(node: dict[str, Any]) -> None:
     agent = node["agent"]
     verdict = "healthy" if node["healthy"] else "UNHEALTHY: " + "; ".join(node["unhealthy"])
     print(f"{node['node']}: {verdict}")
-    print(f"  agent   pid {agent['pid']}, start {agent['starts']} here, the one before {agent['previous']}")
-    for name, why in agent["capabilities"].items():
+    before = f", start {agent['starts']} here, the one before {agent['previous']}" if "starts" in agent else ""
+    print(f"  agent   pid {agent['pid']}{before}")
+    for name, why in agent.get("capabilities", {}).items():
         print(f"    {name}: {why}")
     if "gateways" in node:
         print_status(node)
         return
-    kernel, config = node["kernel"], node["config"]
+    if "kernel" not in node:
+        _print_config(node)
+        _print_others(node["others"])
+        return
+    kernel = node["kernel"]
     print(
         f"  kernel  {'adopted from the agent before' if kernel['adopted'] else 'loaded'}, {kernel['pods']} pods, "
         f"{kernel['destinations']} destinations, {kernel['flows']} captured connections"
@@ -73,15 +78,9 @@ def _print(node: dict[str, Any]) -> None:
     cni = node.get("cni")
     if cni:
         print(f"  cni     {cni['problem'] or 'chained in ' + cni['conflist']}, repaired {cni['repairs']} times")
-    print(
-        f"  config  revision {node['applied']['revision']}, generation {node['applied']['generation']}, "
-        f"{len(config['problems'])} problems"
-    )
-    for problem in config["problems"]:
-        print(
-            f"    {problem['file']}:{problem['line']}: {problem['severity']} {problem['kind']} "
-            f"{problem['namespace']}/{problem['name']} {problem['path']}: {problem['message']}"
-        )
+    if node.get("others"):
+        _print_others(node["others"])
+    _print_config(node)
     for name, applier in node["appliers"].items():
         for word in ("failures", "pending"):
             for outcome in applier[word]:
@@ -95,3 +94,30 @@ def _print(node: dict[str, Any]) -> None:
             ("  NAMESPACE", "POD", "STATE", "WHY", "IPS"),
             [("  " + p["namespace"], p["name"], p["state"], p["reason"], ", ".join(p["ips"])) for p in node["pods"]],
         )
+
+
+def _print_config(node: dict[str, Any]) -> None:
+    config = node["config"]
+    print(
+        f"  config  revision {node['applied']['revision']}, generation {node['applied']['generation']}, "
+        f"{len(config['problems'])} problems"
+    )
+    for problem in config["problems"]:
+        print(
+            f"    {problem['file']}:{problem['line']}: {problem['severity']} {problem['kind']} "
+            f"{problem['namespace']}/{problem['name']} {problem['path']}: {problem['message']}"
+        )
+
+
+def _print_others(others: dict[str, Any]) -> None:
+    """Envoys and gRPC clients that are not ours."""
+    clients = ", ".join(f"{count} {flavour}" for flavour, count in others["clients"].items()) or "no clients"
+    print(
+        f"  others  on {', '.join(others['listening'])}: {clients}, {others['synced']} of them in sync, "
+        f"generation {others['generation']}, {others['refusals']} refusals"
+    )
+    for one in others["refused"]:
+        origins = f" (from {', '.join(one['origins'])})" if one["origins"] else ""
+        print(f"    {one['client']} refuses {one['kind']} {one['name']}: {one['detail']}{origins}")
+    for left in others["left_out"]:
+        print(f"    left out: {left['item']}: {left['reason']} (from {', '.join(left['origins'])})")

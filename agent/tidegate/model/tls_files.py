@@ -38,3 +38,11 @@ def node_path(path: str, namespace: str) -> str:
     if _own:
         return posixpath.normpath(posixpath.join("/", path))
     return posixpath.join(_root, namespace, posixpath.normpath(path).lstrip("/"))
+
+
+def written_path(path: str) -> str:
+    """The path that a rule wrote, of one that node_path() gave: what it means to a proxy in a container of its own."""
+    inside = path.removeprefix(_root.rstrip("/") + "/")
+    if _own or inside == path:
+        return path
+    return "/" + inside.partition("/")[2]

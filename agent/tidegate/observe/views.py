@@ -25,9 +25,11 @@ from tidegate.model.status import ApplierStatus, Outcome, PodState, State
 from tidegate.model.workload import Sandbox
 from tidegate.observe.dump import dump
 from tidegate.observe.life import Life
+from tidegate.observe.others import others_view
 from tidegate.runtime.clock import Clock, SystemClock
 from tidegate.supervise.supervisor import Supervisor
 from tidegate.xds.server import AdsServer
+from tidegate.xds.status import OthersStatus
 
 
 class Views:
@@ -50,6 +52,7 @@ class Views:
         clock: Clock | None = None,
         cni: Callable[[], Kept] | None = None,
         crash_loops: Callable[[], Sequence[CrashLoop]] = tuple,
+        others: Callable[[], OthersStatus] | None = None,
     ) -> None:
         self._node = node
         self._life = life
@@ -66,6 +69,7 @@ class Views:
         self._began = self._clock.monotonic()
         self._cni = cni
         self._crash_loops = crash_loops
+        self._others = others
 
     def unhealthy(self) -> list[str]:
         """Why this node is not well; empty when it is."""
@@ -116,6 +120,7 @@ class Views:
             "relay": _program(self._relay),
             "envoy": {**_program(self._envoy), "xds": self._xds()},
             "dns": _program(self._dns) if self._dns else None,
+            "others": others_view(self._others()) if self._others else None,
             "cni": asdict(self._cni()) if self._cni else None,
             "kernel": {
                 "adopted": self._datapath.adopted,

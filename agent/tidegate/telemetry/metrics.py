@@ -10,6 +10,7 @@ from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
 
 from tidegate.relay.events import FlowEvent
+from tidegate.xds.status import OthersStatus
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # the *_created series double what a scrape carries and nobody here reads them
 
@@ -101,6 +102,39 @@ class AgentCollector(Collector):
         yield questions
         for name, number in self._gauges().items():
             yield GaugeMetricFamily(f"tidegate_{name}", name.replace("_", " "), value=number)
+
+
+Counts = Mapping[str, int]
+
+
+class OthersCollector(Collector):
+    """Clients that are not ours, and what they were told. Labels are kinds, never what a client says of itself."""
+
+    def __init__(self, status: Callable[[], OthersStatus], counts: Callable[[], tuple[Counts, Counts]]) -> None:
+        """counts: responses by kind of resource, and how many of them were refused."""
+        self._status = status
+        self._counts = counts
+
+    def collect(self) -> Iterable[Metric]:
+        """Called by prometheus_client for each scrape."""
+        status, (told, refused) = self._status(), self._counts()
+        clients = GaugeMetricFamily("tidegate_xds_clients", "Clients that are connected", labels=["flavour"])
+        for flavour, value in sorted(status.flavours.items()):
+            clients.add_metric([flavour], value)
+        yield clients
+        yield GaugeMetricFamily("tidegate_xds_streams", "Streams that are open", value=status.streams)
+        yield GaugeMetricFamily("tidegate_xds_synced_clients", "Clients that have all of it", value=status.synced)
+        yield GaugeMetricFamily("tidegate_xds_withheld", "Resources that clients refuse", value=status.refusals)
+        left = len(status.left_out)
+        yield GaugeMetricFamily("tidegate_xds_left_out", "Patches of EnvoyFilters that cannot be applied", value=left)
+        for name, text, counts in (
+            ("tidegate_xds_responses", "Responses to clients, by kind of resource", told),
+            ("tidegate_xds_refused_responses", "Responses that clients refused, by kind of resource", refused),
+        ):
+            family = CounterMetricFamily(name, text, labels=["kind"])
+            for kind, value in sorted(counts.items()):
+                family.add_metric([kind], value)
+            yield family
 
 
 def exposition(registry: CollectorRegistry) -> bytes:

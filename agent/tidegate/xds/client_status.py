@@ -16,11 +16,13 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from tidegate.model.plan.envoy import CLUSTERS, ENDPOINTS, LISTENERS, ROUTES, SECRETS, TYPE_URLS
 from tidegate.xds.session import Session
+from tidegate.xds.status import ClientRefusal, OthersStatus
 from tidegate.xds.watch import Watch
 
 SYNCZ = "istio.io/debug/syncz"
 DEBUG = "istio.io/debug"  # how the types begin by which istioctl asks
 KINDS = (LISTENERS, ROUTES, ENDPOINTS, CLUSTERS, SECRETS)
+MOST_REFUSALS = 50  # that a status names
 _DEPRECATED = {
     LISTENERS: "listener_config",
     ROUTES: "route_config",
@@ -59,7 +61,7 @@ def config_status(watches: Collection[Watch]) -> Any:
 
 
 def syncz(known: Known, version: str) -> csds_pb2.ClientConfig:
-    """A client in a line of `istioctl proxy-status`: a status for each kind."""
+    """A client in a line of `istioctl proxy-status`: a status for each kind that it asks for."""
     config = csds_pb2.ClientConfig()
     config.node.id = shown_id(known.node)
     for key in ("CLUSTER_ID", "NAMESPACE", "ISTIO_VERSION"):
@@ -69,15 +71,34 @@ def syncz(known: Known, version: str) -> csds_pb2.ClientConfig:
         config.node.metadata.fields["ISTIO_VERSION"].string_value = version
     for kind in KINDS:
         watches = known.watches(kind)
-        one = config.generic_xds_configs.add(type_url=TYPE_URLS[kind], config_status=config_status(watches))
+        status = config_status(watches)
+        if kind in _DEPRECATED:
+            older = config.xds_config.add(status=status)
+            getattr(older, _DEPRECATED[kind]).SetInParent()
+        if not watches:
+            continue  # istioctl counts what is named here as subscribed
+        one = config.generic_xds_configs.add(type_url=TYPE_URLS[kind], config_status=status)
         _stamp(one.last_updated, known.answered.get(kind))
         refused = [rejection for watch in watches for rejection in watch.withheld()]
         if refused:
             one.error_state.details = "; ".join(f"{rejection.name}: {rejection.detail}" for rejection in refused)
-        if kind in _DEPRECATED:
-            older = config.xds_config.add(status=one.config_status)
-            getattr(older, _DEPRECATED[kind]).SetInParent()
     return config
+
+
+def others_status(clients: Collection[Known]) -> OthersStatus:
+    """How these clients do, all in all."""
+    found = [
+        ClientRefusal(shown_id(known.node), refusal.kind, refusal.name, refusal.detail, refusal.origins)
+        for known in clients
+        for kind in KINDS
+        for watch in known.watches(kind)
+        for refusal in watch.withheld()
+    ]
+    synced = sum(
+        all(config_status(known.watches(kind)) == csds_pb2.SYNCED for kind in KINDS if known.watches(kind))
+        for known in clients
+    )
+    return OthersStatus(synced=synced, refused=tuple(found[:MOST_REFUSALS]), refusals=len(found))
 
 
 def client_status(known: Known, contents: bool) -> csds_pb2.ClientConfig:

@@ -1,16 +1,25 @@
 """The services by which clients ask for configuration, by their names in Envoy's API: all types over one stream, or a
-service for each type."""
+service for each type; and the sockets where more is told."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from tidegate.model.plan.envoy import CLUSTERS, ENDPOINTS, LISTENERS, ROUTES, SECRETS
 from tidegate.xds.encode import KINDS
 
 ADS = "envoy.service.discovery.v3.AggregatedDiscoveryService"
 CSDS = "envoy.service.status.v3.ClientStatusDiscoveryService"
+
+
+@dataclass(frozen=True, slots=True)
+class NamespaceSocket:
+    """A unix socket whose clients are of one namespace and may have its Secrets."""
+
+    namespace: str
+    path: Path
 
 
 @dataclass(frozen=True, slots=True)

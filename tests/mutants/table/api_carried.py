@@ -58,8 +58,8 @@ _HOW = Group(
             "a-chain-for-every-address",
             "whatever has the port number gets the chain of one service",
             FORWARDS,
-            '"prefix_ranges": list(_ranges(forward.addresses))',
-            '"prefix_ranges": []',
+            '"prefix_ranges": list(ranges(forward.addresses)),\n        **asked',
+            '"prefix_ranges": [],\n        **asked',
             (f"{UNIT}::test_a_chain_is_for_what_was_dialled_and_leads_to_the_cluster_of_the_port",),
         ),
         Mutant(

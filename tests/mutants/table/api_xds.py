@@ -7,6 +7,7 @@ from tests.mutants.mutant import Group, Mutant
 GRPC = "tests/unit/xds/test_grpc_clients.py"
 SERVER = "tests/unit/xds/test_discovery.py"
 OTHERS = "tests/unit/compile/test_others.py"
+ROOM = "tests/unit/compile/others"
 
 _GRPC = Group(
     "a gRPC client without a proxy is routed as the rules say",
@@ -112,8 +113,9 @@ _ORDER = Group(
             "empty-configuration-at-the-start",
             "a client that comes before the configuration was read is told that there is nothing",
             "agent/tidegate/xds/discovery.py",
-            "        if self._facts is None:\n            await context.abort(",
-            "        self._facts = self._facts or NOTHING\n        if False:\n            await context.abort(",
+            "        if self._images.facts is None:\n            await context.abort(",
+            "        self._images.facts = self._images.facts or NOTHING\n"
+            "        if False:\n            await context.abort(",
             (f"{SERVER}::test_nobody_is_told_anything_before_the_configuration_was_read",),
             more=(
                 (
@@ -138,6 +140,22 @@ _STATUS = Group(
             (f"{SERVER}::test_istioctl_reads_who_is_in_sync",),
         ),
         Mutant(
+            "all-types-look-subscribed",
+            "istioctl proxy-status counts types for which a client never asked",
+            "agent/tidegate/xds/client_status.py",
+            "        if not watches:\n            continue",
+            "        if False:\n            continue",
+            (f"{SERVER}::test_istioctl_reads_who_is_in_sync",),
+        ),
+        Mutant(
+            "patches-left-out-unsaid",
+            "nobody says that a patch cannot be applied to an Envoy that is not ours",
+            "agent/tidegate/xds/images.py",
+            "for shared in self._shared.values() for left in shared.left_out",
+            "for shared in () for left in shared.left_out",
+            ("tests/unit/xds/test_others_status.py::test_a_patch_that_cannot_be_applied_is_named_once",),
+        ),
+        Mutant(
             "refusals-unseen",
             "istioctl proxy-status says nothing of what a client refused",
             "agent/tidegate/xds/client_status.py",
@@ -156,4 +174,80 @@ _STATUS = Group(
     ),
 )
 
-GROUPS = (_GRPC, _ORDER, _STATUS)
+_POLICIES = Group(
+    "an Envoy that is not ours does what the mesh says, and no more",
+    (
+        Mutant(
+            "others-reach-what-nobody-has",
+            "a sidecar lets connections to unknown addresses through where the mesh allows only what it knows",
+            "agent/tidegate/compile/others/listeners.py",
+            "rest = BLACK_HOLE if view.registry_only else PASSTHROUGH",
+            "rest = PASSTHROUGH",
+            (f"{ROOM}/test_connections.py::test_only_what_the_registry_has_is_let_through_where_the_mesh_says_so",),
+        ),
+        Mutant(
+            "others-take-all-names",
+            "every TLS connection of a port goes to a host that is known by its name only",
+            "agent/tidegate/compile/others/connections.py",
+            "names=found.names or names",
+            "names=found.names",
+            (f"{ROOM}/test_connections.py::test_a_host_without_addresses_is_found_by_what_a_tls_client_asks_for",),
+        ),
+        Mutant(
+            "others-wait-for-names",
+            "a server that speaks first is waited for, for its clients might say a name",
+            "agent/tidegate/compile/others/listeners.py",
+            "    if place.names:\n",
+            "    if True:\n",
+            (f"{ROOM}/test_connections.py::test_who_needs_no_name_is_not_kept_waiting_for_one",),
+        ),
+        Mutant(
+            "patches-for-any-proxy",
+            "a patch for proxies of one version or kind is applied to all",
+            "agent/tidegate/compile/others/patched.py",
+            "selection.of(view.source, context, dict(view.client.metadata))",
+            "selection.of(view.source, context)",
+            (f"{ROOM}/test_patched.py::test_a_proxy_is_what_it_says_that_it_is",),
+        ),
+        Mutant(
+            "patches-by-port-only",
+            "a patch for one listener is applied to all of its port",
+            "agent/tidegate/compile/others/patched.py",
+            'return (patch.listener or ListenerMatch()).name in ("", plain.name)',
+            "return True",
+            (f"{ROOM}/test_patched.py::test_listeners_have_istios_names",),
+        ),
+    ),
+)
+
+_SECRETS = Group(
+    "a key is told to whom the operator lets have it",
+    (
+        Mutant(
+            "namespace-by-word",
+            "who comes by the socket of one namespace gets the Secrets of another by saying that he is of it",
+            "agent/tidegate/compile/others/client.py",
+            'namespace = realm or _text(metadata, "NAMESPACE") or namespace',
+            'namespace = _text(metadata, "NAMESPACE") or realm or namespace',
+            (f"{ROOM}/test_secrets.py::test_where_a_client_comes_from_counts_more_than_its_name",),
+        ),
+        Mutant(
+            "socket-for-everybody",
+            "any user of the machine reads keys at the socket of a namespace",
+            "agent/tidegate/xds/discovery.py",
+            "old = os.umask(0o177)",
+            "old = os.umask(0)",
+            ("tests/unit/xds/test_namespace_sockets.py::test_a_socket_is_for_its_owner_only",),
+        ),
+        Mutant(
+            "node-paths-told",
+            "a sidecar looks for files of rules where only the node has them",
+            "agent/tidegate/compile/others/secrets.py",
+            'out["filename"] = written_path(value["filename"])',
+            "pass",
+            (f"{ROOM}/test_secrets.py::test_files_are_those_of_the_clients_own_container",),
+        ),
+    ),
+)
+
+GROUPS = (_GRPC, _ORDER, _STATUS, _POLICIES, _SECRETS)

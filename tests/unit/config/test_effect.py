@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from tests.support.configs import config_of, destination_rule, service
 
@@ -163,7 +165,7 @@ def test_what_pods_need_of_a_secret_and_nobody_wrote_is_told(
     for number, (name, holds) in enumerate(secrets.items()):
         for namespace in ("default", "other") if holds else ("other",):
             value = (
-                Secret(namespace, name, **dict.fromkeys(holds, b"x"))
+                replace(Secret(namespace, name), **dict.fromkeys(holds, b"x"))
                 if namespace == "default"
                 else Secret(namespace, name)
             )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -15,17 +14,17 @@ from envoy.service.discovery.v3 import discovery_pb2
 from envoy.service.status.v3 import csds_pb2, csds_pb2_grpc
 from tests.support.configs import destination_rule, pod, service, virtual_service
 from tests.support.envoy_resources import cluster, endpoints, route
-from tests.support.eventually import HANG_SECONDS
 from tests.support.transcript import Publisher, Sotw
+from tests.support.xds_client import Client, synced
 from tests.support.xds_world import World, serving
 
 from tidegate.compile.facts import Facts
-from tidegate.compile.others.served import resources
+from tidegate.compile.others.served import served
 from tidegate.errors import Fatal
 from tidegate.model.plan.envoy import CLUSTERS, ENDPOINTS, LISTENERS, ROUTES, SECRETS, TYPE_URLS
 from tidegate.xds.client_status import SYNCZ
 from tidegate.xds.discovery import DiscoveryServer
-from tidegate.xds.services import ADS, SERVICES, DiscoveryService
+from tidegate.xds.services import ADS, SERVICES
 from tidegate.xds.session import Session
 
 WEB = (service("web", "http:80", ips="10.96.0.1"), pod("web-1", "app: web, v: one", "10.0.0.1"))
@@ -41,70 +40,6 @@ async def world() -> AsyncIterator[World]:
     async with serving() as made:
         await made.publish(*WEB)
         yield made
-
-
-class Client:
-    """One stream."""
-
-    def __init__(
-        self, world: World, service: DiscoveryService = SERVICES[ADS], *, delta: bool = False, node: str = "by-hand"
-    ) -> None:
-        self.channel = grpc.aio.insecure_channel(f"127.0.0.1:{world.server.port}")
-        self.request = discovery_pb2.DeltaDiscoveryRequest if delta else discovery_pb2.DiscoveryRequest
-        response = discovery_pb2.DeltaDiscoveryResponse if delta else discovery_pb2.DiscoveryResponse
-        self.call: Any = self.channel.stream_stream(
-            f"/{service.name}/{service.delta if delta else service.sotw}",
-            request_serializer=lambda message: message.SerializeToString(),
-            response_deserializer=response.FromString,
-        )()
-        self.delta, self.node = delta, node
-        self.nonces: dict[str, str] = {}
-
-    async def say(self, url: str, *names: str, nonce: str = "", error: str = "") -> None:
-        message = self.request(type_url=TYPE_URLS.get(url, url), response_nonce=nonce)
-        (message.resource_names_subscribe if self.delta else message.resource_names).extend(names)
-        message.node.id = self.node
-        if error:
-            message.error_detail.message = error
-        await self.call.write(message)
-
-    async def hear(self, kind: str = "") -> Any:
-        answer = await asyncio.wait_for(self.call.read(), HANG_SECONDS)
-        assert not kind or answer.type_url == TYPE_URLS[kind], answer
-        self.nonces[answer.type_url] = answer.nonce
-        return answer
-
-    async def ack(self, kind: str, *names: str, error: str = "") -> None:
-        await self.say(kind, *names, nonce=self.nonces[TYPE_URLS[kind]], error=error)
-
-    async def code(self) -> grpc.StatusCode:
-        with pytest.raises(grpc.aio.AioRpcError) as failure:
-            await self.hear()
-        return failure.value.code()
-
-    async def close(self) -> None:
-        await self.channel.close()
-
-
-async def synced(world: World, kind: str, status: str) -> Any:
-    """What syncz says of a type when it says that."""
-    asking = Client(world, node="istioctl")
-    deadline = time.monotonic() + HANG_SECONDS
-    while time.monotonic() < deadline:
-        await asking.say(SYNCZ)
-        configs = [unpacked(resource) for resource in (await asking.hear()).resources]
-        for config in configs:
-            [one] = [c for c in config.generic_xds_configs if c.type_url == TYPE_URLS[kind]]
-            if csds_pb2.ConfigStatus.Name(one.config_status) == status:
-                await asking.close()
-                return config, one
-    raise AssertionError(f"not within {HANG_SECONDS:.0f} s: syncz says {status} of {kind}; last seen: {configs}")
-
-
-def unpacked(resource: Any) -> Any:
-    config = csds_pb2.ClientConfig()
-    assert resource.Unpack(config)
-    return config
 
 
 # --- services ---------------------------------------------------------------------------------------------------------
@@ -297,7 +232,7 @@ async def test_istioctl_reads_who_is_in_sync(world: World) -> None:
     assert config.node.id == "curl.default"
     assert config.node.metadata.fields["ISTIO_VERSION"].string_value
     by_type = {c.type_url: csds_pb2.ConfigStatus.Name(c.config_status) for c in config.generic_xds_configs}
-    assert by_type[TYPE_URLS[LISTENERS]] == "NOT_SENT"
+    assert by_type == {TYPE_URLS[CLUSTERS]: "STALE"}, "what is not subscribed is not counted as if it were"
     await client.ack(CLUSTERS)
     config, clusters = await synced(world, CLUSTERS, "SYNCED")
     assert clusters.last_updated.seconds > 0
@@ -391,9 +326,9 @@ async def test_a_client_for_which_nothing_can_be_made_keeps_what_it_has(
     def for_nobody_called_so(facts: Facts, who: Any) -> Any:
         if who.namespace == "default":
             raise RuntimeError("a defect")
-        return resources(facts, who)
+        return served(facts, who)
 
-    monkeypatch.setattr("tidegate.xds.discovery.resources", for_nobody_called_so)
+    monkeypatch.setattr("tidegate.xds.images.served", for_nobody_called_so)
     await world.publish(WEB[0], pod("web-1", "app: web, v: one", "10.0.0.7"))
     other = Client(world, node="sidecar~10.0.0.9~x.elsewhere~elsewhere.svc.cluster.local")
     await other.say(ENDPOINTS, NAME)

@@ -7,7 +7,7 @@ somebody started by hand has any id. A gRPC client says GENERATOR: grpc.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
@@ -63,15 +63,21 @@ class Client:
     node: str = ""  # name of the machine; empty: not known
     captured: bool = False  # its connections come with the address that was dialled
     sources: Sources = Sources()
+    known: bool = False  # to be of its namespace, whose Secrets it may have; else it only says so
+    metadata: tuple[tuple[str, str], ...] = ()  # of what it says of itself, what EnvoyFilters ask for; sorted
+    said: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)  # all
 
 
-def client(node_id: str, metadata: Mapping[str, Any], sources: Sources = Sources()) -> Client:
-    """Who a node is. What is not as Istio writes it is left out: a client is never refused for what it says."""
+def client(node_id: str, metadata: Mapping[str, Any], sources: Sources = Sources(), realm: str = "") -> Client:
+    """Who a node is. What is not as Istio writes it is left out: a client is never refused for what it says.
+
+    realm: the namespace of which it is known to be, whatever it says; empty: nobody knows.
+    """
     parts = node_id.split("~")
     istio = len(parts) == 4 and parts[0] in ("sidecar", "router")
     name, _, namespace = parts[2].partition(".") if istio else ("", "", "")
     name = _text(metadata, "NAME") or name
-    namespace = _text(metadata, "NAMESPACE") or namespace
+    namespace = realm or _text(metadata, "NAMESPACE") or namespace
     written = _text(metadata, "INSTANCE_IPS").split(",") or []
     addresses = [found for text in [*written, parts[1] if istio else ""] if (found := _address(text))]
     flavour = Flavour.ROUTER if istio and parts[0] == "router" else Flavour.SIDECAR
@@ -88,6 +94,8 @@ def client(node_id: str, metadata: Mapping[str, Any], sources: Sources = Sources
         _text(metadata, "NODE_NAME"),
         captured and flavour is Flavour.SIDECAR,
         Sources(_text(metadata, "XDS_CLUSTER") or sources.cluster, sources.delta) if sources.cluster else sources,
+        known=bool(realm),
+        said={key: value for key, value in metadata.items() if isinstance(value, str)},
     )
 
 

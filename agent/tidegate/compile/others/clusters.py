@@ -8,7 +8,7 @@ from typing import Any
 from tidegate.compile.envoy.clusters import ClusterKey, cluster, endpoints
 from tidegate.compile.envoy.protojson import Json
 from tidegate.compile.others.view import ClientView
-from tidegate.model.plan.envoy import ENDPOINTS, EnvoyResource, ResourceRef
+from tidegate.model.plan.envoy import ENDPOINTS, SECRETS, EnvoyResource, ResourceRef
 
 PASSTHROUGH, BLACK_HOLE, INBOUND_PASSTHROUGH = "PassthroughCluster", "BlackHoleCluster", "InboundPassthroughCluster"
 # Of a cluster, what gRPC reads; the rest is left out, so that nothing in it can be refused.
@@ -26,7 +26,7 @@ def names(view: ClientView) -> Iterator[str]:
 def cluster_of(view: ClientView, name: str) -> EnvoyResource | None:
     """The cluster of a name, None if nobody defines it."""
     key = view.meant(name)
-    made = cluster(view.registry, view.rules, key, of_pods=False) if key else None
+    made = cluster(view.registry, view.rules, key, credentials=view.own_secrets, of_pods=False) if key else None
     if made is None:
         return None
     body = {**made.body, "name": name}
@@ -41,7 +41,8 @@ def cluster_of(view: ClientView, name: str) -> EnvoyResource | None:
         if told is None:
             return None
         body = told
-    return EnvoyResource(name, body, made.origins, frozenset({ResourceRef(ENDPOINTS, name)} if eds else ()))
+    refs = {ref for ref in made.refs if ref.kind == SECRETS and not view.grpc}
+    return EnvoyResource(name, body, made.origins, frozenset(refs | {ResourceRef(ENDPOINTS, name)} if eds else refs))
 
 
 def endpoints_of(view: ClientView, name: str) -> EnvoyResource | None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from tidegate.compile.envoy.patches.routes import Dialled
 from tidegate.compile.envoy.protojson import Json, named
 from tidegate.compile.facts import target_port
 from tidegate.compile.others.clusters import INBOUND_PASSTHROUGH, inbound, inbound_name
 from tidegate.compile.others.listeners import INBOUND_PORT, connection_manager, tcp_proxy
+from tidegate.compile.others.patched import ClientPatches
 from tidegate.compile.others.view import ClientView
 from tidegate.model.kube import Pod, Protocol
 from tidegate.model.names import WorkloadId
@@ -29,12 +31,12 @@ def inbound_ports(view: ClientView) -> dict[int, Protocol]:
     return out
 
 
-def inbound_listener(ports: dict[int, Protocol]) -> EnvoyResource:
+def inbound_listener(ports: dict[int, Protocol], patches: ClientPatches) -> EnvoyResource:
     """The listener to which Istio's redirection sends what comes to the pod."""
     chains: list[Json] = []
     for number, protocol in sorted(ports.items()):
         name = inbound_name(number)
-        filters = [_http(name) if protocol.is_http else tcp_proxy(name)]
+        filters = [_http(name, number, patches) if protocol.is_http else tcp_proxy(name)]
         chains.append({"name": name, "filter_chain_match": {"destination_port": number}, "filters": filters})
     original = "envoy.extensions.filters.listener.original_dst.v3.OriginalDst"
     body: Json = {
@@ -46,7 +48,8 @@ def inbound_listener(ports: dict[int, Protocol]) -> EnvoyResource:
         "default_filter_chain": {"filters": [tcp_proxy(INBOUND_PASSTHROUGH)]},
     }
     names = (INBOUND_PASSTHROUGH, *map(inbound_name, ports))
-    return EnvoyResource("virtualInbound", body, (), frozenset(ResourceRef(CLUSTERS, name) for name in names))
+    plain = EnvoyResource("virtualInbound", body, (), frozenset(ResourceRef(CLUSTERS, name) for name in names))
+    return patches.by_chains(plain)
 
 
 def inbound_clusters(ports: dict[int, Protocol]) -> list[EnvoyResource]:
@@ -54,8 +57,9 @@ def inbound_clusters(ports: dict[int, Protocol]) -> list[EnvoyResource]:
     return [inbound(number) for number in sorted(ports)]
 
 
-def _http(cluster: str) -> Json:
+def _http(cluster: str, number: int, patches: ClientPatches) -> Json:
     route = {"name": "default", "match": {"prefix": "/"}, "route": {"cluster": cluster, "timeout": "0s"}}
     tunnel = {"match": {"connect_matcher": {}}, "route": {"cluster": cluster, "timeout": "0s"}}
-    host = {"name": cluster, "domains": ["*"], "routes": [route, tunnel]}
-    return connection_manager(cluster, route_config={"name": cluster, "virtual_hosts": [host]})
+    host = {"name": f"inbound|http|{number}", "domains": ["*"], "routes": [route, tunnel]}
+    body = {"name": cluster, "virtual_hosts": [host]}
+    return connection_manager(cluster, route_config=patches.route_body(body, Dialled(cluster, number)))

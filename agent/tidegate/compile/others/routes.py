@@ -76,16 +76,17 @@ def _authority(host: str) -> str:
 
 
 def _rest(view: ClientView, only: tuple[Service, ServicePort] | None, refs: set[ResourceRef]) -> Json:
-    """What is for none of the hosts: on to where it was dialled; a client that dialled the proxy itself gets the port's
-    only service, or is told that nobody is meant."""
-    if view.client.captured:
+    """What is for none of the hosts: on to where it was dialled, unless the mesh allows only what it knows; who dialled
+    the proxy itself gets the port's only service, or is told that nobody is meant."""
+    if view.client.captured and not view.registry_only:
         route = {"match": {"prefix": "/"}, "route": {"cluster": PASSTHROUGH, "timeout": "0s"}}
         return {"name": "allow_any", "domains": ["*"], "routes": [{"name": "allow_any", **route}]}
-    if only is not None:
+    if only is not None and not view.client.captured:
         seen = view.routes.for_client(*only, view.source)
         return {"name": "only_service", "domains": ["*"], "routes": shown_routes(view, seen.routes, refs)}
-    blocked = {"name": "block_all", "match": {"prefix": "/"}, "direct_response": {"status": 502}}
-    return {"name": "block_all", "domains": ["*"], "routes": [blocked]}
+    everything: tuple[Json, ...] = ({"prefix": "/"}, {"connect_matcher": {}})
+    blocked = [{"name": "block_all", "match": match, "direct_response": {"status": 502}} for match in everything]
+    return {"name": "block_all", "domains": ["*"], "routes": blocked}
 
 
 def shown_routes(view: ClientView, routes: list[Json], refs: set[ResourceRef]) -> list[Json]:

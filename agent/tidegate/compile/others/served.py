@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 
+from tidegate.compile.envoy.patches.selection import Selection
 from tidegate.compile.facts import Facts
 from tidegate.compile.gateway.compiler import compile_gateway
+from tidegate.compile.gateway.tls import Materials, secret_for
 from tidegate.compile.others import clusters, grpc
 from tidegate.compile.others.client import Client, Flavour
 from tidegate.compile.others.inbound import inbound_clusters, inbound_listener, inbound_ports
 from tidegate.compile.others.listeners import listeners
+from tidegate.compile.others.patched import ClientPatches, patches_for, selection_of
 from tidegate.compile.others.routes import by_port, route_configuration
+from tidegate.compile.others.secrets import secret_names, with_secrets
 from tidegate.compile.others.view import ClientView
+from tidegate.model.envoy_filter import Context, Patch
 from tidegate.model.gateway import GatewayWorkload
 from tidegate.model.plan.envoy import (
     CLUSTERS,
@@ -27,60 +32,105 @@ from tidegate.model.plan.envoy import (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Served:
+    """What a client gets. failures: patches of EnvoyFilters that could not be applied to it, each with the reason."""
+
+    resources: Resources
+    failures: Sequence[tuple[Patch, str]] = ()
+
+
 def known(facts: Facts, client: Client) -> Client:
-    """The client with what the mesh knows of its pod, which counts more than what it says itself."""
+    """The client with what the mesh knows of its pod, which counts more than what it says itself, and no more of what
+    it says than somebody asks for."""
+    mesh = facts.mesh
+    asked = Selection(mesh.envoy_filters).proxy_keys() if mesh.envoy_filters else ()
+    metadata = tuple(sorted((key, client.said[key]) for key in asked if key in client.said))
     pod = facts.pods.get(client.pod) if client.pod else None
     if pod is None:
-        return client
+        return replace(client, metadata=metadata, said={})
     labels = tuple(sorted(pod.labels.items()))
-    return replace(client, labels=labels, addresses=pod.ips or client.addresses, node=pod.node or client.node)
+    addresses, node = pod.ips or client.addresses, pod.node or client.node
+    return replace(client, labels=labels, addresses=addresses, node=node, metadata=metadata, said={})
 
 
 def resources(facts: Facts, client: Client) -> Resources:
-    """Everything that a client may have. What gRPC gets is made when it asks for it by name."""
+    """Everything that a client may have."""
+    return served(facts, client).resources
+
+
+def served(facts: Facts, client: Client) -> Served:
+    """Everything that a client may have. What gRPC gets is made when it asks for it by name, and no EnvoyFilter is for
+    it."""
     view = ClientView(facts, client)
     if client.flavour is Flavour.GRPC:
-        return _grpc(view)
-    http = by_port(view) if client.flavour is Flavour.SIDECAR else {}
-    found: list[EnvoyResource] = list(listeners(view, http)) if client.flavour is Flavour.SIDECAR else []
-    made = [item for name in clusters.names(view) if (item := clusters.cluster_of(view, name))]
-    if client.captured:
+        return Served(_grpc(view))
+    return _sidecar(view) if client.flavour is Flavour.SIDECAR else _router(view)
+
+
+def _sidecar(view: ClientView) -> Served:
+    selection = selection_of(view)
+    outwards = patches_for(view, selection, Context.SIDECAR_OUTBOUND)
+    inwards = patches_for(view, selection, Context.SIDECAR_INBOUND) if view.client.captured else ClientPatches()
+    http = by_port(view)
+    found = outwards.all_listeners(listeners(view, http.items()))
+    routes = [outwards.table(route_configuration(view, number, those), number) for number, those in http.items()]
+    # Beside what services and subsets are called, what routes to pods of headless services lead to.
+    led_to = [name for item in (*found, *routes) for name in item.needs(CLUSTERS)]
+    made = _clusters(view, led_to)
+    endpoints = _endpoints(view, made)
+    made, secrets = with_secrets(view, made, {})
+    made = outwards.all_clusters([*made, clusters.black_hole()])
+    if view.client.captured:
         ports = inbound_ports(view)
-        found.append(inbound_listener(ports))
-        of_all = (clusters.passthrough(clusters.PASSTHROUGH), clusters.passthrough(clusters.INBOUND_PASSTHROUGH))
-        made += [*of_all, *inbound_clusters(ports)]
-    made.append(clusters.black_hole())
-    routes = [route_configuration(view, number, served) for number, served in http.items()]
-    wanted = [name for item in made for name in item.needs(ENDPOINTS)]
-    endpoints = [item for name in wanted if (item := clusters.endpoints_of(view, name))]
-    of_gateway = _of_gateway(facts, client) if _is_gateway(client) else {}
-    return {
-        LISTENERS: _table(found) | of_gateway.get(LISTENERS, {}),
-        ROUTES: _table(routes) | of_gateway.get(ROUTES, {}),
-        CLUSTERS: _table(made) | of_gateway.get(CLUSTERS, {}),
-        ENDPOINTS: _table(endpoints) | of_gateway.get(ENDPOINTS, {}),
-        SECRETS: {},
+        found.append(inbound_listener(ports, inwards))
+        own = (clusters.passthrough(clusters.INBOUND_PASSTHROUGH), *inbound_clusters(ports))
+        made += outwards.all_clusters([clusters.passthrough(clusters.PASSTHROUGH)], adding=False)
+        made += inwards.all_clusters(own, adding=False)
+    tables = {
+        LISTENERS: _table(found),
+        ROUTES: _table(routes),
+        CLUSTERS: _table(made),
+        ENDPOINTS: _table(endpoints),
+        SECRETS: secrets,
     }
+    return Served(tables, (*outwards.failures, *inwards.failures))
 
 
-def _is_gateway(client: Client) -> bool:
-    """Of Istio's gateways those that take everything over one stream, as their resources say."""
-    return client.flavour is Flavour.ROUTER and not client.sources.cluster
+def _router(view: ClientView) -> Served:
+    """A gateway: what Gateways say of the labels that it says. It gets servers that end TLS if it may have their
+    Secrets, and any of them only over one stream, as their resources say."""
+    patches = patches_for(view, selection_of(view), Context.GATEWAY)
+    client = view.client
+    own = {s.name: s for s in view.facts.mesh.secrets if client.known and s.namespace == client.namespace}
+    made = _clusters(view, ())
+    endpoints = _endpoints(view, made)
+    made = patches.all_clusters([*made, clusters.black_hole()])
+    tables: dict[str, dict[str, EnvoyResource]] = {kind: {} for kind in (LISTENERS, ROUTES, SECRETS)}
+    failures = patches.failures
+    if not client.sources.cluster:
+        v6 = not client.addresses or any(address.version == 6 for address in client.addresses)
+        workload = GatewayWorkload(client.namespace, dict(client.labels), v6)
+        plan = compile_gateway(view.facts, workload, known=client.known)
+        tables = {kind: dict(plan.envoy[kind]) for kind in tables}
+        made = [*_table([*made, *(replace(c, plain=None) for c in plan.envoy[CLUSTERS].values())]).values()]
+        endpoints = [*endpoints, *plan.envoy[ENDPOINTS].values()]
+        failures = [*failures, *plan.failures]
+    names = {name for item in made for name in secret_names(item)}
+    given = {name: secret for name in names if (secret := secret_for(name, Materials(secrets=own)))}
+    made, secrets = with_secrets(view, made, given)
+    tables |= {CLUSTERS: _table(made), ENDPOINTS: _table(endpoints), SECRETS: tables[SECRETS] | secrets}
+    return Served(tables, failures)
 
 
-def _of_gateway(facts: Facts, client: Client) -> dict[str, dict[str, EnvoyResource]]:
-    """What Gateways say of a workload with the labels that it says. Nobody is asked who he is, so servers that end TLS
-    are left out."""
-    v6 = not client.addresses or any(address.version == 6 for address in client.addresses)
-    plan = compile_gateway(facts, GatewayWorkload(client.namespace, dict(client.labels), v6), known=False)
-    found = {kind: dict(plan.envoy[kind]) for kind in (LISTENERS, ROUTES, CLUSTERS, ENDPOINTS)}
-    found[CLUSTERS] = {name: _without_secrets(item) for name, item in found[CLUSTERS].items()}
-    return found
+def _clusters(view: ClientView, led_to: Iterable[str]) -> list[EnvoyResource]:
+    names = dict.fromkeys((*clusters.names(view), *led_to))
+    return [item for name in names if (item := clusters.cluster_of(view, name))]
 
 
-def _without_secrets(item: EnvoyResource) -> EnvoyResource:
-    """It refers to nothing that is never told."""
-    return replace(item, refs=frozenset(ref for ref in item.refs if ref.kind != SECRETS), plain=None)
+def _endpoints(view: ClientView, made: Iterable[EnvoyResource]) -> list[EnvoyResource]:
+    wanted = [name for item in made for name in item.needs(ENDPOINTS)]
+    return [item for name in wanted if (item := clusters.endpoints_of(view, name))]
 
 
 def _grpc(view: ClientView) -> Resources:

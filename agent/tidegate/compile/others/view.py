@@ -14,7 +14,7 @@ from tidegate.compile.outbound.routes import RouteCompiler
 from tidegate.compile.registry import Registry, endpoints_known
 from tidegate.compile.rules import DestinationPolicy, Rules
 from tidegate.compile.tables import HERE
-from tidegate.compile.visibility import Source, sees_service, sidecar_of
+from tidegate.compile.visibility import Source, registry_only, sees_service, sidecar_of
 from tidegate.model.kube import Service, ServicePort
 from tidegate.model.names import ServiceName
 from tidegate.model.traffic import Balancing, TrafficPolicy
@@ -72,7 +72,20 @@ class ClientView:
 
     def hosts(self, service: Service) -> tuple[str, ...]:
         """How the client may spell a service's name."""
+        if service.id.host:
+            return (service.id.host,)  # of a ServiceEntry, whose own name is no host
         return tuple(dict.fromkeys(spellings(service.id, self.client.namespace)))
+
+    @property
+    def any_address(self) -> str:
+        """What stands for every address of the client."""
+        own = self.client.addresses
+        return "::" if own and all(address.version == 6 for address in own) else "0.0.0.0"
+
+    @property
+    def registry_only(self) -> bool:
+        """Whether what nobody in the registry has is refused."""
+        return registry_only(self.read, self.source.sidecar)
 
     def named(self, host: str) -> Service | None:
         """The service that a host means to the client."""
@@ -100,6 +113,11 @@ class ClientView:
             return None
         scope = self.rules.policy_scope(service.id, self.source)
         return replace(key, client=scope, lb_headless=key.lb_headless or not self.client.captured)
+
+    @property
+    def own_secrets(self) -> bool:
+        """Whether clusters may begin TLS by Secrets of the client's namespace, as at a gateway."""
+        return self.client.known and self.client.flavour is Flavour.ROUTER
 
     @property
     def grpc(self) -> bool:

@@ -33,7 +33,7 @@ from tidegate.model.traffic import ConnectionPool, TrafficPolicy, Tunnel
 
 _TCP_PROXY = "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy"
 _ATTEMPTS = 3  # endpoints that are tried for a connection, as many as the relay tries
-_HELLO_SECONDS = 5  # a client that says nothing for longer asks for no name (decision 18)
+HELLO_SECONDS = 5  # a client that says nothing for longer asks for no name (decision 18)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +148,7 @@ def with_forwards(listener: EnvoyResource, found: Sequence[CarriedPort], netns_p
     body: Json = {**listener.body, "filter_chains": [*kept, *chains]}
     if named_ports := sorted({forward.port for forward in found if forward.names}):
         body["listener_filters"] = [*body["listener_filters"], _inspector(named_ports)]
-        body["listener_filters_timeout"] = f"{_HELLO_SECONDS}s"
+        body["listener_filters_timeout"] = f"{HELLO_SECONDS}s"
         body["continue_on_listener_filters_timeout"] = True
     plain = listener.plain
     # Should Envoy refuse it, HTTP is served; connections without HTTP then find no chain that hands them on.
@@ -165,20 +165,26 @@ def _chain(forward: CarriedPort, netns_path: str) -> Json:
     filters = [bounds.connection_limit()]
     if netns_path:
         filters.append(pod_sockets(netns_path))
-    filters.append(_proxy(forward))
+    filters.append(proxy(forward))
     return {"name": forward.name, "filter_chain_match": _match(forward), "filters": filters}
 
 
 def _match(forward: CarriedPort) -> Json:
-    out: Json = {"destination_port": forward.port, "prefix_ranges": list(_ranges(forward.addresses))}
-    if "*" in forward.names:
-        out["transport_protocol"] = "tls"
-    elif forward.names:
-        out["server_names"] = list(forward.names)
-    return out
+    return {
+        "destination_port": forward.port,
+        "prefix_ranges": list(ranges(forward.addresses)),
+        **asked_for(forward.names),
+    }
 
 
-def _ranges(addresses: tuple[IPAddress, ...]) -> Iterator[Json]:
+def asked_for(names: Sequence[str]) -> Json:
+    """Of a filter chain's match, the names that TLS clients ask for; none: whatever they ask for."""
+    if "*" in names:
+        return {"transport_protocol": "tls"}
+    return {"server_names": list(names)} if names else {}
+
+
+def ranges(addresses: tuple[IPAddress, ...]) -> Iterator[Json]:
     """As few ranges as possible: an entry may have a whole network of addresses."""
     for version in (4, 6):
         those = [ip_network(str(a)) for a in addresses if a.version == version]
@@ -186,7 +192,8 @@ def _ranges(addresses: tuple[IPAddress, ...]) -> Iterator[Json]:
             yield {"address_prefix": str(network.network_address), "prefix_len": network.prefixlen}
 
 
-def _proxy(forward: CarriedPort) -> Json:
+def proxy(forward: CarriedPort) -> Json:
+    """The filter that takes connections to the clusters of a chain."""
     where = tunnelled(forward.targets, forward.tunnels or (None,) * len(forward.targets))
     if forward.by_source:
         where["hash_policy"] = [{"source_ip": {}}]

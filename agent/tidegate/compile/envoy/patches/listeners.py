@@ -32,12 +32,14 @@ class Base:
     """What a listener is like before it is patched.
 
     port: the only one that it is for, as at a gateway; 0: whatever a pod dials, which is told apart by filter chains.
+    network: the addresses that it is for, if it is for some only;
     own_network, own_http: how many filters at the front of a chain are ours and stay there; spared: HTTP filters that
     route configurations switch off by name, so that no other may have it; ports_of: numbers of the service ports whose
     names begin so.
     """
 
     port: int = 0
+    network: IPNetwork | None = None
     own_network: int = 0
     own_http: int = 0
     spared: frozenset[str] = frozenset()
@@ -129,7 +131,7 @@ class _Patching:
                 ports |= wanted or set()
                 networks |= set(patch.listener.addresses) if patch.listener else set()
         if self._base.port:
-            return [_Cell(self._base.port, None)] * len(self._listener.filter_chains)
+            return [_Cell(self._base.port, self._base.network)] * len(self._listener.filter_chains)
         cells = [_Cell(p, n) for p, n in product((0, *sorted(ports)), (None, *sorted(networks, key=str)))]
         cells = cells[:MOST_CHAINS]
         (plain,) = self._listener.filter_chains

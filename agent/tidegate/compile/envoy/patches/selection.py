@@ -21,6 +21,8 @@ from tidegate.model.envoy_filter import (
 from tidegate.model.names import ROOT_NAMESPACE
 
 Patches = tuple[Patch, ...]
+VERSION = "ISTIO_VERSION"  # of a proxy's metadata
+_OURS = {VERSION: PROXY_VERSION, "CLUSTER_ID": "Kubernetes"}
 _DIGITS = 8
 
 
@@ -54,26 +56,32 @@ class Selection:
     def __bool__(self) -> bool:
         return bool(self._filters)
 
-    def patches(self, source: Source, context: Context) -> Patches:
-        """All that are for a pod, in order."""
+    def patches(self, source: Source, context: Context, proxy: Mapping[str, str] | None = None) -> Patches:
+        """All that are for a pod, in order. proxy: what its proxy says of itself; None: it is one of ours."""
+        told = {"NAMESPACE": source.namespace, **(_OURS if proxy is None else proxy)}
         return tuple(
             patch
             for one in self._filters
             if one.concerns(source.namespace, source.labels, self._root)
             for patch in one.patches
-            if patch.context in (Context.ANY, context) and patch not in self._refused and _is_for(patch, source)
+            if patch.context in (Context.ANY, context) and patch not in self._refused and _is_for(patch, told)
         )
 
-    def of(self, source: Source, context: Context) -> Selected:
+    def of(self, source: Source, context: Context, proxy: Mapping[str, str] | None = None) -> Selected:
         """The same, by what they change."""
         if not self._filters:
             return NOTHING
-        found = self.patches(source, context)
+        found = self.patches(source, context, proxy)
         return Selected(
             tuple(p for p in found if p.apply_to in LISTENER_SIDE),
             tuple(p for p in found if p.apply_to in ROUTE_SIDE),
             tuple(p for p in found if p.apply_to is ApplyTo.CLUSTER),
         )
+
+    def proxy_keys(self) -> frozenset[str]:
+        """What patches ask of a proxy's metadata, by key."""
+        version = {VERSION} if any(patch.proxy_version for patch in self.every()) else set()
+        return frozenset(version.union(*(patch.proxy_metadata for patch in self.every())))
 
     def every(self) -> Patches:
         """All patches, also those that Envoy refused, in order."""
@@ -98,9 +106,9 @@ def _sorted(value: object) -> object:
     return [_sorted(item) for item in value] if isinstance(value, list) else value
 
 
-def _is_for(patch: Patch, source: Source) -> bool:
+def _is_for(patch: Patch, told: Mapping[str, str]) -> bool:
     """Whether a proxy is as match.proxy says."""
-    if patch.proxy_version and not re2.search(patch.proxy_version, PROXY_VERSION):
+    version = told.get(VERSION, "")
+    if patch.proxy_version and not (version and re2.search(patch.proxy_version, version)):
         return False
-    told = {"ISTIO_VERSION": PROXY_VERSION, "NAMESPACE": source.namespace, "CLUSTER_ID": "Kubernetes"}
     return patch.proxy_metadata.items() <= told.items()
