@@ -33,7 +33,7 @@ _TOLD = Group(
         Mutant(
             "explain-ignores-headers",
             "explain looks at no header of the request",
-            "agent/tidegate/observe/views.py",
+            "agent/tidegate/observe/process.py",
             'for key, value in query.items() if key.startswith("header.")}',
             'for key, value in query.items() if key.startswith("head.")}',
             (f"{EXPLAINED}::test_http_names_file_line_and_the_endpoints_that_answer",),
