@@ -50,6 +50,14 @@ class GatewayViews:
         ]
         patches = dict.fromkeys(self._work.plan.failures_told())
         left += [{"item": item, "reason": why, "origins": [origin]} for item, why, origin in patches]
+        left += [
+            {
+                "item": f"credentialName {one.credential}",
+                "reason": one.consequence,
+                "origins": [str(origin) for origin in one.origins],
+            }
+            for one in self._work.plan.lacking
+        ]
         return left + [outcome_told(outcome) for outcome in self._ads.rejected()]
 
     def unhealthy(self) -> list[str]:

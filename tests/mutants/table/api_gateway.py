@@ -9,6 +9,8 @@ TLS = "tests/unit/compile/gateway/test_gateway_tls.py"
 L4 = "tests/unit/compile/gateway/test_gateway_l4.py"
 SECRETS = "tests/unit/config/test_secrets.py"
 FILES = "tests/unit/gateway/test_files.py"
+POLICIES = "tests/unit/compile/gateway/test_gateway_policies.py"
+SHOWN = "tests/unit/compile/gateway/test_gateway_shown.py"
 ROOM = "agent/tidegate/compile/gateway"
 
 GROUPS: tuple[Group, ...] = (
@@ -108,6 +110,22 @@ GROUPS: tuple[Group, ...] = (
                 "            if problems and all(path in before for path in paths):\n",
                 "            if False:\n",
                 (FILES,),
+            ),
+            Mutant(
+                "gateway-secret-missing-unnamed",
+                "requests get 503 for want of a Secret that nobody names",
+                f"{ROOM}/compiler.py",
+                "            why[str(missing)] = None\n            concerned += those\n",
+                "            missed.clear()\n",
+                (POLICIES,),
+            ),
+            Mutant(
+                "gateway-explains-what-is-not-sent",
+                "explain says that a server is reached for which a Secret is missing",
+                f"{ROOM}/explain.py",
+                "    if destinations and not usable:\n",
+                "    if False:\n",
+                (POLICIES,),
             ),
         ),
     ),

@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from tests.support.certificates import Authority, Pair
+from tests.support.certificates import Authority, Pair, secret
+from tests.support.configs import destination_rule
 from tests.support.eventually import HANG_SECONDS
 from tests.support.gateways import gateway, server
 from tests.support.lab import MANIFESTS, ROOT, Lab
@@ -253,6 +254,32 @@ def test_status_and_explain_say_what_is_left_out_and_why(lab: Lab, apply: Apply)
     late = lab.tidegate("explain", "--run-dir", gateway_dir(lab), "https://late.example/", check=False)
     assert late.returncode == 1
     assert "left out: Secret late" in late.stdout
+
+
+def test_a_secret_for_servers_that_is_missing_is_named_and_nothing_is_sent_in_plain_text(
+    lab: Lab, address: str, apply: Apply
+) -> None:
+    own = AUTHORITY.issue("own.example")
+    keep(lab.run_dir, "own.crt", own.certificate)
+    keep(lab.run_dir, "own.key", own.key)
+    documents = (
+        TLS_SERVER.format(directory=lab.run_dir),
+        gateway("edge", server(80, "HTTP", "own.example")),
+        rule("own.example", "  http: [{route: [{destination: {host: own-tls, port: {number: 443}}}]}]"),
+        destination_rule("own-tls", "own-tls", "trafficPolicy: {tls: {mode: SIMPLE, credentialName: servers}}"),
+    )
+    apply(*documents)
+    assert curl(address, "http://own.example/").status == 503
+    status = lab.tidegate("status", "--run-dir", gateway_dir(lab), check=False)
+    assert status.returncode == 1
+    assert "credentialName servers: Secret servers is not in the namespace of the workload" in status.stdout
+    assert "DestinationRule default/own-tls" in status.stdout
+    why = lab.tidegate("explain", "--run-dir", gateway_dir(lab), "http://own.example/", check=False)
+    assert (why.returncode, "503: Secret servers is not" in why.stdout) == (1, True)
+    apply(*documents, secret("servers", {"ca.crt": AUTHORITY.certificate}))
+    got = curl(address, "http://own.example/")
+    assert (got.status, "Ciphers" in got.body) == (200, True)
+    assert lab.tidegate("status", "--run-dir", gateway_dir(lab)).returncode == 0
 
 
 def test_the_way_out_of_the_mesh_leads_through_an_egress_gateway(lab: Lab, apply: Apply) -> None:

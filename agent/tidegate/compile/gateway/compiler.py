@@ -12,16 +12,18 @@ from dataclasses import dataclass, field, replace
 from tidegate.compile.envoy.clusters import ClusterKey, cluster, endpoints, follows_client
 from tidegate.compile.envoy.protojson import Json
 from tidegate.compile.envoy.secrets import secrets, tls_of
+from tidegate.compile.envoy.upstream_tls import AUTHORITIES_OF, CREDENTIAL
 from tidegate.compile.facts import Facts
 from tidegate.compile.gateway.listeners import Around, Made, make_listeners
 from tidegate.compile.gateway.patched import GatewayPatches, patches_at
 from tidegate.compile.gateway.ports import GatewayPort, LeftOut, gateways_of, ports_of
 from tidegate.compile.gateway.routes import GatewayRoutes, RulesByGateway, by_gateway
-from tidegate.compile.gateway.tls import Materials, secret_for
+from tidegate.compile.gateway.tls import Materials, MissingMaterialError, secret_for
 from tidegate.compile.registry import Registry
 from tidegate.compile.rules import Rules
 from tidegate.model.envoy_filter import Patch
 from tidegate.model.gateway import Gateway, GatewayWorkload
+from tidegate.model.origin import Origin
 from tidegate.model.plan.envoy import (
     CHECKS,
     CLUSTERS,
@@ -35,6 +37,24 @@ from tidegate.model.plan.envoy import (
     Resources,
 )
 
+_NAMES_SECRETS = "DestinationRule"  # the kind of rule by which clusters begin TLS
+
+
+@dataclass(frozen=True, slots=True)
+class Lacking:
+    """A secret by which clusters begin TLS (credentialName) and that is not there: nothing gets to their servers."""
+
+    credential: str  # name of the Secret
+    why: str
+    clusters: tuple[str, ...]
+    origins: tuple[Origin, ...]  # of the rules that name it
+
+    @property
+    def consequence(self) -> str:
+        """What becomes of requests."""
+        hosts = dict.fromkeys(key.fqdn for name in self.clusters if (key := ClusterKey.parse(name)))
+        return f"{self.why}: nothing is sent to {', '.join(hosts)}, requests get 503"
+
 
 @dataclass(frozen=True, slots=True)
 class GatewayPlan:
@@ -43,6 +63,7 @@ class GatewayPlan:
     gateways: tuple[Gateway, ...] = ()  # the oldest first
     ports: tuple[GatewayPort, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
+    lacking: Sequence[Lacking] = ()
     failures: Sequence[tuple[Patch, str]] = ()  # patches of EnvoyFilters that could not be applied so far, and why
     envoy: Resources = field(default_factory=dict)
 
@@ -52,10 +73,17 @@ class GatewayPlan:
 
 
 def compile_gateway(
-    facts: Facts, workload: GatewayWorkload, files: Materials | None = None, *, known: bool = True
+    facts: Facts,
+    workload: GatewayWorkload,
+    files: Materials | None = None,
+    *,
+    known: bool = True,
 ) -> GatewayPlan:
-    """What must be true at this workload. files: what stands in files that Gateways name. known: whether who asks is
-    known to be that workload; nobody else gets what is in its namespace's Secrets."""
+    """What must be true at this workload.
+
+    files: what stands in files that Gateways name. known: whether who asks is known to be that workload; nobody else
+    gets what is in its namespace's Secrets.
+    """
     ports, left_out = ports_of(facts, workload)
     own = {s.name: s for s in facts.mesh.secrets if known and s.namespace == workload.namespace}
     materials = replace(files or Materials(), secrets=own)
@@ -69,11 +97,13 @@ def compile_gateway(
         name: patches.routes(compiler.compile(name, port, servers), port, servers)
         for name, (port, servers) in made.routes.items()
     }
+    lacking: list[Lacking] = []
     return GatewayPlan(
         gateways=tuple(gateways_of(facts, workload)),
         ports=tuple(ports),
         left_out=(*left_out, *made.left_out),
-        envoy=_resources(facts, made, routes, materials, patches),
+        envoy=_resources(facts, made, routes, materials, patches, lacking),
+        lacking=lacking,
         failures=patches.failures,
     )
 
@@ -87,7 +117,12 @@ def visible_rules(facts: Facts, workload: GatewayWorkload) -> RulesByGateway:
 
 
 def _resources(
-    facts: Facts, made: Made, routes: dict[str, EnvoyResource], materials: Materials, patches: GatewayPatches
+    facts: Facts,
+    made: Made,
+    routes: dict[str, EnvoyResource],
+    materials: Materials,
+    patches: GatewayPatches,
+    lacking: list[Lacking],
 ) -> Resources:
     registry, rules = Registry(facts.read), Rules(facts.read)
     used = {name for resource in (*made.listeners.values(), *routes.values()) for name in resource.needs(CLUSTERS)}
@@ -113,7 +148,7 @@ def _resources(
         ROUTES: _on_demand(routes),
         CLUSTERS: clusters,
         ENDPOINTS: by_key(endpoints),
-        SECRETS: {**_secrets(facts, clusters, materials), **made.secrets},
+        SECRETS: {**_secrets(facts, clusters, materials, lacking), **made.secrets},
         CHECKS: {},
     }
 
@@ -122,14 +157,34 @@ def _on_demand(resources: dict[str, EnvoyResource]) -> MadeOnDemand:
     return MadeOnDemand(resources.get, lambda: resources)
 
 
-def _secrets(facts: Facts, clusters: MadeOnDemand, materials: Materials) -> dict[str, EnvoyResource]:
-    """Those by which clusters begin TLS: files of this workload, and Secrets of its namespace."""
+def _secrets(
+    facts: Facts, clusters: MadeOnDemand, materials: Materials, lacking: list[Lacking]
+) -> dict[str, EnvoyResource]:
+    """Those by which clusters begin TLS: files of this workload, and Secrets of its namespace. What is not there gets
+    into lacking."""
     if not any(tls.originates for rule in facts.mesh.destination_rules for tls in tls_of(rule)):
         return {}
-    names = {name for resource in clusters.values() for name in resource.needs(SECRETS)}
-    files = secrets(facts.read)
-    found = {name: files.get(name) or secret_for(name, materials) for name in sorted(names)}
-    return {name: secret for name, secret in found.items() if secret is not None}
+    users: dict[str, list[EnvoyResource]] = {}
+    for resource in clusters.values():
+        for name in resource.needs(SECRETS):
+            users.setdefault(name, []).append(resource)
+    files, found = secrets(facts.read), {}
+    missed: dict[str, tuple[dict[str, None], list[EnvoyResource]]] = {}
+    for name, those in sorted(users.items()):
+        try:
+            found[name] = files.get(name) or secret_for(name, materials)
+        except MissingMaterialError as missing:
+            credential = name.removeprefix(CREDENTIAL).removesuffix(AUTHORITIES_OF)
+            why, concerned = missed.setdefault(credential, ({}, []))
+            why[str(missing)] = None
+            concerned += those
+    lacking += [_lacking(credential, "; ".join(why), those) for credential, (why, those) in missed.items()]
+    return found
+
+
+def _lacking(credential: str, why: str, users: Sequence[EnvoyResource]) -> Lacking:
+    rules = dict.fromkeys(origin for user in users for origin in user.origins if origin.kind == _NAMES_SECRETS)
+    return Lacking(credential, why, tuple(dict.fromkeys(user.name for user in users)), tuple(rules))
 
 
 def _own_cluster(registry: Registry, rules: Rules, key: ClusterKey) -> EnvoyResource | None:
