@@ -127,6 +127,22 @@ GROUPS: tuple[Group, ...] = (
                 "    if False:\n",
                 (POLICIES,),
             ),
+            Mutant(
+                "gateway-asks-about-the-last-certificate-only",
+                "an authority that was taken back goes on signing clients",
+                f"{ROOM}/tls.py",
+                'context["crl"] = _inline(crl)',
+                'context |= {"crl": _inline(crl), "only_verify_leaf_cert_crl": True}',
+                (TLS, "tests/stories/gateway/test_ingress.py"),
+            ),
+            Mutant(
+                "authority-without-a-list-unnamed",
+                "nobody is let in whom an authority signed, and no message says why",
+                "agent/tidegate/config/shapes/certificates.py",
+                "for one in certificates for name in (one.subject, one.issuer))",
+                "for one in certificates for name in (one.subject,))",
+                (SECRETS,),
+            ),
         ),
     ),
 )

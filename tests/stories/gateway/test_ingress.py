@@ -9,6 +9,7 @@ import ssl
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -163,6 +164,26 @@ def test_clients_show_who_they_are(address: str, apply: Apply, trusted: Path, tm
     for other in (gone, foreign):
         assert curl(address, url, "--cacert", trusted, *identity(tmp_path, other)).status == 0
     assert curl(address, url, "--cacert", trusted).status == (0 if mode == "MUTUAL" else 200)
+
+
+def test_lists_of_revoked_certificates_are_asked_all_the_way_up(
+    address: str, apply: Apply, trusted: Path, tmp_path: Path
+) -> None:
+    """As for pods: who gives a list gives one of each authority between a certificate and the one that is trusted."""
+    below = Authority("below", above=AUTHORITY)
+    client = below.issue("client")
+    shown = replace(client, certificate=client.certificate + below.certificate)
+    edge = gateway("edge", server(443, "HTTPS", "shop.example", tls="mode: MUTUAL, credentialName: shop"))
+
+    def answered(crl: bytes) -> int:
+        apply(edge, SHOP.secret("shop", ca=AUTHORITY.certificate, crl=crl), rule("shop.example"))
+        return curl(address, "https://shop.example/", "--cacert", trusted, *identity(tmp_path, shown)).status
+
+    assert answered(b"") == 200
+    assert answered(below.revoke() + AUTHORITY.revoke()) == 200
+    assert answered(below.revoke()) == 0, "nobody says whether the authority itself was taken back"
+    assert answered(below.revoke() + AUTHORITY.revoke(below.own)) == 0
+    assert answered(below.revoke(client) + AUTHORITY.revoke()) == 0
 
 
 def test_a_new_certificate_ends_no_connection(address: str, apply: Apply, trusted: Path) -> None:

@@ -150,8 +150,7 @@ def _certificate(name: str, chain: bytes, key: bytes, origins: tuple[Origin, ...
 def _trusted(name: str, authorities: bytes, crl: bytes, origins: tuple[Origin, ...]) -> EnvoyResource:
     context: Json = {"trusted_ca": _inline(authorities)}
     if crl:
-        # Else each authority above the one that signed the client would need a list of its own.
-        context |= {"crl": _inline(crl), "only_verify_leaf_cert_crl": True}
+        context["crl"] = _inline(crl)  # of every authority on the way, as for pods (compile/envoy/upstream_tls.py)
     return EnvoyResource(name, {"name": name, "validation_context": context}, origins)
 
 
