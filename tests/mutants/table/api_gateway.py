@@ -145,4 +145,41 @@ GROUPS: tuple[Group, ...] = (
             ),
         ),
     ),
+    Group(
+        "A patch is judged alone, where it would serve",
+        (
+            Mutant(
+                "gateway-patches-shown-to-nobody",
+                "a patch that Envoy refuses takes all others of its listener with it",
+                f"{ROOM}/compiler.py",
+                "LISTENERS: {**self.envoy[LISTENERS], **self.shown.listeners}",
+                "LISTENERS: {**self.envoy[LISTENERS]}",
+                (SHOWN, "tests/stories/gateway/test_gateway_filters.py"),
+            ),
+            Mutant(
+                "gateway-patch-shown-where-it-does-nothing",
+                "a patch is tried on a listener that it does not change, and taken for good",
+                f"{ROOM}/shown.py",
+                "            if failures or body == without:\n",
+                "            if failures:\n",
+                (SHOWN,),
+            ),
+            Mutant(
+                "gateway-refused-patch-forgotten",
+                "a refused patch is no longer shown, so it comes back and is refused again",
+                f"{ROOM}/patched.py",
+                "every = Selection(mesh.envoy_filters, (), root)",
+                "every = Selection(mesh.envoy_filters, mesh.refused_patches, root)",
+                (SHOWN,),
+            ),
+            Mutant(
+                "gateway-chains-not-compared",
+                "a patch that makes two chains for the same clients looks good alone",
+                f"{ROOM}/shown.py",
+                "            if patch.apply_to not in _WHOLE:\n",
+                "            if True:\n",
+                (SHOWN,),
+            ),
+        ),
+    ),
 )

@@ -18,6 +18,7 @@ from tidegate.compile.gateway.listeners import Around, Made, make_listeners
 from tidegate.compile.gateway.patched import GatewayPatches, patches_at
 from tidegate.compile.gateway.ports import GatewayPort, LeftOut, gateways_of, ports_of
 from tidegate.compile.gateway.routes import GatewayRoutes, RulesByGateway, by_gateway
+from tidegate.compile.gateway.shown import ShownAtGateway, shown_at_gateway
 from tidegate.compile.gateway.tls import Materials, MissingMaterialError, secret_for
 from tidegate.compile.registry import Registry
 from tidegate.compile.rules import Rules
@@ -35,6 +36,7 @@ from tidegate.model.plan.envoy import (
     EnvoyResource,
     MadeOnDemand,
     Resources,
+    overlaid,
 )
 
 _NAMES_SECRETS = "DestinationRule"  # the kind of rule by which clusters begin TLS
@@ -65,7 +67,13 @@ class GatewayPlan:
     left_out: tuple[LeftOut, ...] = ()
     lacking: Sequence[Lacking] = ()
     failures: Sequence[tuple[Patch, str]] = ()  # patches of EnvoyFilters that could not be applied so far, and why
+    shown: ShownAtGateway = field(default_factory=ShownAtGateway)  # what Envoy is asked about each patch
     envoy: Resources = field(default_factory=dict)
+
+    def judged(self) -> Resources:
+        """What Envoy is told: what it serves, and each patch by itself, for it to judge."""
+        clusters = overlaid(self.envoy[CLUSTERS], self.shown.clusters)
+        return {**self.envoy, LISTENERS: {**self.envoy[LISTENERS], **self.shown.listeners}, CLUSTERS: clusters}
 
     def failures_told(self) -> list[tuple[str, str, str]]:
         """What could not be applied, why, and from where."""
@@ -78,11 +86,13 @@ def compile_gateway(
     files: Materials | None = None,
     *,
     known: bool = True,
+    shown: ShownAtGateway | None = None,
 ) -> GatewayPlan:
     """What must be true at this workload.
 
     files: what stands in files that Gateways name. known: whether who asks is known to be that workload; nobody else
-    gets what is in its namespace's Secrets.
+    gets what is in its namespace's Secrets. shown: what its Envoy was asked about patches with the plan before; None if
+    nobody is asked.
     """
     ports, left_out = ports_of(facts, workload)
     own = {s.name: s for s in facts.mesh.secrets if known and s.namespace == workload.namespace}
@@ -92,6 +102,7 @@ def compile_gateway(
     made = make_listeners(ports, Around(workload, materials, visible, compiler.cluster_key))
     patches = patches_at(facts, workload, ports)
     listeners = {port.name: port for port in ports}
+    bases = [(plain, patches.base(listeners[name])) for name, plain in made.listeners.items()]
     made.listeners.update({name: patches.listener(r, listeners[name]) for name, r in made.listeners.items()})
     routes = {
         name: patches.routes(compiler.compile(name, port, servers), port, servers)
@@ -105,6 +116,7 @@ def compile_gateway(
         envoy=_resources(facts, made, routes, materials, patches, lacking),
         lacking=lacking,
         failures=patches.failures,
+        shown=ShownAtGateway() if shown is None else shown_at_gateway(patches.every, patches.names, bases, shown),
     )
 
 
