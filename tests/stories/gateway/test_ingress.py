@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from tests.support.certificates import Authority, Pair, secret
 from tests.support.configs import destination_rule
-from tests.support.eventually import HANG_SECONDS
+from tests.support.eventually import HANG_SECONDS, eventually
 from tests.support.gateways import gateway, server
 from tests.support.lab import MANIFESTS, ROOT, Lab
 from tests.support.outside import curl, external_address
@@ -244,6 +244,22 @@ def test_tls_that_is_not_ended_here_goes_by_its_name_and_tcp_by_its_port(
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert json.loads(sent.stdout)["server"]["bytes"] == 100_000
+    eventually(lambda: counted(lab, "connections_closed", "streams") == 1, "the gateway tells of it")
+    assert counted(lab, "received_bytes", "streams") > 100_000
+    assert counted(lab, "connections_opened", "own-tls") == counted(lab, "connections_closed", "own-tls") == 1
+
+
+def counted(lab: Lab, what: str, service: str) -> float:
+    """What Istio's metrics say of TCP from the gateway to a service of the default namespace."""
+    text = lab.tidegate("metrics", "--run-dir", gateway_dir(lab)).stdout
+    wanted = (
+        f"istio_tcp_{what}_total{{",
+        'source_workload="istio-ingressgateway"',
+        f'destination_workload="{service}"',
+        f'destination_service="{service}.default.svc.cluster.local"',
+    )
+    found = [line for line in text.splitlines() if all(part in line for part in wanted)]
+    return sum(float(line.rpartition(" ")[2]) for line in found)
 
 
 def test_websockets_go_through(address: str, apply: Apply) -> None:

@@ -13,6 +13,7 @@ from tidegate.compile.envoy.clusters import ClusterKey
 from tidegate.compile.envoy.protojson import Json, named
 from tidegate.compile.gateway.ports import Served
 from tidegate.compile.gateway.routes import RulesByGateway, rules_at
+from tidegate.compile.outbound.counted import CHOSEN, access_log
 from tidegate.model.gateway import GatewayWorkload, gateway_ref
 from tidegate.model.hosts import overlap
 from tidegate.model.routing import L4Match, L4Route, RouteTarget, VirtualService
@@ -78,4 +79,12 @@ def tcp_proxy(stat_prefix: str, forward: Forwarding, cluster_of: KeyOf) -> tuple
     else:
         clusters = [{"name": str(key), "weight": w.weight} for key, w in zip(keys, chosen, strict=True)]
         where = {"weighted_clusters": {"clusters": clusters}}
-    return named("envoy.filters.network.tcp_proxy", _TCP_PROXY, stat_prefix=stat_prefix, **where), set(keys)
+    proxy = named(
+        "envoy.filters.network.tcp_proxy",
+        _TCP_PROXY,
+        stat_prefix=stat_prefix,
+        access_log=access_log(0, CHOSEN),
+        access_log_options={"flush_access_log_on_connected": True},
+        **where,
+    )
+    return proxy, set(keys)
