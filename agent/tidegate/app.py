@@ -18,8 +18,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from prometheus_client import CollectorRegistry
-
 from tidegate import __version__
 from tidegate.bpf.datapath import Datapath
 from tidegate.bpf.pins import Pins, claim
@@ -60,8 +58,9 @@ from tidegate.runtime.worker import Worker
 from tidegate.settings import Settings, build_root, envoy_binary, listen_address, namespace_socket, relay_binary
 from tidegate.supervise.supervisor import ProgramState
 from tidegate.telemetry.flows import follow_flows
-from tidegate.telemetry.metrics import AgentCollector, OthersCollector, TcpMetrics, exposition
+from tidegate.telemetry.metrics import OthersCollector
 from tidegate.telemetry.pairs import Pairs
+from tidegate.telemetry.scrape import AgentMetrics
 from tidegate.xds.discovery import DiscoveryServer, follow_facts
 from tidegate.xds.server import AdsServer
 from tidegate.xds.services import NamespaceSocket
@@ -177,25 +176,6 @@ def others_server(settings: Settings) -> DiscoveryServer | None:
     return DiscoveryServer(*listen_address(settings.xds_listen, "--xds-listen"), settings.node, sockets=sockets)
 
 
-def own_metrics(devices: Devices) -> CollectorRegistry:
-    """Counters that the devices keep, read when somebody scrapes."""
-    datapath, relay, names = devices.datapath, devices.relay, devices.dns
-    metrics = CollectorRegistry()
-    metrics.register(
-        AgentCollector(
-            datapath.counters,
-            lambda: relay.last.closed,
-            lambda: names.counts if names else {},
-            lambda: {
-                "fastpath_active_connections": relay.last.active,
-                "fastpath_events_lost": relay.last.events_lost,
-                "captured_flows": datapath.flow_count(),
-            },
-        )
-    )
-    return metrics
-
-
 async def _run(settings: Settings, life: Life, home: Path) -> None:
     claimed = claim(settings.bpffs)
     devices = open_devices(settings, home)
@@ -230,9 +210,15 @@ async def _run(settings: Settings, life: Life, home: Path) -> None:
         crash_loops=loops.all,
         others=others.status if others else None,
     )
-    metrics, pairs = own_metrics(devices), Pairs()
-    if others:
-        metrics.register(OthersCollector(others.status, lambda: (others.told, others.refused)))
+    names, pairs = devices.dns, Pairs()
+    metrics = AgentMetrics(
+        devices.datapath,
+        devices.relay,
+        lambda: names.counts if names else {},
+        lambda: cycle.facts.value,
+        devices.envoy.admin.get,
+        (OthersCollector(others.status, lambda: (others.told, others.refused)),) if others else (),
+    )
     dashboard = Dashboard(
         status=views.status,
         rows=views.pods,
@@ -253,13 +239,13 @@ async def _run(settings: Settings, life: Life, home: Path) -> None:
             "config_dump": views.config_dump,
             "figures": dashboard.figures,
         },
-        metrics=lambda: _scrape(devices, metrics),
+        metrics=metrics.exposition,
         missing=tokens.missing,
         assets=assets(),
     )
     flows = follow_flows(
         devices.relay.events(),
-        TcpMetrics(metrics),
+        metrics.tcp,
         lambda: cycle.facts.value,
         lambda number: cycle.plan.value.services.get(number, ""),
         pairs,
@@ -302,11 +288,6 @@ async def _run(settings: Settings, life: Life, home: Path) -> None:
         store.close()
         devices.datapath.close()
         os.close(claimed)
-
-
-async def _scrape(devices: Devices, metrics: CollectorRegistry) -> bytes:
-    await devices.relay.stats()  # what own_metrics() reads
-    return await asyncio.to_thread(exposition, metrics)
 
 
 async def _stop_signal() -> None:

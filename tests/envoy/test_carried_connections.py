@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import http.client
+import socket
 import subprocess
+from contextlib import closing
 from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
@@ -13,6 +16,7 @@ from tests.envoy.envoy_fixtures import node, pod, upstreams
 from tests.support.configs import destination_rule
 from tests.support.envoy_node import EnvoyNode, Pod
 from tests.support.envoy_resources import CAPTURE, CAPTURE_PORT, website
+from tests.support.eventually import HANG_SECONDS, eventually
 from tests.support.http_origin import Origin, dial
 from tests.support.http_pair import meshed, web
 from tests.support.tls_origin import Authority, ProxiedOrigin, ProxiedTlsOrigin, TlsOrigin
@@ -20,6 +24,7 @@ from tests.support.tls_origin import Authority, ProxiedOrigin, ProxiedTlsOrigin,
 from tidegate.compile.outbound.forwards import CarriedPort, with_forwards
 from tidegate.dataplane.appliers.kept_chains import with_kept
 from tidegate.model.plan.envoy import CLUSTERS, LISTENERS
+from tidegate.telemetry.carried import PATH, CarriedCounter, parse
 
 __all__ = ["node", "pod", "upstreams"]
 HOST = "web.default.svc.cluster.local"
@@ -97,6 +102,42 @@ def test_the_proxy_protocol_stands_before_tls(authority: Authority, tmp_path: Pa
     origin = ProxiedTlsOrigin(authority, "web")
     assert reaches(authority, tmp_path, origin, f"tls: {{{CA}}}, proxyProtocol: {{}}")
     assert [h.name for h in origin.handshakes] == [HOST]
+
+
+def counted(directory: Path) -> dict[CarriedCounter, int]:
+    """What the Envoy of meshed() says of the connections that it carried."""
+    asked = http.client.HTTPConnection((directory / "admin").read_text().strip(), timeout=HANG_SECONDS)
+    with closing(asked):
+        asked.request("GET", PATH)
+        return parse(asked.getresponse().read().decode())
+
+
+def test_connections_are_counted_by_who_was_asked_and_who_served(tmp_path: Path) -> None:
+    rule = destination_rule("d", "web", "trafficPolicy: {proxyProtocol: {version: V1}}")
+    here, asked = ip_address("127.0.0.1"), f"{HOST}:80"
+    request = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+    with ProxiedOrigin() as served, meshed(tmp_path, web(served.port, "tcp"), rule) as ports:
+        for _ in range(2):
+            with dial(ports[asked]) as talk:
+                assert talk.say(request).message().status == 200
+        closed = CarriedCounter("carried_closed", 0, asked, here, connected=True)
+        eventually(lambda: counted(tmp_path).get(closed) == 2, "both are over")
+        found = {key.what: value for key, value in counted(tmp_path).items()}
+    assert found["carried_opened"] == 2
+    assert found["carried_received"] == 2 * len(request)
+    assert found["carried_sent"] > 2 * len(b"HTTP/1.1 200 OK")
+
+
+def test_a_connection_that_never_got_through_is_told_apart(tmp_path: Path) -> None:
+    rule = destination_rule("d", "web", "trafficPolicy: {proxyProtocol: {version: V1}}")
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        with meshed(tmp_path, web(nobody.getsockname()[1], "tcp"), rule) as ports:
+            with socket.create_connection(("127.0.0.1", ports[f"{HOST}:80"]), HANG_SECONDS) as plain:
+                assert plain.recv(1) == b""
+            eventually(lambda: any(key.what == "carried_closed" for key in counted(tmp_path)), "it is over")
+            found = [(key.what, key.connected, value) for key, value in counted(tmp_path).items() if value]
+    assert found == [("carried_closed", False, 1)]
 
 
 async def test_a_connection_outlives_the_rule_by_which_envoy_carries_it(

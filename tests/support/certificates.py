@@ -38,13 +38,16 @@ class Pair:
 class Authority:
     """Signs certificates."""
 
-    def __init__(self, name: str = "authority") -> None:
+    def __init__(self, name: str = "authority", above: Authority | None = None) -> None:
+        """above: who signs its own certificate; itself, if nobody does."""
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        builder = _builder(self._name, self._name, self._key)
+        signer = above or self
+        builder = _builder(self._name, signer._name, self._key)
         builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        self._certificate = builder.sign(self._key, SHA256())
-        self.certificate = self._certificate.public_bytes(Encoding.PEM)
+        signed = builder.sign(signer._key, SHA256())
+        self.certificate = signed.public_bytes(Encoding.PEM)
+        self.own = Pair(self.certificate, private(self._key), signed)
 
     def issue(self, *names: str, key: Key | None = None) -> Pair:
         """A certificate for these names, the first of which is also its subject."""

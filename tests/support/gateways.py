@@ -12,6 +12,7 @@ from tests.support.envoy_static import ENVOY
 from tests.support.eventually import HANG_SECONDS
 from tidegate.compile.facts import join
 from tidegate.compile.gateway.compiler import GatewayPlan, compile_gateway
+from tidegate.compile.gateway.shown import ShownAtGateway
 from tidegate.compile.gateway.tls import Materials
 from tidegate.envoy.bootstrap import RUNTIME
 from tidegate.model.gateway import GatewayWorkload
@@ -43,10 +44,12 @@ spec:
 """
 
 
-def compiled(*texts: str, files: Materials | None = None, ipv6: bool = True) -> GatewayPlan:
-    """The plan of the workload. Fails on errors in the documents."""
+def compiled(
+    *texts: str, files: Materials | None = None, ipv6: bool = True, shown: ShownAtGateway | None = None
+) -> GatewayPlan:
+    """The plan of the workload. Fails on errors in the documents. shown: as of compile_gateway."""
     workload = GatewayWorkload("istio-system", LABELS, ipv6)
-    return compile_gateway(join(config_of(*texts), ()), workload, files)
+    return compile_gateway(join(config_of(*texts), ()), workload, files, shown=shown)
 
 
 def hosts_at(plan: GatewayPlan, routes: str) -> dict[str, list[dict[str, Any]]]:
@@ -56,7 +59,9 @@ def hosts_at(plan: GatewayPlan, routes: str) -> dict[str, list[dict[str, Any]]]:
 
 
 def judged(plan: GatewayPlan, directory: Path) -> str:
-    """What the real Envoy says of a plan, with everything inside that it would ask for by name; empty = content."""
+    """What the real Envoy says of a plan, with everything inside that it would ask for by name, and of all that it is
+    shown; empty = content."""
+    resources = plan.judged()
 
     def inline(value: Any) -> Any:
         if isinstance(value, list):
@@ -69,13 +74,13 @@ def judged(plan: GatewayPlan, directory: Path) -> str:
         return {k: inline(v) for k, v in value.items() if k != "sds_config"}
 
     clusters = []
-    for name, resource in plan.envoy[CLUSTERS].items():
+    for name, resource in resources[CLUSTERS].items():
         cluster = dict(resource.body)
         if cluster.pop("eds_cluster_config", None):
             cluster |= {"type": "STATIC", "load_assignment": dict(plan.envoy[ENDPOINTS][name].body)}
         clusters.append(inline(cluster))
     static = {
-        "listeners": [inline(dict(r.body)) for r in plan.envoy[LISTENERS].values()],
+        "listeners": [inline(dict(r.body)) for r in resources[LISTENERS].values()],
         "clusters": clusters,
         "secrets": [dict(r.body) for r in plan.envoy[SECRETS].values()],
     }

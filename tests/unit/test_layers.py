@@ -28,7 +28,7 @@ ROWS: list[set[str]] = [
 ]
 # The dashboard of what runs reads every part; the lab drives agents through their public API only.
 DOORS = {
-    "prometheus_client": {"telemetry.metrics", "app", "discovery", "gateway.app"},
+    "prometheus_client": {"telemetry.metrics", "telemetry.scrape", "discovery", "gateway.app"},
     "aiohttp": {"observe.admin", "cli.client", "envoy"},
     "grpc": {"xds"},
     "yaml": {"config", "cli.output"},

@@ -255,7 +255,7 @@ class Compiler:
                 entry = known.get(sandbox)
                 if entry is None or entry[0] != made_of:
                     made = filtered.listener(pod_listener(sandbox, origins), source)
-                    entry = (made_of, with_forwards(made, chains, sandbox.netns_path))
+                    entry = (made_of, with_forwards(made, chains, sandbox.netns_path, sandbox.netns_cookie))
                 self._listeners[sandbox] = entry
         table = {listener.name: listener for _, listener in self._listeners.values()}
         return {**table, **filtered.checks.listeners}

@@ -225,6 +225,11 @@ NO_ENTRY_ADDRESS = _warning(
 )
 HALF_PAIR = _error("TG0481", "half-pair", "has {have} and no {lacks}: a certificate and its key come together")
 NO_CERTIFICATE = _error("TG0482", "no-certificate", "{name} cannot be used: {reason}")
+UNLISTED = _warning(
+    "TG0621",
+    "unlisted-authority",
+    "has no list of {authority}: every certificate that it signed is refused (each authority on the way needs a list)",
+)
 NO_PRIVATE_KEY = _error("TG0483", "no-private-key", "{name} cannot be used: {reason}")
 NO_BIND = _error("TG0484", "no-bind", "{given!r} is no address: write an IP address, unix:///PATH or unix://@NAME")
 NO_SERVER_PORT = _error("TG0485", "no-server-port", "needs a number from 1 to 65535 (only a bind to a path has none)")

@@ -6,6 +6,7 @@ from tidegate.compile.envoy.private import STATS
 
 # Regular expressions for whole names (RE2).
 REQUESTS = rf"{STATS}\..*"
+CARRIED = rf"{STATS}\.carried_.*"
 CLUSTERS = (
     r"cluster\..*\.(upstream_rq_([1-5]xx|total|active|time|timeout|retry)|upstream_cx_[rt]x_bytes_total"
     r"|membership_(healthy|total))"

@@ -37,7 +37,8 @@ from tidegate.observe.readiness import CONFIGURATION, ENVOY, Readiness
 from tidegate.runtime.latest import Latest
 from tidegate.settings import GatewaySettings, envoy_binary
 from tidegate.supervise.supervisor import ProgramState
-from tidegate.telemetry.metrics import exposition
+from tidegate.telemetry.carried import CarriedConnections, gateway_itself
+from tidegate.telemetry.metrics import TcpMetrics, exposition
 from tidegate.xds.server import AdsServer
 
 log = logging.getLogger(__name__)
@@ -86,10 +87,17 @@ async def _run(settings: GatewaySettings, life: Life, home: Path) -> None:
         }
     )
     views = GatewayViews(settings, life, work, lambda: config.value, ads, envoy)
-    metrics = CollectorRegistry()
+    registry = CollectorRegistry()
+    of_itself = gateway_itself(workload)
+    carried = CarriedConnections(TcpMetrics(registry), lambda: work.facts, envoy.admin.get, of_itself)
+
+    async def metrics() -> bytes:
+        await carried.read()
+        return await asyncio.to_thread(exposition, registry)
+
     admin = Admin(
         views={"status": views.status, "explain": views.explain, "config_dump": views.config_dump},
-        metrics=lambda: asyncio.to_thread(exposition, metrics),
+        metrics=metrics,
         missing=tokens.missing,
         assets={},
     )

@@ -67,8 +67,8 @@ class GatewayWork:
         self.facts, self.plan = await asyncio.to_thread(self._compile, mesh, materials)
         self._files.want(self.plan.gateways)
         self.generation += 1
-        await self._ads.publish(self.generation, self.plan.envoy)
+        await self._ads.publish(self.generation, self.plan.judged())
 
     def _compile(self, mesh: Mesh, materials: Materials) -> tuple[Facts, GatewayPlan]:
         facts = join(mesh, (), self.facts, self._node)
-        return facts, compile_gateway(facts, self.workload, materials)
+        return facts, compile_gateway(facts, self.workload, materials, shown=self.plan.shown)

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from tidegate import __version__
 from tidegate.bpf.datapath import Datapath
 from tidegate.compile.explain.trace import explain
 from tidegate.dataplane.cycle import Cycle
@@ -16,16 +14,22 @@ from tidegate.dataplane.order import DNS
 from tidegate.enroll.crash_loops import CrashLoop
 from tidegate.enroll.keeper import Kept
 from tidegate.envoy.supervisor import EnvoySupervisor
-from tidegate.linux.capabilities import held, why
-from tidegate.model.http import HttpRequest
 from tidegate.model.mesh import Mesh
 from tidegate.model.names import WorkloadId, cluster_domain
 from tidegate.model.net import host_port, split_destination
-from tidegate.model.status import ApplierStatus, Outcome, PodState, State
+from tidegate.model.status import ApplierStatus, PodState, State
 from tidegate.model.workload import Sandbox
 from tidegate.observe.dump import dump
 from tidegate.observe.life import Life
 from tidegate.observe.others import others_view
+from tidegate.observe.process import (
+    OwnProcess,
+    envoy_status,
+    not_in_force,
+    outcome_told,
+    program_status,
+    request_asked,
+)
 from tidegate.runtime.clock import Clock, SystemClock
 from tidegate.supervise.supervisor import Supervisor
 from tidegate.xds.server import AdsServer
@@ -55,7 +59,7 @@ class Views:
         others: Callable[[], OthersStatus] | None = None,
     ) -> None:
         self._node = node
-        self._life = life
+        self._process = OwnProcess(life, sources, clock or SystemClock())
         self._datapath = datapath
         self._cycle = cycle
         self._config = config
@@ -64,21 +68,14 @@ class Views:
         self._relay = relay
         self._envoy = envoy
         self._dns = dns
-        self._sources = sources
-        self._clock = clock or SystemClock()
-        self._began = self._clock.monotonic()
         self._cni = cni
         self._crash_loops = crash_loops
         self._others = others
 
     def unhealthy(self) -> list[str]:
         """Why this node is not well; empty when it is."""
-        reasons = []
         status = self._cycle.status.value
-        if self._config() is None:
-            reasons.append("no configuration was delivered yet")
-        elif status.generation == 0:
-            reasons.append("the first configuration is not in force yet")
+        reasons = not_in_force(self._config(), status.generation)
         for program in (self._relay, self._envoy):
             if program.status().state != "running":
                 reasons.append(f"{program.name} is {program.status().state}")
@@ -93,33 +90,20 @@ class Views:
 
     async def status(self, _: Mapping[str, str]) -> dict[str, Any]:
         status, config = self._cycle.status.value, self._config()
-        unhealthy = self.unhealthy()
+        applied = status.generation, status.revision
         return {
-            "node": self._node,
-            "version": __version__,
-            "healthy": not unhealthy,
-            "unhealthy": unhealthy,
-            "agent": {
-                "pid": os.getpid(),
-                "starts": self._life.starts,
-                "previous": self._life.previous,
-                "capabilities": {name: why(name) for name in held(os.getpid())},
-                "uptime_seconds": round(self._clock.monotonic() - self._began, 1),
-            },
-            "sources": list(self._sources),
-            "applied": {"generation": status.generation, "revision": status.revision},
-            "config": {"problems": [p.as_json() for p in config.problems] if config else []},
+            **self._process.status(self._node, self.unhealthy(), applied, config),
             "appliers": {
                 name: {
                     "generation": a.generation,
-                    "failures": [_outcome(o) for o in a.failures],
-                    "pending": [_outcome(o) for o in a.of(State.PENDING)],
+                    "failures": [outcome_told(o) for o in a.failures],
+                    "pending": [outcome_told(o) for o in a.of(State.PENDING)],
                 }
                 for name, a in status.appliers.items()
             },
-            "relay": _program(self._relay),
-            "envoy": {**_program(self._envoy), "xds": self._xds()},
-            "dns": _program(self._dns) if self._dns else None,
+            "relay": program_status(self._relay),
+            "envoy": envoy_status(self._envoy, self._ads),
+            "dns": program_status(self._dns) if self._dns else None,
             "others": others_view(self._others()) if self._others else None,
             "cni": asdict(self._cni()) if self._cni else None,
             "kernel": {
@@ -133,25 +117,6 @@ class Views:
             "crash_loops": [
                 {"namespace": loop.pod.namespace, "name": loop.pod.name, "reason": loop.reason}
                 for loop in self._crash_loops()
-            ],
-        }
-
-    def _xds(self) -> dict[str, Any]:
-        """What Envoy was told and what it said to that; a refusal names the objects it was made from."""
-        told = self._ads.status()
-        return {
-            "connected": told.connected,
-            "published": told.published,
-            "applied": told.applied,
-            "nacks": [
-                {
-                    "kind": n.kind,
-                    "name": n.name,
-                    "by": n.by,
-                    "detail": n.detail,
-                    "origins": [asdict(origin) for origin in n.origins],
-                }
-                for n in told.nacks
             ],
         }
 
@@ -225,10 +190,8 @@ class Views:
         if facts.sandbox(source) is None:
             return None
         host, port = split_destination(query.get("destination", ""))
-        headers = {key.split(".", 2)[2]: value for key, value in query.items() if key.startswith("header.")}
-        request = HttpRequest(method=query.get("method", "GET"), path=query.get("path", "/"), headers=headers)
         sni, dns = query.get("sni", ""), self._asks_here(source)
-        return explain(facts, source, host, port, request, sni, dns=dns).as_json()
+        return explain(facts, source, host, port, request_asked(query), sni, dns=dns).as_json()
 
     def _asks_here(self, pod: WorkloadId) -> bool:
         """Whether a pod's questions for names go to the node's DNS."""
@@ -240,22 +203,3 @@ class Views:
     async def config_dump(self, _: Mapping[str, str]) -> dict[str, Any]:
         """The plan in force, without secrets."""
         return await asyncio.to_thread(dump, self._cycle.plan.value)
-
-
-def _outcome(outcome: Outcome) -> dict[str, Any]:
-    return {"item": outcome.item, "reason": outcome.reason, "origins": list(outcome.origins)}
-
-
-def _program(program: Supervisor) -> dict[str, Any]:
-    status = program.status()
-    return {
-        "state": status.state,
-        "pid": status.pid,
-        "restarts": status.restarts,
-        "last_exit": status.last_exit,
-        "capabilities": held(status.pid) if status.pid else [],
-        "since": round(status.since, 3),
-        "adopted": status.adopted,
-        "retired": status.retired,
-        "memory_max": status.memory_max,
-    }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry, Counter, disable_created_metrics
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -30,8 +31,19 @@ _TCP_LABELS = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class NewOfConnections:
+    """What is new of connections that are alike: how many were opened and closed, and bytes."""
+
+    opened: int = 0
+    closed: int = 0
+    to_client: int = 0
+    to_server: int = 0
+
+
 class TcpMetrics:
-    """Istio's TCP metrics, fed by the fast path's events, which come when a connection ends and while it lives."""
+    """Istio's TCP metrics, fed by the fast path's events, which come when a connection ends and while it lives, and by
+    what Envoy counted of connections that it carries (carried.py)."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         def counter(name: str, text: str) -> Counter:
@@ -47,6 +59,11 @@ class TcpMetrics:
         self._children: dict[tuple[object, ...], tuple[Counter, ...]] = {}
 
     def observe(self, flow: FlowEvent, source: tuple[str, str], destination: tuple[str, str], service: str) -> None:
+        """Count what an event says is new."""
+        new = NewOfConnections(flow.opened, flow.connections, flow.bytes_to_client, flow.bytes_to_server)
+        self.count(new, source, destination, service)
+
+    def count(self, new: NewOfConnections, source: tuple[str, str], destination: tuple[str, str], service: str) -> None:
         """Count what is new of connections.
 
         source and destination are (namespace, workload), service is FQDN:port as in model.plan.relay.L4Service; all
@@ -60,7 +77,7 @@ class TcpMetrics:
             ends = (source[1], source[0], destination[1], destination[0], host, name, namespace)
             labels = ("source", *(end or UNKNOWN for end in ends), "tcp", "none")
             children = self._children[key] = tuple(family.labels(*labels) for family in self._families)
-        amounts = (flow.opened, flow.connections, flow.bytes_to_client, flow.bytes_to_server)
+        amounts = (new.opened, new.closed, new.to_client, new.to_server)
         for child, amount in zip(children, amounts, strict=True):
             child.inc(amount)
 

@@ -9,6 +9,8 @@ TLS = "tests/unit/compile/gateway/test_gateway_tls.py"
 L4 = "tests/unit/compile/gateway/test_gateway_l4.py"
 SECRETS = "tests/unit/config/test_secrets.py"
 FILES = "tests/unit/gateway/test_files.py"
+POLICIES = "tests/unit/compile/gateway/test_gateway_policies.py"
+SHOWN = "tests/unit/compile/gateway/test_gateway_shown.py"
 ROOM = "agent/tidegate/compile/gateway"
 
 GROUPS: tuple[Group, ...] = (
@@ -108,6 +110,75 @@ GROUPS: tuple[Group, ...] = (
                 "            if problems and all(path in before for path in paths):\n",
                 "            if False:\n",
                 (FILES,),
+            ),
+            Mutant(
+                "gateway-secret-missing-unnamed",
+                "requests get 503 for want of a Secret that nobody names",
+                f"{ROOM}/compiler.py",
+                "            why[str(missing)] = None\n            concerned += those\n",
+                "            missed.clear()\n",
+                (POLICIES,),
+            ),
+            Mutant(
+                "gateway-explains-what-is-not-sent",
+                "explain says that a server is reached for which a Secret is missing",
+                f"{ROOM}/explain.py",
+                "    if destinations and not usable:\n",
+                "    if False:\n",
+                (POLICIES,),
+            ),
+            Mutant(
+                "gateway-asks-about-the-last-certificate-only",
+                "an authority that was taken back goes on signing clients",
+                f"{ROOM}/tls.py",
+                'context["crl"] = _inline(crl)',
+                'context |= {"crl": _inline(crl), "only_verify_leaf_cert_crl": True}',
+                (TLS, "tests/stories/gateway/test_ingress.py"),
+            ),
+            Mutant(
+                "authority-without-a-list-unnamed",
+                "nobody is let in whom an authority signed, and no message says why",
+                "agent/tidegate/config/shapes/certificates.py",
+                "for one in certificates for name in (one.subject, one.issuer))",
+                "for one in certificates for name in (one.subject,))",
+                (SECRETS,),
+            ),
+        ),
+    ),
+    Group(
+        "A patch is judged alone, where it would serve",
+        (
+            Mutant(
+                "gateway-patches-shown-to-nobody",
+                "a patch that Envoy refuses takes all others of its listener with it",
+                f"{ROOM}/compiler.py",
+                "LISTENERS: {**self.envoy[LISTENERS], **self.shown.listeners}",
+                "LISTENERS: {**self.envoy[LISTENERS]}",
+                (SHOWN, "tests/stories/gateway/test_gateway_filters.py"),
+            ),
+            Mutant(
+                "gateway-patch-shown-where-it-does-nothing",
+                "a patch is tried on a listener that it does not change, and taken for good",
+                f"{ROOM}/shown.py",
+                "            if failures or body == without:\n",
+                "            if failures:\n",
+                (SHOWN,),
+            ),
+            Mutant(
+                "gateway-refused-patch-forgotten",
+                "a refused patch is no longer shown, so it comes back and is refused again",
+                f"{ROOM}/patched.py",
+                "every = Selection(mesh.envoy_filters, (), root)",
+                "every = Selection(mesh.envoy_filters, mesh.refused_patches, root)",
+                (SHOWN,),
+            ),
+            Mutant(
+                "gateway-chains-not-compared",
+                "a patch that makes two chains for the same clients looks good alone",
+                f"{ROOM}/shown.py",
+                "            if patch.apply_to not in _WHOLE:\n",
+                "            if True:\n",
+                (SHOWN,),
             ),
         ),
     ),

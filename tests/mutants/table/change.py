@@ -189,7 +189,7 @@ _BROKEN = Group(
         Mutant(
             "problems-missing-in-status",
             "status does not show what is wrong with the configuration",
-            "agent/tidegate/observe/views.py",
+            "agent/tidegate/observe/process.py",
             '{"problems": [p.as_json() for p in config.problems] if config else []}',
             '{"problems": []}',
             (LAST_GOOD,),
@@ -507,7 +507,7 @@ _ENVOY = Group(
         Mutant(
             "envoys-end-not-reported",
             "status does not say how Envoy ended",
-            "agent/tidegate/observe/views.py",
+            "agent/tidegate/observe/process.py",
             '"last_exit": status.last_exit,',
             '"last_exit": "",',
             (ENVOY_BACK,),

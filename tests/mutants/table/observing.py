@@ -33,7 +33,7 @@ _TOLD = Group(
         Mutant(
             "explain-ignores-headers",
             "explain looks at no header of the request",
-            "agent/tidegate/observe/views.py",
+            "agent/tidegate/observe/process.py",
             'for key, value in query.items() if key.startswith("header.")}',
             'for key, value in query.items() if key.startswith("head.")}',
             (f"{EXPLAINED}::test_http_names_file_line_and_the_endpoints_that_answer",),
@@ -186,6 +186,45 @@ _TOLD = Group(
     ),
 )
 
+_CARRIED = "agent/tidegate/telemetry/carried.py"
+_COUNTED = Group(
+    "what Envoy carries is counted once, with who asked whom",
+    (
+        Mutant(
+            "carried-counted-at-each-scrape",
+            "connections of the last scrape are counted again in the next",
+            _CARRIED,
+            "        self._read = found\n",
+            "",
+            ("tests/unit/telemetry/test_carried.py",),
+        ),
+        Mutant(
+            "carried-without-a-server-never-opened",
+            "connections that found no server are closed more often than opened",
+            _CARRIED,
+            "opened=0 if key.connected else amount, closed=amount",
+            "closed=amount",
+            ("tests/unit/telemetry/test_carried.py",),
+        ),
+        Mutant(
+            "carried-never-told-apart",
+            "a connection that found no server counts as one that had one",
+            "agent/tidegate/compile/outbound/counted.py",
+            "%UPSTREAM_LOCAL_ADDRESS_WITHOUT_PORT%",
+            "%UPSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%",
+            ("tests/envoy/test_carried_connections.py",),
+        ),
+        Mutant(
+            "carried-of-nobody",
+            "connections that Envoy carries for a pod are nobody's",
+            "agent/tidegate/compile/compiler.py",
+            "sandbox.netns_path, sandbox.netns_cookie))",
+            "sandbox.netns_path))",
+            ("tests/stories/routing/test_carried_connections.py",),
+        ),
+    ),
+)
+
 _SUMS = "tests/relay/test_sums.py"
 _METRICS = Group(
     "a connection shows in the metrics while it lives, and each of its bytes once",
@@ -312,4 +351,4 @@ _BENCH = Group(
     ),
 )
 
-GROUPS = (_TOLD, _METRICS, _BENCH)
+GROUPS = (_TOLD, _COUNTED, _METRICS, _BENCH)

@@ -9,11 +9,13 @@ import ssl
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.support.certificates import Authority, Pair
-from tests.support.eventually import HANG_SECONDS
+from tests.support.certificates import Authority, Pair, secret
+from tests.support.configs import destination_rule
+from tests.support.eventually import HANG_SECONDS, eventually
 from tests.support.gateways import gateway, server
 from tests.support.lab import MANIFESTS, ROOT, Lab
 from tests.support.outside import curl, external_address
@@ -165,6 +167,26 @@ def test_clients_show_who_they_are(address: str, apply: Apply, trusted: Path, tm
     assert curl(address, url, "--cacert", trusted).status == (0 if mode == "MUTUAL" else 200)
 
 
+def test_lists_of_revoked_certificates_are_asked_all_the_way_up(
+    address: str, apply: Apply, trusted: Path, tmp_path: Path
+) -> None:
+    """As for pods: who gives a list gives one of each authority between a certificate and the one that is trusted."""
+    below = Authority("below", above=AUTHORITY)
+    client = below.issue("client")
+    shown = replace(client, certificate=client.certificate + below.certificate)
+    edge = gateway("edge", server(443, "HTTPS", "shop.example", tls="mode: MUTUAL, credentialName: shop"))
+
+    def answered(crl: bytes) -> int:
+        apply(edge, SHOP.secret("shop", ca=AUTHORITY.certificate, crl=crl), rule("shop.example"))
+        return curl(address, "https://shop.example/", "--cacert", trusted, *identity(tmp_path, shown)).status
+
+    assert answered(b"") == 200
+    assert answered(below.revoke() + AUTHORITY.revoke()) == 200
+    assert answered(below.revoke()) == 0, "nobody says whether the authority itself was taken back"
+    assert answered(below.revoke() + AUTHORITY.revoke(below.own)) == 0
+    assert answered(below.revoke(client) + AUTHORITY.revoke()) == 0
+
+
 def test_a_new_certificate_ends_no_connection(address: str, apply: Apply, trusted: Path) -> None:
     edge = gateway("edge", server(443, "HTTPS", "shop.example", tls=SIMPLE.format("shop")))
     apply(edge, SHOP.secret("shop"), rule("shop.example"))
@@ -223,6 +245,22 @@ def test_tls_that_is_not_ended_here_goes_by_its_name_and_tcp_by_its_port(
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert json.loads(sent.stdout)["server"]["bytes"] == 100_000
+    eventually(lambda: counted(lab, "connections_closed", "streams") == 1, "the gateway tells of it")
+    assert counted(lab, "received_bytes", "streams") > 100_000
+    assert counted(lab, "connections_opened", "own-tls") == counted(lab, "connections_closed", "own-tls") == 1
+
+
+def counted(lab: Lab, what: str, service: str) -> float:
+    """What Istio's metrics say of TCP from the gateway to a service of the default namespace."""
+    text = lab.tidegate("metrics", "--run-dir", gateway_dir(lab)).stdout
+    wanted = (
+        f"istio_tcp_{what}_total{{",
+        'source_workload="istio-ingressgateway"',
+        f'destination_workload="{service}"',
+        f'destination_service="{service}.default.svc.cluster.local"',
+    )
+    found = [line for line in text.splitlines() if all(part in line for part in wanted)]
+    return sum(float(line.rpartition(" ")[2]) for line in found)
 
 
 def test_websockets_go_through(address: str, apply: Apply) -> None:
@@ -254,6 +292,32 @@ def test_status_and_explain_say_what_is_left_out_and_why(lab: Lab, apply: Apply)
     late = lab.tidegate("explain", "--run-dir", gateway_dir(lab), "https://late.example/", check=False)
     assert late.returncode == 1
     assert "left out: Secret late" in late.stdout
+
+
+def test_a_secret_for_servers_that_is_missing_is_named_and_nothing_is_sent_in_plain_text(
+    lab: Lab, address: str, apply: Apply
+) -> None:
+    own = AUTHORITY.issue("own.example")
+    keep(lab.run_dir, "own.crt", own.certificate)
+    keep(lab.run_dir, "own.key", own.key)
+    documents = (
+        TLS_SERVER.format(directory=lab.run_dir),
+        gateway("edge", server(80, "HTTP", "own.example")),
+        rule("own.example", "  http: [{route: [{destination: {host: own-tls, port: {number: 443}}}]}]"),
+        destination_rule("own-tls", "own-tls", "trafficPolicy: {tls: {mode: SIMPLE, credentialName: servers}}"),
+    )
+    apply(*documents)
+    assert curl(address, "http://own.example/").status == 503
+    status = lab.tidegate("status", "--run-dir", gateway_dir(lab), check=False)
+    assert status.returncode == 1
+    assert "credentialName servers: Secret servers is not in the namespace of the workload" in status.stdout
+    assert "DestinationRule default/own-tls" in status.stdout
+    why = lab.tidegate("explain", "--run-dir", gateway_dir(lab), "http://own.example/", check=False)
+    assert (why.returncode, "503: Secret servers is not" in why.stdout) == (1, True)
+    apply(*documents, secret("servers", {"ca.crt": AUTHORITY.certificate}))
+    got = curl(address, "http://own.example/")
+    assert (got.status, "Ciphers" in got.body) == (200, True)
+    assert lab.tidegate("status", "--run-dir", gateway_dir(lab)).returncode == 0
 
 
 def test_the_way_out_of_the_mesh_leads_through_an_egress_gateway(lab: Lab, apply: Apply) -> None:

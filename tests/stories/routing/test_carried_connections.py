@@ -163,7 +163,25 @@ def test_a_server_that_speaks_first_sees_the_pod_and_its_certificate(lab: Lab) -
         "name": "db.default.svc.cluster.local",
     }
     assert talk.say("still here") == "still here"
+    before = counted(lab)
     talk.end()
+    eventually(lambda: counted(lab)["closed"] > before["closed"], "its end is counted")
+    after = counted(lab)
+    assert after["opened"] == after["closed"]
+    assert after["received_bytes"] >= len("still here\n")
+    assert after["sent_bytes"] > after["received_bytes"], "the greeting as well"
+
+
+def counted(lab: Lab) -> dict[str, float]:
+    """What Istio's metrics say of the client's connections to the database."""
+    labels = {
+        "source_workload": "client",
+        "source_workload_namespace": "default",
+        "destination_workload": "db",
+        "destination_service": "db.default.svc.cluster.local",
+    }
+    names = ("connections_opened", "connections_closed", "received_bytes", "sent_bytes")
+    return {name.removeprefix("connections_"): lab.metric(f"istio_tcp_{name}_total", 0, **labels) for name in names}
 
 
 def test_a_rule_for_some_pods_leaves_others_with_the_relay(lab: Lab) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from tests.support.configs import config_of, destination_rule, service
 
@@ -164,10 +162,9 @@ def test_what_pods_need_of_a_secret_and_nobody_wrote_is_told(
     links = Links()
     for number, (name, holds) in enumerate(secrets.items()):
         for namespace in ("default", "other") if holds else ("other",):
-            value = (
-                replace(Secret(namespace, name), **dict.fromkeys(holds, b"x"))
-                if namespace == "default"
-                else Secret(namespace, name)
+            values = dict.fromkeys(holds if namespace == "default" else (), b"x")
+            value = Secret(
+                namespace, name, values.get("certificate", b""), values.get("key", b""), values.get("ca", b"")
             )
             links.provide(ObjectKey("", "Secret", namespace, f"{name}{number}"), [("secret", name)], value)
     found = [finding for finding in check(rule, links) if finding.said.code == "TG0582"]

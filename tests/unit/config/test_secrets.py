@@ -63,6 +63,25 @@ def test_what_cannot_be_used(values: dict[str, bytes], code: str, path: str, par
     assert not mesh.secrets
 
 
+def test_an_authority_without_a_list_is_named_since_nobody_whom_it_signed_is_let_in() -> None:
+    below = Authority("below", above=AUTHORITY)
+    whole = {"ca.crt": AUTHORITY.certificate + below.certificate, "ca.crl": AUTHORITY.revoke() + below.revoke()}
+    assert not read(whole).problems
+    for bundle, lists, lacking in (
+        (AUTHORITY.certificate + below.certificate, below.revoke(), "CN=authority"),
+        (AUTHORITY.certificate + below.certificate, AUTHORITY.revoke(), "CN=below"),
+        (below.certificate, below.revoke(), "CN=authority"),
+    ):
+        mesh = read({"ca.crt": bundle, "ca.crl": lists})
+        assert [(p.code, lacking in p.message, p.is_error) for p in mesh.problems] == [("TG0621", True, False)]
+        assert mesh.secrets
+
+
+def test_a_list_that_has_no_end_is_none() -> None:
+    (problem,) = read({"ca.crt": AUTHORITY.certificate, "ca.crl": AUTHORITY.revoke()[:-40]}).problems
+    assert (problem.code, "no end" in problem.message) == ("TG0482", True)
+
+
 def test_keys_that_envoy_does_not_serve() -> None:
     odd = AUTHORITY.issue("shop.example", key=ec.generate_private_key(ec.SECP256K1()))
     (problem,) = read({"tls.crt": odd.certificate, "tls.key": odd.key}).problems

@@ -12,16 +12,19 @@ from dataclasses import dataclass, field, replace
 from tidegate.compile.envoy.clusters import ClusterKey, cluster, endpoints, follows_client, settings_of
 from tidegate.compile.envoy.protojson import Json
 from tidegate.compile.envoy.secrets import secrets, tls_of
+from tidegate.compile.envoy.upstream_tls import CREDENTIAL
 from tidegate.compile.facts import Facts
 from tidegate.compile.gateway.listeners import Around, Made, make_listeners
 from tidegate.compile.gateway.patched import GatewayPatches, patches_at
 from tidegate.compile.gateway.ports import GatewayPort, LeftOut, gateways_of, ports_of
 from tidegate.compile.gateway.routes import GatewayRoutes, RulesByGateway, by_gateway
-from tidegate.compile.gateway.tls import Materials, secret_for
+from tidegate.compile.gateway.shown import ShownAtGateway, shown_at_gateway
+from tidegate.compile.gateway.tls import Materials, MissingMaterialError, secret_for
 from tidegate.compile.registry import Registry
 from tidegate.compile.rules import Rules
 from tidegate.model.envoy_filter import Patch
 from tidegate.model.gateway import Gateway, GatewayWorkload
+from tidegate.model.origin import Origin
 from tidegate.model.plan.envoy import (
     CHECKS,
     CLUSTERS,
@@ -33,8 +36,28 @@ from tidegate.model.plan.envoy import (
     EnvoyResource,
     MadeOnDemand,
     Resources,
+    overlaid,
 )
+from tidegate.model.secret import AUTHORITIES_OF
 from tidegate.model.traffic import Tunnel
+
+_NAMES_SECRETS = "DestinationRule"  # the kind of rule by which clusters begin TLS
+
+
+@dataclass(frozen=True, slots=True)
+class Lacking:
+    """A secret by which clusters begin TLS (credentialName) and that is not there: nothing gets to their servers."""
+
+    credential: str  # name of the Secret
+    why: str
+    clusters: tuple[str, ...]
+    origins: tuple[Origin, ...]  # of the rules that name it
+
+    @property
+    def consequence(self) -> str:
+        """What becomes of requests."""
+        hosts = dict.fromkeys(key.fqdn for name in self.clusters if (key := ClusterKey.parse(name)))
+        return f"{self.why}: nothing is sent to {', '.join(hosts)}, requests get 503"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +67,15 @@ class GatewayPlan:
     gateways: tuple[Gateway, ...] = ()  # the oldest first
     ports: tuple[GatewayPort, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
+    lacking: Sequence[Lacking] = ()
     failures: Sequence[tuple[Patch, str]] = ()  # patches of EnvoyFilters that could not be applied so far, and why
+    shown: ShownAtGateway = field(default_factory=ShownAtGateway)  # what Envoy is asked about each patch
     envoy: Resources = field(default_factory=dict)
+
+    def judged(self) -> Resources:
+        """What Envoy is told: what it serves, and each patch by itself, for it to judge."""
+        clusters = overlaid(self.envoy[CLUSTERS], self.shown.clusters)
+        return {**self.envoy, LISTENERS: {**self.envoy[LISTENERS], **self.shown.listeners}, CLUSTERS: clusters}
 
     def failures_told(self) -> list[tuple[str, str, str]]:
         """What could not be applied, why, and from where."""
@@ -53,10 +83,19 @@ class GatewayPlan:
 
 
 def compile_gateway(
-    facts: Facts, workload: GatewayWorkload, files: Materials | None = None, *, known: bool = True
+    facts: Facts,
+    workload: GatewayWorkload,
+    files: Materials | None = None,
+    *,
+    known: bool = True,
+    shown: ShownAtGateway | None = None,
 ) -> GatewayPlan:
-    """What must be true at this workload. files: what stands in files that Gateways name. known: whether who asks is
-    known to be that workload; nobody else gets what is in its namespace's Secrets."""
+    """What must be true at this workload.
+
+    files: what stands in files that Gateways name. known: whether who asks is known to be that workload; nobody else
+    gets what is in its namespace's Secrets. shown: what its Envoy was asked about patches with the plan before; None if
+    nobody is asked.
+    """
     ports, left_out = ports_of(facts, workload)
     own = {s.name: s for s in facts.mesh.secrets if known and s.namespace == workload.namespace}
     materials = replace(files or Materials(), secrets=own)
@@ -69,17 +108,21 @@ def compile_gateway(
     made = make_listeners(ports, Around(workload, materials, visible, compiler.cluster_key, tunnel_of))
     patches = patches_at(facts, workload, ports)
     listeners = {port.name: port for port in ports}
+    bases = [(plain, patches.base(listeners[name])) for name, plain in made.listeners.items()]
     made.listeners.update({name: patches.listener(r, listeners[name]) for name, r in made.listeners.items()})
     routes = {
         name: patches.routes(compiler.compile(name, port, servers), port, servers)
         for name, (port, servers) in made.routes.items()
     }
+    lacking: list[Lacking] = []
     return GatewayPlan(
         gateways=tuple(gateways_of(facts, workload)),
         ports=tuple(ports),
         left_out=(*left_out, *made.left_out),
-        envoy=_resources(facts, made, routes, materials, patches),
+        envoy=_resources(facts, made, routes, materials, patches, lacking),
+        lacking=lacking,
         failures=patches.failures,
+        shown=ShownAtGateway() if shown is None else shown_at_gateway(patches.every, patches.names, bases, shown),
     )
 
 
@@ -92,7 +135,12 @@ def visible_rules(facts: Facts, workload: GatewayWorkload) -> RulesByGateway:
 
 
 def _resources(
-    facts: Facts, made: Made, routes: dict[str, EnvoyResource], materials: Materials, patches: GatewayPatches
+    facts: Facts,
+    made: Made,
+    routes: dict[str, EnvoyResource],
+    materials: Materials,
+    patches: GatewayPatches,
+    lacking: list[Lacking],
 ) -> Resources:
     registry, rules = Registry(facts.read), Rules(facts.read)
     used = {name for resource in (*made.listeners.values(), *routes.values()) for name in resource.needs(CLUSTERS)}
@@ -118,7 +166,7 @@ def _resources(
         ROUTES: _on_demand(routes),
         CLUSTERS: clusters,
         ENDPOINTS: by_key(endpoints),
-        SECRETS: {**_secrets(facts, clusters, materials), **made.secrets},
+        SECRETS: {**_secrets(facts, clusters, materials, lacking), **made.secrets},
         CHECKS: {},
     }
 
@@ -127,14 +175,34 @@ def _on_demand(resources: dict[str, EnvoyResource]) -> MadeOnDemand:
     return MadeOnDemand(resources.get, lambda: resources)
 
 
-def _secrets(facts: Facts, clusters: MadeOnDemand, materials: Materials) -> dict[str, EnvoyResource]:
-    """Those by which clusters begin TLS: files of this workload, and Secrets of its namespace."""
+def _secrets(
+    facts: Facts, clusters: MadeOnDemand, materials: Materials, lacking: list[Lacking]
+) -> dict[str, EnvoyResource]:
+    """Those by which clusters begin TLS: files of this workload, and Secrets of its namespace. What is not there gets
+    into lacking."""
     if not any(tls.originates for rule in facts.mesh.destination_rules for tls in tls_of(rule)):
         return {}
-    names = {name for resource in clusters.values() for name in resource.needs(SECRETS)}
-    files = secrets(facts.read)
-    found = {name: files.get(name) or secret_for(name, materials) for name in sorted(names)}
-    return {name: secret for name, secret in found.items() if secret is not None}
+    users: dict[str, list[EnvoyResource]] = {}
+    for resource in clusters.values():
+        for name in resource.needs(SECRETS):
+            users.setdefault(name, []).append(resource)
+    files, found = secrets(facts.read), {}
+    missed: dict[str, tuple[dict[str, None], list[EnvoyResource]]] = {}
+    for name, those in sorted(users.items()):
+        try:
+            found[name] = files.get(name) or secret_for(name, materials)
+        except MissingMaterialError as missing:
+            credential = name.removeprefix(CREDENTIAL).removesuffix(AUTHORITIES_OF)
+            why, concerned = missed.setdefault(credential, ({}, []))
+            why[str(missing)] = None
+            concerned += those
+    lacking += [_lacking(credential, "; ".join(why), those) for credential, (why, those) in missed.items()]
+    return found
+
+
+def _lacking(credential: str, why: str, users: Sequence[EnvoyResource]) -> Lacking:
+    rules = dict.fromkeys(origin for user in users for origin in user.origins if origin.kind == _NAMES_SECRETS)
+    return Lacking(credential, why, tuple(dict.fromkeys(user.name for user in users)), tuple(rules))
 
 
 def _own_cluster(registry: Registry, rules: Rules, key: ClusterKey) -> EnvoyResource | None:

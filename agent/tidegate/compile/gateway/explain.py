@@ -169,6 +169,7 @@ class _Trace:
             share = 100.0 if len(targets) == 1 else 100.0 * weighted.weight / total
             if share:
                 key = self._routes.cluster_key(weighted.target, port)
+                lacking = next((one.why for one in self._plan.lacking if str(key) in one.clusters), "")
                 found.append(
                     {
                         "host": key.fqdn,
@@ -177,6 +178,7 @@ class _Trace:
                         "percent": round(share, 4),
                         "cluster": str(key),
                         "endpoints": self._endpoints(key.fqdn, key.port, key.subset),
+                        **({"lacking": lacking} if lacking else {}),
                     }
                 )
         return found
@@ -203,7 +205,10 @@ class _Trace:
 
 
 def _availability(destinations: Sequence[dict[str, Any]], otherwise: str) -> dict[str, Any]:
-    available = any(d["endpoints"] is None or d["endpoints"] for d in destinations)
+    usable = [d for d in destinations if "lacking" not in d]
+    if destinations and not usable:
+        return {"verdict": "unavailable", "reason": f"{otherwise}: {destinations[0]['lacking']}"}
+    available = any(d["endpoints"] is None or d["endpoints"] for d in usable)
     reason = "" if available else f"{otherwise}: no endpoint is ready"
     return {"verdict": "allow" if available else "unavailable", "reason": reason}
 

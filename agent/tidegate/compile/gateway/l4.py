@@ -14,6 +14,7 @@ from tidegate.compile.envoy.protojson import Json, named
 from tidegate.compile.envoy.tunnel import tunnelled
 from tidegate.compile.gateway.ports import Served
 from tidegate.compile.gateway.routes import RulesByGateway, rules_at
+from tidegate.compile.outbound.counted import CHOSEN, counted
 from tidegate.model.gateway import GatewayWorkload, gateway_ref
 from tidegate.model.hosts import overlap
 from tidegate.model.routing import L4Match, L4Route, RouteTarget, VirtualService
@@ -79,5 +80,11 @@ def tcp_proxy(
     chosen = [w for w in weighted if w.weight] if len(weighted) > 1 else list(weighted)
     keys = [cluster_of(w.target) for w in chosen]
     targets = [(str(key), w.weight) for key, w in zip(keys, chosen, strict=True)]
-    where = tunnelled(targets, [tunnel_of(key) for key in keys])
-    return named("envoy.filters.network.tcp_proxy", _TCP_PROXY, stat_prefix=stat_prefix, **where), set(keys)
+    proxy = named(
+        "envoy.filters.network.tcp_proxy",
+        _TCP_PROXY,
+        stat_prefix=stat_prefix,
+        **counted(0, CHOSEN),
+        **tunnelled(targets, [tunnel_of(key) for key in keys]),
+    )
+    return proxy, set(keys)

@@ -1,7 +1,8 @@
 """EnvoyFilters at a gateway: patches of context GATEWAY or ANY, on its listeners, virtual hosts and clusters. Pure.
 
 As for pods (compile/outbound/filtered.py), but all of it is this workload's own, so nothing has to be told apart by
-client. Envoy judges no patch alone here: a listener or cluster that it refuses is served without its patches.
+client. A patch that Envoy refuses by itself (shown.py) is left out; a listener or cluster that it refuses
+before is served without patches.
 """
 
 from __future__ import annotations
@@ -31,15 +32,19 @@ class GatewayPatches:
 
     selected: Selected
     names: Mapping[int, str] = field(default_factory=dict)  # port number -> name of a server's port there
+    every: Patches = ()  # also those that Envoy refused
     failures: Failures = field(default_factory=list)
+
+    def base(self, port: GatewayPort) -> listeners.Base:
+        """What the listener of a port is like before it is patched."""
+        return listeners.Base(port=port.number, spared=_SPARED, ports_of=self._ports_of)
 
     def listener(self, plain: EnvoyResource, port: GatewayPort) -> EnvoyResource:
         """A listener with the patches for it, and the clusters that patches add."""
         added = clusters.added(self.selected.cluster)
         if not self.selected.listener and not added:
             return plain
-        base = listeners.Base(port=port.number, spared=_SPARED, ports_of=self._ports_of)
-        body = listeners.patched(plain.body, self.selected.listener, base, self.failures)
+        body = listeners.patched(plain.body, self.selected.listener, self.base(port), self.failures)
         refs = plain.refs | {ResourceRef(CLUSTERS, name) for name in added}
         origins = (*plain.origins, *_origins((*self.selected.listener, *added.values())))
         return replace(plain, body=body, refs=refs, origins=origins, plain=lambda: plain)
@@ -75,9 +80,11 @@ class GatewayPatches:
 def patches_at(facts: Facts, workload: GatewayWorkload, ports: Iterable[GatewayPort]) -> GatewayPatches:
     """Those for a workload, whose ports these are."""
     mesh = facts.mesh
-    selection = Selection(mesh.envoy_filters, mesh.refused_patches, mesh.config.root_namespace)
+    source, root = source_at(workload), mesh.config.root_namespace
+    selection = Selection(mesh.envoy_filters, mesh.refused_patches, root)
     names = {port.number: served.server.port_name for port in ports for served in reversed(port.servers)}
-    return GatewayPatches(selection.of(source_at(workload), Context.GATEWAY), names)
+    every = Selection(mesh.envoy_filters, (), root).patches(source, Context.GATEWAY)
+    return GatewayPatches(selection.of(source, Context.GATEWAY), names, every)
 
 
 def _origins(patches: Patches) -> tuple[Origin, ...]:

@@ -8,7 +8,7 @@ context.
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -33,7 +33,7 @@ class Materials:
 
 
 class MissingMaterialError(Exception):
-    """A server cannot have its certificate; str() says why."""
+    """A server cannot have its certificate, or a cluster the secret by which it begins TLS; str() says why."""
 
 
 class TlsContext(NamedTuple):
@@ -74,12 +74,21 @@ def server_context(tls: ServerTls, materials: Materials, *, http: bool) -> TlsCo
 
 def _from_secrets(tls: ServerTls, materials: Materials) -> Iterator[EnvoyResource]:
     for name in tls.credentials:
-        secret = materials.secrets.get(name)
-        if secret is None:
-            raise MissingMaterialError(f"Secret {name} is not in the namespace of the workload")
-        if not secret.certificate:
-            raise MissingMaterialError(f"Secret {name} has no certificate (tls.crt and tls.key, or cert and key)")
+        secret = _pair_of(name, materials)
         yield _certificate(f"kubernetes://{name}", secret.certificate, secret.key, (secret.origin,))
+
+
+def _pair_of(name: str, materials: Materials) -> Secret:
+    secret = materials.secrets.get(name)
+    if secret is None:
+        raise MissingMaterialError(_absent(name))
+    if not secret.certificate:
+        raise MissingMaterialError(f"Secret {name} has no certificate (tls.crt and tls.key, or cert and key)")
+    return secret
+
+
+def _absent(name: str) -> str:
+    return f"Secret {name} is not in the namespace of the workload"
 
 
 def _from_files(tls: ServerTls, materials: Materials) -> Iterator[EnvoyResource]:
@@ -110,24 +119,27 @@ def _authorities(tls: ServerTls, materials: Materials) -> EnvoyResource:
         if secret is not None and secret.ca:
             label = f"{name.removesuffix('-cacert')}-cacert{listed}"
             return _trusted(f"kubernetes://{label}", secret.ca, crl or secret.crl, (secret.origin,))
-    raise MissingMaterialError(
-        f"no Secret {' or '.join(names)} with ca.crt or cacert is in the namespace of the workload"
-    )
+    raise MissingMaterialError(_no_authorities(names))
 
 
-def secret_for(name: str, materials: Materials) -> EnvoyResource | None:
-    """A secret by which a gateway begins TLS to a server (credentialName); None while there is nothing for it."""
+def secret_for(name: str, materials: Materials) -> EnvoyResource:
+    """A secret by which a gateway begins TLS to a server (credentialName). Raises MissingMaterialError."""
     wanted = name.removeprefix(CREDENTIAL)
     own = wanted.removesuffix(AUTHORITIES_OF)
     if wanted == own:
-        found = materials.secrets.get(own)
-        return (
-            _certificate(name, found.certificate, found.key, (found.origin,)) if found and found.certificate else None
-        )
-    for secret in (materials.secrets.get(wanted), materials.secrets.get(own)):
+        found = _pair_of(own, materials)
+        return _certificate(name, found.certificate, found.key, (found.origin,))
+    those = materials.secrets.get(wanted), materials.secrets.get(own)
+    if those == (None, None):
+        raise MissingMaterialError(_absent(own))
+    for secret in those:
         if secret is not None and secret.ca:
             return _trusted(name, secret.ca, secret.crl, (secret.origin,))
-    return None
+    raise MissingMaterialError(_no_authorities([wanted, own]))
+
+
+def _no_authorities(names: Iterable[str]) -> str:
+    return f"no Secret {' or '.join(names)} with ca.crt or cacert is in the namespace of the workload"
 
 
 def _certificate(name: str, chain: bytes, key: bytes, origins: tuple[Origin, ...]) -> EnvoyResource:
@@ -138,8 +150,7 @@ def _certificate(name: str, chain: bytes, key: bytes, origins: tuple[Origin, ...
 def _trusted(name: str, authorities: bytes, crl: bytes, origins: tuple[Origin, ...]) -> EnvoyResource:
     context: Json = {"trusted_ca": _inline(authorities)}
     if crl:
-        # Else each authority above the one that signed the client would need a list of its own.
-        context |= {"crl": _inline(crl), "only_verify_leaf_cert_crl": True}
+        context["crl"] = _inline(crl)  # of every authority on the way, as for pods (compile/envoy/upstream_tls.py)
     return EnvoyResource(name, {"name": name, "validation_context": context}, origins)
 
 

@@ -19,6 +19,7 @@ from tidegate.compile.envoy.filters import pod_sockets
 from tidegate.compile.envoy.protojson import Json, duration, named
 from tidegate.compile.envoy.tunnel import tunnelled
 from tidegate.compile.l4.carried import conditions, falls_through, used
+from tidegate.compile.outbound.counted import counted
 from tidegate.compile.outbound.destinations import Claim
 from tidegate.compile.outbound.filtered import Filtered
 from tidegate.compile.outbound.routes import routed_to_headless, target_number
@@ -136,12 +137,14 @@ class _Making:
         )
 
 
-def with_forwards(listener: EnvoyResource, found: Sequence[CarriedPort], netns_path: str) -> EnvoyResource:
-    """A pod's listener with chains for these connections. What else it has stays as it is: Envoy then puts the chains
-    in place of others without touching the connections of those that stay."""
+def with_forwards(
+    listener: EnvoyResource, found: Sequence[CarriedPort], netns_path: str, cookie: int = 0
+) -> EnvoyResource:
+    """A pod's listener with chains for these connections, counted under the cookie of its netns. What else it has stays
+    as it is: Envoy then puts the chains in place of others without touching the connections of those that stay."""
     if not found:
         return listener
-    chains = [_chain(forward, netns_path) for forward in found]
+    chains = [_chain(forward, netns_path, cookie) for forward in found]
     taken = [chain["filter_chain_match"] for chain in chains]
     # Of two chains for the same connections Envoy would take none: what a patch is for does not meet these.
     kept = [chain for chain in listener.body["filter_chains"] if chain.get("filter_chain_match") not in taken]
@@ -157,15 +160,15 @@ def with_forwards(listener: EnvoyResource, found: Sequence[CarriedPort], netns_p
         body=body,
         origins=tuple(dict.fromkeys((*listener.origins, *(o for forward in found for o in forward.origins)))),
         refs=listener.refs | {ResourceRef(CLUSTERS, name) for f in found for name, _ in f.targets},
-        plain=(lambda: listener) if plain is None else lambda: with_forwards(plain(), found, netns_path),
+        plain=(lambda: listener) if plain is None else lambda: with_forwards(plain(), found, netns_path, cookie),
     )
 
 
-def _chain(forward: CarriedPort, netns_path: str) -> Json:
+def _chain(forward: CarriedPort, netns_path: str, cookie: int) -> Json:
     filters = [bounds.connection_limit()]
     if netns_path:
         filters.append(pod_sockets(netns_path))
-    filters.append(proxy(forward))
+    filters.append(proxy(forward, cookie))
     return {"name": forward.name, "filter_chain_match": _match(forward), "filters": filters}
 
 
@@ -192,8 +195,9 @@ def ranges(addresses: tuple[IPAddress, ...]) -> Iterator[Json]:
             yield {"address_prefix": str(network.network_address), "prefix_len": network.prefixlen}
 
 
-def proxy(forward: CarriedPort) -> Json:
-    """The filter that takes connections to the clusters of a chain."""
+def proxy(forward: CarriedPort, cookie: int | None = None) -> Json:
+    """The filter that takes connections to the clusters of a chain. cookie: of the netns under which our Envoy counts
+    them; None: it is somebody else's Envoy."""
     where = tunnelled(forward.targets, forward.tunnels or (None,) * len(forward.targets))
     if forward.by_source:
         where["hash_policy"] = [{"source_ip": {}}]
@@ -205,6 +209,7 @@ def proxy(forward: CarriedPort) -> Json:
         stat_prefix=forward.service_port,
         idle_timeout=duration(forward.idle_ms),
         max_connect_attempts=_ATTEMPTS,
+        **({} if cookie is None else counted(cookie, forward.service_port)),
         **where,
     )
 

@@ -42,12 +42,18 @@ def read(doc: SecretDoc, place: Place, report: Report) -> Secret | None:
     if certificate is not None:
         _check_pair(doc, certificate, values, report)
     # Needs a library that takes time to load, so only who has such a document waits for it.
-    from tidegate.config.shapes.certificates import authorities_problem, revocations_problem
+    from tidegate.config.shapes.certificates import authorities_problem, revocations_problem, unlisted_authorities
 
+    wrong = False
     if ca and (reason := authorities_problem(values[ca])):
+        wrong = True
         _say(doc, ca, say.NO_CERTIFICATE(name=ca, reason=reason), report)
     if crl and (reason := revocations_problem(values[crl])):
+        wrong = True
         _say(doc, crl, say.NO_CERTIFICATE(name=crl, reason=reason), report)
+    if ca and crl and not wrong:
+        for authority in unlisted_authorities(values[ca], values[crl]):
+            _say(doc, crl, say.UNLISTED(authority=authority), report)
     name_of_certificate, name_of_key = certificate or ("", "")
     return Secret(
         namespace=place.key.namespace,

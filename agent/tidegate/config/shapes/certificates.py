@@ -6,6 +6,8 @@ beside those of the format: RSA keys of 2048 bits or more, or ECDSA on P-256, P-
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
@@ -48,21 +50,32 @@ def authorities_problem(pem: bytes) -> str:
 
 def revocations_problem(pem: bytes) -> str:
     """What is wrong with lists of revoked certificates; empty if they can be used."""
-    lists = pem.count(_CRL_BEGIN)
-    if not lists:
-        return "no list of revoked certificates in PEM"
+    try:
+        found = list(_lists(pem))
+    except ValueError as error:
+        return _reason(error)
+    return "" if found else "no list of revoked certificates in PEM"
+
+
+def unlisted_authorities(authorities: bytes, revocations: bytes) -> list[str]:
+    """Names of authorities of which no list is there: Envoy refuses every certificate that they signed, since it asks
+    for a list of each one on the way, the trusted one included. Both can be used (see above)."""
+    certificates = x509.load_pem_x509_certificates(authorities)
+    listed = {one.issuer for one in _lists(revocations)}
+    needed = dict.fromkeys(name for one in certificates for name in (one.subject, one.issuer))
+    return [name.rfc4514_string() for name in needed if name not in listed]
+
+
+def _lists(pem: bytes) -> Iterator[x509.CertificateRevocationList]:
+    """The lists in PEM. Raises ValueError."""
     rest = pem
-    for _ in range(lists):
+    for _ in range(pem.count(_CRL_BEGIN)):
         begin = rest.index(_CRL_BEGIN)
         end = rest.find(_CRL_END, begin)
         if end < 0:
-            return "the last list has no end"
-        try:
-            x509.load_pem_x509_crl(rest[begin : end + len(_CRL_END)])
-        except ValueError as error:
-            return _reason(error)
+            raise ValueError("the last list has no end")
+        yield x509.load_pem_x509_crl(rest[begin : end + len(_CRL_END)])
         rest = rest[end + len(_CRL_END) :]
-    return ""
 
 
 def _unusable(key: PublicKeyTypes) -> str | None:

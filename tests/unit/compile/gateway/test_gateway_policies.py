@@ -5,11 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from tests.support.certificates import Authority
-from tests.support.configs import destination_rule, mesh_config, service, virtual_service
-from tests.support.gateways import compiled, gateway, hosts_at, judged, server
+import pytest
+from tests.support.certificates import Authority, secret
+from tests.support.configs import config_of, destination_rule, mesh_config, pod, service, virtual_service
+from tests.support.gateways import LABELS, compiled, gateway, hosts_at, judged, server
 
-from tidegate.compile.gateway.compiler import GatewayPlan
+from tidegate.compile.facts import join
+from tidegate.compile.gateway.compiler import GatewayPlan, compile_gateway
+from tidegate.compile.gateway.explain import explain
+from tidegate.model.gateway import GatewayWorkload
 from tidegate.model.plan.envoy import CLUSTERS, ROUTES, SECRETS
 
 AUTHORITY = Authority()
@@ -44,6 +48,42 @@ def test_without_its_secret_nothing_is_sent_in_plain_text() -> None:
     plan = tls("mode: MUTUAL, credentialName: own")
     assert not plan.envoy[SECRETS]
     assert context(plan).get("tls_certificate_sds_secret_configs")
+
+
+def test_a_missing_secret_is_named_with_the_rule_and_what_becomes_of_requests() -> None:
+    (one,) = tls("mode: MUTUAL, credentialName: own").lacking
+    assert (one.credential, one.clusters) == ("own", (NAME,))
+    assert [(origin.kind, origin.name) for origin in one.origins] == [("DestinationRule", "web")]
+    assert one.consequence == (
+        "Secret own is not in the namespace of the workload: nothing is sent to web.default.svc.cluster.local, "
+        "requests get 503"
+    )
+    elsewhere = tls("mode: MUTUAL, credentialName: own", PAIR.secret("own", namespace="default"))
+    assert [one.credential for one in elsewhere.lacking] == ["own"]
+
+
+@pytest.mark.parametrize(
+    ("mode", "values", "why"),
+    [
+        ("MUTUAL", {"ca.crt": AUTHORITY.certificate}, "has no certificate"),
+        ("MUTUAL", {"tls.crt": PAIR.certificate, "tls.key": PAIR.key}, "no Secret own-cacert or own with ca.crt"),
+        ("SIMPLE", {"tls.crt": PAIR.certificate, "tls.key": PAIR.key}, "no Secret own-cacert or own with ca.crt"),
+        ("SIMPLE", {"ca.crt": AUTHORITY.certificate}, ""),
+    ],
+)
+def test_what_a_secret_lacks_is_named(mode: str, values: dict[str, bytes], why: str) -> None:
+    found = tls(f"mode: {mode}, credentialName: own", secret("own", values)).lacking
+    assert [why in one.why for one in found] == ([True] if why else [])
+
+
+def test_explain_says_that_requests_do_not_get_to_a_server_without_its_secret() -> None:
+    rule = destination_rule("web", "web", "trafficPolicy: {tls: {mode: SIMPLE, credentialName: own}}")
+    there = secret("own", {"ca.crt": AUTHORITY.certificate})
+    for secrets, verdict, why in (((), "unavailable", "503: Secret own is not"), ((there,), "allow", "")):
+        facts = join(config_of(WEB, pod("web-1", "app: web", "10.244.0.1"), EDGE, RULE, rule, *secrets), ())
+        workload = GatewayWorkload("istio-system", LABELS, ipv6=True)
+        found = explain(facts, compile_gateway(facts, workload), workload, "http://shop.example/")
+        assert (found["verdict"], found["reason"].startswith(why)) == (verdict, True)
 
 
 def test_files_are_those_of_the_gateways_own_container(tmp_path: Path) -> None:

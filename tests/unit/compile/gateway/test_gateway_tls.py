@@ -124,7 +124,7 @@ def test_whose_certificate_a_client_may_show() -> None:
         ["A" * 43 + "="],
     )
     trusted = plan.envoy[SECRETS]["kubernetes://clients-cacert"].body["validation_context"]
-    assert trusted["only_verify_leaf_cert_crl"]
+    assert set(trusted) == {"trusted_ca", "crl"}, "a list of every authority on the way, as for pods"
 
 
 def test_versions_and_cipher_suites() -> None:

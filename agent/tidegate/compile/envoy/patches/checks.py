@@ -41,19 +41,19 @@ def checks(patches: Sequence[Patch], listener: Mapping[str, Any], base: listener
     """The resources of all patches. listener: what a patch of listeners is tried on."""
     out = ShownAlone()
     extensions = [p for p in patches if p.apply_to is ApplyTo.EXTENSION_CONFIG]
-    plain = _nowhere(listener, HOLDER, 0)
+    plain = nowhere(listener, HOLDER, 0)
     for patch in patches:
         name = check_name(patch)
         if patch in extensions:
             continue  # it is nothing without the filter that names it, which is tried with it
         try:
             if patch.apply_to in LISTENER_SIDE:
-                body = _nowhere(listeners.forced(listener, patch, extensions, base), name, len(out.listeners) + 1)
+                body = nowhere(listeners.forced(listener, patch, extensions, base), name, len(out.listeners) + 1)
                 out.listeners[name] = EnvoyResource(name, body, (patch.origin,), judged=patch)
             elif patch.apply_to is ApplyTo.CLUSTER:
-                out.clusters[name] = EnvoyResource(name, _cluster(name, patch), (patch.origin,), judged=patch)
+                out.clusters[name] = EnvoyResource(name, cluster_alone(name, patch), (patch.origin,), judged=patch)
             else:
-                out.routes[name] = EnvoyResource(name, _routes(name, patch), (patch.origin,), judged=patch)
+                out.routes[name] = EnvoyResource(name, routes_alone(name, patch), (patch.origin,), judged=patch)
         except Rejected as error:
             out.listeners[name] = EnvoyResource(name, {"name": name}, (patch.origin,), judged=patch, wrong=str(error))
     if out.clusters:
@@ -62,14 +62,14 @@ def checks(patches: Sequence[Patch], listener: Mapping[str, Any], base: listener
     return out
 
 
-def _nowhere(listener: Mapping[str, Any], name: str, number: int) -> Json:
+def nowhere(listener: Mapping[str, Any], name: str, number: int) -> Json:
     """A listener that is bound to nothing. number: makes its address one of its own."""
     address = {"socket_address": {"address": f"127.77.{number >> 8 & 255}.{number & 255}", "port_value": 9}}
     body = {key: value for key, value in listener.items() if key not in ("additional_addresses", "freebind")}
     return {**body, "name": name, "stat_prefix": "check", "address": address, "bind_to_port": False}
 
 
-def _cluster(name: str, patch: Patch) -> Json:
+def cluster_alone(name: str, patch: Patch) -> Json:
     if patch.operation is PatchOperation.ADD:
         body = {**patch.value, "name": name}
         message: Any = message_of(MESSAGES[ApplyTo.CLUSTER], body)
@@ -85,7 +85,7 @@ def _cluster(name: str, patch: Patch) -> Json:
     return to_json(made)
 
 
-def _routes(name: str, patch: Patch) -> Json:
+def routes_alone(name: str, patch: Patch) -> Json:
     """Every route of it is tried on one that forwards and on one that answers."""
     host = {"name": "any", "domains": ["*"], "routes": [_LEADS, _ROUTE]}
     body = {"name": name, "virtual_hosts": [host], "validate_clusters": False}
