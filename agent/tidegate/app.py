@@ -187,6 +187,7 @@ def own_metrics(devices: Devices) -> CollectorRegistry:
             lambda: {
                 "fastpath_active_connections": relay.last.active,
                 "fastpath_events_lost": relay.last.events_lost,
+                "fastpath_socket_bytes": relay.last.socket_bytes,
                 "captured_flows": datapath.flow_count(),
             },
         )
