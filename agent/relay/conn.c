@@ -67,6 +67,21 @@ static void forget_greeting(struct fp_conn *conn)
 	conn->greet = NULL;
 }
 
+/* What its sockets hold now. */
+static void weigh(struct fp_conn *conn)
+{
+	fp_kmem_set(conn->conns->kmem, &conn->sandbox->kmem, &conn->held,
+		    fp_kmem_of(conn->end[FP_CLIENT]) + fp_kmem_of(conn->end[FP_SERVER]));
+}
+
+/* Its pod has more than its share, and this one no less than an even part of that. */
+static bool is_heavy(const struct fp_conn *conn)
+{
+	uint64_t all_its = atomic_load_explicit(&conn->sandbox->kmem, memory_order_relaxed);
+	uint32_t active = atomic_load_explicit(&conn->sandbox->active, memory_order_relaxed);
+	return !fp_kmem_has_room(conn->conns->kmem, &conn->sandbox->kmem) && (uint64_t)conn->held * active >= all_its;
+}
+
 void fp_conn_close(struct fp_conn *conn, enum fp_reason reason)
 {
 	struct fp_conns *conns = conn->conns;
@@ -95,6 +110,7 @@ void fp_conn_close(struct fp_conn *conn, enum fp_reason reason)
 	fp_count(&conns->stats->closed[reason], 1);
 	fp_active_add(conns->stats, -1);
 	atomic_fetch_sub_explicit(&conn->sandbox->active, 1, memory_order_relaxed);
+	fp_kmem_set(conns->kmem, &conn->sandbox->kmem, &conn->held, 0);
 }
 
 void fp_conns_bury(struct fp_conns *conns)
@@ -190,7 +206,11 @@ static void wishes_later(struct fp_conn *conn, uint64_t now_ns)
 static void wishes_due(struct fp_timer *timer, uint64_t now_ns)
 {
 	struct fp_conn *conn = fp_container(timer, struct fp_conn, wishes);
-	(void)now_ns;
+	weigh(conn);
+	if (conn->state != FP_RELAYING) {
+		wishes_later(conn, now_ns);
+		return;
+	}
 	carry_wishes(conn);
 	for (int side = 0; side < 2; side++) {
 		if (conn->halved[side] && !is_probed_sooner(conn, side))
@@ -229,6 +249,11 @@ static void report_due(struct fp_timer *timer, uint64_t now_ns)
 	bool moved = bytes > told;
 	if (is_abandoned(conn, moved, now_ns)) {
 		fp_conn_close(conn, FP_CLOSE_CLIENT_GONE);
+		return;
+	}
+	weigh(conn);
+	if (!moved && is_heavy(conn)) {
+		fp_conn_close(conn, FP_CLOSE_NO_MEMORY);
 		return;
 	}
 	carry_wishes(conn);
@@ -326,6 +351,7 @@ static struct fp_conn *new_conn(struct fp_conns *conns, struct fp_sandbox *sandb
 	fp_stream_use(client, client_changed, conn);
 	fp_active_add(conns->stats, 1);
 	atomic_fetch_add_explicit(&sandbox->active, 1, memory_order_relaxed);
+	wishes_later(conn, conn->started_ns);
 	return conn;
 }
 

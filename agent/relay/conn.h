@@ -8,6 +8,7 @@
 #define FP_CONN_H
 #include "flow.h"
 #include "greet.h"
+#include "kmem.h"
 #include "life.h"
 #include "peer.h"
 #include "pipe.h"
@@ -38,6 +39,7 @@ struct fp_conns {
 	struct fp_task bury;
 	struct fp_timers reports; /* when live ones report next */
 	struct fp_peers *peers;
+	struct fp_kmem *kmem; /* of all workers, or NULL */
 	struct fp_records records;
 	struct fp_timers first_wishes; /* when options are looked at that were set right after connect(), or are ours */
 	struct fp_timers looks[2];     /* at half-closed ones' clients: the first few, and all later ones */
@@ -62,12 +64,14 @@ struct fp_conn {
 	struct fp_node all;     /* in fp_conns.live, then in .dead */
 	struct fp_node of_pod;  /* in fp_presence.conns */
 	struct fp_timer report; /* while RELAYING */
-	struct fp_timer wishes; /* from RELAYING on, once, and when it half-closes; later with every report */
-	struct fp_timer look;   /* while the client has ended its direction and the server has not */
-	uint8_t looks;          /* how often, up to FP_FIRST_LOOKS */
-	bool halved[2];         /* which side has ended its direction, and the other one not */
+	/* once a second until it is RELAYING, from then on once, and when it half-closes; later with every report */
+	struct fp_timer wishes;
+	struct fp_timer look; /* while the client has ended its direction and the server has not */
+	uint8_t looks;        /* how often, up to FP_FIRST_LOOKS */
+	bool halved[2];       /* which side has ended its direction, and the other one not */
 	/* a client that is gone was first seen to leave bytes behind; 0 = none did */
 	uint64_t gone_ns;
+	uint32_t held; /* bytes of kernel memory when it was looked at last */
 	struct fp_sandbox *sandbox;
 	struct fp_flow flow;
 	struct fp_upstream upstream;

@@ -72,6 +72,7 @@ int fp_engine_start(const struct fp_config *config, struct fp_engine **ret_engin
 	struct fp_shared *shared = &engine->shared;
 	shared->config = *config;
 	fp_fill_defaults(&shared->config);
+	shared->kmem.most = (uint64_t)shared->config.sockets_mib << 20;
 	uint32_t wanted = FP_ROLES * shared->config.workers;
 	shared->count = wanted;
 	shared->bell.fd = -1;
@@ -229,7 +230,8 @@ uint64_t fp_generation(const struct fp_engine *engine)
 
 void fp_stats_read(const struct fp_engine *engine, struct fp_stats *ret_stats)
 {
-	struct fp_stats sum = { .active = fp_active_of_all(&engine->shared) };
+	struct fp_stats sum = { .active = fp_active_of_all(&engine->shared),
+				.socket_bytes = atomic_load(&engine->shared.kmem.bytes) };
 	for (uint32_t i = 0; i < engine->shared.count; i++) {
 		const struct fp_worker *w = engine->shared.workers[i];
 		sum.accepted += fp_counted(&w->stats.accepted);

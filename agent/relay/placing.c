@@ -43,11 +43,14 @@ static struct fp_worker *place(struct fp_worker *w)
 }
 
 /* A pod may hold at most twice as many connections as are still free, so one that opens without end gets two thirds of
- * all, two of them four fifths, and whoever comes later finds room (dynamic thresholds: Choudhury and Hahne, 1998). */
+ * all, two of them four fifths, and whoever comes later finds room (dynamic thresholds: Choudhury and Hahne, 1998). So with the
+ * kernel's memory. */
 static bool has_room(const struct fp_worker *w, const struct fp_sandbox *sandbox)
 {
 	uint32_t total = fp_active_of_all(w->shared), most = w->shared->config.max_connections;
-	return total < most && atomic_load_explicit(&sandbox->active, memory_order_relaxed) < FP_SHARE * (most - total);
+	return total < most &&
+	       atomic_load_explicit(&sandbox->active, memory_order_relaxed) < FP_SHARE * (most - total) &&
+	       fp_kmem_has_room(&w->shared->kmem, &sandbox->kmem);
 }
 
 static void count_refused(struct fp_acceptor *acceptor)

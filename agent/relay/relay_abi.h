@@ -14,7 +14,7 @@
 enum fp_relay_abi {
 	/* Of all that follows. An agent of another version uses the core only: FP_HELLO, FP_SANDBOXES, FP_HAND_OVER, FP_DRAIN,
 	 * FP_STOP, whose layouts and numbers never change. */
-	FP_ABI_VERSION = 3,
+	FP_ABI_VERSION = 4,
 	FP_MESSAGE_MAX = 65536,    /* bytes of one message */
 	FP_MESSAGE_FDS = 3,        /* descriptors with one message */
 	FP_EVENTS_BATCH = 400,     /* events in one message */
@@ -45,6 +45,9 @@ struct fp_config {
 	uint32_t connect_timeout_ms; /* of each attempt; 0 = 10000 */
 	/* bound of all buffers together, MiB; 0 = 256. Beyond it bytes wait in the sockets */
 	uint32_t pool_mib;
+	/* what sockets hold in the kernel together, MiB; 0 = half of where the kernel begins to press on TCP. A pod gets twice what
+	 * is free; beyond it no new connection, and those of it that are stuck and hold most are reset */
+	uint32_t sockets_mib;
 	/* 1 = events per connection (access log); 0 = those of connections alike are summed */
 	uint32_t each_event;
 	uint32_t report_ms; /* how often a live connection is reported, to the next second; 0 = 5000 */
@@ -60,7 +63,8 @@ struct fp_stats {
 	uint64_t active;
 	uint64_t bytes_to_server;
 	uint64_t bytes_to_client;
-	uint64_t events_lost; /* connections not reported: ring full */
+	uint64_t events_lost;  /* connections not reported: ring full */
+	uint64_t socket_bytes; /* that sockets hold in the kernel, as last seen */
 	uint64_t closed[FP_REASON_COUNT];
 };
 

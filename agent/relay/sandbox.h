@@ -31,6 +31,7 @@ struct fp_sandbox {
 	int listener[FP_LISTENERS];
 	struct fp_ports ports;
 	_Atomic uint32_t active; /* connections of this pod, all workers' */
+	_Atomic uint64_t kmem;   /* bytes that their sockets hold in the kernel */
 	/* source that the pod's routes choose; unset if there is no default route */
 	struct tg_addr usual[FP_LISTENERS];
 	struct fp_presence presence[]; /* by worker */

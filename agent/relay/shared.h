@@ -6,6 +6,7 @@
 
 #include "base.h"
 #include "events.h"
+#include "kmem.h"
 
 struct fp_worker;
 
@@ -17,6 +18,7 @@ struct fp_shared {
 	uint32_t count;          /* of all workers: config.workers that accept, and behind them as many carriers */
 	struct fp_worker **workers;
 	struct fp_bell bell;
+	struct fp_kmem kmem;
 	_Alignas(FP_CACHELINE) _Atomic(struct fp_image *) image; /* swapped by the control thread */
 };
 #endif

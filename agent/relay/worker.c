@@ -164,6 +164,7 @@ static void compose(struct fp_worker *w)
 	fp_conns_init(&w->conns, &w->loop);
 	fp_peers_init(&w->peers, &w->visit);
 	w->conns.peers = &w->peers;
+	w->conns.kmem = &w->shared->kmem;
 	w->conns.records = (struct fp_records){ .flows_fd = config->flows_fd, .wishes_fd = config->wishes_fd };
 	w->conns.pipes = &w->pipes;
 	w->conns.upstreams = &w->upstreams;

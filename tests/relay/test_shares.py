@@ -1,4 +1,4 @@
-"""What one pod can take of what all pods share: kernel memory, descriptors."""
+"""What one pod can take of what all pods share: kernel memory of one connection and of all, descriptors."""
 
 from __future__ import annotations
 
@@ -78,6 +78,73 @@ async def test_connections_that_nobody_reads_cost_about_what_they_cost_without_a
     assert total["relayed"] <= 2 * total["direct"], total
     own = sum(size for where, size in held["relayed"] if where in (CLIENT4, CAPTURE4))
     assert own <= STUCK * RELAYS_OWN, own / STUCK
+
+
+async def stuck_downloads(mesh: Mesh, listener: socket.socket, count: int) -> list[socket.socket]:
+    """Connections that hold what they can, since their clients do not read."""
+    pairs = [await mesh.pair(listener) for _ in range(count)]
+    await pour([server for _, server in pairs], (mesh.client, mesh.server))
+    return [client for client, _ in pairs]
+
+
+def own_bytes(mesh: Mesh) -> int:
+    """What the relay's sockets hold for its clients: those in the client's pod, but the client's own."""
+    return sum(size for where, size in kernel_bytes(mesh.client) if where in (CLIENT4, CAPTURE4))
+
+
+@pytest.mark.case("B4")
+@pytest.mark.parametrize("mesh", [{"workers": 1, "sockets_mib": 3}], indirect=True)
+async def test_a_pod_whose_connections_are_stuck_gets_no_more_of_them(mesh: Mesh) -> None:
+    """Of 3 MiB of kernel memory a pod gets two thirds."""
+    with mesh.server.listen(SERVER4) as listener:
+        await mesh.publish(service(listener.getsockname()))
+        clients = await stuck_downloads(mesh, listener, 2 * STUCK)
+        held = own_bytes(mesh)
+        assert held > 2 << 20, "more than its share, or nothing is seen here"
+        await mesh.counts(lambda stats: stats.socket_bytes >= 2 << 20, "all of them are looked at")
+        assert (await mesh.relay.stats()).socket_bytes <= held + (1 << 20), "what they hold, and nothing besides"
+        await mesh.dial_in_vain()
+        await mesh.counts(lambda stats: stats.closed[CloseReason.NO_MEMORY] == 1, "who was refused is counted")
+        client, server = await neighbours_pair(mesh, listener)
+        client.send(b"served")
+        assert await asyncio.get_running_loop().sock_recv(server, 6) == b"served"
+        for sock in (*clients, client, server):
+            sock.close()
+        mesh.close_sockets()
+        await mesh.counts(lambda stats: stats.active == 0 and stats.socket_bytes == 0, "nothing is held")
+        for sock in await mesh.pair(listener):
+            sock.close()
+
+
+@pytest.mark.case("B4")
+@pytest.mark.parametrize("mesh", [{"workers": 1, "sockets_mib": 3, "report": 1}], indirect=True)
+async def test_of_a_pod_beyond_its_share_what_is_stuck_is_reset_and_what_moves_is_not(mesh: Mesh) -> None:
+    with mesh.server.listen(SERVER4) as listener:
+        await mesh.publish(service(listener.getsockname()))
+        client, server = await mesh.pair(listener)
+        clients = await stuck_downloads(mesh, listener, 3 * STUCK)
+        talking = asyncio.create_task(talk(client, server))
+        await mesh.counts(lambda stats: stats.closed[CloseReason.NO_MEMORY] > 0, "some are reset")
+        await until(lambda: own_bytes(mesh) <= 2 << 20, "it holds its share and no more")
+        talking.cancel()
+        stats = await mesh.relay.stats()
+        assert own_bytes(mesh) > 1 << 20, "no more are reset than it takes"
+        assert stats.active == 3 * STUCK + 1 - stats.closed[CloseReason.NO_MEMORY]
+        client.send(b"still there")
+        heard = b""
+        while not heard.endswith(b"still there"):
+            heard += await asyncio.get_running_loop().sock_recv(server, 1 << 16)
+        for sock in (*clients, client, server):
+            sock.close()
+
+
+async def talk(client: socket.socket, server: socket.socket) -> None:
+    """Something moves, again and again."""
+    loop = asyncio.get_running_loop()
+    while True:
+        await loop.sock_sendall(client, bytes(1000))
+        for _ in range(1000):
+            await loop.sock_recv(server, 1)
 
 
 @pytest.mark.case("E3")

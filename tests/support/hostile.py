@@ -6,18 +6,24 @@ the address of another pod. `web` must be an HTTP service.
 
 from __future__ import annotations
 
+import ctypes
 import http.client
 import json
+import mmap
+import os
 import selectors
 import socket
+import struct
 import subprocess
 import sys
 import threading
 from collections.abc import Callable
 
 IPPROTO_MPTCP = 262
+TCP_FASTOPEN_CONNECT, TCP_FASTOPEN_NO_COOKIE = 30, 34
 REQUESTS = 20
 RELAYED = 5
+FLOOD = 20000  # SYNs, of as many senders that do not exist
 
 
 def answer(sock: socket.socket) -> str:
@@ -37,6 +43,113 @@ def multipath(host: str, port: int) -> str:
         sock.connect((host, port))
         sock.sendall(b"who\n")
         return answer(sock)
+
+
+def deferred(host: str, port: int) -> str:
+    """connect() that sends nothing: the first send() is the SYN."""
+    with socket.socket() as sock:
+        for option in (TCP_FASTOPEN_NO_COOKIE, TCP_FASTOPEN_CONNECT):
+            sock.setsockopt(socket.IPPROTO_TCP, option, 1)
+        sock.connect((host, port))
+        sock.sendall(b"who\n")
+        return answer(sock)
+
+
+class Ring:
+    """An io_uring of one entry (io_uring_setup(2)). `polled`: a thread of the kernel takes what is submitted."""
+
+    SETUP, ENTER = 425, 426  # system calls, the same on every architecture
+    SQPOLL, GET_EVENTS, WAKE_UP = 2, 1, 2
+    SQ_RING, SQES = 0, 0x10000000  # offsets for mmap; both rings are one map (Linux 5.4)
+    CONNECT, SOCKET = 16, 45
+
+    def __init__(self, polled: bool) -> None:
+        self._libc = ctypes.CDLL(None, use_errno=True)
+        params = bytearray(120)
+        struct.pack_into("<II", params, 8, self.SQPOLL if polled else 0, 0)
+        view = (ctypes.c_char * len(params)).from_buffer(params)
+        self._fd = self._call(self.SETUP, 1, view)
+        self._polled = polled
+        self._sq_tail, self._sq_array, self._cq_head, self._cqes = (
+            struct.unpack_from("<I", params, at)[0] for at in (44, 64, 80, 100)
+        )
+        self._answers = struct.unpack_from("<I", params, 4)[0]
+        size = max(self._sq_array + 4, self._cqes + 16 * self._answers)
+        self._ring = mmap.mmap(self._fd, size, offset=self.SQ_RING)
+        self._sqe = mmap.mmap(self._fd, 64, offset=self.SQES)
+
+    def _call(self, *words: object) -> int:
+        result = int(self._libc.syscall(*words))
+        if result < 0:
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+        return result
+
+    def _add(self, at: int) -> int:
+        (value,) = struct.unpack_from("<I", self._ring, at)
+        struct.pack_into("<I", self._ring, at, value + 1)
+        return int(value)
+
+    def do(self, opcode: int, fd: int, offset: int, address: int = 0, length: int = 0) -> int:
+        """One operation to its end: what it returned. Raises OSError as the system call would."""
+        self._sqe[:] = struct.pack("<BBHiQQI", opcode, 0, 0, fd, offset, address, length).ljust(64, b"\0")
+        struct.pack_into("<I", self._ring, self._sq_array, 0)
+        self._add(self._sq_tail)
+        flags = self.GET_EVENTS | (self.WAKE_UP if self._polled else 0)
+        self._call(self.ENTER, self._fd, 1, 1, flags, None, 0)
+        at = self._cqes + 16 * (self._add(self._cq_head) % self._answers)
+        (result,) = struct.unpack_from("<i", self._ring, at + 8)
+        if result < 0:
+            raise OSError(-result, os.strerror(-result))
+        return int(result)
+
+
+def by_ring(host: str, port: int, polled: bool = False) -> str:
+    """A socket that is made and connected by io_uring; no thread of ours calls socket(2) or connect(2)."""
+    ring = Ring(polled)
+    name = ctypes.create_string_buffer(struct.pack("<H", socket.AF_INET) + struct.pack(">H", port)
+                                       + socket.inet_aton(host) + bytes(8))  # fmt: skip
+    with socket.socket(fileno=ring.do(Ring.SOCKET, socket.AF_INET, socket.SOCK_STREAM)) as sock:
+        ring.do(Ring.CONNECT, sock.fileno(), 16, ctypes.addressof(name))
+        sock.sendall(b"who\n")
+        return answer(sock)
+
+
+def passed(host: str, port: int) -> str:
+    """A socket that another process made, and gave away before it was connected."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX)
+    with ours, theirs, socket.socket() as made:
+        socket.send_fds(theirs, [b"x"], [made.fileno()])
+        if (child := os.fork()) == 0:
+            _, fds, _, _ = socket.recv_fds(ours, 1, 1)
+            with socket.socket(fileno=fds[0]) as sock:
+                sock.connect((host, port))
+            os._exit(0)
+        os.waitpid(child, 0)
+        made.sendall(b"who\n")
+        return answer(made)
+
+
+def stream_of_messages(host: str, port: int) -> str:
+    """SCTP in place of TCP, where the kernel has it."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_SCTP) as sock:
+        sock.connect((host, port))
+        sock.sendall(b"who\n")
+        return answer(sock)
+
+
+def flood(address: str, port: int) -> int:
+    """SYNs to a listener of the mesh from senders that do not exist, and one half of them to its other addresses."""
+    with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW) as sock:
+        for n in range(FLOOD):
+            source = socket.inet_aton(f"127.{1 + n % 70}.{n // 70 % 256}.9")
+            to = socket.inet_aton(address if n % 2 else f"127.77.{n % 128}.{n // 128 % 256}")
+            tcp = struct.pack(">HHIIBBHHH", 1024 + n, port, n, 0, 5 << 4, 2, 65535, 0, 0)
+            total = sum(struct.unpack(">10H", tcp)) + sum(struct.unpack(">4H", source + to)) + 6 + len(tcp)
+            total = (total & 0xFFFF) + (total >> 16)
+            tcp = tcp[:16] + struct.pack(">H", ~((total & 0xFFFF) + (total >> 16)) & 0xFFFF) + tcp[18:]
+            head = struct.pack(">BBHHHBBH4s4s", 0x45, 0, 40, 0, 0, 64, 6, 0, source, to)
+            sock.sendto(head + tcp, (socket.inet_ntoa(to), 0))
+    return FLOOD
 
 
 def bound_to(source: str, host: str) -> str:
@@ -123,6 +236,14 @@ def main() -> None:
         "mptcp": lambda: multipath(vip, port),
         "fast open to capture": lambda: fast_open("127.77.0.1", fastpath),
         "mptcp to capture": lambda: multipath("127.77.0.1", fastpath),
+        "deferred fast open": lambda: deferred(vip, port),
+        "io_uring": lambda: by_ring(vip, port),
+        "io_uring, polled": lambda: by_ring(vip, port, polled=True),
+        "io_uring to capture": lambda: by_ring("127.77.0.1", fastpath),
+        "passed": lambda: passed(vip, port),
+        "sctp": lambda: stream_of_messages(vip, port),
+        "flood": lambda: flood("127.77.0.1", fastpath) + flood("127.77.0.2", envoy),
+        "after the flood": lambda: fast_open(vip, port),
         "neighbour's address": lambda: bound_to(victim, web),
         "relayed as a neighbour": lambda: relayed_as(victim, vip, port),
         "join fastpath": lambda: join("127.77.0.1", fastpath).close(),

@@ -36,6 +36,7 @@ class RelayConfig:
     buffer_bytes: int = 0  # of one read, and waiting per direction and connection at most, 0 = 262144
     connect_timeout: float = 0  # seconds per attempt, 0 = 10
     pool_mib: int = 0  # bound of all buffers together, 0 = 256
+    sockets_mib: int = 0  # of what sockets hold in the kernel, 0 = half of where it begins to press on TCP (tcp_mem)
     each_event: bool = False  # events for each connection by itself, for an access log
     report: float = 0  # seconds between events of a connection that lives, 0 = 5
 
@@ -105,6 +106,7 @@ class RelayConnection:
         raw.workers, raw.flows_fd, raw.max_connections = config.workers, -1, config.max_connections
         raw.wishes_fd = -1
         raw.buffer_bytes, raw.pool_mib, raw.each_event = config.buffer_bytes, config.pool_mib, config.each_event
+        raw.sockets_mib = config.sockets_mib
         raw.connect_timeout_ms, raw.report_ms = round(config.connect_timeout * 1000), round(config.report * 1000)
         await self._ask(lib.FP_CONFIGURE, message, (flows_fd,) if wishes_fd < 0 else (flows_fd, wishes_fd))
 

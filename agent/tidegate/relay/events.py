@@ -76,6 +76,7 @@ class RelayStats:
     bytes_to_server: int = 0
     bytes_to_client: int = 0
     events_lost: int = 0  # connections that no event reported, because nobody took events for too long
+    socket_bytes: int = 0  # that sockets hold in the kernel, as last seen
     closed: Mapping[str, int] = field(default_factory=lambda: dict.fromkeys(_REASONS, 0))  # by CloseReason
 
     def __add__(self, other: RelayStats) -> RelayStats:
@@ -85,6 +86,7 @@ class RelayStats:
             bytes_to_server=self.bytes_to_server + other.bytes_to_server,
             bytes_to_client=self.bytes_to_client + other.bytes_to_client,
             events_lost=self.events_lost + other.events_lost,
+            socket_bytes=self.socket_bytes + other.socket_bytes,
             closed={reason: self.closed[reason] + other.closed[reason] for reason in _REASONS},
         )
 
@@ -100,6 +102,7 @@ def read_stats(message: bytes) -> RelayStats:
         bytes_to_server=raw.bytes_to_server,
         bytes_to_client=raw.bytes_to_client,
         events_lost=raw.events_lost,
+        socket_bytes=raw.socket_bytes,
         closed={reason: raw.closed[i] for i, reason in enumerate(_REASONS)},
     )
 

@@ -58,6 +58,7 @@ class AgentMetrics:
                 lambda: {
                     "fastpath_active_connections": relay.last.active,
                     "fastpath_events_lost": relay.last.events_lost,
+                    "fastpath_socket_bytes": relay.last.socket_bytes,
                     "captured_flows": kernel.flow_count(),
                 },
             )

@@ -9,6 +9,9 @@ MOVING, ENGINE = f"{UNIT}[moving_test-address,undefined]", f"{UNIT}[engine_test-
 SHARES = "tests/relay/test_shares.py"
 STUCK = f"{SHARES}::test_connections_that_nobody_reads_cost_about_what_they_cost_without_a_relay"
 NEXT_POD = f"{SHARES}::test_a_pod_that_opens_without_end_leaves_descriptors_for_the_next_pod"
+KMEM = f"{UNIT}[kmem_test-address,undefined]"
+NO_MORE = f"{SHARES}::test_a_pod_whose_connections_are_stuck_gets_no_more_of_them"
+RESET = f"{SHARES}::test_of_a_pod_beyond_its_share_what_is_stuck_is_reset_and_what_moves_is_not"
 SUPERVISOR = "tests/unit/envoy/test_supervisor.py"
 PIPE = "agent/relay/pipe.c"
 PLAIN = "agent/relay/stream_plain.c"
@@ -287,4 +290,61 @@ _NODE = Group(
     ),
 )
 
-GROUPS = (_TURNS, _CARRIED, _ALL_AT_ONCE, _MEMORY, _DESCRIPTORS, _EVENTS, _NODE)
+_SUM = Group(
+    "what a pod's sockets hold in the kernel is bounded as a sum, at the cost of what is stuck",
+    (
+        Mutant(
+            "stuck-without-end",
+            "a pod with connections that nobody reads gets as many more as it likes",
+            "agent/relay/placing.c",
+            " &&\n\t       fp_kmem_has_room(&w->shared->kmem, &sandbox->kmem);",
+            ";",
+            (NO_MORE,),
+            raises=("TimeoutError", "AssertionError"),
+        ),
+        Mutant(
+            "stuck-for-ever",
+            "what is stuck keeps the kernel's memory, however much the pod has",
+            "agent/relay/conn.c",
+            "if (!moved && is_heavy(conn))",
+            "if (0)",
+            (KMEM, RESET),
+            raises=("AssertionError",),
+        ),
+        Mutant(
+            "what-moves-is-reset",
+            "of a pod with much that is stuck the connections that serve are reset",
+            "agent/relay/conn.c",
+            "if (!moved && is_heavy(conn))",
+            "if (is_heavy(conn))",
+            (KMEM,),
+        ),
+        Mutant(
+            "the-lightest-goes-first",
+            "a connection that holds next to nothing is reset for what others of its pod hold",
+            "agent/relay/conn.c",
+            "(uint64_t)conn->held * active >= all_its",
+            "(uint64_t)conn->held * active > 0",
+            (KMEM,),
+        ),
+        Mutant(
+            "held-after-the-end",
+            "a pod is refused for connections that have ended",
+            "agent/relay/conn.c",
+            "\tfp_kmem_set(conns->kmem, &conn->sandbox->kmem, &conn->held, 0);\n",
+            "",
+            (KMEM, NO_MORE),
+            raises=("TimeoutError", "AssertionError"),
+        ),
+        Mutant(
+            "unanswered-not-counted",
+            "connections to an endpoint that is silent hold what they like",
+            "agent/relay/conn.c",
+            "\twishes_later(conn, conn->started_ns);\n",
+            "",
+            (KMEM,),
+        ),
+    ),
+)
+
+GROUPS = (_SUM, _TURNS, _CARRIED, _ALL_AT_ONCE, _MEMORY, _DESCRIPTORS, _EVENTS, _NODE)

@@ -148,8 +148,8 @@ _MEMORY = Group(
             "one-pod-takes-all-connections",
             "a pod may use up the connections of the whole node",
             PLACING,
-            "memory_order_relaxed) < FP_SHARE * (most - total);\n",
-            "memory_order_relaxed) < most;\n",
+            "memory_order_relaxed) < FP_SHARE * (most - total) &&\n",
+            "memory_order_relaxed) < most &&\n",
             (SHARES,),
         ),
         Mutant(

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 from tests.support.lab import MANIFESTS, Lab
 
 FAMILIES = ["4", "mapped", "6", "v6only"]
+NARROW, USUAL = 1280, 1500  # bytes of a packet between the nodes; pods' own links have the usual ones
 
 
 @pytest.fixture(scope="module")
@@ -45,3 +47,32 @@ def test_each_agent_lives_on_its_node(lab: Lab) -> None:
     """There its ports are, and there it resolves names of hosts outside the mesh."""
     pids = ["self", *(lab.status(node)["agent"]["pid"] for node in (0, 1))]
     assert len({os.stat(f"/proc/{pid}/ns/net").st_ino for pid in pids}) == 3
+
+
+@contextmanager
+def narrow(lab: Lab) -> Iterator[None]:
+    """The way between the nodes takes smaller packets than pods believe; nodes tell so, as routers do."""
+    for node in ("node1", "node2"):
+        lab.tidegate("lab", "node-exec", node, "--", "ip", "link", "set", "eth0", "mtu", str(NARROW))
+    try:
+        yield
+    finally:
+        for node in ("node1", "node2"):
+            lab.tidegate("lab", "node-exec", node, "--", "ip", "link", "set", "eth0", "mtu", str(USUAL))
+
+
+def test_a_way_of_smaller_packets_is_found_out_as_without_the_mesh(lab: Lab) -> None:
+    """Path MTU discovery (RFC 1191) of the sockets that relay and Envoy have in the pods, in both directions."""
+    size = 4 << 20
+    with narrow(lab):
+        up = lab.probe("client", "upload", "far", "7000", "--size", str(size))
+        down = lab.probe("client", "download", "far", "7000", "--size", str(size))
+        got = lab.ask("client", "http://far/", "-H", f"x-long: {'l' * 20000}")
+        routes = {
+            pod: lab.exec(pod, "ip", "route", "get", lab.address(f"default/{other}", "4")).stdout
+            for pod, other in (("client", "far"), ("far", "client"))
+        }
+    assert up["server"] == {"bytes": size, "sha256": up["sha256"]}
+    assert down == {"bytes": size, "equal": True}
+    assert (got["status"], len(got["body"]["headers"]["x-long"])) == (200, 20000), "more than a packet, both ways"
+    assert all(f"mtu {NARROW}" in route for route in routes.values()), routes

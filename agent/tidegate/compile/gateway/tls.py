@@ -122,6 +122,14 @@ def _authorities(tls: ServerTls, materials: Materials) -> EnvoyResource:
     raise MissingMaterialError(_no_authorities(names))
 
 
+def secret_if_there(name: str, materials: Materials) -> EnvoyResource | None:
+    """As secret_for(); None if there is none."""
+    try:
+        return secret_for(name, materials)
+    except MissingMaterialError:
+        return None
+
+
 def secret_for(name: str, materials: Materials) -> EnvoyResource:
     """A secret by which a gateway begins TLS to a server (credentialName). Raises MissingMaterialError."""
     wanted = name.removeprefix(CREDENTIAL)

@@ -9,7 +9,7 @@ from functools import partial
 from tidegate.compile.envoy.patches.selection import Selection
 from tidegate.compile.facts import Facts
 from tidegate.compile.gateway.compiler import compile_gateway
-from tidegate.compile.gateway.tls import Materials, secret_for
+from tidegate.compile.gateway.tls import Materials, secret_if_there
 from tidegate.compile.others import clusters, grpc
 from tidegate.compile.others.client import Client, Flavour
 from tidegate.compile.others.inbound import inbound_clusters, inbound_listener, inbound_ports
@@ -117,7 +117,7 @@ def _router(view: ClientView) -> Served:
         endpoints = [*endpoints, *plan.envoy[ENDPOINTS].values()]
         failures = [*failures, *plan.failures]
     names = {name for item in made for name in secret_names(item)}
-    given = {name: secret for name in names if (secret := secret_for(name, Materials(secrets=own)))}
+    given = {name: secret for name in names if (secret := secret_if_there(name, Materials(secrets=own)))}
     made, secrets = with_secrets(view, made, given)
     tables |= {CLUSTERS: _table(made), ENDPOINTS: _table(endpoints), SECRETS: tables[SECRETS] | secrets}
     return Served(tables, failures)

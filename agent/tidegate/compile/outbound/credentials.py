@@ -11,7 +11,7 @@ from dataclasses import replace
 from tidegate.compile.envoy.clusters import credential
 from tidegate.compile.envoy.secrets import tls_of
 from tidegate.compile.envoy.upstream_tls import secret_names
-from tidegate.compile.gateway.tls import Materials, secret_for
+from tidegate.compile.gateway.tls import Materials, secret_if_there
 from tidegate.model.plan.envoy import ResourcesByName
 from tidegate.model.secret import Secret
 from tidegate.model.traffic import DestinationRule, TrafficPolicy
@@ -26,5 +26,5 @@ def pod_secrets(rules: Iterable[DestinationRule], secrets: Iterable[Secret]) -> 
             if own:
                 names.update(secret_names(TrafficPolicy(tls=replace(tls, credential=own))))
     materials = Materials({f"{secret.namespace}/{secret.name}": secret for secret in secrets} if names else {})
-    found = {name: secret_for(name, materials) for name in sorted(names)}
+    found = {name: secret_if_there(name, materials) for name in sorted(names)}
     return {name: secret for name, secret in found.items() if secret is not None}

@@ -31,7 +31,7 @@ def envoy(good: int, bad: int = 0) -> EnvoyStats:
 READING = Scrape(
     at=0.0,
     verdicts={"redirect_envoy": 4, "redirect_fastpath": 6, "deny_state": 0, "sockops_record_failed": 1},
-    fastpath=RelayStats(6, 1, 100, 900, 0, {"ok": 5}),
+    fastpath=RelayStats(6, 1, 100, 900, 0, closed={"ok": 5}),
     live={
         FlowGroup(7, Tier.ENVOY, 1): 2,
         FlowGroup(7, Tier.ENVOY, 3): 1,  # another number of the same name: its second address
