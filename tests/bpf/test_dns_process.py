@@ -114,7 +114,10 @@ def over_udp(question: bytes) -> bytes:
         sock.settimeout(SECONDS)
         sock.connect((RESOLVER, 53))
         sock.send(question)
-        return sock.recv(4096)
+        try:
+            return sock.recv(4096)
+        except TimeoutError:
+            raise AssertionError(f"nobody answers within {SECONDS:.0f} s") from None
 
 
 def over_tcp(question: bytes) -> bytes:
