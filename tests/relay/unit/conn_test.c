@@ -391,10 +391,10 @@ static void publish_routes(bool any)
 	if (any)
 		CHECK(fp_routes_rule(&made->routes) == 0 && fp_routes_target(&made->routes, 42, 1) == 0);
 	CHECK(fp_image_service(made, 43, FP_LB_ROUND_ROBIN) == 0);
-	CHECK(fp_image_settings(made, &(struct fp_settings){ .idle_ms = 1000,
-							     .outlier = { .failures = 1,
-									  .base_ms = 3600000,
-									  .most_percent = 100 } }) == 0);
+	CHECK(fp_image_settings(made,
+				&(struct fp_settings){
+					.idle_ms = 1000,
+					.outlier = { .failures = 1, .base_ms = 3600000, .most_percent = 100 } }) == 0);
 	CHECK(fp_image_endpoint(made, &(struct tg_addr){ { 10 } }, 101, 1) == 0);
 	CHECK(fp_image_seal(made) == 0 && fp_image_bind(made, &registry) == 0);
 	atomic_store(&image, made);

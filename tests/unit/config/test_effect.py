@@ -161,11 +161,10 @@ def test_what_pods_need_of_a_secret_and_nobody_wrote_is_told(
     rule = config_of(destination_rule("r", "db", words)).destination_rules[0]
     links = Links()
     for number, (name, holds) in enumerate(secrets.items()):
-        for namespace in ("default", "other") if holds else ("other",):
-            values = dict.fromkeys(holds if namespace == "default" else (), b"x")
-            value = Secret(
-                namespace, name, values.get("certificate", b""), values.get("key", b""), values.get("ca", b"")
-            )
+        full = Secret("other", name, b"x", ca=b"x")
+        certificate, ca = (b"x" if part in holds else b"" for part in ("certificate", "ca"))
+        for namespace in ("default", "other"):
+            value = Secret(namespace, name, certificate, ca=ca) if namespace == "default" else full
             links.provide(ObjectKey("", "Secret", namespace, f"{name}{number}"), [("secret", name)], value)
     found = [finding for finding in check(rule, links) if finding.said.code == "TG0582"]
     assert {word for word in (PAIR, SIGNERS) for f in found if word in f.said.text} == lacks
