@@ -78,8 +78,11 @@ async def _tell(
         missing=views.missing,
         assets={},
     )
-    state.mkdir(parents=True, exist_ok=True)
-    await admin.start(state / "agent.sock", 0, metrics_port, 0)
+    try:
+        state.mkdir(parents=True, exist_ok=True)
+        await admin.start(state / "agent.sock", 0, metrics_port, 0)
+    except OSError as error:
+        log.warning("nobody can ask how it does: %s; name another --state-dir", error)
     return admin
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from tidegate.compile.facts import Facts
 from tidegate.compile.others.client import Client
-from tidegate.compile.others.served import known, served
+from tidegate.compile.others.served import asked, known, served
 from tidegate.xds.encode import KINDS, Encoded, Encoder, Image
 
 log = logging.getLogger(__name__)
@@ -34,6 +34,7 @@ class Images:
     def __init__(self) -> None:
         self.facts: Facts | None = None  # None: nothing was read yet
         self.generation = 0
+        self._asked: frozenset[str] = frozenset()  # of these facts
         self._shared: dict[Client, _Shared] = {}
 
     def publish(self, facts: Facts, connected: Iterable[Client]) -> None:
@@ -41,7 +42,8 @@ class Images:
         forgotten."""
         self.facts = facts
         self.generation += 1
-        needed = {known(facts, said) for said in connected}
+        self._asked = asked(facts)
+        needed = {known(facts, said, self._asked) for said in connected}
         self._shared = {who: shared for who, shared in self._shared.items() if who in needed}
 
     def good(self, said: Client) -> dict[tuple[str, str], Encoded]:
@@ -54,7 +56,7 @@ class Images:
         facts, shared = self.facts, self._of(said)
         assert facts is not None
         if shared.image is None or shared.facts is not facts:
-            who = known(facts, said)
+            who = known(facts, said, self._asked)
             try:
                 made, left_out = await asyncio.to_thread(_image, shared.encoder, self.generation, facts, who)
             except Exception:
@@ -71,7 +73,8 @@ class Images:
     async def once(self, said: Client) -> Image:
         """An image of its own, for who asks once and is gone."""
         assert self.facts is not None
-        image, _ = await asyncio.to_thread(_image, Encoder(), self.generation, self.facts, known(self.facts, said))
+        who = known(self.facts, said, self._asked)
+        image, _ = await asyncio.to_thread(_image, Encoder(), self.generation, self.facts, who)
         return image
 
     def left_out(self) -> list[Left]:
@@ -80,7 +83,7 @@ class Images:
 
     def _of(self, said: Client) -> _Shared:
         assert self.facts is not None
-        return self._shared.setdefault(known(self.facts, said), _Shared())
+        return self._shared.setdefault(known(self.facts, said, self._asked), _Shared())
 
 
 def _image(encoder: Encoder, generation: int, facts: Facts, who: Client) -> tuple[Image, tuple[Left, ...]]:

@@ -173,7 +173,7 @@ def test_a_rule_holds_for_a_pod_an_envoy_by_hand_and_a_grpc_client(lab: Lab, grp
     eventually(known, "both have all that they asked for, and refuse nothing")
     assert {state for kind in grpc_client.order(status=1).values() for state in kind.values()} == {"ACKED"}
     assert lab.metric("tidegate_xds_clients", flavour="grpc") == 1
-    assert lab.metric("tidegate_xds_responses", kind="clusters") > 0
+    assert lab.metric("tidegate_xds_responses_total", kind="clusters") > 0
     assert (
         "others  on 0.0.0.0:15010: 1 grpc, 1 sidecar, 2 of them in sync" in lab.tidegate("status", check=False).stdout
     )

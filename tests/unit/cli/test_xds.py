@@ -68,3 +68,36 @@ def test_it_serves_what_the_files_say_and_ends_when_asked(process: subprocess.Po
         eventually(lambda: clusters() == 2, "a service more")
     process.terminate()
     assert process.wait() == 0
+
+
+def test_who_may_not_write_its_state_serves_and_says_so(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    state = str(tmp_path / "file" / "state")
+    command = ["xds", "--config", f"file:{tmp_path}", "--listen", "127.0.0.1:0", "--state-dir", state]
+    with subprocess.Popen(
+        [sys.executable, "-m", "tidegate", *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as made:
+        assert made.stdout is not None
+        assert made.stdout.readline().startswith("serving on ")
+        made.terminate()
+        assert "nobody can ask how it does" in made.communicate()[1]
+    assert made.returncode == 0
+
+
+def test_its_status_is_asked_by_its_state_directory(process: subprocess.Popen[str], tmp_path: Path) -> None:
+    assert process.stdout is not None
+    process.stdout.readline()
+
+    def healthy() -> bool:
+        ask = [sys.executable, "-m", "tidegate", "status", "--run-dir", str(tmp_path)]
+        done = subprocess.run(ask, check=False, capture_output=True, text=True)
+        return done.returncode == 0 and "no clients" in done.stdout
+
+    eventually(healthy, "it has read its documents, and nobody is there")
+
+
+@pytest.mark.parametrize("text", ["edge", "edge=relative.sock", "EDGE=/x.sock", "=/x.sock", "edge=/" + "x" * 107])
+def test_a_socket_that_is_none_is_a_usage_error(text: str, tmp_path: Path) -> None:
+    code, out = run("--config", f"file:{tmp_path}", "--secrets", text)
+    assert code == 2
+    assert "NAMESPACE=PATH" in out

@@ -40,12 +40,16 @@ class Served:
     failures: Sequence[tuple[Patch, str]] = ()
 
 
-def known(facts: Facts, client: Client) -> Client:
+def asked(facts: Facts) -> frozenset[str]:
+    """What EnvoyFilters ask of what proxies say of themselves, by key."""
+    return Selection(facts.mesh.envoy_filters).proxy_keys()
+
+
+def known(facts: Facts, client: Client, keys: frozenset[str] | None = None) -> Client:
     """The client with what the mesh knows of its pod, which counts more than what it says itself, and no more of what
-    it says than somebody asks for."""
-    mesh = facts.mesh
-    asked = Selection(mesh.envoy_filters).proxy_keys() if mesh.envoy_filters else ()
-    metadata = tuple(sorted((key, client.said[key]) for key in asked if key in client.said))
+    it says than somebody asks for. keys: asked() of these facts."""
+    keys = asked(facts) if keys is None else keys
+    metadata = tuple(sorted((key, client.said[key]) for key in keys if key in client.said))
     pod = facts.pods.get(client.pod) if client.pod else None
     if pod is None:
         return replace(client, metadata=metadata, said={})
