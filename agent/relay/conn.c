@@ -360,6 +360,7 @@ static void greeted(void *user, const char *name)
 	struct fp_conn *conn = user;
 	fp_stream_use(conn->end[FP_CLIENT], client_changed, conn);
 	conn->upstream.asked.name = name;
+	conn->upstream.from.bytes_wait = name;
 	fp_upstream_open(&conn->upstream, conn->conns->upstreams, connected);
 }
 

@@ -1,6 +1,7 @@
 #include "dial.h"
 
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <unistd.h>
 
 #include "addr.h"
@@ -35,6 +36,15 @@ static int set_keepalive(int fd, const struct fp_keepalive *wanted)
 			return -errno;
 	}
 	return 0;
+}
+
+/* Who listens on this machine, in whatever namespace, has answered before connect() is back, which says EINPROGRESS all
+ * the same. Bytes that wait for the connection leave then at once, and are there when the server wakes, which else wakes
+ * for the connection first and then for them. */
+static bool is_open(int fd)
+{
+	struct pollfd asked = { .fd = fd, .events = POLLOUT };
+	return poll(&asked, 1, 0) == 1 && asked.revents == POLLOUT;
 }
 
 /* A socket that is connecting, opened in the pod's netns, or a negative errno. */
@@ -78,7 +88,7 @@ static int dial_plain(struct fp_dialer *base, const struct fp_origin *from, cons
 {
 	struct fp_plain_dialer *dialer = fp_container(base, struct fp_plain_dialer, dialer);
 	int fd = start_connect(dialer->visit, from, addr, port_be);
-	return fd < 0 ? fd : fp_plain_open(dialer->plains, fd, false, ret_stream);
+	return fd < 0 ? fd : fp_plain_open(dialer->plains, fd, from->bytes_wait && is_open(fd), ret_stream);
 }
 
 void fp_plain_dialer_init(struct fp_plain_dialer *dialer, struct fp_netns_visit *visit, struct fp_plains *plains)

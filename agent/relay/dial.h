@@ -11,10 +11,12 @@ struct fp_origin {
 	struct tg_addr source;         /* the application's own choice; unset = the pod's routes choose */
 	struct tg_wishes wishes;       /* what its socket was told for the way to the server */
 	struct fp_keepalive keepalive; /* what the service asks for; zero = the system's */
+	bool bytes_wait;               /* the client's first ones are here, and leave as soon as the stream is open */
 };
 
 struct fp_dialer {
-	/* A stream on its way to the endpoint: open once it is writable, failed if it cannot be. Or a negative errno. */
+	/* A stream on its way to the endpoint: open once it is writable, which it may be at once, failed if it cannot be.
+	 * Or a negative errno. */
 	int (*dial)(struct fp_dialer *dialer, const struct fp_origin *from, const struct tg_addr *addr,
 		    uint16_t port_be, struct fp_stream **ret_stream);
 };

@@ -184,7 +184,10 @@ static void plain_close(struct fp_stream *stream, enum fp_stream_end end)
 
 static ssize_t plain_peek(struct fp_stream *stream, void *data, size_t room)
 {
-	return receive(stream, data, room, MSG_PEEK); /* still readable: it was not really read */
+	ssize_t n = receive(stream, data, room, MSG_PEEK);
+	if (n > 0) /* they were not really read */
+		stream->readable = true;
+	return n;
 }
 
 static int plain_discard(struct fp_stream *stream, size_t length)

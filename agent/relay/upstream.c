@@ -179,6 +179,14 @@ static void use(struct fp_upstream *upstream, const struct fp_endpoint *endpoint
 		atomic_fetch_add_explicit(&upstream->watched->live, 1, memory_order_relaxed);
 }
 
+/* An attempt may have come to its end while it was begun. */
+static void look_at_once(struct fp_upstream *upstream)
+{
+	struct fp_stream *first = upstream->attempt[0] ? upstream->attempt[0] : upstream->attempt[1];
+	if (first->writable)
+		changed(first, true);
+}
+
 /* Begin with the next endpoint, or tell that there is none and why. `failure`: of the attempt before. */
 static void try_next(struct fp_upstream *upstream, enum fp_reason failure)
 {
@@ -202,8 +210,10 @@ static void try_next(struct fp_upstream *upstream, enum fp_reason failure)
 		}
 		use(upstream, endpoint);
 		int rc = attempt(upstream, endpoint, &service->settings);
-		if (rc == 0)
+		if (rc == 0) {
+			look_at_once(upstream);
 			return;
+		}
 		give_up(upstream);
 		failure = reason_of(-rc);
 		if (failure == FP_CLOSE_NO_MEMORY)

@@ -31,9 +31,8 @@ log = logging.getLogger(__name__)
 PATH = "/stats?format=json&usedonly&filter=" + quote(f"^{statistics.CARRIED}$")
 _COUNTER = re.compile(
     rf"{private.STATS}\.(\w+)\.{private.POD}\.(\d+)\.{private.SERVICE}\.(.+)"
-    rf"\.{private.ENDPOINT}\.(.+?)(?:\.{private.FROM}\.(.+))?"
+    rf"\.{private.ENDPOINT}\.(.*?)(?:\.{private.FROM}\.(.*))?"
 )
-_NOBODY = "-"
 
 Workload = tuple[str, str]  # namespace and name, as flows.py has them
 
@@ -60,7 +59,7 @@ def parse(page: str) -> dict[CarriedCounter, int]:
             what, cookie, service, endpoint, local = match.groups()
             cluster = ClusterKey.parse(service)
             asked = f"{cluster.fqdn}:{cluster.port}" if cluster else service
-            key = CarriedCounter(what, int(cookie), asked, _address(endpoint), local != _NOBODY)
+            key = CarriedCounter(what, int(cookie), asked, _address(endpoint), local != "")
             out[key] += stat["value"]
     return dict(out)
 
@@ -124,8 +123,8 @@ def _news(key: CarriedCounter, amount: int) -> NewOfConnections:
     return NewOfConnections()
 
 
-def _address(text: str) -> IPAddress | None:
+def _address(endpoint: str) -> IPAddress | None:
     try:
-        return ip_address(text)
+        return ip_address(endpoint.rpartition(":")[0].strip("[]"))
     except ValueError:
         return None  # nobody, or a socket of the file system

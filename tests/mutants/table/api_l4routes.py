@@ -8,9 +8,27 @@ ROUTES = "tests/relay/test_routes.py"
 COMPILED = "tests/unit/compile/test_l4_routes.py"
 HELLO = "agent/relay/hello.c"
 
+CONN = "tests/relay/test_unit.py::test_c[conn_test-address,undefined]"
+
 _RELAY = Group(
     "routes in the relay",
     (
+        Mutant(
+            "an-open-upstream-is-waited-for",
+            "a server that has answered already gets the first bytes a turn later, and wakes for each",
+            "agent/relay/upstream.c",
+            "\t\t\tlook_at_once(upstream);\n",
+            "",
+            (CONN,),
+        ),
+        Mutant(
+            "bytes-that-were-seen-are-waited-for",
+            "a first message that is here leaves a turn later",
+            "agent/relay/stream_plain.c",
+            "\tif (n > 0) /* they were not really read */\n\t\tstream->readable = true;\n",
+            "",
+            (CONN,),
+        ),
         Mutant(
             "first-record-only",
             "a first message that is cut into records has no name",

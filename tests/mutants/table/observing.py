@@ -211,7 +211,7 @@ _COUNTED = Group(
             "a connection that found no server counts as one that had one",
             "agent/tidegate/compile/outbound/counted.py",
             "%UPSTREAM_LOCAL_ADDRESS_WITHOUT_PORT%",
-            "%UPSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%",
+            "%UPSTREAM_HOST%",
             ("tests/envoy/test_carried_connections.py",),
         ),
         Mutant(

@@ -17,7 +17,7 @@
 enum { ENDPOINTS = 4 };
 
 /* What the dialer does at its n-th call. */
-enum script { OPENS, FAILS_AT_ONCE, FAILS_LATER, NEVER_ANSWERS, NO_DESCRIPTORS };
+enum script { OPENS, IS_OPEN, FAILS_AT_ONCE, FAILS_LATER, NEVER_ANSWERS, NO_DESCRIPTORS };
 
 static struct fp_loop loop;
 static struct fp_plains plains;
@@ -86,7 +86,7 @@ static int dial(struct fp_dialer *dialer, const struct fp_origin *from, const st
 		while (send(fds[0], "x", 1, MSG_NOSIGNAL) > 0)
 			;
 	}
-	CHECK(fp_plain_open(&plains, fds[0], false, ret_stream) == 0);
+	CHECK(fp_plain_open(&plains, fds[0], now == IS_OPEN, ret_stream) == 0);
 	if (now == FAILS_LATER)
 		close(server); /* HUP before it is open */
 	return 0;
@@ -292,6 +292,27 @@ static void an_attempt_times_out(void)
 	withdraw();
 }
 
+/* No event of it is waited for. */
+static void an_upstream_may_be_open_when_it_was_dialled(void)
+{
+	static const enum script what[] = { FAILS_AT_ONCE, IS_OPEN };
+	char got[8] = { 0 };
+	publish(ENDPOINTS);
+	struct fp_conn *conn = open_conn(what);
+	CHECK(conn->state == FP_RELAYING && dialled == 2);
+	CHECK(fp_list_empty(&conn->upstream.timeout.node) && fp_list_empty(&conn->upstream.delay.node));
+	CHECK(send(client, "hello", 5, 0) == 5);
+	settle();
+	CHECK(recv(server, got, sizeof(got), 0) == 5 && !strcmp(got, "hello"));
+	CHECK(send(server, "you", 3, 0) == 3);
+	settle();
+	CHECK(recv(client, got, sizeof(got), 0) == 3 && !memcmp(got, "you", 3));
+	close(server);
+	CHECK(shutdown(client, SHUT_WR) == 0);
+	expect_end(FP_CLOSE_OK, 2);
+	withdraw();
+}
+
 /* A unix socket that is closed with bytes unread resets its peer. */
 static void a_client_may_die_while_its_server_is_dialled(void)
 {
@@ -464,6 +485,29 @@ static void a_name_is_waited_for_and_left_where_it_is(void)
 	withdraw_routes();
 }
 
+/* In the same turn: nothing is waited for. */
+static void first_bytes_that_are_here_leave_as_soon_as_there_is_a_server(void)
+{
+	struct fp_stream *stream;
+	char got[64];
+	int fds[2];
+	publish_routes(true);
+	script = (enum script[]){ IS_OPEN };
+	dialled = 0;
+	CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds) == 0);
+	client = fds[1];
+	CHECK(send(client, asks_for_a, sizeof(asks_for_a), 0) == sizeof(asks_for_a));
+	CHECK(fp_plain_open(&plains, fds[0], true, &stream) == 0);
+	struct fp_conn *conn = fp_conn_open(&conns, &sandbox, stream, &flow);
+	CHECK(conn && conn->state == FP_RELAYING && conn->upstream.from.bytes_wait);
+	CHECK(recv(server, got, sizeof(got), 0) == sizeof(asks_for_a) && !memcmp(got, asks_for_a, sizeof(asks_for_a)));
+	shutdown(client, SHUT_WR);
+	shutdown(server, SHUT_WR);
+	told_end(FP_CLOSE_OK, 43);
+	close(server);
+	withdraw_routes();
+}
+
 static void an_endpoint_that_fails_is_left_out(void)
 {
 	publish_routes(false);
@@ -507,10 +551,12 @@ int main(void)
 	an_endpoint_is_tried_in_its_other_family();
 	a_silent_family_is_not_waited_for();
 	an_attempt_times_out();
+	an_upstream_may_be_open_when_it_was_dialled();
 	a_client_may_die_while_its_server_is_dialled();
 	a_dead_client_is_waited_for_as_its_kernel_would();
 	a_sandbox_takes_its_connections_along();
 	a_name_is_waited_for_and_left_where_it_is();
+	first_bytes_that_are_here_leave_as_soon_as_there_is_a_server();
 	an_endpoint_that_fails_is_left_out();
 
 	fp_peers_leave(&peers);

@@ -25,8 +25,10 @@ FACTS = join(CONFIG, [sandbox("client", "10.0.0.1", cookie=7)])
 SERVICE = "web.default.svc.cluster.local:5432"
 
 
-def name(what: str, *, cookie: int = 7, service: str = SERVICE, endpoint: str = "10.0.0.2", local: str = "") -> str:
-    end = f".from.{local}" if local else ""
+def name(
+    what: str, *, cookie: int = 7, service: str = SERVICE, endpoint: str = "10.0.0.2:8", local: str | None = None
+) -> str:
+    end = "" if local is None else f".from.{local}"
     return f"tidegate.carried_{what}.pod.{cookie}.service.{service}.endpoint.{endpoint}{end}"
 
 
@@ -79,7 +81,7 @@ async def test_what_is_new_is_counted_with_who_asked_whom() -> None:
 
 
 async def test_who_never_got_through_was_opened_and_closed() -> None:
-    registry = await read(page(**{name("closed", local="-"): 4, name("closed", endpoint="-", local="-"): 1}))
+    registry = await read(page(**{name("closed", local=""): 4, name("closed", endpoint="", local=""): 1}))
     assert [sample(registry, f"connections_{what}") for what in ("opened", "closed")] == [4, 4]
     assert [sample(registry, f"connections_{what}", "unknown") for what in ("opened", "closed")] == [1, 1]
 
@@ -90,7 +92,7 @@ async def test_counters_of_a_new_envoy_begin_anew_and_one_that_is_away_says_noth
 
 
 async def test_addresses_of_both_families_and_namespaces_that_nobody_knows() -> None:
-    found = parse(page(**{name("opened", endpoint="fd00::2"): 1, name("opened", cookie=8, endpoint="/run/x"): 2}))
+    found = parse(page(**{name("opened", endpoint="[fd00::2]:80"): 1, name("opened", cookie=8, endpoint="/run/x"): 2}))
     assert [(str(key.endpoint), key.cookie, value) for key, value in found.items()] == [
         ("fd00::2", 7, 1),
         ("None", 8, 2),

@@ -24,8 +24,8 @@ NOWHERE = "BlackHoleCluster"
 STATS = "tidegate"
 REQUESTS, DURATION = "requests", "duration"
 POD, CODE = "pod", "code"
-# The same of connections that are carried, see compile/outbound/counted.py and telemetry/carried.py. ENDPOINT: address
-# of the server, FROM: of the socket to it; "-" if there was none.
+# The same of connections that are carried, see compile/outbound/counted.py and telemetry/carried.py. ENDPOINT: the one
+# that was tried last, FROM: address of the socket to it; empty if there was none.
 CARRIED_OPENED, CARRIED_CLOSED = "carried_opened", "carried_closed"
 CARRIED_SENT, CARRIED_RECEIVED = "carried_sent", "carried_received"
 ENDPOINT, FROM = "endpoint", "from"

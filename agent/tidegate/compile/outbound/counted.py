@@ -30,9 +30,9 @@ def _access_log(cookie: int, service_port: str) -> list[Json]:
     tags: list[Json] = [
         {"name": private.POD, "value_format": str(cookie)},
         {"name": private.SERVICE, "value_format": service_port},
-        {"name": private.ENDPOINT, "value_format": "%UPSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%"},
+        {"name": private.ENDPOINT, "value_format": "%UPSTREAM_HOST%"},
     ]
-    # Who never got through to a server was not told to have been connected, and has no socket there.
+    # Who never got through was not told to have been connected: an endpoint was tried, and there is no socket to it.
     ended = [*tags, {"name": private.FROM, "value_format": "%UPSTREAM_LOCAL_ADDRESS_WITHOUT_PORT%"}]
     return [
         _counters(_OPENED, [_counter(private.CARRIED_OPENED, tags, value_fixed="1")]),
