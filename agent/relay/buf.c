@@ -15,6 +15,7 @@ void fp_party_init(struct fp_party *party)
 	party->buffers = 0;
 	party->since_ns = 0;
 	party->bulk = 0;
+	party->turn = party->asked = 0;
 }
 
 void fp_pool_init(struct fp_pool *pool, uint32_t size, uint32_t most)

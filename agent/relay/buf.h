@@ -10,6 +10,8 @@ struct fp_party {
 	uint32_t buffers;  /* that it holds */
 	uint64_t since_ns; /* begin of a second, in which ... */
 	uint32_t bulk;     /* ... bytes of it that were not small were moved so often */
+	uint32_t turn;     /* of the loop, in which ... */
+	uint32_t asked;    /* ... so many of its pipes were looked at for something small */
 };
 
 struct fp_buf {

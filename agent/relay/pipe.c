@@ -8,6 +8,8 @@ enum {
 	 * small, as a message of somebody who waits for the answer is. */
 	FP_ROUND = 512 * 1024,
 	FP_SMALL = 16 * 1024,
+	/* Small ones of one party in one turn: who asks on a thousand connections at once is a crowd, and the others wait in its lane. */
+	FP_CROWD = 16,
 	/* So often in a second bytes of one party that are not small may be moved before it is told to be busy. Not how many: on a
 	 * processor that others have, few of them take as much of what is left. */
 	FP_BULK = 32,
@@ -265,8 +267,24 @@ static bool run(struct fp_pipe *pipe, int from, uint32_t most)
 	return true;
 }
 
-/* Something may be moved. It is at once, if not too much was in this turn or it looks small; else when the party's lane
- * comes to it. */
+/* A server that is dead by now has said all that it will, which is not to be lost over an attempt to answer it. */
+static int first_of(const struct fp_pipe *pipe)
+{
+	return pipe->end[FP_SERVER]->failed ? FP_SERVER : FP_CLIENT;
+}
+
+/* Whether enough was passed on of its party in this turn. */
+static bool is_crowded(const struct fp_pipe *pipe)
+{
+	struct fp_party *party = pipe->party;
+	if (party->turn != pipe->pipes->loop->turns)
+		party->asked = 0;
+	party->turn = pipe->pipes->loop->turns;
+	return party->asked++ >= FP_CROWD;
+}
+
+/* Something may be moved. It is at once, if not too much was in this turn or it looks small and is not one of a crowd; else when
+ * the party's lane comes to it. */
 static bool turn_of(struct fp_pipe *pipe, int from)
 {
 	struct fp_pipes *pipes = pipe->pipes;
@@ -276,7 +294,8 @@ static bool turn_of(struct fp_pipe *pipe, int from)
 	pipes->turn = pipes->loop->turns;
 	bool small = way->latest <= FP_SMALL, full = pipes->moved >= FP_ROUND;
 	/* What a stream that died has left is read before its death is told: now. */
-	if (!pipe->end[from]->failed && !small && (full || !fp_list_empty(&pipe->again.node))) {
+	bool later = !pipe->end[from]->failed && (small ? is_crowded(pipe) : full || !fp_list_empty(&pipe->again.node));
+	if (later) {
 		fp_loop_queue(pipes->loop, &pipe->party->lane, &pipe->again);
 		return true;
 	}
@@ -288,37 +307,50 @@ static bool turn_of(struct fp_pipe *pipe, int from)
 	return true;
 }
 
+/* It may hold an error that no read has met: it died while its own bytes wait, or after its end. The peer that would
+ * wait for it for ever is told now. Whether it was so; the pipe then may be gone. */
+static bool end_if_failed(struct fp_pipe *pipe, int side)
+{
+	if (!pipe->end[side]->failed)
+		return false;
+	fp_pipe_stop(pipe);
+	pipe->ended(pipe, (enum fp_pipe_end)died(side));
+	return true;
+}
+
+/* Bytes of one side in one turn of the lane: all that one has left that died. */
+static uint32_t most_of(const struct fp_pipe *pipe, int from)
+{
+	return pipe->end[from]->failed ? UINT32_MAX : pipe->pipes->pool.size;
+}
+
 static void again(struct fp_task *task)
 {
 	struct fp_pipe *pipe = fp_container(task, struct fp_pipe, again);
 	struct fp_pipes *pipes = pipe->pipes;
-	bool goes_on = run(pipe, FP_CLIENT, pipes->pool.size) && run(pipe, FP_SERVER, pipes->pool.size);
+	int first = first_of(pipe);
+	bool goes_on = run(pipe, first, most_of(pipe, first)) && run(pipe, !first, most_of(pipe, !first));
 	wake_one(pipes); /* it may have been woken for a buffer that it did not need any more */
-	if (!goes_on || !pipe->is_busy)
+	if (!goes_on || end_if_failed(pipe, FP_CLIENT) || end_if_failed(pipe, FP_SERVER) || !pipe->is_busy)
 		return;
 	pipe->is_busy = false;
 	pipes->busy(pipe);
-}
-
-/* It may hold an error that no read has met: it died while its own bytes wait, or after its end. The peer that would
- * wait for it for ever is told now. */
-static void end_if_failed(struct fp_pipe *pipe, int side)
-{
-	if (!pipe->end[side]->failed)
-		return;
-	fp_pipe_stop(pipe);
-	pipe->ended(pipe, (enum fp_pipe_end)died(side));
 }
 
 static void changed(struct fp_stream *stream, bool room)
 {
 	struct fp_pipe *pipe = stream->user;
 	int side = stream == pipe->end[FP_SERVER];
+	/* A pod whose process is killed loses thousands at once: they end in its lane. */
+	if (stream->failed && is_crowded(pipe)) {
+		fp_loop_queue(pipe->pipes->loop, &pipe->party->lane, &pipe->again);
+		return;
+	}
 	if (stream->readable && !turn_of(pipe, side))
 		return;
 	if (room && !turn_of(pipe, !side))
 		return;
-	end_if_failed(pipe, side);
+	(void)end_if_failed(pipe, side);
 }
 
 void fp_pipe_start(struct fp_pipe *pipe, struct fp_pipes *pipes, struct fp_party *party, struct fp_stream *client,
@@ -331,10 +363,9 @@ void fp_pipe_start(struct fp_pipe *pipe, struct fp_pipes *pipes, struct fp_party
 	fp_list_init(&pipe->waiting);
 	fp_stream_use(client, changed, pipe);
 	fp_stream_use(server, changed, pipe);
-	/* One that is dead by now has said all that it will, which is not to be lost over an attempt to answer it. */
-	int first = server->failed ? FP_SERVER : FP_CLIENT;
+	int first = first_of(pipe);
 	if (turn_of(pipe, first) && turn_of(pipe, !first))
-		end_if_failed(pipe, FP_SERVER);
+		(void)end_if_failed(pipe, FP_SERVER);
 }
 
 bool fp_pipe_is_empty(const struct fp_pipe *pipe)

@@ -12,7 +12,7 @@
 #include "arrived.h"
 #include "check.h"
 
-enum { LARGE = 1 << 18, MOST = 12 };
+enum { LARGE = 1 << 18, MOST = 64 };
 
 static struct fp_loop loop;
 static struct fp_plains plains;
@@ -48,6 +48,14 @@ static void settle(void)
 		turn();
 		all_arrived();
 	} while (!fp_list_empty(&loop.lanes) || poll(&events, 1, 0) > 0);
+}
+
+static int ended;
+
+static void with_its_client(struct fp_pipe *pipe, enum fp_pipe_end how)
+{
+	CHECK(pipe && how == FP_PIPE_CLIENT_DIED);
+	ended++;
 }
 
 static void not_by_itself(struct fp_pipe *pipe, enum fp_pipe_end how)
@@ -138,6 +146,57 @@ static void a_question_does_not_wait_for_who_pours(void)
 	close_all(POURING + 1);
 }
 
+/* Somebody who asks on many connections at once, and somebody who asks once, behind all of them. */
+static void a_question_does_not_wait_for_a_crowd(void)
+{
+	enum { CROWD = MOST - 1, AT_ONCE = 16 };
+	struct joint *asking = &joints[CROWD];
+	CHECK(fp_pipes_init(&pipes, &loop, LARGE, 32, bytes) == 0);
+	for (int i = 0; i <= CROWD; i++)
+		open_joint(&joints[i], i < CROWD ? &greedy : &neighbour, 0);
+	settle();
+	for (int i = 0; i <= CROWD; i++)
+		CHECK(send(joints[i].peer[FP_CLIENT], "?", 1, MSG_NOSIGNAL) == 1);
+	turn();
+	CHECK(asking->pipe.way[FP_CLIENT].bytes == 1);
+	CHECK(moved(CROWD) == AT_ONCE + 1); /* and one in the lane's turn */
+	settle();
+	CHECK(moved(CROWD) == CROWD); /* none is forgotten */
+	for (int i = 0; i <= CROWD; i++)
+		CHECK(drain(joints[i].peer[FP_SERVER]) == 1);
+	close_all(CROWD + 1);
+}
+
+/* A process with many connections is killed: their ends are told one by one, what was said before is passed on. */
+static void a_question_does_not_wait_for_who_dies(void)
+{
+	enum { CROWD = MOST - 1, AT_ONCE = 16 };
+	const struct linger at_once = { .l_onoff = 1 };
+	struct joint *asking = &joints[CROWD];
+	char word[8];
+	CHECK(fp_pipes_init(&pipes, &loop, LARGE, 32, bytes) == 0);
+	for (int i = 0; i <= CROWD; i++) {
+		open_joint(&joints[i], i < CROWD ? &greedy : &neighbour, 0);
+		joints[i].pipe.ended = i < CROWD ? with_its_client : not_by_itself;
+	}
+	settle();
+	for (int i = 0; i < CROWD; i++) {
+		int *fd = &joints[i].peer[FP_CLIENT];
+		CHECK(send(*fd, "last", 4, MSG_NOSIGNAL) == 4);
+		CHECK(setsockopt(*fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once)) == 0 && close(*fd) == 0);
+		*fd = fcntl(loop.epoll_fd, F_DUPFD, 0); /* something that can be closed */
+	}
+	CHECK(send(asking->peer[FP_CLIENT], "?", 1, MSG_NOSIGNAL) == 1);
+	turn();
+	CHECK(asking->pipe.way[FP_CLIENT].bytes == 1);
+	CHECK(ended == AT_ONCE + 1);
+	settle();
+	CHECK(ended == CROWD);
+	for (int i = 0; i < CROWD; i++)
+		CHECK(recv(joints[i].peer[FP_SERVER], word, sizeof(word), 0) == 4);
+	close_all(CROWD + 1);
+}
+
 /* Connections whose readers do not read hold two thirds of the buffers at most, so others' bytes find one. */
 static void a_party_leaves_buffers_to_others(void)
 {
@@ -190,6 +249,8 @@ int main(void)
 	fp_party_init(&greedy);
 	fp_party_init(&neighbour);
 	a_question_does_not_wait_for_who_pours();
+	a_question_does_not_wait_for_a_crowd();
+	a_question_does_not_wait_for_who_dies();
 	a_party_leaves_buffers_to_others();
 	more_waits_for_who_is_seen_to_read();
 	fp_plains_clear(&plains);
