@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.support.envoy_judge import judge_clusters, judge_rules
@@ -11,11 +13,14 @@ from tests.unit.fuzz.test_mutated_documents import AROUND, TOGETHER, facts_of, t
 
 from tidegate.compile.compiler import compile_plan
 from tidegate.model.plan.envoy import CLUSTERS, SECRETS
+from tidegate.model.routing import VirtualService
 
 
 @pytest.mark.parametrize("part", range(2))
 def test_envoy_takes_what_validation_takes(part: int, tmp_path: Path) -> None:
-    written, clusters, rules = texts(part), [], []
+    written = texts(part)
+    clusters: list[Mapping[str, Any]] = []
+    rules: list[VirtualService] = []
     while together := list(islice(written, TOGETHER)):
         facts = facts_of([*(text for text in together if taken(text)), AROUND])
         made = compile_plan(facts).envoy[CLUSTERS].values()

@@ -182,7 +182,7 @@ def as_yaml(document: Any) -> str:
     return yaml.dump(document, Dumper=_Plain, sort_keys=False, allow_unicode=True)
 
 
-class _Plain(yaml.CSafeDumper):  # type: ignore[misc]
+class _Plain(yaml.CSafeDumper):
     """Without anchors: two equal lists are two lists."""
 
     def ignore_aliases(self, data: Any) -> bool:

@@ -11,6 +11,7 @@ from tests.support.configs import Texts, pod, sandbox, service, virtual_service
 from tidegate.compile.compiler import Compiler, compile_plan
 from tidegate.compile.facts import Facts, join
 from tidegate.compile.outbound import sights
+from tidegate.compile.visibility import sees_service
 from tidegate.config.store import Store
 from tidegate.dataplane.changes import changes
 from tidegate.model.plan import Plan
@@ -112,11 +113,10 @@ def test_who_sees_something_else_again_leaves_the_others_where_they_are() -> Non
 def looks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of services about which a view was asked anew."""
     found: list[str] = []
-    real = sights.sees_service
 
     def counted(read: Any, source: Any, asked: Any, port: int) -> bool:
         found.append(asked.id.fqdn)
-        return real(read, source, asked, port)
+        return sees_service(read, source, asked, port)
 
     monkeypatch.setattr(sights, "sees_service", counted)
     return found
