@@ -124,7 +124,7 @@ class FindScopes:
         by_envoy = {keys[pod]: frozenset(claim.name for claim in claims) for pod, claims in carried.items()}
         strict = {keys[pod]: registry_only(read, source.sidecar) for pod, source in sources.items()}
         self._copies = {
-            (number, strict[one]): self._copy(found, (number, strict[one]), seen[one[:_PLAIN]], by_envoy[one])
+            (number, strict[one]): self._copy((number, strict[one]), seen[one[:_PLAIN]], by_envoy[one])
             for one in sorted(set(groups.values()))
             if (number := numbers.get(one, 0)) != NO_SCOPE and (number or strict[one])
         }
@@ -155,7 +155,7 @@ class FindScopes:
             self._seen[view].follow(facts.read, source, self._followed)
         return self._seen if hiding else dict.fromkeys(views, self._seen[_ALL.view])
 
-    def _copy(self, found: Destinations, key: tuple[int, bool], seen: Seen, by_envoy: frozenset[str]) -> Copies:
+    def _copy(self, key: tuple[int, bool], seen: Seen, by_envoy: frozenset[str]) -> Copies:
         """The rows of a scope, and those by which what is unknown is refused."""
         before, places = self._copies.get(key, _NO_COPIES), self._by_place
         if (
@@ -165,21 +165,16 @@ class FindScopes:
         ):
             return before
         (number, strict), made = key, {}
-        for claim in found.claims if number else ():
-            if claim.name in seen.claims:
-                rows = tuple(places[address, claim.port.port] for address in claim.addresses)
-                tier = claim.tier
-                if tier is Tier.FASTPATH:
-                    tier = Tier.ENVOY if claim.name in by_envoy else Tier.FASTPATH
-                known = before.claims.get(claim.name)
-                if (
-                    known is None
-                    or known[0] is not tier
-                    or len(known[1]) != len(rows)
-                    or any(map(is_not, known[1], rows))
-                ):
-                    known = (tier, rows, tuple(_copied(row, tier, number) for row in rows))
-                made[claim.name] = known
+        for name in sorted(seen.claims, key=self._followed.places.__getitem__) if number else ():
+            claim = seen.claims[name]
+            rows = tuple(places[address, claim.port.port] for address in claim.addresses)
+            tier = claim.tier
+            if tier is Tier.FASTPATH:
+                tier = Tier.ENVOY if name in by_envoy else Tier.FASTPATH
+            known = before.claims.get(name)
+            if known is None or known[0] is not tier or len(known[1]) != len(rows) or any(map(is_not, known[1], rows)):
+                known = (tier, rows, tuple(_copied(row, tier, number) for row in rows))
+            made[name] = known
         ports = http_ports(seen.claims.values()) if strict else ()
         anywhere = tuple(Destination(ANYWHERE, port, Tier.ENVOY, 0, scope=number) for port in ports)
         anywhere = before.anywhere if anywhere == before.anywhere else anywhere

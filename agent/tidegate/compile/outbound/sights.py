@@ -27,6 +27,7 @@ class Followed:
     rules: Mapping[str, tuple[VirtualService, ...]] = field(default_factory=dict)  # by the host to which they lead
     gone: list[Claim] = field(default_factory=list)
     fresh: list[Claim] = field(default_factory=list)  # to be looked at again
+    places: dict[str, int] = field(default_factory=dict)  # of claims in their order, by name
     _by_name: dict[str, Claim] = field(default_factory=dict)
 
     def follow(self, claims: tuple[Claim, ...], rules: Mapping[str, tuple[VirtualService, ...]]) -> None:
@@ -34,6 +35,7 @@ class Followed:
         before, turned = self._by_name, set(differences(self.rules, rules)) if rules is not self.rules else set()
         if claims is not self.claims:
             self._by_name = {claim.name: claim for claim in claims}
+            self.places = {name: place for place, name in enumerate(self._by_name)}
         now = self._by_name
         self.gone = [claim for name, claim in before.items() if name not in now] if now is not before else []
         self.fresh = [
