@@ -1,7 +1,8 @@
 """What we promise in seconds, on a node with few services: a test would judge the machine, a figure does not.
 
 `change.*` and `enrol.*` as in scale.py, `enrol.beside_bad.*` in neighbours.py; `recover.*` after kill -9;
-`read.worst_ms`: the slowest of hostile documents like those of the fuzz tests (tests/unit/fuzz).
+`read.worst_ms`: the slowest of hostile documents like those of the fuzz tests (tests/unit/fuzz); `read.validate_s`:
+`tidegate validate` of a directory of 5 000 documents.
 """
 
 from __future__ import annotations
@@ -9,17 +10,26 @@ from __future__ import annotations
 import os
 import signal
 import statistics
+import subprocess
+import tempfile
 import time
+from pathlib import Path
 from typing import Any
+
+import yaml
 
 from tests.bench import neighbours
 from tests.bench import scale_config as config
 from tests.bench.processes import BenchError
 from tests.bench.scale import MS, Effort, Figure, changes, enrolments, running, say, whole
 from tests.bench.scale_rig import Rig, Status
+from tests.bench.turns import BIN, ROOT
 from tests.fuzz.mutate import mutants, seeds
 
 RECOVERIES = 5
+DOCUMENTS = 5000
+EXAMPLES, NO_YAML = ROOT / "tests" / "acceptance" / "documents", "23"
+TIDEGATE = BIN / "tidegate"
 
 
 def measured(effort: Effort) -> list[dict[str, Any]]:
@@ -31,7 +41,7 @@ def measured(effort: Effort) -> list[dict[str, Any]]:
             agent_recovers(rig, min(RECOVERIES, effort.changes)),
             envoy_recovers(rig, min(RECOVERIES, effort.changes)),
         ]
-    figures.append(reading(min(2000, 100 * effort.changes)))
+    figures += [reading(min(2000, 100 * effort.changes)), validating(min(3, effort.changes))]
     return [*(figure.result() for figure in figures), *neighbours.measured(effort)]
 
 
@@ -86,3 +96,27 @@ def reading(count: int) -> Figure:
     for value in sorted(taken)[-10:]:
         figure.add(value)
     return figure
+
+
+def validating(times: int) -> Figure:
+    """The command for DOCUMENTS files: the user's documents, in namespaces of their own."""
+    figure = Figure("read.validate_s", "s", statistics.median)
+    with tempfile.TemporaryDirectory() as directory:
+        write_documents(Path(directory))
+        for _ in range(times):
+            begun = time.monotonic()
+            done = subprocess.run([TIDEGATE, "validate", "-f", directory], capture_output=True, check=False)
+            figure.add(time.monotonic() - begun)
+            if done.returncode:
+                raise BenchError(f"tidegate validate: {done.returncode}, {done.stdout[-500:]!r} {done.stderr[-500:]!r}")
+    say(f"{figure.name}: {figure.result()['tidegate']} s")
+    return figure
+
+
+def write_documents(directory: Path) -> None:
+    """DOCUMENTS files without errors."""
+    known = [yaml.safe_load(path.read_text()) for path in sorted(EXAMPLES.glob("*.yaml")) if path.name[:2] != NO_YAML]
+    for number in range(DOCUMENTS):
+        document = known[number % len(known)]
+        document["metadata"]["namespace"] = f"team-{number // len(known)}"
+        (directory / f"{number:04}.yaml").write_text(yaml.safe_dump(document, sort_keys=False, allow_unicode=True))

@@ -59,6 +59,7 @@ PROMISES = {
     "recover.agent_ms": ("kill -9 of the agent: well again", "≤ 3 000 ms"),
     "recover.envoy_ms": ("kill -9 of Envoy: requests answered again", "≤ 2 000 ms"),
     "read.worst_ms": ("the worst of hostile documents, read", "≤ 1 000 ms"),
+    "read.validate_s": ("`tidegate validate` of 5 000 documents", "≤ 10 s"),
 }
 FAIR = {
     "fair.16.max_ms": "longest round trip of 64 B beside 16 bulk streams of another pod",

@@ -34,11 +34,12 @@ def judge_routes(routes: Iterable[Mapping[str, Any]], directory: Path) -> str:
 
 
 def judge_clusters(bodies: Iterable[Mapping[str, Any]], directory: Path) -> str:
-    """The same of clusters, whatever they are called and wherever they get their endpoints from."""
+    """The same of clusters, whatever they are called; endpoints that they would be told are left out."""
     clusters = []
     for i, body in enumerate(bodies):
-        kept = {k: v for k, v in body.items() if k not in ("eds_cluster_config", "name", "type")}
-        clusters.append({**kept, "name": f"c{i}", "type": "STATIC"})
+        kept = {k: v for k, v in body.items() if k not in ("eds_cluster_config", "name")}
+        told = {"type": "STATIC"} if "eds_cluster_config" in body or "type" not in body else {}
+        clusters.append({**kept, "name": f"c{i}", **told})
     return _judge({"clusters": clusters}, directory)
 
 

@@ -22,6 +22,7 @@ from tidegate.compile.rule_tables import (
     join_destination_rules,
     join_foreign_rules,
     join_sidecars,
+    join_targets,
     join_virtual_services,
 )
 from tidegate.compile.service_tables import JoinedPods, Services, join_services, join_slices
@@ -90,6 +91,7 @@ class Facts:
     slices_by_address: Mapping[IPAddress, tuple[EndpointSlice, ...]]  # of their endpoints
     # By tables.host_key() of a host, the oldest first; with the routes of those that they delegate to.
     virtual_services: Mapping[str, tuple[VirtualService, ...]]
+    rules_by_target: Mapping[str, tuple[VirtualService, ...]]  # rules for pods, by FQDN to which they lead
     roots: Mapping[Delegate, tuple[VirtualService, VirtualService]]  # who delegates: as written, as it is here
     destination_rules: Mapping[tuple[str, str], tuple[DestinationRule, ...]]  # by namespace and the same
     sidecars: Mapping[str, tuple[Sidecar, ...]]  # by namespace; the oldest first
@@ -125,6 +127,7 @@ class Facts:
             tables.SLICES_BY_SERVICE: self.slices_by_service,
             tables.SLICES_BY_ADDRESS: self.slices_by_address,
             tables.VIRTUAL_SERVICES: self.virtual_services,
+            tables.RULES_BY_TARGET: self.rules_by_target,
             tables.DESTINATION_RULES: self.destination_rules,
             tables.RESOLVED: self.resolved,
             tables.FOREIGN_RULES: self.foreign_rules,
@@ -184,6 +187,7 @@ def join(
         slices_by_service=slices_by_service,
         slices_by_address=slices_by_address,
         virtual_services=virtual_services,
+        rules_by_target=join_targets(old.rules_by_target, old.virtual_services, virtual_services),
         roots=roots,
         destination_rules=join_destination_rules(old.destination_rules, old.mesh, mesh),
         sidecars=join_sidecars(old.sidecars, old.mesh, mesh),

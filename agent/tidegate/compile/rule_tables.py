@@ -10,7 +10,7 @@ from tidegate.compile.index import Groups, changes
 from tidegate.model.kube import Age
 from tidegate.model.mesh import Mesh
 from tidegate.model.names import cluster_domain
-from tidegate.model.routing import Delegate, VirtualService
+from tidegate.model.routing import MESH, Delegate, VirtualService
 from tidegate.model.sidecar import Sidecar
 from tidegate.model.traffic import DestinationRule
 
@@ -51,6 +51,23 @@ def join_virtual_services(old: tuple[ByHost, Roots], last: Mesh, mesh: Mesh) -> 
             groups.add(map(tables.host_key, now.hosts), now)
         roots[written.id] = (written, now)
     return groups.done(), roots if roots != old_roots else old_roots
+
+
+def join_targets(old: ByHost, before: ByHost, now: ByHost) -> ByHost:
+    """Rules for pods by the hosts to which their routes lead. old: of `before`."""
+    if before is now:
+        return old
+    was, has = ({id(vs): vs for group in those.values() for vs in group} for those in (before, now))
+    groups = Groups(old, _age)
+    for key in was.keys() - has.keys():
+        groups.remove(_targets(was[key]), was[key])
+    for key in has.keys() - was.keys():
+        groups.add(_targets(has[key]), has[key])
+    return groups.done()
+
+
+def _targets(vs: VirtualService) -> set[str]:
+    return {target.host for target in vs.targets()} if MESH in vs.gateways else set()
 
 
 def join_sidecars(old: Mapping[str, tuple[Sidecar, ...]], last: Mesh, mesh: Mesh) -> Mapping[str, tuple[Sidecar, ...]]:

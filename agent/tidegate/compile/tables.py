@@ -30,6 +30,7 @@ SLICES_BY_ADDRESS: Final[Input[IPAddress, tuple[EndpointSlice, ...]]] = Input("s
 RESOLVED: Final[Input[str, tuple[IPAddress, ...]]] = Input("resolved")  # host name -> what the agent resolved it to
 # By host, those with a wildcard under ANY_HOST; the oldest first.
 VIRTUAL_SERVICES: Final[Input[str, tuple[VirtualService, ...]]] = Input("virtual_services")
+RULES_BY_TARGET: Final[Input[str, tuple[VirtualService, ...]]] = Input("rules_by_target")  # FQDN -> who leads there
 DESTINATION_RULES: Final[Input[tuple[str, str], tuple[DestinationRule, ...]]] = Input("destination_rules")
 # By host as above: DestinationRules for it that are neither of the host's own namespace nor of the root's.
 FOREIGN_RULES: Final[Input[str, tuple[DestinationRule, ...]]] = Input("foreign_rules")

@@ -5,16 +5,16 @@ Who may see a rule is asked in rules.py; here stands what a Sidecar makes of it,
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from tidegate.compile.derive import Read, derived
-from tidegate.compile.tables import MESH_CONFIG, SIDECARS, VIRTUAL_SERVICES
+from tidegate.compile.derive import Read
+from tidegate.compile.tables import MESH_CONFIG, RULES_BY_TARGET, SIDECARS
 from tidegate.model.exports import exported
 from tidegate.model.kube import Pod, Service
 from tidegate.model.mesh_config import NO_MESH_CONFIG, MeshConfig
 from tidegate.model.plan.names import VIEW
-from tidegate.model.routing import MESH, RouteTarget, VirtualService
+from tidegate.model.routing import VirtualService
 from tidegate.model.sidecar import Sidecar
 
 
@@ -79,7 +79,8 @@ def sees_rule(read: Read, source: Source, vs: VirtualService, port: int) -> bool
 
 def sees_service(read: Read, source: Source, service: Service, port: int) -> bool:
     """Whether a service exists for a client that dials one of its ports. What an imported rule leads to does too."""
-    if not exported(service.export_to or mesh_config(read).services_to, service.id.namespace, source.namespace):
+    config = mesh_config(read)
+    if not exported(service.export_to or config.services_to, service.id.namespace, source.namespace):
         return False
     sidecar = source.sidecar
     if sidecar is None or sidecar.egress is None:
@@ -89,30 +90,9 @@ def sees_service(read: Read, source: Source, service: Service, port: int) -> boo
         return False
     if listener.has_service(service.id.namespace, service.id.fqdn, source.namespace):
         return True
-    return service.id.fqdn in read(_led_to, (*source.view, listener.port))
-
-
-def _targets(vs: VirtualService) -> Iterator[RouteTarget]:
-    for route in vs.http:
-        yield from (w.target for w in route.targets)
-        yield from (m.target for m in route.mirrors)
-    for connections in (*vs.tcp, *vs.tls):
-        yield from (w.target for w in connections.targets)
-
-
-@derived
-def _led_to(read: Read, key: tuple[str, str, str, int]) -> frozenset[str]:
-    """Hosts to which the rules lead that one listener of a Sidecar imports for clients of a namespace."""
-    namespace, of, name, port = key
-    sidecar = next((s for s in read(SIDECARS, of) or () if s.name == name), None)
-    listener = sidecar.listener(port) if sidecar is not None else None
-    if listener is None:
-        return frozenset()
-    default = mesh_config(read).virtual_services_to
-    rules = {id(vs): vs for group in read.all(VIRTUAL_SERVICES).values() for vs in group if MESH in vs.gateways}
-    return frozenset(
-        target.host
-        for vs in rules.values()
-        if vs.visible_from(namespace, default) and listener.has_rule(vs.namespace, vs.hosts, namespace)
-        for target in _targets(vs)
+    rules = read(RULES_BY_TARGET, service.id.fqdn) or ()
+    return any(
+        vs.visible_from(source.namespace, config.virtual_services_to)
+        and listener.has_rule(vs.namespace, vs.hosts, source.namespace)
+        for vs in rules
     )

@@ -13,6 +13,7 @@ from tidegate.config.reading import Reading, items, read
 from tidegate.config.tree import pieces, read_tree
 from tidegate.model.mesh import NO_OBJECT, MeshObject, Problem
 from tidegate.model.names import ObjectKey
+from tidegate.model.text import printable
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +141,4 @@ def _problems(reading: Reading, path: str) -> tuple[Problem, ...]:
 
 def problem_of(said: say.Said, file: str, line: int, about: ObjectKey = NO_OBJECT, path: str = "") -> Problem:
     """What was said, at its place."""
-    return Problem(
-        file=file, line=line, severity=said.severity, code=said.code, about=about, path=path, message=said.text
-    )
+    return Problem(file, line, said.severity, said.code, about, printable(path), printable(said.text))

@@ -35,15 +35,18 @@ _RESOLVERS = {
 
 
 def format_path(path: Path) -> str:
-    """``spec.http[0].match``."""
+    """``spec.http[0].match``; a key that is empty is told as ``""``."""
     out = ""
     for part in path:
-        out += f"[{part}]" if isinstance(part, int) else f".{part}" if out else part
+        word = part or '""'
+        out += f"[{part}]" if isinstance(part, int) else f".{word}" if out else str(word)
     return out
 
 
 class YamlMap(dict[str, Any]):
     """A mapping with its place, and the line of each key."""
+
+    literal: frozenset[str] = frozenset()  # keys of texts that stand line by line below theirs, after "|"
 
     def __init__(self, path: Path = (), line: int = 1) -> None:
         super().__init__()
@@ -263,6 +266,8 @@ class _Builder:
             if type(child) is yaml.ScalarEvent and child.anchor is None:  # nearly all are, and need no path
                 self._count += 1
                 out[name] = self._scalar(child)
+                if child.style == "|":
+                    out.literal |= {name}
             else:
                 out[name] = self._value(child, (*path, name), depth + 1)
         return out

@@ -15,6 +15,7 @@ from tidegate.model.routing import VirtualService
 from tidegate.model.secret import Secret
 from tidegate.model.service_entry import ServiceEntry
 from tidegate.model.sidecar import Sidecar
+from tidegate.model.text import printable
 from tidegate.model.traffic import DestinationRule
 
 MeshObject = (
@@ -51,8 +52,8 @@ class Problem:
     severity: Severity
     code: str  # TG0101, see docs/messages.md
     about: ObjectKey
-    path: str  # spec.http[0].route[1].weight; empty = the document
-    message: str
+    path: str  # spec.http[0].route[1].weight; empty = the document; can be printed
+    message: str  # can be printed
 
     @property
     def is_error(self) -> bool:
@@ -62,6 +63,7 @@ class Problem:
         """``FILE:LINE: severity Kind ns/name path: message``; parts that are not known are left out."""
         name = f"{self.about.namespace}/{self.about.name}" if self.about.namespace else self.about.name
         subject = " ".join(part for part in (self.severity.value, self.about.kind, name, self.path) if part)
+        subject = printable(subject)
         return f"{self.file}:{self.line}: {subject}: {self.message}" if self.file else f"{subject}: {self.message}"
 
     def as_json(self) -> dict[str, str | int]:
@@ -71,9 +73,9 @@ class Problem:
             "line": self.line,
             "severity": self.severity.value,
             "code": self.code,
-            "kind": self.about.kind,
-            "namespace": self.about.namespace,
-            "name": self.about.name,
+            "kind": printable(self.about.kind),
+            "namespace": printable(self.about.namespace),
+            "name": printable(self.about.name),
             "path": self.path,
             "message": self.message,
         }

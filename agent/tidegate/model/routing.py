@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import NamedTuple
@@ -252,6 +252,14 @@ class VirtualService:
     def id(self) -> Delegate:
         """As a route that delegates to it calls it."""
         return Delegate(self.namespace, self.name)
+
+    def targets(self) -> Iterator[RouteTarget]:
+        """Where its routes lead."""
+        for route in self.http:
+            yield from (w.target for w in route.targets)
+            yield from (m.target for m in route.mirrors)
+        for connections in (*self.tcp, *self.tls):
+            yield from (w.target for w in connections.targets)
 
     def visible_from(self, namespace: str, default: tuple[str, ...] = ("*",)) -> bool:
         """Whether exportTo, or without one the mesh's default, lets clients of that namespace see it."""

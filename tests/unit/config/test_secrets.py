@@ -46,8 +46,8 @@ def test_a_key_of_two_thousand_bits_is_the_least() -> None:
 @pytest.mark.parametrize(
     ("values", "code", "path", "part"),
     [
-        ({"tls.crt": PAIR.certificate}, "TG0481", "", "tls.key"),
-        ({"key": PAIR.key}, "TG0481", "", "cert"),
+        ({"tls.crt": PAIR.certificate}, "TG0481", "data.tls.crt", "tls.key"),
+        ({"key": PAIR.key}, "TG0481", "data.key", "cert"),
         ({"tls.crt": b"no", "tls.key": PAIR.key}, "TG0482", "data.tls.crt", ""),
         ({"tls.crt": PAIR.certificate, "tls.key": b"no"}, "TG0483", "data.tls.key", ""),
         ({"tls.crt": PAIR.certificate, "tls.key": OTHER.key}, "TG0483", "data.tls.key", "not the key"),

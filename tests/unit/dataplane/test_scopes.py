@@ -58,3 +58,43 @@ async def test_what_stays_visible_is_there_after_each_write() -> None:
         look("at the end")
         assert blind == []
         assert not [key for key in node.tables.dests if key.scope], "nobody has the scope any more"
+
+
+def chosen(name: str, hosts: str) -> str:
+    return f"""
+apiVersion: networking.istio.io/v1
+kind: Sidecar
+metadata: {{name: {name}, namespace: default}}
+spec:
+  workloadSelector: {{labels: {{app: {name}}}}}
+  egress: [{{hosts: [{hosts}]}}]
+"""
+
+
+def shared(first: str, *documents: str) -> Mesh:
+    """Pods `first` and `second` have Sidecars of their own, which may show them the same."""
+    pods = (pod(name, f"app: {name}") for name in ("first", "second"))
+    far = service("far", "tcp:80", ips="10.96.0.8", namespace="far", selector="app: far")
+    server = pod("far-1", "app: far", "10.0.0.5", namespace="far")
+    return world(*pods, far, server, chosen("first", first), chosen("second", "./*, shop/*"), *documents)
+
+
+async def test_who_shared_a_scope_sees_its_services_while_the_other_comes_to_see_fewer() -> None:
+    """The scope stays the other's, under the same number: its rows may not go before the pod has a scope of its own."""
+    node = Node(shared("./*, shop/*"), sandbox("first", 1, "10.0.0.6"), sandbox("second", 2, "10.0.0.7"))
+    async with node.running():
+        before = node.tables.rows[1].scope
+        assert before == node.tables.rows[2].scope != 0
+        blind: list[str] = []
+
+        def look(call: str) -> None:
+            scope = node.tables.rows[2].scope
+            if DestinationKey(ip_address("10.96.0.7"), 80, scope=scope) not in node.tables.dests:
+                blind.append(call)
+
+        node.tables.slow = look
+        await node.configure(shared("./*"))
+        look("at the end")
+        assert blind == []
+        assert (node.tables.rows[1].scope, node.tables.rows[2].scope != before) == (before, True)
+        assert DestinationKey(ip_address("10.96.0.7"), 80, scope=before) not in node.tables.dests

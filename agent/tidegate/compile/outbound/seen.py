@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from hashlib import blake2s
+from itertools import chain
 from operator import is_not
 from typing import Final
 
@@ -21,7 +22,8 @@ from tidegate.compile.envoy.protojson import Json
 from tidegate.compile.facts import Facts
 from tidegate.compile.l4.carried import envoy_carries, everybody, may_be_carried
 from tidegate.compile.outbound.destinations import Claim, Destinations
-from tidegate.compile.visibility import Source, mesh_config, registry_only, sees_service, source_of
+from tidegate.compile.outbound.sights import Followed, Seen
+from tidegate.compile.visibility import Source, mesh_config, registry_only, source_of
 from tidegate.model.mesh_config import EVERYBODY
 from tidegate.model.names import WorkloadId
 from tidegate.model.plan.envoy import EnvoyResource
@@ -55,6 +57,19 @@ class Scoping:
     carried: Mapping[WorkloadId, tuple[Claim, ...]] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Copies:
+    """The rows of one scope, and what they were made of."""
+
+    rows: tuple[Destination, ...] = ()
+    anywhere: tuple[Destination, ...] = ()  # those of them by which Envoy refuses what is unknown
+    claims: Mapping[str, tuple[Tier, tuple[Destination, ...], tuple[Destination, ...]]] = field(default_factory=dict)
+    seen: Seen | None = None
+    changes: int = 0  # of it
+    by_envoy: frozenset[str] = frozenset()
+    places: object = None
+
+
 class FindScopes:
     """Finds scopes again and again; what did not change is the same object."""
 
@@ -62,15 +77,18 @@ class FindScopes:
         self._last = Scoping()
         self._special: tuple[tuple[object, ...], tuple[Claim, ...]] = ((), ())  # what it was made of, and it
         self._narrowed: tuple[object, bool] = (None, False)  # services, and whether any is not everybody's
+        self._followed = Followed()
+        self._rows: tuple[Destination, ...] = ()
+        self._by_place: Mapping[tuple[object, int], Destination] = {}
+        self._seen: dict[ViewKey, Seen] = {}
+        self._copies: dict[tuple[int, bool], Copies] = {}
 
     def __call__(self, facts: Facts, found: Destinations) -> Scoping:
-        if self._narrowed[0] is not facts.services:
-            self._narrowed = (facts.services, narrowed(facts))
-        made = _scoping(facts, found, self._carried(facts, found), self._narrowed[1])
+        made = self._scoping(facts, found)
         last = self._last
         self._last = Scoping(
             last.pods if made.pods == last.pods else made.pods,
-            last.rows if made.rows == last.rows else made.rows,
+            last.rows if _alike(made.rows, last.rows) else made.rows,
             last.elsewhere if made.elsewhere == last.elsewhere else made.elsewhere,
             last.carried if made.carried == last.carried else made.carried,
         )
@@ -87,72 +105,127 @@ class FindScopes:
             self._special = (made_of, claims)
         return claims
 
+    def _scoping(self, facts: Facts, found: Destinations) -> Scoping:
+        read, special = facts.read, self._carried(facts, found)
+        if self._narrowed[0] is not facts.services:
+            self._narrowed = (facts.services, narrowed(facts))
+        # Whether anything could be hidden from anybody, or be otherwise for some than for the mesh.
+        hiding = bool(facts.sidecars) or mesh_config(read).services_to != EVERYBODY or self._narrowed[1]
+        if not hiding and not mesh_config(read).registry_only and not special:
+            self._forget()
+            return Scoping(rows=found.rows)
+        sources = {s.id: source_of(read, facts.pods[s.id]) for s in facts.sandboxes if facts.enrolment(s.id).enrolled}
+        seen = self._see(facts, found, sources.values(), hiding=hiding)
+        carried = {pod: _carried_for(read, source, special, seen[source.view]) for pod, source in sources.items()}
+        usual = {c.name for c in special if envoy_carries(read, c.service, c.port, everybody(c.service))}
+        keys: dict[WorkloadId, ViewKey] = {
+            pod: (*source.view, *_other_than(usual.intersection(seen[source.view].claims), carried[pod]))
+            for pod, source in sources.items()
+        }
+        groups = _groups({keys[pod]: source for pod, source in sources.items()}, seen, read)
+        own = {one for one in groups.values() if len(seen[one[:_PLAIN]].claims) != len(found.claims) or one[_PLAIN:]}
+        numbers = scope_numbers(own)
+        by_envoy = {keys[pod]: frozenset(claim.name for claim in claims) for pod, claims in carried.items()}
+        strict = {keys[pod]: registry_only(read, source.sidecar) for pod, source in sources.items()}
+        self._copies = {
+            (number, strict[one]): self._copy((number, strict[one]), seen[one[:_PLAIN]], by_envoy[one])
+            for one in sorted(set(groups.values()))
+            if (number := numbers.get(one, 0)) != NO_SCOPE and (number or strict[one])
+        }
+        pods = {pod: Sight(numbers.get(groups[key], 0), strict[key]) for pod, key in keys.items()}
+        return Scoping(
+            {pod: sight for pod, sight in pods.items() if sight != EVERYTHING},
+            tuple(chain(found.rows, *(made.rows for made in self._copies.values()))),
+            tuple(sorted({row.port for made in self._copies.values() for row in made.anywhere})),
+            {pod: claims for pod, claims in carried.items() if claims},
+        )
 
-def _scoping(facts: Facts, found: Destinations, special: tuple[Claim, ...], some_narrowed: bool) -> Scoping:
-    read = facts.read
-    # Whether anything could be hidden from anybody, or be otherwise for some than for the mesh.
-    hiding = bool(facts.sidecars) or mesh_config(read).services_to != EVERYBODY or some_narrowed
-    if not hiding and not mesh_config(read).registry_only and not special:
-        return Scoping(rows=found.rows)
-    sources = {s.id: source_of(read, facts.pods[s.id]) for s in facts.sandboxes if facts.enrolment(s.id).enrolled}
-    carried = {pod: _carried_for(read, source, special) for pod, source in sources.items()} if special else {}
-    usual = {c.name for c in special if envoy_carries(read, c.service, c.port, everybody(c.service))}
-    keys: dict[WorkloadId, ViewKey] = {
-        pod: (*source.view, *_other_than(usual, carried.get(pod, ()), visible(read, source, special)))
-        for pod, source in sources.items()
-    }
-    views = {keys[pod]: source for pod, source in sources.items()}
-    by_envoy = {keys[pod]: {claim.name for claim in claims} for pod, claims in carried.items()}
-    seen = {view: visible(read, source, found.claims) if hiding else found.claims for view, source in views.items()}
-    numbers = scope_numbers(
-        view for view, claims in seen.items() if len(claims) != len(found.claims) or len(view) > _PLAIN
-    )
-    strict = {view: registry_only(read, source.sidecar) for view, source in views.items()}
-    rows: dict[object, Destination] = {}
-    by_place = {(row.address, row.port): row for row in found.rows} if numbers else {}
-    for view, claims in seen.items():
-        number = numbers.get(view, 0)
-        if number == NO_SCOPE:
-            continue
-        for claim in claims if number else ():
-            for address in claim.addresses:
-                row = replace(by_place[address, claim.port.port], scope=number)
-                if claim.tier is Tier.FASTPATH and row.tier is not Tier.REFUSE:
-                    row = replace(row, tier=Tier.ENVOY if claim.name in by_envoy.get(view, ()) else Tier.FASTPATH)
-                rows[row.key] = row
-        for port in http_ports(claims) if strict[view] else ():
-            row = Destination(ANYWHERE, port, Tier.ENVOY, 0, scope=number)
-            rows[row.key] = row
-    pods = {pod: Sight(numbers.get(keys[pod], 0), strict[keys[pod]]) for pod in sources}
-    elsewhere = sorted({row.port for row in rows.values() if row.address == ANYWHERE})
-    return Scoping(
-        {pod: sight for pod, sight in pods.items() if sight != EVERYTHING},
-        (*found.rows, *rows.values()),
-        tuple(elsewhere),
-        {pod: claims for pod, claims in carried.items() if claims},
-    )
+    def _forget(self) -> None:
+        """Nobody has a scope."""
+        self._followed, self._rows, self._by_place = Followed(), (), {}
+        self._seen, self._copies = {}, {}
+
+    def _see(
+        self, facts: Facts, found: Destinations, sources: Iterable[Source], *, hiding: bool
+    ) -> Mapping[ViewKey, Seen]:
+        """What each view sees now."""
+        self._followed.follow(found.claims, facts.rules_by_target)
+        if found.rows is not self._rows:
+            self._rows, self._by_place = found.rows, {(row.address, row.port): row for row in found.rows}
+        views = {source.view: source for source in sources}
+        wanted = views if hiding else {_ALL.view: _ALL}
+        self._seen = {view: self._seen.get(view) or Seen() for view in wanted}
+        for view, source in wanted.items():
+            self._seen[view].follow(facts.read, source, self._followed)
+        return self._seen if hiding else dict.fromkeys(views, self._seen[_ALL.view])
+
+    def _copy(self, key: tuple[int, bool], seen: Seen, by_envoy: frozenset[str]) -> Copies:
+        """The rows of a scope, and those by which what is unknown is refused."""
+        before, places = self._copies.get(key, _NO_COPIES), self._by_place
+        if (
+            before.seen is seen
+            and (before.changes, before.by_envoy) == (seen.changes, by_envoy)
+            and before.places is places
+        ):
+            return before
+        (number, strict), made = key, {}
+        for name in sorted(seen.claims, key=self._followed.places.__getitem__) if number else ():
+            claim = seen.claims[name]
+            rows = tuple(places[address, claim.port.port] for address in claim.addresses)
+            tier = claim.tier
+            if tier is Tier.FASTPATH:
+                tier = Tier.ENVOY if name in by_envoy else Tier.FASTPATH
+            known = before.claims.get(name)
+            if known is None or known[0] is not tier or len(known[1]) != len(rows) or any(map(is_not, known[1], rows)):
+                known = (tier, rows, tuple(_copied(row, tier, number) for row in rows))
+            made[name] = known
+        ports = http_ports(seen.claims.values()) if strict else ()
+        anywhere = tuple(Destination(ANYWHERE, port, Tier.ENVOY, 0, scope=number) for port in ports)
+        anywhere = before.anywhere if anywhere == before.anywhere else anywhere
+        rows = tuple(chain(*(copied for _, _, copied in made.values()), anywhere))
+        return Copies(rows, anywhere, made, seen, seen.changes, by_envoy, places)
 
 
-def _carried_for(read: Read, source: Source, special: tuple[Claim, ...]) -> tuple[Claim, ...]:
+_ALL: Final = Source("")
+_NO_COPIES: Final = Copies()
+
+
+def _copied(row: Destination, tier: Tier, number: int) -> Destination:
+    """A row as those of a scope see it. What is refused by connect() is for everybody."""
+    return replace(row, scope=number, tier=row.tier if row.tier is Tier.REFUSE else tier)
+
+
+def _groups(views: Mapping[ViewKey, Source], seen: Mapping[ViewKey, Seen], read: Read) -> dict[ViewKey, ViewKey]:
+    """For each view the first one, in alphabetical order, for which all is as it is for it: they share a scope."""
+    first: dict[object, ViewKey] = {}
+    out = {}
+    for view in sorted(views):
+        sees = seen[view[:_PLAIN]]
+        like = (sees.mark, len(sees.claims), view[_PLAIN:], registry_only(read, views[view].sidecar))
+        out[view] = first.setdefault(like, view)
+    return out
+
+
+def _alike(one: tuple[object, ...], other: tuple[object, ...]) -> bool:
+    """Whether they have the same members."""
+    return len(one) == len(other) and not any(map(is_not, one, other))
+
+
+def _carried_for(read: Read, source: Source, special: tuple[Claim, ...], seen: Seen) -> tuple[Claim, ...]:
     """Those that Envoy carries for a client."""
-    seen = visible(read, source, special)
-    return tuple(claim for claim in seen if envoy_carries(read, claim.service, claim.port, source))
+    there = (claim for claim in special if claim.name in seen.claims)
+    return tuple(claim for claim in there if envoy_carries(read, claim.service, claim.port, source))
 
 
-def _other_than(usual: set[str], carried: tuple[Claim, ...], seen: tuple[Claim, ...]) -> tuple[str, ...]:
+def _other_than(usual: set[str], carried: tuple[Claim, ...]) -> tuple[str, ...]:
     """A word for the ports at which a client has another tier than everybody; none if there are none."""
-    different = usual.intersection(claim.name for claim in seen) ^ {claim.name for claim in carried}
+    different = usual ^ {claim.name for claim in carried}
     return (blake2s(" ".join(sorted(different)).encode(), digest_size=8).hexdigest(),) if different else ()
 
 
 def narrowed(facts: Facts) -> bool:
     """Whether any service says itself for whom it exists. Looks at every one."""
     return any(service.export_to not in ((), EVERYBODY) for service in facts.services.values())
-
-
-def visible(read: Read, source: Source, claims: tuple[Claim, ...]) -> tuple[Claim, ...]:
-    """The claims of what exists for a client."""
-    return tuple(claim for claim in claims if sees_service(read, source, claim.service, claim.port.port))
 
 
 def http_ports(claims: Iterable[Claim]) -> list[int]:

@@ -137,27 +137,33 @@ def _open(texts: YamlMap, key: str, report: Report) -> None:
         return
     if not isinstance(text, str):
         return
-    tree = read_tree(line + ("\n" in text), text)
+    literal = key in texts.literal
+    tree = read_tree(line + literal, text)
     if tree is None:
         del texts[key]
     elif tree.problem is not None:
-        report.findings.append(Finding(tree.problem.line, f"data.{key}", tree.problem.said))
+        at = tree.problem.line if literal else line
+        report.findings.append(Finding(at, f"data.{key}", tree.problem.said))
         del texts[key]
     else:
-        _move(tree.value, (*texts.path, key))
+        _move(tree.value, (*texts.path, key), 0 if literal else line)
         texts.put(key, tree.value, line)
 
 
-def _move(value: Any, path: Path) -> None:
-    """Say of a tree, and of all in it, where it stands."""
+def _move(value: Any, path: Path, line: int) -> None:
+    """Say of a tree, and of all in it, where it stands. line: all of it, in quotes; 0: where its lines say."""
     if isinstance(value, YamlMap):
         value.path = path
+        value.line = line or value.line
+        value.lines = dict.fromkeys(value.lines, line) if line else value.lines
         for key, member in value.items():
-            _move(member, (*path, key))
+            _move(member, (*path, key), line)
     elif isinstance(value, YamlList):
         value.path = path
+        value.line = line or value.line
+        value.lines = [line] * len(value.lines) if line else value.lines
         for i, member in enumerate(value):
-            _move(member, (*path, i))
+            _move(member, (*path, i), line)
 
 
 def read(doc: ConfigMapDoc, place: Place, report: Report) -> MeshConfig | None:

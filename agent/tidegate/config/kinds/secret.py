@@ -72,7 +72,7 @@ def _check_pair(doc: SecretDoc, pair: tuple[str, str], values: Mapping[str, byte
     have = [name for name in pair if name in values]
     if len(have) == 1:
         lacks = pair[1 - pair.index(have[0])]
-        report.say(doc, None, say.HALF_PAIR(have=have[0], lacks=lacks))
+        report.say(doc, _place(doc, have[0]), say.HALF_PAIR(have=have[0], lacks=lacks))
         return
     found = pair_problem(values[pair[0]], values[pair[1]])
     if found is not None:
@@ -96,7 +96,12 @@ def _values(doc: SecretDoc, report: Report) -> Iterable[tuple[str, bytes]]:
 
 def _say(doc: SecretDoc, name: str, said: say.Said, report: Report) -> None:
     if not report.failed:
-        report.say(doc, ("stringData" if name in doc.string_data else "data", name), said)
+        report.say(doc, _place(doc, name), said)
+
+
+def _place(doc: SecretDoc, name: str) -> tuple[str, str]:
+    """Where a value was written."""
+    return ("stringData" if name in doc.string_data else "data", name)
 
 
 def provides(secret: Secret) -> Iterable[Topic]:

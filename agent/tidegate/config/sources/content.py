@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tidegate.config import messages as say
+from tidegate.model.text import printable
 
 MOST_BYTES = 32 * 1024 * 1024
 MOST_NAMES = 200_000  # in a whole directory, with all that links in it lead to
@@ -148,8 +149,7 @@ def shown(path: str) -> str:
     """A path as it can be printed on one line of UTF-8: names of files are bytes, and any of them."""
     if path.isprintable():
         return path
-    text = path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return printable(path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace"))
 
 
 def _require_file(mode: int) -> None:

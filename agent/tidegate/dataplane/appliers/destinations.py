@@ -2,7 +2,7 @@
 not (or no longer) lead to Envoy is written before Envoy is told and what does is written after it answered.
 
 A row that goes is a row that leads nowhere any more: it goes in prepare, before the tier that it led to forgets it. But
-rows of a scope that nobody has any more go in retire, when the pods that had it have another one.
+rows of a scope that a pod is about to leave, and that nobody may have then, go in retire, when it has another one.
 """
 
 from __future__ import annotations
@@ -46,11 +46,13 @@ class Wanted:
         self.dirty |= fresh
         return fresh
 
-    def todo(self, shadow: Shadow, to_envoy: bool) -> tuple[dict[DestinationKey, Destination], set[DestinationKey]]:
+    def todo(
+        self, shadow: Shadow, plan: Plan, to_envoy: bool
+    ) -> tuple[dict[DestinationKey, Destination], set[DestinationKey]]:
         """Rows to write and keys to delete; keys that turn out to be as they should are no longer dirty."""
         put: dict[DestinationKey, Destination] = {}
         delete: set[DestinationKey] = set()
-        left = self._left()
+        left = self._left() | _leaving(plan, shadow) if self.dirty else set()
         for key in tuple(self.dirty):
             row, held = self.rows.get(key), shadow.destinations.get(key)
             if held == (None if row is None else (row.tier, row.service)):
@@ -62,15 +64,22 @@ class Wanted:
                 put[key] = row
         return put, delete
 
-    def orphans(self, shadow: Shadow) -> set[DestinationKey]:
-        """Rows of scopes that nobody has any more."""
-        left = self._left()
-        return {key for key in self.dirty if key.scope in left and key in shadow.destinations}
+    def orphans(self, shadow: Shadow, plan: Plan) -> set[DestinationKey]:
+        """Rows that waited for pods to leave their scope, and wait no longer."""
+        leaving = _leaving(plan, shadow)
+        gone = (key for key in self.dirty if key.scope and key not in self.rows and key in shadow.destinations)
+        return {key for key in gone if key.scope not in leaving}
 
     def _left(self) -> set[int]:
         """Scopes of which rows are to go, and none is to stay."""
         going = {key.scope for key in self.dirty if key.scope and key not in self.rows}
         return going - {key.scope for key in self.rows} if going else going
+
+
+def _leaving(plan: Plan, shadow: Shadow) -> frozenset[int]:
+    """Scopes that some pod still has in the kernel's table, and is to have no longer."""
+    has = ((shadow.pods.get(pod.netns_cookie), pod.scope) for pod in plan.pods if pod.enrolled)
+    return frozenset(row.scope for row, scope in has if row is not None and row.scope != scope)
 
 
 class DestinationsApplier:
@@ -99,7 +108,7 @@ class DestinationsApplier:
 
     async def prepare(self, plan: Plan, changed: Changes) -> Outcomes:
         """See order.Applier."""
-        fresh, put, delete = await self._found(changed.destinations)
+        fresh, put, delete = await self._found(plan, changed.destinations)
         for key in fresh:
             self._retries.forget(key)  # what it was refused for may have changed
         held = {key: why for key, row in put.items() if (why := self._why_not(key, row, plan.generation))}
@@ -124,10 +133,10 @@ class DestinationsApplier:
         )
 
     async def retire(self, plan: Plan) -> Outcomes:
-        """Rows of scopes that nobody has any more; others went in prepare, see above."""
+        """Rows of scopes that nobody has any more, or somebody had; others went in prepare, see above."""
         if self.name != PAST_ENVOY or not self._wanted.dirty:
             return ()
-        orphans = await self._shadow.on_thread(self._wanted.orphans, self._shadow)
+        orphans = await self._shadow.on_thread(self._wanted.orphans, self._shadow, plan)
         refused = await self._shadow.delete(tuple(orphans)) if orphans else {}
         return tuple(Outcome(_words(key), State.FAILED, why) for key, why in refused.items())
 
@@ -136,18 +145,18 @@ class DestinationsApplier:
         return self._retries.next_due()
 
     async def _found(
-        self, changed: Delta[Destination]
+        self, plan: Plan, changed: Delta[Destination]
     ) -> tuple[set[DestinationKey], dict[DestinationKey, Destination], set[DestinationKey]]:
         """See Wanted. Most passes are about pods: then there is nothing to walk, and no thread to wait for."""
         if not (changed or self._wanted.dirty or self._shadow.drifted):
             return set(), {}, set()
-        return await self._shadow.on_thread(self._look, changed)
+        return await self._shadow.on_thread(self._look, plan, changed)
 
     def _look(
-        self, changed: Delta[Destination]
+        self, plan: Plan, changed: Delta[Destination]
     ) -> tuple[set[DestinationKey], dict[DestinationKey, Destination], set[DestinationKey]]:
         fresh = self._wanted.take(changed, self._shadow) if self.name == PAST_ENVOY else set()
-        return fresh, *self._wanted.todo(self._shadow, to_envoy=self.name == TO_ENVOY)
+        return fresh, *self._wanted.todo(self._shadow, plan, to_envoy=self.name == TO_ENVOY)
 
     def _why_not(self, key: DestinationKey, row: Destination, generation: int) -> str:
         return self._missing(row, self._shadow.destinations.get(key), generation)
