@@ -62,8 +62,9 @@ class InboundFilters:
     def before(
         self, sandbox: Sandbox, pod: Pod, ports: Sequence[ServedPort], selected: Selected, origins: tuple[Origin, ...]
     ) -> Inbound | None:
-        """What stands in front of a pod with these ports; None if no patch changes anything of them."""
-        if not ports or selected is NOTHING or not (selected.listener or selected.routes or selected.cluster):
+        """What stands in front of a pod with these ports; None if neither a patch nor a Sidecar asks for it."""
+        patched = selected.listener or selected.routes or selected.cluster
+        if not ports or not (patched or any(port.told for port in ports)):
             return None
         served = [_served(port, pod) for port in ports]
         plain = to_json(message_of(MESSAGES[ApplyTo.LISTENER], listeners.listener(sandbox, ports)))
@@ -74,7 +75,7 @@ class InboundFilters:
         made, kept = {}, []
         for port, it, was, chain in zip(ports, served, before[1], after[1], strict=True):
             cluster = self._cluster(port, it, sandbox.netns_cookie, selected, origins)
-            if before[0] != after[0] or was != chain or cluster[1]:
+            if port.told or before[0] != after[0] or was != chain or cluster[1]:
                 made[cluster[0].name] = cluster[0]
                 kept.append((port.number, chain))
         if not kept:
@@ -95,7 +96,11 @@ class InboundFilters:
         name = listeners.table_name(port.number)
         http = port.protocol.is_http
         return (
-            *(p for p in selected.listener if p.listener is None or it.fits(p.listener)),
+            *(
+                p
+                for p in selected.listener
+                if (http or p.apply_to is not ApplyTo.HTTP_FILTER) and (p.listener is None or it.fits(p.listener))
+            ),
             *(p for p in selected.routes if http and it.fits_routes(p.routes or _ANY_ROUTES, name)),
             *(p for p in selected.cluster if it.fits_cluster(p.cluster or _ANY_CLUSTER, p.operation, name)),
         )

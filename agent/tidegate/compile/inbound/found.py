@@ -28,7 +28,8 @@ class FindInbound:
         """By sandbox, those of enrolled pods only."""
         filters = self._filtered(facts)
         known, self._known = self._known, {}
-        for sandbox in facts.sandboxes if filters.selection else ():
+        asked = bool(filters.selection) or any(s.ingress or s.inbound_pool for s in facts.mesh.sidecars)
+        for sandbox in facts.sandboxes if asked else ():
             pod = facts.pods.get(sandbox.id)
             if pod is None or not sandbox.capture.envoy4 or not facts.enrolment(sandbox.id).enrolled:
                 continue

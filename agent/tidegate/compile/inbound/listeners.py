@@ -8,17 +8,17 @@ kernel knows what it has to leave alone (bpf/core/flow_core.h).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from tidegate.compile.envoy import bounds, http_options, pools, private
 from tidegate.compile.envoy.filters import pod_sockets
 from tidegate.compile.envoy.http_action import CORS_FILTER, FAULT_FILTER
-from tidegate.compile.envoy.protojson import Json, duration, named
+from tidegate.compile.envoy.protojson import Json, duration, named, socket_address
 from tidegate.compile.inbound.ports import ServedPort
 from tidegate.compile.outbound.listeners import pod_address
 from tidegate.model.capture import CAPTURE4_INBOUND, CAPTURE6_INBOUND
 from tidegate.model.kube import Protocol, ServicePort
 from tidegate.model.mesh_config import Compat
-from tidegate.model.traffic import ConnectionPool
 from tidegate.model.workload import Sandbox
 
 SOURCE4, SOURCE6 = "127.0.0.6", "::1"
@@ -65,23 +65,33 @@ def listener(sandbox: Sandbox, ports: Sequence[ServedPort]) -> Json:
 
 
 def cluster(port: ServedPort, cookie: int) -> Json:
-    """The cluster that leads to the address at which a connection came."""
+    """The cluster that leads to the address at which a connection came, or where a Sidecar says."""
+    pool = port.pool
     body: Json = {
         "name": cluster_name(port.number, cookie),
-        "type": "ORIGINAL_DST",
-        "lb_policy": "CLUSTER_PROVIDED",
-        "connect_timeout": duration(_CONNECT_TIMEOUT_MS),
-        "circuit_breakers": pools.breakers(ConnectionPool(), None, Compat.CURRENT),
+        **_where(port, cluster_name(port.number, cookie)),
+        "connect_timeout": duration(pool.connect_timeout_ms or _CONNECT_TIMEOUT_MS),
+        "circuit_breakers": pools.breakers(pool, None, Compat.CURRENT),
         "upstream_bind_config": _from_loopback(),
         "per_connection_buffer_limit_bytes": bounds.CONNECTION_BUFFER,
     }
     if port.protocol.is_http:
         # The application is spoken to as it would have been without Envoy.
-        spoken = http_options.upstream(
-            ServicePort(port.number, protocol=Protocol.HTTP), ConnectionPool(client_protocol=True)
-        )
+        as_client = replace(pool, client_protocol=pool.client_protocol or pool.h2_upgrade is None)
+        spoken = http_options.upstream(ServicePort(port.number, protocol=Protocol.HTTP), as_client)
         body["typed_extension_protocol_options"] = {http_options.UPSTREAM_OPTIONS: spoken}
+    if keepalive := pools.keepalive(pool):
+        body["upstream_connection_options"] = {"tcp_keepalive": keepalive}
     return body
+
+
+def _where(port: ServedPort, name: str) -> Json:
+    it = port.ingress
+    if it is None or it.to_address is None:
+        to_port: Json = {"original_dst_lb_config": {"upstream_port_override": it.to_port}} if it and it.moves else {}
+        return {"type": "ORIGINAL_DST", "lb_policy": "CLUSTER_PROVIDED", **to_port}
+    endpoint = {"endpoint": {"address": socket_address(it.to_address, it.to_port)}}
+    return {"type": "STATIC", "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": [endpoint]}]}}
 
 
 def routes(port: ServedPort, cookie: int) -> Json:
@@ -143,12 +153,15 @@ def _client() -> Json:
 
 
 def _proxy(port: ServedPort, cookie: int) -> Json:
+    longest = port.pool.max_connection_ms
+    lasting: Json = {"max_downstream_connection_duration": duration(longest)} if longest else {}
     return named(
         "envoy.filters.network.tcp_proxy",
         "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy",
         stat_prefix=table_name(port.number),
-        idle_timeout="0s",
+        idle_timeout=duration(port.pool.tcp_idle_ms or 0),
         cluster=cluster_name(port.number, cookie),
+        **lasting,
     )
 
 

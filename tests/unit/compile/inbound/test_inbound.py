@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,7 +11,9 @@ from tests.support.configs import ENROLLED, config_of, pod, sandbox, service
 from tests.unit.compile.outbound.test_filtered import LUA, a_filter
 
 from tidegate.compile.compiler import Compiler, compile_plan
+from tidegate.compile.explain.trace import explain
 from tidegate.compile.facts import Facts, join
+from tidegate.model.names import WorkloadId
 from tidegate.model.plan import Plan
 from tidegate.model.plan.envoy import CHECKS, CLUSTERS, LISTENERS
 from tidegate.model.plan.kernel import InboundPort
@@ -68,7 +71,7 @@ def test_a_filter_of_http_is_in_front_of_the_http_ports_of_its_pods(context: str
     assert http_filters(plan) == ["my.lua", *PLAIN]
     other, web = plan.pods
     assert (other.id.name, other.inbound, other.inbound_ports) == ("other", "", frozenset())
-    assert (web.inbound, web.inbound_ports) == (NAME, {InboundPort(1, 8080, 4), InboundPort(1, 8080, 6)})
+    assert (web.inbound, set(web.inbound_ports)) == (NAME, {InboundPort(1, 8080, 4), InboundPort(1, 8080, 6)})
 
 
 @pytest.mark.parametrize(
@@ -186,7 +189,6 @@ def test_what_nobody_declared_as_http_is_no_http() -> None:
 
 def test_each_patch_is_shown_alone_on_a_listener_of_its_side() -> None:
     match = "listener: {filterChain: {filter: {name: envoy.filters.network.tcp_proxy}}}"
-    body = "patch: {operation: MERGE, value: {typed_config: {'@type': type.googleapis.com/envoy.config.no.Such}}}"
     value = "{name: n, typed_config: {'@type': type.googleapis.com/envoy.extensions.filters.network.echo.v3.Echo}}"
     plan = plan_of(patch("NETWORK_FILTER", match, f"patch: {{operation: INSERT_BEFORE, value: {value}}}"))
     shown = plan.envoy[LISTENERS]["check|EnvoyFilter default/f patch 0"]
@@ -195,7 +197,6 @@ def test_each_patch_is_shown_alone_on_a_listener_of_its_side() -> None:
         "n",
         "envoy.filters.network.tcp_proxy",
     ]
-    assert body
 
 
 def test_what_is_made_is_what_envoys_api_knows() -> None:
@@ -205,8 +206,6 @@ def test_what_is_made_is_what_envoys_api_knows() -> None:
 
 def test_a_patch_that_was_refused_is_left_out() -> None:
     config = config_of(ENROLLED, *CLUSTER_OF, patch("HTTP_FILTER"))
-    from dataclasses import replace
-
     refused = replace(config, refused_patches=config.envoy_filters[0].patches)
     plan = compile_plan(join(refused, (sandbox("web", "10.0.0.1", cookie=1),)))
     assert chains(plan) == {}
@@ -231,3 +230,62 @@ def test_what_did_not_change_is_the_same_object() -> None:
     compiler = Compiler()
     first, second = (compiler.compile(facts, n).envoy[LISTENERS][NAME] for n in (1, 2))
     assert first is second
+
+
+def test_explain_says_what_stands_in_front_of_a_server() -> None:
+    facts = facts_of(patch("HTTP_FILTER", "listener: {portNumber: 80}"))
+    told = explain(facts, WorkloadId("default", "other"), "web", 80).hops
+    (hop,) = [hop.result for hop in told if hop.step == "envoy filter"]
+    assert hop.startswith("in front of default/web: EnvoyFilter default/f")
+    assert hop.endswith("INSERT_FIRST of HTTP_FILTER")
+    bytes_only = explain(facts, WorkloadId("default", "other"), "web", 5432).hops
+    assert [hop for hop in bytes_only if hop.step == "envoy filter"] == []
+
+
+def sidecar(spec: str) -> str:
+    return f"""
+apiVersion: networking.istio.io/v1
+kind: Sidecar
+metadata: {{name: s}}
+spec: {{workloadSelector: {{labels: {{app: web}}}}, {spec}}}
+"""
+
+
+def test_a_sidecar_says_where_the_application_is() -> None:
+    def led_to(endpoint: str) -> Mapping[str, Any]:
+        plan = plan_of(sidecar(f"ingress: [{{port: {{number: 8080, protocol: HTTP}}, defaultEndpoint: '{endpoint}'}}]"))
+        assert set(chains(plan)) == {8080}
+        assert http_filters(plan) == PLAIN
+        return plan.envoy[CLUSTERS]["inbound|8080||1"].body
+
+    for endpoint, address in (("127.0.0.1:9000", "127.0.0.1"), (":9000", "127.0.0.1"), ("[::1]:9000", "::1")):
+        body = led_to(endpoint)
+        (server,) = body["load_assignment"]["endpoints"][0]["lb_endpoints"]
+        assert server["endpoint"]["address"]["socket_address"] == {"address": address, "port_value": 9000}
+        assert body["type"] == "STATIC"
+    assert led_to("0.0.0.0:9000")["original_dst_lb_config"] == {"upstream_port_override": 9000}
+
+
+def test_a_sidecar_that_moves_nothing_leaves_the_port_alone() -> None:
+    same = "ingress: [{port: {number: 8080, protocol: HTTP}, defaultEndpoint: '0.0.0.0:8080'}, {port: {number: 5432}}]"
+    assert chains(plan_of(sidecar(same))) == {}
+    assert set(chains(plan_of(sidecar("ingress: [{port: {number: 5432}}]"), patch("HTTP_FILTER")))) == set()
+
+
+def test_the_ports_of_a_sidecar_are_those_that_patches_may_change() -> None:
+    ports = "ingress: [{port: {number: 8080, protocol: HTTP}}, {port: {number: 9999, protocol: GRPC}}]"
+    plan = plan_of(sidecar(ports), patch("HTTP_FILTER"))
+    assert set(chains(plan)) == {8080, 9999}
+
+
+def test_limits_of_what_comes_to_a_pod() -> None:
+    usual = "inboundConnectionPool: {tcp: {maxConnections: 7, idleTimeout: 9s}}"
+    plan = plan_of(sidecar(usual))
+    assert set(chains(plan)) == {5432, 7000, 8080}
+    (threshold,) = plan.envoy[CLUSTERS]["inbound|5432||1"].body["circuit_breakers"]["thresholds"]
+    assert threshold["max_connections"] == 7
+    assert chains(plan)[5432]["filters"][-1]["typed_config"]["idle_timeout"] == "9s"
+    pool = "connectionPool: {tcp: {maxConnections: 3}}"
+    plan = plan_of(sidecar(f"{usual}, ingress: [{{port: {{number: 8080, protocol: HTTP}}, {pool}}}]"))
+    (threshold,) = plan.envoy[CLUSTERS]["inbound|8080||1"].body["circuit_breakers"]["thresholds"]
+    assert threshold["max_connections"] == 3
