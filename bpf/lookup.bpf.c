@@ -1,5 +1,6 @@
 /* sk_lookup in a pod's netns: a SYN to a capture address that no connect hook recorded is reset; one that has a record
- * goes to the listener of its tier, whose own address is one of many. One instance per pod. */
+ * goes to the listener of its tier, whose own address is one of many. A SYN from elsewhere to a port at which Envoy stands
+ * in front of the application goes to Envoy. One instance per pod. */
 #include "include/tg_maps.h"
 #include "core/ctx.h"
 #include "core/flow_core.h"
@@ -47,6 +48,28 @@ static __always_inline uint32_t tg_to_dns(struct bpf_sk_lookup *ctx, const struc
 	return refused ? TG_LOOKUP_DENY_DNS : TG_LOOKUP_DNS;
 }
 
+/* What comes to the pod's own addresses. TG_REASON_COUNT: none of our business. */
+static __always_inline uint32_t tg_arrives(struct bpf_sk_lookup *ctx, const struct tg_conn *conn)
+{
+	struct tg_inbound_key key;
+	struct tg_listener_key at = {
+		.netns_cookie = tg_netns_cookie,
+		.tier = TG_TIER_ENVOY,
+		.v6 = !tg_addr_is_v4(&conn->local),
+	};
+	struct bpf_sock *listener;
+	long refused;
+
+	if (!tg_inbound_key_of(&key, tg_netns_cookie, conn) || !bpf_map_lookup_elem(&tg_inbound, &key))
+		return TG_REASON_COUNT;
+	listener = bpf_map_lookup_elem(&tg_inbound_listeners, &at);
+	if (!listener)
+		return TG_LOOKUP_DENY_INBOUND;
+	refused = bpf_sk_assign(ctx, listener, 0);
+	bpf_sk_release(listener);
+	return refused ? TG_LOOKUP_DENY_INBOUND : TG_LOOKUP_INBOUND;
+}
+
 SEC("sk_lookup")
 int tg_lookup(struct bpf_sk_lookup *ctx)
 {
@@ -64,8 +87,11 @@ int tg_lookup(struct bpf_sk_lookup *ctx)
 	}
 	if (ctx->protocol != TG_PROTOCOL_TCP)
 		return SK_PASS;
-	if (!tg_addr_is_capture(&conn.local))
-		return SK_PASS;
+	if (!tg_addr_is_capture(&conn.local)) {
+		reason = tg_arrives(ctx, &conn);
+		tg_count(reason);
+		return reason == TG_LOOKUP_DENY_INBOUND ? SK_DROP : SK_PASS;
+	}
 	recorded = tg_flow_key_of(&key, tg_netns_cookie, &conn.remote, conn.remote_port_be, &conn.local,
 				  conn.local_port_be) &&
 		   bpf_map_lookup_elem(&tg_flows, &key);

@@ -1,5 +1,5 @@
 /* getsockopt in Envoy's cgroup: SO_ORIGINAL_DST from our record, so that an unmodified `original_dst` filter works
- * without NAT. */
+ * without NAT. What sk_lookup led to Envoy on its way into a pod was sent to the very address that its socket has. */
 #include "include/tg_maps.h"
 #include "core/ctx.h"
 #include "core/flow_core.h"
@@ -64,6 +64,20 @@ static __always_inline int tg_answer6(struct bpf_sockopt *ctx, const struct tg_f
 	return 1;
 }
 
+/* Of a connection that no hook recorded, since nobody dialled a capture address. */
+static __always_inline int tg_answer_own(struct bpf_sockopt *ctx, const struct tg_conn *conn)
+{
+	struct tg_flow own = {};
+
+	tg_addr_copy(&own.dst, &conn->local);
+	own.dst_port_be = conn->local_port_be;
+	if (!(ctx->level == TG_SOL_IP ? tg_answer4(ctx, &own) : tg_answer6(ctx, &own)))
+		return 1;
+	ctx->retval = 0;
+	tg_count(TG_SOCKOPT_ORIGINAL_DST);
+	return 1;
+}
+
 SEC("cgroup/getsockopt")
 int tg_getsockopt(struct bpf_sockopt *ctx)
 {
@@ -79,6 +93,8 @@ int tg_getsockopt(struct bpf_sockopt *ctx)
 	if (ctx->optname != TG_SO_ORIGINAL_DST || (ctx->level != TG_SOL_IP && ctx->level != TG_SOL_IPV6) || !sk)
 		return 1;
 	tg_conn_from_sock(&conn, sk);
+	if (!tg_addr_is_capture(&conn.local))
+		return tg_answer_own(ctx, &conn);
 	if (!tg_flow_key_of(&key, bpf_get_netns_cookie(ctx), &conn.remote, conn.remote_port_be, &conn.local,
 			    conn.local_port_be))
 		return 1;

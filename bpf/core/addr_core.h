@@ -119,6 +119,17 @@ tg_inline void tg_addr_of_tier(struct tg_addr *to, uint32_t tier, int v4)
 		tg_addr_copy(to, tier == TG_TIER_ENVOY ? &envoy6 : &fastpath6);
 }
 
+/* Where Envoy takes what comes to the pod. */
+tg_inline int tg_addr_is_inbound(const struct tg_addr *addr)
+{
+	const struct tg_addr inbound4 = TG_CAPTURE4_INBOUND, inbound6 = TG_CAPTURE6_INBOUND;
+
+	if (tg_addr_is_v4(addr))
+		return tg_addr_word(addr, 3) == tg_addr_word(&inbound4, 3);
+	return tg_addr_word(addr, 0) == tg_addr_word(&inbound6, 0) && tg_addr_word(addr, 1) == tg_addr_word(&inbound6, 1) &&
+	       !tg_addr_word(addr, 2) && tg_addr_word(addr, 3) == tg_addr_word(&inbound6, 3);
+}
+
 /* A destination as a number; equal ones for different destinations are rare (FNV-1a by words, then mixed). */
 tg_inline uint32_t tg_addr_hash(const struct tg_addr *addr, uint16_t port_be)
 {

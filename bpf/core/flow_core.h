@@ -39,6 +39,20 @@ tg_inline int tg_flow_outlives_client(uint32_t old_state)
 	return old_state == 5 /* BPF_TCP_FIN_WAIT2 */;
 }
 
+/* sk_lookup: the row that may say that a new connection is Envoy's before it is the application's. Returns 0 if none may:
+ * what comes from loopback was sent by the pod itself to itself, or by Envoy, which hands on what it took (bound to
+ * 127.0.0.6 or ::1). No link brings such a source address: the kernel drops it. */
+tg_inline int tg_inbound_key_of(struct tg_inbound_key *key, uint64_t netns_cookie, const struct tg_conn *conn)
+{
+	__builtin_memset(key, 0, sizeof(*key));
+	if (tg_addr_is_loopback(&conn->remote) || tg_addr_is_loopback(&conn->local))
+		return 0;
+	key->netns_cookie = netns_cookie;
+	key->port_be = conn->local_port_be;
+	key->v6 = !tg_addr_is_v4(&conn->local);
+	return 1;
+}
+
 /* sk_lookup: whether a new connection to `local` may go on. Answers TG_REASON_COUNT for what is not ours. */
 tg_inline uint32_t tg_lookup_decide(const struct tg_addr *local, int recorded)
 {

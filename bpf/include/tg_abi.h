@@ -18,6 +18,7 @@ enum tg_abi {
 	TG_MAX_FLOWS = 131072,    /* captured connections whose listener may still ask for the destination */
 	TG_MAX_WISHES = 32768,    /* captured connections whose client set TCP options */
 	TG_MAX_LISTENERS = 16384, /* our listeners in pods: two tiers, two families */
+	TG_MAX_INBOUND = 65536,   /* ports of pods at which Envoy stands in front of the application */
 	TG_MAX_RESOLVERS = 65536, /* resolvers that pods ask, all pods together */
 	TG_MAX_REASONS = 64       /* slots of tg_counters: room for reasons that later versions append */
 };
@@ -92,6 +93,19 @@ struct tg_listener_key {
 	uint64_t netns_cookie;
 	uint32_t tier; /* enum tg_tier */
 	uint32_t v6;
+};
+
+/* Map tg_inbound (hash): a port of a pod -> whatever comes there from elsewhere goes to Envoy's other listener in the pod.
+ * Written by the agent, read by sk_lookup. Where that listens: map tg_inbound_listeners (socket hash, tg_listener_key). */
+struct tg_inbound_key {
+	uint64_t netns_cookie;
+	uint16_t port_be;
+	uint16_t pad;
+	uint32_t v6;
+};
+
+struct tg_inbound {
+	uint32_t tier; /* TG_TIER_ENVOY */
 };
 
 enum tg_flow_flag {

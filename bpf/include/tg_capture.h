@@ -7,21 +7,26 @@
  * listener (core/addr_core.h): 127.77.0.3 to .127.255 and PREFIX:0:2:0:1 and on to the fast path, 127.77.128.3 to .255.255
  * and PREFIX:0:3:0:1 and on to Envoy. */
 /* Resolvers are told apart by slots: 127.78.0.1 to .32 and PREFIX:0:5:0:1 to ::20 (core/dns_core.h). The node's DNS listens
- * on 127.78.1.1 and PREFIX::3. */
+ * on 127.78.1.1 and PREFIX::3. Envoy takes what comes to the pod on 127.77.0.0 and PREFIX::4: no tier has these, so nobody
+ * gets there by dialling them. */
 #define TG_CAPTURE4_PREFIX "127.77.0.0/16"
 #define TG_CAPTURE6_PREFIX "fd74:6964:6567:6174::/64"
 /* clang-format off */
 #define TG_CAPTURE4_FASTPATH_IP "127.77.0.1"
 #define TG_CAPTURE4_ENVOY_IP "127.77.0.2"
+#define TG_CAPTURE4_INBOUND_IP "127.77.0.0"
 #define TG_CAPTURE6_FASTPATH_IP "fd74:6964:6567:6174::1"
 #define TG_CAPTURE6_ENVOY_IP "fd74:6964:6567:6174::2"
+#define TG_CAPTURE6_INBOUND_IP "fd74:6964:6567:6174::4"
 #define TG_DNS4_PREFIX "127.78.0.0/16"
 #define TG_DNS4_IP "127.78.1.1"
 #define TG_DNS6_IP "fd74:6964:6567:6174::3"
 #define TG_CAPTURE4_FASTPATH { { 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 127, 77, 0, 1 } }
 #define TG_CAPTURE4_ENVOY { { 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 127, 77, 0, 2 } }
+#define TG_CAPTURE4_INBOUND { { 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 127, 77, 0, 0 } }
 #define TG_CAPTURE6_FASTPATH { { 0xfd, 0x74, 0x69, 0x64, 0x65, 0x67, 0x61, 0x74, 0, 0, 0, 0, 0, 0, 0, 1 } }
 #define TG_CAPTURE6_ENVOY { { 0xfd, 0x74, 0x69, 0x64, 0x65, 0x67, 0x61, 0x74, 0, 0, 0, 0, 0, 0, 0, 2 } }
+#define TG_CAPTURE6_INBOUND { { 0xfd, 0x74, 0x69, 0x64, 0x65, 0x67, 0x61, 0x74, 0, 0, 0, 0, 0, 0, 0, 4 } }
 #define TG_DNS4 { { 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 127, 78, 0, 0 } }
 /* clang-format on */
 #endif

@@ -76,6 +76,21 @@ struct {
 } tg_listeners SEC(".maps");
 
 struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, TG_MAX_INBOUND);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct tg_inbound_key);
+	__type(value, struct tg_inbound);
+} tg_inbound SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_SOCKHASH);
+	__uint(max_entries, TG_MAX_LISTENERS);
+	__type(key, struct tg_listener_key);
+	__type(value, uint64_t);
+} tg_inbound_listeners SEC(".maps");
+
+struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
 	__type(key, uint32_t);

@@ -20,7 +20,7 @@ from tidegate.native import REASONS, ffi, lib
 
 INCLUDE = Path(__file__).resolve().parents[2] / "bpf" / "include"
 ABI_STRUCTS = ["tg_addr", "tg_pod_key", "tg_pod", "tg_dest_key", "tg_dest", "tg_flow_key", "tg_flow", "tg_sock"]
-ABI_STRUCTS += ["tg_settings"]
+ABI_STRUCTS += ["tg_settings", "tg_inbound_key", "tg_inbound"]
 
 
 def btf(path: Path) -> list[dict[str, Any]]:
@@ -73,7 +73,7 @@ def test_reason_names_are_those_of_the_enum() -> None:
     assert len(REASONS) == lib.TG_REASON_COUNT <= lib.TG_MAX_REASONS
 
 
-@pytest.mark.parametrize("name", ["fastpath4", "envoy4", "fastpath6", "envoy6"])
+@pytest.mark.parametrize("name", ["fastpath4", "envoy4", "inbound4", "fastpath6", "envoy6", "inbound6"])
 def test_capture_addresses_as_text_and_as_bytes_agree(name: str) -> None:
     tier, version = name[:-1].upper(), name[-1]
     defined = dict(re.findall(r"#define TG_CAPTURE(\w+) (.+)", (INCLUDE / "tg_capture.h").read_text()))

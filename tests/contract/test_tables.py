@@ -14,7 +14,7 @@ from tests.support.dataplane import FakeTables
 from tidegate.bpf.datapath import Datapath
 from tidegate.bpf.records import PodRow
 from tidegate.dataplane.devices import KernelTables
-from tidegate.model.plan.kernel import Destination
+from tidegate.model.plan.kernel import Destination, InboundPort
 from tidegate.model.tier import Tier
 from tidegate.native import lib
 
@@ -39,6 +39,18 @@ def case(request: pytest.FixtureRequest) -> Case:
 
 def test_they_are_empty_at_first(case: Case) -> None:
     assert (case.tables.pods(), case.tables.destinations(), case.tables.lookups()) == ({}, {}, set())
+    assert case.tables.inbound() == set()
+
+
+def test_inbound_ports_are_set_and_deleted_and_twice_is_once(case: Case) -> None:
+    one, other = InboundPort(42, 80, 4), InboundPort(42, 80, 6)
+    for port in (one, other, one):
+        case.tables.set_inbound(port)
+    case.tables.inbound().clear()
+    assert case.tables.inbound() == {one, other}
+    for port in (one, one):
+        case.tables.delete_inbound(port)
+    assert case.tables.inbound() == {other}
 
 
 def test_a_pods_row_is_set_replaced_and_deleted(case: Case) -> None:

@@ -23,7 +23,7 @@ from tidegate.model.mesh import Mesh
 from tidegate.model.names import WorkloadId
 from tidegate.model.net import IPAddress
 from tidegate.model.plan.envoy import LISTENERS, EnvoyResource
-from tidegate.model.plan.kernel import Destination, DestinationKey
+from tidegate.model.plan.kernel import Destination, DestinationKey, InboundPort
 from tidegate.model.plan.names import HostNames
 from tidegate.model.plan.relay import L4Service
 from tidegate.model.status import Outcome, PodStatus, State, Status
@@ -44,12 +44,13 @@ def off_the_loop() -> None:
 
 
 class FakeTables:
-    """tg_pods, tg_dests and the guards. calls is what was asked of them, in order."""
+    """tg_pods, tg_dests, tg_inbound and the guards. calls is what was asked of them, in order."""
 
     def __init__(self, room: int = 100_000) -> None:
         self.room = room  # rows of tg_dests, as the kernel's table has a bound
         self.rows: dict[int, PodRow] = {}
         self.dests: dict[DestinationKey, DestinationRow] = {}
+        self.ports: set[InboundPort] = set()
         self.guards: set[int] = set()
         self.refused: set[int] = set()  # cookies whose guard or row the kernel refuses
         self.calls: list[tuple[str, object]] = []
@@ -86,6 +87,20 @@ class FakeTables:
         self._called("delete_destinations", tuple(keys))
         for key in keys:
             self.dests.pop(key, None)
+
+    def inbound(self) -> set[InboundPort]:
+        self._called("inbound")
+        return set(self.ports)
+
+    def set_inbound(self, port: InboundPort) -> None:
+        self._called("set_inbound", port)
+        if port.netns_cookie in self.refused:
+            raise OSError(7, "tg_inbound: Argument list too long")
+        self.ports.add(port)
+
+    def delete_inbound(self, port: InboundPort) -> None:
+        self._called("delete_inbound", port)
+        self.ports.discard(port)
 
     def attach_lookup(self, cookie: int, netns_fd: int) -> None:
         self._called("attach_lookup", cookie)

@@ -43,6 +43,11 @@ def judge_clusters(bodies: Iterable[Mapping[str, Any]], directory: Path) -> str:
     return _judge({"clusters": clusters}, directory)
 
 
+def judge_resources(resources: Mapping[str, Any], directory: Path) -> str:
+    """The same of whole listeners and clusters, by the names of these fields of a bootstrap's static_resources."""
+    return _judge(resources, directory)
+
+
 def _listener(name: str, routes: Mapping[str, Any]) -> dict[str, Any]:
     filters = [{"name": n, "typed_config": {"@type": f"type.googleapis.com/{t}"}} for n, t in _FILTERS.items()]
     manager = {

@@ -7,7 +7,7 @@ from socket import htons, ntohs
 from typing import Any
 
 from tidegate.model.net import IPAddress
-from tidegate.model.plan.kernel import ANYWHERE, DestinationKey, L4Protocol
+from tidegate.model.plan.kernel import ANYWHERE, DestinationKey, InboundPort, L4Protocol
 from tidegate.model.tier import Tier
 from tidegate.native import address_of, ffi, lib, put_address
 
@@ -104,6 +104,16 @@ def put_destination_key(raw: Any, key: DestinationKey) -> None:
 def decode_destination_key(raw: Any) -> DestinationKey:
     address = address_of(raw.addr) or ANYWHERE
     return DestinationKey(address, ntohs(raw.port_be), L4Protocol(raw.protocol), raw.scope)
+
+
+def put_inbound_key(raw: Any, key: InboundPort) -> None:
+    raw.netns_cookie = key.netns_cookie
+    raw.port_be = htons(key.port)
+    raw.v6 = key.version == 6
+
+
+def decode_inbound_key(raw: Any) -> InboundPort:
+    return InboundPort(raw.netns_cookie, ntohs(raw.port_be), 6 if raw.v6 else 4)
 
 
 def flow_key(key: FlowKey) -> Any:

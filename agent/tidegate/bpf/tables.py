@@ -11,7 +11,7 @@ from typing import Any
 
 from tidegate.bpf import records, walk
 from tidegate.bpf.records import DestinationKey, FlowGroup, FlowKey, FlowRow, PodRow
-from tidegate.model.plan.kernel import Destination
+from tidegate.model.plan.kernel import Destination, InboundPort
 from tidegate.model.tier import Tier
 from tidegate.native import REASONS, checked, ffi, lib
 
@@ -25,7 +25,7 @@ class Tables:
         """Open the pins in directory maps."""
         self._fds: dict[str, int] = {}
         try:
-            for name in ("tg_settings", "tg_pods", "tg_dests", "tg_flows", "tg_wishes", "tg_counters"):
+            for name in ("tg_settings", "tg_pods", "tg_dests", "tg_inbound", "tg_flows", "tg_wishes", "tg_counters"):
                 self._fds[name] = checked(lib.tgb_get(str(maps / name).encode()), str(maps / name))
         except OSError:
             self.close()
@@ -109,6 +109,23 @@ class Tables:
             for i, key in enumerate(part):
                 records.put_destination_key(raw[i], key)
             checked(lib.tgb_map_delete_batch(self._fds["tg_dests"], raw, len(part)), "tg_dests")
+
+    # --- ports of pods at which Envoy stands -----------------------------------------------------------------
+    def inbound(self) -> set[InboundPort]:
+        """Every row."""
+        keys, _, count = self._rows("tg_inbound", "struct tg_inbound_key", "struct tg_inbound", lib.TG_MAX_INBOUND)
+        return {records.decode_inbound_key(keys[i]) for i in range(count)}
+
+    def set_inbound(self, port: InboundPort) -> None:
+        key = ffi.new("struct tg_inbound_key *")
+        records.put_inbound_key(key, port)
+        self._set("tg_inbound", key, ffi.new("struct tg_inbound *", {"tier": Tier.ENVOY}))
+
+    def delete_inbound(self, port: InboundPort) -> None:
+        """No error if there is no such row."""
+        key = ffi.new("struct tg_inbound_key *")
+        records.put_inbound_key(key, port)
+        self._delete("tg_inbound", key)
 
     # --- flows and counters -------------------------------------------------------------------------------------
     def flow(self, key: FlowKey) -> FlowRow | None:

@@ -14,6 +14,9 @@ from tidegate.compile.envoy.clusters import ClusterKey, cluster, endpoints
 from tidegate.compile.envoy.patches.selection import Selection
 from tidegate.compile.envoy.secrets import secrets
 from tidegate.compile.facts import Facts
+from tidegate.compile.inbound.filtered import Inbound
+from tidegate.compile.inbound.found import FindInbound, FoundInbound, rows
+from tidegate.compile.inbound.marks import marked
 from tidegate.compile.names import names_of
 from tidegate.compile.outbound.credentials import pod_secrets
 from tidegate.compile.outbound.destinations import Claim, Destinations, FindDestinations
@@ -27,6 +30,7 @@ from tidegate.compile.registry import Registry
 from tidegate.compile.rules import Rules
 from tidegate.compile.tables import SERVICES
 from tidegate.compile.visibility import source_of
+from tidegate.model.envoy_filter import EnvoyFilter
 from tidegate.model.kube import Pod
 from tidegate.model.origin import Origin
 from tidegate.model.plan import Plan
@@ -67,6 +71,8 @@ class Compiler:
         self._names: tuple[HostNames, ...] = ()
         self._find_destinations = FindDestinations(self._derivations)
         self._find_scopes = FindScopes()
+        self._find_inbound = FindInbound()
+        self._passed: tuple[EnvoyFilter, ...] = ()
         self._listeners: dict[Sandbox, tuple[tuple[object, ...], EnvoyResource]] = {}
         self._filtered: tuple[tuple[object, ...], Filtered] = ((), Filtered())  # what it was made of, and it
         self._scopes: dict[str, tuple[Claim, list[EnvoyResource]]] = {}
@@ -78,15 +84,18 @@ class Compiler:
         self._lists: dict[str, tuple[MadeOnDemand, tuple[object, ...], MadeOnDemand]] = {}
         self._routed: tuple[tuple[object, ...], dict[str, Claim], RouteCompiler] | None = None
 
-    def compile(self, facts: Facts, generation: int = 0) -> Plan:
-        """What must be true on the node of these facts."""
+    def compile(self, facts: Facts, generation: int = 0, passed: tuple[EnvoyFilter, ...] = ()) -> Plan:
+        """What must be true on the node of these facts. passed: EnvoyFilters that are in force for what comes to pods,
+        so that who dialled those before dials anew."""
+        self._passed = passed
         self._derivations.change(facts.tables)
         found = self._find_destinations()
         names = self._name()
         self._derivations.forget_unused()
         any_http = any(c.tier is Tier.ENVOY for c in found.claims)
         scoping = self._find_scopes(facts, found)
-        plans = tuple(_plan(facts, s, any_http, scoping) for s in facts.sandboxes)
+        inbound = self._find_inbound(facts)
+        plans = tuple(_plan(facts, s, any_http, scoping, inbound.get(s)) for s in facts.sandboxes)
         with_envoy = tuple(s for s, p in zip(facts.sandboxes, plans, strict=True) if p.needs_envoy)
         return Plan(
             generation=generation,
@@ -96,7 +105,7 @@ class Compiler:
             services=found.numbers,
             names=names,
             views=_views(facts),
-            envoy=self._envoy(facts, found, scoping, with_envoy) if with_envoy else _NONE,
+            envoy=self._envoy(facts, found, scoping, with_envoy, inbound) if with_envoy or inbound else _NONE,
         )
 
     def _name(self) -> tuple[HostNames, ...]:
@@ -105,7 +114,14 @@ class Compiler:
             self._named, self._names = named, tuple(chain.from_iterable(named))
         return self._names
 
-    def _envoy(self, facts: Facts, found: Destinations, scoping: Scoping, sandboxes: tuple[Sandbox, ...]) -> Resources:
+    def _envoy(
+        self,
+        facts: Facts,
+        found: Destinations,
+        scoping: Scoping,
+        sandboxes: tuple[Sandbox, ...],
+        inbound: FoundInbound,
+    ) -> Resources:
         read = facts.read
         rules = Rules(read)
         filtered = self._filters(facts, found)
@@ -122,8 +138,11 @@ class Compiler:
         carried = _forwards(facts, scoping, sandboxes, filtered)
         listeners = self._table(
             LISTENERS,
-            (sandboxes, pods, facts.namespaces, filtered, carried),
-            lambda: self._listen(facts, sandboxes, filtered, dict(carried)),
+            (sandboxes, pods, facts.namespaces, filtered, carried, inbound),
+            lambda: {
+                **self._listen(facts, sandboxes, filtered, dict(carried)),
+                **{one.listener.name: one.listener for one in inbound.values()},
+            },
         )
         elsewhere = scoping.elsewhere
         scopes = self._table(SCOPES, (found.claims, elsewhere), lambda: self._scope(found, elsewhere))
@@ -147,9 +166,21 @@ class Compiler:
             for listener in listeners.values():
                 yield from listener.needs(CLUSTERS)
 
+        passed = self._passed
+
         def patched_cluster(registry: Registry, rules: Rules, key: ClusterKey) -> EnvoyResource | None:
             made = cluster(registry, rules, key)
-            return filtered.cluster(made, key) if made is not None else None
+            patched = filtered.cluster(made, key) if made is not None else None
+            service = registry.services.get(key.fqdn)
+            port = service.port(key.port) if service else None
+            if patched is None or service is None or port is None or not passed:
+                return patched
+            return marked(patched, passed, service, port, facts.mesh.config.root_namespace)
+
+        def other_cluster(name: str) -> EnvoyResource | None:
+            return next((one.clusters[name] for one in inbound.values() if name in one.clusters), None) or (
+                filtered.other_cluster(name)
+            )
 
         refused = facts.mesh.refused
         written = facts.mesh.virtual_services
@@ -162,8 +193,8 @@ class Compiler:
             CHECKS: checks,
             CLUSTERS: self._listed(
                 CLUSTERS,
-                of_routes,
-                lambda: _by_key(read, patched_cluster, filtered.other_cluster),
+                (*of_routes, inbound, passed),
+                lambda: _by_key(read, patched_cluster, other_cluster),
                 (leading, cluster_names),
             ),
             ENDPOINTS: self._listed(
@@ -298,12 +329,23 @@ def _same(before: object, now: object) -> bool:
     return all(a is b or a == b for a, b in zip(before, now, strict=True))
 
 
-def _plan(facts: Facts, sandbox: Sandbox, any_http: bool, scoping: Scoping) -> PodPlan:
+def _plan(facts: Facts, sandbox: Sandbox, any_http: bool, scoping: Scoping, inbound: Inbound | None) -> PodPlan:
     enrolled, reason = facts.enrolment(sandbox.id)
     wanted = enrolled and (any_http or sandbox.id in scoping.carried)
     name = listener_name(sandbox) if wanted else ""
     of = scoping.pods.get(sandbox.id, EVERYTHING)
-    return PodPlan(sandbox.id, enrolled, reason, wanted, name, sandbox.netns_cookie, of.registry_only, of.scope)
+    return PodPlan(
+        sandbox.id,
+        enrolled,
+        reason,
+        wanted,
+        name,
+        sandbox.netns_cookie,
+        of.registry_only,
+        of.scope,
+        inbound=inbound.listener.name if inbound else "",
+        inbound_ports=rows(sandbox, inbound) if inbound else frozenset(),
+    )
 
 
 def _forwards(

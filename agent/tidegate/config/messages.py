@@ -379,6 +379,17 @@ DELEGATE_HIDDEN = _warning(
     "TG0555", "delegate-hidden", "exportTo of VirtualService {name} does not show it to {namespace}: left out"
 )
 NOT_DELEGATED = _warning("TG0556", "not-delegated", "has no hosts, and nobody delegates to it: it has no effect")
+INGRESS_ENDPOINT = _error(
+    "TG0561",
+    "ingress-endpoint",
+    "{given!r} is no server of the pod: write 127.0.0.1:PORT or [::1]:PORT for its localhost, 0.0.0.0:PORT or"
+    " [::]:PORT for its own address",
+)
+INGRESS_PROTOCOL = _error(
+    "TG0562",
+    "ingress-protocol",
+    "{given!r} is nothing that is spoken over TCP here: write HTTP, HTTP2, GRPC, TLS or TCP",
+)
 
 # TG06: sources
 UNREADABLE = _error("TG0601", "unreadable", "cannot be read: {reason}")

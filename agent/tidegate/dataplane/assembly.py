@@ -9,11 +9,12 @@ from tidegate.dataplane.appliers.destinations import DestinationsApplier, Wanted
 from tidegate.dataplane.appliers.dns import NodeDns
 from tidegate.dataplane.appliers.enrolment import EnrolmentApplier
 from tidegate.dataplane.appliers.envoy import EnvoyResources
+from tidegate.dataplane.appliers.inbound import InboundApplier
 from tidegate.dataplane.appliers.relay import RelayServices
 from tidegate.dataplane.capture import Inside, SandboxRecords
 from tidegate.dataplane.cycle import Cycle
 from tidegate.dataplane.devices import DestinationRow, Dns, Envoy, KernelTables, Relay
-from tidegate.dataplane.order import PAST_ENVOY, TO_ENVOY
+from tidegate.dataplane.order import FROM_ELSEWHERE, PAST_ENVOY, PAST_INBOUND, TO_ENVOY
 from tidegate.dataplane.resolver import THREADS, Lookup, Resolver, lookup
 from tidegate.dataplane.sandboxes import Sandboxes
 from tidegate.dataplane.shadow import Shadow
@@ -65,8 +66,10 @@ def assemble(
     appliers = (
         services,
         DestinationsApplier(wanted, shadow, clock, jitter, name=PAST_ENVOY, missing=past_envoy),
+        InboundApplier(shadow, clock, jitter, name=PAST_INBOUND, listener=resources.listener),
         resources,
         DestinationsApplier(wanted, shadow, clock, jitter, name=TO_ENVOY, missing=to_envoy),
+        InboundApplier(shadow, clock, jitter, name=FROM_ELSEWHERE, listener=resources.listener),
         *((names,) if names else ()),
         enrolment,
     )

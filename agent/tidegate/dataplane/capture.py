@@ -13,8 +13,10 @@ from tidegate.linux import netlink
 from tidegate.model.capture import (
     CAPTURE4_ENVOY,
     CAPTURE4_FASTPATH,
+    CAPTURE4_INBOUND,
     CAPTURE6_ENVOY,
     CAPTURE6_FASTPATH,
+    CAPTURE6_INBOUND,
     CAPTURE6_PREFIX,
 )
 from tidegate.model.net import IPAddress
@@ -121,7 +123,8 @@ def ports_to_try(lowest: int, highest: int, declared: Container[int]) -> Iterato
 
 def _free_port(v6: bool, declared: Container[int]) -> int:
     lowest, highest = (int(word) for word in LOCAL_PORTS.read_text().split())  # of the netns of this thread
-    addresses = (CAPTURE4_FASTPATH, CAPTURE4_ENVOY, *((CAPTURE6_FASTPATH, CAPTURE6_ENVOY) if v6 else ()))
+    v6_addresses = (CAPTURE6_FASTPATH, CAPTURE6_ENVOY, CAPTURE6_INBOUND) if v6 else ()
+    addresses = (CAPTURE4_FASTPATH, CAPTURE4_ENVOY, CAPTURE4_INBOUND, *v6_addresses)
     for number in ports_to_try(lowest, highest, declared):
         if all(_is_free(str(ip), number, kind) for ip in addresses for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM)):
             return number

@@ -23,6 +23,7 @@ from tidegate.dataplane.sandboxes import Membership, Sandboxes
 from tidegate.dataplane.settling import Settling
 from tidegate.dataplane.shadow import Shadow
 from tidegate.errors import TidegateError
+from tidegate.model.envoy_filter import EnvoyFilter
 from tidegate.model.mesh import Mesh
 from tidegate.model.plan import Plan
 from tidegate.model.status import ApplierStatus, Outcome, Outcomes, State, Status
@@ -38,6 +39,7 @@ FIRST_SECONDS, LONGEST_SECONDS = 1.0, 30.0  # of the back-off after an error tha
 BREATH_SECONDS = 0.05  # at least, between two passes for which there is no news
 FACTS, COMPILE = "facts", "compile"
 _NOTHING = Plan(0)
+Passed = tuple[EnvoyFilter, ...]
 _UNCHANGED = Changes()
 
 
@@ -75,8 +77,9 @@ class Cycle:
         self._passed_at = 0.0
         self._joined: tuple[Mesh, tuple[Sandbox, ...], Resolved] | None = None  # what the facts were made of
         self._compiler = Compiler()
-        self._compiled: Facts | None = None  # what the plan was made of
+        self._compiled: tuple[Facts, Passed] | None = None  # what the plan was made of
         self._planned: tuple[Mesh, tuple[Sandbox, ...], Resolved] | None = None  # what those facts were made of
+        self._passed: Passed = ()  # EnvoyFilters that this node is through with
         self._prepared: dict[str, Plan] = {}  # by applier: the plan of its last prepare that returned
         self._revisions: dict[int, int] = {}  # generation -> revision of its configuration, of those not yet dealt with
         self._compared: tuple[Plan, Plan, Changes] | None = None
@@ -175,6 +178,16 @@ class Cycle:
             await self._attempt(COMPILE, self._compile)
         outcomes = await self._apply(self.plan.value) if self.plan.value.generation else {}
         await self._report(outcomes)
+        self._look_back()
+
+    def _look_back(self) -> None:
+        """Whoever was dialled before an EnvoyFilter came has to be dialled anew, and not before it is in force."""
+        if self._compiled is None or min(applier.seen for applier in self._appliers) < self.plan.value.generation:
+            return
+        filters = self._compiled[0].mesh.envoy_filters
+        if filters != self._passed:
+            self._passed = filters
+            self._wake.set()
 
     async def _resync(self) -> None:
         if self._shadow.doubtful or self._clock.monotonic() >= self._resync_at:
@@ -197,11 +210,15 @@ class Cycle:
 
     async def _compile(self) -> None:
         facts = self.facts.value
-        if facts is self._compiled or self._awaits_listeners():
+        if self._compiled is None:
+            self._passed = facts.mesh.envoy_filters  # nobody dialled anything before them
+        passed = self._passed
+        facts_before, passed_before = self._compiled or (None, None)
+        if passed is passed_before and (facts is facts_before or self._awaits_listeners()):
             return
         generation = self.plan.value.generation + 1
-        plan = await asyncio.to_thread(self._compiler.compile, facts, generation)
-        self._compiled, self._planned = facts, self._joined
+        plan = await asyncio.to_thread(self._compiler.compile, facts, generation, passed)
+        self._compiled, self._planned = (facts, passed), self._joined
         self._revisions[generation] = facts.mesh.revision
         await self.plan.set(plan)
 

@@ -22,12 +22,25 @@ CERTIFICATES = "certificates"
 POLICIES = "policies"
 RELAY = "relay"
 PAST_ENVOY = "destinations past envoy"
+PAST_INBOUND = "inbound ports past envoy"
 ENVOY = "envoy"
 TO_ENVOY = "destinations to envoy"
+FROM_ELSEWHERE = "inbound ports to envoy"
 DNS = "dns"
 ENROLMENT = "enrolment"
 
-ORDER = (CERTIFICATES, POLICIES, RELAY, PAST_ENVOY, ENVOY, TO_ENVOY, DNS, ENROLMENT)
+ORDER = (
+    CERTIFICATES,
+    POLICIES,
+    RELAY,
+    PAST_ENVOY,
+    PAST_INBOUND,
+    ENVOY,
+    TO_ENVOY,
+    FROM_ELSEWHERE,
+    DNS,
+    ENROLMENT,
+)
 
 
 class Applier(Protocol):

@@ -8,13 +8,13 @@ tables: calls are done in the order in which they were made, and none blocks the
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
 from tidegate.bpf.records import DestinationKey, PodRow
 from tidegate.dataplane.devices import DestinationRow, KernelTables
 from tidegate.errors import TidegateError
-from tidegate.model.plan.kernel import Destination
+from tidegate.model.plan.kernel import Destination, InboundPort
 from tidegate.model.tier import Tier
 from tidegate.runtime.worker import P, R, Worker
 
@@ -36,6 +36,7 @@ class Shadow:
         self.destinations: dict[DestinationKey, DestinationRow] = {}
         self.pods: dict[int, PodRow] = {}
         self.guards: set[int] = set()
+        self.inbound: set[InboundPort] = set()
         self._drift: set[DestinationKey] = set()
         self._rows: dict[DestinationRow, DestinationRow] = {}
 
@@ -85,6 +86,14 @@ class Shadow:
         """
         await self._worker.do(self._enrol, cookie, row, netns_fd)
 
+    async def lead_in(self, ports: Iterable[InboundPort]) -> dict[InboundPort, str]:
+        """Have what comes to these ports go to Envoy; those that the kernel refused, with its words."""
+        return await self._worker.do(self._each_port, tuple(ports), self._lead_in)
+
+    async def leave_alone(self, ports: Iterable[InboundPort]) -> dict[InboundPort, str]:
+        """Have what comes to these ports go to the application; those that the kernel refused, with its words."""
+        return await self._worker.do(self._each_port, tuple(ports), self._leave_alone)
+
     async def release(self, cookie: int) -> None:
         """Stop capturing: row first, so that no new connection is sent anywhere, then the guard. Nothing to release is
         fine. Raises OSError or TidegateError when the kernel refuses."""
@@ -93,8 +102,10 @@ class Shadow:
     # --- on the worker's thread ---------------------------------------------------------------------------------
     def _resync(self) -> None:
         destinations, pods, guards = self._tables.destinations(), self._tables.pods(), self._tables.lookups()
+        inbound = self._tables.inbound()
         drift = differing(self.destinations, destinations)
         strangers = differing(self.pods, pods) | (self.guards ^ guards)
+        strangers |= {port.netns_cookie for port in self.inbound ^ inbound}
         if self._loaded and not self._doubtful and (drift or strangers):
             log.warning(
                 "somebody else changed the kernel's tables: %d destinations, %d pods", len(drift), len(strangers)
@@ -104,7 +115,7 @@ class Shadow:
                 self.destinations[key] = self._shared(*destinations[key])
             else:
                 del self.destinations[key]
-        self.pods, self.guards = pods, guards
+        self.pods, self.guards, self.inbound = pods, guards, inbound
         self._loaded, self._doubtful = True, False
         self._drift |= drift
 
@@ -146,6 +157,24 @@ class Shadow:
                 self.destinations.pop(key, None)
         return refused
 
+    def _each_port(self, ports: Sequence[InboundPort], do: Callable[[InboundPort], None]) -> dict[InboundPort, str]:
+        refused: dict[InboundPort, str] = {}
+        for port in ports:
+            try:
+                do(port)
+            except (OSError, TidegateError) as error:
+                refused[port] = str(error)
+                self._doubtful = True
+        return refused
+
+    def _lead_in(self, port: InboundPort) -> None:
+        self._tables.set_inbound(port)
+        self.inbound.add(port)
+
+    def _leave_alone(self, port: InboundPort) -> None:
+        self._tables.delete_inbound(port)
+        self.inbound.discard(port)
+
     def _enrol(self, cookie: int, row: PodRow, netns_fd: int) -> None:
         try:
             if cookie not in self.guards:
@@ -163,6 +192,9 @@ class Shadow:
             if cookie in self.pods:
                 self._tables.delete_pod(cookie)
                 del self.pods[cookie]
+            for port in [port for port in self.inbound if port.netns_cookie == cookie]:
+                self._tables.delete_inbound(port)
+                self.inbound.discard(port)
             if cookie in self.guards:
                 self._tables.detach_lookup(cookie)
                 self.guards.discard(cookie)

@@ -38,6 +38,13 @@ def parse_network(text: str) -> IPNetwork:
     return network
 
 
+def within(inner: IPNetwork, outer: IPNetwork) -> bool:
+    """Whether each address of the one is of the other."""
+    if inner.version != outer.version:
+        return False
+    return inner.prefixlen >= outer.prefixlen and inner.network_address in outer
+
+
 def wire_prefix(network: IPNetwork) -> tuple[bytes, int]:
     """As to_wire, with the number of bits of it that count."""
     return to_wire(network.network_address), network.prefixlen + (96 if network.version == 4 else 0)

@@ -1,4 +1,4 @@
-"""Sidecar: which services and rules of the mesh exist for a workload. Only what concerns the way out."""
+"""Sidecar: which services and rules of the mesh exist for a workload, and what stands in front of its own ports."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from tidegate.model.hosts import host_matches, overlap
-from tidegate.model.kube import NO_AGE, Age
+from tidegate.model.kube import NO_AGE, Age, Protocol
+from tidegate.model.net import IPAddress
 from tidegate.model.origin import Origin
 from tidegate.model.selectors import selects
+from tidegate.model.traffic import ConnectionPool
 
 ANYWHERE, OWN = "*", "."
 
@@ -50,12 +52,30 @@ class Egress:
 
 
 @dataclass(frozen=True, slots=True)
+class Ingress:
+    """One ingress listener: a port of the workload, and where what comes there is handed on."""
+
+    port: int
+    protocol: Protocol = Protocol.TCP
+    to_port: int = 0  # 0: the same
+    to_address: IPAddress | None = None  # of the pod's loopback; None: the one that was dialled
+    pool: ConnectionPool | None = None  # None: that of all inbound ports
+
+    @property
+    def moves(self) -> bool:
+        """Whether the application is elsewhere than where was dialled."""
+        return self.to_address is not None or self.to_port not in (0, self.port)
+
+
+@dataclass(frozen=True, slots=True)
 class Sidecar:
     namespace: str
     name: str
     selector: Mapping[str, str] | None = None  # None: of every workload that has none of its own
     egress: tuple[Egress, ...] | None = None  # None: nothing is said, so everything is there
     registry_only: bool | None = None  # None: as the mesh
+    ingress: tuple[Ingress, ...] = ()  # none: nothing is said, so services say what is served
+    inbound_pool: ConnectionPool | None = None  # of all of its ports that say nothing else
     age: Age = NO_AGE
     origin: Origin = field(default=Origin("Sidecar", "", ""), compare=False)
 

@@ -160,7 +160,6 @@ def test_what_no_envoy_could_use_is_an_error_at_its_line(apply_to: str, body: st
 
 IDLE = {
     "applyTo: BOOTSTRAP": "spec.configPatches[0].applyTo",
-    "applyTo: CLUSTER\n      match: {context: SIDECAR_INBOUND}": "spec.configPatches[0].match.context",
     "applyTo: CLUSTER\n      match: {context: WAYPOINT}": "spec.configPatches[0].match.context",
 }
 

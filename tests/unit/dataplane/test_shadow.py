@@ -18,7 +18,7 @@ from tidegate.runtime.worker import Worker
 
 DB = at("10.96.0.5", 5432)
 CLIENT = sandbox("client", 42, "10.0.0.1")
-READS = ("destinations", "pods", "lookups")
+READS = ("destinations", "pods", "lookups", "inbound")
 
 
 def mesh(*more: str) -> Mesh:

@@ -50,7 +50,7 @@ async def test_a_table_that_hangs_does_not_hold_up_the_event_loop() -> None:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
         node.inside.close()
-    assert {"destinations", "pods", "lookups", "set_destinations", "attach_lookup", "set_pod"} <= set(seen)
+    assert {"destinations", "pods", "lookups", "inbound", "set_destinations", "attach_lookup", "set_pod"} <= set(seen)
     assert turns == 100 * len(seen)
 
 

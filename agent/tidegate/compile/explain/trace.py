@@ -15,6 +15,7 @@ from tidegate.compile.envoy.clusters import ClusterKey, as_told, credential, goe
 from tidegate.compile.envoy.named import named_in_subset
 from tidegate.compile.envoy.patches.selection import Selection
 from tidegate.compile.envoy.upstream_tls import of_connections
+from tidegate.compile.explain.arrival import in_front
 from tidegate.compile.explain.explanation import Explanation, Hop, Peer, RouteDestination, Rule
 from tidegate.compile.explain.l4 import Connection, Landing, choose_l4, landing
 from tidegate.compile.explain.names import Names, default_port
@@ -103,7 +104,9 @@ class _Trace:
         self._hops.append(Hop(step, result))
 
     def _end(self, out: Explanation, **changes: Any) -> Explanation:
-        return replace(out, **changes, hops=tuple(self._hops))
+        out = replace(out, **changes)
+        self._hops.extend(in_front(self._facts, self._filtered.selection, out.endpoints))
+        return replace(out, hops=tuple(self._hops))
 
     def explain(self, host: str, port: int | None, request: HttpRequest) -> Explanation:
         enrolled, why = self._facts.enrolment(self._id)

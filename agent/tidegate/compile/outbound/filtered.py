@@ -19,6 +19,7 @@ from tidegate.compile.envoy.patches.checks import ShownAlone, checks
 from tidegate.compile.envoy.patches.lists import Failures
 from tidegate.compile.envoy.patches.selection import NOTHING, Patches, Selected, Selection, variant_of
 from tidegate.compile.envoy.protojson import Json
+from tidegate.compile.inbound.filtered import shown_on
 from tidegate.compile.outbound.listeners import pod_listener
 from tidegate.compile.visibility import Source
 from tidegate.model.envoy_filter import Context, Patch
@@ -163,7 +164,8 @@ class Filtered:
         """Each patch on resources of its own."""
         if self._checks is None:
             plain = pod_listener(_NOBODY, ()).body
-            self._checks = checks(self.selection.every(), plain, self._base(plain)) if self.selection else ShownAlone()
+            every = self.selection.every()
+            self._checks = checks(every, plain, self._base(plain), shown_on()) if every else ShownAlone()
         return self._checks
 
 

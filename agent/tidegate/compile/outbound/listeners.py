@@ -27,7 +27,7 @@ def pod_listener(sandbox: Sandbox, origins: tuple[Origin, ...]) -> EnvoyResource
     filters.append(connection_manager(str(sandbox.id), sandbox.netns_cookie))
     body: Json = {
         "name": name,
-        "address": _address(CAPTURE4_ENVOY, sandbox.capture.envoy4, sandbox),
+        "address": pod_address(CAPTURE4_ENVOY, sandbox.capture.envoy4, sandbox),
         # Envoy would count by address, and pods may have equal addresses and ports, each in its own netns.
         "stat_prefix": name,
         "traffic_direction": "OUTBOUND",
@@ -46,11 +46,12 @@ def pod_listener(sandbox: Sandbox, origins: tuple[Origin, ...]) -> EnvoyResource
         # The v6 capture prefix is routed to the pod's lo but is no address of any interface; while IPv6 is switched off
         # inside it is not even routed, and nothing is sent there.
         body["freebind"] = True
-        body["additional_addresses"] = [{"address": _address(CAPTURE6_ENVOY, sandbox.capture.envoy6, sandbox)}]
+        body["additional_addresses"] = [{"address": pod_address(CAPTURE6_ENVOY, sandbox.capture.envoy6, sandbox)}]
     return EnvoyResource(name, body, origins, frozenset({ResourceRef(SCOPES, EVERY)}))
 
 
-def _address(address: IPAddress, port: int, sandbox: Sandbox) -> Json:
+def pod_address(address: IPAddress, port: int, sandbox: Sandbox) -> Json:
+    """envoy.config.core.v3.Address of a listener inside a pod."""
     out: Json = {"address": str(address), "port_value": port}
     if sandbox.netns_path:
         out["network_namespace_filepath"] = sandbox.netns_path

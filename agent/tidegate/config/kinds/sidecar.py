@@ -1,4 +1,5 @@
-"""Sidecar (networking.istio.io v1alpha3, v1beta1 and v1 are one schema): what exists for a workload."""
+"""Sidecar (networking.istio.io v1alpha3, v1beta1 and v1 are one schema): what exists for a workload, and what stands in
+front of its ports."""
 
 from __future__ import annotations
 
@@ -11,10 +12,12 @@ from tidegate.config import messages as say
 from tidegate.config.kinds.base import Kind, Place
 from tidegate.config.links import Links, Topic
 from tidegate.config.schema import LABEL, ApiModel, Finding, Report, listify
+from tidegate.config.shapes.connection_pool import ConnectionPoolDoc
 from tidegate.config.shapes.destination import PortNumber
 from tidegate.config.shapes.envoy_text import is_host
 from tidegate.config.shapes.metadata import Metadata
 from tidegate.config.shapes.outbound_policy import OutboundPolicyDoc
+from tidegate.config.shapes.sidecar_ingress import IngressDoc
 from tidegate.config.shapes.workload_selector import WorkloadSelectorDoc
 from tidegate.config.tree import YamlMap
 from tidegate.model.sidecar import ANYWHERE, OWN, Egress, Import, Sidecar
@@ -55,14 +58,15 @@ class EgressDoc(ApiModel):
 
 
 class SidecarSpec(ApiModel):
-    unsupported = frozenset({"ingress", "inboundConnectionPool"})
     workload_selector: WorkloadSelectorDoc | None = None
     egress: list[EgressDoc] = []
+    ingress: list[IngressDoc] = []
+    inbound_connection_pool: ConnectionPoolDoc | None = None
     outbound_traffic_policy: OutboundPolicyDoc | None = None
 
     @classmethod
     def normalise(cls, data: YamlMap, report: Report) -> None:
-        listify(data, "egress")
+        listify(data, "egress", "ingress")
         if not {"ingress", "egress", "outboundTrafficPolicy", "inboundConnectionPool"} & data.keys():
             report.say(data, None, say.EMPTY_SIDECAR())
 
@@ -83,13 +87,20 @@ def read(doc: SidecarDoc, place: Place, report: Report) -> Sidecar:
         elif not number and i < len(spec.egress) - 1:
             report.say(spec, ("egress", i), say.EGRESS_LAST())
         ports.add(number)
-    policy = spec.outbound_traffic_policy
+    inbound: set[int] = set()
+    for i, it in enumerate(spec.ingress):
+        if it.port.number in inbound:
+            report.say(spec, ("ingress", i), say.TWICE(what=f"port {it.port.number}"))
+        inbound.add(it.port.number)
+    pool, policy = spec.inbound_connection_pool, spec.outbound_traffic_policy
     return Sidecar(
         namespace=place.key.namespace,
         name=place.key.name,
         selector=spec.workload_selector.to_model(report) if spec.workload_selector else None,
         egress=tuple(e.to_model(report) for e in spec.egress) or None,
         registry_only=policy.registry_only if policy else None,
+        ingress=tuple(it.to_model(report) for it in spec.ingress),
+        inbound_pool=pool.to_model(report) if pool else None,
         age=place.age,
         origin=place.origin,
     )

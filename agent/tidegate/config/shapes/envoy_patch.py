@@ -27,7 +27,6 @@ Port = Annotated[int, limits.PORT.field(default=0)]
 ContextName = Literal["ANY", "SIDECAR_INBOUND", "SIDECAR_OUTBOUND", "GATEWAY", "WAYPOINT"]
 # Sides that no proxy here has yet, and why.
 ABSENT = {
-    Context.SIDECAR_INBOUND: "what arrives at a pod goes straight to the application, there is no inbound listener yet",
     Context.WAYPOINT: "there are no waypoints: each node's Envoy does what one would do",
 }
 _INSERTED = frozenset({PatchOperation.INSERT_BEFORE, PatchOperation.INSERT_AFTER, PatchOperation.INSERT_FIRST})
@@ -195,7 +194,7 @@ class ConfigPatchDoc(ApiModel):
             apply_to=apply_to,
             operation=operation,
             context=context,
-            value=self._value(apply_to, report),
+            value=self._value(apply_to, context, report),
             listener=listener.to_model() if listener else None,
             routes=routes.to_model() if routes else None,
             cluster=cluster.to_model() if cluster else None,
@@ -205,11 +204,12 @@ class ConfigPatchDoc(ApiModel):
             index=index,
         )
 
-    def _value(self, apply_to: ApplyTo, report: Report) -> dict[str, Any]:
+    def _value(self, apply_to: ApplyTo, context: Context, report: Report) -> dict[str, Any]:
         from tidegate.compile.envoy.patches.routes import OF_EACH_HOST
 
         value = read_value(self.patch, "value", apply_to, dict(self.patch.value), report)
-        if apply_to is ApplyTo.ROUTE_CONFIGURATION and (beyond := sorted(value.keys() - OF_EACH_HOST)):
+        shared = apply_to is ApplyTo.ROUTE_CONFIGURATION and context is not Context.SIDECAR_INBOUND
+        if shared and (beyond := sorted(value.keys() - OF_EACH_HOST)):
             why = f"{', '.join(beyond)} cannot be set for some pods: those of a node share their route configurations"
             report.say(self.patch, "value", say.NO_EFFECT(why=why))
             return {key: item for key, item in value.items() if key in OF_EACH_HOST}

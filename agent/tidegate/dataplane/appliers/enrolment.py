@@ -152,8 +152,22 @@ class EnrolmentApplier:
                 return (PodState.FAILED if state is State.FAILED else PodState.PENDING), reason
         if cookie not in self._shadow.pods and self._naming(cookie):
             return PodState.PENDING, "the node's DNS is being told of it"
+        if (waits := self._waits_inbound(cookie, plan)) is not None:
+            return waits
         reason = "; ".join((decision.reason, *self._sandboxes.remarks.get(cookie, ())))
         return await self._enrol(cookie, pod_row(opened, plan), reason)
+
+    def _waits_inbound(self, cookie: int, plan: PodPlan) -> PodVerdict | None:
+        """Why a pod that is not captured yet may not be: what is to meet Envoy on its way in would pass it by. What
+        Envoy refuses is not in force, for nobody."""
+        if not plan.inbound or cookie in self._shadow.pods:
+            return None
+        state, reason = self._listener(plan.inbound)
+        if state is State.PENDING:
+            return PodState.PENDING, reason
+        if state is State.APPLIED and not plan.inbound_ports <= self._shadow.inbound:
+            return PodState.FAILED, "kernel: a row of its inbound ports was refused, see status"
+        return None
 
     async def _enrol(self, cookie: int, row: PodRow, reason: str) -> PodVerdict:
         now = self._clock.monotonic()

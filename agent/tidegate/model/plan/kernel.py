@@ -36,6 +36,17 @@ class DestinationKey(NamedTuple):
         return f"{self.protocol.name} {self.address} port {self.port or 'any'}{scope}"
 
 
+class InboundPort(NamedTuple):
+    """A row of kernel map tg_inbound: what comes to this port of a pod goes to Envoy's inbound listener in it."""
+
+    netns_cookie: int
+    port: int
+    version: int  # of IP
+
+    def __str__(self) -> str:
+        return f"IPv{self.version} port {self.port} of netns {self.netns_cookie}"
+
+
 @dataclass(frozen=True, slots=True)
 class Destination:
     """A row of kernel map tg_dests, see DestinationKey."""

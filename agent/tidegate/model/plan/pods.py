@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tidegate.model.names import WorkloadId
+from tidegate.model.plan.kernel import InboundPort
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,3 +20,5 @@ class PodPlan:
     netns_cookie: int = 0  # of the sandbox
     registry_only: bool = False  # what nobody in the registry has is refused
     scope: int = 0  # which rows of destinations are its own (DestinationKey); 0 = it sees everything
+    inbound: str = ""  # name of the listener in front of its own ports
+    inbound_ports: frozenset[InboundPort] = frozenset()  # what leads there

@@ -1,4 +1,4 @@
-"""The user's DestinationRules about TLS and the EnvoyFilter: what a plain request of a pod is at its server."""
+"""The user's DestinationRules about TLS: what a plain request of a pod is at its server."""
 
 from __future__ import annotations
 
@@ -71,11 +71,3 @@ def test_istio_mutual_is_told_as_missing_and_requests_go_on(edges: Edges, given:
     given("47-destinationrule-ratings-istio-mtls")
     assert edges.told("ratings-istio-mtls") == {"TG0462"}
     assert edges.curl("http://ratings.prod.svc.cluster.local:9080/")["version"] == "ratings"
-
-
-@pytest.mark.api("EnvoyFilter.ListenerMatch.ListenerType.SIDECAR_INBOUND")
-@pytest.mark.document("16-envoyfilter-reviews-lua")
-def test_a_filter_for_a_server_is_told_as_missing_and_requests_go_on(edges: Edges, given: Given) -> None:
-    given("16-envoyfilter-reviews-lua")
-    assert edges.told("reviews-lua") == {"TG0119", "TG0121", "TG0454"}
-    assert edges.curl("http://reviews.prod.svc.cluster.local:8080/")["version"] == "reviews"

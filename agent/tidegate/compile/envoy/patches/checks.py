@@ -15,7 +15,7 @@ from tidegate.compile.envoy.patches import clusters, listeners, routes
 from tidegate.compile.envoy.patches.values import MESSAGES, message_of, to_json
 from tidegate.compile.envoy.protojson import Json
 from tidegate.errors import Rejected
-from tidegate.model.envoy_filter import LISTENER_SIDE, ApplyTo, Patch, PatchOperation, RouteMatch
+from tidegate.model.envoy_filter import LISTENER_SIDE, ApplyTo, Context, Patch, PatchOperation, RouteMatch
 from tidegate.model.plan.envoy import CLUSTERS, EnvoyResource, ResourceRef
 
 HOLDER = "check|patches of clusters"  # the listener that leads to the clusters of checks
@@ -37,18 +37,25 @@ def check_name(patch: Patch) -> str:
     return f"check|{patch.title}"
 
 
-def checks(patches: Sequence[Patch], listener: Mapping[str, Any], base: listeners.Base) -> ShownAlone:
-    """The resources of all patches. listener: what a patch of listeners is tried on."""
+def checks(
+    patches: Sequence[Patch],
+    listener: Mapping[str, Any],
+    base: listeners.Base,
+    inbound: tuple[Mapping[str, Any], listeners.Base],
+) -> ShownAlone:
+    """The resources of all patches. listener: what a patch of listeners is tried on; inbound: the same for patches of
+    what comes to pods."""
     out = ShownAlone()
     extensions = [p for p in patches if p.apply_to is ApplyTo.EXTENSION_CONFIG]
     plain = nowhere(listener, HOLDER, 0)
     for patch in patches:
         name = check_name(patch)
+        shown, made_like = inbound if patch.context is Context.SIDECAR_INBOUND else (listener, base)
         if patch in extensions:
             continue  # it is nothing without the filter that names it, which is tried with it
         try:
             if patch.apply_to in LISTENER_SIDE:
-                body = nowhere(listeners.forced(listener, patch, extensions, base), name, len(out.listeners) + 1)
+                body = nowhere(listeners.forced(shown, patch, extensions, made_like), name, len(out.listeners) + 1)
                 out.listeners[name] = EnvoyResource(name, body, (patch.origin,), judged=patch)
             elif patch.apply_to is ApplyTo.CLUSTER:
                 out.clusters[name] = EnvoyResource(name, cluster_alone(name, patch), (patch.origin,), judged=patch)

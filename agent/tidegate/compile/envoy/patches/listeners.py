@@ -13,12 +13,13 @@ from typing import Any
 
 from tidegate.compile.envoy.patches import names
 from tidegate.compile.envoy.patches.lists import Failures, change, merged, tried
+from tidegate.compile.envoy.patches.served import CALLED, Served
 from tidegate.compile.envoy.patches.values import MESSAGES, message_of, to_json
 from tidegate.compile.envoy.protojson import Json
 from tidegate.compile.envoy.prototypes import message_class
 from tidegate.errors import Rejected
 from tidegate.model.envoy_filter import ApplyTo, ChainProtocol, ListenerMatch, Patch, PatchOperation
-from tidegate.model.net import IPNetwork
+from tidegate.model.net import IPNetwork, within
 
 MOST_CHAINS = 64  # of one listener
 _ANY_MATCH = ListenerMatch()
@@ -32,7 +33,8 @@ class Base:
     """What a listener is like before it is patched.
 
     port: the only one that it is for, as at a gateway; 0: whatever a pod dials, which is told apart by filter chains.
-    network: the addresses that it is for, if it is for some only;
+    network: the addresses that it is for, if it is for some only; served: what each of its chains is for, if it is the
+    one in front of a pod's own ports.
     own_network, own_http: how many filters at the front of a chain are ours and stay there; spared: HTTP filters that
     route configurations switch off by name, so that no other may have it; ports_of: numbers of the service ports whose
     names begin so.
@@ -40,6 +42,7 @@ class Base:
 
     port: int = 0
     network: IPNetwork | None = None
+    served: Sequence[Served] = ()
     own_network: int = 0
     own_http: int = 0
     spared: frozenset[str] = frozenset()
@@ -56,7 +59,7 @@ class _Cell:
     def within(self, ports: frozenset[int] | None, networks: Sequence[IPNetwork]) -> bool:
         if ports is not None and self.port not in ports:
             return False
-        return not networks or (self.network is not None and any(_inside(self.network, n) for n in networks))
+        return not networks or (self.network is not None and any(within(self.network, n) for n in networks))
 
 
 def ports_of(match: ListenerMatch, named: Callable[[str], Iterable[int]], listener: str = "") -> set[int] | None:
@@ -117,12 +120,14 @@ class _Patching:
                     self._try(patch, cells)
         return to_json(self._listener)
 
-    def _try(self, patch: Patch, cells: list[_Cell]) -> None:
+    def _try(self, patch: Patch, cells: Sequence[_Cell | Served]) -> None:
         with tried(self._listener, patch, self._failures):
             self._apply(patch, cells)
 
-    def _split(self) -> list[_Cell]:
+    def _split(self) -> Sequence[_Cell | Served]:
         """Make the chains that patches need for ports and addresses of their own."""
+        if self._base.served:
+            return self._base.served
         ports: set[int] = set()
         networks: set[IPNetwork] = set()
         for patch in self._patches:
@@ -148,9 +153,9 @@ class _Patching:
         return cells
 
     def _ports(self, match: ListenerMatch) -> set[int] | None:
-        return ports_of(match, self._base.ports_of, self._listener.name)
+        return ports_of(match, self._base.ports_of, CALLED if self._base.served else self._listener.name)
 
-    def _apply(self, patch: Patch, cells: list[_Cell]) -> None:
+    def _apply(self, patch: Patch, cells: Sequence[_Cell | Served]) -> None:
         match = patch.listener or _ANY_MATCH
         value: Any = message_class(MESSAGES[patch.apply_to])()
         if patch.value:
@@ -158,7 +163,7 @@ class _Patching:
         if patch.apply_to in (ApplyTo.LISTENER, ApplyTo.LISTENER_FILTER):
             wanted_ports = self._ports(match)
             if wanted_ports is not None and not self._base.port:
-                raise Rejected(patch.apply_to.value, "cannot be for one port: a pod has one listener for all it dials")
+                raise Rejected(patch.apply_to.value, "cannot be for one port: a pod has one listener for all of them")
             if wanted_ports is not None and self._base.port not in wanted_ports:
                 return
         if patch.apply_to is ApplyTo.LISTENER:
@@ -189,15 +194,16 @@ class _Patching:
         if self._listener.name != kept[0] or self._listener.address != where:
             raise Rejected("name and address", "of a pod's listener cannot be changed: connections are sent there")
 
-    def _chains(self, match: ListenerMatch, cells: list[_Cell]) -> Iterator[Any]:
+    def _chains(self, match: ListenerMatch, cells: Sequence[_Cell | Served]) -> Iterator[Any]:
         wanted = self._ports(match)
         ports = None if wanted is None else frozenset(wanted)
         for cell, chain in zip(cells, self._listener.filter_chains, strict=False):
             http = any(one.name == names.HTTP_MANAGER for one in chain.filters)
             speaks = match.protocol is ChainProtocol.ALL or (match.protocol is ChainProtocol.HTTP) == http
             told = chain.filter_chain_match
+            meant = cell.fits(match) if isinstance(cell, Served) else cell.within(ports, match.addresses)
             if (
-                cell.within(ports, match.addresses)
+                meant
                 and speaks
                 and match.chain in ("", chain.name)
                 and (not match.sni or match.sni in told.server_names)
@@ -254,9 +260,3 @@ class _Patching:
             raise Rejected(f"filter {value.name!r}", "needs an EXTENSION_CONFIG of its name, and there is none")
         extension: Any = message_of(MESSAGES[ApplyTo.EXTENSION_CONFIG], found.value)
         value.typed_config.CopyFrom(extension.typed_config)
-
-
-def _inside(inner: IPNetwork, outer: IPNetwork) -> bool:
-    if inner.version != outer.version:
-        return False
-    return inner.prefixlen >= outer.prefixlen and inner.network_address in outer

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -64,7 +64,7 @@ def hosts(
     a client has one per host, so none can be added or removed. A patch of the route configuration, which all pods of
     the node share, is one of each virtual host of the client.
     """
-    mine = [p for kind in _ORDER for p in patches if p.apply_to is kind and table.fits(p.routes or _ANY_MATCH)]
+    mine = [patch for patch in in_order(patches) if table.fits(patch.routes or _ANY_MATCH)]
     out: dict[str, Json] = {}
     for host, body in bodies.items():
         message = message_of(MESSAGES[ApplyTo.VIRTUAL_HOST], body)
@@ -99,6 +99,21 @@ def patch_host(host: Any, patch: Patch) -> None:
     merged(host, patch.operation, value)
     if value.domains or value.name not in ("", names[0]):
         raise Rejected("name and domains", "of a virtual host cannot be changed: by them a pod's requests are found")
+
+
+def patch_own(message: Any, patch: Patch) -> None:
+    """Do to a route configuration that is one pod's alone what a patch of it, its virtual hosts or their routes says.
+    Raises Rejected."""
+    if patch.apply_to is ApplyTo.ROUTE_CONFIGURATION:
+        patch_configuration(message, patch)
+        return
+    for host in message.virtual_hosts:
+        patch_host(host, patch)
+
+
+def in_order(patches: Sequence[Patch]) -> Iterator[Patch]:
+    """From the whole to its parts."""
+    return (patch for kind in _ORDER for patch in patches if patch.apply_to is kind)
 
 
 def without_place(patch: Patch, match: RouteMatch) -> Patch:
