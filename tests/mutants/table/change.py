@@ -605,8 +605,8 @@ _COST = Group(
             "a-plan-for-a-pod-that-is-not-open",
             "each enrolment makes two plans, and others' wait for both",
             CYCLE,
-            "if facts is self._compiled or self._awaits_listeners():",
-            "if facts is self._compiled:",
+            "(facts is facts_before or self._awaits_listeners())",
+            "facts is facts_before",
             ("tests/unit/dataplane/test_waiting.py",),
         ),
         Mutant(
