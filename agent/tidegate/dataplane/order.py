@@ -29,18 +29,7 @@ FROM_ELSEWHERE = "inbound ports to envoy"
 DNS = "dns"
 ENROLMENT = "enrolment"
 
-ORDER = (
-    CERTIFICATES,
-    POLICIES,
-    RELAY,
-    PAST_ENVOY,
-    PAST_INBOUND,
-    ENVOY,
-    TO_ENVOY,
-    FROM_ELSEWHERE,
-    DNS,
-    ENROLMENT,
-)
+ORDER = (CERTIFICATES, POLICIES, PAST_INBOUND, RELAY, PAST_ENVOY, ENVOY, TO_ENVOY, FROM_ELSEWHERE, DNS, ENROLMENT)
 
 
 class Applier(Protocol):

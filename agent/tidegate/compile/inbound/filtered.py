@@ -16,7 +16,7 @@ from tidegate.compile.envoy.patches import clusters, routes
 from tidegate.compile.envoy.patches import listeners as patching
 from tidegate.compile.envoy.patches.lists import Failures, tried
 from tidegate.compile.envoy.patches.selection import NOTHING, Patches, Selected, Selection
-from tidegate.compile.envoy.patches.served import Served
+from tidegate.compile.envoy.patches.served import PatchedPort
 from tidegate.compile.envoy.patches.values import MESSAGES, message_of, to_json
 from tidegate.compile.envoy.protojson import Json
 from tidegate.compile.inbound import listeners
@@ -105,7 +105,7 @@ class InboundFilters:
             *(p for p in selected.cluster if it.fits_cluster(p.cluster or _ANY_CLUSTER, p.operation, name)),
         )
 
-    def _routed(self, chain: Json, it: Served, selected: Selected) -> Json:
+    def _routed(self, chain: Json, it: PatchedPort, selected: Selected) -> Json:
         """A filter chain with the patches of routes."""
         name = listeners.table_name(it.port)
         manager = chain["filters"][-1]["typed_config"]
@@ -120,7 +120,7 @@ class InboundFilters:
         return {**chain, "filters": [*chain["filters"][:-1], last]}
 
     def _cluster(
-        self, port: ServedPort, it: Served, cookie: int, selected: Selected, origins: tuple[Origin, ...]
+        self, port: ServedPort, it: PatchedPort, cookie: int, selected: Selected, origins: tuple[Origin, ...]
     ) -> tuple[EnvoyResource, bool]:
         """The cluster of a port, and whether patches make another one of it."""
         body = listeners.cluster(port, cookie)
@@ -140,16 +140,16 @@ def shown_on() -> tuple[Json, patching.Base]:
     """A listener on which each patch is tried by itself: with HTTP, and without."""
     ports = (ServedPort(1, Protocol.HTTP), ServedPort(2))
     body = listeners.listener(_NOBODY, ports)
-    return body, base(body, [Served(port=port.number) for port in ports])
+    return body, base(body, [PatchedPort(port=port.number) for port in ports])
 
 
-def base(body: Mapping[str, Any], served: Sequence[Served]) -> patching.Base:
+def base(body: Mapping[str, Any], served: Sequence[PatchedPort]) -> patching.Base:
     """What a pod's inbound listener is like before it is patched."""
     return patching.Base(served=served, own_network=len(body["filter_chains"][0]["filters"]) - 1)
 
 
-def _served(port: ServedPort, pod: Pod) -> Served:
-    return Served(
+def _served(port: ServedPort, pod: Pod) -> PatchedPort:
+    return PatchedPort(
         port=port.number,
         services=[(led.number, led.name) for led in port.services],
         hosts=[led.fqdn for led in port.services],

@@ -13,7 +13,7 @@ from hashlib import sha256
 
 from tidegate.compile.envoy import private
 from tidegate.compile.envoy.patches.selection import Patches
-from tidegate.compile.envoy.patches.served import Served
+from tidegate.compile.envoy.patches.served import PatchedPort
 from tidegate.compile.inbound.listeners import table_name
 from tidegate.model.envoy_filter import (
     LISTENER_SIDE,
@@ -58,7 +58,7 @@ def concerning(
     filters: Sequence[EnvoyFilter], service: Service, port: ServicePort, root: str = ROOT_NAMESPACE
 ) -> Patches:
     """Patches that may change what comes to pods behind a service port."""
-    it = Served(
+    it = PatchedPort(
         port=port.target or port.port if isinstance(port.target, int) else 0,
         services=[(port.port, port.name)],
         hosts=[service.id.fqdn],
@@ -77,7 +77,7 @@ def _may_meet(one: EnvoyFilter, service: Service) -> bool:
     return all(service.selector.get(key, value) == value for key, value in one.labels.items())
 
 
-def _fits(patch: Patch, it: Served) -> bool:
+def _fits(patch: Patch, it: PatchedPort) -> bool:
     if patch.apply_to in LISTENER_SIDE and patch.apply_to is not ApplyTo.EXTENSION_CONFIG:
         match = patch.listener or _ANY_LISTENER
         # Whose address, and at which number a named port is, a service does not say.

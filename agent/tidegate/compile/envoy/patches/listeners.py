@@ -13,7 +13,7 @@ from typing import Any
 
 from tidegate.compile.envoy.patches import names
 from tidegate.compile.envoy.patches.lists import Failures, change, merged, tried
-from tidegate.compile.envoy.patches.served import CALLED, Served
+from tidegate.compile.envoy.patches.served import CALLED, PatchedPort
 from tidegate.compile.envoy.patches.values import MESSAGES, message_of, to_json
 from tidegate.compile.envoy.protojson import Json
 from tidegate.compile.envoy.prototypes import message_class
@@ -42,7 +42,7 @@ class Base:
 
     port: int = 0
     network: IPNetwork | None = None
-    served: Sequence[Served] = ()
+    served: Sequence[PatchedPort] = ()
     own_network: int = 0
     own_http: int = 0
     spared: frozenset[str] = frozenset()
@@ -120,11 +120,11 @@ class _Patching:
                     self._try(patch, cells)
         return to_json(self._listener)
 
-    def _try(self, patch: Patch, cells: Sequence[_Cell | Served]) -> None:
+    def _try(self, patch: Patch, cells: Sequence[_Cell | PatchedPort]) -> None:
         with tried(self._listener, patch, self._failures):
             self._apply(patch, cells)
 
-    def _split(self) -> Sequence[_Cell | Served]:
+    def _split(self) -> Sequence[_Cell | PatchedPort]:
         """Make the chains that patches need for ports and addresses of their own."""
         if self._base.served:
             return self._base.served
@@ -155,7 +155,7 @@ class _Patching:
     def _ports(self, match: ListenerMatch) -> set[int] | None:
         return ports_of(match, self._base.ports_of, CALLED if self._base.served else self._listener.name)
 
-    def _apply(self, patch: Patch, cells: Sequence[_Cell | Served]) -> None:
+    def _apply(self, patch: Patch, cells: Sequence[_Cell | PatchedPort]) -> None:
         match = patch.listener or _ANY_MATCH
         value: Any = message_class(MESSAGES[patch.apply_to])()
         if patch.value:
@@ -194,14 +194,14 @@ class _Patching:
         if self._listener.name != kept[0] or self._listener.address != where:
             raise Rejected("name and address", "of a pod's listener cannot be changed: connections are sent there")
 
-    def _chains(self, match: ListenerMatch, cells: Sequence[_Cell | Served]) -> Iterator[Any]:
+    def _chains(self, match: ListenerMatch, cells: Sequence[_Cell | PatchedPort]) -> Iterator[Any]:
         wanted = self._ports(match)
         ports = None if wanted is None else frozenset(wanted)
         for cell, chain in zip(cells, self._listener.filter_chains, strict=False):
             http = any(one.name == names.HTTP_MANAGER for one in chain.filters)
             speaks = match.protocol is ChainProtocol.ALL or (match.protocol is ChainProtocol.HTTP) == http
             told = chain.filter_chain_match
-            meant = cell.fits(match) if isinstance(cell, Served) else cell.within(ports, match.addresses)
+            meant = cell.fits(match) if isinstance(cell, PatchedPort) else cell.within(ports, match.addresses)
             if (
                 meant
                 and speaks

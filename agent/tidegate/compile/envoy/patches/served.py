@@ -13,7 +13,7 @@ _CHANGES = frozenset({PatchOperation.MERGE, PatchOperation.MERGE_AND_REPLACE_LIS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Served:
+class PatchedPort:
     """Where the pod listens, the service ports that lead there (number, name), by whose names, and the pod's addresses.
 
     A match by port means a service port or the pod's own: Istio's text says the one, Istio does the other.
