@@ -16,7 +16,7 @@ from tidegate.compile.gateway.shown import ShownAtGateway
 from tidegate.compile.gateway.tls import Materials
 from tidegate.envoy.bootstrap import RUNTIME
 from tidegate.model.gateway import GatewayWorkload
-from tidegate.model.plan.envoy import CLUSTERS, ENDPOINTS, LISTENERS, ROUTES, SECRETS
+from tidegate.model.plan.envoy import CLUSTERS, ENDPOINTS, LISTENERS, ROUTES, SECRETS, Resources
 
 LABELS = {"istio": "ingressgateway", "app": "istio-ingressgateway"}
 
@@ -59,9 +59,12 @@ def hosts_at(plan: GatewayPlan, routes: str) -> dict[str, list[dict[str, Any]]]:
 
 
 def judged(plan: GatewayPlan, directory: Path) -> str:
-    """What the real Envoy says of a plan, with everything inside that it would ask for by name, and of all that it is
-    shown; empty = content."""
-    resources = plan.judged()
+    """What the real Envoy says of a plan and of all that it is shown; empty = content."""
+    return judged_together(plan.judged(), directory)
+
+
+def judged_together(found: Resources, directory: Path) -> str:
+    """What the real Envoy says of all of this, with all inside that it would ask for by name; empty = content."""
 
     def inline(value: Any) -> Any:
         if isinstance(value, list):
@@ -69,20 +72,20 @@ def judged(plan: GatewayPlan, directory: Path) -> str:
         if not isinstance(value, dict):
             return value
         if "rds" in value:
-            routes = dict(plan.envoy[ROUTES][value["rds"]["route_config_name"]].body)
+            routes = dict(found[ROUTES][value["rds"]["route_config_name"]].body)
             return {**{k: inline(v) for k, v in value.items() if k != "rds"}, "route_config": routes}
         return {k: inline(v) for k, v in value.items() if k != "sds_config"}
 
     clusters = []
-    for name, resource in resources[CLUSTERS].items():
+    for name, resource in found[CLUSTERS].items():
         cluster = dict(resource.body)
         if cluster.pop("eds_cluster_config", None):
-            cluster |= {"type": "STATIC", "load_assignment": dict(plan.envoy[ENDPOINTS][name].body)}
+            cluster |= {"type": "STATIC", "load_assignment": dict(found[ENDPOINTS][name].body)}
         clusters.append(inline(cluster))
     static = {
-        "listeners": [inline(dict(r.body)) for r in resources[LISTENERS].values()],
+        "listeners": [inline(dict(r.body)) for r in found[LISTENERS].values()],
         "clusters": clusters,
-        "secrets": [dict(r.body) for r in plan.envoy[SECRETS].values()],
+        "secrets": [dict(r.body) for r in found[SECRETS].values()],
     }
     path = directory / "gateway.json"
     layers = [{"name": "static", "static_layer": dict(RUNTIME)}]

@@ -6,20 +6,23 @@ xds_config, so that is filled, too.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from envoy.admin.v3 import config_dump_shared_pb2
 from envoy.config.core.v3 import base_pb2
 from envoy.service.status.v3 import csds_pb2
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from tidegate.model.plan.envoy import CLUSTERS, ENDPOINTS, LISTENERS, ROUTES, SECRETS, TYPE_URLS
+from tidegate.xds.encode import Encoded
 from tidegate.xds.session import Session
 from tidegate.xds.status import ClientRefusal, OthersStatus
 from tidegate.xds.watch import Watch
 
 SYNCZ = "istio.io/debug/syncz"
+CONFIG_DUMP = "istio.io/debug/config_dump"
 DEBUG = "istio.io/debug"  # how the types begin by which istioctl asks
 KINDS = (LISTENERS, ROUTES, ENDPOINTS, CLUSTERS, SECRETS)
 MOST_REFUSALS = 50  # that a status names
@@ -102,12 +105,40 @@ def others_status(clients: Collection[Known]) -> OthersStatus:
 
 
 def client_status(known: Known, contents: bool) -> csds_pb2.ClientConfig:
-    """A client resource by resource. contents: with the resources themselves."""
+    """A client resource by resource. contents: with the resources themselves, but for Secrets."""
     config = csds_pb2.ClientConfig(node=known.node)
     for kind in KINDS:
         for watch in known.watches(kind):
             _resources(config, watch, known.answered.get(kind), contents)
     return config
+
+
+def config_dump(known: Known) -> list[Any]:
+    """What a client should have, without Secrets: a message of Envoy's config_dump for each kind. By it
+    `istioctl proxy-status POD` compares it with what the client's Envoy has."""
+    clusters, routes = config_dump_shared_pb2.ClustersConfigDump(), config_dump_shared_pb2.RoutesConfigDump()
+    listeners, endpoints = config_dump_shared_pb2.ListenersConfigDump(), config_dump_shared_pb2.EndpointsConfigDump()
+    for encoded in _wanted(known, CLUSTERS):
+        _put(clusters.dynamic_active_clusters.add(version_info=encoded.version).cluster, CLUSTERS, encoded)
+    for encoded in _wanted(known, LISTENERS):
+        state = listeners.dynamic_listeners.add(name=encoded.name).active_state
+        state.version_info = encoded.version
+        _put(state.listener, LISTENERS, encoded)
+    for encoded in _wanted(known, ROUTES):
+        _put(routes.dynamic_route_configs.add(version_info=encoded.version).route_config, ROUTES, encoded)
+    for encoded in _wanted(known, ENDPOINTS):
+        _put(endpoints.dynamic_endpoint_configs.add(version_info=encoded.version).endpoint_config, ENDPOINTS, encoded)
+    return [clusters, listeners, routes, endpoints]
+
+
+def _put(place: Any, kind: str, encoded: Encoded) -> None:
+    place.type_url, place.value = TYPE_URLS[kind], encoded.data
+
+
+def _wanted(known: Known, kind: str) -> Iterator[Encoded]:
+    """The resources of a kind that a client asked for, by name."""
+    for watch in known.watches(kind):
+        yield from (encoded for name, encoded in sorted(watch.target.items()) if watch.covers(name))
 
 
 def _resources(config: csds_pb2.ClientConfig, watch: Watch, answered: float | None, contents: bool) -> None:
@@ -119,7 +150,8 @@ def _resources(config: csds_pb2.ClientConfig, watch: Watch, answered: float | No
         if held is not None:
             one.version_info, one.client_status = held.version, _ACKED
             _stamp(one.last_updated, answered)
-            if contents and held.encoded is not None:
+            # Whoever asks here is not who may have a key.
+            if contents and held.encoded is not None and watch.kind != SECRETS:
                 one.xds_config.type_url, one.xds_config.value = url, held.encoded.data
         if rejection is not None:
             one.client_status, one.config_status = _NACKED, csds_pb2.ERROR

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterator, Sequence
 from typing import Any
 
 import grpc
@@ -11,7 +11,7 @@ from envoy.service.discovery.v3 import discovery_pb2
 from envoy.service.status.v3 import csds_pb2
 
 from tidegate import __version__
-from tidegate.xds.client_status import SYNCZ, Known, chosen, client_status, matches, syncz
+from tidegate.xds.client_status import CONFIG_DUMP, SYNCZ, Known, chosen, client_status, config_dump, matches, syncz
 from tidegate.xds.services import CSDS
 
 Method = Callable[[Any, Any], Awaitable[Any]]
@@ -25,18 +25,22 @@ class Reports:
 
     def answer(self, message: Any, generation: int) -> Any:
         """Answer to istio.io/debug/...; one without content for what is not known."""
-        names = set(getattr(message, "resource_names", ()))
-        found = chosen(self._clients(), names) if message.type_url == SYNCZ else []
+        names = set(getattr(message, "resource_names", ()) or getattr(message, "resource_names_subscribe", ()))
         delta = isinstance(message, discovery_pb2.DeltaDiscoveryRequest)
         answer: Any = discovery_pb2.DeltaDiscoveryResponse() if delta else discovery_pb2.DiscoveryResponse()
         answer.type_url, answer.nonce = message.type_url, f"debug-{generation}"
-        for known in found:
-            config = syncz(known, __version__)
-            if delta:
-                answer.resources.add(name=config.node.id).resource.Pack(config)
-            else:
-                answer.resources.add().Pack(config)
+        for name, told in self._told(message.type_url, names):
+            (answer.resources.add(name=name).resource if delta else answer.resources.add()).Pack(told)
         return answer
+
+    def _told(self, type_url: str, names: Collection[str]) -> Iterator[tuple[str, Any]]:
+        if type_url == SYNCZ:
+            for known in chosen(self._clients(), names):
+                config = syncz(known, __version__)
+                yield config.node.id, config
+        elif type_url == CONFIG_DUMP and len(names) == 1:
+            for known in chosen(self._clients(), names)[:1]:
+                yield from ((dump.DESCRIPTOR.full_name, dump) for dump in config_dump(known))
 
     def handler(self) -> Any:
         """The service ClientStatusDiscoveryService."""

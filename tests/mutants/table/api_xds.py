@@ -232,6 +232,14 @@ _SECRETS = Group(
             (f"{ROOM}/test_secrets.py::test_where_a_client_comes_from_counts_more_than_its_name",),
         ),
         Mutant(
+            "keys-in-reports",
+            "whoever asks how clients do is told the keys that gateways have",
+            "agent/tidegate/xds/client_status.py",
+            " and watch.kind != SECRETS:",
+            ":",
+            ("tests/unit/xds/test_namespace_sockets.py::test_no_key_is_in_what_is_told_about_others",),
+        ),
+        Mutant(
             "socket-for-everybody",
             "any user of the machine reads keys at the socket of a namespace",
             "agent/tidegate/xds/discovery.py",

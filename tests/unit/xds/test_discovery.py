@@ -10,6 +10,7 @@ from typing import Any
 import grpc
 import grpc.aio
 import pytest
+from envoy.admin.v3 import config_dump_shared_pb2
 from envoy.service.discovery.v3 import discovery_pb2
 from envoy.service.status.v3 import csds_pb2, csds_pb2_grpc
 from tests.support.configs import destination_rule, pod, service, virtual_service
@@ -22,7 +23,7 @@ from tidegate.compile.facts import Facts
 from tidegate.compile.others.served import served
 from tidegate.errors import Fatal
 from tidegate.model.plan.envoy import CLUSTERS, ENDPOINTS, LISTENERS, ROUTES, SECRETS, TYPE_URLS
-from tidegate.xds.client_status import SYNCZ
+from tidegate.xds.client_status import CONFIG_DUMP, SYNCZ
 from tidegate.xds.discovery import DiscoveryServer
 from tidegate.xds.services import ADS, SERVICES
 from tidegate.xds.session import Session
@@ -265,6 +266,26 @@ async def test_who_only_asks_about_others_is_none_of_them(world: World) -> None:
     await asking.say("istio.io/debug/connections")
     assert (await asking.hear()).type_url == "istio.io/debug/connections"
     await asking.close()
+
+
+@pytest.mark.parametrize("delta", [False, True], ids=["state of the world", "delta"])
+async def test_istioctl_reads_what_one_client_should_have(world: World, delta: bool) -> None:
+    client = Client(world, node=SIDECAR)
+    await client.say(ENDPOINTS, NAME)
+    await client.hear(ENDPOINTS)
+    asking = Client(world, node="istioctl", delta=delta)
+    await asking.say(CONFIG_DUMP, "curl.default")
+    dumps = [r.resource if delta else r for r in (await asking.hear()).resources]
+    assert [dump.type_url.rpartition(".")[2] for dump in dumps] == [
+        f"{kind}ConfigDump" for kind in ("Clusters", "Listeners", "Routes", "Endpoints")
+    ]
+    endpoints = config_dump_shared_pb2.EndpointsConfigDump.FromString(dumps[-1].value)
+    assert b"10.0.0.1" in endpoints.dynamic_endpoint_configs[0].endpoint_config.value
+    for names in ((), ("nobody.default",), ("curl.default", "web.default")):
+        await asking.say(CONFIG_DUMP, *names)
+        assert not (await asking.hear()).resources
+    for one in (client, asking):
+        await one.close()
 
 
 def matcher(**how: Any) -> csds_pb2.ClientStatusRequest:

@@ -5,17 +5,21 @@ from __future__ import annotations
 import stat
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
+import grpc.aio
 import pytest
 from envoy.extensions.transport_sockets.tls.v3 import secret_pb2
+from envoy.service.status.v3 import csds_pb2, csds_pb2_grpc
 from tests.support.certificates import Authority
 from tests.support.configs import virtual_service
 from tests.support.gateways import gateway, server
-from tests.support.xds_client import Client
+from tests.support.xds_client import Client, synced
 from tests.support.xds_world import World, serving
 
 from tidegate.errors import Fatal
 from tidegate.model.plan.envoy import LISTENERS, SECRETS
+from tidegate.xds.client_status import CONFIG_DUMP, SYNCZ
 from tidegate.xds.discovery import DiscoveryServer
 from tidegate.xds.services import NamespaceSocket
 
@@ -72,6 +76,29 @@ async def test_who_comes_another_way_gets_neither_server_nor_key(world: World, t
     answer = await client.hear()
     assert not answer.resources
     await client.close()
+
+
+async def test_no_key_is_in_what_is_told_about_others(world: World, tmp_path: Path) -> None:
+    pair = Authority().issue("shop.example")
+    await world.publish(*edge(pair.secret("pair")))
+    gateway = Client(world, node=ROUTER, metadata=LABELS, socket=str(tmp_path / "istio-system.sock"))
+    await gateway.say(SECRETS, NAME)
+    await gateway.hear(SECRETS)
+    await gateway.ack(SECRETS, NAME)
+    await synced(world, SECRETS, "SYNCED")
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{world.server.port}") as channel:
+        stub: Any = csds_pb2_grpc.ClientStatusDiscoveryServiceStub(channel)
+        answer = await stub.FetchClientStatus(csds_pb2.ClientStatusRequest())
+        assert [one.name for one in answer.config[0].generic_xds_configs] == [NAME]
+        assert pair.key not in answer.SerializeToString()
+    asking = Client(world, node="istioctl")
+    for url, names in ((SYNCZ, ()), (CONFIG_DUMP, ("gw.istio-system",))):
+        await asking.say(url, *names)
+        told = await asking.hear()
+        assert told.resources
+        assert pair.key not in told.SerializeToString()
+    for one in (gateway, asking):
+        await one.close()
 
 
 async def test_a_socket_is_for_its_owner_only(world: World, tmp_path: Path) -> None:
