@@ -34,7 +34,7 @@ _COUNTER = re.compile(
     rf"\.{private.ENDPOINT}\.(.*?)(?:\.{private.FROM}\.(.*))?"
 )
 
-Workload = tuple[str, str]  # namespace and name, as flows.py has them
+WorkloadName = tuple[str, str]  # namespace and name, as flows.py has them
 
 
 class CarriedCounter(NamedTuple):
@@ -72,7 +72,7 @@ class CarriedConnections:
         metrics: TcpMetrics,
         facts: Callable[[], Facts],
         envoy: Callable[[str], Awaitable[str]],
-        client: Callable[[Facts, int], Workload],
+        client: Callable[[Facts, int], WorkloadName],
     ) -> None:
         """envoy: body of a page of its admin interface, by path; raises Transient if it does not answer. client: who is
         meant by a cookie."""
@@ -98,10 +98,10 @@ class CarriedConnections:
                 self._metrics.count(_news(key, new), self._client(facts, key.cookie), destination, key.service)
 
 
-def gateway_itself(workload: GatewayWorkload) -> Callable[[Facts, int], Workload]:
+def gateway_itself(workload: GatewayWorkload) -> Callable[[Facts, int], WorkloadName]:
     """A gateway is the client of all that it carries."""
 
-    def found(facts: Facts, _: int) -> Workload:
+    def found(facts: Facts, _: int) -> WorkloadName:
         pods = (pod for pod in facts.pods.values() if pod.id.namespace == workload.namespace)
         names = {workload_name(pod) for pod in pods if selects(workload.labels, pod.labels)}
         return workload.namespace, names.pop() if len(names) == 1 else ""

@@ -16,14 +16,14 @@ from tidegate.telemetry.flows import Clients
 from tidegate.telemetry.metrics import AgentCollector, TcpMetrics, exposition
 
 
-class Kernel(Protocol):
+class KernelCounters(Protocol):
     """Counters of the kernel's programs and tables."""
 
     def counters(self) -> Mapping[str, int]: ...
     def flow_count(self) -> int: ...
 
 
-class Relay(Protocol):
+class RelayCounters(Protocol):
     """The fast path."""
 
     @property
@@ -39,8 +39,8 @@ class AgentMetrics:
 
     def __init__(
         self,
-        kernel: Kernel,
-        relay: Relay,
+        kernel: KernelCounters,
+        relay: RelayCounters,
         questions: Callable[[], Mapping[str, int]],
         facts: Callable[[], Facts],
         envoy: Callable[[str], Awaitable[str]],

@@ -14,6 +14,7 @@ from tidegate.compile.envoy.protojson import Json
 from tidegate.compile.envoy.secrets import secrets, tls_of
 from tidegate.compile.envoy.upstream_tls import CREDENTIAL
 from tidegate.compile.facts import Facts
+from tidegate.compile.gateway.http import in_lower_case
 from tidegate.compile.gateway.listeners import Around, Made, make_listeners
 from tidegate.compile.gateway.patched import GatewayPatches, patches_at
 from tidegate.compile.gateway.ports import GatewayPort, LeftOut, gateways_of, ports_of
@@ -213,21 +214,29 @@ def _own_cluster(registry: Registry, rules: Rules, key: ClusterKey) -> EnvoyReso
 
 
 def _of_this_workload(resource: EnvoyResource, follows: bool) -> EnvoyResource:
-    """As of a pod, but for two things. Sockets are opened in the gateway's own network namespace. And what a client
-    speaks says nothing of the server, unless a rule says so: browsers speak HTTP/2 to whoever ends their TLS."""
+    """As of a pod, but for three things. Sockets are opened in the gateway's own network namespace. What a client
+    speaks says nothing of the server, unless a rule says so: browsers speak HTTP/2 to whoever ends their TLS. And names
+    of headers are in lower case (http.py)."""
     body = {key: value for key, value in resource.body.items() if key != "upstream_bind_config"}
     options = body.get("typed_extension_protocol_options")
-    if options is not None and not follows:
-        body["typed_extension_protocol_options"] = {key: _own_protocol(value) for key, value in options.items()}
+    if options is not None:
+        body["typed_extension_protocol_options"] = {
+            key: _own_protocol(value, follows) for key, value in options.items()
+        }
     plain = resource.plain
     inner = None if plain is None else lambda: _of_this_workload(plain(), follows)
     return replace(resource, body=body, plain=inner)
 
 
-def _own_protocol(options: Json) -> Json:
-    """HttpProtocolOptions that follow the client -> those of HTTP/1.1."""
-    follows = options.get("use_downstream_protocol_config")
-    if follows is None:
-        return options
-    kept = {key: value for key, value in options.items() if key != "use_downstream_protocol_config"}
-    return {**kept, "explicit_http_config": {"http_protocol_options": follows["http_protocol_options"]}}
+def _own_protocol(options: Json, follows: bool) -> Json:
+    """HttpProtocolOptions of a pod's cluster -> a gateway's. follows: whether the client's protocol is spoken."""
+    out = dict(options)
+    client = out.pop("use_downstream_protocol_config", None)
+    if client is not None and not follows:
+        out["explicit_http_config"] = {"http_protocol_options": client["http_protocol_options"]}
+    elif client is not None:
+        out["use_downstream_protocol_config"] = client
+    for key in out.keys() & {"use_downstream_protocol_config", "explicit_http_config"}:
+        if (http1 := out[key].get("http_protocol_options")) is not None:
+            out[key] = {**out[key], "http_protocol_options": in_lower_case(http1)}
+    return out

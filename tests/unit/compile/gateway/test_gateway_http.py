@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
-from tests.support.configs import config_of, service, virtual_service
-from tests.support.gateways import compiled, gateway, hosts_at, server
+from tests.support.configs import config_of, destination_rule, service, virtual_service
+from tests.support.gateways import compiled, gateway, hosts_at, judged, server
 
 from tidegate.model.plan.envoy import CLUSTERS, LISTENERS, ROUTES
 
@@ -189,3 +190,14 @@ def test_a_gateway_that_does_not_exist_is_named() -> None:
     assert [p.code for p in config_of(WEB, text).problems] == ["TG0525"]
     there = gateway("edge", server(80, "HTTP", "b.example"), namespace="default")
     assert [p.code for p in config_of(WEB, text, there).problems] == ["TG0527"]
+
+
+def test_names_of_headers_are_in_lower_case_on_both_sides(tmp_path: Path) -> None:
+    """To keep how they were written costs 6 % of what Envoy does for a request."""
+    edge = gateway("edge", server(80, "HTTP", '"*"'), namespace="default")
+    texts = (WEB, edge, virtual_service("v", "shop.example", TO_WEB, more="gateways: [edge]"))
+    pool = "trafficPolicy: {connectionPool: {http: {useClientProtocol: true}}}"
+    for more in ((), (destination_rule("web", "web", pool),)):
+        plan = compiled(*texts, *more)
+        assert "header_key_format" not in str(plan.envoy[LISTENERS]) + str(dict(plan.envoy[CLUSTERS].items()))
+        assert judged(plan, tmp_path) == ""

@@ -51,8 +51,9 @@ def test_without_its_secret_nothing_is_sent_in_plain_text() -> None:
 
 
 def test_a_missing_secret_is_named_with_the_rule_and_what_becomes_of_requests() -> None:
-    (one,) = tls("mode: MUTUAL, credentialName: own").lacking
-    assert (one.credential, one.clusters) == ("own", (NAME,))
+    found = tls("mode: MUTUAL, credentialName: own").lacking
+    assert [(one.credential, one.clusters) for one in found] == [("own", (NAME,))]
+    one = found[0]
     assert [(origin.kind, origin.name) for origin in one.origins] == [("DestinationRule", "web")]
     assert one.consequence == (
         "Secret own is not in the namespace of the workload: nothing is sent to web.default.svc.cluster.local, "
