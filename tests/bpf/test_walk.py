@@ -6,6 +6,8 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from ipaddress import ip_address
 
+import pytest
+
 from tidegate.bpf import walk
 from tidegate.bpf.datapath import Datapath
 from tidegate.bpf.records import PodRow
@@ -36,6 +38,22 @@ def test_rows_are_read_while_others_come_and_go(datapath: Datapath) -> None:
         finally:
             over.set()
         coming.result()
+
+
+def test_rows_that_come_between_counting_and_reading_are_read(
+    datapath: Datapath, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More than there was room for; beside others that happens when it happens, here it does."""
+    count, rows = walk.count, dict.fromkeys(range(1, 4 * walk.SPARE), ROW)
+
+    def then_they_come(fd: int, table: str, limit: int) -> int:
+        known = count(fd, table, limit)
+        for cookie, row in rows.items():
+            datapath.set_pod(cookie, row)
+        return known
+
+    monkeypatch.setattr(walk, "count", then_they_come)
+    assert datapath.pods() == rows
 
 
 def test_an_empty_table_has_no_rows(datapath: Datapath) -> None:

@@ -67,7 +67,7 @@ _CHANGE = Group(
             "agent/tidegate/bpf/walk.py",
             "        if found != -errno.ENOSPC or room > 2 * limit:\n",
             "        if True:\n",
-            ("tests/bpf/test_walk.py::test_rows_are_read_while_others_come_and_go",),
+            ("tests/bpf/test_walk.py::test_rows_that_come_between_counting_and_reading_are_read",),
             raises=("OSError",),
         ),
         Mutant(
