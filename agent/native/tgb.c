@@ -356,18 +356,22 @@ int tgb_map_dump(int fd, void *ret_keys, void *ret_values, uint32_t max)
 	enum { BATCH = 4096 };
 	struct tgb_map map;
 	char *keys, *values;
-	uint32_t total = 0, cursor = 0;
+	/* of hash tables a number, of others the last key */
+	uint64_t cursor[32] = { 0 };
+	uint32_t total = 0;
 	int first = 1, err = tgb_map_info(fd, &map);
 
 	if (err)
 		return err;
+	if (map.key_size > sizeof(cursor))
+		return -EINVAL;
 	keys = malloc((size_t)BATCH * map.key_size);
 	values = malloc((size_t)BATCH * map.value_size);
 	err = keys && values ? 0 : -ENOMEM;
 	while (!err) {
 		uint32_t count = BATCH;
 
-		err = bpf_map_lookup_batch(fd, first ? NULL : &cursor, &cursor, keys, values, &count, NULL);
+		err = bpf_map_lookup_batch(fd, first ? NULL : cursor, cursor, keys, values, &count, NULL);
 		if (err && err != -ENOENT)
 			break;
 		first = 0;
