@@ -14,7 +14,7 @@
 enum fp_relay_abi {
 	/* Of all that follows. An agent of another version uses the core only: FP_HELLO, FP_SANDBOXES, FP_HAND_OVER, FP_DRAIN,
 	 * FP_STOP, whose layouts and numbers never change. */
-	FP_ABI_VERSION = 3,
+	FP_ABI_VERSION = 4,
 	FP_MESSAGE_MAX = 65536,    /* bytes of one message */
 	FP_MESSAGE_FDS = 3,        /* descriptors with one message */
 	FP_EVENTS_BATCH = 400,     /* events in one message */
@@ -152,14 +152,15 @@ struct fp_file_service {
 };
 
 struct fp_file_address {
+	/* all zero: no address. The service is found by its number where no service has what was dialled */
 	struct tg_addr addr;
 	uint16_t port_be;
 	uint16_t pad;
 };
 
 struct fp_file_endpoint {
-	struct tg_addr addr;
-	uint16_t port_be;
+	struct tg_addr addr; /* all zero: the address that was dialled, whichever it is */
+	uint16_t port_be;    /* 0 beside that: the port that was */
 	/* 1 = no endpoint, but the other family's address of the one in the row before; weight 0 */
 	uint16_t other;
 	uint32_t weight; /* 0 = never chosen */
