@@ -10,22 +10,25 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain
 
 from tidegate.compile.derive import Derivations, Read
-from tidegate.compile.envoy.clusters import ClusterKey, cluster, endpoints
+from tidegate.compile.envoy.clusters import ClusterKey, cluster, endpoints, passthrough
 from tidegate.compile.envoy.patches.selection import Selection
+from tidegate.compile.envoy.private import PASSTHROUGH
+from tidegate.compile.envoy.protojson import Json
 from tidegate.compile.envoy.secrets import secrets
 from tidegate.compile.facts import Facts
 from tidegate.compile.names import names_of
 from tidegate.compile.outbound.destinations import Claim, Destinations, FindDestinations
 from tidegate.compile.outbound.filtered import Filtered
 from tidegate.compile.outbound.forwards import CarriedPort, forwards, with_forwards
-from tidegate.compile.outbound.listeners import listener_name, pod_listener
-from tidegate.compile.outbound.routes import RouteCompiler, check, check_name
-from tidegate.compile.outbound.scopes import UNKNOWN, scope
-from tidegate.compile.outbound.seen import EVERYTHING, FindScopes, Scoping, elsewhere_name, refused_elsewhere
+from tidegate.compile.outbound.listeners import completed, listener_name, pod_listener, with_ranges
+from tidegate.compile.outbound.routes import RouteCompiler, check, check_name, past
+from tidegate.compile.outbound.scopes import UNKNOWN, range_scope, scope
+from tidegate.compile.outbound.seen import EVERYTHING, FindScopes, Scoping, elsewhere_name, refusal, refused_elsewhere
+from tidegate.compile.ranges import Member
 from tidegate.compile.registry import Registry
 from tidegate.compile.rules import Rules
 from tidegate.compile.tables import SERVICES
-from tidegate.compile.visibility import source_of
+from tidegate.compile.visibility import Source, mesh_config, registry_only, sees_service, source_of
 from tidegate.model.kube import Pod
 from tidegate.model.origin import Origin
 from tidegate.model.plan import Plan
@@ -80,7 +83,7 @@ class Compiler:
         found = self._find_destinations()
         names = self._name()
         self._derivations.forget_unused()
-        any_http = any(c.tier is Tier.ENVOY for c in found.claims)
+        any_http = any(c.tier is Tier.ENVOY for c in found.claims) or bool(_ranged(found))
         scoping = self._find_scopes(facts, found)
         plans = tuple(_plan(facts, s, any_http, scoping) for s in facts.sandboxes)
         with_envoy = tuple(s for s, p in zip(facts.sandboxes, plans, strict=True) if p.needs_envoy)
@@ -115,17 +118,18 @@ class Compiler:
         )
         clients = tuple((str(s.id), facts.pods[s.id]) for s in sandboxes)
         pods = tuple(pod for _, pod in clients)
+        ranged = _ranged(found)
         carried = _forwards(facts, scoping, sandboxes, filtered)
         listeners = self._table(
             LISTENERS,
-            (sandboxes, pods, facts.namespaces, filtered, carried),
-            lambda: self._listen(facts, sandboxes, filtered, dict(carried)),
+            (sandboxes, pods, facts.namespaces, filtered, carried, bool(ranged)),
+            lambda: self._listen(facts, sandboxes, filtered, dict(carried), bool(ranged)),
         )
         elsewhere = scoping.elsewhere
-        scopes = self._table(SCOPES, (found.claims, elsewhere), lambda: self._scope(found, elsewhere))
+        scopes = self._table(SCOPES, (found.claims, found.ranges, elsewhere), lambda: self._scope(found, elsewhere))
         routes = self._table(
             ROUTES,
-            (found.claims, elsewhere, *of_rules, clients),
+            (found.claims, found.ranges, elsewhere, *of_rules, clients),
             lambda: _routes(read, found, elsewhere, dict(clients), filtered),
         )
 
@@ -136,8 +140,13 @@ class Compiler:
                     for subset in rules.policy(claim.service.id, claim.service.id.namespace).subsets:
                         yield str(ClusterKey(claim.service.id.fqdn, claim.port.port, subset.name))
                     yield from routes[claim.name].needs(CLUSTERS)
+            for port in ranged:
+                yield from routes[elsewhere_name(port)].needs(CLUSTERS)
             for listener in listeners.values():
                 yield from listener.needs(CLUSTERS)
+
+        def other_cluster(name: str) -> EnvoyResource | None:
+            return passthrough(rules.mesh) if name == PASSTHROUGH else filtered.other_cluster(name)
 
         def patched_cluster(registry: Registry, rules: Rules, key: ClusterKey) -> EnvoyResource | None:
             made = cluster(registry, rules, key)
@@ -155,7 +164,7 @@ class Compiler:
             CLUSTERS: self._table(
                 CLUSTERS,
                 (*made_of, listeners),
-                lambda: _by_key(read, patched_cluster, cluster_names, filtered.other_cluster),
+                lambda: _by_key(read, patched_cluster, cluster_names, other_cluster),
             ),
             ENDPOINTS: self._table(
                 ENDPOINTS,
@@ -175,10 +184,12 @@ class Compiler:
         """The EnvoyFilters in force; the same object as before if nothing that they look at changed."""
         mesh = facts.mesh
         root = mesh.config.root_namespace
-        made_of = (mesh.envoy_filters, mesh.refused_patches, root, found.claims if mesh.envoy_filters else ())
+        dialled = (found.claims, found.ranges) if mesh.envoy_filters else ((), ())
+        made_of = (mesh.envoy_filters, mesh.refused_patches, root, *dialled)
         known = self._filtered
         if len(known[0]) != len(made_of) or not all(a is b for a, b in zip(known[0], made_of, strict=True)):
-            ports = frozenset((c.port.name, c.port.port) for c in found.claims) if mesh.envoy_filters else frozenset()
+            of_ranges = (port for one in dialled[1] for _, port in one.members)
+            ports = frozenset((p.name, p.port) for p in (*(c.port for c in dialled[0]), *of_ranges))
             self._filtered = made_of, Filtered(Selection(mesh.envoy_filters, mesh.refused_patches, root), ports)
         return self._filtered[1]
 
@@ -188,6 +199,7 @@ class Compiler:
         sandboxes: tuple[Sandbox, ...],
         filtered: Filtered,
         carried: Mapping[Sandbox, tuple[CarriedPort, ...]],
+        ranged: bool,
     ) -> ResourcesByName:
         known, self._listeners = self._listeners, {}
         for sandbox in sandboxes:
@@ -197,11 +209,12 @@ class Compiler:
                 source = source_of(facts.read, pod)
                 chains = carried.get(sandbox, ())
                 selected = filtered.of(source) if filtered else None
-                made_of = (origins, selected, filtered.ports if filtered else None, chains)
+                made_of = (origins, selected, filtered.ports if filtered else None, chains, ranged)
                 entry = known.get(sandbox)
                 if entry is None or entry[0] != made_of:
                     made = filtered.listener(pod_listener(sandbox, origins), source)
-                    entry = (made_of, with_forwards(made, chains, sandbox.netns_path))
+                    made = with_ranges(made, sandbox) if ranged else made
+                    entry = (made_of, completed(with_forwards(made, chains, sandbox.netns_path)))
                 self._listeners[sandbox] = entry
         table = {listener.name: listener for _, listener in self._listeners.values()}
         return {**table, **filtered.checks.listeners}
@@ -230,7 +243,11 @@ class Compiler:
                     entry = (claim, [scope(a, claim.port.port, claim.name, origins) for a in claim.addresses])
                 self._scopes[claim.name] = entry
         others = (scope(a, port, elsewhere_name(port), ()) for port in elsewhere for a in UNKNOWN)
-        return {item.name: item for item in (*(i for _, of in self._scopes.values() for i in of), *others)}
+        ranged = (
+            range_scope(port, elsewhere_name(port), tuple(dict.fromkeys(service.origin for service, _ in members)))
+            for port, members in _ranged(found).items()
+        )
+        return {item.name: item for item in (*(i for _, of in self._scopes.values() for i in of), *others, *ranged)}
 
 
 def _same(before: object, now: object) -> bool:
@@ -266,21 +283,41 @@ def _views(facts: Facts) -> Mapping[int, str]:
     return {cookie: source.name for cookie, source in sources.items() if source.sidecar is not None}
 
 
+def _ranged(found: Destinations) -> dict[int, tuple[Member, ...]]:
+    """Ports of ranges that Envoy serves, each with all that may be meant there: the host tells them apart, wherever it
+    was dialled, as upstream has it."""
+    members: dict[int, dict[str, Member]] = {}
+    for one in found.ranges:
+        if one.tier is Tier.ENVOY:
+            known = members.setdefault(one.port, {})
+            for member in one.members:
+                known.setdefault(member[0].id.fqdn, member)
+    return {port: tuple(those.values()) for port, those in members.items()}
+
+
 def _routes(
     read: Read, found: Destinations, elsewhere: tuple[int, ...], clients: Mapping[str, Pod], filtered: Filtered
 ) -> ResourcesByName:
     claims = {claim.name: claim for claim in found.claims if claim.tier is Tier.ENVOY}
-    refusals = {elsewhere_name(port) for port in elsewhere}
+    ranged = {elsewhere_name(port): (port, members) for port, members in _ranged(found).items()}
+    refusals = {elsewhere_name(port) for port in elsewhere} - ranged.keys()
     sources = {name: source_of(read, pod) for name, pod in clients.items()}
     compiler = RouteCompiler(Registry(read), Rules(read), sources, filtered)
 
+    def seen(members: tuple[Member, ...], source: Source) -> tuple[tuple[Member, ...], list[Json]]:
+        others = refusal() if registry_only(read, source.sidecar) else past(mesh_config(read))
+        return tuple(m for m in members if sees_service(read, source, m[0], m[1].port)), others
+
     def make(name: str) -> EnvoyResource | None:
+        if name in ranged:
+            port, members = ranged[name]
+            return compiler.elsewhere(name, port, members, lambda source: seen(members, source))
         if name in refusals:
             return refused_elsewhere(name)
         claim = claims.get(name)
         return compiler.compile(claim.service, claim.port) if claim else None
 
-    return MadeOnDemand(make, lambda: (*claims, *refusals))
+    return MadeOnDemand(make, lambda: (*claims, *refusals, *ranged))
 
 
 def _by_key(

@@ -202,7 +202,6 @@ class Honoured(Enum):
 
     EVERYWHERE = "everywhere"
     HTTP = "on HTTP ports; it has no meaning for anything else"
-    HTTP_YET = "on HTTP ports; on TCP ports not yet"
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +213,7 @@ class Written:
     honoured: Honoured
     port: int = 0  # of portLevelSettings; 0 = of every port
     subset: bool = False
+    passes: bool = False  # it says that the client's choice of an endpoint stands
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,8 +19,8 @@ from tidegate.compile.envoy.protojson import Json, duration, named
 from tidegate.compile.l4.carried import conditions, falls_through, used
 from tidegate.compile.outbound.destinations import Claim
 from tidegate.compile.outbound.filtered import Filtered
-from tidegate.compile.outbound.routes import routed_to_headless, target_number
-from tidegate.compile.registry import Registry
+from tidegate.compile.outbound.routes import target_number
+from tidegate.compile.registry import Registry, routed_to_headless
 from tidegate.compile.rules import Rules, balancer
 from tidegate.compile.visibility import Source
 from tidegate.model.net import IPAddress

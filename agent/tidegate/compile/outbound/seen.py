@@ -25,7 +25,7 @@ from tidegate.compile.visibility import Source, mesh_config, registry_only, sees
 from tidegate.model.mesh_config import EVERYBODY
 from tidegate.model.names import WorkloadId
 from tidegate.model.plan.envoy import EnvoyResource
-from tidegate.model.plan.kernel import ANYWHERE, FIRST_SCOPE, LAST_SCOPE, NO_SCOPE, Destination
+from tidegate.model.plan.kernel import ANYWHERE, FIRST_SCOPE, LAST_SCOPE, NO_SCOPE, WHOLE, Destination
 from tidegate.model.tier import Tier
 
 ViewKey = tuple[str, ...]  # Source.view, and if other ports than everybody's go to Envoy: which, as a digest
@@ -100,9 +100,9 @@ def _scoping(facts: Facts, found: Destinations, special: tuple[Claim, ...]) -> S
     views = {keys[pod]: source for pod, source in sources.items()}
     by_envoy = {keys[pod]: {claim.name for claim in claims} for pod, claims in carried.items()}
     seen = {view: visible(read, source, found.claims) if hiding else found.claims for view, source in views.items()}
-    numbers = scope_numbers(
-        view for view, claims in seen.items() if len(claims) != len(found.claims) or len(view) > _PLAIN
-    )
+    wide = {view: _seen_ranges(read, source, found) if hiding else found.range_rows for view, source in views.items()}
+    all_seen = len(found.claims), len(found.range_rows)
+    numbers = scope_numbers(v for v in views if (len(seen[v]), len(wide[v])) != all_seen or len(v) > _PLAIN)
     strict = {view: registry_only(read, source.sidecar) for view, source in views.items()}
     rows: dict[object, Destination] = {}
     by_place = {(row.address, row.port): row for row in found.rows} if numbers else {}
@@ -116,11 +116,13 @@ def _scoping(facts: Facts, found: Destinations, special: tuple[Claim, ...]) -> S
                 if claim.tier is Tier.FASTPATH and row.tier is not Tier.REFUSE:
                     row = replace(row, tier=Tier.ENVOY if claim.name in by_envoy.get(view, ()) else Tier.FASTPATH)
                 rows[row.key] = row
+        of_ranges = [replace(row, scope=number) for row in (wide[view] if number else ())]
+        rows.update((row.key, row) for row in of_ranges)
         for port in http_ports(claims) if strict[view] else ():
             row = Destination(ANYWHERE, port, Tier.ENVOY, 0, scope=number)
             rows[row.key] = row
     pods = {pod: Sight(numbers.get(keys[pod], 0), strict[keys[pod]]) for pod in sources}
-    elsewhere = sorted({row.port for row in rows.values() if row.address == ANYWHERE})
+    elsewhere = sorted({row.port for row in rows.values() if row.address == ANYWHERE and row.bits == WHOLE})
     return Scoping(
         {pod: sight for pod, sight in pods.items() if sight != EVERYTHING},
         (*found.rows, *rows.values()),
@@ -155,6 +157,15 @@ def visible(read: Read, source: Source, claims: tuple[Claim, ...]) -> tuple[Clai
     return tuple(claim for claim in claims if sees_service(read, source, claim.service, claim.port.port))
 
 
+def _seen_ranges(read: Read, source: Source, found: Destinations) -> tuple[Destination, ...]:
+    """Rows of ranges some service of which exists for a client."""
+    return tuple(
+        row
+        for one, row in zip(found.ranges, found.range_rows, strict=True)
+        if any(sees_service(read, source, service, port.port) for service, port in one.members)
+    )
+
+
 def http_ports(claims: Iterable[Claim]) -> list[int]:
     """Ports at which a client may expect to be answered in HTTP."""
     return sorted({claim.port.port for claim in claims if claim.tier is Tier.ENVOY})
@@ -183,14 +194,19 @@ def elsewhere_name(port: int) -> str:
     return f"*:{port}"
 
 
-def refused_elsewhere(name: str) -> EnvoyResource:
-    """The routes of unknown destinations: 502 for every request, as Istio answers."""
+def refusal() -> list[Json]:
+    """502 for every request, as Istio answers."""
     matches: tuple[Json, ...] = ({"prefix": "/"}, {"connect_matcher": {}})
+    return [{"name": "block_all", "match": match, "direct_response": {"status": 502}} for match in matches]
+
+
+def refused_elsewhere(name: str) -> EnvoyResource:
+    """The routes of unknown destinations, where nobody may be meant."""
     host: Json = {
         "name": "block_all",
         "domains": ["*"],
         "metadata": {"filter_metadata": {private.METADATA: {private.SERVICE: name}}},
-        "routes": [{"name": "block_all", "match": match, "direct_response": {"status": 502}} for match in matches],
+        "routes": refusal(),
     }
     body: Json = {"name": name, "virtual_hosts": [host], "validate_clusters": False}
     return EnvoyResource(name, body)
