@@ -1,11 +1,21 @@
 # Suites. A suite that needs root or a kernel feature fails with the reason; nothing skips silently.
-PYTEST := $(PY) -m pytest
+# Bytecode is kept, outside the sources: compiling them is a quarter of an agent's start, and suites start hundreds.
+CACHED := env -u PYTHONDONTWRITEBYTECODE PYTHONPYCACHEPREFIX=$(CURDIR)/$(BUILD)/pycache $(PY)
+PYTEST := $(CACHED) -m pytest
 RESULTS := $(BUILD)/results
 SUITES := unit acceptance bpf relay contract envoy stories lab e2e
 # Where a suite lives, if not in tests/SUITE alone. The lab is a distribution of its own and brings its tests along.
 PATHS_unit := tests/unit lab/tests/unit
 PATHS_lab := lab/tests/stories
 paths = $(or $(PATHS_$(1)),tests/$(1))
+# `make test` runs three lanes at once: two cores, and suites that wait now and then; each takes about a third of the time.
+# All but the first have namespaces of their own (tests/support/cell.sh), because labs have the same names. The stories
+# are two suites there, by what they are about: traffic, and the node.
+PATHS_traffic := $(addprefix tests/stories/,documents gateway routing)
+PATHS_node := $(filter-out $(PATHS_traffic) %/__pycache__,$(patsubst %/,%,$(wildcard tests/stories/*/)))
+comma := ,
+lane = $(foreach s,$(1),$(s)=$(subst $() ,$(comma),$(call paths,$(s))))
+LANES = $(call lane,$(filter-out stories lab,$(SUITES))) + $(call lane,node) + $(call lane,traffic lab)
 
 define suite
 test-$(1): setup ## run $(call paths,$(1))
@@ -22,8 +32,9 @@ test: setup ## every suite that this machine can run
 	mountpoint -q /sys/fs/bpf || mount -t bpf bpf /sys/fs/bpf; \
 	$(PY) -m tests.support.footprint > $(RESULTS)/footprint.json; \
 	export TIDEGATE_FOOTPRINT=$(RESULTS)/footprint.json; \
-	$(foreach s,$(SUITES) after,echo "== $(call paths,$(s))"; $(PYTEST) -q $(call paths,$(s)) --junit-xml=$(RESULTS)/$(s).xml || true;) \
-	$(PY) tests/support/closing_line.py $(RESULTS) $(SUITES) after
+	$(CACHED) -m tests.support.lanes $(RESULTS) $(LANES); \
+	$(PYTEST) -q tests/after --junit-xml=$(RESULTS)/after.xml || true; \
+	$(PY) tests/support/closing_line.py $(RESULTS) $(filter-out stories,$(SUITES)) node traffic after
 
 # `make test` runs these tests in their suites; this target is the one command for all rows of docs/faults.md.
 test-cases: setup ## the tests of docs/faults.md alone

@@ -205,7 +205,7 @@ async def _run(settings: Settings, life: Life, home: Path) -> None:
     disk = Worker("sandbox records")
     cycle = data_plane(settings, devices, store, disk, config)
     tokens, loops = readiness(devices, cycle), CrashLoops(time.monotonic)
-    calls = CniCalls(store, disk, Worker("namespaces' names"), cycle, tokens.missing, CARRYING, loops)
+    calls = CniCalls(store, disk, Worker("namespaces' names"), cycle, tokens.missing, CARRYING, loops, SystemClock())
     cni = CniServer(settings.cni_socket, calls)
     keeper = node_cni(settings)
 
@@ -269,7 +269,7 @@ async def _run(settings: Settings, life: Life, home: Path) -> None:
     work: dict[str, Coroutine[Any, Any, None]] = {
         "config": follow(sources, config, LastGood(settings.run_dir / "last-good"), devices.ads.verdicts),
         "cycle": cycle.run(),
-        "sweep": calls.sweep(SystemClock()),
+        "sweep": calls.sweep(),
         "relay": devices.relays.run(),
         "relay client": devices.relay.run(),
         "envoy": devices.envoy.run(),

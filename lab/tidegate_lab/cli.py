@@ -17,7 +17,7 @@ from tidegate.cli.client import LAB_RUN_DIR
 from tidegate.cli.output import Format, OutputOption, structured, table
 from tidegate.errors import Fatal, Rejected, TidegateError, Unreachable
 from tidegate.model.names import cluster_domain, use_cluster_domain
-from tidegate_lab import control, janitor, launch, manifest
+from tidegate_lab import control, janitor, launch
 from tidegate_lab.addresses import MAX_NODES
 from tidegate_lab.paths import DEFAULT_LAB, LabPaths
 
@@ -90,7 +90,7 @@ def up(
         raise Fatal("--capture tc", "only socket hooks are built yet", "use --capture socket")
     use_cluster_domain(domain)
     paths = LabPaths.of(name)
-    files = manifest.files_of(filename or [])
+    files = _files_of(filename or [])
     running = _info(paths)
     if running is None:
         if janitor.exists(paths):
@@ -112,13 +112,13 @@ def up(
 @lab.command()
 def apply(filename: NeededFilesOption, name: NameOption = DEFAULT_LAB, timeout: TimeoutOption = 90.0) -> None:
     """Create or replace objects; returns when they are in force on every node."""
-    _apply(LabPaths.of(name), manifest.files_of(filename), timeout)
+    _apply(LabPaths.of(name), _files_of(filename), timeout)
 
 
 @lab.command()
 def delete(filename: NeededFilesOption, name: NameOption = DEFAULT_LAB, timeout: TimeoutOption = 90.0) -> None:
     """Remove the objects that the files name; returns when that is in force on every node."""
-    files = manifest.files_of(filename)
+    files = _files_of(filename)
     for key in _call(LabPaths.of(name), "delete", files=[str(file) for file in files], timeout=timeout):
         print(f"{key} deleted")
 
@@ -280,6 +280,13 @@ def _call(paths: LabPaths, do: str, **arguments: Any) -> Any:
 def _become(argv: list[str], env: dict[str, str]) -> None:
     sys.stdout.flush()
     os.execve(argv[0], argv, env)
+
+
+def _files_of(paths: Sequence[Path]) -> list[Path]:
+    """The manifests that these files and directories are. Only who applies some pays for what reads them."""
+    from tidegate_lab import manifest
+
+    return manifest.files_of(paths)
 
 
 def _need_root() -> None:

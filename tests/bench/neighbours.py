@@ -12,6 +12,7 @@ import contextlib
 import subprocess
 import threading
 from collections.abc import Iterator
+from itertools import cycle, islice
 from typing import Any
 
 from tests.bench import scale_config as config
@@ -23,20 +24,21 @@ from tests.support.strict_envoy import REFUSED, refuses_expressions
 TURNS = 10  # quiet and beside, each with a tenth of the calls
 CRASH_SECONDS = 0.2  # from one sandbox of the crash loop to the next: faster than any runtime's back-off
 FIRST = config.FEW.pods
-STUCK, CRASHING, OTHERS = FIRST, FIRST + 1, range(FIRST + 2, FIRST + config.FEW.spare)
+STUCK, CRASHING, OTHERS = FIRST, FIRST + 1, range(FIRST + 2, FIRST + config.MANY_COME.spare)
 
 
 def measured(effort: Effort) -> list[dict[str, Any]]:
     """CNI ADD of one new pod after the other, quiet and beside."""
     quiet, churn, beside = [], [], []
-    with running(config.FEW, "enrol.beside_bad") as rig:
+    others = cycle(OTHERS)
+    with running(config.MANY_COME, "enrol.beside_bad") as rig:
         for turn in range(TURNS):
             each = max(1, effort.adds // TURNS)
-            quiet += adds(rig, each)
+            quiet += adds(rig, each, others)
             with going_on(rig, come_and_go):
-                churn += adds(rig, each)
+                churn += adds(rig, each, others)
             with trouble(rig):
-                beside += adds(rig, each)
+                beside += adds(rig, each, others)
             whole(rig)
             worst, churned, alone = (max(values[-each:]) for values in (beside, churn, quiet))
             say(f"enrol.beside_bad: {worst:.0f} ms, churn {churned:.0f} ms, quiet {alone:.0f} ms ({turn + 1}/{TURNS})")
@@ -49,11 +51,11 @@ def measured(effort: Effort) -> list[dict[str, Any]]:
     return [figure.result() for figure in figures]
 
 
-def adds(rig: Rig, times: int) -> list[float]:
-    """Milliseconds of so many calls, each for a sandbox that is new."""
+def adds(rig: Rig, times: int, others: Iterator[int]) -> list[float]:
+    """Milliseconds of so many calls, each for a sandbox that is new, of the next of these pods."""
     values: list[float] = []
     while len(values) < times:
-        now = OTHERS[: times - len(values)]
+        now = list(islice(others, min(len(OTHERS), times - len(values))))
         values += [rig.cni("ADD", number) for number in now]
         for number in now:
             rig.cni("DEL", number)

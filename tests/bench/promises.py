@@ -24,7 +24,7 @@ RECOVERIES = 5
 
 def measured(effort: Effort) -> list[dict[str, Any]]:
     """All of them."""
-    with running(config.FEW, "promises") as rig:
+    with running(config.MANY_COME, "promises") as rig:
         figures = [
             *changes(rig, "", effort.changes),
             *enrolments(rig, "", effort.adds),

@@ -1,4 +1,7 @@
-"""One way to print what a read command found: a table for people, JSON or YAML for programs."""
+"""One way to print what a read command found: a table for people, JSON or YAML for programs.
+
+Libraries are imported where they are used: most commands print in one way, and scripts call them in loops.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +9,12 @@ import json
 import sys
 from collections.abc import Sequence
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-import yaml
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 class Format(StrEnum):
@@ -29,6 +31,8 @@ def structured(value: Any, output: Format) -> bool:
     if output is Format.JSON:
         print(json.dumps(value, indent=2, ensure_ascii=False))
     elif output is Format.YAML:
+        import yaml
+
         print(yaml.safe_dump(value, sort_keys=False, allow_unicode=True), end="")
     else:
         return False
@@ -37,6 +41,9 @@ def structured(value: Any, output: Format) -> bool:
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Print rows under columns, never cut when the output is a pipe."""
+    from rich.table import Table
+    from rich.text import Text
+
     out = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         out.add_column(column, overflow="fold")
@@ -47,4 +54,6 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
 
 def console() -> Console:
     """A console as wide as the terminal, or wide enough for any line when there is none."""
+    from rich.console import Console
+
     return Console() if sys.stdout.isatty() else Console(width=220)

@@ -76,6 +76,9 @@ class Compiler:
         self._tables: dict[
             str, tuple[tuple[object, ...], ResourcesByName]
         ] = {}  # kind -> (what it was made of, the table)
+        # By kind: what was made, what leads to it, and what was made with the names that follow from that.
+        self._lists: dict[str, tuple[MadeOnDemand, tuple[object, ...], MadeOnDemand]] = {}
+        self._routed: tuple[tuple[object, ...], dict[str, Claim], RouteCompiler] | None = None
 
     def compile(self, facts: Facts, generation: int = 0) -> Plan:
         """What must be true on the node of these facts."""
@@ -127,10 +130,14 @@ class Compiler:
         )
         elsewhere = scoping.elsewhere
         scopes = self._table(SCOPES, (found.claims, found.ranges, elsewhere), lambda: self._scope(found, elsewhere))
+        of_routes = (found.claims, found.ranges, elsewhere, *of_rules)
+
+        def route_compiler(before: RouteCompiler | None) -> RouteCompiler:
+            sources = {name: source_of(read, pod) for name, pod in clients}
+            return RouteCompiler(Registry(read), rules, sources, filtered, before)
+
         routes = self._table(
-            ROUTES,
-            (found.claims, found.ranges, elsewhere, *of_rules, clients),
-            lambda: _routes(read, found, elsewhere, dict(clients), filtered),
+            ROUTES, (*of_routes, clients), lambda: self._route(read, found, elsewhere, of_routes, route_compiler)
         )
 
         def cluster_names() -> Iterator[str]:
@@ -155,30 +162,81 @@ class Compiler:
         refused = facts.mesh.refused
         written = facts.mesh.virtual_services
         checks = self._table(CHECKS, (written, refused, filtered), lambda: self._check(written, refused, filtered))
-        made_of = (routes, *of_rules)
+        leading = (routes, listeners)
         return {
             LISTENERS: listeners,
             SCOPES: scopes,
             ROUTES: routes,
             CHECKS: checks,
-            CLUSTERS: self._table(
+            CLUSTERS: self._listed(
                 CLUSTERS,
-                (*made_of, listeners),
-                lambda: _by_key(read, patched_cluster, cluster_names, other_cluster),
+                of_routes,
+                lambda: _by_key(read, patched_cluster, other_cluster),
+                (leading, cluster_names),
             ),
-            ENDPOINTS: self._table(
+            ENDPOINTS: self._listed(
                 ENDPOINTS,
-                (*made_of, facts.pods_by_service, facts.nodes, facts.here),
-                lambda: _by_key(read, endpoints, cluster_names),
+                (*of_routes, facts.pods_by_service, facts.nodes, facts.here),
+                lambda: _by_key(read, endpoints),
+                (leading, cluster_names),
             ),
             SECRETS: self._table(SECRETS, (facts.destination_rules,), lambda: secrets(read)),
         }
 
     def _table(self, kind: str, made_of: tuple[object, ...], make: Callable[[], ResourcesByName]) -> ResourcesByName:
         known = self._tables.get(kind)
-        if known is None or not all(a is b or _same(a, b) for a, b in zip(known[0], made_of, strict=True)):
+        if known is None or not _alike(known[0], made_of):
             known = self._tables[kind] = (made_of, make())
         return known[1]
+
+    def _listed(
+        self,
+        kind: str,
+        made_of: tuple[object, ...],
+        make: Callable[[], MadeOnDemand],
+        names: tuple[tuple[object, ...], Callable[[], Iterable[str]]],
+    ) -> ResourcesByName:
+        """As _table, of resources that are the same whatever leads to them. names: what leads, and all names by it."""
+        leading, listed = names
+        made, known = self._table(kind, made_of, make), self._lists.get(kind)
+        assert isinstance(made, MadeOnDemand)
+        if known is None or known[0] is not made or any(a is not b for a, b in zip(known[1], leading, strict=True)):
+            known = self._lists[kind] = (made, leading, made.listing(listed))
+        return known[2]
+
+    def _route(
+        self,
+        read: Read,
+        found: Destinations,
+        elsewhere: tuple[int, ...],
+        made_of: tuple[object, ...],
+        compiler: Callable[[RouteCompiler | None], RouteCompiler],
+    ) -> ResourcesByName:
+        """Route tables. compiler: makes one that takes over what one of the same made_of leaves."""
+        before = self._routed
+        if before is None or not _alike(before[0], made_of):
+            claims = {claim.name: claim for claim in found.claims if claim.tier is Tier.ENVOY}
+            before = self._routed = (made_of, claims, compiler(None))
+        else:
+            before = self._routed = (made_of, before[1], compiler(before[2]))
+        _, claims, routes = before
+        ranged = {elsewhere_name(port): (port, members) for port, members in _ranged(found).items()}
+        refusals = {elsewhere_name(port) for port in elsewhere} - ranged.keys()
+
+        def seen(members: tuple[Member, ...], source: Source) -> tuple[tuple[Member, ...], list[Json]]:
+            others = refusal() if registry_only(read, source.sidecar) else past(mesh_config(read))
+            return tuple(m for m in members if sees_service(read, source, m[0], m[1].port)), others
+
+        def make(name: str) -> EnvoyResource | None:
+            if name in ranged:
+                port, members = ranged[name]
+                return routes.elsewhere(name, port, members, lambda source: seen(members, source))
+            if name in refusals:
+                return refused_elsewhere(name)
+            claim = claims.get(name)
+            return routes.compile(claim.service, claim.port) if claim else None
+
+        return MadeOnDemand(make, lambda: (*claims, *refusals, *ranged))
 
     def _filters(self, facts: Facts, found: Destinations) -> Filtered:
         """The EnvoyFilters in force; the same object as before if nothing that they look at changed."""
@@ -250,6 +308,10 @@ class Compiler:
         return {item.name: item for item in (*(i for _, of in self._scopes.values() for i in of), *others, *ranged)}
 
 
+def _alike(before: tuple[object, ...], now: tuple[object, ...]) -> bool:
+    return all(a is b or _same(a, b) for a, b in zip(before, now, strict=True))
+
+
 def _same(before: object, now: object) -> bool:
     """Whether a tuple has the same members, or pairs of a name and the same member."""
     if not isinstance(before, tuple) or not isinstance(now, tuple) or len(before) != len(now):
@@ -295,44 +357,18 @@ def _ranged(found: Destinations) -> dict[int, tuple[Member, ...]]:
     return {port: tuple(those.values()) for port, those in members.items()}
 
 
-def _routes(
-    read: Read, found: Destinations, elsewhere: tuple[int, ...], clients: Mapping[str, Pod], filtered: Filtered
-) -> ResourcesByName:
-    claims = {claim.name: claim for claim in found.claims if claim.tier is Tier.ENVOY}
-    ranged = {elsewhere_name(port): (port, members) for port, members in _ranged(found).items()}
-    refusals = {elsewhere_name(port) for port in elsewhere} - ranged.keys()
-    sources = {name: source_of(read, pod) for name, pod in clients.items()}
-    compiler = RouteCompiler(Registry(read), Rules(read), sources, filtered)
-
-    def seen(members: tuple[Member, ...], source: Source) -> tuple[tuple[Member, ...], list[Json]]:
-        others = refusal() if registry_only(read, source.sidecar) else past(mesh_config(read))
-        return tuple(m for m in members if sees_service(read, source, m[0], m[1].port)), others
-
-    def make(name: str) -> EnvoyResource | None:
-        if name in ranged:
-            port, members = ranged[name]
-            return compiler.elsewhere(name, port, members, lambda source: seen(members, source))
-        if name in refusals:
-            return refused_elsewhere(name)
-        claim = claims.get(name)
-        return compiler.compile(claim.service, claim.port) if claim else None
-
-    return MadeOnDemand(make, lambda: (*claims, *refusals, *ranged))
-
-
 def _by_key(
     read: Read,
     make: Callable[[Registry, Rules, ClusterKey], EnvoyResource | None],
-    names: Callable[[], Iterable[str]],
     other: Callable[[str], EnvoyResource | None] = lambda _: None,
-) -> ResourcesByName:
+) -> MadeOnDemand:
     registry, rules = Registry(read), Rules(read)
 
     def made(name: str) -> EnvoyResource | None:
         key = ClusterKey.parse(name)
         return make(registry, rules, key) if key else other(name)
 
-    return MadeOnDemand(made, names)
+    return MadeOnDemand(made)
 
 
 def _pod_origins(facts: Facts, pod: Pod) -> tuple[Origin, ...]:

@@ -59,13 +59,15 @@ def assemble(
         return "" if known else "Envoy does not serve it yet"
 
     wanted = Wanted()
-    enrolment = EnrolmentApplier(sandboxes, shadow, resources.listener, clock, jitter)
+    names = NodeDns(dns, sandboxes, clock, jitter, wake.set) if dns else None
+    naming = names.is_telling if names else lambda _: False
+    enrolment = EnrolmentApplier(sandboxes, shadow, resources.listener, clock, jitter, naming)
     appliers = (
         services,
         DestinationsApplier(wanted, shadow, clock, jitter, name=PAST_ENVOY, missing=past_envoy),
         resources,
         DestinationsApplier(wanted, shadow, clock, jitter, name=TO_ENVOY, missing=to_envoy),
-        *((NodeDns(dns, sandboxes, clock, jitter, wake.set),) if dns else ()),
+        *((names,) if names else ()),
         enrolment,
     )
     return Cycle(

@@ -33,6 +33,7 @@ class CniCalls:
         missing: Callable[[], Sequence[str]],
         carrying: Container[str],
         loops: CrashLoops,
+        clock: Clock,
         timeout: float = ENROL_SECONDS,
     ) -> None:
         """disk: the one thread on which the store records sandboxes; names: one on which it lets go of namespaces, for
@@ -45,11 +46,15 @@ class CniCalls:
         self._missing = missing
         self._carrying = carrying
         self._loops = loops
+        self._clock = clock
         self._timeout = timeout
         self._letting_go: asyncio.Future[None] | None = None  # kept, or it might vanish unfinished
 
     async def add(self, request: CniRequest) -> None:
         """Returns when the pod is enrolled, or is known not to be in the mesh. Raises Transient otherwise."""
+        patience = self._loops.patience(request.pod)
+        if patience and not self._store.knows(request.container_id):
+            await self._clock.sleep(patience)
         sandbox = await self._disk.do(self._store.add, request)
         self._loops.came(sandbox.id, sandbox.netns_cookie)
         self._cycle.set_sandboxes(self._store.all())
@@ -96,11 +101,11 @@ class CniCalls:
                 limited=any(token in self._carrying for token in missing),
             )
 
-    async def sweep(self, clock: Clock) -> None:
+    async def sweep(self) -> None:
         """Until cancelled: let go of pods whose runtime has removed their namespace and never said so. Our descriptor
         would keep it, and all that is in it, as long as the agent runs."""
         while True:
-            await clock.sleep(SWEEP_SECONDS)
+            await self._clock.sleep(SWEEP_SECONDS)
             gone = await self._disk.do(self._store.sweep)
             if gone:
                 await self._release(gone)

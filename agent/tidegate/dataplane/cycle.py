@@ -76,6 +76,7 @@ class Cycle:
         self._joined: tuple[Mesh, tuple[Sandbox, ...], Resolved] | None = None  # what the facts were made of
         self._compiler = Compiler()
         self._compiled: Facts | None = None  # what the plan was made of
+        self._planned: tuple[Mesh, tuple[Sandbox, ...], Resolved] | None = None  # what those facts were made of
         self._prepared: dict[str, Plan] = {}  # by applier: the plan of its last prepare that returned
         self._revisions: dict[int, int] = {}  # generation -> revision of its configuration, of those not yet dealt with
         self._compared: tuple[Plan, Plan, Changes] | None = None
@@ -196,13 +197,22 @@ class Cycle:
 
     async def _compile(self) -> None:
         facts = self.facts.value
-        if facts is self._compiled:
+        if facts is self._compiled or self._awaits_listeners():
             return
         generation = self.plan.value.generation + 1
         plan = await asyncio.to_thread(self._compiler.compile, facts, generation)
-        self._compiled = facts
+        self._compiled, self._planned = facts, self._joined
         self._revisions[generation] = facts.mesh.revision
         await self.plan.set(plan)
+
+    def _awaits_listeners(self) -> bool:
+        """Whether all that is new since the plan are pods that are being opened. There is nothing to plan for them yet,
+        and when they are open there will be: until then others need not wait for a plan."""
+        before, now = self._planned, self._joined
+        if before is None or now is None or before[0] is not now[0] or before[2] is not now[2]:
+            return False
+        new = set(now[1]).difference(before[1])
+        return len(before[1]) + len(new) == len(now[1]) and all(self._sandboxes.is_opening(s) for s in new)
 
     async def _apply(self, plan: Plan) -> dict[str, Outcomes]:
         outcomes: dict[str, Outcomes] = {}

@@ -99,6 +99,10 @@ class Sandboxes:
         """Whether the sandbox is here and is to be in the mesh."""
         return cookie in self.known and cookie in self.decisions and self.decisions[cookie].enrolled
 
+    def is_opening(self, sandbox: Sandbox) -> bool:
+        """Whether its capture is being opened, for the first time: news follows."""
+        return sandbox.netns_cookie in self._opening and sandbox.netns_cookie not in self.open
+
     def current(self) -> tuple[Sandbox, ...]:
         """All sandboxes, with what is open inside: what a plan is compiled from."""
         return tuple(self.open.get(cookie, sandbox) for cookie, sandbox in self.known.items())

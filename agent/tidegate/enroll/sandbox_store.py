@@ -143,6 +143,10 @@ class SandboxStore:
         known = self._ledger.find(request.container_id)
         return known if known and attachment_of(known, request.ifname, request.ips) else None
 
+    def knows(self, container_id: str) -> bool:
+        """Whether a sandbox is here, whatever its interfaces."""
+        return self._ledger.find(container_id) is not None
+
     def remember(self, sandbox: Sandbox) -> None:
         """Record what the data plane gave to a sandbox (capture ports)."""
         known = self._ledger.update(sandbox)

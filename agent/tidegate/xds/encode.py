@@ -7,10 +7,10 @@ objects that it was made from. Fed by AdsServer.publish; read by session.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from hashlib import sha256
-from typing import Any
+from typing import Any, TypeGuard
 
 from google.protobuf.json_format import ParseDict, ParseError
 from google.protobuf.message import Message
@@ -37,6 +37,9 @@ KINDS = (CLUSTERS, ENDPOINTS, SECRETS, LISTENERS, SCOPES, ROUTES)
 KIND_OF_URL: Mapping[str, str] = {url: kind for kind, url in TYPE_URLS.items()}
 # What a client waits for by name before the resource that names it takes effect.
 AWAITS: Mapping[str, str] = {CLUSTERS: ENDPOINTS, LISTENERS: ROUTES}
+
+# Where else resources of a kind are found by name.
+_BESIDE: Mapping[str, tuple[str, ...]] = {ROUTES: (CHECKS,)}
 
 EMPTY_VERSION = "empty"
 
@@ -74,27 +77,47 @@ class Rejection:
     by: str = "envoy"  # or "tidegate": it did not parse and was never sent
 
 
+@dataclass(slots=True)
+class _Part:
+    """What is known of the resources of one kind, shared by all images in a row that have the same ones."""
+
+    found: dict[str, Encoded | None] = field(default_factory=dict)
+    all: dict[str, Encoded] | None = None
+    broken: dict[str, Rejection] = field(default_factory=dict)
+
+
 class Image:
     """Everything that a client should have at one generation, encoded when it is asked for."""
 
     def __init__(
-        self, generation: int, resources: Mapping[str, Mapping[str, EnvoyResource]], encoder: Encoder | None = None
+        self,
+        generation: int,
+        resources: Mapping[str, Mapping[str, EnvoyResource]],
+        encoder: Encoder | None = None,
+        before: Image | None = None,
     ) -> None:
+        """before: the encoder's last image; what it found out about resources that are the same holds here, too."""
         self.generation = generation
         self._resources = resources
         self._encoder = encoder or Encoder()
-        self._found: dict[tuple[str, str], Encoded | None] = {}
-        self._all: dict[str, dict[str, Encoded]] = {}
-        self._broken: dict[tuple[str, str], Rejection] = {}
+        self._parts: dict[str, _Part] = {}
+        for kind in KINDS:
+            self._parts[kind] = before._parts[kind] if self.same(before, kind) else _Part()
+
+    def same(self, before: Image | None, kind: str) -> TypeGuard[Image]:
+        """Whether an image has the very same resources of a kind."""
+        return before is not None and all(
+            self._resources.get(table) is before._resources.get(table) for table in (kind, *_BESIDE.get(kind, ()))
+        )
 
     @property
     def broken(self) -> tuple[Rejection, ...]:
         """What did not parse of all that was asked for so far."""
-        return tuple(self._broken.values())
+        return tuple(rejection for part in self._parts.values() for rejection in list(part.broken.values()))
 
     def rejection(self, kind: str, name: str) -> Rejection | None:
         """What is wrong with a resource that was asked for and did not parse."""
-        return self._broken.get((kind, name))
+        return self._parts[kind].broken.get(name)
 
     def on_demand(self, kind: str) -> bool:
         """Whether a client gets of this kind only what others lead it to and what it asks for by name."""
@@ -120,21 +143,22 @@ class Image:
         return shown
 
     def _find(self, kind: str, name: str) -> EnvoyResource | None:
-        found = self._resources.get(kind, {}).get(name)
-        return self.checks.get(name) if found is None and kind == ROUTES else found
+        # No service port is called like a check; and to find that out of what is made on demand, it would be made.
+        shown = self.checks.get(name) if kind == ROUTES else None
+        return self._resources.get(kind, {}).get(name) if shown is None else shown
 
     def get(self, kind: str, name: str) -> Encoded | None:
         """A resource; its last good content if it does not parse; None if there is neither."""
-        key = (kind, name)
-        if key not in self._found:
+        part = self._parts[kind]
+        if name not in part.found:
             resource = self._find(kind, name)
             encoded = None
             if resource is not None:
                 encoded, rejection = self._encoder.encode(kind, name, resource)
                 if rejection is not None:
-                    self._broken[key] = rejection
-            self._found[key] = encoded
-        return self._found[key]
+                    part.broken[name] = rejection
+            part.found[name] = encoded
+        return part.found[name]
 
     def plain(self, kind: str, name: str) -> Encoded | None:
         """What serves in place of a resource that was refused and never was good."""
@@ -142,10 +166,11 @@ class Image:
         return None if resource is None or resource.plain is None else encode_once(kind, resource.plain())
 
     def all(self, kind: str) -> dict[str, Encoded]:
-        """Every resource of a kind."""
-        if kind not in self._all:
-            self._all[kind] = self._encoder.table(kind, self._resources.get(kind, {}), self._broken)
-        return self._all[kind]
+        """Every resource of a kind; the same object as long as they are the same."""
+        part = self._parts[kind]
+        if part.all is None:
+            part.all = self._encoder.table(kind, self._resources.get(kind, {}), part.broken)
+        return part.all
 
 
 def empty(kind: str, name: str) -> Encoded:
@@ -159,54 +184,53 @@ class Encoder:
     """Remembers what it encoded as long as it is published. Not thread-safe: one call at a time."""
 
     def __init__(self) -> None:
-        self._known: dict[tuple[str, str], tuple[EnvoyResource, Encoded | Rejection]] = {}
+        self._known: dict[str, dict[str, tuple[EnvoyResource, Encoded | Rejection]]] = {kind: {} for kind in KINDS}
         self._good: dict[tuple[str, str], Encoded] = {}
-        self._tables: dict[str, tuple[Mapping[str, EnvoyResource], dict[str, Encoded]]] = {}
+        self._image: Image | None = None  # the newest
         self.parsed = 0  # how many bodies went through protobuf since the start
 
     def publish(self, generation: int, resources: Mapping[str, Mapping[str, EnvoyResource]]) -> Image:
         """The image of a generation, with all that is sent unasked and all that was asked for before encoded already.
 
-        A broken resource never stops the others.
+        A broken resource never stops the others. Costs what is not the very same as before.
         """
-        image = Image(generation, resources, self)
-        for kind in KINDS:
+        before = self._image
+        image = self._image = Image(generation, resources, self, before)
+        for kind, known in self._known.items():
+            if image.same(before, kind):
+                continue
             if not image.on_demand(kind):
                 image.all(kind)
-        for kind, name in list(self._known):
-            if image.on_demand(kind):
-                image.get(kind, name)  # what is used is made here, and not in the event loop
-            if not image.has(kind, name):
-                del self._known[kind, name]
-                self._good.pop((kind, name), None)
+            for name in list(known):
+                if image.on_demand(kind):
+                    image.get(kind, name)  # what is used is made here, and not in the event loop
+                if not image.has(kind, name):
+                    del known[name]
+                    self._good.pop((kind, name), None)
         return image
 
     def table(
-        self, kind: str, resources: Mapping[str, EnvoyResource], broken: dict[tuple[str, str], Rejection]
+        self, kind: str, resources: Mapping[str, EnvoyResource], broken: dict[str, Rejection]
     ) -> dict[str, Encoded]:
-        """Every resource of a kind; the same object as before for the same mapping. Adds what is wrong to broken."""
-        before = self._tables.get(kind)
-        if before is not None and before[0] is resources and len(before[1]) == len(resources):
-            return before[1]  # nothing was wrong with any of them
+        """Every resource of a kind. Adds what is wrong to broken."""
         out: dict[str, Encoded] = {}
         for name, resource in resources.items():
             encoded, rejection = self.encode(kind, name, resource)
             if rejection is not None:
-                broken[kind, name] = rejection
+                broken[name] = rejection
             if encoded is not None:
                 out[name] = encoded
-        self._tables[kind] = (resources, out)
         return out
 
     def encode(self, kind: str, name: str, resource: EnvoyResource) -> tuple[Encoded | None, Rejection | None]:
         """(what to send, what is wrong with the newest content)."""
-        key = (kind, name)
-        known = self._known.get(key)
+        key, of_kind = (kind, name), self._known[kind]
+        known = of_kind.get(name)
         if known is not None and known[0] is resource:
             result = known[1]
         else:
             result = self._again(known, resource) or self._one(kind, name, resource)
-            self._known[key] = (resource, result)
+            of_kind[name] = (resource, result)
         if isinstance(result, Rejection):
             return self._good.get(key), result
         self._good[key] = result

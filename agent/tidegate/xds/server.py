@@ -24,7 +24,7 @@ from tidegate.model.verdict import Verdict
 from tidegate.runtime.clock import Clock, SystemClock
 from tidegate.runtime.latest import Latest
 from tidegate.xds.delta import DeltaStream
-from tidegate.xds.encode import Encoded, Encoder, Image, Rejection
+from tidegate.xds.encode import KINDS, Encoded, Encoder, Image, Rejection
 from tidegate.xds.session import Session
 from tidegate.xds.sotw import SotwStream
 from tidegate.xds.status import TypeStatus, XdsStatus
@@ -83,8 +83,9 @@ class AdsServer:
             image = await asyncio.to_thread(self._encoder.publish, generation, resources)
             for rejection in image.broken:
                 log.warning("%s %s %s", rejection.kind, rejection.name, rejection.detail)
+            changed = {kind for kind in KINDS if not image.same(self._image, kind)}
             self._image = image
-            for kind, name in [key for key in self._good if not image.has(*key)]:
+            for kind, name in [key for key in self._good if key[0] in changed and not image.has(*key)]:
                 del self._good[kind, name]
             for stream, wake in self._streams.items():
                 stream.publish(image)

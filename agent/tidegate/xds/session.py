@@ -88,9 +88,14 @@ class Session:
         self._gone: dict[str, float] = {}  # scopes that no service has, and since when
         self._sent = 0
         self._cold_since: float | None = None  # clusters of peers lack endpoints
+        # By kind, what the client should have: what was asked for, what it was made of, and it.
+        self._targets: dict[str, tuple[tuple[object, ...], tuple[object, ...], Mapping[str, Encoded]]] = {}
 
     def publish(self, image: Image) -> None:
-        """Replace what the client should have."""
+        """Replace what the client should have. Costs what is not the very same as before."""
+        for kind in KINDS:
+            if not image.same(self.image, kind):
+                self._targets.pop(kind, None)
         self.image = image
         self._checks.want(image)
         for kind in _LEADING:
@@ -102,23 +107,37 @@ class Session:
 
     def _retarget(self, image: Image, kind: str) -> None:
         """Set what the client should have of a kind, after the kinds that lead to it."""
+        shown = self._checks.scopes() if kind == SCOPES else {}
+        leading = [self.watches[leads].target for leads in _LEADING[kind]]
+        owners = [self.watches[owner].target for owner, awaited in AWAITS.items() if awaited == kind]
+        names = self.watches[kind].names if image.on_demand(kind) else ()
+        asked, made_of = (frozenset(names), frozenset(shown)), (*leading, *owners)
+        known = self._targets.get(kind)
+        if known is None or known[0] != asked or not all(a is b for a, b in zip(known[1], made_of, strict=True)):
+            known = self._targets[kind] = (asked, made_of, self._target(image, kind, leading, owners, shown))
+        if kind == ROUTES and image.on_demand(kind):
+            self._hold_back_doubtful(known[2])
+        self.watches[kind].retarget(known[2])
+
+    def _target(
+        self,
+        image: Image,
+        kind: str,
+        leading: Sequence[Mapping[str, Encoded]],
+        owners: Sequence[Mapping[str, Encoded]],
+        shown: Mapping[str, Encoded],
+    ) -> Mapping[str, Encoded]:
         if image.on_demand(kind):
             wanted = set(self.watches[kind].names)
-            for leading in _LEADING[kind]:
-                wanted |= referred(self.watches[leading].target.values(), kind)
+            for target in leading:
+                wanted |= referred(target.values(), kind)
             found = ((name, image.get(kind, name)) for name in sorted(wanted))
-            target = {name: encoded for name, encoded in found if encoded is not None}
-            if kind == ROUTES:
-                self._hold_back_doubtful(target)
+            out: Mapping[str, Encoded] = {name: encoded for name, encoded in found if encoded is not None}
         else:
-            target = image.all(kind)
-        if kind == SCOPES and (shown := self._checks.scopes()):
-            target = {**target, **shown}
-        for owner, awaited in AWAITS.items():
-            if awaited == kind:
-                for name in referred(self.watches[owner].target.values(), kind) - target.keys():
-                    target[name] = empty(kind, name)
-        self.watches[kind].retarget(target)
+            out = image.all(kind)
+        awaited = {name for owner in owners for name in referred(owner.values(), kind)} - out.keys() if owners else ()
+        empties = {name: empty(kind, name) for name in awaited}
+        return {**out, **shown, **empties} if shown or empties else out
 
     def _hold_back_doubtful(self, target: Mapping[str, Encoded]) -> None:
         """Tables wait for the verdict on each rule in them; for a scope that waits for its table the client waits.

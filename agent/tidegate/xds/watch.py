@@ -102,6 +102,7 @@ class Watch:
             self._reconsider((name,))
         if not self.wildcard:
             self.held = {name: held for name, held in self.held.items() if name in self.names}
+            self._surplus = None
 
     def repeat(self, names: Iterable[str]) -> None:
         """Answer names again although nothing changed: whatever waits for them started anew in the client."""
@@ -169,11 +170,12 @@ class Watch:
     def retarget(self, target: Mapping[str, Encoded]) -> None:
         """Set what the client should have. Rejections of content that is no longer wanted are forgotten."""
         before, self.target = self.target, target
-        self.refusals = {name: count for name, count in self.refusals.items() if name in target}
-        self._plain = {name: p for name, p in self._plain.items() if target.get(name) is before.get(name)}
-        self._reconsider(name for name, encoded in target.items() if before.get(name) is not encoded)
-        self._reconsider(before.keys() - target.keys())
-        self._reconsider(name for name, _ in self.rejected)
+        if target is not before:
+            self.refusals = {name: count for name, count in self.refusals.items() if name in target}
+            self._plain = {name: p for name, p in self._plain.items() if target.get(name) is before.get(name)}
+            self._reconsider(name for name, encoded in target.items() if before.get(name) is not encoded)
+            self._reconsider(before.keys() - target.keys())
+        self._reconsider([name for name, _ in self.rejected])
         self.rejected = {
             (name, version): rejection
             for (name, version), rejection in self.rejected.items()
@@ -237,8 +239,9 @@ class Watch:
 
     def _reconsider(self, names: Iterable[str]) -> None:
         """What must be known of these names may have changed."""
-        self._open.update(dict.fromkeys(names))
-        self._surplus = None
+        if concerned := dict.fromkeys(names):
+            self._open.update(concerned)
+            self._surplus = None
 
     def unknown(self) -> list[str]:
         """Names asked for that do not exist; the client is told so once."""

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "../../../agent/relay/accept.h"
+#include "arrived.h"
 #include "check.h"
 
 enum { MANY = 40 }; /* more than are accepted at one go */
@@ -48,6 +49,7 @@ static void dial(int n)
 		CHECK(fd >= 0 && connect(fd, &name.sa, sizeof(name.in)) == 0);
 		clients[connected++] = fd;
 	}
+	all_arrived();
 }
 
 static void forget_all(void)

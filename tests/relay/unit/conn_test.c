@@ -11,6 +11,7 @@
 #include "../../../agent/relay/image.h"
 #include "../../../agent/relay/sandbox.h"
 #include "../../../agent/relay/stream_plain.h"
+#include "arrived.h"
 #include "check.h"
 
 enum { ENDPOINTS = 4 };
@@ -61,6 +62,7 @@ static void settle(void)
 		fp_loop_defer(&loop, &task);
 		fp_loop_turn(&loop);
 		fp_hold_release(&hold);
+		all_arrived();
 	} while (!fp_list_empty(&loop.tasks) || !fp_list_empty(&loop.lanes) || poll(&events, 1, 0) > 0);
 }
 
@@ -316,10 +318,10 @@ static struct fp_conn *open_tcp_conn(void)
 	struct sockaddr_in name = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 	socklen_t size = sizeof(name);
 	struct fp_stream *stream;
-	int listener = socket(AF_INET, SOCK_STREAM, 0);
+	int listener = prompt_socket();
 	CHECK(bind(listener, (void *)&name, size) == 0 && listen(listener, 1) == 0);
 	CHECK(getsockname(listener, (void *)&name, &size) == 0);
-	client = socket(AF_INET, SOCK_STREAM, 0);
+	client = prompt_socket();
 	CHECK(connect(client, (void *)&name, size) == 0);
 	int accepted = accept4(listener, NULL, NULL, SOCK_NONBLOCK);
 	close(listener);

@@ -9,6 +9,7 @@
 
 #include "../../../agent/relay/pipe.h"
 #include "../../../agent/relay/stream_plain.h"
+#include "arrived.h"
 #include "check.h"
 
 enum { LARGE = 1 << 18, MOST = 12 };
@@ -43,9 +44,10 @@ static void turn(void)
 static void settle(void)
 {
 	struct pollfd events = { .fd = loop.epoll_fd, .events = POLLIN };
-	do
+	do {
 		turn();
-	while (!fp_list_empty(&loop.lanes) || poll(&events, 1, 0) > 0);
+		all_arrived();
+	} while (!fp_list_empty(&loop.lanes) || poll(&events, 1, 0) > 0);
 }
 
 static void not_by_itself(struct fp_pipe *pipe, enum fp_pipe_end how)
@@ -61,8 +63,7 @@ static struct fp_stream *plain(int *ret_peer, int room)
 	struct sockaddr_in name = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 	socklen_t length = sizeof(name);
 	struct fp_stream *stream;
-	int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0),
-	    ours = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int listener = prompt_socket(), ours = prompt_socket();
 	CHECK(bind(listener, (void *)&name, length) == 0 && listen(listener, 1) == 0);
 	CHECK(getsockname(listener, (void *)&name, &length) == 0 && connect(ours, (void *)&name, length) == 0);
 	*ret_peer = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);

@@ -10,6 +10,7 @@
 #include "../../../agent/relay/moving.h"
 #include "../../../agent/relay/sandbox.h"
 #include "../../../agent/relay/stream_plain.h"
+#include "arrived.h"
 #include "check.h"
 
 enum { BUFFER = 65536, BULK = 65536, DESKS = 2, CHUNK = 128, HOUR_MS = 3600 * 1000 };
@@ -46,6 +47,7 @@ static void nothing(struct fp_task *task)
 static bool has_work(struct desk *desk)
 {
 	struct pollfd events = { .fd = desk->loop.epoll_fd, .events = POLLIN };
+	all_arrived();
 	return !fp_list_empty(&desk->loop.tasks) || !fp_list_empty(&desk->loop.lanes) || poll(&events, 1, 0) > 0;
 }
 
@@ -69,7 +71,7 @@ static int make_pair(int *ret_peer)
 {
 	struct sockaddr_in name = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 	socklen_t size = sizeof(name);
-	int ours = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), listener = socket(AF_INET, SOCK_STREAM, 0);
+	int ours = prompt_socket(), listener = prompt_socket();
 	CHECK(bind(listener, (void *)&name, size) == 0 && listen(listener, 1) == 0);
 	CHECK(getsockname(listener, (void *)&name, &size) == 0 && connect(ours, (void *)&name, size) == 0);
 	*ret_peer = accept4(listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
@@ -121,7 +123,8 @@ static void expect_end(struct desk *desk, enum fp_reason reason)
 	void *things[CHUNK];
 	settle(desk);
 	uint32_t count = fp_ring_drain(&desk->ring, events, 4);
-	CHECK(count && events[count - 1].connections == 1 && events[count - 1].reason == (uint32_t)reason);
+	CHECK(count && events[count - 1].connections == 1);
+	CHECK(events[count - 1].reason == (uint32_t)reason);
 	CHECK(!fp_present(&here->stats) && !fp_present(&there->stats) && !atomic_load(&sandbox.active));
 	CHECK(fp_active(&here->stats) + fp_active(&there->stats) == 0);
 	for (int i = 0; i < DESKS; i++) {

@@ -260,6 +260,21 @@ def test_what_did_not_change_comes_back_as_the_same_object() -> None:
         assert grown.envoy[SCOPES][name] is scope
 
 
+def test_a_pod_that_comes_makes_nothing_anew_that_is_the_same_whoever_asks() -> None:
+    compiler, config = Compiler(), rich_config()
+    facts = join(config, SANDBOXES[:1])
+    before = compiler.compile(facts).envoy
+    for kind in (ROUTES, CLUSTERS, ENDPOINTS):
+        assert dict(before[kind])
+    after = compiler.compile(join(config, SANDBOXES, facts)).envoy
+    assert set(after[LISTENERS]) > set(before[LISTENERS])
+    for kind in (CLUSTERS, ENDPOINTS):
+        assert all(after[kind][name] is made for name, made in before[kind].items())
+        assert set(after[kind]) == set(before[kind])
+    plain = "ratings.default.svc.cluster.local:9090"
+    assert after[ROUTES][plain] is before[ROUTES][plain]
+
+
 def test_a_thousand_services_compile_in_reasonable_time() -> None:
     texts = [ENROLLED]
     for n in range(1000):

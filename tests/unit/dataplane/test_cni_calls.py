@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import cast
 
 import pytest
 from tests.support.clock import ManualClock
@@ -13,7 +15,8 @@ from tests.support.dataplane import Node, sandbox
 from tests.support.eventually import HANG_SECONDS
 
 from tidegate.dataplane.cni_calls import SWEEP_SECONDS, CniCalls
-from tidegate.enroll.crash_loops import CrashLoops
+from tidegate.enroll.crash_loops import APART_SECONDS, FAST_SANDBOXES, CrashLoops
+from tidegate.enroll.sandbox_store import SandboxStore
 from tidegate.enroll.wire import CniRequest, Command, NotServing
 from tidegate.model.names import WorkloadId
 from tidegate.model.workload import Sandbox
@@ -28,10 +31,13 @@ class FakeRegistry:
     def __init__(self, *known: Sandbox) -> None:
         self.known = list(known)
         self.lost: list[Sandbox] = []
+        self.coming: list[Sandbox] = []  # known when they are added
         self.has_unused = False
         self.leaving, self.left = threading.Event(), threading.Event()
 
     def add(self, request: CniRequest) -> Sandbox:
+        self.known += [sandbox for sandbox in self.coming if sandbox.container_id == request.container_id]
+        self.coming = [sandbox for sandbox in self.coming if sandbox not in self.known]
         return next(sandbox for sandbox in self.known if sandbox.container_id == request.container_id)
 
     def delete(self, request: CniRequest) -> Sandbox:
@@ -54,15 +60,29 @@ class FakeRegistry:
     def all(self) -> tuple[Sandbox, ...]:
         return tuple(self.known)
 
+    def knows(self, container_id: str) -> bool:
+        return any(sandbox.container_id == container_id for sandbox in self.known)
+
+
+def calls_of(
+    registry: FakeRegistry,
+    node: Node,
+    clock: ManualClock,
+    loops: CrashLoops | None = None,
+    missing: Sequence[str] = (),
+) -> CniCalls:
+    loops, store = loops or CrashLoops(clock.monotonic), cast(SandboxStore, registry)
+    return CniCalls(store, Worker("disk"), Worker("names"), node.cycle, lambda: missing, {"relay"}, loops, clock)
+
 
 @pytest.mark.case("E2")
 async def test_a_pod_whose_runtime_never_said_del_is_let_go() -> None:
     stays, goes = sandbox("stays", 1, "10.0.0.1"), sandbox("goes", 2, "10.0.0.2")
     node = Node(config_of(ENROLLED, pod("stays", "app: a"), pod("goes", "app: b")), stays, goes)
     registry, clock = FakeRegistry(stays, goes), ManualClock()
-    calls = CniCalls(registry, Worker("disk"), Worker("names"), node.cycle, list, (), CrashLoops(clock.monotonic))  # type: ignore[arg-type]
+    calls = calls_of(registry, node, clock)
     async with node.running():
-        sweeping = asyncio.create_task(calls.sweep(clock))
+        sweeping = asyncio.create_task(calls.sweep())
         try:
             await node.calm()
             registry.lost = [goes]
@@ -79,7 +99,7 @@ async def test_nobody_waits_for_the_namespace_of_a_pod_that_goes() -> None:
     goes, comes = sandbox("goes", 1, "10.0.0.1"), sandbox("comes", 2, "10.0.0.2")
     node = Node(config_of(ENROLLED, pod("goes", "app: a"), pod("comes", "app: b")), goes)
     registry, clock = FakeRegistry(goes, comes), ManualClock()
-    calls = CniCalls(registry, Worker("disk"), Worker("names"), node.cycle, list, (), CrashLoops(clock.monotonic))  # type: ignore[arg-type]
+    calls = calls_of(registry, node, clock)
     async with node.running():
         await node.calm()
         going = asyncio.create_task(calls.delete(replace(STATUS, container_id=goes.container_id)))
@@ -94,12 +114,34 @@ async def test_nobody_waits_for_the_namespace_of_a_pod_that_goes() -> None:
             await going
 
 
+async def test_who_comes_again_and_again_waits_and_nobody_for_him() -> None:
+    fast, comes = sandbox("fast", 1, "10.0.0.1"), sandbox("comes", 2, "10.0.0.2")
+    node = Node(config_of(ENROLLED, pod("fast", "app: a"), pod("comes", "app: b")))
+    registry, clock = FakeRegistry(), ManualClock()
+    registry.coming = [fast, comes]
+    loops = CrashLoops(clock.monotonic)
+    calls = calls_of(registry, node, clock, loops)
+    for cookie in range(FAST_SANDBOXES):
+        loops.came(fast.id, 100 + cookie)
+    async with node.running():
+        again = asyncio.create_task(calls.add(replace(STATUS, pod=fast.id, container_id=fast.container_id)))
+        async with asyncio.timeout(HANG_SECONDS):
+            await calls.add(replace(STATUS, pod=comes.id, container_id=comes.container_id))
+        await node.calm()
+        assert set(node.tables.rows) == {2}
+        clock.advance(APART_SECONDS)
+        async with asyncio.timeout(HANG_SECONDS):
+            await again
+        assert set(node.tables.rows) == {1, 2}
+        async with asyncio.timeout(HANG_SECONDS):  # the same sandbox again, or another interface of it: no new one
+            await calls.add(replace(STATUS, pod=fast.id, container_id=fast.container_id))
+
+
 @pytest.mark.case("E2")
 @pytest.mark.parametrize(("missing", "limited"), [(["configuration"], False), (["configuration", "relay"], True)])
 async def test_status_names_each_token_that_is_missing(missing: list[str], limited: bool) -> None:
     node, clock = Node(), ManualClock()
-    registry, loops = FakeRegistry(), CrashLoops(clock.monotonic)
-    calls = CniCalls(registry, Worker("disk"), Worker("names"), node.cycle, lambda: missing, {"relay"}, loops)  # type: ignore[arg-type]
+    calls = calls_of(FakeRegistry(), node, clock, missing=missing)
     with pytest.raises(NotServing, match=", ".join(missing)) as said:
         await calls.status(STATUS)
     assert said.value.limited is limited

@@ -8,6 +8,7 @@ import pytest
 from tests.support.configs import ENROLLED, config_of, pod, service
 from tests.support.dataplane import Node, at, sandbox
 
+from tidegate.dataplane.appliers.dns import PATIENCE_SECONDS
 from tidegate.dataplane.order import DNS
 from tidegate.model.mesh import Mesh
 from tidegate.model.status import PodState, State
@@ -91,6 +92,43 @@ async def test_nobody_waits_for_one_that_hangs() -> None:
         await node.calm()
         assert API in node.dns.names
         assert not node.status.appliers[DNS].outcomes
+
+
+async def test_an_enrolment_waits_for_its_own_pod_and_for_no_other_and_not_for_long() -> None:
+    node = Node(serving("web"))
+    async with node.running():
+        node.dns.hangs = asyncio.Event()
+        await node.attach(sandbox("client", 42, "10.0.0.1"))
+        waiting = node.pod("client")
+        assert waiting is not None
+        assert waiting.state is PodState.PENDING
+        assert "DNS" in waiting.reason
+        before = node.status.generation
+        await node.attach(sandbox("stranger", 43, kubernetes=False))
+        other = node.pod("stranger")
+        assert other is not None
+        assert other.state is PodState.NOT_ENROLLED, "a pass that waits for a pod keeps everybody waiting"
+        assert node.status.generation > before
+        await node.later(PATIENCE_SECONDS)
+        enrolled = node.pod("client")
+        assert enrolled is not None
+        assert enrolled.state is PodState.ENROLLED
+        node.dns.hangs.set()
+        await node.calm()
+        assert set(node.dns.pods) == {42}
+
+
+async def test_an_enrolled_pod_can_ask_at_once() -> None:
+    node = Node(serving("web"))
+    async with node.running():
+        node.dns.hangs = asyncio.Event()
+        await node.attach(sandbox("client", 42, "10.0.0.1"))
+        node.dns.hangs.set()
+        await node.calm()
+        enrolled = node.pod("client")
+        assert enrolled is not None
+        assert enrolled.state is PodState.ENROLLED
+        assert node.dns.pods == {42: ("default", True)}
 
 
 async def test_a_pod_in_which_it_cannot_listen_is_captured_and_named_and_tried_again() -> None:

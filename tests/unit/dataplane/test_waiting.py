@@ -155,6 +155,25 @@ async def test_a_pod_that_comes_back_while_it_is_closed_is_opened_after_that() -
         closed.set()
 
 
+async def test_a_pod_that_comes_is_planned_for_when_it_is_open_and_not_before() -> None:
+    node = Node(config_of(ENROLLED, pod("a", "app: a"), pod("b", "app: b")), sandbox("a", 42))
+    opened = threading.Event()
+    try:
+        async with node.running():
+            await node.calm()
+            before, seen = node.cycle.plan.value.generation, node.cycle.facts.version
+            node.inside.stuck[43] = opened
+            node.sandboxes = [sandbox("a", 42), sandbox("b", 43)]
+            node.cycle.set_sandboxes(node.sandboxes)
+            async with asyncio.timeout(HANG_SECONDS):
+                await node.cycle.facts.newer(seen)
+            opened.set()
+            assert (await node.cycle.settling.settled(43, HANG_SECONDS)).state is PodState.ENROLLED  # type: ignore[union-attr]
+            assert node.cycle.plan.value.generation == before + 1
+    finally:
+        opened.set()
+
+
 async def test_a_pod_that_cannot_be_closed_is_told_once() -> None:
     node = Node(config_of(ENROLLED, pod("a", "app: a")), sandbox("a", 42))
     async with node.running():

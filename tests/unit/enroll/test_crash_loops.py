@@ -3,7 +3,15 @@ from __future__ import annotations
 from tests.support.clock import ManualClock
 
 from tidegate.enroll import crash_loops
-from tidegate.enroll.crash_loops import MOST_PODS, SANDBOXES, WINDOW_SECONDS, CrashLoop, CrashLoops
+from tidegate.enroll.crash_loops import (
+    APART_SECONDS,
+    FAST_SANDBOXES,
+    MOST_PODS,
+    SANDBOXES,
+    WINDOW_SECONDS,
+    CrashLoop,
+    CrashLoops,
+)
 from tidegate.model.names import WorkloadId
 
 POD, OTHER = WorkloadId("shop", "web-0"), WorkloadId("shop", "db-0")
@@ -30,6 +38,20 @@ def test_a_repeated_add_and_a_second_interface_are_no_new_sandbox() -> None:
     for _ in range(SANDBOXES * 2):
         loops.came(POD, 1)
     assert loops.all() == ()
+
+
+def test_who_comes_faster_than_any_runtime_lets_him_waits_and_is_told_so() -> None:
+    clock = ManualClock()
+    loops = CrashLoops(clock.monotonic)
+    for number in range(FAST_SANDBOXES):
+        assert loops.patience(POD) == 0
+        loops.came(POD, number + 1)
+        clock.advance(0.25)
+    assert loops.patience(POD) == APART_SECONDS - 0.25
+    assert loops.patience(OTHER) == 0
+    assert "10 s apart" in loops.all()[0].reason
+    clock.advance(APART_SECONDS)
+    assert loops.patience(POD) == 0
 
 
 def test_the_worst_comes_first() -> None:

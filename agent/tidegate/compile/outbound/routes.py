@@ -18,7 +18,7 @@ from tidegate.compile.envoy.http_action import fill_action, forward_to, keeps_pa
 from tidegate.compile.envoy.http_match import authority_match, route_match, tunnelled
 from tidegate.compile.envoy.protojson import Json
 from tidegate.compile.explain.requests import fits
-from tidegate.compile.outbound.aliases import aliases, spellings
+from tidegate.compile.outbound.aliases import Aliases, aliases, spellings
 from tidegate.compile.outbound.filtered import Filtered
 from tidegate.compile.ranges import Member
 from tidegate.compile.registry import Registry, routed_to_headless
@@ -111,13 +111,23 @@ class RouteCompiler:
         rules: Rules,
         clients: Mapping[str, Source] | None = None,
         filtered: Filtered | None = None,
+        before: RouteCompiler | None = None,
     ) -> None:
+        """before: one of the same services, rules and filters for other clients. What it made and a pod that comes or
+        goes cannot change is kept: there is much of that, and pods come and go often."""
         self._registry = registry
         self._rules = rules
         self._clients = clients or {}
         self._filtered = filtered or Filtered()
-        self._foreign = foreign_hosts(registry, rules)
-        self._aliases = aliases(registry, rules)
+        namespaces, sidecars = (
+            (c.namespace for c in self._clients.values()),
+            (c.sidecar for c in self._clients.values()),
+        )
+        self._who = frozenset(namespaces), any(sidecar is not None for sidecar in sidecars)
+        kept = before is not None and before._who == self._who
+        self._for_everybody: dict[str, EnvoyResource] = before._for_everybody if before and kept else {}
+        self._foreign: dict[str, VirtualService] = before._foreign if before else foreign_hosts(registry, rules)
+        self._aliases: Aliases = before._aliases if before else aliases(registry, rules)
         self._plain_foreign = [h for h in sorted(self._foreign) if not h.startswith("*")]
         self._wild_foreign = sorted((h for h in self._foreign if h.startswith("*")), key=specificity)
 
@@ -130,12 +140,19 @@ class RouteCompiler:
 
     def compile(self, service: Service, port: ServicePort) -> EnvoyResource:
         """The route configuration of a service port: what everybody gets, and what single clients get instead."""
+        name = f"{service.id.fqdn}:{port.port}"
+        if (kept := self._for_everybody.get(name)) is not None:
+            return kept
         everybody = self._answer(service, port, Source(service.id.namespace))
         answers: list[tuple[_Answer, list[str]]] = [(everybody, [])]
-        if self._depends_on_source(service):
+        looks = self._depends_on_source(service)
+        if looks:
             keys = self._label_keys(service)
             answers += self._other_answers(everybody, keys, lambda source: self._answer(service, port, source))
-        return self._configuration(f"{service.id.fqdn}:{port.port}", answers, (service.origin,))
+        made = self._configuration(name, answers, (service.origin,))
+        if not looks:
+            self._for_everybody[name] = made
+        return made
 
     def _configuration(
         self, name: str, answers: list[tuple[_Answer, list[str]]], origins: tuple[Origin, ...]
@@ -244,13 +261,13 @@ class RouteCompiler:
         """Quick look whether clients could get anything but what everybody gets."""
         if self._filtered or service.id.fqdn in self._aliases:
             return True  # the short name of an alias means it in its own namespace only
-        if any(source.sidecar is not None for source in self._clients.values()):
+        namespaces, sidecars = self._who
+        if sidecars:
             return True
         if any(looks_at_source(vs, self._rules.mesh) != (frozenset(), False) for vs in self._owners(service)):
             return True
         if self._label_keys_of_policies(service):
             return True
-        namespaces = {source.namespace for source in self._clients.values()}
         targets = [service.id, *self._targets(service)]
         return any(self._rules.policy_scope(t, Source(namespace)) for t in targets for namespace in namespaces)
 

@@ -61,9 +61,12 @@ class FindScopes:
     def __init__(self) -> None:
         self._last = Scoping()
         self._special: tuple[tuple[object, ...], tuple[Claim, ...]] = ((), ())  # what it was made of, and it
+        self._narrowed: tuple[object, bool] = (None, False)  # services, and whether any is not everybody's
 
     def __call__(self, facts: Facts, found: Destinations) -> Scoping:
-        made = _scoping(facts, found, self._carried(facts, found))
+        if self._narrowed[0] is not facts.services:
+            self._narrowed = (facts.services, narrowed(facts))
+        made = _scoping(facts, found, self._carried(facts, found), self._narrowed[1])
         last = self._last
         self._last = Scoping(
             last.pods if made.pods == last.pods else made.pods,
@@ -85,9 +88,10 @@ class FindScopes:
         return claims
 
 
-def _scoping(facts: Facts, found: Destinations, special: tuple[Claim, ...]) -> Scoping:
+def _scoping(facts: Facts, found: Destinations, special: tuple[Claim, ...], some_narrowed: bool) -> Scoping:
     read = facts.read
-    hiding = hides(read, facts)
+    # Whether anything could be hidden from anybody, or be otherwise for some than for the mesh.
+    hiding = bool(facts.sidecars) or mesh_config(read).services_to != EVERYBODY or some_narrowed
     if not hiding and not mesh_config(read).registry_only and not special:
         return Scoping(rows=found.rows)
     sources = {s.id: source_of(read, facts.pods[s.id]) for s in facts.sandboxes if facts.enrolment(s.id).enrolled}
@@ -143,13 +147,9 @@ def _other_than(usual: set[str], carried: tuple[Claim, ...], seen: tuple[Claim, 
     return (blake2s(" ".join(sorted(different)).encode(), digest_size=8).hexdigest(),) if different else ()
 
 
-def hides(read: Read, facts: Facts) -> bool:
-    """Quick look whether anything could be hidden from anybody, or be otherwise for some than for the mesh."""
-    return (
-        bool(facts.sidecars)
-        or mesh_config(read).services_to != EVERYBODY
-        or any(service.export_to not in ((), EVERYBODY) for service in facts.services.values())
-    )
+def narrowed(facts: Facts) -> bool:
+    """Whether any service says itself for whom it exists. Looks at every one."""
+    return any(service.export_to not in ((), EVERYBODY) for service in facts.services.values())
 
 
 def visible(read: Read, source: Source, claims: tuple[Claim, ...]) -> tuple[Claim, ...]:

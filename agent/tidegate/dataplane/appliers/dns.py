@@ -25,13 +25,15 @@ ITEM = "names of the registry"
 AWAY = Outcome(ITEM, State.PENDING, "the node's DNS is not there: pods ask their own resolvers")
 
 TELLING = Outcome(ITEM, State.PENDING, "the node's DNS is being told")
-PATIENCE_SECONDS = 0.25  # that a pass gives it: names are in force with the rest, and nobody waits for one that hangs
+# What a pass gives it for names, which are in force with the rest, and an enrolment for its own pod, whose first
+# question may come at once. Nobody waits for one that hangs, and no pass for a pod.
+PATIENCE_SECONDS = 0.25
 
 _Told = tuple[str, bool, int]  # what a pod was added with: its namespace, whether with IPv6, which port in it is ours
 
 
 class NodeDns:
-    """The applier of the node's DNS. What it is told, a task of its own tells."""
+    """The applier of the node's DNS. Names are told by a task of its own, and each pod by one."""
 
     name = DNS
 
@@ -55,11 +57,13 @@ class NodeDns:
         self._names: tuple[HostNames, ...] | None = None  # None: it may have any
         self._pods: dict[int, _Told] = {}
         self._telling: asyncio.Task[None] | None = None
+        self._about: dict[int, asyncio.Task[None]] = {}  # by netns cookie: what is being told of a pod
+        self._until: dict[int, float] = {}  # of pods that are being added: how long their enrolment waits
 
     async def prepare(self, plan: Plan, changed: Changes) -> Outcomes:
         """See order.Applier."""
         process = self._dns.process.value
-        if process != self._process and self._telling is None:
+        if process != self._process and self._telling is None and not self._about:
             self._process, self._names, self._pods = process, None, {}
             self._retries.keep(())
             self._refused.clear()
@@ -73,6 +77,8 @@ class NodeDns:
                 self._telling = None
             else:
                 self._telling.add_done_callback(self._told_late)
+        if self._telling is None and self._process == process and self._names is plan.names:
+            self._tell_of_pods(plan)
         return (*self._refused.values(), *((TELLING,) if self._telling else ()))
 
     async def retire(self, plan: Plan) -> Outcomes:
@@ -81,7 +87,11 @@ class NodeDns:
 
     def next_due(self) -> float | None:
         """See order.Applier."""
-        return self._retries.next_due()
+        return min((t for t in (self._retries.next_due(), *self._until.values()) if t is not None), default=None)
+
+    def is_telling(self, cookie: int) -> bool:
+        """Whether a pod is being added, and not for so long that its enrolment should not wait for that."""
+        return self._clock.monotonic() < self._until.get(cookie, 0.0)
 
     # ------------------------------------------------------------------------------------------------------------
     def _told_late(self, _: asyncio.Task[None]) -> None:
@@ -98,16 +108,34 @@ class NodeDns:
         if self._names is not plan.names:
             return
         self.serving = plan.generation
-        for cookie in [c for c in self._pods if not self._sandboxes.wanted(c)]:
-            await self._attempt(cookie, f"netns {cookie}", partial(self._drop, cookie))
-        for cookie in [c for c in self._refused if isinstance(c, int) and not self._sandboxes.wanted(c)]:
+
+    def _tell_of_pods(self, plan: Plan) -> None:
+        """Begin to tell what differs from what it was told of each pod."""
+        wanted = self._sandboxes.wanted
+        for cookie in [c for c in self._pods if not wanted(c)]:
+            self._begin_about(cookie, f"netns {cookie}", partial(self._drop, cookie))
+        for cookie in [c for c in self._refused if isinstance(c, int) and not wanted(c)]:
             if cookie not in self._pods:
                 self._refused.pop(cookie)
                 self._retries.forget(cookie)
-        for cookie, sandbox in tuple(self._sandboxes.open.items()):
+        for cookie, sandbox in self._sandboxes.open.items():
             told = (plan.views.get(cookie, sandbox.id.namespace), bool(sandbox.capture.fastpath6), sandbox.capture.port)
-            if self._sandboxes.wanted(cookie) and self._pods.get(cookie) != told:
-                await self._attempt(cookie, f"pod {sandbox.id}", partial(self._add, sandbox, told))
+            if wanted(cookie) and self._pods.get(cookie) != told:
+                self._begin_about(cookie, f"pod {sandbox.id}", partial(self._add, sandbox, told))
+                if cookie in self._about:
+                    self._until.setdefault(cookie, self._clock.monotonic() + PATIENCE_SECONDS)
+
+    def _begin_about(self, cookie: int, item: str, step: Callable[[], Awaitable[None]]) -> None:
+        if cookie in self._about or self._retries.waits(cookie, self._clock.monotonic()):
+            return  # one after the other; what differs then is told then
+        telling = self._about[cookie] = asyncio.create_task(self._attempt(cookie, item, step))
+        telling.add_done_callback(lambda _: self._told_about(cookie))
+
+    def _told_about(self, cookie: int) -> None:
+        del self._about[cookie]
+        self._until.pop(cookie, None)
+        if self._sandboxes.wanted(cookie) or cookie in self._pods or cookie in self._refused:
+            self._changed()
 
     async def _attempt(self, key: str | int, item: str, step: Callable[[], Awaitable[None]]) -> None:
         """One step, unless it is too early for it; what is refused is tried again by its own back-off."""

@@ -38,12 +38,15 @@ class EnrolmentApplier:
         listener: Callable[[str], tuple[State, str]],
         clock: Clock,
         jitter: Callable[[], float],
+        naming: Callable[[int], bool] = lambda _: False,
     ) -> None:
-        """listener: whether Envoy serves the listener of this name, and why not."""
+        """listener: whether Envoy serves the listener of this name, and why not. naming: whether the node's DNS is
+        about to answer the questions of this netns cookie."""
         self.serving = self.seen = 0
         self._sandboxes = sandboxes
         self._shadow = shadow
         self._listener = listener
+        self._naming = naming
         self._clock = clock
         self._retries: Retries[int] = Retries(FIRST_SECONDS, LONGEST_SECONDS, jitter)
         self._refused: dict[int, str] = {}
@@ -147,6 +150,8 @@ class EnrolmentApplier:
             state, reason = self._listener(plan.listener)
             if state is not State.APPLIED:
                 return (PodState.FAILED if state is State.FAILED else PodState.PENDING), reason
+        if cookie not in self._shadow.pods and self._naming(cookie):
+            return PodState.PENDING, "the node's DNS is being told of it"
         reason = "; ".join((decision.reason, *self._sandboxes.remarks.get(cookie, ())))
         return await self._enrol(cookie, pod_row(opened, plan), reason)
 

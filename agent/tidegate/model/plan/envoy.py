@@ -85,6 +85,12 @@ class MadeOnDemand(Mapping[str, EnvoyResource]):
         self._names: Callable[[], Iterable[str]] | tuple[str, ...] = names
         self._made: dict[str, EnvoyResource | None] = {}
 
+    def listing(self, names: Callable[[], Iterable[str]]) -> MadeOnDemand:
+        """The same resources, those made already among them, with other names for who wants to see everything."""
+        other = MadeOnDemand(self._make, names)
+        other._made = self._made
+        return other
+
     def __getitem__(self, name: str) -> EnvoyResource:
         if name not in self._made:
             self._made[name] = self._make(name)
