@@ -14,6 +14,7 @@ const volatile uint32_t tg_has_set_retval = 0;
 static __always_inline const struct tg_dest *tg_find_dest(struct tg_connect_in *in, const struct tg_pod *pod)
 {
 	const struct tg_dest *dest;
+	struct tg_range_key range;
 	struct tg_dest_key key;
 
 	tg_dest_key_of(&key, in, pod->scope, TG_ROW_PORT);
@@ -22,6 +23,11 @@ static __always_inline const struct tg_dest *tg_find_dest(struct tg_connect_in *
 		return dest;
 	tg_dest_key_of(&key, in, pod->scope, TG_ROW_ADDRESS);
 	dest = bpf_map_lookup_elem(&tg_dests, &key);
+	if (dest)
+		return dest;
+	tg_range_key_of(&range, in, pod->scope);
+	dest = bpf_map_lookup_elem(&tg_ranges, &range);
+	in->range = dest != 0;
 	if (dest || !(pod->flags & TG_POD_REGISTRY_ONLY))
 		return dest;
 	in->elsewhere = 1;

@@ -158,8 +158,10 @@ SEC("cgroup/getpeername4")
 int tg_client4(struct bpf_sock_addr *ctx)
 {
 	struct tg_name_out out;
+	struct tg_addr kernel;
 
-	tg_name_client(&out, tg_accepted(ctx));
+	tg_addr_set_v4(&kernel, ctx->user_ip4);
+	tg_name_client(&out, tg_accepted(ctx), &kernel, (uint16_t)ctx->user_port);
 	return tg_show4(ctx, &out);
 }
 
@@ -167,8 +169,10 @@ SEC("cgroup/getpeername6")
 int tg_client6(struct bpf_sock_addr *ctx)
 {
 	struct tg_name_out out;
+	struct tg_addr kernel;
 
-	tg_name_client(&out, tg_accepted(ctx));
+	TG_CTX_ADDR6(&kernel, ctx->user_ip6);
+	tg_name_client(&out, tg_accepted(ctx), &kernel, (uint16_t)ctx->user_port);
 	return tg_show6(ctx, &out);
 }
 

@@ -336,6 +336,7 @@ static struct fp_conn *new_conn(struct fp_conns *conns, struct fp_sandbox *sandb
 		.from = { .netns_fd = sandbox->netns_fd, .source = flow->source, .wishes = flow->wishes },
 		.asked = { .dst = flow->dst, .client = sandbox->cookie },
 		.dst_port_be = flow->dst_port_be,
+		.row = flow->service,
 		.choice.service = flow->service,
 	};
 	fp_timer_init(&conn->upstream.timeout, NULL);

@@ -58,7 +58,9 @@ int fp_image_new(uint64_t generation, struct fp_image **ret_image);
 int fp_image_service(struct fp_image *image, uint32_t service, uint32_t lb);
 /* Of the service that was started last; without it they are the defaults. */
 int fp_image_settings(struct fp_image *image, const struct fp_settings *settings);
+/* All zero: no address, it is found by its number where no service has what was dialled. */
 int fp_image_address(struct fp_image *image, const struct tg_addr *addr, uint16_t port_be);
+/* All zero: whatever was dialled, and port 0 the port that was. */
 int fp_image_endpoint(struct fp_image *image, const struct tg_addr *addr, uint16_t port_be, uint32_t weight);
 /* Where the endpoint that was added last can be reached too, on the same port: once, in the other family; else -EINVAL. */
 int fp_image_other(struct fp_image *image, const struct tg_addr *addr);

@@ -54,6 +54,10 @@ int fp_image_address(struct fp_image *image, const struct tg_addr *addr, uint16_
 {
 	if (image->table || !image->service_count)
 		return -EINVAL;
+	if (fp_addr_is_unset(addr)) {
+		image->services[image->service_count - 1].by_number = true;
+		return 0;
+	}
 	int rc = FP_ROOM(image, addresses, address_count, address_room);
 	if (rc)
 		return rc;
@@ -136,15 +140,35 @@ static struct fp_address *find_slot(const struct fp_image *image, const struct t
 	}
 }
 
-struct place {
-	uint32_t number;
-	uint32_t service;
-};
-
 static int by_number(const void *left, const void *right)
 {
-	const struct place *a = left, *b = right;
+	const struct fp_place *a = left, *b = right;
 	return a->number < b->number ? -1 : a->number > b->number;
+}
+
+static const struct fp_place *find_place(const struct fp_place *places, uint32_t count, uint32_t number)
+{
+	const struct fp_place wanted = { .number = number };
+	return count ? bsearch(&wanted, places, count, sizeof(*places), by_number) : NULL;
+}
+
+/* Those that are found by number. */
+static int seal_numbers(struct fp_image *image)
+{
+	uint32_t count = 0;
+	for (uint32_t i = 0; i < image->service_count; i++)
+		count += image->services[i].by_number;
+	if (!count)
+		return 0;
+	image->numbered = calloc(count, sizeof(*image->numbered));
+	if (!image->numbered)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < image->service_count; i++) {
+		if (image->services[i].by_number)
+			image->numbered[image->numbered_count++] = (struct fp_place){ image->services[i].number, i };
+	}
+	qsort(image->numbered, count, sizeof(*image->numbered), by_number);
+	return 0;
 }
 
 /* Where routes lead. A service that the image does not have is one without endpoints. */
@@ -153,15 +177,14 @@ static int seal_routes(struct fp_image *image)
 	struct fp_routes *routes = &image->routes;
 	if (!routes->target_count || !image->service_count)
 		return 0;
-	struct place *places = calloc(image->service_count, sizeof(*places));
+	struct fp_place *places = calloc(image->service_count, sizeof(*places));
 	if (!places)
 		return -ENOMEM;
 	for (uint32_t i = 0; i < image->service_count; i++)
-		places[i] = (struct place){ image->services[i].number, i };
+		places[i] = (struct fp_place){ image->services[i].number, i };
 	qsort(places, image->service_count, sizeof(*places), by_number);
 	for (uint32_t i = 0; i < routes->target_count; i++) {
-		const struct place wanted = { .number = routes->targets[i].number };
-		const struct place *found = bsearch(&wanted, places, image->service_count, sizeof(*places), by_number);
+		const struct fp_place *found = find_place(places, image->service_count, routes->targets[i].number);
 		routes->targets[i].service = found ? found->service : (uint32_t)FP_NOWHERE;
 	}
 	free(places);
@@ -187,7 +210,9 @@ int fp_image_seal(struct fp_image *image)
 	}
 	free(image->addresses);
 	image->addresses = NULL;
-	int rc = seal_routes(image);
+	int rc = seal_numbers(image);
+	if (!rc)
+		rc = seal_routes(image);
 	return rc ? rc : seal_turns(image);
 }
 
@@ -242,10 +267,14 @@ void fp_image_unbind(struct fp_image *image)
 	}
 }
 
-struct fp_service *fp_image_find(const struct fp_image *image, const struct tg_addr *addr, uint16_t port_be)
+struct fp_service *fp_image_find(const struct fp_image *image, const struct tg_addr *addr, uint16_t port_be,
+				 uint32_t number)
 {
 	const struct fp_address *entry = find_slot(image, addr, port_be);
-	return entry->used ? &image->services[entry->service] : NULL;
+	if (entry->used)
+		return &image->services[entry->service];
+	const struct fp_place *found = find_place(image->numbered, image->numbered_count, number);
+	return found ? &image->services[found->service] : NULL;
 }
 
 const struct fp_view *fp_image_view_of(const struct fp_image *image, const struct fp_service *service,
@@ -278,6 +307,7 @@ void fp_image_free(struct fp_image *image)
 	free(image->addresses);
 	free(image->table);
 	free(image->turns);
+	free(image->numbered);
 	fp_routes_clear(&image->routes);
 	free(image);
 }

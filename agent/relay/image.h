@@ -16,6 +16,7 @@ struct fp_service {
 	uint32_t first_endpoint;
 	uint32_t endpoint_count;
 	uint32_t first_view, views;
+	bool by_number; /* it is found where no service has what was dialled, by the number that the kernel's row has */
 	struct fp_settings settings;
 	struct fp_target *counter; /* of all its connections; NULL unless their number is bounded */
 	uint32_t turn_count;       /* length of turns; 0 = nothing can be chosen */
@@ -31,6 +32,11 @@ struct fp_address {
 	uint32_t service; /* index into services */
 };
 
+struct fp_place {
+	uint32_t number;
+	uint32_t service; /* index into services */
+};
+
 struct fp_image {
 	uint64_t generation;
 	struct fp_image *next_retired;
@@ -42,6 +48,8 @@ struct fp_image {
 	uint32_t address_count, address_room;
 	struct fp_address *table; /* open addressing; made by fp_image_seal */
 	uint32_t table_mask;
+	struct fp_place *numbered; /* services that are found by number, ascending */
+	uint32_t numbered_count;
 	uint32_t *turns; /* one arena for all services */
 	struct fp_routes routes;
 };
@@ -61,8 +69,9 @@ fp_must_check int fp_image_bind(struct fp_image *image, struct fp_registry *regi
 void fp_image_unbind(struct fp_image *image);
 /* A view of the service that was started last, to be filled by the calls of routes.h before anything else is added. -EINVAL, -ENOMEM. */
 fp_must_check int fp_image_view(struct fp_image *image);
-/* Read-only; NULL if no service has this address. */
-struct fp_service *fp_image_find(const struct fp_image *image, const struct tg_addr *addr, uint16_t port_be);
+/* Read-only. The service that has this address; else the one of that number, if it is found so; else NULL. */
+struct fp_service *fp_image_find(const struct fp_image *image, const struct tg_addr *addr, uint16_t port_be,
+				 uint32_t number);
 /* What a client sees of a service; NULL: nothing but the service itself. */
 const struct fp_view *fp_image_view_of(const struct fp_image *image, const struct fp_service *service,
 				       uint64_t netns_cookie);

@@ -156,14 +156,15 @@ struct fp_file_service {
 };
 
 struct fp_file_address {
+	/* all zero: no address. The service is found by its number where no service has what was dialled */
 	struct tg_addr addr;
 	uint16_t port_be;
 	uint16_t pad;
 };
 
 struct fp_file_endpoint {
-	struct tg_addr addr;
-	uint16_t port_be;
+	struct tg_addr addr; /* all zero: the address that was dialled, whichever it is */
+	uint16_t port_be;    /* 0 beside that: the port that was */
 	/* 1 = no endpoint, but the other family's address of the one in the row before; weight 0 */
 	uint16_t other;
 	uint32_t weight; /* 0 = never chosen */

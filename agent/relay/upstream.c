@@ -112,9 +112,9 @@ static int attempt(struct fp_upstream *upstream, const struct fp_endpoint *endpo
 	struct fp_upstreams *upstreams = upstream->upstreams;
 	const uint64_t now_ns = fp_clock_ns();
 	upstream->other = endpoint->other;
-	upstream->address[0] = endpoint->addr;
+	upstream->address[0] = upstream->choice.endpoint;
 	upstream->failure = FP_CLOSE_OK;
-	int rc = begin(upstream, 0, &endpoint->addr);
+	int rc = begin(upstream, 0, &upstream->address[0]);
 	if (rc) {
 		upstream->failure = reason_of(-rc);
 		if (upstream->failure == FP_CLOSE_NO_MEMORY || begin_other(upstream))
@@ -130,7 +130,7 @@ static int attempt(struct fp_upstream *upstream, const struct fp_endpoint *endpo
 static struct fp_service *find_dialled(struct fp_upstream *upstream, struct fp_upstreams *upstreams)
 {
 	struct fp_image *image = fp_hold_image(upstreams->hold);
-	return image ? fp_image_find(image, &upstream->asked.dst, upstream->dst_port_be) : NULL;
+	return image ? fp_image_find(image, &upstream->asked.dst, upstream->dst_port_be, upstream->row) : NULL;
 }
 
 /* The service whose endpoint is next; NULL and why there is none. Looked up again for every attempt: the endpoint that refused
@@ -169,8 +169,9 @@ static void judge(struct fp_upstream *upstream, const struct fp_image *image, co
 
 static void use(struct fp_upstream *upstream, const struct fp_endpoint *endpoint)
 {
-	upstream->choice.endpoint = endpoint->addr;
-	upstream->choice.endpoint_port_be = endpoint->port_be;
+	const bool straight = fp_addr_is_unset(&endpoint->addr);
+	upstream->choice.endpoint = straight ? upstream->asked.dst : endpoint->addr;
+	upstream->choice.endpoint_port_be = endpoint->port_be ? endpoint->port_be : upstream->dst_port_be;
 	upstream->tried[upstream->tried_count++] = endpoint->target;
 	upstream->lent = true;
 	atomic_fetch_add_explicit(&endpoint->target->live, 1, memory_order_relaxed);

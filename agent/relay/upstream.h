@@ -36,6 +36,7 @@ struct fp_upstream {
 	struct fp_origin from;
 	struct fp_asked asked; /* the draw is ours */
 	uint16_t dst_port_be;
+	uint32_t row; /* number that the kernel's row has */
 	/* where it counts as one of its service's connections; NULL = they are not bounded */
 	struct fp_target *counted;
 	/* what is known of the endpoint of the last attempt, which is counted up; NULL = nobody wants to know */
@@ -61,7 +62,7 @@ void fp_upstreams_init(struct fp_upstreams *upstreams, struct fp_loop *loop, str
 		       struct fp_hold *hold, uint64_t timeout_ns);
 /* Whether it depends on what the client says first where this leads. */
 bool fp_upstream_wants_name(struct fp_upstream *upstream, struct fp_upstreams *upstreams);
-/* `from`, `asked`, `dst_port_be` and `choice.service` are set; the rest is zero. Endpoints that fail are passed over, within FP_ATTEMPTS
+/* `from`, `asked`, `dst_port_be`, `row` and `choice.service` are set; the rest is zero. Endpoints that fail are passed over, within FP_ATTEMPTS
  * and none twice. */
 void fp_upstream_open(struct fp_upstream *upstream, struct fp_upstreams *upstreams,
 		      void (*opened)(struct fp_upstream *, struct fp_stream *, enum fp_reason));

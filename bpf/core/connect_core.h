@@ -44,6 +44,16 @@ tg_inline void tg_dest_key_of(struct tg_dest_key *key, const struct tg_connect_i
 	key->scope = row == TG_ROW_ADDRESS ? 0 : (uint8_t)scope;
 }
 
+/* What a row of tg_ranges is looked for by, if none of the above is there but for the last. */
+tg_inline void tg_range_key_of(struct tg_range_key *key, const struct tg_connect_in *in, uint32_t scope)
+{
+	key->bits = TG_RANGE_BITS + 8 * sizeof(key->addr);
+	key->port_be = in->dst_port_be;
+	key->protocol = (uint8_t)in->protocol;
+	key->scope = (uint8_t)scope;
+	tg_addr_copy(&key->addr, &in->dst);
+}
+
 tg_inline void tg_connect_verdict(struct tg_connect_out *out, uint32_t reason)
 {
 	__builtin_memset(out, 0, sizeof(*out));
@@ -115,6 +125,6 @@ tg_inline void tg_connect_route(struct tg_connect_out *out, const struct tg_conn
 	out->flow.dst_port_be = in->dst_port_be;
 	out->flow.tier = dest->tier;
 	out->flow.service = dest->service;
-	out->flow.flags = in->elsewhere ? TG_FLOW_ELSEWHERE : 0;
+	out->flow.flags = in->elsewhere ? TG_FLOW_ELSEWHERE : in->range ? TG_FLOW_RANGE : 0;
 }
 #endif

@@ -21,7 +21,8 @@ struct tg_connect_in {
 	uint16_t dst_port_be;
 	/* sk_lookup leads every capture address of the destination's tier to its listener */
 	uint16_t spread;
-	uint32_t elsewhere; /* the row is that of addresses that nobody in the registry has */
+	uint16_t elsewhere; /* the row is that of addresses that nobody in the registry has */
+	uint16_t range;     /* the row is one of tg_ranges */
 };
 
 struct tg_connect_out {

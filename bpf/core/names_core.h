@@ -46,11 +46,23 @@ tg_inline void tg_name_own(struct tg_name_out *out, const struct tg_addr *kernel
 	tg_name_own_of(out, kernel, &dialled->client);
 }
 
-/* Envoy, accept and getpeername on what it accepted: the client pod's address and the client's real port. */
-tg_inline void tg_name_client(struct tg_name_out *out, const struct tg_flow *flow)
+/* Envoy, accept and getpeername on what it accepted: the client pod's address and the client's real port, but for the one
+ * that says that a range led here: Envoy has no other way to tell these connections from all others. kernel, port_be: what
+ * the kernel would say. */
+tg_inline void tg_name_client(struct tg_name_out *out, const struct tg_flow *flow, const struct tg_addr *kernel,
+			      uint16_t port_be)
 {
-	if (!flow || tg_addr_is_zero(&flow->client))
+	const uint16_t mark_be = TG_BE16(TG_RANGE_CLIENT_PORT);
+	uint16_t shown_be = 0;
+
+	if (!flow)
 		return tg_name_keep(out);
-	tg_name_show(out, TG_NAME_CLIENT_SHOWN, &flow->client, 0);
+	if (flow->flags & TG_FLOW_RANGE)
+		shown_be = mark_be;
+	else if (port_be == mark_be)
+		shown_be = TG_BE16(TG_RANGE_CLIENT_PORT + 1);
+	if (tg_addr_is_zero(&flow->client) && !shown_be)
+		return tg_name_keep(out);
+	tg_name_show(out, TG_NAME_CLIENT_SHOWN, tg_addr_is_zero(&flow->client) ? kernel : &flow->client, shown_be);
 }
 #endif

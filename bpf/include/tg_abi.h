@@ -12,9 +12,10 @@
 
 enum tg_abi {
 	/* raised with the meaning or the layout of any row, with a step in tidegate/bpf/migrations.py */
-	TG_ABI_VERSION = 4,
+	TG_ABI_VERSION = 5,
 	TG_MAX_PODS = 4096,       /* enrolled pods of one node */
 	TG_MAX_DESTS = 131072,    /* (address, port) rows */
+	TG_MAX_RANGES = 16384,    /* (network, port) rows */
 	TG_MAX_FLOWS = 131072,    /* captured connections whose listener may still ask for the destination */
 	TG_MAX_WISHES = 32768,    /* captured connections whose client set TCP options */
 	TG_MAX_LISTENERS = 16384, /* our listeners in pods: two tiers, two families */
@@ -74,6 +75,24 @@ struct tg_dest {
 	uint32_t service; /* the compiler's number for the service; for events and `tidegate services` */
 };
 
+/* Map tg_ranges (LPM trie): a port of all addresses of a network -> tier; asked when tg_dests has no row, of several the
+ * longest prefix. :: with no bits is every address of both families. Value: struct tg_dest. Written by the agent. */
+struct tg_range_key {
+	uint32_t
+		bits; /* that have to be the same from here on: TG_RANGE_BITS and the prefix's of addr (of IPv4 96 more) */
+	uint16_t port_be;
+	uint8_t protocol; /* enum tg_protocol */
+	uint8_t scope;    /* tg_pod.scope */
+	struct tg_addr addr;
+};
+
+enum tg_range {
+	TG_RANGE_BITS = 32, /* of port, protocol and scope */
+	/* What Envoy sees as the client's port of a connection that a range led to it: which routes it has depends on the
+	 * port that was dialled and not on the address. No other connection is shown with it. */
+	TG_RANGE_CLIENT_PORT = 1
+};
+
 /* One layout for ever (bpf/README.md): new meaning goes into pads, 0 = as before.
  * Map tg_flows (LRU hash): the 4-tuple of a captured connection -> what its client dialled. The kernel gives one source
  * port to several connections when their destinations differ, so the listener is part of the key: its address by tier (and
@@ -109,8 +128,9 @@ struct tg_inbound {
 };
 
 enum tg_flow_flag {
-	TG_FLOW_WISHES = 1,   /* the client had set TCP options before it connected: it has a row in tg_wishes */
-	TG_FLOW_ELSEWHERE = 2 /* nobody in the registry has dst: Envoy is told no address */
+	TG_FLOW_WISHES = 1,    /* the client had set TCP options before it connected: it has a row in tg_wishes */
+	TG_FLOW_ELSEWHERE = 2, /* nobody in the registry has dst: Envoy is told no address */
+	TG_FLOW_RANGE = 4      /* a row of tg_ranges led here */
 };
 
 struct tg_flow {

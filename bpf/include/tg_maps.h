@@ -31,6 +31,14 @@ struct {
 	__type(value, struct tg_dest);
 } tg_dests SEC(".maps");
 
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(max_entries, TG_MAX_RANGES);
+	__uint(map_flags, BPF_F_NO_PREALLOC); /* the only way that the kernel has for them */
+	__type(key, struct tg_range_key);
+	__type(value, struct tg_dest);
+} tg_ranges SEC(".maps");
+
 /* LRU: records whose removal was missed (a listener outside of the hooks' cgroups) must not fill the table. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);

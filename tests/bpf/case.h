@@ -16,6 +16,7 @@ struct tg_connect_case {
 	struct tg_dest_key key;     /* of the row that decides */
 	struct tg_dest_key any_key; /* of the row for any port */
 	struct tg_dest_key elsewhere_key;
+	struct tg_range_key range_key;
 	uint32_t pad;
 };
 
@@ -34,6 +35,8 @@ struct tg_name_case {
 	struct tg_flow flow;   /* for the listener's */
 	uint32_t has_sock;
 	uint32_t has_flow;
+	uint16_t port_be; /* what the kernel would say, too */
+	uint16_t pad[3];
 	struct tg_name_out peer;
 	struct tg_name_out own;
 	struct tg_name_out client;

@@ -72,11 +72,18 @@ class Decisions:
             for k in (c.key, c.any_key, c.elsewhere_key)
         ]
 
+    def range_key(self, case: dict[str, Any]) -> tuple[int, list[Any]]:
+        """What a range is looked for by: how many bits, and address, port, protocol, scope."""
+        c = self._connect(case)  # kept: what is in it goes with it
+        k = c.range_key
+        return k.bits, [str(from_wire(bytes(ffi.buffer(k.addr.ip)))), ntohs(k.port_be), k.protocol, k.scope]
+
     def _connect(self, case: dict[str, Any]) -> Any:
         c = ffi.new("struct tg_connect_case *")
         _put(c.settings, agent_cgroup=11, envoy_cgroup=12)
         _put(getattr(c, "in"), dst=case["dst"], bound=case["bound"], dst_port_be=case["port"])
         _put(getattr(c, "in"), spread=int(case.get("spread", False)), elsewhere=int(case.get("elsewhere", False)))
+        _put(getattr(c, "in"), range=int(case.get("range", False)))
         _put(getattr(c, "in"), cgroup=case["cgroup"], protocol=case["protocol"], bound_dev_if=case["device"])
         if case["pod"] is not None:
             c.has_pod = 1
@@ -106,13 +113,14 @@ class Decisions:
 
     def names(self, case: dict[str, Any]) -> dict[str, Any]:
         c = ffi.new("struct tg_name_case *")
-        _put(c, kernel=case["kernel"])
+        _put(c, kernel=case["kernel"], port_be=case.get("port", 0))
         for name in ("sock", "flow"):
             if case[name] is not None:
                 row = case[name]
                 _put(c, **{f"has_{name}": 1})
                 target = c.sock.flow if name == "sock" else c.flow
                 _put(target, dst=row["dst"], dst_port_be=row["port"], client=row["client"])
+                _put(target, flags=4 * row.get("range", False))
         self._run("test_names", c)
         return {name: _name(getattr(c, name)) for name in ("peer", "own", "client")}
 
@@ -176,6 +184,7 @@ def _flow(raw: Any) -> dict[str, Any]:
         "tier": raw.tier,
         "service": raw.service,
         **({"elsewhere": True} if raw.flags & 2 else {}),
+        **({"range": True} if raw.flags & 4 else {}),
     }
 
 

@@ -31,6 +31,7 @@ int test_connect(struct xdp_md *ctx)
 	tg_dest_key_of(&c.key, &c.in, c.pod.scope, TG_ROW_PORT);
 	tg_dest_key_of(&c.any_key, &c.in, c.pod.scope, TG_ROW_ADDRESS);
 	tg_dest_key_of(&c.elsewhere_key, &c.in, c.pod.scope, TG_ROW_ELSEWHERE);
+	tg_range_key_of(&c.range_key, &c.in, c.pod.scope);
 	ANSWER(c);
 }
 
@@ -48,7 +49,7 @@ int test_names(struct xdp_md *ctx)
 	CASE(tg_name_case, c);
 	tg_name_peer(&c.peer, &c.kernel, c.has_sock ? &c.sock.flow : 0);
 	tg_name_own(&c.own, &c.kernel, c.has_sock ? &c.sock.flow : 0);
-	tg_name_client(&c.client, c.has_flow ? &c.flow : 0);
+	tg_name_client(&c.client, c.has_flow ? &c.flow : 0, &c.kernel, c.port_be);
 	ANSWER(c);
 }
 

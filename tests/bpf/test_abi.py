@@ -90,6 +90,7 @@ def test_addresses_of_dns_are_spelled_alike() -> None:
     assert ip_network(defined["4_PREFIX"]) == capture.DNS4_PREFIX
     assert (ip_address(defined["4_IP"]), ip_address(defined["6_IP"])) == (capture.DNS4, capture.DNS6)
     assert (capture.DNS_HALF, capture.DNS_PORT) == (lib.TG_DNS_HALF, lib.TG_DNS_PORT)
+    assert capture.RANGE_CLIENT_PORT == lib.TG_RANGE_CLIENT_PORT
     for version in (4, 6):
         for slot in (0, lib.TG_DNS_SLOTS - 1):
             assert capture.slot_of(capture.slot_address(slot, version), lib.TG_DNS_SLOTS) == slot

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import socket
 from dataclasses import replace
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,41 @@ def test_a_row_of_another_protocol_is_not_for_tcp(datapath: Datapath, pod: Pod) 
     assert not pod.dial(*server.getsockname()).failed
     assert datapath.counters()["pass_unknown"] == 1
     pod.accept(server)
+
+
+def net(text: str, port: int, tier: Tier, service: int, scope: int = 0) -> Destination:
+    """The row of a range; ::/0 is every address of both families."""
+    network = ip_network(text)
+    bits = network.prefixlen + (96 if network.version == 4 else 0)
+    return Destination(network.network_address, port, tier, service, scope=scope, bits=bits)
+
+
+@pytest.mark.parametrize(("vip", "version"), [(VIP4, 4), (VIP6, 6)])
+def test_a_range_has_what_no_row_has_the_longest_prefix_first(
+    datapath: Datapath, pod: Pod, vip: str, version: int
+) -> None:
+    own = "10.96.0.0/16" if version == 4 else "fd00:96::/64"
+    datapath.set_destinations([net("::/0", PORT, Tier.FASTPATH, 1), net("::/0", PORT + 1, Tier.DIRECT, 2)])
+
+    def led_to() -> int:
+        client = pod.dial(vip, PORT)
+        assert client.peer == (vip, PORT)
+        (group,) = datapath.live_flows()
+        pod.accept(pod.listeners[group.tier, version])[0].close()
+        client.close()
+        eventually(lambda: not datapath.live_flows(), "its record is gone")
+        return group.service
+
+    assert led_to() == 1
+    datapath.set_destinations([net(own, PORT, Tier.ENVOY, 3)])
+    assert led_to() == 3
+    datapath.set_destinations([net(own, PORT, Tier.FASTPATH, 4, scope=9)])
+    assert led_to() == 3, "this one is of other pods"
+    datapath.set_destinations([Destination(ip_address(vip), PORT, Tier.FASTPATH, 5)])
+    assert led_to() == 5, "an address that somebody has is his"
+    datapath.delete_destinations(list(datapath.destinations()))
+    assert pod.dial(vip, PORT).failed
+    assert not datapath.live_flows()
 
 
 def test_a_row_of_udp_does_not_touch_udp(datapath: Datapath, pod: Pod) -> None:

@@ -59,7 +59,9 @@ def test_kernel_and_oracle_agree_on_random_calls(kernel: Decisions) -> None:
         case = random_case(luck)
         expect = connect_oracle.decide(case)
         assert kernel.connect(case) == expect, case
-        assert kernel.destination_keys(case) == connect_oracle.destination_keys(case), case
+        keys = connect_oracle.destination_keys(case)
+        assert kernel.destination_keys(case) == keys, case
+        assert kernel.range_key(case) == (32 + 128, keys[0]), "by all that a row of a port is found by"
         seen.add(expect["reason"])
     assert len(seen) == 14, "every verdict of the connect hook but those about memory comes up"
 
@@ -109,4 +111,5 @@ def random_case(luck: random.Random) -> dict[str, Any]:
         "device": luck.choice([3, *([0] * 10)]),
         "spread": luck.choice([True, False]),
         "elsewhere": luck.random() < 0.2,
+        "range": luck.random() < 0.2,
     }

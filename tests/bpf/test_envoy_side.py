@@ -12,9 +12,9 @@ from cffi import FFI
 from tests.bpf.pod import Pod
 
 from tidegate.bpf.datapath import Datapath
-from tidegate.model.capture import capture_address
+from tidegate.model.capture import RANGE_CLIENT_PORT, capture_address
 from tidegate.model.net import parse_ip
-from tidegate.model.plan.kernel import Destination
+from tidegate.model.plan.kernel import ANYWHERE, Destination
 from tidegate.model.tier import Tier
 
 VIP4, VIP6, PORT = "10.96.0.10", "fd00:96::10", 9080
@@ -110,6 +110,17 @@ def test_accept_and_getpeername_show_the_client_pod(datapath: Datapath, pod: Pod
     there = capture_address(Tier.ENVOY, parse_ip(vip), PORT)
     assert server.getsockname()[:2] == (str(there), pod.port(Tier.ENVOY, version)), "its own end is true"
     assert datapath.counters()["name_client_shown"] == 2
+
+
+def test_of_a_range_the_clients_port_says_so_and_what_was_dialled_is_told(datapath: Datapath, pod: Pod) -> None:
+    datapath.delete_destinations(list(datapath.destinations()))
+    datapath.set_destinations([Destination(ANYWHERE, PORT, Tier.ENVOY, 1, bits=0)])
+    pod.dial(VIP4, PORT)
+    server, shown = pod.accept(pod.listeners[Tier.ENVOY, 4])
+    assert shown == server.getpeername()[:2] == (pod.ip4, RANGE_CLIENT_PORT)
+    told = ask(server, socket.IPPROTO_IP, 16)
+    assert isinstance(told, bytes)
+    assert told[2:8] == PORT.to_bytes(2, "big") + parse_ip(VIP4).packed
 
 
 def test_envoys_other_connections_keep_their_names(datapath: Datapath, pod: Pod) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import ip_address
 
 import pytest
 
 from tidegate.bpf.datapath import Datapath
 from tidegate.bpf.records import PodRow
-from tidegate.model.plan.kernel import Destination, DestinationKey, L4Protocol
+from tidegate.model.plan.kernel import ANYWHERE, Destination, DestinationKey, L4Protocol
 from tidegate.model.tier import Tier
 from tidegate.native import lib
 
@@ -46,6 +47,24 @@ def test_destination_rows(datapath: Datapath) -> None:
     }
     datapath.delete_destinations([DestinationKey(a, 80), DestinationKey(b, 443)])
     assert datapath.destinations().keys() == {DestinationKey(a, 0), DestinationKey(a, 80, L4Protocol.UDP)}
+
+
+def test_rows_of_ranges_are_beside_those_of_addresses(datapath: Datapath) -> None:
+    net4, net6 = ip_address("10.64.0.0"), ip_address("2001:db8::")
+    rows = [
+        Destination(net4, 80, Tier.FASTPATH, 1),
+        Destination(net4, 80, Tier.FASTPATH, 2, bits=96 + 10),
+        Destination(net4, 80, Tier.ENVOY, 3, bits=96 + 16, scope=7),
+        Destination(net6, 80, Tier.ENVOY, 4, bits=32),
+        Destination(ANYWHERE, 80, Tier.ENVOY, 5, bits=0),
+        Destination(ANYWHERE, 80, Tier.ENVOY, 6, scope=7),
+    ]
+    datapath.set_destinations(rows)
+    assert datapath.destinations() == {row.key: (row.tier, row.service) for row in rows}
+    datapath.delete_destinations([rows[1].key, rows[4].key, replace(rows[1], port=81).key])
+    assert datapath.destinations().keys() == {rows[n].key for n in (0, 2, 3, 5)}
+    datapath.delete_destinations([row.key for row in rows])
+    assert datapath.destinations() == {}
 
 
 @pytest.mark.parametrize("absent", [0, 1, 1023, 1024, 2499], ids=lambda at: f"row {at} is not there")

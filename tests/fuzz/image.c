@@ -22,6 +22,7 @@ struct model {
 	uint32_t services;
 	struct claim claims[ADDRESSES];
 	uint32_t claim_count;
+	bool by_number[SERVICES];
 };
 
 static struct model models[IMAGES];
@@ -35,6 +36,8 @@ static struct tg_addr next_addr(struct input *in)
 	uint8_t byte = next_byte(in);
 	struct tg_addr addr = { .ip = { [10] = 0xff, [11] = 0xff, [12] = 10, [15] = (uint8_t)(byte & 0x7f) } };
 
+	if (byte == 0x7f)
+		memset(&addr, 0, sizeof(addr));
 	if (byte & 0x80)
 		addr.ip[0] = 0xfd;
 	return addr;
@@ -120,7 +123,7 @@ static void seal(struct model *m)
 	}
 	m->sealed = true;
 	for (uint32_t i = 0; i < m->claim_count; i++) {
-		struct fp_service *found = fp_image_find(m->image, &m->claims[i].addr, m->claims[i].port_be);
+		struct fp_service *found = fp_image_find(m->image, &m->claims[i].addr, m->claims[i].port_be, 0);
 		MUST(found == &m->image->services[m->claims[i].service]);
 	}
 	for (uint32_t i = 0; i < m->image->service_count; i++)
@@ -159,8 +162,14 @@ static void dial(struct model *m, struct input *in)
 
 	if (!m->sealed)
 		return;
-	struct fp_service *service = fp_image_find(m->image, &addr, port_be);
-	MUST(!service == !claimed(m, &addr, port_be));
+	const uint32_t number = place % SERVICES;
+	struct fp_service *service = fp_image_find(m->image, &addr, port_be, number);
+	if (claimed(m, &addr, port_be))
+		MUST(service == &m->image->services[claimed(m, &addr, port_be)->service]);
+	else if (m->by_number[number])
+		MUST(service == &m->image->services[number]);
+	else
+		MUST(!service);
 	if (!service || !m->bound)
 		return;
 	const struct fp_endpoint *endpoints =
@@ -223,7 +232,9 @@ static void step(struct model *m, struct input *in, uint8_t what)
 		if (m->claim_count == ADDRESSES)
 			return;
 		MUST(fp_image_address(m->image, &addr, port_be) == refused);
-		if (!refused)
+		if (!refused && fp_addr_is_unset(&addr))
+			m->by_number[m->services - 1] = true;
+		else if (!refused)
 			m->claims[m->claim_count++] = (struct claim){ addr, port_be, m->services - 1 };
 		return;
 	case 2:

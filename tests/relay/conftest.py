@@ -147,8 +147,9 @@ class Mesh:
         client: str = "",
         record: bool = True,
         wishes: Mapping[str, int] | None = None,
+        row: int = 0,
     ) -> socket.socket:
-        """A client socket whose destination is on record, and what it was told before."""
+        """A client socket whose destination is on record, with the number of its row, and what it was told before."""
         v6 = ":" in vip
         sock = self.client.socket(socket.AF_INET6 if v6 else socket.AF_INET)
         sock.bind(("::1" if v6 else "127.0.0.1", 0))
@@ -157,7 +158,7 @@ class Mesh:
             source = sock.getsockname()[:2]
             if wishes:
                 self.flows.wish(self.client.cookie, source, listener, **wishes)
-            self.flows.record(self.client.cookie, source, listener, (vip, port), client, bool(wishes))
+            self.flows.record(self.client.cookie, source, listener, (vip, port), client, bool(wishes), row)
         return sock
 
     async def dial(self, **prepare: Any) -> socket.socket:
@@ -171,9 +172,9 @@ class Mesh:
         listener = (CAPTURE6, self.port6) if sock.family == socket.AF_INET6 else (CAPTURE4, self.port4)
         await asyncio.get_running_loop().sock_connect(sock, listener)
 
-    async def dial_in_vain(self, vip: str = VIP4, record: bool = True) -> int:
+    async def dial_in_vain(self, vip: str = VIP4, record: bool = True, row: int = 0) -> int:
         """Dial and see the connection reset, which may overtake what connect() reports. Returns the source port."""
-        sock = self.prepare(vip, record=record)
+        sock = self.prepare(vip, record=record, row=row)
         port = int(sock.getsockname()[1])
         with sock, suppress(ConnectionResetError):
             await self.connect(sock)

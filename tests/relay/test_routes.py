@@ -12,12 +12,14 @@ from dataclasses import replace
 import pytest
 from tests.relay.conftest import VIP4, Mesh, expect_reset, service
 from tests.relay.pods import SERVER4
+from tests.relay.traffic import exchange
 from tests.support.chance import binomial
 from tests.support.eventually import HANG_SECONDS
 from tests.support.hello import ECH, client_hello, in_records, made_hello, server_name
 
 from tidegate.model.net import parse_network
-from tidegate.model.plan.relay import L4Outlier, L4Rule, L4Service, L4Settings, L4Target, L4View
+from tidegate.model.plan.kernel import ANYWHERE
+from tidegate.model.plan.relay import L4Endpoint, L4Outlier, L4Rule, L4Service, L4Settings, L4Target, L4View
 from tidegate.relay.events import CloseReason
 
 FIRST, SECOND, THIRD = 11, 12, 13
@@ -294,3 +296,24 @@ async def test_one_services_limit_is_not_anothers(mesh: Mesh) -> None:
     for _ in range(3):
         await mesh.dial_in_vain("10.96.0.11")
     await mesh.closed(CloseReason.CONNECT_REFUSED, 4)
+
+
+@pytest.mark.parametrize("override", [False, True], ids=["its port", "another port"])
+async def test_a_service_that_no_address_names_is_found_by_number_and_goes_where_was_dialled(
+    mesh: Mesh, override: bool
+) -> None:
+    listener = mesh.server.listen(SERVER4)
+    address, port = listener.getsockname()
+    there = L4Endpoint(ANYWHERE, port if override else 0)
+    anywhere = replace(service(number=FIRST), addresses=((ANYWHERE, 1),), endpoints=(there,))
+    await mesh.publish(anywhere, replace(anywhere, number=SECOND, endpoints=()), service(number=THIRD))
+    client, server = await mesh.pair(listener, vip=address, port=1 if override else port, row=FIRST)
+    await exchange(client, server, 1 << 16)
+    client.close()
+    server.close()
+    (ended,) = await mesh.closed(CloseReason.OK)
+    assert (ended.service, str(ended.endpoint), ended.endpoint_port) == (FIRST, address, port)
+    await mesh.dial_in_vain(vip=address, row=SECOND)
+    await mesh.closed(CloseReason.NO_ENDPOINT)
+    await mesh.dial_in_vain(vip=address, row=THIRD)
+    await mesh.closed(CloseReason.NO_SERVICE)

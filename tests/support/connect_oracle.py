@@ -28,6 +28,8 @@ def decide(case: dict[str, Any]) -> dict[str, Any]:
     }
     if elsewhere:
         flow["elsewhere"] = True
+    elif case.get("range"):
+        flow["range"] = True
     return {**out, "to": str(decision.to), "to_port": decision.to_port, "flow": flow}
 
 

@@ -70,14 +70,16 @@ class Flows:
         dialled: tuple[str, int],
         client: str = "",
         wishes: bool = False,
+        service: int = 0,
     ) -> None:
         """Say that the socket at `source` of netns `cookie` dialled `dialled`, bound to `client` if given; wishes: it
-        was told something before."""
+        was told something before; service: number of the kernel's row."""
         flow = abi.new("struct tg_flow *", {"dst_port_be": htons(dialled[1]), "tier": Tier.FASTPATH})
         flow.dst.ip = to_wire(ip_address(dialled[0]))
         if client:
             flow.client.ip = to_wire(ip_address(client))
         flow.flags = lib.TG_FLOW_WISHES if wishes else 0
+        flow.service = service
         _update(self.fd, _key(cookie, source, listener_port), flow)
 
     def close(self) -> None:

@@ -31,4 +31,5 @@ STEPS: dict[int, Mapping[str, Step]] = {
     2: {"tg_dests": Step(key=lambda raw: raw[:18] + L4Protocol.TCP.to_bytes(2, sys.byteorder))},
     3: {},  # TG_TIER_REFUSE: a row of a tier that programs before do not know
     4: {},  # tg_pods: flag REGISTRY_ONLY, scope where a pad was; tg_dests: scope where a protocol had its upper byte
+    5: {},  # tg_ranges, tg_inbound; tg_flows: flag RANGE
 }

@@ -116,6 +116,21 @@ def decode_inbound_key(raw: Any) -> InboundPort:
     return InboundPort(raw.netns_cookie, ntohs(raw.port_be), 6 if raw.v6 else 4)
 
 
+def put_range_key(raw: Any, key: DestinationKey) -> None:
+    """The same of a row of tg_ranges."""
+    raw.bits = lib.TG_RANGE_BITS + key.bits
+    put_address(raw.addr, None if key.bits == 0 else key.address)
+    raw.port_be = htons(key.port)
+    raw.protocol = key.protocol
+    raw.scope = key.scope
+
+
+def decode_range_key(raw: Any) -> DestinationKey:
+    address = address_of(raw.addr) or ANYWHERE
+    bits = raw.bits - lib.TG_RANGE_BITS
+    return DestinationKey(address, ntohs(raw.port_be), L4Protocol(raw.protocol), raw.scope, bits)
+
+
 def flow_key(key: FlowKey) -> Any:
     out = ffi.new("struct tg_flow_key *")
     out.netns_cookie = key.netns_cookie

@@ -5,15 +5,17 @@ from __future__ import annotations
 import errno
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from tidegate.bpf import records, walk
 from tidegate.bpf.records import DestinationKey, FlowGroup, FlowKey, FlowRow, PodRow
-from tidegate.model.plan.kernel import Destination, InboundPort
+from tidegate.model.plan.kernel import WHOLE, Destination, InboundPort
 from tidegate.model.tier import Tier
 from tidegate.native import REASONS, checked, ffi, lib
+
+T = TypeVar("T")
 
 BATCH = 1024  # rows of one system call
 
@@ -25,7 +27,16 @@ class Tables:
         """Open the pins in directory maps."""
         self._fds: dict[str, int] = {}
         try:
-            for name in ("tg_settings", "tg_pods", "tg_dests", "tg_inbound", "tg_flows", "tg_wishes", "tg_counters"):
+            for name in (
+                "tg_settings",
+                "tg_pods",
+                "tg_dests",
+                "tg_ranges",
+                "tg_inbound",
+                "tg_flows",
+                "tg_wishes",
+                "tg_counters",
+            ):
                 self._fds[name] = checked(lib.tgb_get(str(maps / name).encode()), str(maps / name))
         except OSError:
             self.close()
@@ -79,36 +90,36 @@ class Tables:
 
     # --- destinations -------------------------------------------------------------------------------------------
     def destinations(self) -> dict[DestinationKey, tuple[Tier, int]]:
-        """Every row: key -> (tier, service number)."""
-        keys, values, count = self._rows("tg_dests", "struct tg_dest_key", "struct tg_dest", lib.TG_MAX_DESTS)
-        return {
-            records.decode_destination_key(keys[i]): (Tier(values[i].tier), values[i].service) for i in range(count)
-        }
+        """Every row, of networks too: key -> (tier, service number)."""
+        found: dict[DestinationKey, tuple[Tier, int]] = {}
+        for table, key_type, limit, decode in (
+            ("tg_dests", "struct tg_dest_key", lib.TG_MAX_DESTS, records.decode_destination_key),
+            ("tg_ranges", "struct tg_range_key", lib.TG_MAX_RANGES, records.decode_range_key),
+        ):
+            keys, values, count = self._rows(table, key_type, "struct tg_dest", limit)
+            found.update((decode(keys[i]), (Tier(values[i].tier), values[i].service)) for i in range(count))
+        return found
 
     def set_destinations(self, rows: Iterable[Destination]) -> None:
-        """Write rows, many in one system call. On OSError (E2BIG: the table is full) those before the refused one
-        stand."""
-        rows = list(rows)
-        for start in range(0, len(rows), BATCH):
-            part = rows[start : start + BATCH]
-            keys = ffi.new("struct tg_dest_key[]", len(part))
+        """Write rows, many in one system call. On OSError (E2BIG, ENOSPC: the table is full) those before the refused
+        one stand."""
+        for table, key_type, put, part in _by_table((row.bits, row) for row in rows):
+            keys = ffi.new(f"{key_type}[]", len(part))
             values = ffi.new("struct tg_dest[]", len(part))
             for i, row in enumerate(part):
-                records.put_destination_key(keys[i], row.key)
+                put(keys[i], row.key)
                 values[i].tier = row.tier
                 values[i].service = row.service
             done = ffi.new("uint32_t *")
-            checked(lib.tgb_map_set_batch(self._fds["tg_dests"], keys, values, len(part), done), "tg_dests")
+            checked(lib.tgb_map_set_batch(self._fds[table], keys, values, len(part), done), table)
 
     def delete_destinations(self, keys: Iterable[DestinationKey]) -> None:
         """Delete rows, many in one system call; one that is not there is fine."""
-        keys = list(keys)
-        for start in range(0, len(keys), BATCH):
-            part = keys[start : start + BATCH]
-            raw = ffi.new("struct tg_dest_key[]", len(part))
+        for table, key_type, put, part in _by_table((key.bits, key) for key in keys):
+            raw = ffi.new(f"{key_type}[]", len(part))
             for i, key in enumerate(part):
-                records.put_destination_key(raw[i], key)
-            checked(lib.tgb_map_delete_batch(self._fds["tg_dests"], raw, len(part)), "tg_dests")
+                put(raw[i], key)
+            checked(lib.tgb_map_delete_batch(self._fds[table], raw, len(part)), table)
 
     # --- ports of pods at which Envoy stands -----------------------------------------------------------------
     def inbound(self) -> set[InboundPort]:
@@ -167,3 +178,17 @@ class Tables:
 
     def _rows(self, table: str, key_type: str, value_type: str, limit: int) -> tuple[Sequence[Any], Sequence[Any], int]:
         return walk.rows(self._fds[table], table, key_type, value_type, limit)
+
+
+_Put = Callable[[Any, DestinationKey], None]
+
+
+def _by_table(found: Iterable[tuple[int, T]]) -> Iterator[tuple[str, str, _Put, list[T]]]:
+    """What is told with the bits of its key, in parts of one system call: table, type of keys, how one is written."""
+    items = list(found)
+    for table, key_type, put, part in (
+        ("tg_dests", "struct tg_dest_key", records.put_destination_key, [i for bits, i in items if bits == WHOLE]),
+        ("tg_ranges", "struct tg_range_key", records.put_range_key, [i for bits, i in items if bits < WHOLE]),
+    ):
+        for start in range(0, len(part), BATCH):
+            yield table, key_type, put, part[start : start + BATCH]

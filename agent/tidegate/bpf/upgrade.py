@@ -28,7 +28,7 @@ from tidegate.native import checked, ffi, lib
 
 SETTINGS = "tg_settings"
 VERSION_OFFSET = 16  # of tg_settings.abi_version, in every version
-COPIED = frozenset({lib.BPF_MAP_TYPE_HASH})
+COPIED = frozenset({lib.BPF_MAP_TYPE_HASH, lib.BPF_MAP_TYPE_LPM_TRIE})
 ANEW = frozenset({lib.BPF_MAP_TYPE_PERCPU_ARRAY})  # counters begin at 0 again, as after a start of the machine
 
 

@@ -10,8 +10,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain
 
 from tidegate.compile.derive import Derivations, Read
-from tidegate.compile.envoy.clusters import ClusterKey, cluster, endpoints
+from tidegate.compile.envoy.clusters import ClusterKey, cluster, endpoints, passthrough
 from tidegate.compile.envoy.patches.selection import Selection
+from tidegate.compile.envoy.private import PASSTHROUGH
+from tidegate.compile.envoy.protojson import Json
 from tidegate.compile.envoy.secrets import secrets
 from tidegate.compile.facts import Facts
 from tidegate.compile.inbound.filtered import Inbound
@@ -22,14 +24,15 @@ from tidegate.compile.outbound.credentials import pod_secrets
 from tidegate.compile.outbound.destinations import Claim, Destinations, FindDestinations
 from tidegate.compile.outbound.filtered import Filtered
 from tidegate.compile.outbound.forwards import CarriedPort, forwards, with_forwards
-from tidegate.compile.outbound.listeners import listener_name, pod_listener
-from tidegate.compile.outbound.routes import RouteCompiler, check, check_name
-from tidegate.compile.outbound.scopes import UNKNOWN, scope
-from tidegate.compile.outbound.seen import EVERYTHING, FindScopes, Scoping, elsewhere_name, refused_elsewhere
+from tidegate.compile.outbound.listeners import completed, listener_name, pod_listener, with_ranges
+from tidegate.compile.outbound.routes import RouteCompiler, check, check_name, past
+from tidegate.compile.outbound.scopes import UNKNOWN, range_scope, scope
+from tidegate.compile.outbound.seen import EVERYTHING, FindScopes, Scoping, elsewhere_name, refusal, refused_elsewhere
+from tidegate.compile.ranges import Member
 from tidegate.compile.registry import Registry
 from tidegate.compile.rules import Rules
 from tidegate.compile.tables import SERVICES
-from tidegate.compile.visibility import source_of
+from tidegate.compile.visibility import Source, mesh_config, registry_only, sees_service, source_of
 from tidegate.model.envoy_filter import EnvoyFilter
 from tidegate.model.kube import Pod
 from tidegate.model.origin import Origin
@@ -92,7 +95,7 @@ class Compiler:
         found = self._find_destinations()
         names = self._name()
         self._derivations.forget_unused()
-        any_http = any(c.tier is Tier.ENVOY for c in found.claims)
+        any_http = any(c.tier is Tier.ENVOY for c in found.claims) or bool(_ranged(found))
         scoping = self._find_scopes(facts, found)
         inbound = self._find_inbound(facts)
         plans = tuple(_plan(facts, s, any_http, scoping, inbound.get(s)) for s in facts.sandboxes)
@@ -135,25 +138,26 @@ class Compiler:
         )
         clients = tuple((str(s.id), facts.pods[s.id]) for s in sandboxes)
         pods = tuple(pod for _, pod in clients)
+        ranged = _ranged(found)
         carried = _forwards(facts, scoping, sandboxes, filtered)
         listeners = self._table(
             LISTENERS,
-            (sandboxes, pods, facts.namespaces, filtered, carried, inbound),
+            (sandboxes, pods, facts.namespaces, filtered, carried, inbound, bool(ranged)),
             lambda: {
-                **self._listen(facts, sandboxes, filtered, dict(carried)),
+                **self._listen(facts, sandboxes, filtered, dict(carried), bool(ranged)),
                 **{one.listener.name: one.listener for one in inbound.values()},
             },
         )
         elsewhere = scoping.elsewhere
-        scopes = self._table(SCOPES, (found.claims, elsewhere), lambda: self._scope(found, elsewhere))
-        of_routes = (found.claims, elsewhere, *of_rules)
+        scopes = self._table(SCOPES, (found.claims, found.ranges, elsewhere), lambda: self._scope(found, elsewhere))
+        of_routes = (found.claims, found.ranges, elsewhere, *of_rules)
 
         def route_compiler(before: RouteCompiler | None) -> RouteCompiler:
             sources = {name: source_of(read, pod) for name, pod in clients}
             return RouteCompiler(Registry(read), rules, sources, filtered, before)
 
         routes = self._table(
-            ROUTES, (*of_routes, clients), lambda: self._route(found, elsewhere, of_routes, route_compiler)
+            ROUTES, (*of_routes, clients), lambda: self._route(read, found, elsewhere, of_routes, route_compiler)
         )
 
         def cluster_names() -> Iterator[str]:
@@ -163,6 +167,8 @@ class Compiler:
                     for subset in rules.policy(claim.service.id, claim.service.id.namespace).subsets:
                         yield str(ClusterKey(claim.service.id.fqdn, claim.port.port, subset.name))
                     yield from routes[claim.name].needs(CLUSTERS)
+            for port in ranged:
+                yield from routes[elsewhere_name(port)].needs(CLUSTERS)
             for listener in listeners.values():
                 yield from listener.needs(CLUSTERS)
 
@@ -178,9 +184,10 @@ class Compiler:
             return marked(patched, passed, service, port, facts.mesh.config.root_namespace)
 
         def other_cluster(name: str) -> EnvoyResource | None:
-            return next((one.clusters[name] for one in inbound.values() if name in one.clusters), None) or (
-                filtered.other_cluster(name)
-            )
+            if name == PASSTHROUGH:
+                return passthrough(rules.mesh)
+            of_pods = (one.clusters[name] for one in inbound.values() if name in one.clusters)
+            return next(of_pods, None) or filtered.other_cluster(name)
 
         refused = facts.mesh.refused
         written = facts.mesh.virtual_services
@@ -233,6 +240,7 @@ class Compiler:
 
     def _route(
         self,
+        read: Read,
         found: Destinations,
         elsewhere: tuple[int, ...],
         made_of: tuple[object, ...],
@@ -246,24 +254,34 @@ class Compiler:
         else:
             before = self._routed = (made_of, before[1], compiler(before[2]))
         _, claims, routes = before
-        refusals = {elsewhere_name(port) for port in elsewhere}
+        ranged = {elsewhere_name(port): (port, members) for port, members in _ranged(found).items()}
+        refusals = {elsewhere_name(port) for port in elsewhere} - ranged.keys()
+
+        def seen(members: tuple[Member, ...], source: Source) -> tuple[tuple[Member, ...], list[Json]]:
+            others = refusal() if registry_only(read, source.sidecar) else past(mesh_config(read))
+            return tuple(m for m in members if sees_service(read, source, m[0], m[1].port)), others
 
         def make(name: str) -> EnvoyResource | None:
+            if name in ranged:
+                port, members = ranged[name]
+                return routes.elsewhere(name, port, members, lambda source: seen(members, source))
             if name in refusals:
                 return refused_elsewhere(name)
             claim = claims.get(name)
             return routes.compile(claim.service, claim.port) if claim else None
 
-        return MadeOnDemand(make, lambda: (*claims, *refusals))
+        return MadeOnDemand(make, lambda: (*claims, *refusals, *ranged))
 
     def _filters(self, facts: Facts, found: Destinations) -> Filtered:
         """The EnvoyFilters in force; the same object as before if nothing that they look at changed."""
         mesh = facts.mesh
         root = mesh.config.root_namespace
-        made_of = (mesh.envoy_filters, mesh.refused_patches, root, found.claims if mesh.envoy_filters else ())
+        dialled = (found.claims, found.ranges) if mesh.envoy_filters else ((), ())
+        made_of = (mesh.envoy_filters, mesh.refused_patches, root, *dialled)
         known = self._filtered
         if len(known[0]) != len(made_of) or not all(a is b for a, b in zip(known[0], made_of, strict=True)):
-            ports = frozenset((c.port.name, c.port.port) for c in found.claims) if mesh.envoy_filters else frozenset()
+            of_ranges = (port for one in dialled[1] for _, port in one.members)
+            ports = frozenset((p.name, p.port) for p in (*(c.port for c in dialled[0]), *of_ranges))
             self._filtered = made_of, Filtered(Selection(mesh.envoy_filters, mesh.refused_patches, root), ports)
         return self._filtered[1]
 
@@ -273,6 +291,7 @@ class Compiler:
         sandboxes: tuple[Sandbox, ...],
         filtered: Filtered,
         carried: Mapping[Sandbox, tuple[CarriedPort, ...]],
+        ranged: bool,
     ) -> ResourcesByName:
         known, self._listeners = self._listeners, {}
         for sandbox in sandboxes:
@@ -282,11 +301,13 @@ class Compiler:
                 source = source_of(facts.read, pod)
                 chains = carried.get(sandbox, ())
                 selected = filtered.of(source) if filtered else None
-                made_of = (origins, selected, filtered.ports if filtered else None, chains)
+                made_of = (origins, selected, filtered.ports if filtered else None, chains, ranged)
                 entry = known.get(sandbox)
                 if entry is None or entry[0] != made_of:
                     made = filtered.listener(pod_listener(sandbox, origins), source)
-                    entry = (made_of, with_forwards(made, chains, sandbox.netns_path, sandbox.netns_cookie))
+                    made = with_ranges(made, sandbox) if ranged else made
+                    forwarded = with_forwards(made, chains, sandbox.netns_path, sandbox.netns_cookie)
+                    entry = (made_of, completed(forwarded))
                 self._listeners[sandbox] = entry
         table = {listener.name: listener for _, listener in self._listeners.values()}
         return {**table, **filtered.checks.listeners}
@@ -315,7 +336,11 @@ class Compiler:
                     entry = (claim, [scope(a, claim.port.port, claim.name, origins) for a in claim.addresses])
                 self._scopes[claim.name] = entry
         others = (scope(a, port, elsewhere_name(port), ()) for port in elsewhere for a in UNKNOWN)
-        return {item.name: item for item in (*(i for _, of in self._scopes.values() for i in of), *others)}
+        ranged = (
+            range_scope(port, elsewhere_name(port), tuple(dict.fromkeys(service.origin for service, _ in members)))
+            for port, members in _ranged(found).items()
+        )
+        return {item.name: item for item in (*(i for _, of in self._scopes.values() for i in of), *others, *ranged)}
 
 
 def _alike(before: tuple[object, ...], now: tuple[object, ...]) -> bool:
@@ -364,6 +389,18 @@ def _views(facts: Facts) -> Mapping[int, str]:
     """Pods that a Sidecar shows other names than their namespace has."""
     sources = {cookie: source_of(facts.read, pod) for cookie, pod in facts.clients.items()} if facts.sidecars else {}
     return {cookie: source.name for cookie, source in sources.items() if source.sidecar is not None}
+
+
+def _ranged(found: Destinations) -> dict[int, tuple[Member, ...]]:
+    """Ports of ranges that Envoy serves, each with all that may be meant there: the host tells them apart, wherever it
+    was dialled, as upstream has it."""
+    members: dict[int, dict[str, Member]] = {}
+    for one in found.ranges:
+        if one.tier is Tier.ENVOY:
+            known = members.setdefault(one.port, {})
+            for member in one.members:
+                known.setdefault(member[0].id.fqdn, member)
+    return {port: tuple(those.values()) for port, those in members.items()}
 
 
 def _by_key(

@@ -84,6 +84,7 @@ class Facts:
     pods_by_label: Mapping[LabelPair, tuple[Pod, ...]]  # by name
     pods_by_address: Mapping[IPAddress, tuple[Pod, ...]]  # by name; several on the host's network, or while one ends
     services_by_address: Mapping[IPAddress, tuple[Service, ...]]  # virtual addresses; the oldest first
+    wide: Mapping[str, Service]  # of services those that are meant by connections to whole ranges, by FQDN
     pods_by_service: Mapping[str, tuple[Pod, ...]]  # FQDN -> pods that its selector names, ready or not, by name
     services_by_selector: Mapping[LabelPair, tuple[Service, ...]]  # by one pair of the selector
     workloads_by_service: Mapping[str, tuple[WorkloadEntry, ...]]  # FQDN -> those that its selector names, by name
@@ -123,6 +124,7 @@ class Facts:
             tables.PODS_BY_SERVICE: self.pods_by_service,
             tables.WORKLOADS_BY_SERVICE: self.workloads_by_service,
             tables.SERVICES_BY_ADDRESS: self.services_by_address,
+            tables.WIDE: self.wide,
             tables.SERVICES_BY_SELECTOR: self.services_by_selector,
             tables.SLICES_BY_SERVICE: self.slices_by_service,
             tables.SLICES_BY_ADDRESS: self.slices_by_address,
@@ -181,6 +183,7 @@ def join(
         pods_by_label=pods.by_label,
         pods_by_address=pods.by_address,
         services_by_address=services.by_address,
+        wide=services.wide,
         pods_by_service=services.pods,
         services_by_selector=services.by_selector,
         workloads_by_service=services.workloads,
@@ -262,6 +265,7 @@ def _services(old: Facts) -> Services:
         old.services_by_selector,
         old.pods_by_service,
         old.workloads_by_service,
+        old.wide,
     )
 
 

@@ -232,3 +232,8 @@ def endpoints_known(read: Read, service: Service) -> bool:
     if service.external is not None:
         return True
     return bool(service.selector) or read(SLICES_BY_SERVICE, service.id.fqdn) is not None
+
+
+def routed_to_headless(target: Service, number: int, subset: str, dialled: Service, port: ServicePort) -> bool:
+    """Whether a pod of a headless service has to be chosen, because what the client dialled is none of its pods."""
+    return target.headless and not subset and (target.id, number) != (dialled.id, port.port)

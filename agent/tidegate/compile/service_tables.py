@@ -20,13 +20,15 @@ L = TypeVar("L", Pod, WorkloadEntry)
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """By FQDN, by virtual address, by one pair of the selector; what selectors find, by FQDN."""
+    """By FQDN, by virtual address, by one pair of the selector; what selectors find, by FQDN; of by_name those
+    with ranges."""
 
     by_name: Mapping[str, Service]
     by_address: Mapping[IPAddress, tuple[Service, ...]]
     by_selector: Mapping[LabelPair, tuple[Service, ...]]
     pods: Mapping[str, tuple[Pod, ...]]
     workloads: Mapping[str, tuple[WorkloadEntry, ...]]
+    wide: Mapping[str, Service]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,7 @@ def join_services(old: Services, last: Mesh, mesh: Mesh, pods: JoinedPods, joine
         if changed.get(host) is None:
             before = None if host in changed else old.by_name.get(host)
             changed[host] = before if before is not None and before.external is None else joined.entries.service(host)
-    by_name = Draft(old.by_name)
+    by_name, wide = Draft(old.by_name), Draft(old.wide)
     by_address = Groups(old.by_address, _service_age)
     by_selector = Groups(old.by_selector, _service_age)
     concerned: dict[str, Service | None] = {}
@@ -55,6 +57,7 @@ def join_services(old: Services, last: Mesh, mesh: Mesh, pods: JoinedPods, joine
             continue
         concerned[fqdn] = now
         by_name.set(fqdn, now)
+        wide.set(fqdn, now if now is not None and now.external is not None and now.external.wide else None)
         if before is not None:
             by_address.remove(before.addresses, before)
             by_selector.remove(_one_pair(before), before)
@@ -72,7 +75,7 @@ def join_services(old: Services, last: Mesh, mesh: Mesh, pods: JoinedPods, joine
         found = _select(concerned_service, pods.by_label) if concerned_service else ()
         selected.set(fqdn, found or None)
     workloads = _select_workloads(old, concerned, selectors, joined)
-    return Services(by_name.done(), by_address.done(), selectors, selected.done(), workloads)
+    return Services(by_name.done(), by_address.done(), selectors, selected.done(), workloads, wide.done())
 
 
 def _select_workloads(

@@ -24,6 +24,8 @@ PODS_BY_ADDRESS: Final[Input[IPAddress, tuple[Pod, ...]]] = Input("pods_by_addre
 PODS_BY_SERVICE: Final[Input[str, tuple[Pod, ...]]] = Input("pods_by_service")
 WORKLOADS_BY_SERVICE: Final[Input[str, tuple[WorkloadEntry, ...]]] = Input("workloads_by_service")
 SERVICES_BY_ADDRESS: Final[Input[IPAddress, tuple[Service, ...]]] = Input("services_by_address")
+# FQDN -> services that are meant by connections to more than their addresses (External.wide)
+WIDE: Final[Input[str, Service]] = Input("wide")
 SERVICES_BY_SELECTOR: Final[Input[LabelPair, tuple[Service, ...]]] = Input("services_by_selector")
 SLICES_BY_SERVICE: Final[Input[str, tuple[EndpointSlice, ...]]] = Input("slices_by_service")
 SLICES_BY_ADDRESS: Final[Input[IPAddress, tuple[EndpointSlice, ...]]] = Input("slices_by_address")

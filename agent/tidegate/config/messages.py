@@ -195,9 +195,6 @@ HOSTS_OF_TCP = _error(
     "or resolution: NONE",
 )
 RANGE_BY_NAME = _error("TG0415", "range-by-name", "{given} is a range, which is possible with NONE and STATIC only")
-WIDE_RANGE = _warning(
-    "TG0416", "wide-range", "{given} has more than {most} addresses: connections to them are not captured yet"
-)
 ENDPOINTS_OF_NONE = _error(
     "TG0417", "endpoints-of-none", "resolution: NONE goes where the application dials: write STATIC or DNS"
 )
@@ -217,12 +214,6 @@ SOCKET_NOT_ALLOWED = _warning(
     "{given!r} is ignored: whoever runs the node allows sockets by --unix-endpoints DIR, and this one is in none",
 )
 SOCKET_OF_TCP = _warning("TG0427", "socket-of-tcp", "unix sockets are reached from HTTP ports only, so far")
-NO_ENTRY_ADDRESS = _warning(
-    "TG0428",
-    "no-entry-address",
-    "without addresses and with resolution: NONE connections are not captured yet: they go where they are dialled, and "
-    "no rule holds for them",
-)
 HALF_PAIR = _error("TG0481", "half-pair", "has {have} and no {lacks}: a certificate and its key come together")
 NO_CERTIFICATE = _error("TG0482", "no-certificate", "{name} cannot be used: {reason}")
 UNLISTED = _warning(
@@ -333,22 +324,17 @@ NO_L4_PORT = _warning(
     "no-l4-port",
     "service {host} has no port for {what} routes, so none here is used: {how}",
 )
-HEADLESS_ROUTES = _warning(
-    "TG0516",
-    "headless-routes",
-    "{host} is headless: its clients dial pods, past the {what} routes here, which have no effect",
-)
-ROUTES_OF_NONE = _warning(
-    "TG0518",
-    "routes-of-none",
-    "{host} has resolution: NONE: its connections go where they are dialled, past the {what} routes here, which have "
-    "no effect",
-)
 NOWHERE_ON_TCP = _warning("TG0517", "nowhere-on-tcp", "{what}: connections are reset")
 IDLE_ON_TCP = _warning("TG0509", "idle-on-tcp", "has no effect on TCP port {port} of {service}: {why}")
 RULE_FOR_NOBODY = _warning("TG0510", "rule-for-nobody", "service {host} does not exist: the rule has no effect")
 PORT_OF_NOBODY = _warning("TG0511", "port-of-nobody", "service {host} has no TCP port {port}: the field has no effect")
 OLDER_RULE = _warning("TG0512", "older-rule", "has no effect: the older {owner} says this for the same host")
+RANGE_TAKEN = _warning(
+    "TG0571",
+    "range-taken",
+    "port {port} of {range} belongs to the older {owner}, by which it is {speech}: connections there are not for these "
+    "hosts",
+)
 HOST_TAKEN = _warning("TG0521", "host-taken", "host {host} belongs to {owner}: what is said of it here is not used")
 NO_GATEWAY = _warning("TG0525", "no-gateway", "gateway {gateway} does not exist: nobody comes to these routes there")
 NO_SECRET = _warning("TG0526", "no-secret", "no Secret {name} exists: until there is one the server is left out")

@@ -7,6 +7,7 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from tidegate.model.net import IPAddress, to_wire
 from tidegate.model.tier import Tier
 
+RANGE_CLIENT_PORT = 1  # tg_abi.h, enum tg_range: what Envoy sees as the client's port
 CAPTURE4_PREFIX = IPv4Network("127.77.0.0/16")
 CAPTURE4_FASTPATH = IPv4Address("127.77.0.1")
 CAPTURE4_ENVOY = IPv4Address("127.77.0.2")

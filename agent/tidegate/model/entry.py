@@ -6,11 +6,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from ipaddress import IPv6Network
 
 from tidegate.model.net import IPAddress, IPNetwork, parse_ip
 from tidegate.model.origin import Origin
 
 UNIX = "unix://"
+ANY = IPv6Network("::/0")  # every address of both families
 
 
 class Resolution(Enum):
@@ -90,3 +92,5 @@ class External:
     in_mesh: bool = False  # location MESH_INTERNAL
     subject_alt_names: tuple[str, ...] = ()
     ranges: tuple[IPNetwork, ...] = ()  # of addresses that were written as ranges
+    # Where connections are meant for it, besides its addresses: ranges that are not written out. ANY: wherever they go.
+    wide: tuple[IPNetwork, ...] = ()

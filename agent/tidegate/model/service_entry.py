@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from enum import Enum
 
 from tidegate.model.entry import External, Resolution, Workload
-from tidegate.model.kube import NO_AGE, Age, Service, ServicePort
+from tidegate.model.kube import NO_AGE, Age, Protocol, Service, ServicePort
 from tidegate.model.names import ServiceName
 from tidegate.model.net import IPAddress
 from tidegate.model.origin import Origin
@@ -16,7 +17,8 @@ _NO_ENDPOINTS = External(Resolution.NONE)
 
 @dataclass(frozen=True, slots=True)
 class ServiceEntry:
-    """Hosts are complete names in lower case and may start with "*"; ranges of addresses are written out."""
+    """Hosts are complete names in lower case and may start with "*"; ranges of addresses that are not wide are written
+    out."""
 
     namespace: str
     name: str
@@ -79,14 +81,30 @@ def merged(services: Sequence[Service]) -> Service | None:
     return replace(first, ports=tuple(ports.values()), external=replace(first.external, endpoints=tuple(endpoints)))
 
 
+class Speech(Enum):
+    """What tells the hosts of a range apart."""
+
+    HTTP = "http"  # each request
+    TLS = "tls"  # the name in the first message
+    TCP = "tcp"  # nothing
+
+    @classmethod
+    def of(cls, port: ServicePort) -> Speech:
+        """Of a port."""
+        if port.protocol.is_http:
+            return cls.HTTP
+        return cls.TLS if port.protocol is Protocol.TLS else cls.TCP
+
+
 def mergeable(first: Service, other: Service) -> bool:
     """Whether a younger service of the same host adds to an older one."""
     a, b = first.external, other.external
     if a is None or b is None or first.id.namespace != other.id.namespace:
         return False
-    return (a.resolution, a.in_mesh, first.export_to, first.selector, first.addresses) == (
+    return (a.resolution, a.in_mesh, a.wide, first.export_to, first.selector, first.addresses) == (
         b.resolution,
         b.in_mesh,
+        b.wide,
         other.export_to,
         other.selector,
         other.addresses,

@@ -224,7 +224,6 @@ class Honoured(Enum):
     EVERYWHERE = "everywhere"
     HTTP = "on HTTP ports; it has no meaning for anything else"
     CONNECTIONS = "on TCP and TLS ports; requests are not tunnelled"
-    HTTP_YET = "on HTTP ports; on TCP ports not yet"
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,6 +235,7 @@ class Written:
     honoured: Honoured
     port: int = 0  # of portLevelSettings; 0 = of every port
     subset: bool = False
+    passes: bool = False  # it says that the client's choice of an endpoint stands
 
 
 @dataclass(frozen=True, slots=True)

@@ -164,7 +164,7 @@ class Views:
         return out
 
     async def services(self, _: Mapping[str, str]) -> list[dict[str, Any]]:
-        """Rows of tg_dests with the name and endpoints that the compiler gave to their service number."""
+        """Rows of tg_dests and tg_ranges with the name and endpoints that the compiler gave to their service number."""
         snapshot = self._cycle.plan.value
         endpoints = {s.number: [host_port(str(e.address), e.port) for e in s.endpoints] for s in snapshot.l4}
         table = await asyncio.to_thread(self._datapath.destinations)
@@ -172,15 +172,15 @@ class Views:
         return [
             {
                 "node": self._node,
-                "address": str(address),
-                "port": port,
-                "protocol": protocol.name,
-                "scope": scope,
+                "address": key.where,
+                "port": key.port,
+                "protocol": key.protocol.name,
+                "scope": key.scope,
                 "tier": tier.name.lower(),
                 "service": snapshot.services.get(service, ""),
                 "endpoints": endpoints.get(service, []),
             }
-            for (address, port, protocol, scope), (tier, service) in rows
+            for key, (tier, service) in rows
         ]
 
     async def explain(self, query: Mapping[str, str]) -> dict[str, Any] | None:

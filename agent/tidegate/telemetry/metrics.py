@@ -73,6 +73,7 @@ class TcpMetrics:
         children = self._children.get(key)
         if children is None:
             host = service.rpartition(":")[0]
+            host = "" if host == "*" else host  # of a range, by no name that somebody has
             name, namespace = [*host.split("."), "", ""][:2]
             ends = (source[1], source[0], destination[1], destination[0], host, name, namespace)
             labels = ("source", *(end or UNKNOWN for end in ends), "tcp", "none")

@@ -39,19 +39,36 @@ static void lookups(void)
 		CHECK(fp_image_seal(image) == 0);
 		for (uint32_t i = 0; i < count; i++) {
 			struct tg_addr vip = address(i);
-			struct fp_service *service = fp_image_find(image, &vip, 443);
-			CHECK(service && service == fp_image_find(image, &vip, 80));
+			struct fp_service *service = fp_image_find(image, &vip, 443, 0);
+			CHECK(service && service == fp_image_find(image, &vip, 80, 0));
 			CHECK(service->number == 1000 + i && service->endpoint_count == 3 && service->turn_count == 3);
-			CHECK(!fp_image_find(image, &vip, 81));
+			CHECK(!fp_image_find(image, &vip, 81, 1000 + i));
 		}
 		struct tg_addr unknown = address(count);
-		CHECK(!fp_image_find(image, &unknown, 80));
+		CHECK(!fp_image_find(image, &unknown, 80, 0));
 		CHECK(fp_image_service(image, 1, FP_LB_RANDOM) == -EINVAL);
 		CHECK(fp_image_address(image, &unknown, 80) == -EINVAL);
 		CHECK(fp_image_endpoint(image, &unknown, 80, 1) == -EINVAL);
 		CHECK(fp_image_seal(image) == -EINVAL);
 		fp_image_free(image);
 	}
+}
+
+/* What no address names is found by the number of the kernel's row, and by nothing else. */
+static void by_number(void)
+{
+	struct fp_image *image = build(2);
+	const struct tg_addr anywhere = { { 0 } }, known = address(1), unknown = address(77);
+	CHECK(fp_image_service(image, 7, FP_LB_RANDOM) == 0 && fp_image_address(image, &anywhere, 443) == 0);
+	CHECK(fp_image_endpoint(image, &anywhere, 0, 1) == 0);
+	CHECK(fp_image_service(image, 3, FP_LB_RANDOM) == 0 && fp_image_address(image, &anywhere, 443) == 0);
+	CHECK(fp_image_seal(image) == 0);
+	CHECK(fp_image_find(image, &unknown, 443, 7) == &image->services[2]);
+	CHECK(fp_image_find(image, &unknown, 443, 3) == &image->services[3]);
+	CHECK(fp_image_find(image, &known, 443, 7) == &image->services[1]); /* who has the address comes first */
+	CHECK(!fp_image_find(image, &unknown, 443, 1000)); /* which has addresses, and this is none of them */
+	CHECK(!fp_image_find(image, &unknown, 443, 8));
+	fp_image_free(image);
 }
 
 static void wrong_input(void)
@@ -123,6 +140,7 @@ static void many_targets(void)
 int main(void)
 {
 	lookups();
+	by_number();
 	wrong_input();
 	targets_outlive_images();
 	many_targets();

@@ -6,7 +6,10 @@ import json
 from collections.abc import Iterator
 
 import pytest
-from tests.support.lab import MANIFESTS, Lab
+from tests.support.eventually import HANG_SECONDS, eventually
+from tests.support.lab import MANIFESTS, ROOT, Lab
+
+PROBE = ROOT / "tests" / "support" / "probe.py"
 
 
 @pytest.fixture(scope="module")
@@ -181,3 +184,116 @@ spec:
   exportTo: [elsewhere]
 """)
     assert names_answered(lab, "theirs.example") == 2, "the pod's own resolver says that there is none"
+
+
+HEADLESS = """
+apiVersion: v1
+kind: Service
+metadata: {{name: base}}
+spec: {{clusterIP: None, ports: [{{name: tcp, port: 7000}}]}}
+---
+apiVersion: v1
+kind: Endpoints
+metadata: {{name: base}}
+subsets: [{{addresses: [{{ip: {one}}}, {{ip: {two}}}], ports: [{{name: tcp, port: 7000}}]}}]
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {{name: base}}
+spec:
+  host: base
+  trafficPolicy: {{connectionPool: {{tcp: {{maxConnections: 3}}}}}}
+"""
+
+
+def test_a_rule_holds_for_the_pods_of_a_headless_service_whichever_is_dialled(lab: Lab) -> None:
+    one, two = (lab.address(f"default/{name}", "4") for name in ("db-1", "db-2"))
+    straight = lab.probe("client", "hold", one, "7000", "--count", "4")
+    assert straight == {"opened": 4, "right": 4}, "nobody says anything of them"
+    lab.apply(HEADLESS.format(one=one, two=two))
+    for there in (one, two):
+        assert set(lab.probe("client", "spread", there, "7000", "--count", "20")["answered"]) == {there}
+    held = lab.probe("client", "hold", one, "7000", "--count", "3")
+    assert held == {"opened": 3, "right": 3}
+    refused = lab.exec("client", "/usr/bin/python3", PROBE, "hold", one, "7000", "--count", "4", check=False)
+    assert "ConnectionResetError" in refused.stderr, "all pods of the service together have three"
+
+
+def test_whom_a_client_dialled_stays_where_a_rule_says_passthrough(lab: Lab) -> None:
+    """The virtual address is itself a server: only who goes on to it meets that one."""
+    one, two = (lab.address(f"default/{name}", "4") for name in ("db-1", "db-2"))
+    lab.apply(f"""
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {{name: passed}}
+spec:
+  hosts: [passed.example]
+  addresses: [{one}]
+  ports: [{{number: 7000, name: tcp, protocol: TCP}}]
+  resolution: STATIC
+  endpoints: [{{address: {two}}}]
+""")
+    assert set(lab.probe("client", "spread", one, "7000", "--count", "20")["answered"]) == {two}
+    lab.apply("""
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: passed}
+spec: {host: passed.example, trafficPolicy: {loadBalancer: {simple: PASSTHROUGH}}}
+""")
+    assert set(lab.probe("client", "spread", one, "7000", "--count", "20")["answered"]) == {one}
+
+
+OUTSIDE = "198.51.100.77"  # on the node, and nothing that the mesh knows
+
+
+@pytest.fixture(scope="module")
+def outside(lab: Lab) -> Iterator[str]:
+    """A server of HTTP at port 80 and one of TCP at 7000, outside of the mesh."""
+    lab.tidegate("lab", "node-exec", "node1", "--", "ip", "address", "add", f"{OUTSIDE}/32", "dev", "lo")
+    web = lab.start_on_node("node1", "/usr/bin/python3", ROOT / "tests" / "support" / "web.py", "80")
+    tcp = lab.start_on_node("node1", "/usr/bin/python3", PROBE, "serve", "7000")
+    command = ["/usr/bin/curl", "-s", f"http://{OUTSIDE}/"]
+    eventually(lambda: lab.exec("client", *command, check=False).returncode == 0, "the server is there")
+    yield OUTSIDE
+    for process in (web, tcp):
+        process.terminate()
+        process.wait(HANG_SECONDS)
+
+
+WILDCARD = """
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: wildcard}
+spec:
+  hosts: ["*.outside.example"]
+  ports: [{number: 80, name: http, protocol: HTTP}, {number: 7000, name: tcp, protocol: TCP}]
+  resolution: NONE
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: wildcard}
+spec:
+  hosts: ["*.outside.example"]
+  http: [{route: [{destination: {host: "*.outside.example"}}], headers: {response: {set: {x-by: rule}}}}]
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: wildcard}
+spec:
+  host: "*.outside.example"
+  trafficPolicy: {connectionPool: {tcp: {maxConnections: 3}}}
+"""
+
+
+def test_hosts_that_no_address_names_are_meant_by_what_a_client_says(lab: Lab, outside: str) -> None:
+    url = f"http://{outside}/"
+    assert "x-by" not in lab.ask("client", url, "-H", "host:one.outside.example")["headers"]
+    lab.apply(WILDCARD)
+    named = lab.ask("client", url, "-H", "host:one.outside.example")
+    assert (named["status"], named["headers"]["x-by"]) == (200, "rule")
+    other = lab.ask("client", url, "-H", "host:else.example")
+    assert (other["status"], other["headers"].get("x-by")) == (200, None)
+    assert lab.probe("client", "hold", outside, "7000", "--count", "3") == {"opened": 3, "right": 3}
+    refused = lab.exec("client", "/usr/bin/python3", PROBE, "hold", outside, "7000", "--count", "4", check=False)
+    assert "ConnectionResetError" in refused.stderr, "of TCP the port says it"
+    assert not lab.status()["envoy"]["xds"]["nacks"]

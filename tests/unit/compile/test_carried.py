@@ -68,6 +68,16 @@ def chains(plan: Plan, client: str = "client") -> dict[str, Any]:
     return {n: (c["filter_chain_match"], c["filters"][-1]["typed_config"]) for n, c in found.items()}
 
 
+def test_a_chain_for_a_port_closes_it_for_nobody_else() -> None:
+    """Of a port that a chain names Envoy asks no chain that names none: there is one for whatever is left."""
+    plan = plan_of(service("shop", "http:5432", ips="10.96.0.7"), destination_rule("db", "db", TLS))
+    name = next(p.listener for p in plan.pods if p.id.name == "client")
+    body = plan.envoy[LISTENERS][name].body
+    http = next(chain for chain in body["filter_chains"] if chain["name"] == "http")
+    assert body["default_filter_chain"] == {**http, "name": "default"}
+    assert "default_filter_chain" not in plan_of().envoy[LISTENERS][name].body
+
+
 def proxy(plan: Plan, client: str = "client") -> dict[str, Any]:
     """Of the only chain."""
     ((_, made),) = chains(plan, client).values()
@@ -144,7 +154,9 @@ def test_a_chain_is_for_what_was_dialled_and_leads_to_the_cluster_of_the_port() 
     assert len(listener.body["listener_filters"]) == 1, "a server that speaks first is not kept waiting"
     plain = plan_of().envoy[LISTENERS][plan.pods[0].listener].body
     rest = {k: v for k, v in listener.body.items() if k != "filter_chains"}
-    assert rest == {k: v for k, v in plain.items() if k != "filter_chains"}, "Envoy changes chains without the others"
+    assert rest == {k: v for k, v in plain.items() if k != "filter_chains"} | {
+        "default_filter_chain": plain["filter_chains"][0] | {"name": "default"}
+    }, "Envoy changes chains without the others"
 
 
 def test_what_a_connection_may_last_and_who_gets_it() -> None:

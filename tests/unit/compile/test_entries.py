@@ -146,7 +146,7 @@ def test_resolution_none_goes_where_it_is_dialled() -> None:
     body = cluster_of(plan, "outbound|80||none.example")
     assert (body["type"], body["lb_policy"]) == ("ORIGINAL_DST", "CLUSTER_PROVIDED")
     assert body["original_dst_lb_config"] == {"upstream_port_override": 8080}
-    assert [d.tier for d in plan.destinations if str(d.address) == "10.9.0.1"] == [Tier.ENVOY], "TCP needs nobody"
+    assert [d.tier for d in plan.destinations if str(d.address) == "10.9.0.1"] == [Tier.ENVOY, Tier.FASTPATH]
 
 
 def test_subsets_choose_endpoints_by_the_labels_that_are_written() -> None:

@@ -117,11 +117,16 @@ def test_a_name_under_a_wildcard_has_routes_of_its_own() -> None:
 
 
 @pytest.mark.parametrize("addresses", ["", "addresses: [10.9.0.1], "])
-def test_routes_of_a_host_that_is_reached_as_dialled_are_told_to_be_idle(addresses: str) -> None:
+def test_routes_of_a_host_that_is_reached_as_dialled_hold(addresses: str) -> None:
     host = entry("none", "none.example", f"{addresses}{TCP}, resolution: NONE")
-    facts = facts_of(host, rule("none.example", "tcp: [{route: [{destination: {host: none.example}}]}]"))
-    assert "TG0518" in codes(facts)
-    assert not compile_plan(facts).l4
+    facts = facts_of(
+        host,
+        entry("to", "to.example", f"{TCP}, resolution: STATIC, endpoints: [{{address: 192.0.2.1}}]"),
+        rule("none.example", "tcp: [{route: [{destination: {host: to.example}}]}]"),
+    )
+    assert codes(facts) == []
+    (served,) = [s for s in compile_plan(facts).l4 if s.views]
+    assert served.name.startswith("none.example")
 
 
 def test_routes_for_ports_that_a_host_does_not_have_are_told_as_of_any_service() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from tests.support.configs import config_of, destination_rule, service
+from tests.support.configs import config_of, destination_rule, entry, service
 
 from tidegate.config.kinds.effect import check, looks_at
 from tidegate.config.links import Links
@@ -50,7 +50,7 @@ def test_the_place_of_a_field_is_told() -> None:
     ("balancer", "expected"),
     [
         ("{simple: RANDOM}", {}),
-        ("{simple: PASSTHROUGH}", {"simple": "TG0509"}),
+        ("{simple: PASSTHROUGH}", {}),
         ("{simple: ROUND_ROBIN, warmup: {duration: 1s}}", {}),
         ("{localityLbSetting: {enabled: true}}", {}),
         ("{consistentHash: {httpHeaderName: x}}", {"httpHeaderName": "TG0509"}),
@@ -61,10 +61,22 @@ def test_balancing_of_a_tcp_port(balancer: str, expected: dict[str, str]) -> Non
     assert told(destination_rule("r", "db", f"trafficPolicy: {{loadBalancer: {balancer}}}"), TCP) == expected
 
 
-def test_what_the_relay_cannot_do_envoy_does_and_what_goes_straight_nobody_does() -> None:
+def test_what_the_relay_cannot_do_envoy_does_but_for_ranges() -> None:
     rule = destination_rule("r", "db", "trafficPolicy: {tls: {mode: SIMPLE}, proxyProtocol: {}}")
     assert told(rule, TCP) == {}
-    assert told(rule, service("db", "tcp:1", ips="None")) == {"tls": "TG0509", "proxyProtocol": "TG0509"}
+    assert told(rule, service("db", "tcp:1", ips="None")) == {}
+    anywhere = entry("db", "db.example", "ports: [{number: 1, name: tcp, protocol: TCP}], resolution: NONE")
+    of_entry = destination_rule("r", "db.example", "trafficPolicy: {tls: {mode: SIMPLE}, proxyProtocol: {}}")
+    assert told(of_entry, anywhere) == {"tls": "TG0509", "proxyProtocol": "TG0509"}, "no chain of Envoy is for a range"
+
+
+def test_where_the_client_dialled_the_server_there_is_none_to_choose() -> None:
+    headless = service("db", "tcp:1", ips="None")
+    chooses = "trafficPolicy: {loadBalancer: {simple: RANDOM}, outlierDetection: {interval: 1s}}"
+    assert told(destination_rule("r", "db", chooses), headless) == {"simple": "TG0509", "outlierDetection": "TG0509"}
+    assert told(destination_rule("r", "db", "trafficPolicy: {loadBalancer: {simple: PASSTHROUGH}}"), headless) == {}
+    subset = f"subsets: [{{name: v1, labels: {{a: b}}, {chooses}}}]"
+    assert told(destination_rule("r", "db", subset), headless) == {}, "a route to a subset chooses one of its pods"
 
 
 def test_a_port_of_its_own_is_looked_at_by_itself() -> None:
@@ -81,7 +93,7 @@ def test_a_port_of_its_own_is_looked_at_by_itself() -> None:
 def test_rules_that_no_tcp_connection_asks() -> None:
     pool = "trafficPolicy: {connectionPool: {tcp: {maxConnections: 3}}}"
     assert told(destination_rule("r", "db", pool), TCP) == {}
-    assert told(destination_rule("r", "db", pool), service("db", "tcp:1", ips="None")) == {"maxConnections": "TG0509"}
+    assert told(destination_rule("r", "db", pool), service("db", "tcp:1", ips="None")) == {}
     foreign = destination_rule("r", "db.default.svc.cluster.local", pool, namespace="other")
     assert told(foreign, TCP) == {}, "it is for the clients of its own namespace"
     assert told(foreign.replace("namespace: other", "namespace: istio-system"), TCP) == {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from tidegate.compile.envoy import bounds, http_options, pools
+from tidegate.compile.envoy import bounds, http_options, pools, private
 from tidegate.compile.envoy.assignment import assignment
 from tidegate.compile.envoy.named import Found, found_by_envoy, named_in_subset
 from tidegate.compile.envoy.protojson import Json, ads, duration, named
@@ -180,6 +180,8 @@ def _cluster(
                 "istio": {
                     "services": [{"host": service.id.fqdn, "name": service.id.name, "namespace": service.id.namespace}],
                     **({"subset": subset.name} if subset else {}),
+                    # As upstream tells filters, and those who read access logs, of hosts outside of the mesh.
+                    **({"external": True} if service.external and not service.external.in_mesh else {}),
                 }
             }
         },
@@ -222,6 +224,26 @@ def settings_of(registry: Registry, rules: Rules, key: ClusterKey) -> TrafficPol
     if service is None:
         return TrafficPolicy()
     return rules.policy(service.id, key.client or service.id.namespace).for_port(key.port, key.subset)
+
+
+def passthrough(mesh: MeshConfig) -> EnvoyResource:
+    """Where a client dialled whom nobody in the registry has."""
+    name = private.PASSTHROUGH
+    body: Json = {
+        "name": name,
+        "type": "ORIGINAL_DST",
+        "lb_policy": "CLUSTER_PROVIDED",
+        "connect_timeout": duration(mesh.connect_timeout_ms or _CONNECT_TIMEOUT_MS),
+        "circuit_breakers": pools.breakers(ConnectionPool(), None, mesh.compat),
+        "upstream_bind_config": _bound_in_the_pod(),
+        "per_connection_buffer_limit_bytes": bounds.CONNECTION_BUFFER,
+        "typed_extension_protocol_options": {
+            http_options.UPSTREAM_OPTIONS: http_options.upstream(
+                ServicePort(80, protocol=Protocol.HTTP), ConnectionPool()
+            )
+        },
+    }
+    return EnvoyResource(name, body)
 
 
 def follows_client(rules: Rules, service: Service, key: ClusterKey) -> bool:

@@ -14,13 +14,18 @@ _HCM = "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnecti
 _SERVICE = f"%METADATA(VIRTUAL_HOST:{private.METADATA}:{private.SERVICE})%"
 
 
-def connection_manager(client: str, cookie: int) -> Json:
-    """The filter that serves all HTTP of one pod. client: its name in virtual hosts; cookie: in statistics."""
+DIALLED = "%DOWNSTREAM_LOCAL_ADDRESS%"
+ANY_ADDRESS = "*:%DOWNSTREAM_LOCAL_PORT%"  # of connections that a range led here: their routes are those of the port
+
+
+def connection_manager(client: str, cookie: int, dialled: str = DIALLED) -> Json:
+    """The filter that serves all HTTP of one pod. client: its name in virtual hosts; cookie: in statistics;
+    dialled: what scopes are found by."""
     return named(
         "envoy.filters.network.http_connection_manager",
         _HCM,
         stat_prefix="outbound",
-        early_header_mutation_extensions=[_private_headers(client)],
+        early_header_mutation_extensions=[_private_headers(client, dialled)],
         scoped_routes={
             "name": "dialled",
             "scope_key_builder": {"fragments": [{"header_value_extractor": {"name": private.DIALLED, "index": 0}}]},
@@ -68,7 +73,7 @@ def spared() -> Json:
     return {name: typed("envoy.config.route.v3.FilterConfig", **off) for name in names}
 
 
-def _private_headers(client: str) -> Json:
+def _private_headers(client: str, dialled: str) -> Json:
     """Sets what requests are routed by, over whatever the client sent under these names, and says whose they are.
 
     Envoy's own way to write X-Forwarded-For (use_remote_address) makes it an edge proxy as well, which strips what
@@ -76,7 +81,7 @@ def _private_headers(client: str) -> Json:
     """
     overwrite, append = "OVERWRITE_IF_EXISTS_OR_ADD", "APPEND_IF_EXISTS_OR_ADD"
     headers = (
-        (private.DIALLED, "%DOWNSTREAM_LOCAL_ADDRESS%", overwrite),
+        (private.DIALLED, dialled, overwrite),
         (private.VIRTUAL_HOST, f"{client}]%REQUEST_HEADER(:AUTHORITY)%", overwrite),
         ("x-forwarded-for", "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT%", append),
     )

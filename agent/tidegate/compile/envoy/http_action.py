@@ -78,6 +78,13 @@ def say_host(route: Json, host: str) -> Json:
     return route
 
 
+def say_dialled(route: Json) -> Json:
+    """The same of requests for nobody in particular: for the address that was dialled."""
+    if "route" in route:
+        route["route"]["host_rewrite"] = "%DOWNSTREAM_LOCAL_ADDRESS%"
+    return route
+
+
 def _forward(route: HttpRoute, cluster_of: ClusterOf, hash_of: HashOf) -> Json:
     out: Json = {}
     hosts = _rewritten_host(route.headers) or (route.rewrite.authority if route.rewrite else "")

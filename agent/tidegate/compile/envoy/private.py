@@ -19,6 +19,8 @@ METADATA, SERVICE = "tidegate", "service"
 
 # Where a target leads that cannot have a cluster: Istio's name, and nobody makes a cluster of that name.
 NOWHERE = "BlackHoleCluster"
+# Where a client dialled whom nobody in the registry has: Istio's name.
+PASSTHROUGH = "PassthroughCluster"
 
 # Counts of requests, see compile/envoy/filters.py and observe/dashboard/envoy_stats.py: prefix, names and their tags.
 STATS = "tidegate"

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from tidegate.compile.envoy.clusters import ClusterKey
 from tidegate.compile.explain.explanation import Peer, RouteDestination, Rule
 from tidegate.compile.explain.policy import left_out
-from tidegate.compile.l4.pools import pool_members, pool_of
+from tidegate.compile.l4.pools import as_dialled, pool_members, pool_of
 from tidegate.compile.l4.routes import L4Condition, in_order, kind_of_routes, l4_candidates, l4_owners
 from tidegate.compile.l4.settings import l4_balancing
 from tidegate.compile.outbound.destinations import Claim
@@ -83,10 +83,11 @@ def _shares(condition: L4Condition) -> tuple[tuple[RouteTarget, float], ...]:
 
 
 def landing(
-    registry: Registry, rules: Rules, claim: Claim, source: Source, version: int, target: RouteTarget, percent: float
+    registry: Registry, rules: Rules, claim: Claim, source: Source, dialled: Peer, target: RouteTarget, percent: float
 ) -> Landing:
-    """Where the connections of a target end."""
-    key = pool_of(registry, rules, target, claim.port.port, source, version)
+    """Where the connections of a target end. dialled: by the client; an address, or a name for any that it may have."""
+    version = 6 if ":" in dialled.address else 4
+    key = pool_of(registry, rules, target, (claim.service, claim.port), source, version)
     cluster = str(ClusterKey(key.fqdn, key.port, key.subset, key.client))
     destination = RouteDestination(key.fqdn, key.port, key.subset, percent, cluster)
     service = registry.services.get(key.fqdn)
@@ -96,6 +97,11 @@ def landing(
         what = "no DestinationRule defines the subset" if key.subset and service else "no such service port"
         return Landing(destination, (), (), f"{label}: {what}, the connection is reset (no_endpoint)")
     policy = rules.policy_of(service.id, source)
+    if straight := as_dialled(registry, rules, key):
+        there = Peer(dialled.address, straight[0].port or dialled.port, dialled.pod, key.subset)
+        return Landing(
+            destination, (there,), policy.origins, f"{label}: the address that was dialled, whoever is there"
+        )
     settings = policy.for_port(key.port, key.subset)
     how = l4_balancing(balancer(service, settings, rules.mesh)).name.lower()
     peers = tuple(

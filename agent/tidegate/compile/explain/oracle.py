@@ -136,7 +136,7 @@ def is_question(call: Call, pod: Captured | None) -> bool:
 
 def rows(call: Call, scope: int = 0) -> tuple[tuple[IPAddress, int, int, int], ...]:
     """Which rows of tg_dests decide about a call, the more specific one first: address, port (0 = any), protocol,
-    scope. The last one only for pods that may reach the registry only."""
+    scope. The last one only for pods that may reach the registry only, and behind those of tg_ranges."""
     address, port, protocol = call.address, call.port, call.protocol
     return (address, port, protocol, scope), (address, 0, protocol, 0), (ANYWHERE, port, protocol, scope)
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import Any
+from ipaddress import IPv4Address
+from typing import Any, Final
 
 from tidegate.compile.derive import Read, derived
 from tidegate.compile.envoy.clusters import ClusterKey, as_told, credential, goes_where_dialled, subset_endpoints
@@ -24,21 +25,24 @@ from tidegate.compile.explain.policy import in_force, order, tls_mode
 from tidegate.compile.explain.requests import RouteChoice, bad_path, choose_host, choose_route
 from tidegate.compile.facts import Facts
 from tidegate.compile.outbound.aliases import Aliases, aliases, spellings
-from tidegate.compile.outbound.destinations import Claim, claim_at, claims, fast_path, pod_row, service_rows, serving
+from tidegate.compile.outbound.destinations import Claim, claim_at, claims, pod_row, service_rows, serving
 from tidegate.compile.outbound.filtered import Filtered
-from tidegate.compile.outbound.routes import foreign_hosts, route_name, routed_to_headless, target_number
-from tidegate.compile.registry import Registry
+from tidegate.compile.outbound.routes import foreign_hosts, route_name, target_number
+from tidegate.compile.ranges import Member, Range, range_at, ranges
+from tidegate.compile.registry import Registry, routed_to_headless
 from tidegate.compile.rules import DestinationPolicy, Rules, balancer, with_defaults
 from tidegate.compile.tables import PODS_BY_ADDRESS, SERVICES
 from tidegate.compile.visibility import Source, registry_only, sees_service, source_of
+from tidegate.model.entry import ANY
 from tidegate.model.envoy_filter import Patch
-from tidegate.model.hosts import is_address
+from tidegate.model.hosts import host_matches, is_address, specificity
 from tidegate.model.http import HttpRequest
 from tidegate.model.kube import Near, Service, ServicePort
 from tidegate.model.names import WorkloadId
 from tidegate.model.net import IPAddress, host_port, parse_ip
 from tidegate.model.origin import Origin
 from tidegate.model.routing import HttpRoute, RouteTarget, VirtualService, WeightedTarget
+from tidegate.model.service_entry import Speech
 from tidegate.model.tier import Tier
 
 
@@ -68,6 +72,9 @@ def _foreign(read: Read, _: str) -> dict[str, VirtualService]:
 @derived
 def _aliases(read: Read, _: str) -> Aliases:
     return aliases(Registry(read), Rules(read))
+
+
+_SOME_ADDRESS: Final = IPv4Address("192.0.2.0")  # stands for any that a name may have (RFC 5737)
 
 
 def _ports(facts: Facts) -> frozenset[tuple[str, int]]:
@@ -122,6 +129,9 @@ class _Trace:
         if address is None and service is not None and service.headless:
             self._hop("name", f"{service.id} is headless, and none of its pods is ready: the name has no address")
             return self._end(out, verdict="unavailable", reason="the name has no address, because no pod is ready")
+        if address is None and any(r.network == ANY and r.port == number for r in self._read(ranges, "")):
+            self._hop("name", f"{host} has no address that the mesh knows: any address is meant")
+            return self._connect(out, _SOME_ADDRESS, number, request)
         if address is None:
             self._hop("name", f"{host} is no service or pod that the mesh knows")
             if self._strict:
@@ -159,6 +169,9 @@ class _Trace:
             )
         claim = self._seen(claim_at(self._read, address, port))
         tier = self._tier(claim, address)
+        wide = self._range(address, port) if tier is None else None
+        if wide is not None:
+            tier = wide.tier
         if elsewhere := tier is None and self._strict and self._answers_http(port):
             tier = Tier.ENVOY
         decision = decide(Call(address, port), self._captured(), tier, elsewhere)
@@ -171,16 +184,60 @@ class _Trace:
             return self._refused(out, by_envoy=True)
         if decision.action is Action.DENY and tier is not Tier.REFUSE:
             return self._end(out, verdict="deny")
+        if decision.action is Action.REDIRECT and wide is not None:
+            return self._in_range(replace(out, tier=wide.tier.name.lower()), wide, address, request)
         if decision.action is Action.PASS or claim is None:
             direct = tier is Tier.DIRECT and self._captured() is not None
             changes = {"tier": "direct", "verdict": "allow", "endpoints": (Peer(str(address), port),)} if direct else {}
             return self._end(out, **changes)
         out = replace(out, service=claim.service.id.fqdn, verdict="allow", tier=(tier or claim.tier).name.lower())
         if claim.tier is Tier.FASTPATH:
-            return self._fast_path(out, claim, address)
+            return self._fast_path(out, claim, self._peer(address, port))
         if not request.authority:
             request = replace(request, authority=out.host if port == 80 else f"{out.host}:{port}")
         return self._http(out, claim, request)
+
+    def _range(self, address: IPAddress, port: int) -> Range | None:
+        """The range that has an address and port, if any of its services exists for this pod."""
+        found = range_at(self._read, address, port)
+        if found is None or not any(sees_service(self._read, self._source, s, p.port) for s, p in found.members):
+            return None
+        network = "every address" if found.network == ANY else str(found.network)
+        hosts = ", ".join(service.id.fqdn for service, _ in found.members)
+        self._hop("range", f"port {port} of {network} is of {hosts}, by {found.speech.name}")
+        return found
+
+    def _in_range(self, out: Explanation, wide: Range, address: IPAddress, request: HttpRequest) -> Explanation:
+        """Which host of a range is meant, and what becomes of it."""
+        where = out.host if address == _SOME_ADDRESS else str(address)
+        said = request.authority or out.host if wide.speech is Speech.HTTP else self._sni or out.host
+        name = said.partition(":")[0].lower()
+        seen = [m for m in self._members(wide) if sees_service(self._read, self._source, m[0], m[1].port)]
+        fitting = [m for m in seen if host_matches(m[0].id.fqdn, name)] if wide.goes_by_name else seen[:1]
+        service, port = min(fitting, key=lambda m: specificity(m[0].id.fqdn), default=(None, None))
+        out = replace(out, address=where, verdict="allow")
+        foreign = wide.speech is Speech.HTTP and choose_host(self._read(_foreign, ""), said) is not None
+        if (service is None or port is None) and not foreign:
+            self._hop("host", f"{said} is no host of this range")
+            if self._strict and wide.speech is Speech.HTTP:
+                return self._refused(out, by_envoy=True)
+            if self._strict:
+                return self._end(out, verdict="unavailable", reason="no route fits: the connection is reset (no_route)")
+            straight = (Peer(where, wide.port),)
+            return self._end(out, reason="no host of the registry: on to where it was dialled", endpoints=straight)
+        member = (service, port) if service and port else self._members(wide)[0]
+        claim = Claim(*member, (), wide.tier, f"{member[0].id.fqdn}:{wide.port}")
+        out = replace(out, service=service.id.fqdn if service else "")
+        if wide.speech is Speech.HTTP:
+            return self._http(out, claim, request if request.authority else replace(request, authority=said))
+        return self._fast_path(out, claim, Peer(where, wide.port))
+
+    def _members(self, wide: Range) -> tuple[Member, ...]:
+        """Who may be meant: of HTTP the host says it, whichever range was dialled."""
+        if wide.speech is not Speech.HTTP:
+            return wide.members
+        same = (r for r in self._read(ranges, "") if (r.port, r.speech) == (wide.port, wide.speech))
+        return tuple({m[0].id.fqdn: m for r in same for m in r.members}.values())
 
     def _seen(self, claim: Claim | None) -> Claim | None:
         """The claim, if its service exists for this pod."""
@@ -224,10 +281,13 @@ class _Trace:
             endpoints=(Peer(str(resolver), port, str(pod.id) if pod else ""),),
         )
 
-    def _fast_path(self, out: Explanation, claim: Claim, address: IPAddress) -> Explanation:
-        fqdn, number = claim.service.id.fqdn, claim.port.port
-        served = next(s for s in self._read(fast_path, fqdn) if (address, number) in s.addresses)
+    def _peer(self, address: IPAddress, port: int) -> Peer:
+        pod = self._facts.pod_at(address)
+        return Peer(str(address), port, str(pod.id) if pod else "")
+
+    def _fast_path(self, out: Explanation, claim: Claim, dialled: Peer) -> Explanation:
         name = self._sni or ("" if is_address(out.host) else out.host)
+        address = parse_ip(dialled.address) if is_address(dialled.address) else _SOME_ADDRESS
         choice = choose_l4(self._rules, claim, self._source, Connection(address, name))
         for origin, line, kind, index, refusal in choice.told:
             self._hop(
@@ -241,14 +301,11 @@ class _Trace:
             return self._spread(out, claim, choice.targets, reason)
         self._tell_near(claim.service, claim.port)
         landings = [
-            landing(self._registry, self._rules, claim, self._source, address.version, target, percent)
+            landing(self._registry, self._rules, claim, self._source, dialled, target, percent)
             for target, percent in choice.targets
         ]
-        if choice.rule is None and len(landings) == 1:
-            self._hop("fast path", f"{served.balancing.name.lower()} over {len(landings[0].endpoints)} endpoints")
-        elif landings:
-            for found in landings:
-                self._hop("fast path", found.says)
+        for found in landings:
+            self._hop("fast path", found.says)
         return self._landed(out, landings, choice.rule is not None)
 
     def _landed(self, out: Explanation, landings: list[Landing], routed: bool) -> Explanation:
@@ -413,8 +470,8 @@ class _Trace:
             self._hop("policy", f"{label}: {said} ({', '.join(map(str, policy.origins))})")
         if goes_where_dialled(service, settings, target.subset, lb_headless):
             self._hop("destination", f"{label}: the address that was dialled, whoever is there")
-            pod = self._facts.pod_at(parse_ip(address))
-            return destination, [Peer(address, claim.port.port, str(pod.id) if pod else "")], policy
+            there = self._peer(parse_ip(address), claim.port.port) if is_address(address) else None
+            return destination, [there or Peer(address, claim.port.port)], policy
         self._tell_near(service, port)
         if not found:
             self._hop("destination", f"{label}: no ready endpoint, {_failure(claim)} (UH)")

@@ -41,7 +41,7 @@ def envoy_carries(read: Read, service: Service, port: ServicePort, source: Sourc
     """Whether Envoy carries what a client says to a service port that is not HTTP: if anything to which its routes
     lead has such a policy for it."""
     return may_be_carried(read, service, port) and any(
-        _asks_for(read, target, port, source) for target in _targets(read, service, port, source)
+        _asks_for(read, target, (service, port), source) for target in _targets(read, service, port, source)
     )
 
 
@@ -85,9 +85,9 @@ def _targets(read: Read, service: Service, port: ServicePort, source: Source) ->
         yield RouteTarget(service.id.fqdn, port.port)
 
 
-def _asks_for(read: Read, target: RouteTarget, port: ServicePort, source: Source) -> bool:
+def _asks_for(read: Read, target: RouteTarget, dialled: tuple[Service, ServicePort], source: Source) -> bool:
     registry, rules = Registry(read), Rules(read)
-    key = pool_of(registry, rules, target, port.port, source, 4)
+    key = pool_of(registry, rules, target, dialled, source, 4)
     service = registry.services.get(key.fqdn)
     return service is not None and asks(rules.policy_of(service.id, source).for_port(key.port, key.subset))
 

@@ -11,19 +11,21 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from tidegate.compile.derive import Read
+from tidegate.compile.envoy.clusters import goes_where_dialled
 from tidegate.compile.facts import Endpoint
 from tidegate.compile.l4.settings import l4_balancing, l4_settings
-from tidegate.compile.registry import Registry
+from tidegate.compile.registry import Registry, routed_to_headless
 from tidegate.compile.rules import LABELS, DestinationPolicy, Rules, balancer
 from tidegate.compile.tables import ANY_HOST, DESTINATION_RULES, FOREIGN_RULES
 from tidegate.compile.visibility import Source, mesh_config
 from tidegate.model.hosts import host_matches
 from tidegate.model.kube import Service, ServicePort
 from tidegate.model.mesh_config import EVERYBODY
+from tidegate.model.plan.kernel import ANYWHERE
 from tidegate.model.plan.relay import L4Endpoint, L4Service, LoadBalancing
 from tidegate.model.routing import RouteTarget
 from tidegate.model.selectors import selects
-from tidegate.model.traffic import DestinationRule
+from tidegate.model.traffic import DestinationRule, TrafficPolicy
 
 _VERSIONS = (4, 6)
 
@@ -37,6 +39,7 @@ class PoolKey:
     subset: str = ""
     client: str = ""  # NAMESPACE[/RULE] of the clients, if their policy is not everybody's
     version: int = 4
+    chosen: bool = False  # a pod is chosen although the service is headless: none of its pods was dialled
 
     @property
     def service_port(self) -> str:
@@ -50,19 +53,25 @@ class PoolKey:
         return f"{self.service_port}|{variant}" if variant else self.service_port
 
     def __str__(self) -> str:
-        return f"{self.service_port}|{self.subset}@{self.client}/{self.version}"
+        return f"{self.service_port}|{self.subset}@{self.client}/{self.version}{'+lb' if self.chosen else ''}"
 
 
 def pool_of(
-    registry: Registry, rules: Rules, target: RouteTarget, dialled: int, source: Source, version: int
+    registry: Registry,
+    rules: Rules,
+    target: RouteTarget,
+    dialled: tuple[Service, ServicePort],
+    source: Source,
+    version: int,
 ) -> PoolKey:
-    """The pool of a route's target for a client that dialled a port of that number."""
+    """The pool of a route's target for a client that dialled a service port."""
     behind = registry.behind(target)
     found = registry.services.get(behind.host)
     ports = found.tcp_ports if found else ()
-    number = behind.port or (ports[0].port if len(ports) == 1 else dialled)
+    number = behind.port or (ports[0].port if len(ports) == 1 else dialled[1].port)
     client = client_of(rules, found, source) if found else ""
-    return PoolKey(behind.host, number, behind.subset, client, version)
+    chosen = found is not None and routed_to_headless(found, number, behind.subset, *dialled)
+    return PoolKey(behind.host, number, behind.subset, client, version, chosen)
 
 
 def client_of(rules: Rules, service: Service, source: Source) -> str:
@@ -85,6 +94,25 @@ def pool_members(registry: Registry, rules: Rules, key: PoolKey) -> tuple[Endpoi
     return tuple(e for e in those if e.address.version == key.version) or those
 
 
+def as_dialled(registry: Registry, rules: Rules, key: PoolKey) -> tuple[L4Endpoint, ...]:
+    """The endpoint that stands for the address that a client dialled; none if endpoints of the pool are chosen."""
+    found = _found(registry, rules, key)
+    if found is None:
+        return ()
+    service, port, policy = found
+    return where_dialled(service, port, policy.for_port(port.port, key.subset), key.subset, key.chosen)
+
+
+def where_dialled(
+    service: Service, port: ServicePort, settings: TrafficPolicy, subset: str = "", chosen: bool = False
+) -> tuple[L4Endpoint, ...]:
+    """The same of a service port."""
+    if not goes_where_dialled(service, settings, subset, chosen):
+        return ()
+    another = port.target if service.as_dialled and isinstance(port.target, int) else 0
+    return (L4Endpoint(ANYWHERE, another),)
+
+
 def pool(registry: Registry, rules: Rules, key: PoolKey, numbers: Mapping[str, int]) -> L4Service:
     """The pool; one of which nothing is known has no endpoints. numbers: of its names."""
     number, counted_as = numbers[str(key)], numbers[key.counter]
@@ -96,7 +124,8 @@ def pool(registry: Registry, rules: Rules, key: PoolKey, numbers: Mapping[str, i
     every = registry.endpoints(service, port)
     by_pod = {(e.pod.id, e.port, int(e.address.version)): e.address for e in reversed(every) if e.pod}
     members = pool_members(registry, rules, key) or ()
-    reached = {(e.address, e.port): e for e in members}
+    straight = as_dialled(registry, rules, key)
+    reached = {} if straight else {(e.address, e.port): e for e in members}
     endpoints = []
     for (address, target), member in sorted(reached.items(), key=lambda item: (int(item[0][0]), item[0][1])):
         others = (v for v in _VERSIONS if v != address.version)
@@ -108,8 +137,8 @@ def pool(registry: Registry, rules: Rules, key: PoolKey, numbers: Mapping[str, i
         name=key.service_port,
         addresses=(),
         balancing=l4_balancing(balancer(service, settings, rules.mesh)),
-        endpoints=tuple(endpoints),
-        settings=l4_settings(settings, service, rules.mesh, len(endpoints)),
+        endpoints=straight or tuple(endpoints),
+        settings=l4_settings(settings, service, rules.mesh, len(endpoints), chosen=not straight),
         counted_as=counted_as,
     )
 

@@ -102,7 +102,7 @@ def in_order(candidates: Iterable[L4Candidate]) -> list[L4Condition]:
         names: list[tuple[str, ...]] = [(n,) for n in match.sni_hosts] or [()]
         if len(subnets) * len(names) > _MOST_PAIRS:
             subnets, names = [match.subnets], [match.sni_hosts]
-        pairs.extend((_rank(s, n), L4Condition(candidate, s, n)) for s in subnets for n in names)
+        pairs.extend((rank(s, n), L4Condition(candidate, s, n)) for s in subnets for n in names)
     pairs.sort(key=lambda pair: pair[0])
     return _merged(condition for _, condition in pairs)
 
@@ -126,8 +126,8 @@ def _reachable(match: L4Match, source: Source, port: int) -> bool:
     return selects(match.source_labels, source.labels)
 
 
-def _rank(subnets: tuple[IPNetwork, ...], names: tuple[str, ...]) -> tuple[int, int, int]:
-    """The most special one first."""
+def rank(subnets: tuple[IPNetwork, ...], names: tuple[str, ...]) -> tuple[int, int, int]:
+    """Sort key of a condition, the most special one first."""
     longest = max((n.prefixlen + (96 if n.version == 4 else 0) for n in subnets), default=-1)
     wildcard, length, _ = min((specificity(n) for n in names), default=(2, 0, ""))
     return (-longest, wildcard, length if wildcard else 0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from tidegate.compile.l4.pools import where_dialled
 from tidegate.compile.l4.settings import l4_balancing, l4_settings
 from tidegate.compile.registry import Registry
 from tidegate.compile.rules import Rules, balancer
@@ -28,7 +29,8 @@ def l4_services(
     settings = rules.policy(service.id, service.id.namespace).for_port(port.port)
     first = addresses[0].version
     versions = dict.fromkeys(a.version for a in addresses)
-    every = registry.endpoints(service, port)
+    straight = where_dialled(service, port, settings)
+    every = () if straight else registry.endpoints(service, port)
     by_pod = {(e.pod.id, e.port, e.address.version): e.address for e in reversed(every) if e.pod}
     for version in versions:
         name = full_name if version == first else second_family(full_name)
@@ -44,10 +46,11 @@ def l4_services(
             name=full_name,
             addresses=tuple((a, port.port) for a in addresses if a.version == version),
             balancing=l4_balancing(balancer(service, settings, rules.mesh)),
-            settings=l4_settings(settings, service, rules.mesh, len(endpoints)),
+            settings=l4_settings(settings, service, rules.mesh, len(endpoints), chosen=not straight),
             counted_as=numbers[full_name],
             views=views.get(version, ()),
-            endpoints=tuple(
+            endpoints=straight
+            or tuple(
                 L4Endpoint(a, p, weight, other=others.get((a, p)))
                 for (a, p), weight in sorted(endpoints.items(), key=lambda e: (int(e[0][0]), e[0][1]))
             ),

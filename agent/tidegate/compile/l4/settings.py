@@ -37,15 +37,18 @@ def l4_balancing(chosen: LoadBalancer | None) -> LoadBalancing:
     return _BALANCING.get(chosen.balancing, LoadBalancing.LEAST_REQUEST)
 
 
-def l4_settings(policy: TrafficPolicy, service: Service, mesh: MeshConfig, endpoints: int) -> L4Settings:
+def l4_settings(
+    policy: TrafficPolicy, service: Service, mesh: MeshConfig, endpoints: int, *, chosen: bool = True
+) -> L4Settings:
     """What the relay does of a policy; config/kinds/effect.py warns of the rest. Without a word about it connections
-    may be idle as long as they like, as without a mesh. endpoints: how many there are."""
+    may be idle as long as they like, as without a mesh. endpoints: how many there are; chosen: whether there are any to
+    choose from; the one that a client dialled is left out for nobody."""
     connect_timeout_ms = mesh.connect_timeout_ms
     if policy.connection_pool is None and policy.outlier is None and not (service.affinity_s or connect_timeout_ms):
         return _DEFAULTS  # one for thousands of services
     pool = policy.connection_pool or ConnectionPool()
     return L4Settings(
-        affinity_s=service.affinity_s if policy.load_balancer is None else 0,
+        affinity_s=service.affinity_s if policy.load_balancer is None and chosen else 0,
         connect_timeout_ms=min(pool.connect_timeout_ms or connect_timeout_ms, _MOST_MS),
         max_connections=pool.max_connections,
         keepalive_time_s=_seconds(pool.keepalive_time_ms),
@@ -53,7 +56,7 @@ def l4_settings(policy: TrafficPolicy, service: Service, mesh: MeshConfig, endpo
         keepalive_probes=min(pool.keepalive_probes, _MOST_PROBES),
         idle_ms=min(pool.tcp_idle_ms or 0, _MOST_MS),
         duration_ms=min(pool.max_connection_ms, _MOST_MS),
-        outlier=_outlier(policy.outlier, mesh.compat, endpoints) if policy.outlier else None,
+        outlier=_outlier(policy.outlier, mesh.compat, endpoints) if policy.outlier and chosen else None,
     )
 
 

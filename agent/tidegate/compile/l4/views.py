@@ -48,7 +48,8 @@ def views_of(read: Read, service: Service, port: ServicePort) -> PoolViews:
     if not owners and not varies:
         return {}
     found: dict[int, tuple[PoolView, ...]] = {}
-    for version in dict.fromkeys(a.version for a in service.addresses):
+    # A headless service has none of its own: its pods' may be of either family.
+    for version in dict.fromkeys(a.version for a in service.addresses) or (4, 6):
         made = _views(read, owners, service, port, version)
         if made:
             found[version] = made
@@ -59,11 +60,19 @@ def _views(
     read: Read, owners: list[VirtualService], service: Service, port: ServicePort, version: int
 ) -> tuple[PoolView, ...]:
     def seen_by(source: Source) -> tuple[PoolRule, ...]:
-        return _rules(read, owners, service, port, source, version)
+        return rules_of(read, owners, service, port, source, version)
 
+    return views_for(read, seen_by, service, depends_on_client(read, owners, service, port))
+
+
+def views_for(
+    read: Read, seen_by: Callable[[Source], tuple[PoolRule, ...]], service: Service, depends: bool
+) -> tuple[PoolView, ...]:
+    """A view for everybody, and those of clients who see something else. depends: whether any may. None at all if
+    everybody sees the service itself."""
     everybody = seen_by(Source(service.id.namespace))
     others: dict[tuple[PoolRule, ...], list[int]] = {}
-    if _depends_on_client(read, owners, service, port):
+    if depends:
         for cookie, pod in read.all(CLIENTS).items():
             rules = seen_by(source_of(read, pod))
             if rules != everybody:
@@ -74,7 +83,8 @@ def _views(
     return (*views, PoolView(everybody)) if everybody or views else ()
 
 
-def _depends_on_client(read: Read, owners: list[VirtualService], service: Service, port: ServicePort) -> bool:
+def depends_on_client(read: Read, owners: list[VirtualService], service: Service, port: ServicePort) -> bool:
+    """Quick look whether clients could see anything but the same."""
     if looks_at_client(Rules(read), owners, port) or policy_varies(read, service):
         return True
     registry = Registry(read)
@@ -83,21 +93,21 @@ def _depends_on_client(read: Read, owners: list[VirtualService], service: Servic
     return any(policy_varies(read, target) for target in targets if target is not None)
 
 
-def _rules(
+def rules_of(
     read: Read, owners: list[VirtualService], service: Service, port: ServicePort, source: Source, version: int
 ) -> tuple[PoolRule, ...]:
-    """No rules: the service itself."""
+    """What one client sees of a service port; no rules: the service itself."""
     registry, rules = Registry(read), Rules(read)
 
     def pools(targets: tuple[WeightedTarget, ...]) -> tuple[tuple[PoolKey | None, int], ...]:
         weighted = [(t, t.weight) for t in targets if t.weight] if len(targets) > 1 else [(t, 1) for t in targets]
-        return tuple((pool_of(registry, rules, t.target, port.port, source, version), w) for t, w in weighted)
+        return tuple((pool_of(registry, rules, t.target, (service, port), source, version), w) for t, w in weighted)
 
     conditions = in_order(l4_candidates(rules, owners, port, source))
     out = [PoolRule(pools(c.candidate.route.targets), c.names, c.subnets) for c in conditions]
     own: PoolKey | None = None
     if client_of(rules, service, source):
-        own = pool_of(registry, rules, RouteTarget(service.id.fqdn, port.port), port.port, source, version)
+        own = pool_of(registry, rules, RouteTarget(service.id.fqdn, port.port), (service, port), source, version)
     if not out:
         return (PoolRule(((own, 1),)),) if own else ()
     if port.protocol is not Protocol.TLS and (out[-1].names or out[-1].subnets):

@@ -17,11 +17,17 @@ from tidegate.compile.each import Mapped
 from tidegate.compile.l4.carried import envoy_carries, everybody
 from tidegate.compile.l4.numbers import service_numbers
 from tidegate.compile.l4.pools import PoolKey, pool
+from tidegate.compile.l4.ranges import range_pools, range_service
+from tidegate.compile.l4.routes import l4_owners
 from tidegate.compile.l4.services import l4_services, second_family
 from tidegate.compile.l4.views import PoolViews, pools_of, views_of, with_numbers
+from tidegate.compile.ranges import Range, ranges
 from tidegate.compile.registry import Registry, endpoints_known, written
 from tidegate.compile.rules import Rules
 from tidegate.compile.tables import (
+    ANY_HOST,
+    DESTINATION_RULES,
+    FOREIGN_RULES,
     NUMBERS,
     PODS_BY_ADDRESS,
     PODS_BY_SERVICE,
@@ -30,7 +36,8 @@ from tidegate.compile.tables import (
     SERVICES_BY_SELECTOR,
     SLICES_BY_ADDRESS,
 )
-from tidegate.compile.visibility import Source
+from tidegate.compile.visibility import Source, mesh_config
+from tidegate.model.hosts import host_matches
 from tidegate.model.kube import Pod, Service, ServicePort
 from tidegate.model.names import ServiceName
 from tidegate.model.net import IPAddress
@@ -38,6 +45,7 @@ from tidegate.model.plan.kernel import Destination
 from tidegate.model.plan.relay import L4Service
 from tidegate.model.selectors import pairs, selects
 from tidegate.model.tier import Tier
+from tidegate.model.traffic import TrafficPolicy
 
 T = TypeVar("T")
 
@@ -58,20 +66,31 @@ class Destinations:
     """Everything that a connection of an enrolled pod can be caught for."""
 
     claims: tuple[Claim, ...]  # by service
-    rows: tuple[Destination, ...]  # of services, then of pods
+    ranges: tuple[Range, ...]
+    range_rows: tuple[Destination, ...]  # of each
+    rows: tuple[Destination, ...]  # of services, then of pods, then of ranges
     l4: tuple[L4Service, ...]  # by service, those with endpoints
     numbers: Mapping[int, str]  # number -> FQDN:port
 
 
-def serving_tier(service: Service, port: ServicePort) -> Tier:
+def serving_tier(read: Read, service: Service, port: ServicePort) -> Tier:
     """HTTP goes to Envoy whether or not a rule concerns it today: only an HTTP proxy can hand a kept-alive connection
-    over to new rules between two requests. Pod addresses of a headless service stay alone otherwise, and so do those at
-    which whoever is there is meant."""
+    over to new rules between two requests. Pod addresses of a headless service stay alone otherwise, as long as no rule
+    says anything of connections to them."""
     if port.protocol.is_http:
         return Tier.ENVOY
-    if service.as_dialled:
-        return Tier.DIRECT
-    return Tier.DIRECT if service.headless else Tier.FASTPATH
+    return Tier.DIRECT if service.headless and not _ruled(read, service, port) else Tier.FASTPATH
+
+
+def _ruled(read: Read, service: Service, port: ServicePort) -> bool:
+    """Whether any rule may say something of connections to a service port."""
+    fqdn = service.id.fqdn
+    if l4_owners(Rules(read), service, port):
+        return True
+    places = dict.fromkeys((service.id.namespace, mesh_config(read).root_namespace))
+    own = (rule for place in places for key in (fqdn, ANY_HOST) for rule in read(DESTINATION_RULES, (place, key)) or ())
+    others = (rule for key in (fqdn, ANY_HOST) for rule in read(FOREIGN_RULES, key) or ())
+    return any(rule.policy != TrafficPolicy() and host_matches(rule.host, fqdn) for rule in (*own, *others))
 
 
 @derived
@@ -86,14 +105,14 @@ def claims(read: Read, fqdn: str) -> tuple[Claim, ...]:
     for number, port in reversed(ports.items()):
         won = tuple(a for a, those in rivals.items() if _winner(read, those, number) == service.id)
         if won:
-            found.append(Claim(service, port, won, serving_tier(service, port), f"{fqdn}:{number}"))
+            found.append(Claim(service, port, won, serving_tier(read, service, port), f"{fqdn}:{number}"))
     return tuple(found)
 
 
 def _claims(read: Read, service: Service, port: ServicePort) -> bool:
     """Whether we can serve a port. Of whose endpoints nothing is known, the virtual address is left to who knows them
     (kube-proxy), unless a route may lead its requests to somebody else."""
-    if serving_tier(service, port) is Tier.DIRECT:
+    if serving_tier(read, service, port) is Tier.DIRECT:
         return False
     return endpoints_known(read, service) or (port.protocol.is_http and bool(Rules(read).owners(service.id.fqdn)))
 
@@ -245,7 +264,8 @@ class FindDestinations:
         self._rows: _Flat[Destination] = _Flat()
         self._l4: _Flat[L4Service] = _Flat()
         self._pod_rows = Mapped(pod_row, lambda address: (address.version, int(address)))
-        self._parts: tuple[tuple[Destination, ...], ...] = ((), ())
+        self._parts: tuple[tuple[Destination, ...], ...] = ((), (), ())
+        self._range_rows: tuple[Destination, ...] = ()
         self._all_rows: tuple[Destination, ...] = ()
         self._numbered: tuple[object, object] | None = None
         self._names: dict[str, int] = {}
@@ -253,19 +273,36 @@ class FindDestinations:
 
     def __call__(self) -> Destinations:
         found = self._claims.of(self._derivations.each(claims, SERVICES).ordered())
-        pools = self._derivations.each(_same, POOLS).ordered()
-        if self._numbered is None or found is not self._numbered[0] or pools != self._numbered[1]:
-            self._number(found, pools)
-            self._numbered = (found, pools)
+        wide = self._derivations.value(ranges, "")
+        of_services = self._derivations.each(_same, POOLS).ordered()
+        of_ranges = self._derivations.value(range_pools, "")
+        others = tuple(sorted(set(of_ranges).difference(of_services))) if of_ranges else ()
+        pools = (*of_services, *others)
+        if self._numbered is None or found is not self._numbered[0] or (pools, wide) != self._numbered[1]:
+            self._number(found, pools, wide)
+            self._numbered = (found, (pools, wide))
         self._derivations.change({NUMBERS: self._names})
         rows = self._join_rows(
             self._rows.of(self._derivations.each(service_rows, SERVICES).ordered()),
             self._pod_rows.follow(self._derivations.table(PODS_BY_ADDRESS)),
+            self._rows_of(wide),
         )
         relayed = self._derivations.each(_relayed, SERVICES).ordered()
         pooled = self._derivations.each(_pool, POOLS).ordered()
+        value = self._derivations.value
+        ranged = tuple(value(range_service, r.name) for r in wide if r.tier is Tier.FASTPATH)
+        pooled = (*pooled, *(value(_pool, key) for key in others), *ranged)
         l4 = self._l4.of((*relayed, pooled) if pooled else relayed)
-        return Destinations(found, rows, l4, self._used)
+        return Destinations(found, wide, self._range_rows, rows, l4, self._used)
+
+    def _rows_of(self, wide: tuple[Range, ...]) -> tuple[Destination, ...]:
+        made = []
+        for one in wide:
+            address, bits = one.place
+            made.append(Destination(address, one.port, one.tier, self._names[one.name], bits=bits))
+        if tuple(made) != self._range_rows:
+            self._range_rows = tuple(made)
+        return self._range_rows
 
     def _join_rows(self, *parts: tuple[Destination, ...]) -> tuple[Destination, ...]:
         if any(map(is_not, parts, self._parts)):
@@ -273,8 +310,9 @@ class FindDestinations:
             self._all_rows = tuple(chain(*parts))
         return self._all_rows
 
-    def _number(self, found: tuple[Claim, ...], pools: tuple[PoolKey, ...]) -> None:
+    def _number(self, found: tuple[Claim, ...], pools: tuple[PoolKey, ...], wide: tuple[Range, ...]) -> None:
         names = {name: key.service_port for key in pools for name in (str(key), key.counter)}
+        names.update((one.name, one.told_as) for one in wide)
         names.update((name, claim.name) for claim in found for name in _number_names(claim))
         if names.keys() != self._names.keys():
             self._names = service_numbers(names)

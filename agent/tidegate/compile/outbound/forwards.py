@@ -22,8 +22,8 @@ from tidegate.compile.l4.carried import conditions, falls_through, used
 from tidegate.compile.outbound.counted import counted
 from tidegate.compile.outbound.destinations import Claim
 from tidegate.compile.outbound.filtered import Filtered
-from tidegate.compile.outbound.routes import routed_to_headless, target_number
-from tidegate.compile.registry import Registry
+from tidegate.compile.outbound.routes import target_number
+from tidegate.compile.registry import Registry, routed_to_headless
 from tidegate.compile.rules import Rules, balancer
 from tidegate.compile.visibility import Source
 from tidegate.model.net import IPAddress

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from tidegate.compile.envoy import bounds
-from tidegate.compile.envoy.filters import connection_manager, pod_sockets
+from tidegate.compile.envoy.filters import ANY_ADDRESS, connection_manager, pod_sockets
 from tidegate.compile.envoy.protojson import Json, named
-from tidegate.model.capture import CAPTURE4_ENVOY, CAPTURE6_ENVOY
+from tidegate.model.capture import CAPTURE4_ENVOY, CAPTURE6_ENVOY, RANGE_CLIENT_PORT
 from tidegate.model.net import IPAddress
 from tidegate.model.origin import Origin
 from tidegate.model.plan.envoy import EVERY, SCOPES, EnvoyResource, ResourceRef
 from tidegate.model.workload import Sandbox
+
+HTTP_MANAGER = "envoy.filters.network.http_connection_manager"
 
 
 def listener_name(sandbox: Sandbox) -> str:
@@ -48,6 +52,56 @@ def pod_listener(sandbox: Sandbox, origins: tuple[Origin, ...]) -> EnvoyResource
         body["freebind"] = True
         body["additional_addresses"] = [{"address": pod_address(CAPTURE6_ENVOY, sandbox.capture.envoy6, sandbox)}]
     return EnvoyResource(name, body, origins, frozenset({ResourceRef(SCOPES, EVERY)}))
+
+
+def with_ranges(listener: EnvoyResource, sandbox: Sandbox) -> EnvoyResource:
+    """A pod's listener with what serves connections that a range led to it: each chain that speaks HTTP once more, for
+    those that the client's port marks (bpf/core/names_core.h)."""
+    chains: list[Json] = listener.body["filter_chains"]
+    plain = listener.plain
+    marked = [made for chain in chains if (made := _marked(chain, sandbox)) is not None]
+    body = {**listener.body, "filter_chains": [*chains, *marked]}
+    return replace(listener, body=body, plain=None if plain is None else lambda: with_ranges(plain(), sandbox))
+
+
+def completed(listener: EnvoyResource) -> EnvoyResource:
+    """A pod's listener whose chains are for whatever comes. Envoy looks at the port first, and once a chain names one,
+    no chain that names none is for connections to it: those to other addresses would be closed."""
+    chains: list[Json] = listener.body["filter_chains"]
+    matches: list[Json] = [chain.get("filter_chain_match", {}) for chain in chains]
+    ports = sorted({match["destination_port"] for match in matches if "destination_port" in match})
+    plain = next((chain for chain, match in zip(chains, matches, strict=True) if not match), None)
+    if not ports or plain is None:
+        return listener
+    mark: Json = {"source_ports": [RANGE_CLIENT_PORT]}
+    marked = next((chain for chain, match in zip(chains, matches, strict=True) if match == mark), None)
+    there = [match["destination_port"] for match in matches if match.keys() == {"destination_port", *mark}]
+    more = [
+        {**marked, "name": f"{marked['name']}|{port}", "filter_chain_match": {"destination_port": port, **mark}}
+        for port in (ports if marked else ())
+        if marked and port not in there
+    ]
+    body = {**listener.body, "filter_chains": [*chains, *more], "default_filter_chain": {**plain, "name": "default"}}
+    instead = listener.plain
+    return replace(listener, body=body, plain=None if instead is None else lambda: completed(instead()))
+
+
+def _marked(chain: Json, sandbox: Sandbox) -> Json | None:
+    ours = connection_manager(str(sandbox.id), sandbox.netns_cookie)["typed_config"]["early_header_mutation_extensions"]
+    for at, one in enumerate(chain["filters"]):
+        if one["name"] == HTTP_MANAGER:
+            settings = one["typed_config"]
+            marked = connection_manager(str(sandbox.id), sandbox.netns_cookie, ANY_ADDRESS)["typed_config"]
+            others = [e for e in settings.get("early_header_mutation_extensions", ()) if e["name"] != ours[0]["name"]]
+            early = [*marked["early_header_mutation_extensions"], *others]
+            manager = {**one, "typed_config": {**settings, "early_header_mutation_extensions": early}}
+            return {
+                **chain,
+                "name": f"ranges|{chain['name']}",
+                "filter_chain_match": {**chain.get("filter_chain_match", {}), "source_ports": [RANGE_CLIENT_PORT]},
+                "filters": [*chain["filters"][:at], manager, *chain["filters"][at + 1 :]],
+            }
+    return None
 
 
 def pod_address(address: IPAddress, port: int, sandbox: Sandbox) -> Json:

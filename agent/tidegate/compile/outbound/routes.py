@@ -7,23 +7,26 @@ both parts: a client whose routes are everybody's needs no virtual host of its o
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 
 from tidegate.compile.envoy import private
 from tidegate.compile.envoy.clusters import ClusterKey
 from tidegate.compile.envoy.filters import spared
-from tidegate.compile.envoy.http_action import fill_action, forward_to, keeps_path, say_host
+from tidegate.compile.envoy.http_action import fill_action, forward_to, keeps_path, say_dialled, say_host
 from tidegate.compile.envoy.http_match import authority_match, route_match, tunnelled
 from tidegate.compile.envoy.protojson import Json
 from tidegate.compile.explain.requests import fits
 from tidegate.compile.outbound.aliases import Aliases, aliases, spellings
 from tidegate.compile.outbound.filtered import Filtered
-from tidegate.compile.registry import Registry
+from tidegate.compile.ranges import Member
+from tidegate.compile.registry import Registry, routed_to_headless
 from tidegate.compile.rules import Candidate, Rules, balancer, candidates, looks_at_source, with_defaults
 from tidegate.compile.visibility import Source
 from tidegate.model.hosts import host_matches, specificity
-from tidegate.model.kube import Service, ServicePort
+from tidegate.model.kube import Protocol, Service, ServicePort
+from tidegate.model.mesh_config import MeshConfig
 from tidegate.model.names import ServiceName
 from tidegate.model.origin import Origin
 from tidegate.model.plan.envoy import CLUSTERS, EnvoyResource, ResourceRef
@@ -65,6 +68,10 @@ class _Answer:
     def same(self, other: _Answer) -> bool:
         """Whether two clients can share virtual hosts."""
         return self.hosts == other.hosts and self.extra == other.extra
+
+
+# What a client sees of the members of a range, and the routes of requests for any other host.
+Seen = Callable[[Source], tuple[Sequence[Member], Sequence[Json]]]
 
 
 def check_name(vs: VirtualService) -> str:
@@ -140,7 +147,18 @@ class RouteCompiler:
         answers: list[tuple[_Answer, list[str]]] = [(everybody, [])]
         looks = self._depends_on_source(service)
         if looks:
-            answers += self._other_answers(service, port, everybody)
+            keys = self._label_keys(service)
+            answers += self._other_answers(everybody, keys, lambda source: self._answer(service, port, source))
+        made = self._configuration(name, answers, (service.origin,))
+        if not looks:
+            self._for_everybody[name] = made
+        return made
+
+    def _configuration(
+        self, name: str, answers: list[tuple[_Answer, list[str]]], origins: tuple[Origin, ...]
+    ) -> EnvoyResource:
+        """What everybody gets comes first."""
+        everybody = answers[0][0]
         hosts = [
             host
             for number, (answer, clients) in enumerate(answers)
@@ -159,24 +177,61 @@ class RouteCompiler:
         filters = dict.fromkeys(origin for answer, _ in answers for origin in answer.filters)
         body.update(body_limit(vs for answer, _ in answers for vs in answer.shown))
         refs = frozenset(ResourceRef(CLUSTERS, str(key)) for answer, _ in answers for key in answer.uses)
-        made = EnvoyResource(name, body, (service.origin, *shown, *filters), refs)
-        if not looks:
-            self._for_everybody[name] = made
-        return made
+        if any(_leads_past(answer) for answer, _ in answers):
+            refs |= {ResourceRef(CLUSTERS, private.PASSTHROUGH)}
+        return EnvoyResource(name, body, (*origins, *shown, *filters), refs)
+
+    def elsewhere(self, name: str, number: int, members: Sequence[Member], seen: Seen) -> EnvoyResource:
+        """The route configuration of a port of all ranges. name: its name; members: who may be meant there, told apart
+        by the host that is asked for; seen: what of them exists for a client, and what becomes of all other hosts."""
+        nobody = Service(ServiceName("", "*", "*"), origin=members[0][0].origin)
+        port = ServicePort(number, protocol=Protocol.HTTP)
+
+        def answer(source: Source) -> _Answer:
+            return self._answer_elsewhere(_Asked(nobody, port, source), name, *seen(source))
+
+        everybody = answer(Source(members[0][0].id.namespace))
+        keys = frozenset().union(*(self._label_keys(service) for service, _ in members))
+        answers: list[tuple[_Answer, list[str]]] = [(everybody, [])]
+        answers += self._other_answers(everybody, keys, answer)
+        return self._configuration(name, answers, tuple(dict.fromkeys(service.origin for service, _ in members)))
+
+    def _answer_elsewhere(self, asked: _Asked, name: str, members: Sequence[Member], others: Sequence[Json]) -> _Answer:
+        number, source = asked.port.port, asked.source
+        found: dict[str, list[Json]] = {}
+        shown: list[VirtualService] = []
+        for service, port in members:
+            host = service.id.fqdn
+            vs = self._rules.owner(host, source, number)
+            found[host] = self._routes(_Asked(service, port, source, asked.uses), vs)
+            shown += [vs] if vs else []
+        for host in (*self._plain_foreign, *self._wild_foreign):
+            vs = self._rules.owner(host, source, number)
+            routes = self._rule_routes(asked, vs) if vs and host not in found else []
+            if vs and routes:
+                shown.append(vs)
+                found[f"[{host}]" if ":" in host else host] = routes
+        wild = [r for h in sorted(found, key=specificity) if h.startswith("*") for r in _under_host(h, found[h], name)]
+        hosts = {
+            "": [*wild, *deepcopy(list(others))],
+            **{h: routes for h, routes in found.items() if not h.startswith("*")},
+        }
+        hosts[private.NO_HOST] = [say_dialled(route) for route in deepcopy(list(others))]
+        changed, extra, filters = self._filtered.hosts(hosts, name, number, source)
+        return _Answer(changed, shown, asked.uses, extra, filters)
 
     def _other_answers(
-        self, service: Service, port: ServicePort, everybody: _Answer
+        self, everybody: _Answer, keys: frozenset[str], answer_of: Callable[[Source], _Answer]
     ) -> list[tuple[_Answer, list[str]]]:
-        """Answers that differ from everybody's, each with the clients that get it."""
+        """Answers that differ from everybody's, each with the clients that get it. keys: labels that may matter."""
         out: list[tuple[_Answer, list[str]]] = []
         by_source: dict[tuple[object, ...], _Answer] = {}
-        keys = self._label_keys(service)
         for client, source in self._clients.items():
             labels = tuple((k, v) for k, v in sorted(source.labels.items()) if k in keys)
             asks = (source.view, labels, self._filtered.concerns_routes(source))
             answer = by_source.get(asks)
             if answer is None:
-                answer = by_source[asks] = self._answer(service, port, source)
+                answer = by_source[asks] = answer_of(source)
             if answer.same(everybody):
                 continue
             same = next((clients for known, clients in out if known.same(answer)), None)
@@ -332,6 +387,20 @@ class RouteCompiler:
         return chosen.hash if chosen and chosen.hash and chosen.hash.by_request else None
 
 
+def _leads_past(answer: _Answer) -> bool:
+    """Whether it leads anybody to whom nobody in the registry has."""
+    return any(
+        r.get("route", {}).get("cluster") == private.PASSTHROUGH for routes in answer.hosts.values() for r in routes
+    )
+
+
+def past(mesh: MeshConfig) -> list[Json]:
+    """Routes to whoever was dialled."""
+    forward = forward_to(private.PASSTHROUGH, None, mesh.default_retries)
+    matches = (route_match(None), tunnelled(None))
+    return [{"name": "allow_any", "match": match, "route": dict(forward)} for match in matches if match is not None]
+
+
 def _told_host(candidate: Candidate, host: str) -> Candidate | None:
     """The candidate for requests of one known host; None if it is not for them."""
     match = candidate.match
@@ -377,11 +446,6 @@ def _virtual_hosts(name: str, answer: _Answer, clients: list[str], everybody: _A
             }
         )
     return out
-
-
-def routed_to_headless(target: Service, number: int, subset: str, dialled: Service, port: ServicePort) -> bool:
-    """Whether Envoy has to choose a pod of a headless service, because what the client dialled is none of its pods."""
-    return target.headless and not subset and (target.id, number) != (dialled.id, port.port)
 
 
 def foreign_hosts(registry: Registry, rules: Rules) -> dict[str, VirtualService]:

@@ -25,7 +25,15 @@ def scope_name(address: IPAddress, port: int) -> str:
 
 def scope(address: IPAddress, port: int, routes: str, origins: tuple[Origin, ...]) -> EnvoyResource:
     """The scope of one dialled address. routes: name of the route configuration."""
-    name = scope_name(address, port)
+    return _scope(scope_name(address, port), routes, origins)
+
+
+def range_scope(port: int, routes: str, origins: tuple[Origin, ...]) -> EnvoyResource:
+    """The scope of a port of all ranges (compile/envoy/filters.py, ANY_ADDRESS)."""
+    return _scope(f"*:{port}", routes, origins)
+
+
+def _scope(name: str, routes: str, origins: tuple[Origin, ...]) -> EnvoyResource:
     body = {
         "name": name,
         "on_demand": True,

@@ -23,11 +23,11 @@ from tidegate.compile.facts import Facts
 from tidegate.compile.l4.carried import envoy_carries, everybody, may_be_carried
 from tidegate.compile.outbound.destinations import Claim, Destinations
 from tidegate.compile.outbound.sights import Followed, Seen
-from tidegate.compile.visibility import Source, mesh_config, registry_only, source_of
+from tidegate.compile.visibility import Source, mesh_config, registry_only, sees_service, source_of
 from tidegate.model.mesh_config import EVERYBODY
 from tidegate.model.names import WorkloadId
 from tidegate.model.plan.envoy import EnvoyResource
-from tidegate.model.plan.kernel import ANYWHERE, FIRST_SCOPE, LAST_SCOPE, NO_SCOPE, Destination
+from tidegate.model.plan.kernel import ANYWHERE, FIRST_SCOPE, LAST_SCOPE, NO_SCOPE, WHOLE, Destination
 from tidegate.model.tier import Tier
 
 ViewKey = tuple[str, ...]  # Source.view, and if other ports than everybody's go to Envoy: which, as a digest
@@ -122,8 +122,17 @@ class FindScopes:
             pod: (*source.view, *_other_than(usual.intersection(seen[source.view].claims), carried[pod]))
             for pod, source in sources.items()
         }
-        groups = _groups({keys[pod]: source for pod, source in sources.items()}, seen, read)
-        own = {one for one in groups.values() if len(seen[one[:_PLAIN]].claims) != len(found.claims) or one[_PLAIN:]}
+        views = {source.view: source for source in sources.values()}
+        wide: dict[ViewKey, tuple[Destination, ...]] = {
+            view: _seen_ranges(read, source, found) if hiding else found.range_rows for view, source in views.items()
+        }
+        groups = _groups({keys[pod]: source for pod, source in sources.items()}, seen, wide, read)
+        everything = len(found.claims), len(found.range_rows)
+        own = {
+            one
+            for one in groups.values()
+            if (len(seen[one[:_PLAIN]].claims), len(wide[one[:_PLAIN]])) != everything or one[_PLAIN:]
+        }
         numbers = scope_numbers(own)
         by_envoy = {keys[pod]: frozenset(claim.name for claim in claims) for pod, claims in carried.items()}
         strict = {keys[pod]: registry_only(read, source.sidecar) for pod, source in sources.items()}
@@ -132,10 +141,15 @@ class FindScopes:
             for one in sorted(set(groups.values()))
             if (number := numbers.get(one, 0)) != NO_SCOPE and (number or strict[one])
         }
+        of_ranges = {
+            numbers[one]: [replace(row, scope=numbers[one]) for row in wide[one[:_PLAIN]]]
+            for one in own
+            if numbers[one] != NO_SCOPE
+        }
         pods = {pod: Sight(numbers.get(groups[key], 0), strict[key]) for pod, key in keys.items()}
         return Scoping(
             {pod: sight for pod, sight in pods.items() if sight != EVERYTHING},
-            tuple(chain(found.rows, *(made.rows for made in self._copies.values()))),
+            tuple(chain(found.rows, *(made.rows for made in self._copies.values()), *of_ranges.values())),
             tuple(sorted({row.port for made in self._copies.values() for row in made.anywhere})),
             {pod: claims for pod, claims in carried.items() if claims},
         )
@@ -151,7 +165,10 @@ class FindScopes:
         """What each view sees now."""
         self._followed.follow(found.claims, facts.rules_by_target)
         if found.rows is not self._rows:
-            self._rows, self._by_place = found.rows, {(row.address, row.port): row for row in found.rows}
+            self._rows, self._by_place = (
+                found.rows,
+                {(row.address, row.port): row for row in found.rows if row.bits == WHOLE},
+            )
         views = {source.view: source for source in sources}
         wanted = views if hiding else {_ALL.view: _ALL}
         self._seen = {view: self._seen.get(view) or Seen() for view in wanted}
@@ -195,13 +212,18 @@ def _copied(row: Destination, tier: Tier, number: int) -> Destination:
     return replace(row, scope=number, tier=row.tier if row.tier is Tier.REFUSE else tier)
 
 
-def _groups(views: Mapping[ViewKey, Source], seen: Mapping[ViewKey, Seen], read: Read) -> dict[ViewKey, ViewKey]:
+def _groups(
+    views: Mapping[ViewKey, Source],
+    seen: Mapping[ViewKey, Seen],
+    wide: Mapping[ViewKey, tuple[Destination, ...]],
+    read: Read,
+) -> dict[ViewKey, ViewKey]:
     """For each view the first one, in alphabetical order, for which all is as it is for it: they share a scope."""
     first: dict[object, ViewKey] = {}
     out = {}
     for view in sorted(views):
-        sees = seen[view[:_PLAIN]]
-        like = (sees.mark, len(sees.claims), view[_PLAIN:], registry_only(read, views[view].sidecar))
+        plain, strict = view[:_PLAIN], registry_only(read, views[view].sidecar)
+        like = (seen[plain].mark, len(seen[plain].claims), wide[plain], view[_PLAIN:], strict)
         out[view] = first.setdefault(like, view)
     return out
 
@@ -226,6 +248,15 @@ def _other_than(usual: set[str], carried: tuple[Claim, ...]) -> tuple[str, ...]:
 def narrowed(facts: Facts) -> bool:
     """Whether any service says itself for whom it exists. Looks at every one."""
     return any(service.export_to not in ((), EVERYBODY) for service in facts.services.values())
+
+
+def _seen_ranges(read: Read, source: Source, found: Destinations) -> tuple[Destination, ...]:
+    """Rows of ranges some service of which exists for a client."""
+    return tuple(
+        row
+        for one, row in zip(found.ranges, found.range_rows, strict=True)
+        if any(sees_service(read, source, service, port.port) for service, port in one.members)
+    )
 
 
 def http_ports(claims: Iterable[Claim]) -> list[int]:
@@ -256,14 +287,19 @@ def elsewhere_name(port: int) -> str:
     return f"*:{port}"
 
 
-def refused_elsewhere(name: str) -> EnvoyResource:
-    """The routes of unknown destinations: 502 for every request, as Istio answers."""
+def refusal() -> list[Json]:
+    """502 for every request, as Istio answers."""
     matches: tuple[Json, ...] = ({"prefix": "/"}, {"connect_matcher": {}})
+    return [{"name": "block_all", "match": match, "direct_response": {"status": 502}} for match in matches]
+
+
+def refused_elsewhere(name: str) -> EnvoyResource:
+    """The routes of unknown destinations, where nobody may be meant."""
     host: Json = {
         "name": "block_all",
         "domains": ["*"],
         "metadata": {"filter_metadata": {private.METADATA: {private.SERVICE: name}}},
-        "routes": [{"name": "block_all", "match": match, "direct_response": {"status": 502}} for match in matches],
+        "routes": refusal(),
     }
     body: Json = {"name": name, "virtual_hosts": [host], "validate_clusters": False}
     return EnvoyResource(name, body)

@@ -42,13 +42,28 @@ class _Use:
         """Why the field does nothing there; empty if it does something."""
         if self.port.protocol.is_http:
             return f"it works {written.honoured.value}" if written.honoured is Honoured.CONNECTIONS else ""
-        if self.service.headless:
-            return "connections to a headless service go straight to the pod that was dialled"
-        if self.service.as_dialled:
-            return "with resolution: NONE connections go straight to where they are dialled"
+        if not written.subset and (self.service.headless or self.service.as_dialled) and _chooses(written):
+            return "the client dialled the server itself, so there is none to choose"
+        if self.service.external is not None and self.service.external.wide and _needs_envoy(written):
+            return "to ranges of addresses the relay carries them, which cannot do it"
         if written.honoured in (Honoured.EVERYWHERE, Honoured.CONNECTIONS):
             return ""
         return f"it works {written.honoured.value}"
+
+
+def _chooses(written: Written) -> bool:
+    """Whether a field is about which endpoint is used. That the client's choice is to stand is none of it."""
+    return ".outlierDetection" in written.path or (".loadBalancer" in written.path and not written.passes)
+
+
+def _needs_envoy(written: Written) -> bool:
+    return written.path.rpartition(".")[2] in (
+        "tls",
+        "proxyProtocol",
+        "warmup",
+        "warmupDurationSecs",
+        "localityLbSetting",
+    )
 
 
 def _without_effect(rule: DestinationRule, written: Written, services: list[Service]) -> say.Said | None:

@@ -77,11 +77,7 @@ def unused_routes(vs: VirtualService, links: Links) -> Iterator[Finding]:
     for key, routes in (("tcp", vs.tcp), ("tls", vs.tls)):
         for service in services if routes else ():
             host = service.id.fqdn
-            if service.headless:
-                yield Finding(vs.origin.line, "spec.hosts", say.HEADLESS_ROUTES(host=host, what=key))
-            elif service.as_dialled and any(_has(p.protocol, key) for p in service.tcp_ports):
-                yield Finding(vs.origin.line, "spec.hosts", say.ROUTES_OF_NONE(host=host, what=key))
-            elif service.tcp_ports and not any(_has(p.protocol, key) for p in service.tcp_ports):
+            if service.tcp_ports and not any(_has(p.protocol, key) for p in service.tcp_ports):
                 yield Finding(vs.origin.line, "spec.hosts", say.NO_L4_PORT(host=host, what=key, how=_HOW[key]))
 
 

@@ -20,14 +20,14 @@ from tidegate.config.shapes.envoy_text import OneLine, is_host
 from tidegate.config.shapes.metadata import Metadata
 from tidegate.config.shapes.workload import WorkloadDoc
 from tidegate.config.tree import YamlMap
-from tidegate.model.entry import External, Resolution, Workload
+from tidegate.model.entry import ANY, External, Resolution, Workload
 from tidegate.model.hosts import is_address
 from tidegate.model.kube import ServicePort
 from tidegate.model.net import IPAddress, IPNetwork, parse_ip
-from tidegate.model.service_entry import ServiceEntry, mergeable
+from tidegate.model.service_entry import ServiceEntry, Speech, mergeable
 
 AUTO_ALLOCATE = "networking.istio.io/enable-autoallocate-ip"  # label; "false": no address is given out
-WRITTEN_OUT = 256  # addresses of a range; each is a row in the kernel's table
+WRITTEN_OUT = 256  # addresses of a range, each a row in the kernel's table; of a wider one the range is
 _MOST = 256  # hosts, addresses
 
 
@@ -96,7 +96,7 @@ class ServiceEntryDoc(ApiModel):
 
 def read(doc: ServiceEntryDoc, place: Place, report: Report) -> ServiceEntry | None:
     """The entry; None if nobody may see it, or if it is of a sort that is not served yet."""
-    spec, before = doc.spec, len(report.findings)
+    spec = doc.spec
     if spec.resolution == "DYNAMIC_DNS":
         report.say(spec, "resolution", say.UNSUPPORTED_FIELD())
         return None
@@ -106,8 +106,6 @@ def read(doc: ServiceEntryDoc, place: Place, report: Report) -> ServiceEntry | N
     _check_hosts_apart(spec, hosts, ports, resolution, report)
     addresses = tuple(dict.fromkeys(_addresses(spec, resolution, report)))
     endpoints = tuple(_endpoints(spec, resolution, report))
-    if resolution is Resolution.NONE and not spec.addresses and len(report.findings) == before:
-        report.say(spec, "hosts", say.NO_ENTRY_ADDRESS())
     _tell_what_waits(spec, ports, report)
     if spec.export_to == ["~"]:
         return None
@@ -124,6 +122,7 @@ def read(doc: ServiceEntryDoc, place: Place, report: Report) -> ServiceEntry | N
             in_mesh=spec.location == "MESH_INTERNAL",
             subject_alt_names=tuple(spec.subject_alt_names),
             ranges=tuple(_ranges(spec)),
+            wide=tuple(_wide(spec, resolution)),
         ),
         selector=spec.workload_selector.labels if spec.workload_selector else {},
         export_to=export_to(spec, spec.export_to, report, nobody=True),
@@ -183,18 +182,24 @@ def _addresses(spec: ServiceEntrySpec, how: Resolution, report: Report) -> Itera
             continue
         if how.by_name:
             report.say(spec, at, say.RANGE_BY_NAME(given=text))
-        elif network.num_addresses > WRITTEN_OUT:
-            report.say(spec, at, say.WIDE_RANGE(given=text, most=WRITTEN_OUT))
-        else:
+        elif network.num_addresses <= WRITTEN_OUT:
             yield from network
 
 
 def _ranges(spec: ServiceEntrySpec) -> Iterator[IPNetwork]:
-    """Those that _addresses() writes out."""
+    """Those that are written."""
     for text in spec.addresses:
         if not is_address(text):
             with suppress(ValueError):
                 yield ip_network(text, strict=False)
+
+
+def _wide(spec: ServiceEntrySpec, how: Resolution) -> Iterator[IPNetwork]:
+    """Where its clients dial: what _addresses() does not write out. Nobody can say it of a host that goes where it is
+    dialled and has no address."""
+    if how is Resolution.NONE and not spec.addresses:
+        yield ANY
+    yield from dict.fromkeys(n for n in _ranges(spec) if n.num_addresses > WRITTEN_OUT and not how.by_name)
 
 
 def _endpoints(spec: ServiceEntrySpec, how: Resolution, report: Report) -> Iterator[Workload]:
@@ -242,16 +247,36 @@ def _tell_what_waits(spec: ServiceEntrySpec, ports: tuple[ServicePort, ...], rep
 
 
 def provides(entry: ServiceEntry) -> Iterable[Topic]:
-    return [("service", host) for host in entry.hosts]
+    ranges = ((network, port) for network in entry.external.wide for port in entry.ports)
+    return [*(("service", host) for host in entry.hosts), *(_range(network, port) for network, port in ranges)]
+
+
+def _range(network: IPNetwork, port: ServicePort) -> Topic:
+    return "range", f"{network}:{port.port}"
 
 
 def check(entry: ServiceEntry, links: Links) -> Iterator[Finding]:
-    """Hosts that belong to somebody else. Warnings: the other may go."""
+    """Hosts, and ports of ranges, that belong to somebody else. Warnings: the other may go."""
+    yield from _ranges_taken(entry, links)
     for host in entry.hosts:
         owner, *_ = services_of(links, host)
         mine = next(s for s in entry.services() if s.id.fqdn == host)
         if owner.origin != entry.origin and not mergeable(owner, mine):
             yield Finding(entry.origin.line, "spec.hosts", say.HOST_TAKEN(host=host, owner=owner.origin))
+
+
+def _ranges_taken(entry: ServiceEntry, links: Links) -> Iterator[Finding]:
+    """Where nothing in a connection says which of several hosts is meant, or an older one goes by something else."""
+    for network in entry.external.wide:
+        for port in entry.ports:
+            those = [e for e in links.of(*_range(network, port)) if isinstance(e, ServiceEntry)]
+            oldest = min(those, key=lambda e: (e.age, e.namespace, e.name), default=entry)
+            theirs = next((Speech.of(p) for p in oldest.ports if p.port == port.port), Speech.TCP)
+            if oldest.origin != entry.origin and (theirs is not Speech.of(port) or theirs is Speech.TCP):
+                where = "every address" if network == ANY else network
+                owner, speech = oldest.origin, theirs.name
+                said = say.RANGE_TAKEN(port=port.port, range=where, owner=owner, speech=speech)
+                yield Finding(entry.origin.line, "spec.ports", said)
 
 
 SERVICE_ENTRY = Kind(

@@ -31,7 +31,8 @@ class DestinationDoc(ApiModel):
     port: PortSelector | None = None
 
     def to_model(self, namespace: str, report: Report) -> RouteTarget:
-        if not self.host or "*" in self.host:
+        # A host of a ServiceEntry may have a wildcard, and is one service by that name.
+        if self.host in ("", "*") or "*" in self.host[1:]:
             report.say(self, "host", say.ONE_SERVICE(host=self.host))
         elif not is_host(self.host):
             report.say(self, "host", say.NO_HOST(given=self.host))

@@ -49,8 +49,8 @@ class PolicyBlocks(ApiModel):
                     hashed, key, Honoured.EVERYWHERE if key == "useSourceIp" else Honoured.HTTP, port, subset
                 )
         elif balancer is not None and "simple" in balancer.at:
-            passed = balancer.simple == "PASSTHROUGH"
-            yield _written(balancer, "simple", Honoured.HTTP_YET if passed else Honoured.EVERYWHERE, port, subset)
+            found = _written(balancer, "simple", Honoured.EVERYWHERE, port, subset)
+            yield replace(found, passes=balancer.simple == "PASSTHROUGH")
         for key in ("localityLbSetting", "warmup", "warmupDurationSecs"):
             if balancer is not None and key in balancer.at:
                 yield _written(balancer, key, Honoured.EVERYWHERE, port, subset)

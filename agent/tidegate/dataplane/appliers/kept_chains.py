@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
+from tidegate.compile.outbound.listeners import completed
 from tidegate.model.plan.envoy import CLUSTERS, FORWARD, EnvoyResource, ResourceRef, ResourcesByName
 
 ListenerChain = Mapping[str, Any]
@@ -36,7 +37,7 @@ def with_kept(told: EnvoyResource | None, wanted: EnvoyResource, clusters: Resou
     if not kept:
         return wanted
     refs = {ResourceRef(CLUSTERS, name) for chain in kept for name in _led_to(chain)}
-    return replace(wanted, body={**wanted.body, "filter_chains": [*new, *kept]}, refs=wanted.refs | refs)
+    return completed(replace(wanted, body={**wanted.body, "filter_chains": [*new, *kept]}, refs=wanted.refs | refs))
 
 
 def _places(chain: ListenerChain) -> Iterator[tuple[int, str, int, str]]:

@@ -15,6 +15,7 @@ from tidegate.dataplane.sandboxes import Sandboxes
 from tidegate.dataplane.shadow import Shadow
 from tidegate.errors import TidegateError
 from tidegate.model.plan import Plan
+from tidegate.model.plan.kernel import ANYWHERE
 from tidegate.model.plan.relay import L4Service
 from tidegate.model.status import Outcome, Outcomes, State
 from tidegate.model.tier import Tier
@@ -110,7 +111,8 @@ class RelayServices:
         told = delta((*self._plan.l4, *self._left), plan.l4).gone
         numbers = {service.number for service in plan.l4} if told else set()
         left = [service for service in told if service.number not in numbers]
-        taken = {address for service in plan.l4 for address in service.addresses} if left else set()
+        # Several services may be found by number only, which is what ANYWHERE means.
+        taken = {a for service in plan.l4 for a in service.addresses if a[0] != ANYWHERE} if left else set()
         return tuple(service for service in left if taken.isdisjoint(service.addresses))
 
     def _led_to(self) -> set[int]:

@@ -13,6 +13,7 @@ from tidegate.model.tier import Tier
 ANYWHERE: Final = IPv6Address("::")
 # Scopes are numbers of 8 bits. NO_SCOPE has no rows: of whoever came too late for one nothing is known.
 FIRST_SCOPE, LAST_SCOPE, NO_SCOPE = 1, 254, 255
+WHOLE: Final = 128  # bits of an address, of IPv4 too
 
 
 class L4Protocol(IntEnum):
@@ -24,16 +25,26 @@ class L4Protocol(IntEnum):
 
 class DestinationKey(NamedTuple):
     """What a row of kernel map tg_dests is found by. port 0 = any port of the address; address ANYWHERE = every address
-    that no other row has, for pods that may reach the registry only. scope 0 = of pods that see everything."""
+    that no other row has, for pods that may reach the registry only. scope 0 = of pods that see everything.
+
+    bits below WHOLE: of kernel map tg_ranges, the row of a network; its prefix, of IPv4 with 96 more. ANYWHERE with 0
+    bits is every address of both families. Asked when tg_dests has none."""
 
     address: IPAddress
     port: int
     protocol: L4Protocol = L4Protocol.TCP
     scope: int = 0
+    bits: int = WHOLE
+
+    @property
+    def where(self) -> str:
+        """The address, or the network."""
+        of_family = self.bits - (96 if self.address.version == 4 else 0)
+        return f"{self.address}/{max(of_family, 0)}" if self.bits < WHOLE else f"{self.address}"
 
     def __str__(self) -> str:
         scope = f" of scope {self.scope}" if self.scope else ""
-        return f"{self.protocol.name} {self.address} port {self.port or 'any'}{scope}"
+        return f"{self.protocol.name} {self.where} port {self.port or 'any'}{scope}"
 
 
 class InboundPort(NamedTuple):
@@ -49,7 +60,7 @@ class InboundPort(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """A row of kernel map tg_dests, see DestinationKey."""
+    """A row of kernel map tg_dests or tg_ranges, see DestinationKey."""
 
     address: IPAddress
     port: int
@@ -57,7 +68,8 @@ class Destination:
     service: int  # number of the service (Plan.services), 0 = none
     protocol: L4Protocol = L4Protocol.TCP
     scope: int = 0
+    bits: int = WHOLE
 
     @property
     def key(self) -> DestinationKey:
-        return DestinationKey(self.address, self.port, self.protocol, self.scope)
+        return DestinationKey(self.address, self.port, self.protocol, self.scope, self.bits)

@@ -20,7 +20,7 @@ class LoadBalancing(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class L4Endpoint:
-    address: IPAddress
+    address: IPAddress  # ANYWHERE: the one that was dialled, and port 0: the port that was
     port: int
     weight: int = 1
     other: IPAddress | None = None  # its address of the other family, for a server that listens on that only
@@ -77,7 +77,8 @@ class L4View:
 
 @dataclass(frozen=True, slots=True)
 class L4Service:
-    """A service port served by the fast path, or one that routes of others lead to."""
+    """A service port served by the fast path, or one that routes of others lead to. Address ANYWHERE: it is found by
+    its number where no service has what was dialled."""
 
     number: int
     name: str  # FQDN:port

@@ -89,13 +89,26 @@ def test_what_goes_out_goes_through_the_egress_gateway(edges: Edges, given: Give
     assert edges.curl("http://httpbin:8000/")["version"] == "httpbin", "other hosts are not concerned"
 
 
+ALL_OF_BAR = """
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: all-of-bar, namespace: default}
+spec: {hosts: ["*.bar.com"], http: [{timeout: 3s, route: [{destination: {host: "*.bar.com"}}]}]}
+"""
+
+
 @pytest.mark.api("ServiceEntry.Resolution.NONE")
 @pytest.mark.document("39-serviceentry-external-svc-wildcard-example")
 def test_hosts_of_a_wildcard_are_reached_where_the_application_dials(edges: Edges, given: Given) -> None:
-    given("39-serviceentry-external-svc-wildcard-example")
-    assert edges.told("external-svc-wildcard-example") == {"TG0428"}, "no rule holds for them, which is said"
+    given("39-serviceentry-external-svc-wildcard-example", ALL_OF_BAR)
+    assert edges.told("external-svc-wildcard-example") == set(), "it is done as written"
+    told = json.loads(edges.tidegate("explain", "client", "one.bar.com:80", "-o", "json").stdout)
+    assert (told["tier"], told["service"]) == ("envoy", "*.bar.com")
     got = edges.curl("http://one.bar.com/")
     assert (got["server"], got["at"]) == ("one.bar.com", SITES["one.bar.com"][0])
+    assert got["timeout"] == "3000", "a rule for *.bar.com holds for what its hosts are asked"
+    other = edges.curl("http://wikipedia.org/")
+    assert (other["server"], other["timeout"]) == ("wikipedia.org", ""), "of other hosts at that port it does not"
 
 
 @pytest.mark.document("40-serviceentry-unix-domain-socket-example")
