@@ -280,7 +280,7 @@ def test_every_row_has_a_named_service() -> None:
 def test_found_after_changes_is_found_from_nothing_and_the_same_objects_where_nothing_changed() -> None:
     for seed in range(15):
         world, derivations = World(seed), Derivations()
-        facts, find, before = world.join(), FindDestinations(derivations), Destinations((), (), (), {})
+        facts, find, before = world.join(), FindDestinations(derivations), Destinations((), (), (), (), (), {})
         for step in range(50):
             for _ in range(world.random.randrange(1, 3)):
                 world.change()
