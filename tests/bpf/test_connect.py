@@ -39,11 +39,11 @@ def test_a_row_of_another_protocol_is_not_for_tcp(datapath: Datapath, pod: Pod) 
     pod.accept(server)
 
 
-def net(text: str, port: int, tier: Tier, service: int, **more: int) -> Destination:
+def net(text: str, port: int, tier: Tier, service: int, scope: int = 0) -> Destination:
     """The row of a range; ::/0 is every address of both families."""
     network = ip_network(text)
     bits = network.prefixlen + (96 if network.version == 4 else 0)
-    return Destination(network.network_address, port, tier, service, bits=bits, **more)
+    return Destination(network.network_address, port, tier, service, bits=bits, scope=scope)
 
 
 @pytest.mark.parametrize(("vip", "version"), [(VIP4, 4), (VIP6, 6)])

@@ -21,6 +21,8 @@ from tidegate.model.http import HttpRequest
 from tidegate.model.mesh import Mesh
 from tidegate.model.names import WorkloadId, cluster_domain
 from tidegate.model.net import host_port, split_destination
+from tidegate.model.plan.kernel import ANYWHERE
+from tidegate.model.plan.relay import L4Endpoint
 from tidegate.model.status import ApplierStatus, Outcome, PodState, State
 from tidegate.model.workload import Sandbox
 from tidegate.observe.dump import dump
@@ -194,23 +196,23 @@ class Views:
         return out
 
     async def services(self, _: Mapping[str, str]) -> list[dict[str, Any]]:
-        """Rows of tg_dests with the name and endpoints that the compiler gave to their service number."""
+        """Rows of tg_dests and tg_ranges with the name and endpoints that the compiler gave to their service number."""
         snapshot = self._cycle.plan.value
-        endpoints = {s.number: [host_port(str(e.address), e.port) for e in s.endpoints] for s in snapshot.l4}
+        endpoints = {s.number: [_place(e) for e in s.endpoints] for s in snapshot.l4}
         table = await asyncio.to_thread(self._datapath.destinations)
         rows = sorted(table.items(), key=lambda item: (str(item[0][0]), item[0][1], item[0].scope))
         return [
             {
                 "node": self._node,
-                "address": str(address),
-                "port": port,
-                "protocol": protocol.name,
-                "scope": scope,
+                "address": key.where,
+                "port": key.port,
+                "protocol": key.protocol.name,
+                "scope": key.scope,
                 "tier": tier.name.lower(),
                 "service": snapshot.services.get(service, ""),
                 "endpoints": endpoints.get(service, []),
             }
-            for (address, port, protocol, scope), (tier, service) in rows
+            for key, (tier, service) in rows
         ]
 
     async def explain(self, query: Mapping[str, str]) -> dict[str, Any] | None:
@@ -254,3 +256,9 @@ def _program(program: Supervisor) -> dict[str, Any]:
         "retired": status.retired,
         "memory_max": status.memory_max,
     }
+
+
+def _place(endpoint: L4Endpoint) -> str:
+    if endpoint.address == ANYWHERE:
+        return f"as dialled, port {endpoint.port}" if endpoint.port else "as dialled"
+    return host_port(str(endpoint.address), endpoint.port)

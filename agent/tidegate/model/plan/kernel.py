@@ -36,11 +36,15 @@ class DestinationKey(NamedTuple):
     scope: int = 0
     bits: int = WHOLE
 
+    @property
+    def where(self) -> str:
+        """The address, or the network."""
+        of_family = self.bits - (96 if self.address.version == 4 else 0)
+        return f"{self.address}/{of_family}" if self.bits < WHOLE else str(self.address)
+
     def __str__(self) -> str:
         scope = f" of scope {self.scope}" if self.scope else ""
-        of_family = self.bits - (96 if self.address.version == 4 else 0)
-        where = f"{self.address}/{of_family}" if self.bits < WHOLE else f"{self.address}"
-        return f"{self.protocol.name} {where} port {self.port or 'any'}{scope}"
+        return f"{self.protocol.name} {self.where} port {self.port or 'any'}{scope}"
 
 
 @dataclass(frozen=True, slots=True)
