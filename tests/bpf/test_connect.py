@@ -43,7 +43,7 @@ def net(text: str, port: int, tier: Tier, service: int, scope: int = 0) -> Desti
     """The row of a range; ::/0 is every address of both families."""
     network = ip_network(text)
     bits = network.prefixlen + (96 if network.version == 4 else 0)
-    return Destination(network.network_address, port, tier, service, scope=scope, bits=bits)
+    return Destination(network.network_address, port, tier, service, bits=bits, scope=scope)
 
 
 @pytest.mark.parametrize(("vip", "version"), [(VIP4, 4), (VIP6, 6)])

@@ -17,6 +17,8 @@ from tidegate.envoy.supervisor import EnvoySupervisor
 from tidegate.model.mesh import Mesh
 from tidegate.model.names import WorkloadId, cluster_domain
 from tidegate.model.net import host_port, split_destination
+from tidegate.model.plan.kernel import ANYWHERE
+from tidegate.model.plan.relay import L4Endpoint
 from tidegate.model.status import ApplierStatus, PodState, State
 from tidegate.model.workload import Sandbox
 from tidegate.observe.dump import dump
@@ -166,7 +168,7 @@ class Views:
     async def services(self, _: Mapping[str, str]) -> list[dict[str, Any]]:
         """Rows of tg_dests and tg_ranges with the name and endpoints that the compiler gave to their service number."""
         snapshot = self._cycle.plan.value
-        endpoints = {s.number: [host_port(str(e.address), e.port) for e in s.endpoints] for s in snapshot.l4}
+        endpoints = {s.number: [_place(e) for e in s.endpoints] for s in snapshot.l4}
         table = await asyncio.to_thread(self._datapath.destinations)
         rows = sorted(table.items(), key=lambda item: (str(item[0][0]), item[0][1], item[0].scope))
         return [
@@ -203,3 +205,9 @@ class Views:
     async def config_dump(self, _: Mapping[str, str]) -> dict[str, Any]:
         """The plan in force, without secrets."""
         return await asyncio.to_thread(dump, self._cycle.plan.value)
+
+
+def _place(endpoint: L4Endpoint) -> str:
+    if endpoint.address == ANYWHERE:
+        return f"as dialled, port {endpoint.port}" if endpoint.port else "as dialled"
+    return host_port(str(endpoint.address), endpoint.port)

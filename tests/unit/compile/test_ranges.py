@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ipaddress import ip_network
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from tests.support.configs import (
     sandbox,
     service,
 )
+from tests.support.envoy_static import validate
 
 from tidegate.compile.compiler import Compiler, compile_plan
 from tidegate.compile.explain.explanation import Explanation
@@ -223,6 +225,14 @@ def test_an_address_of_a_service_is_of_that_service_within_a_range_too() -> None
     )
     assert asked(facts, "10.96.0.9", 7000).service == "db.default.svc.cluster.local"
     assert asked(facts, "10.96.0.8", 7000).service == "wide.example"
+
+
+def test_envoy_takes_all_of_it(tmp_path: Path) -> None:
+    carried = destination_rule("db", "db", "trafficPolicy: {proxyProtocol: {}}")
+    bar = destination_rule("bar", "*.bar.com", "trafficPolicy: {connectionPool: {http: {http2MaxRequests: 7}}}")
+    some = (host("bar", "*.bar.com", HTTP), host("www", "www.bar.com", HTTP), host("tls", "*.tls.com", TLS))
+    plan = plan_of(*some, service("db", "tcp:80", ips="10.96.0.2"), pod("db-1", "app: db", "10.0.0.2"), carried, bar)
+    assert validate(plan.envoy, tmp_path) == ""
 
 
 def test_who_may_not_see_a_host_has_no_row_of_its_range() -> None:
