@@ -126,8 +126,9 @@ tg_inline int tg_addr_is_inbound(const struct tg_addr *addr)
 
 	if (tg_addr_is_v4(addr))
 		return tg_addr_word(addr, 3) == tg_addr_word(&inbound4, 3);
-	return tg_addr_word(addr, 0) == tg_addr_word(&inbound6, 0) && tg_addr_word(addr, 1) == tg_addr_word(&inbound6, 1) &&
-	       !tg_addr_word(addr, 2) && tg_addr_word(addr, 3) == tg_addr_word(&inbound6, 3);
+	return tg_addr_word(addr, 0) == tg_addr_word(&inbound6, 0) &&
+	       tg_addr_word(addr, 1) == tg_addr_word(&inbound6, 1) && !tg_addr_word(addr, 2) &&
+	       tg_addr_word(addr, 3) == tg_addr_word(&inbound6, 3);
 }
 
 /* A destination as a number; equal ones for different destinations are rare (FNV-1a by words, then mixed). */

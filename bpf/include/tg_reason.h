@@ -37,7 +37,7 @@
 	X(PASS_DNS_SLOTS)         /* the pod asks too many resolvers: to this one itself */                   \
 	X(NAME_DNS_RESTORED)      /* an answer, or getpeername, told the resolver's address */                \
 	X(LOOKUP_DNS)             /* sk_lookup: for a resolver's slot, to the node's DNS */                   \
-	X(LOOKUP_DENY_DNS)        /* sk_lookup: for a slot, and nobody is there (any more) */             \
+	X(LOOKUP_DENY_DNS)        /* sk_lookup: for a slot, and nobody is there (any more) */                 \
 	X(LOOKUP_INBOUND)         /* sk_lookup: from elsewhere to the pod, by Envoy */                        \
 	X(LOOKUP_DENY_INBOUND)    /* sk_lookup: likewise, and Envoy does not listen: reset */
 enum tg_reason {

@@ -14,7 +14,17 @@ from collections.abc import Collection, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-from tidegate.model.plan.envoy import CLUSTERS, ENDPOINTS, EVERY, LISTENERS, ROUTES, SCOPES, SECRETS, ResourceRef
+from tidegate.model.plan.envoy import (
+    CLUSTERS,
+    ENDPOINTS,
+    EVERY,
+    INBOUND,
+    LISTENERS,
+    ROUTES,
+    SCOPES,
+    SECRETS,
+    ResourceRef,
+)
 from tidegate.model.verdict import Verdict
 from tidegate.xds.checks import CHECK, Checks
 from tidegate.xds.encode import AWAITS, KINDS, Encoded, Image, Rejection, empty, referred
@@ -24,6 +34,9 @@ from tidegate.xds.watch import Push, Watch
 # How long a scope stays after its service went: connections that were kept open are served as before until then. Long,
 # because a client cannot be asked to connect anew, and cheap, because only what is in use stays in more than name.
 LINGER_SECONDS = 600.0
+# How long the clusters of a listener in front of a pod stay after it went: it answers once more on each connection that
+# it had, and ends what is left when it has drained (envoy/supervisor.py, 45 s).
+INBOUND_SECONDS = 60.0
 # How long users of clusters wait until a client with a stream for each type has asked for the clusters' endpoints. It
 # confirms a cluster before it is warm, and answers 503 for one that is not; who never asks is not waited for.
 ENDPOINTS_SECONDS = 5.0
@@ -86,6 +99,7 @@ class Session:
         self._checks = Checks()
         self._patches = PatchChecks()
         self._gone: dict[str, float] = {}  # scopes that no service has, and since when
+        self._left: dict[str, float] = {}  # clusters that inbound listeners had, likewise
         self._sent = 0
         self._cold_since: float | None = None  # clusters of peers lack endpoints
         # By kind, what the client should have: what was asked for, what it was made of, and it.
@@ -232,8 +246,10 @@ class Session:
     def next_due(self) -> float | None:
         """Monotonic time at which a scope has lingered, or endpoints were awaited, long enough; None if none is."""
         cold = None if self._cold_since is None else self._cold_since + ENDPOINTS_SECONDS
-        times = [min(self._gone.values()) + LINGER_SECONDS if self._gone else None, cold]
-        return min((time for time in times if time is not None and (time is not cold or time > self.now)), default=None)
+        left = min(self._left.values()) + INBOUND_SECONDS if self._left else None
+        times = [min(self._gone.values()) + LINGER_SECONDS if self._gone else None, cold, left]
+        waits = (time for time in times if time is not None and (time not in (cold, left) or time > self.now))
+        return min(waits, default=None)
 
     def _surplus(self, watch: Watch) -> list[str]:
         """What may be taken from the client now."""
@@ -304,6 +320,7 @@ class Session:
 
     def _unused_clusters(self) -> list[str]:
         surplus = self.watches[CLUSTERS].surplus()
+        self._left = {name: since for name, since in self._left.items() if name in surplus}
         users = [s.watches[kind] for s in (self._peers or (self,)) for kind in (LISTENERS, ROUTES)]
         settled = not any(w.busy or w.surplus() for w in users) if self._peers else self._users_settled()
         if not surplus or not settled:
@@ -316,4 +333,10 @@ class Session:
             if name not in watch.target or watch.target[name].version != held.version
         ]
         refs = {name: ResourceRef(CLUSTERS, name) for name in surplus}
-        return [name for name, ref in refs.items() if not any(held.refers_to(ref) for held in old)]
+        unused = [name for name, ref in refs.items() if not any(held.refers_to(ref) for held in old)]
+        for name in unused:
+            if name.startswith(INBOUND):
+                self._left.setdefault(name, self.now)
+        return [
+            name for name in unused if self.now >= self._left.get(name, self.now - INBOUND_SECONDS) + INBOUND_SECONDS
+        ]

@@ -17,6 +17,7 @@ from tidegate.model.plan.envoy import (
     CLUSTERS,
     ENDPOINTS,
     EVERY,
+    INBOUND,
     LISTENERS,
     REFUSED,
     ROUTES,
@@ -28,7 +29,7 @@ from tidegate.model.plan.envoy import (
 )
 from tidegate.xds.checks import AT_A_TIME
 from tidegate.xds.encode import Encoder, Image
-from tidegate.xds.session import LINGER_SECONDS
+from tidegate.xds.session import INBOUND_SECONDS, LINGER_SECONDS
 from tidegate.xds.stream import Stream
 
 NETNS = "/run/netns/pod"
@@ -172,6 +173,40 @@ def test_a_service_that_comes_back_keeps_its_scope() -> None:
     stream.publish(node.image("a", "b"))
     assert stream.advance(2000.0 + LINGER_SECONDS) == ([], [])
     assert stream.idle_until() is None
+
+
+def in_front(*ports: int) -> dict[str, EnvoyResource]:
+    """A pod's inbound listener that leads to a cluster for each port; none, and it is not there."""
+    made = listener("in front", NETNS, "unused")
+    refs = frozenset(ResourceRef(CLUSTERS, f"{INBOUND}{port}||1") for port in ports)
+    return {made.name: EnvoyResource(made.name, {**made.body, "stat_prefix": str(ports)}, (), refs)} if ports else {}
+
+
+def test_what_an_inbound_listener_led_to_stays_until_it_has_drained() -> None:
+    encoder = Encoder()
+
+    def image(generation: int, *ports: int) -> Image:
+        clusters = {f"{INBOUND}{port}||1": cluster(f"{INBOUND}{port}||1") for port in (1, 2)}
+        made = MadeOnDemand(clusters.get, lambda: clusters)
+        nobody = MadeOnDemand(lambda _: None)
+        kinds = {LISTENERS: in_front(*ports), CLUSTERS: made, ENDPOINTS: nobody, SCOPES: {}, ROUTES: nobody}
+        return encoder.publish(generation, kinds)
+
+    client = Delta()
+    client.session.publish(image(1, 1, 2))
+    client.boot()
+    client.settle()
+    stream = Stream(client.stream)
+    client.session.publish(image(2, 1))
+    assert client.settle() == [(LISTENERS, ["in front"], [])], "connections of the other port answer once more"
+    client.session.publish(image(3))
+    assert client.settle() == [(LISTENERS, [], ["in front"])]
+    assert client.session.applied == 3, "nobody waits for it"
+    assert stream.advance(1.0) == ([], [])
+    assert stream.idle_until() == INBOUND_SECONDS
+    assert stream.advance(INBOUND_SECONDS - 1.0) == ([], [])
+    ((removal,), _) = stream.advance(INBOUND_SECONDS)
+    assert sorted(removal.removed_resources) == [f"{INBOUND}1||1", f"{INBOUND}2||1"]
 
 
 def test_a_listener_waits_for_the_scopes_and_for_no_later_one() -> None:

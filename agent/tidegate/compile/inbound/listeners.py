@@ -19,6 +19,7 @@ from tidegate.compile.outbound.listeners import pod_address
 from tidegate.model.capture import CAPTURE4_INBOUND, CAPTURE6_INBOUND
 from tidegate.model.kube import Protocol, ServicePort
 from tidegate.model.mesh_config import Compat
+from tidegate.model.plan.envoy import INBOUND
 from tidegate.model.workload import Sandbox
 
 SOURCE4, SOURCE6 = "127.0.0.6", "::1"
@@ -33,7 +34,7 @@ def listener_name(sandbox: Sandbox) -> str:
 
 def table_name(number: int) -> str:
     """How Istio calls the routes, and the cluster, of a port."""
-    return f"inbound|{number}||"
+    return f"{INBOUND}{number}||"
 
 
 def cluster_name(number: int, cookie: int) -> str:

@@ -30,7 +30,7 @@ from tidegate.model.kube import Service, ServicePort
 from tidegate.model.names import ROOT_NAMESPACE
 from tidegate.model.plan.envoy import EnvoyResource
 
-INBOUND = "inbound"  # in the cluster's metadata
+KEY = "inbound"  # in the cluster's metadata
 _DIGITS = 8
 _ANY_LISTENER, _ANY_ROUTES, _ANY_CLUSTER = ListenerMatch(), RouteMatch(), ClusterMatch()
 
@@ -45,7 +45,7 @@ def marked(
     told = sha256(repr([patch.title for patch in found]).encode()).hexdigest()[:_DIGITS]
     metadata = made.body.get("metadata", {})
     told_before = metadata.get("filter_metadata", {})
-    filter_metadata = {**told_before, private.METADATA: {**told_before.get(private.METADATA, {}), INBOUND: told}}
+    filter_metadata = {**told_before, private.METADATA: {**told_before.get(private.METADATA, {}), KEY: told}}
     plain = made.plain
     return replace(
         made,
