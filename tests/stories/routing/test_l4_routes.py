@@ -153,7 +153,8 @@ def test_a_tcp_route_for_some_addresses_and_not_for_a_gateway(lab: Lab) -> None:
 def test_a_tls_route_for_some_addresses_and_clients(lab: Lab) -> None:
     other = "{sniHosts: [one.example.com], sourceLabels: {app: stranger}}"
     away = "{sniHosts: [one.example.com], destinationSubnets: [192.0.2.0/24]}"
-    here = "{sniHosts: [one.example.com], destinationSubnets: [10.0.0.0/8], sourceLabels: {app: client}}"
+    subnets = "[10.0.0.0/8, 'fd00::/8']"  # openssl dials either
+    here = f"{{sniHosts: [one.example.com], destinationSubnets: {subnets}, sourceLabels: {{app: client}}}}"
     apply(
         lab,
         "  tls:\n"
