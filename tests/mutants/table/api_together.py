@@ -55,9 +55,9 @@ GROUPS: tuple[Group, ...] = (
             Mutant(
                 "led-to-by-http-only",
                 "where an imported tcp route leads is unknown to the pod",
-                f"{ROOM}/visibility.py",
-                "    for connections in (*vs.tcp, *vs.tls):\n",
-                "    for connections in ():\n",
+                "agent/tidegate/model/routing.py",
+                "        for connections in (*self.tcp, *self.tls):\n",
+                "        for connections in ():\n",
                 (L4,),
             ),
             Mutant(
