@@ -6,6 +6,7 @@ from tests.mutants.mutant import Group, Mutant
 
 GRPC = "tests/unit/xds/test_grpc_clients.py"
 SERVER = "tests/unit/xds/test_discovery.py"
+REPORTS = "tests/unit/xds/test_reports.py"
 OTHERS = "tests/unit/compile/test_others.py"
 ROOM = "tests/unit/compile/others"
 
@@ -137,7 +138,7 @@ _STATUS = Group(
             "agent/tidegate/xds/client_status.py",
             "return csds_pb2.STALE if busy else csds_pb2.SYNCED",
             "return csds_pb2.SYNCED",
-            (f"{SERVER}::test_istioctl_reads_who_is_in_sync",),
+            (f"{REPORTS}::test_istioctl_reads_who_is_in_sync",),
         ),
         Mutant(
             "all-types-look-subscribed",
@@ -145,7 +146,7 @@ _STATUS = Group(
             "agent/tidegate/xds/client_status.py",
             "        if not watches:\n            continue",
             "        if False:\n            continue",
-            (f"{SERVER}::test_istioctl_reads_who_is_in_sync",),
+            (f"{REPORTS}::test_istioctl_reads_who_is_in_sync",),
         ),
         Mutant(
             "patches-left-out-unsaid",
@@ -161,7 +162,7 @@ _STATUS = Group(
             "agent/tidegate/xds/client_status.py",
             "        return csds_pb2.ERROR\n",
             "        return csds_pb2.SYNCED\n",
-            (f"{SERVER}::test_a_refusal_shows_with_its_reason",),
+            (f"{REPORTS}::test_a_refusal_shows_with_its_reason",),
         ),
         Mutant(
             "rules-for-others",
