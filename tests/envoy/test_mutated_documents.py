@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from tests.support.envoy_judge import judge_clusters, judge_rules
-from tests.unit.fuzz.test_mutated_documents import AROUND, TOGETHER, facts_of, taken, texts
+from tests.unit.fuzz.test_mutated_documents import AROUND, TOGETHER, facts_of, is_taken, texts
 
 from tidegate.compile.compiler import compile_plan
 from tidegate.model.plan.envoy import CLUSTERS, SECRETS
@@ -22,7 +22,7 @@ def test_envoy_takes_what_validation_takes(part: int, tmp_path: Path) -> None:
     clusters: list[Mapping[str, Any]] = []
     rules: list[VirtualService] = []
     while together := list(islice(written, TOGETHER)):
-        facts = facts_of([*(text for text in together if taken(text)), AROUND])
+        facts = facts_of([*(text for text in together if is_taken(text)), AROUND])
         made = compile_plan(facts).envoy[CLUSTERS].values()
         clusters += [resource.body for resource in made if not resource.needs(SECRETS)]  # nobody here would tell any
         rules += facts.mesh.virtual_services

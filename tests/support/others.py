@@ -7,7 +7,7 @@ from typing import Any
 from tests.support.configs import ENROLLED, config_of, pod, service
 from tidegate.compile.facts import join
 from tidegate.compile.others.client import Client, Sources, client
-from tidegate.compile.others.served import Served, known, served
+from tidegate.compile.others.served import ClientResources, known, served
 from tidegate.model.plan.envoy import CLUSTERS, LISTENERS, Resources
 
 SIDECAR_ID = "sidecar~10.0.0.1~web-1.default~default.svc.cluster.local"
@@ -28,7 +28,7 @@ def sidecar(**metadata: Any) -> Client:
     return client(SIDECAR_ID, metadata)
 
 
-def served_to(who: Client, *more: str) -> Served:
+def served_to(who: Client, *more: str) -> ClientResources:
     """What a client gets of the small mesh and these documents."""
     facts = join(config_of(*SMALL, *more), ())
     return served(facts, known(facts, who))

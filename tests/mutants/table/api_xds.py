@@ -95,8 +95,8 @@ _ORDER = Group(
             more=(
                 (
                     "agent/tidegate/xds/session.py",
-                    "return [name for name, ref in refs.items() if not any(held.refers_to(ref) for held in old)]",
-                    "return [n for n, ref in refs.items() if self._peers or not any(h.refers_to(ref) for h in old)]",
+                    "unused = [name for name, ref in refs.items() if not any(held.refers_to(ref) for held in old)]",
+                    "unused = [n for n, ref in refs.items() if self._peers or not any(h.refers_to(ref) for h in old)]",
                 ),
             ),
             raises=("TimeoutError",),

@@ -10,6 +10,9 @@ DIRECT = "tests/envoy/test_http_as_direct.py"
 SAME = f"{DIRECT}::test_the_same_request_has_the_same_answer"
 DEADLINES = "tests/envoy/test_deadlines.py"
 
+# Behind it: another cluster says the same, too.
+_BUFFER = '        "per_connection_buffer_limit_bytes": bounds.CONNECTION_BUFFER,\n        "metadata"'
+
 _STRICT = Group(
     "the mesh is not stricter than no mesh",
     (
@@ -182,8 +185,8 @@ _SOURCE = Group(
             "namespace-not-looked-at",
             "clusters do not look at the namespace that a connection names",
             "agent/tidegate/compile/envoy/clusters.py",
-            '        "upstream_bind_config": _bound_in_the_pod(),\n',
-            "",
+            '        "upstream_bind_config": _bound_in_the_pod(),\n' + _BUFFER,
+            _BUFFER,
             (TWO_NODES,),
         ),
     ),

@@ -76,8 +76,8 @@ _SERVICE_VIP = Group(
             "protocol-not-asked-for",
             "a row of UDP captures TCP connections to the same address and port",
             "bpf/core/connect_core.h",
-            "key->protocol = (uint8_t)in->protocol;",
-            "key->protocol = TG_PROTOCOL_UDP;",
+            "key->protocol = (uint8_t)in->protocol;\n\tkey->scope = row",
+            "key->protocol = TG_PROTOCOL_UDP;\n\tkey->scope = row",
             ("tests/bpf/test_connect.py::test_a_row_of_another_protocol_is_not_for_tcp",),
         ),
         Mutant(
@@ -313,7 +313,7 @@ _OTHERS = Group(
         Mutant(
             "routed-to-headless-as-dialled",
             "a request that is routed to a headless service goes to the address that was dialled, which is another's",
-            "agent/tidegate/compile/outbound/routes.py",
+            "agent/tidegate/compile/registry.py",
             "    return target.headless and not subset and (target.id, number) != (dialled.id, port.port)\n",
             "    return False\n",
             (
@@ -324,7 +324,7 @@ _OTHERS = Group(
             "headless-tcp-captured",
             "TCP to a pod of a headless service takes the way through the fast path",
             "agent/tidegate/compile/outbound/destinations.py",
-            "    return Tier.DIRECT if service.headless else Tier.FASTPATH\n",
+            "    return Tier.DIRECT if service.headless and not _ruled(read, service, port) else Tier.FASTPATH\n",
             "    return Tier.FASTPATH\n",
             (STRAIGHT,),
         ),

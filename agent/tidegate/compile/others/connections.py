@@ -29,7 +29,7 @@ _MOST_LISTENERS = 16  # of one service port; of more addresses chains of one lis
 
 
 @dataclass(slots=True)
-class Place:
+class OpenListener:
     """A listener in the making: an address and a port, and the filter chains of all who are served there."""
 
     address: str
@@ -53,17 +53,17 @@ class Place:
         return list(at), left
 
 
-class Places:
+class OpenListeners:
     """Every listener of a client that is for services."""
 
     def __init__(self) -> None:
-        self.made: dict[tuple[str, int], Place] = {}
+        self.made: dict[tuple[str, int], OpenListener] = {}
 
-    def at(self, address: str, port: int) -> Place:
+    def at(self, address: str, port: int) -> OpenListener:
         """The listener of an address and a port."""
-        return self.made.setdefault((address, port), Place(address, port))
+        return self.made.setdefault((address, port), OpenListener(address, port))
 
-    def add(self, place: Place, chain: Json, at: Iterable[IPAddress] = (), names: Iterable[str] = ()) -> bool:
+    def add(self, place: OpenListener, chain: Json, at: Iterable[IPAddress] = (), names: Iterable[str] = ()) -> bool:
         """Add a chain for connections to these addresses (none: whichever) of clients that ask for these names (none:
         whatever they ask for), as far as no older one has them. Whether there was something left."""
         found = place.claim(tuple(at), tuple(names))
@@ -78,7 +78,7 @@ class Places:
         return True
 
 
-def add_connections(view: ClientView, places: Places) -> None:
+def add_connections(view: ClientView, places: OpenListeners) -> None:
     """The chains of every service port that is not HTTP, of the oldest service first."""
     for service, port in view.ports():
         if not port.protocol.is_http and not service.external_name:
@@ -87,7 +87,7 @@ def add_connections(view: ClientView, places: Places) -> None:
 
 
 def _dialled(
-    view: ClientView, places: Places, service: Service, port: ServicePort
+    view: ClientView, places: OpenListeners, service: Service, port: ServicePort
 ) -> Iterator[tuple[str, tuple[IPAddress, ...], tuple[str, ...]]]:
     """Where a service port is reached: addresses of listeners, each with what tells its chains from others': addresses,
     names of the handshake."""
@@ -118,10 +118,10 @@ def _dialled(
 
 def _add(
     view: ClientView,
-    places: Places,
+    places: OpenListeners,
     service: Service,
     port: ServicePort,
-    place: Place,
+    place: OpenListener,
     inside: tuple[IPAddress, ...],
     names: tuple[str, ...],
 ) -> None:

@@ -15,7 +15,7 @@ from tidegate.compile.envoy import bounds, http_options
 from tidegate.compile.envoy.http_action import CORS_FILTER, FAULT_FILTER
 from tidegate.compile.envoy.protojson import Json, named
 from tidegate.compile.others.clusters import BLACK_HOLE, PASSTHROUGH
-from tidegate.compile.others.connections import LOOPBACK, Place, Places, add_connections
+from tidegate.compile.others.connections import LOOPBACK, OpenListener, OpenListeners, add_connections
 from tidegate.compile.others.routes import PortServices
 from tidegate.compile.others.view import ClientView
 from tidegate.compile.outbound.forwards import HELLO_SECONDS
@@ -28,7 +28,7 @@ ROUTER_FILTER = "envoy.filters.http.router"
 
 def listeners(view: ClientView, http: Iterable[tuple[int, PortServices]]) -> Iterator[EnvoyResource]:
     """Every listener. http: service ports by number, each with its route configuration."""
-    places = Places()
+    places = OpenListeners()
     for number, served in http:
         if view.client.captured and number in (OUTBOUND_PORT, INBOUND_PORT):
             continue  # Envoy has one listener for an address, and these are taken
@@ -45,7 +45,7 @@ def listeners(view: ClientView, http: Iterable[tuple[int, PortServices]]) -> Ite
         yield _virtual_outbound(view)
 
 
-def _listener(view: ClientView, place: Place) -> EnvoyResource:
+def _listener(view: ClientView, place: OpenListener) -> EnvoyResource:
     name = f"{place.address}_{place.port}"
     body: Json = {
         "name": name,

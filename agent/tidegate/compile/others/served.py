@@ -33,7 +33,7 @@ from tidegate.model.plan.envoy import (
 
 
 @dataclass(frozen=True, slots=True)
-class Served:
+class ClientResources:
     """What a client gets. failures: patches of EnvoyFilters that could not be applied to it, each with the reason."""
 
     resources: Resources
@@ -63,16 +63,16 @@ def resources(facts: Facts, client: Client) -> Resources:
     return served(facts, client).resources
 
 
-def served(facts: Facts, client: Client) -> Served:
+def served(facts: Facts, client: Client) -> ClientResources:
     """Everything that a client may have. What gRPC gets is made when it asks for it by name, and no EnvoyFilter is for
     it."""
     view = ClientView(facts, client)
     if client.flavour is Flavour.GRPC:
-        return Served(_grpc(view))
+        return ClientResources(_grpc(view))
     return _sidecar(view) if client.flavour is Flavour.SIDECAR else _router(view)
 
 
-def _sidecar(view: ClientView) -> Served:
+def _sidecar(view: ClientView) -> ClientResources:
     selection = selection_of(view)
     outwards = patches_for(view, selection, Context.SIDECAR_OUTBOUND)
     inwards = patches_for(view, selection, Context.SIDECAR_INBOUND) if view.client.captured else ClientPatches()
@@ -98,10 +98,10 @@ def _sidecar(view: ClientView) -> Served:
         ENDPOINTS: _table(endpoints),
         SECRETS: secrets,
     }
-    return Served(tables, (*outwards.failures, *inwards.failures))
+    return ClientResources(tables, (*outwards.failures, *inwards.failures))
 
 
-def _router(view: ClientView) -> Served:
+def _router(view: ClientView) -> ClientResources:
     """A gateway: what Gateways say of the labels that it says. It gets servers that end TLS if it may have their
     Secrets, and any of them only over one stream, as their resources say."""
     patches = patches_for(view, selection_of(view), Context.GATEWAY)
@@ -124,7 +124,7 @@ def _router(view: ClientView) -> Served:
     given = {name: secret for name in names if (secret := secret_if_there(name, Materials(secrets=own)))}
     made, secrets = with_secrets(view, made, given)
     tables |= {CLUSTERS: _table(made), ENDPOINTS: _table(endpoints), SECRETS: tables[SECRETS] | secrets}
-    return Served(tables, failures)
+    return ClientResources(tables, failures)
 
 
 def _clusters(view: ClientView, led_to: Iterable[str]) -> list[EnvoyResource]:

@@ -71,7 +71,7 @@ class _Answer:
 
 
 # What a client sees of the members of a range, and the routes of requests for any other host.
-Seen = Callable[[Source], tuple[Sequence[Member], Sequence[Json]]]
+SeenFrom = Callable[[Source], tuple[Sequence[Member], Sequence[Json]]]
 
 
 def check_name(vs: VirtualService) -> str:
@@ -181,7 +181,7 @@ class RouteCompiler:
             refs |= {ResourceRef(CLUSTERS, private.PASSTHROUGH)}
         return EnvoyResource(name, body, (*origins, *shown, *filters), refs)
 
-    def elsewhere(self, name: str, number: int, members: Sequence[Member], seen: Seen) -> EnvoyResource:
+    def elsewhere(self, name: str, number: int, members: Sequence[Member], seen: SeenFrom) -> EnvoyResource:
         """The route configuration of a port of all ranges. name: its name; members: who may be meant there, told apart
         by the host that is asked for; seen: what of them exists for a client, and what becomes of all other hosts."""
         nobody = Service(ServiceName("", "*", "*"), origin=members[0][0].origin)
