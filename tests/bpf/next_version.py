@@ -20,12 +20,14 @@ _HEADER = {
     "	uint32_t scope; /* of its rows in tg_dests; 0 = everybody's */\n": (
         "	uint32_t scope;\n	uint64_t test_pod;\n"
     ),
-    "	uint8_t scope;    /* tg_pod.scope */\n": "	uint8_t scope;\n	uint32_t test_dest_key;\n",
+    "	uint8_t protocol; /* enum tg_protocol */\n	uint8_t scope;    /* tg_pod.scope */\n};\n\nstruct tg_dest {": (
+        "	uint8_t protocol;\n	uint8_t scope;\n	uint32_t test_dest_key;\n};\n\nstruct tg_dest {"
+    ),
     "the compiler's number for the service; for events and `tidegate services` */\n": "*/\n	uint64_t test_dest;\n",
     "in every version */\n	uint32_t pad;\n": "*/\n	uint32_t pad;\n	uint64_t test_settings;\n",
 }
 # tg_dest_key is built field by field in the hook.
-_SET = "	key->protocol = (uint8_t)in->protocol;\n"
+_SET = "	key->port_be = row == TG_ROW_ADDRESS ? 0 : in->dst_port_be;\n"
 _HOOK = {_SET: _SET + "	key->test_dest_key = 0;\n"}
 STEPS = f"""
 
