@@ -7,15 +7,18 @@ import copy
 import random
 from collections.abc import Mapping
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from hypothesis import strategies as st
+from hypothesis.configuration import set_hypothesis_home_dir
 
 from tests.fuzz.trees import Seeds, as_yaml, change, paths
 from tests.support.configs import mesh_of
 from tests.support.field_effects import samples
 from tidegate.config.documents import ParsedFile, parse_text
 
+set_hypothesis_home_dir(Path(__file__).resolve().parents[2] / "build" / "hypothesis")  # what it keeps for itself
 State = Mapping[str, str]  # file -> text, of one document each
 VARIANTS = 5
 _TRIES = 40

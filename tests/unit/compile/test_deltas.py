@@ -31,7 +31,7 @@ from tidegate.model.plan import Plan
 from tidegate.model.plan.envoy import Resources
 from tidegate.xds.encode import KINDS, Encoder
 
-EXAMPLES = int(os.environ.get("TIDEGATE_TEST_EXAMPLES", "10"))
+EXAMPLES = int(os.environ.get("TIDEGATE_TEST_EXAMPLES", "6"))
 NODE = "node1"
 SANDBOXES = (
     sandbox("client", "10.244.1.1", namespace="shop", cookie=1),
