@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tidegate.compile.envoy import private
-from tidegate.compile.outbound.counted import CHOSEN, access_log
+from tidegate.compile.outbound.counted import CHOSEN, counted
 from tidegate.telemetry.carried import parse
 
 SERVICE = "db.default.svc.cluster.local:5432"
@@ -17,7 +17,7 @@ SERVICE = "db.default.svc.cluster.local:5432"
 def counters(cookie: int = 7, service: str = SERVICE) -> dict[str, list[dict[str, Any]]]:
     """By when they count."""
     found = {}
-    for one in access_log(cookie, service):
+    for one in counted(cookie, service)["access_log"]:
         (when,) = one["filter"]["log_type_filter"]["types"]
         found[when] = one["typed_config"]["counters"]
     return found
