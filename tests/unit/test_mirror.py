@@ -30,7 +30,6 @@ ELSEWHERE = {
     "tidegate.compile.*_tables": "tests/unit/compile/test_facts.py",
     "tidegate.compile.tables": "tests/unit/compile/test_compiler.py",
     "tidegate.compile.others.*": "tests/unit/compile/test_others.py",
-    "tidegate.compile.outbound.counted": "tests/unit/telemetry/test_carried.py",
     "tidegate.config.*": "tests/unit/config/test_document_vectors.py",
     "tidegate.dataplane.*": "tests/unit/dataplane/test_cycle.py",
     "tidegate.discovery": "tests/unit/cli/test_xds.py",
@@ -41,12 +40,10 @@ ELSEWHERE = {
     "tidegate.gateway.*": "tests/stories/gateway/test_ingress.py",
     "tidegate.linux.netlink": "tests/stories/capture/test_addresses.py",
     "tidegate.model.*": "tests/unit/compile/test_compiler.py",
-    "tidegate.observe.process": "tests/stories/operate/test_nouns.py",
     "tidegate.observe.views": "tests/stories/operate/test_nouns.py",
     "tidegate.relay.image_routes": "tests/relay/test_routes.py",
     "tidegate.runtime.clock": "tests/envoy/test_envoy_lives.py",
     "tidegate.runtime.watch": "tests/unit/config/test_files.py",
-    "tidegate.telemetry.scrape": "tests/stories/routing/test_carried_connections.py",
     "tidegate_lab.*": "lab/tests/stories/test_lab_pods.py",
 }
 
