@@ -335,7 +335,7 @@ class Session:
         refs = {name: ResourceRef(CLUSTERS, name) for name in surplus}
         unused = [name for name, ref in refs.items() if not any(held.refers_to(ref) for held in old)]
         for name in unused:
-            if name.startswith(INBOUND):
+            if name.startswith(INBOUND) and not name.endswith("|"):
                 self._left.setdefault(name, self.now)
         return [
             name for name in unused if self.now >= self._left.get(name, self.now - INBOUND_SECONDS) + INBOUND_SECONDS

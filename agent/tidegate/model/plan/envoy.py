@@ -10,7 +10,8 @@ from tidegate.model.origin import Origin
 
 # How filter chains of a pod's listener are called that carry connections to a service port without looking into them.
 FORWARD = "forward|"
-# How clusters are called that lead from a listener in front of a pod to the pod itself.
+# How clusters are called that lead from a listener in front of a pod to the pod itself: inbound|PORT||COOKIE. Without
+# the cookie they are somebody else's Envoy's.
 INBOUND = "inbound|"
 # Short names used as keys of Plan.envoy and in `tidegate compile`.
 LISTENERS = "listeners"
