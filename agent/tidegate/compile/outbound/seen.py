@@ -22,7 +22,7 @@ from tidegate.compile.envoy.protojson import Json
 from tidegate.compile.facts import Facts
 from tidegate.compile.l4.carried import envoy_carries, everybody, may_be_carried
 from tidegate.compile.outbound.destinations import Claim, Destinations
-from tidegate.compile.outbound.sights import Followed, Seen
+from tidegate.compile.outbound.sights import Followed, Outlook
 from tidegate.compile.visibility import Source, mesh_config, registry_only, source_of
 from tidegate.model.mesh_config import EVERYBODY
 from tidegate.model.names import WorkloadId
@@ -64,7 +64,7 @@ class Copies:
     rows: tuple[Destination, ...] = ()
     anywhere: tuple[Destination, ...] = ()  # those of them by which Envoy refuses what is unknown
     claims: Mapping[str, tuple[Tier, tuple[Destination, ...], tuple[Destination, ...]]] = field(default_factory=dict)
-    seen: Seen | None = None
+    seen: Outlook | None = None
     changes: int = 0  # of it
     by_envoy: frozenset[str] = frozenset()
     places: object = None
@@ -79,7 +79,7 @@ class FindScopes:
         self._followed = Followed()
         self._rows: tuple[Destination, ...] = ()
         self._by_place: Mapping[tuple[object, int], Destination] = {}
-        self._seen: dict[ViewKey, Seen] = {}
+        self._seen: dict[ViewKey, Outlook] = {}
         self._copies: dict[tuple[int, bool], Copies] = {}
 
     def __call__(self, facts: Facts, found: Destinations) -> Scoping:
@@ -143,19 +143,19 @@ class FindScopes:
 
     def _see(
         self, facts: Facts, found: Destinations, sources: Iterable[Source], *, hiding: bool
-    ) -> Mapping[ViewKey, Seen]:
+    ) -> Mapping[ViewKey, Outlook]:
         """What each view sees now."""
         self._followed.follow(found.claims, facts.rules_by_target)
         if found.rows is not self._rows:
             self._rows, self._by_place = found.rows, {(row.address, row.port): row for row in found.rows}
         views = {source.view: source for source in sources}
         wanted = views if hiding else {_ALL.view: _ALL}
-        self._seen = {view: self._seen.get(view) or Seen() for view in wanted}
+        self._seen = {view: self._seen.get(view) or Outlook() for view in wanted}
         for view, source in wanted.items():
             self._seen[view].follow(facts.read, source, self._followed)
         return self._seen if hiding else dict.fromkeys(views, self._seen[_ALL.view])
 
-    def _copy(self, key: tuple[int, bool], seen: Seen, by_envoy: frozenset[str]) -> Copies:
+    def _copy(self, key: tuple[int, bool], seen: Outlook, by_envoy: frozenset[str]) -> Copies:
         """The rows of a scope, and those by which what is unknown is refused."""
         before, places = self._copies.get(key, _NO_COPIES), self._by_place
         if (
@@ -191,7 +191,7 @@ def _copied(row: Destination, tier: Tier, number: int) -> Destination:
     return replace(row, scope=number, tier=row.tier if row.tier is Tier.REFUSE else tier)
 
 
-def _groups(views: Mapping[ViewKey, Source], seen: Mapping[ViewKey, Seen], read: Read) -> dict[ViewKey, ViewKey]:
+def _groups(views: Mapping[ViewKey, Source], seen: Mapping[ViewKey, Outlook], read: Read) -> dict[ViewKey, ViewKey]:
     """For each view the first one, in alphabetical order, for which all is as it is for it: they share a scope."""
     first: dict[object, ViewKey] = {}
     out = {}
@@ -207,7 +207,7 @@ def _alike(one: tuple[object, ...], other: tuple[object, ...]) -> bool:
     return len(one) == len(other) and not any(map(is_not, one, other))
 
 
-def _carried_for(read: Read, source: Source, special: tuple[Claim, ...], seen: Seen) -> tuple[Claim, ...]:
+def _carried_for(read: Read, source: Source, special: tuple[Claim, ...], seen: Outlook) -> tuple[Claim, ...]:
     """Those that Envoy carries for a client."""
     there = (claim for claim in special if claim.name in seen.claims)
     return tuple(claim for claim in there if envoy_carries(read, claim.service, claim.port, source))
