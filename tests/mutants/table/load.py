@@ -21,7 +21,7 @@ GROUPS = (
                 "agent/tidegate/model/text.py",
                 "    if text.isprintable():\n",
                 "    if text:\n",
-                (f"{DOCUMENTS}::test_nothing_raises_and_what_is_not_taken_is_told_with_place_and_reason[0]",),
+                (DOCUMENTS,),
             ),
             Mutant(
                 "empty-key-has-no-place",
