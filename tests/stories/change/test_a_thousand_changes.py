@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -43,7 +44,7 @@ def test_nothing_fails_while_everything_changes_a_thousand_times(lab: Lab) -> No
     before = documents(0, pods)
     apply(lab, before)
     web = ["web,web,80,web,kept,250", "listed,listed,80,listed,kept,150", "web anew,web,80,web,fresh,100"]
-    inside = [
+    inside: list[str | Path] = [
         *lab.program,
         "lab",
         "exec",
@@ -56,8 +57,8 @@ def test_nothing_fails_while_everything_changes_a_thousand_times(lab: Lab) -> No
     ]
     paces = (("kept", 20), ("fresh", 10))
     edge = [f"edge {kind},{address},443,shop.example,{kind},{rate},{ca}" for kind, rate in paces]
-    commands = (inside, [sys.executable, STEADILY, *edge])
-    loads = [subprocess.Popen(command, env=lab.env, **PIPES) for command in commands]
+    outside: list[str | Path] = [sys.executable, STEADILY, *edge]
+    loads = [subprocess.Popen(command, env=lab.env, **PIPES) for command in (inside, outside)]
     try:
         for load in loads:
             assert load.stdout is not None
