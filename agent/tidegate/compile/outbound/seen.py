@@ -22,7 +22,7 @@ from tidegate.compile.envoy.protojson import Json
 from tidegate.compile.facts import Facts
 from tidegate.compile.l4.carried import envoy_carries, everybody, may_be_carried
 from tidegate.compile.outbound.destinations import Claim, Destinations
-from tidegate.compile.outbound.sights import Followed, SeenClaims
+from tidegate.compile.outbound.sights import Followed, Outlook
 from tidegate.compile.visibility import Source, mesh_config, registry_only, sees_service, source_of
 from tidegate.model.mesh_config import EVERYBODY
 from tidegate.model.names import WorkloadId
@@ -64,7 +64,7 @@ class Copies:
     rows: tuple[Destination, ...] = ()
     anywhere: tuple[Destination, ...] = ()  # those of them by which Envoy refuses what is unknown
     claims: Mapping[str, tuple[Tier, tuple[Destination, ...], tuple[Destination, ...]]] = field(default_factory=dict)
-    seen: SeenClaims | None = None
+    seen: Outlook | None = None
     changes: int = 0  # of it
     by_envoy: frozenset[str] = frozenset()
     places: object = None
@@ -80,7 +80,7 @@ class FindScopes:
         self._followed = Followed()
         self._rows: tuple[Destination, ...] = ()
         self._by_place: Mapping[tuple[object, int], Destination] = {}
-        self._seen: dict[ViewKey, SeenClaims] = {}
+        self._seen: dict[ViewKey, Outlook] = {}
         self._copies: dict[tuple[int, bool], Copies] = {}
 
     def __call__(self, facts: Facts, found: Destinations) -> Scoping:
@@ -161,7 +161,7 @@ class FindScopes:
 
     def _see(
         self, facts: Facts, found: Destinations, sources: Iterable[Source], *, hiding: bool
-    ) -> Mapping[ViewKey, SeenClaims]:
+    ) -> Mapping[ViewKey, Outlook]:
         """What each view sees now."""
         self._followed.follow(found.claims, facts.rules_by_target)
         if found.rows is not self._rows:
@@ -171,12 +171,12 @@ class FindScopes:
             )
         views = {source.view: source for source in sources}
         wanted = views if hiding else {_ALL.view: _ALL}
-        self._seen = {view: self._seen.get(view) or SeenClaims() for view in wanted}
+        self._seen = {view: self._seen.get(view) or Outlook() for view in wanted}
         for view, source in wanted.items():
             self._seen[view].follow(facts.read, source, self._followed)
         return self._seen if hiding else dict.fromkeys(views, self._seen[_ALL.view])
 
-    def _copy(self, key: tuple[int, bool], seen: SeenClaims, by_envoy: frozenset[str]) -> Copies:
+    def _copy(self, key: tuple[int, bool], seen: Outlook, by_envoy: frozenset[str]) -> Copies:
         """The rows of a scope, and those by which what is unknown is refused."""
         before, places = self._copies.get(key, _NO_COPIES), self._by_place
         if (
@@ -214,7 +214,7 @@ def _copied(row: Destination, tier: Tier, number: int) -> Destination:
 
 def _groups(
     views: Mapping[ViewKey, Source],
-    seen: Mapping[ViewKey, SeenClaims],
+    seen: Mapping[ViewKey, Outlook],
     wide: Mapping[ViewKey, tuple[Destination, ...]],
     read: Read,
 ) -> dict[ViewKey, ViewKey]:
@@ -233,7 +233,7 @@ def _alike(one: tuple[object, ...], other: tuple[object, ...]) -> bool:
     return len(one) == len(other) and not any(map(is_not, one, other))
 
 
-def _carried_for(read: Read, source: Source, special: tuple[Claim, ...], seen: SeenClaims) -> tuple[Claim, ...]:
+def _carried_for(read: Read, source: Source, special: tuple[Claim, ...], seen: Outlook) -> tuple[Claim, ...]:
     """Those that Envoy carries for a client."""
     there = (claim for claim in special if claim.name in seen.claims)
     return tuple(claim for claim in there if envoy_carries(read, claim.service, claim.port, source))

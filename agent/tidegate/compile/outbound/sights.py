@@ -46,7 +46,7 @@ class Followed:
         self.claims, self.rules = claims, rules
 
 
-class SeenClaims:
+class Outlook:
     """What one view sees. claims: by name; mark: the same for views that see claims of the same names."""
 
     def __init__(self) -> None:
