@@ -219,37 +219,14 @@ def test_a_rule_holds_for_the_pods_of_a_headless_service_whichever_is_dialled(la
     assert "ConnectionResetError" in refused.stderr, "all pods of the service together have three"
 
 
-def test_whom_a_client_dialled_stays_where_a_rule_says_passthrough(lab: Lab) -> None:
-    """The virtual address is itself a server: only who goes on to it meets that one."""
-    one, two = (lab.address(f"default/{name}", "4") for name in ("db-1", "db-2"))
-    lab.apply(f"""
-apiVersion: networking.istio.io/v1
-kind: ServiceEntry
-metadata: {{name: passed}}
-spec:
-  hosts: [passed.example]
-  addresses: [{one}]
-  ports: [{{number: 7000, name: tcp, protocol: TCP}}]
-  resolution: STATIC
-  endpoints: [{{address: {two}}}]
-""")
-    assert set(lab.probe("client", "spread", one, "7000", "--count", "20")["answered"]) == {two}
-    lab.apply("""
-apiVersion: networking.istio.io/v1
-kind: DestinationRule
-metadata: {name: passed}
-spec: {host: passed.example, trafficPolicy: {loadBalancer: {simple: PASSTHROUGH}}}
-""")
-    assert set(lab.probe("client", "spread", one, "7000", "--count", "20")["answered"]) == {one}
-
-
-OUTSIDE = "198.51.100.77"  # on the node, and nothing that the mesh knows
+OUTSIDE, PASSED = "198.51.100.77", "198.51.100.78"  # on the node, and nothing that the mesh knows
 
 
 @pytest.fixture(scope="module")
 def outside(lab: Lab) -> Iterator[str]:
     """A server of HTTP at port 80 and one of TCP at 7000, outside of the mesh."""
-    lab.tidegate("lab", "node-exec", "node1", "--", "ip", "address", "add", f"{OUTSIDE}/32", "dev", "lo")
+    for address in (OUTSIDE, PASSED):
+        lab.tidegate("lab", "node-exec", "node1", "--", "ip", "address", "add", f"{address}/32", "dev", "lo")
     web = lab.start_on_node("node1", "/usr/bin/python3", ROOT / "tests" / "support" / "web.py", "80")
     tcp = lab.start_on_node("node1", "/usr/bin/python3", PROBE, "serve", "7000")
     command = ["/usr/bin/curl", "-s", f"http://{OUTSIDE}/"]
@@ -258,6 +235,30 @@ def outside(lab: Lab) -> Iterator[str]:
     for process in (web, tcp):
         process.terminate()
         process.wait(HANG_SECONDS)
+
+
+def test_whom_a_client_dialled_stays_where_a_rule_says_passthrough(lab: Lab, outside: str) -> None:
+    """The virtual address is itself a server: only who goes on to it meets that one."""
+    db = lab.address("default/db-2", "4")
+    lab.apply(f"""
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {{name: passed}}
+spec:
+  hosts: [passed.example]
+  addresses: [{PASSED}]
+  ports: [{{number: 7000, name: tcp, protocol: TCP}}]
+  resolution: STATIC
+  endpoints: [{{address: {db}}}]
+""")
+    assert set(lab.probe("client", "spread", PASSED, "7000", "--count", "20")["answered"]) == {db}
+    lab.apply("""
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: passed}
+spec: {host: passed.example, trafficPolicy: {loadBalancer: {simple: PASSTHROUGH}}}
+""")
+    assert set(lab.probe("client", "spread", PASSED, "7000", "--count", "20")["answered"]) == {PASSED}
 
 
 WILDCARD = """
@@ -290,7 +291,7 @@ def test_hosts_that_no_address_names_are_meant_by_what_a_client_says(lab: Lab, o
     assert "x-by" not in lab.ask("client", url, "-H", "host:one.outside.example")["headers"]
     lab.apply(WILDCARD)
     named = lab.ask("client", url, "-H", "host:one.outside.example")
-    assert (named["status"], named["headers"]["x-by"]) == (200, "rule")
+    assert (named["status"], named["headers"].get("x-by")) == (200, "rule"), named
     other = lab.ask("client", url, "-H", "host:else.example")
     assert (other["status"], other["headers"].get("x-by")) == (200, None)
     assert lab.probe("client", "hold", outside, "7000", "--count", "3") == {"opened": 3, "right": 3}
