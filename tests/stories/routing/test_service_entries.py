@@ -288,11 +288,11 @@ spec:
 
 def test_hosts_that_no_address_names_are_meant_by_what_a_client_says(lab: Lab, outside: str) -> None:
     url = f"http://{outside}/"
-    assert "x-by" not in lab.ask("client", url, "-H", "host:one.outside.example")["headers"]
+    assert "x-by" not in lab.ask("client", url, "-H", "Host:one.outside.example")["headers"]
     lab.apply(WILDCARD)
-    named = lab.ask("client", url, "-H", "host:one.outside.example")
+    named = lab.ask("client", url, "-H", "Host:one.outside.example")
     assert (named["status"], named["headers"].get("x-by")) == (200, "rule"), named
-    other = lab.ask("client", url, "-H", "host:else.example")
+    other = lab.ask("client", url, "-H", "Host:else.example")
     assert (other["status"], other["headers"].get("x-by")) == (200, None)
     assert lab.probe("client", "hold", outside, "7000", "--count", "3") == {"opened": 3, "right": 3}
     refused = lab.exec("client", "/usr/bin/python3", PROBE, "hold", outside, "7000", "--count", "4", check=False)

@@ -112,8 +112,10 @@ metadata: {name: limited}
 spec:
   host: local
   trafficPolicy:
-    connectionPool: {tcp: {maxConnections: 3, idleTimeout: 1h}}
-    loadBalancer: {consistentHash: {httpHeaderName: x-user}}
+    portLevelSettings:
+    - port: {number: 7000}
+      connectionPool: {tcp: {maxConnections: 3, idleTimeout: 1h}}
+      loadBalancer: {consistentHash: {httpHeaderName: x-user}}
 """
 
 
@@ -124,7 +126,7 @@ def test_a_rule_of_a_tcp_port_is_honoured_or_named_as_idle(lab: Lab, tmp_path: P
     path.write_text(LIMIT)
     said = lab.tidegate("lab", "apply", "-f", path).stderr
     told = {(p["path"], p["line"]) for p in problems(lab) if p["name"] == "limited"}
-    assert told == {("spec.trafficPolicy.loadBalancer.consistentHash.httpHeaderName", 9)}, said
+    assert told == {("spec.trafficPolicy.portLevelSettings[0].loadBalancer.consistentHash.httpHeaderName", 11)}, said
     assert lab.probe("client", "hold", "local", "7000", "--count", "3") == {"opened": 3, "right": 3}
     refused = lab.exec("client", "/usr/bin/python3", PROBE, "hold", "local", "7000", "--count", "4", check=False)
     assert "ConnectionResetError" in refused.stderr
