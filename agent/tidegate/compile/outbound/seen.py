@@ -96,7 +96,13 @@ class FindScopes:
 
     def _carried(self, facts: Facts, found: Destinations) -> tuple[Claim, ...]:
         """Claims that Envoy may carry for somebody; looked for again only where something that decides changed."""
-        made_of = (found.claims, facts.destination_rules, facts.virtual_services, facts.services)
+        made_of = (
+            found.claims,
+            facts.destination_rules,
+            facts.virtual_services,
+            facts.services,
+            facts.mesh_config,  # it may say of localities what rules do not
+        )
         before, claims = self._special
         if len(before) != len(made_of) or any(map(is_not, before, made_of)):
             read = facts.read

@@ -68,8 +68,12 @@ def test_lua_runs_in_front_of_the_reviews_at_the_port_that_is_named(edges: Edges
 
     written.write_text(DOCUMENT.read_text().replace("        ... lua code .\n", CODE.lstrip("\n")))
     edges.tidegate("lab", "apply", "-f", written, *PATIENTLY)
-    eventually(lambda: asked(edges, 8080)["headers"].get("x-lua") == "was here", "the code runs")
-    assert asked(edges, 8080)["peer"] == "127.0.0.6", "in front of the server"
+
+    def runs() -> bool:
+        got = asked(edges, 8080)
+        return (got["headers"].get("x-lua"), got["peer"]) == ("was here", "127.0.0.6")
+
+    eventually(runs, "the code runs in front of the server, and connections of before are left")
     other = asked(edges, 8081)
     assert ("x-lua" in other["headers"], other["peer"]) == (False, straight), "another port is left alone"
     assert "x-lua" not in asked(edges, 9080, "prod")["headers"], "and reviews of another namespace"
