@@ -183,13 +183,19 @@ def test_an_old_beat_is_none(datapath: Datapath, pod: Pod, tables: ResolverTable
     assert datapath.counters()["pass_dns_away"] == 2
 
 
-def test_its_own_questions_are_left_alone(datapath: Datapath, pod: Pod, server: PodSockets) -> None:
+def test_its_own_questions_are_left_alone(
+    datapath: Datapath, pod: Pod, tables: ResolverTables, server: PodSockets
+) -> None:
+    own = pod.tree.pods / "dns"
+    own.mkdir()
+    tables.beat(cgroup_id(own))
+
     def ask() -> str:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
             sock.connect(("10.77.0.250", PORT))
             return str(sock.getsockname()[0])
 
-    assert pod.run(ask, pod.tree.envoy) == pod.ip4
+    assert pod.run(ask, own) == pod.ip4
     assert datapath.counters()["redirect_dns"] == 0
 
 

@@ -117,13 +117,19 @@ async def test_time_that_is_up_gives_the_last_word() -> None:
 async def test_a_pod_that_is_slow_to_close_keeps_nobody_waiting() -> None:
     """A namespace that is being taken down answers late; a crash loop takes down one after the other."""
     node = Node(config_of(ENROLLED, pod("a", "app: a"), pod("b", "app: b")), sandbox("a", 42))
-    closed = threading.Event()
+    closed, closing = threading.Event(), asyncio.Event()
     try:
         async with node.running():
             node.inside.stuck[42] = closed
+            node.relay.removed = closing.set
+            await node.detach(42)
+            async with asyncio.timeout(HANG_SECONDS):
+                await closing.wait()  # or the other might be enrolled before anybody could wait
             node.sandboxes = [sandbox("b", 43)]
-            await node.cycle.release(node.sandboxes, 42)
-            assert (await node.cycle.settling.settled(43, HANG_SECONDS)).state is PodState.ENROLLED  # type: ignore[union-attr]
+            node.cycle.set_sandboxes(node.sandboxes)
+            other = await node.cycle.settling.settled(43, HANG_SECONDS)
+            assert other is not None
+            assert other.state is PodState.ENROLLED
             assert not node.cycle.idle, "it is still being closed"
             closed.set()
             await node.calm()
