@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import copy
 import random
-from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,17 @@ from tests.support.field_effects import samples
 from tidegate.config.documents import ParsedFile, parse_text
 
 set_hypothesis_home_dir(Path(__file__).resolve().parents[2] / "build" / "hypothesis")  # what it keeps for itself
-State = Mapping[str, str]  # file -> text, of one document each
+
+
+class State(dict[str, str]):
+    """File -> text, of one document each."""
+
+    about = ""  # which documents are missing, which are others than they are written
+
+    def __repr__(self) -> str:
+        return self.about
+
+
 VARIANTS = 5
 _TRIES = 40
 
@@ -78,7 +87,8 @@ def states() -> st.SearchStrategy[State]:
 
 
 def _state(gone: set[int], without: set[str], changed: dict[int, int]) -> State:
-    found = {}
+    found = State()
+    found.about = f"_state(gone={sorted(gone)}, without={sorted(without)}, changed={changed})"
     for number, document in enumerate(samples()):
         if number not in gone and document["kind"] not in without:
             known = variants(number)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from tests.support.configs import sandbox
 from tests.support.follower import Follower
@@ -31,7 +31,9 @@ from tidegate.model.plan import Plan
 from tidegate.model.plan.envoy import Resources
 from tidegate.xds.encode import KINDS, Encoder
 
-EXAMPLES = int(os.environ.get("TIDEGATE_TEST_EXAMPLES", "6"))
+MORE = os.environ.get("TIDEGATE_TEST_EXAMPLES", "")
+EXAMPLES = int(MORE or 6)
+PHASES = [Phase.generate, *([Phase.shrink] if MORE else [])]  # to make small what is wrong takes minutes: for who asks
 NODE = "node1"
 SANDBOXES = (
     sandbox("client", "10.244.1.1", namespace="shop", cookie=1),
@@ -130,7 +132,12 @@ def _copy(has: dict[str, dict[str, bytes]]) -> dict[str, dict[str, bytes]]:
 
 
 @settings(
-    max_examples=EXAMPLES, derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck)
+    max_examples=EXAMPLES,
+    derandomize=True,
+    deadline=None,
+    database=None,
+    phases=PHASES,
+    suppress_health_check=list(HealthCheck),
 )
 @given(st.lists(states(), min_size=2, max_size=3))
 def test_deltas_lead_to_the_state_of_the_world(steps: list[State]) -> None:
