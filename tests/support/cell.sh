@@ -9,7 +9,7 @@ tree=$(awk '$0 ~ / - cgroup2 /{print $5; exit}' /proc/self/mountinfo)
 own=$tree/tidegate-cell-$$
 mkdir "$own"
 # The kernel frees a group a moment after its last process has ended.
-trap 'for _ in $(seq 100); do find "$own" -depth -type d -exec rmdir {} + 2> /dev/null; [ -d "$own" ] || break; sleep 0.1; done' EXIT
+trap 'for _ in $(seq 100); do find "$own" -depth -type d -exec rmdir {} + 2> /dev/null; [ -d "$own" ] || exit; sleep 0.1; done; echo "cell: $own stays" >&2' EXIT
 # unshare does not hear a softer signal, and its child ends with it.
 trap 'kill -KILL "$inside" 2> /dev/null' TERM INT
 bash -c 'echo $$ > "$0/cgroup.procs"; exec "$@"' "$own" \

@@ -10,6 +10,7 @@
 #include "../../../agent/relay/image.h"
 #include "../../../agent/relay/sandbox.h"
 #include "../../../agent/relay/stream_plain.h"
+#include "arrived.h"
 #include "check.h"
 
 enum { MIB = 1 << 20, HELD = 40000 };
@@ -45,6 +46,7 @@ static void settle(void)
 		fp_loop_defer(&loop, &task);
 		fp_loop_turn(&loop);
 		fp_hold_release(&hold);
+		all_arrived();
 	} while (!fp_list_empty(&loop.tasks) || !fp_list_empty(&loop.lanes) || poll(&events, 1, 0) > 0);
 }
 
@@ -53,7 +55,7 @@ static int tcp_pair(int *ret_peer)
 {
 	struct sockaddr_in name = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 	socklen_t size = sizeof(name);
-	int listener = socket(AF_INET, SOCK_STREAM, 0), one = socket(AF_INET, SOCK_STREAM, 0);
+	int listener = prompt_socket(), one = prompt_socket();
 	CHECK(bind(listener, (void *)&name, size) == 0 && listen(listener, 1) == 0);
 	CHECK(getsockname(listener, (void *)&name, &size) == 0 && connect(one, (void *)&name, size) == 0);
 	*ret_peer = one;
@@ -68,6 +70,7 @@ static void leave(int peer, size_t bytes)
 {
 	static const char data[HELD];
 	CHECK(bytes <= sizeof(data) && send(peer, data, bytes, 0) == (ssize_t)bytes);
+	all_arrived();
 }
 
 static void what_waits_in_a_socket_is_seen(void)
