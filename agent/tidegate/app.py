@@ -11,7 +11,6 @@ import asyncio
 import logging
 import os
 import random
-import signal
 import time
 from collections.abc import Coroutine
 from dataclasses import dataclass
@@ -54,6 +53,7 @@ from tidegate.relay.supervisor import RelaySupervisor
 from tidegate.runtime.clock import SystemClock
 from tidegate.runtime.collector import settle
 from tidegate.runtime.latest import Latest
+from tidegate.runtime.stopping import asked_to_stop
 from tidegate.runtime.worker import Worker
 from tidegate.settings import Settings, build_root, envoy_binary, listen_address, namespace_socket, relay_binary
 from tidegate.supervise.supervisor import ProgramState
@@ -177,6 +177,7 @@ def others_server(settings: Settings) -> DiscoveryServer | None:
 
 
 async def _run(settings: Settings, life: Life, home: Path) -> None:
+    stop = asked_to_stop()
     claimed = claim(settings.bpffs)
     devices = open_devices(settings, home)
 
@@ -269,7 +270,7 @@ async def _run(settings: Settings, life: Life, home: Path) -> None:
         "flows": flows,
         **({"cni": keeper.run()} if keeper else {}),
         **({"xds for others": follow_facts(others, cycle.facts)} if others else {}),
-        "stop": _stop_signal(),
+        "stop": _until(stop),
     }
     tasks = {asyncio.create_task(coroutine, name=name) for name, coroutine in work.items()}
     try:
@@ -290,12 +291,8 @@ async def _run(settings: Settings, life: Life, home: Path) -> None:
         os.close(claimed)
 
 
-async def _stop_signal() -> None:
-    """Until somebody asks the agent to stop."""
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    await stop.wait()
+async def _until(event: asyncio.Event) -> None:
+    await event.wait()
 
 
 async def _first_end(tasks: set[asyncio.Task[None]]) -> None:

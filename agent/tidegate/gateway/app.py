@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import signal
 import socket
 from collections.abc import Coroutine
 from pathlib import Path
@@ -35,6 +34,7 @@ from tidegate.observe.admin import Admin
 from tidegate.observe.life import Life, living, require_private
 from tidegate.observe.readiness import CONFIGURATION, ENVOY, Readiness
 from tidegate.runtime.latest import Latest
+from tidegate.runtime.stopping import asked_to_stop
 from tidegate.settings import GatewaySettings, envoy_binary
 from tidegate.supervise.supervisor import ProgramState
 from tidegate.telemetry.carried import CarriedConnections, gateway_itself
@@ -63,9 +63,7 @@ async def serve(settings: GatewaySettings) -> None:
 
 
 async def _run(settings: GatewaySettings, life: Life, home: Path) -> None:
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    stop = asked_to_stop()
     ads = AdsServer(settings.xds_socket)
     envoy = GatewayEnvoy(
         envoy_binary(),
