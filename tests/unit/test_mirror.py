@@ -42,7 +42,6 @@ ELSEWHERE = {
     "tidegate.observe.views": "tests/stories/operate/test_nouns.py",
     "tidegate.relay.image_routes": "tests/relay/test_routes.py",
     "tidegate.runtime.clock": "tests/envoy/test_envoy_lives.py",
-    "tidegate.runtime.watch": "tests/unit/config/test_files.py",
     "tidegate_lab.*": "lab/tests/stories/test_lab_pods.py",
 }
 

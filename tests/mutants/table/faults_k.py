@@ -145,8 +145,8 @@ _PORTS = Group(
             "listeners-on-client-ports",
             "our listeners are on ports that the kernel gives to clients",
             "agent/tidegate/dataplane/capture.py",
-            "    for number in (*above, *below, *range(",
-            "    for number in range(highest, lowest - 1, -1) if lowest > LOWEST_PORT else (*above, *below, *range(",
+            "    for number in chain(above, below, within):",
+            "    for number in within if lowest > LOWEST_PORT else chain(above, below, within):",
             ("tests/unit/dataplane/test_capture.py", "tests/stories/capture/test_ports.py"),
         ),
         Mutant(
