@@ -201,8 +201,8 @@ _MEMORY = Group(
             "much-waits-for-whom-nobody-knows",
             "a server's send buffer grows with what a client is sent who does not read",
             PLAIN,
-            "return bound_not_sent(fd, FP_NOT_SENT_YET);",
-            "return bound_not_sent(fd, FP_NOT_SENT);",
+            "return fp_tcp_bound_unsent(fd, FP_NOT_SENT_YET);",
+            "return fp_tcp_bound_unsent(fd, FP_NOT_SENT);",
             (f"{UNIT}[fair_test-address,undefined]",),
         ),
         Mutant(
