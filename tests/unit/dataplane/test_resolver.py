@@ -47,7 +47,9 @@ async def resolving(names: FakeNames, clock: ManualClock) -> AsyncIterator[Resol
 
 async def asleep(clock: ManualClock, seconds: float) -> None:
     """Until the resolver sleeps so long, or resolving() loses patience."""
-    while seconds not in clock.waiting():
+    while True:
+        if seconds in clock.waiting():
+            return
         await asyncio.sleep(0)
 
 
