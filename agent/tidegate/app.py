@@ -36,6 +36,8 @@ from tidegate.enroll.node_cni import NodeCni
 from tidegate.enroll.sandbox_store import SandboxStore
 from tidegate.envoy.supervisor import EnvoySupervisor
 from tidegate.errors import Fatal
+from tidegate.identity.embedded import EmbeddedAuthority
+from tidegate.identity.store import Identities
 from tidegate.linux.capabilities import keep_needed_only, require_needed
 from tidegate.linux.cgroup import cgroup2_mount, cgroup_home, own_cgroup
 from tidegate.linux.memory import share_heap
@@ -127,7 +129,12 @@ def open_devices(settings: Settings, home: Path) -> Devices:
 
 
 def data_plane(
-    settings: Settings, devices: Devices, store: SandboxStore, disk: Worker, config: Latest[Mesh | None]
+    settings: Settings,
+    devices: Devices,
+    store: SandboxStore,
+    disk: Worker,
+    config: Latest[Mesh | None],
+    certificates: Identities,
 ) -> Cycle:
     """The cycle over these devices, with the sandboxes that an earlier agent knew. disk: the sandbox store's thread."""
     cycle = assemble(
@@ -137,6 +144,7 @@ def data_plane(
         relay=devices.relay,
         envoy=devices.ads,
         dns=devices.dns,
+        certificates=certificates,
         inside=inside(in_netns),
         records=SandboxRecords(store.netns, store.remember),
         disk=disk,
@@ -191,7 +199,11 @@ async def _run(settings: Settings, life: Life, home: Path) -> None:
     config: Latest[Mesh | None] = Latest(None)
     store = SandboxStore(settings.run_dir / "sandboxes", NetnsNames(settings.run_dir / "netns"))
     disk = Worker("sandbox records")
-    cycle = data_plane(settings, devices, store, disk, config)
+    issuer = EmbeddedAuthority(settings.ca_dir)
+    certificates = Identities(
+        issuer, Worker("certificates"), SystemClock(), random.random, settings.certificate_seconds
+    )
+    cycle = data_plane(settings, devices, store, disk, config, certificates)
     tokens, loops = readiness(devices, cycle), CrashLoops(time.monotonic)
     calls = CniCalls(store, disk, Worker("namespaces' names"), cycle, tokens.missing, CARRYING, loops, SystemClock())
     cni = CniServer(settings.cni_socket, calls)
@@ -267,6 +279,7 @@ async def _run(settings: Settings, life: Life, home: Path) -> None:
     work: dict[str, Coroutine[Any, Any, None]] = {
         "config": follow(sources, config, LastGood(settings.run_dir / "last-good"), devices.ads.verdicts),
         "cycle": cycle.run(),
+        "certificates": certificates.run(),
         "sweep": calls.sweep(),
         "relay": devices.relays.run(),
         "relay client": devices.relay.run(),
