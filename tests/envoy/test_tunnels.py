@@ -59,7 +59,7 @@ def test_an_address_of_ipv6_stands_in_brackets(tmp_path: Path) -> None:
 
 
 def test_by_post_the_connection_is_the_body(tmp_path: Path) -> None:
-    proxy = Origin({"/": takes_a_body})
+    proxy = Origin({"/": takes_a_body, "db.example:5432": accepts})
     assert echo(tmp_path, proxy, f"trafficPolicy: {{tunnel: {{protocol: POST, {BEHIND}}}}}") == b"you said hello"
     (asked,) = proxy.seen
     assert (asked.first, asked.headers["host"]) == (b"POST / HTTP/1.1", "db.example:5432")
