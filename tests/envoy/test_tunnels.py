@@ -42,6 +42,8 @@ def echo(directory: Path, proxy: Origin, policy: str, *more: str) -> bytes:
             return talk.say(b"hello\n").line()
         except ConnectionError:
             return b""
+        except TimeoutError:
+            raise AssertionError(f"nobody answers; asked was {[m.first for m in proxy.seen]}") from None
 
 
 def test_a_proxy_is_asked_to_connect_to_the_target(tmp_path: Path) -> None:
@@ -112,4 +114,5 @@ def test_a_subset_may_have_a_tunnel_of_its_own(
     route = ROUTE.format(", ".join(TO.format(*target) for target in targets))
     heard = echo(tmp_path, proxy, f"{SUBSETS}{more}\ntrafficPolicy: {{tunnel: {{{BEHIND}}}}}", route)
     assert {m.first for m in proxy.seen} == asked
+    assert bool(proxy.connections) == bool(asked), "without a request nothing gets there"
     assert heard == (b"you said hello" if asked else b"")
