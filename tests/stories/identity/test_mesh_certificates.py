@@ -186,18 +186,10 @@ def test_a_gateway_is_a_workload_to_clients_and_to_servers(lab: Lab, folder: Pat
     assert name_in(page) == f"spiffe://{DOMAIN}/ns/default/sa/edge"
     own = open_authority(folder, DOMAIN, time.time()).issue(Identity("default", "caller"), DOMAIN, time.time(), 86_400)
     (folder / "caller.pem").write_bytes(own.chain + own.key)
-    command = [
-        "/usr/bin/curl",
-        "-sSk",
-        "--max-time",
-        "20",
-        f"https://{address}:10443/",
-        "--cert",
-        folder / "caller.pem",
-    ]
+    command = ["/usr/bin/curl", "-sSk", "--max-time", "20", "--cert", str(folder / "caller.pem")]
 
     def shown() -> str:
-        return name_in(lab.exec("outside", *command, check=False).stdout)
+        return name_in(lab.exec("outside", *command, f"https://{address}:10443/", check=False).stdout)
 
     assert eventually(shown, "a client of the mesh gets through") == f"spiffe://{DOMAIN}/ns/default/sa/edge"
     assert "certificate required" in refusal(lab, f"{address}:10443"), "nobody else gets through"
