@@ -118,8 +118,8 @@ def table(bench: dict[str, Any]) -> str:
         raise ValueError("bench.json is of a smoke test or without tidegate: run `make bench` first")
     lines = [
         f"Linux {machine['kernel']}, {machine['cpu']}, {machine['cpus']} CPUs; "
-        f"medians of {rounds(paths, machine['rounds'])} interleaved runs of {machine['seconds']:g} s; in brackets relative to no mesh. Written by `make bench "
-        "bench-readme`.",
+        f"medians of {rounds(paths, machine['rounds'])} interleaved runs of {machine['seconds']:g} s; "
+        "in brackets relative to no mesh. Written by `make bench bench-readme`.",
     ]
     for placement, title in PLACES.items():
         lines += ["", f"| {title} | {' | '.join(COLUMNS.values())} |", "|---|" + "---:|" * len(COLUMNS)]
