@@ -1,7 +1,7 @@
 """Every sentence that validation can say: code, slug, level, text. `docs/messages.md` is generated from this table.
 
 A code keeps its meaning for ever; texts may become better. TG01 shape of a document, TG02 values, TG03 what routes
-mean, TG04 other kinds, TG05 objects beside others, TG06 sources.
+mean, TG04 other kinds, TG05 objects beside others, TG06 sources, TG072 a cluster as a source.
 """
 
 from __future__ import annotations
@@ -385,6 +385,15 @@ ABSENT = _error("TG0604", "absent", "does not exist")
 ODD_FILE = _error("TG0605", "odd-file", "is {sort} and no file, ignored")
 BROKEN_TEXT = _error("TG0606", "broken-text", "begins as {encoding} and is none (byte {byte}): save it as UTF-8")
 TOO_MANY_NAMES = _error("TG0607", "too-many-names", "has more than {most} names below it, some are not read")
+
+# TG072: a cluster as a source
+KUBE_DENIED = _error(
+    "TG0721", "kube-denied", "{resource}: may not be read ({reason}): grant get, list and watch; what is known serves"
+)
+KUBE_UNKNOWN = _error(
+    "TG0722", "kube-not-logged-in", "{resource}: the API server does not know us ({reason}): look at the token"
+)
+KUBE_FAILING = _error("TG0723", "kube-failing", "{resource}: cannot be read ({reason}); what is known serves")
 
 
 def as_markdown() -> str:

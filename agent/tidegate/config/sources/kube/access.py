@@ -98,7 +98,9 @@ def _from_kubeconfig(path: Path) -> Access:
     user = _entry(config, "user", str(context.get("user") or ""), subject) if context.get("user") else {}
     for field, what in _UNKNOWN.items():
         if field in user:
-            raise Rejected(subject, f"user has {field} ({what}), which is not supported", "use a token or a certificate")
+            raise Rejected(
+                subject, f"user has {field} ({what}), which is not supported", "use a token or a certificate"
+            )
     server = str(cluster.get("server") or "").rstrip("/")
     if urlsplit(server).scheme not in ("http", "https") or not urlsplit(server).hostname:
         raise Rejected(subject, f"server {server!r} is no address", "write https://HOST:PORT")
