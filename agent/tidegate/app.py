@@ -1,6 +1,6 @@
 """Composition root: the only place that constructs and wires. Reads top to bottom like the picture in README.
 
-file source -> Store ───────┐
+sources ─────> Store ───────┐
                             ├─> Cycle (compile, then appliers) ─> kernel tables, fast path, Envoy
 CNI socket -> SandboxStore ─┘                                 └─> Status -> CNI reply, admin API, metrics
 """
@@ -24,7 +24,7 @@ from tidegate.bpf.pins import Pins, claim
 from tidegate.bpf.probe import probe, require
 from tidegate.config.follow import follow
 from tidegate.config.last_good import LastGood
-from tidegate.config.sources.files import FileSource
+from tidegate.config.sources.opening import Sources
 from tidegate.dataplane.assembly import assemble
 from tidegate.dataplane.capture import SandboxRecords, inside
 from tidegate.dataplane.cni_calls import CniCalls
@@ -181,8 +181,9 @@ async def _run(settings: Settings, life: Life, home: Path) -> None:
     devices = open_devices(settings, home)
 
     # Facts in, data plane out
-    sources = [FileSource(Path(source.removeprefix("file:"))) for source in settings.config]
     config: Latest[Mesh | None] = Latest(None)
+    gateways_in = frozenset(namespace_socket(text, "--xds-secrets")[0] for text in settings.xds_secrets)
+    sources = Sources(settings.config, settings.run_dir, config, settings.node, gateways_in)
     store = SandboxStore(settings.run_dir / "sandboxes", NetnsNames(settings.run_dir / "netns"))
     disk = Worker("sandbox records")
     cycle = data_plane(settings, devices, store, disk, config)
@@ -205,7 +206,8 @@ async def _run(settings: Settings, life: Life, home: Path) -> None:
         relay=devices.relays,
         envoy=devices.envoy,
         dns=devices.dns,
-        sources=settings.config,
+        sources=sources.names,
+        clusters=sources,
         cni=keeper.kept if keeper else None,
         crash_loops=loops.all,
         others=others.status if others else None,
@@ -259,7 +261,7 @@ async def _run(settings: Settings, life: Life, home: Path) -> None:
     await cni.start()
     settle()  # modules and their classes: a walk of them would hold up an enrolment by 60 ms
     work: dict[str, Coroutine[Any, Any, None]] = {
-        "config": follow(sources, config, LastGood(settings.run_dir / "last-good"), devices.ads.verdicts),
+        "config": follow(sources.all, config, LastGood(settings.run_dir / "last-good"), devices.ads.verdicts),
         "cycle": cycle.run(),
         "sweep": calls.sweep(),
         "relay": devices.relays.run(),

@@ -63,7 +63,9 @@ class Settings:
     """
 
     node: str = _of("", "name of this node; default: host name", like=NODE_NAME)
-    config: tuple[str, ...] = _of((), "where configuration comes from, e.g. file:DIR; may be repeated")
+    config: tuple[str, ...] = _of(
+        (), "where configuration comes from: file:DIR, kube, kube:KUBECONFIG; may be repeated"
+    )
     cluster_domain: str = _of("", "what names of services end with, and trust domain; default: cluster.local")
     unix_endpoints: Path | None = _of(None, "directory whose unix sockets ServiceEntries may lead to; default: none")
     tls_files: Path | None = _of(
@@ -122,7 +124,9 @@ class GatewaySettings:
         "", "namespace of this workload: of its Secrets, and what exportTo means; default: POD_NAMESPACE"
     )
     node: str = _of("", "name of the node, for endpoints nearby; default: NODE_NAME", like=NODE_NAME)
-    config: tuple[str, ...] = _of((), "where configuration comes from, e.g. file:DIR; may be repeated")
+    config: tuple[str, ...] = _of(
+        (), "where configuration comes from: file:DIR, kube, kube:KUBECONFIG; may be repeated"
+    )
     cluster_domain: str = _of("", "what names of services end with; default: cluster.local")
     run_dir: Path = _of(DEFAULT_GATEWAY_DIR, "sockets and state of this gateway")
     envoy_concurrency: int = _of(2, "Envoy's worker threads", least=1, most=1024)
@@ -260,8 +264,8 @@ def namespace_socket(text: str, flag: str) -> tuple[str, Path]:
 def check_source(source: str) -> None:
     """Raises Rejected for a source that there is not."""
     scheme, _, rest = source.partition(":")
-    if scheme == "file" and rest:
+    if (scheme in ("file", "kube") and rest) or source == "kube":
         return
-    if source == "kube" or scheme == "xds":
-        raise Rejected(f"--config {source}", "this source is not built yet", "use file:DIR")
-    raise Rejected(f"--config {source}", "is no known source", "use file:DIR")
+    if scheme == "xds":
+        raise Rejected(f"--config {source}", "this source is not built yet", "use file:DIR or kube")
+    raise Rejected(f"--config {source}", "is no known source", "use file:DIR, kube or kube:KUBECONFIG")

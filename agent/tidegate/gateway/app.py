@@ -1,6 +1,6 @@
 """Composition root of a gateway: the only place that constructs and wires one.
 
-file source -> Store ──> GatewayWork (join, compile_gateway) ──> ADS ──> Envoy, at the ports of this pod
+sources ─────> Store ──> GatewayWork (join, compile_gateway) ──> ADS ──> Envoy, at the ports of this pod
 certificate files ─────────┘
 """
 
@@ -20,7 +20,7 @@ from prometheus_client import CollectorRegistry
 from tidegate import __version__
 from tidegate.config.follow import follow
 from tidegate.config.last_good import LastGood
-from tidegate.config.sources.files import FileSource
+from tidegate.config.sources.opening import Sources
 from tidegate.envoy.supervisor import GatewayEnvoy
 from tidegate.errors import Fatal
 from tidegate.gateway.files import CertificateDirectory
@@ -76,6 +76,8 @@ async def _run(settings: GatewaySettings, life: Life, home: Path) -> None:
         settings.envoy_concurrency,
     )
     config: Latest[Mesh | None] = Latest(None)
+    who = f"gateway of {settings.namespace}"
+    sources = Sources(settings.config, settings.run_dir, config, who, frozenset({settings.namespace}))
     files = CertificateDirectory()
     workload = GatewayWorkload(settings.namespace, settings.labels, ipv6_usable())
     work = GatewayWork(workload, settings.node, config, files, ads)
@@ -86,7 +88,7 @@ async def _run(settings: GatewaySettings, life: Life, home: Path) -> None:
             SERVING: lambda: not stop.is_set(),
         }
     )
-    views = GatewayViews(settings, life, work, lambda: config.value, ads, envoy)
+    views = GatewayViews(settings, life, work, lambda: config.value, ads, envoy, clusters=sources)
     registry = CollectorRegistry()
     of_itself = gateway_itself(workload)
     carried = CarriedConnections(TcpMetrics(registry), lambda: work.facts, envoy.admin.get, of_itself)
@@ -104,9 +106,8 @@ async def _run(settings: GatewaySettings, life: Life, home: Path) -> None:
     await envoy.take_over()
     await ads.start()
     await admin.start(settings.admin_socket, settings.admin_port, 0, settings.ready_port, ready_everywhere=True)
-    sources = [FileSource(Path(source.removeprefix("file:"))) for source in settings.config]
     work_of: dict[str, Coroutine[Any, Any, None]] = {
-        "config": follow(sources, config, LastGood(settings.run_dir / "last-good"), ads.verdicts),
+        "config": follow(sources.all, config, LastGood(settings.run_dir / "last-good"), ads.verdicts),
         "files": files.run(),
         "work": work.run(),
         "envoy": envoy.run(),

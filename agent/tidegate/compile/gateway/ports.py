@@ -106,7 +106,8 @@ def _why_not(port: GatewayPort, served: Served) -> str:
     if not port.servers:
         return ""
     first = port.servers[0]
-    of = f"{first.gateway.ref} ({first.gateway.origin.file}:{first.server.line})"
+    place = first.gateway.origin.at_line(first.server.line).rstrip()
+    of = f"{first.gateway.ref} ({place})" if place else first.gateway.ref
     if served.secure and first.secure:
         mine = _names(served.server)
         for other in port.servers:

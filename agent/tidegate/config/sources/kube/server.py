@@ -175,6 +175,8 @@ def _why(error: BaseException) -> str:
     """In words for who has to do something about it."""
     if isinstance(error, TimeoutError):
         return "no answer in time"
+    if isinstance(error, aiohttp.ClientConnectorError) and not isinstance(error, aiohttp.ClientSSLError):
+        return f"{error.host} port {error.port}: {error.os_error.strerror or error.os_error}"
     text = str(error) or type(error).__name__
     certificate = isinstance(error, aiohttp.ClientConnectorCertificateError | ssl.SSLCertVerificationError)
     out_of_time = certificate and ("not yet valid" in text or "expired" in text)

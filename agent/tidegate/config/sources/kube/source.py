@@ -183,7 +183,9 @@ class KubeSource:
             self._want_secrets()
             if not all(self._is_enough(part) for part in self._parts.values()):
                 return ()
-            log.info("%s: %d objects are known", self.name, sum(len(part.documents) for part in self._parts.values()))
+            known = sum(len(part.documents) for part in self._parts.values())
+            lacks = f", and waits for {', '.join(sorted(self._missing))}" if self._missing else ""
+            log.info("%s: knows %d objects%s", self.name, known, lacks)
         with paused():
             changes = list(self._news_of_parts())
         if not self._told or changes:
@@ -219,12 +221,9 @@ class KubeSource:
             self._want_secrets()
 
     def _see_what_is_missing(self) -> None:
-        missing = frozenset(name for name, one in self._followers.items() if one.state is State.MISSING)
-        if missing - self._missing:
-            log.info("%s: the cluster does not have %s yet", self.name, ", ".join(sorted(missing - self._missing)))
-        if missing and not self._missing:
+        self._missing = frozenset(name for name, one in self._followers.items() if one.state is State.MISSING)
+        if self._missing:
             self._installed.wake()
-        self._missing = missing
 
     def _see_who_is_away(self) -> None:
         away = bool(self._server.gate.reason)
@@ -238,6 +237,7 @@ class KubeSource:
         return [self._followers[name].resource for name in self._missing]
 
     def _appeared(self, resource: Resource) -> None:
+        log.info("%s: the cluster has %s now", self.name, resource.name)
         self._followers[resource.name].appeared()
 
     # Secrets
