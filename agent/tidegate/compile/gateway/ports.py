@@ -96,7 +96,10 @@ def listening(facts: Facts, workload: GatewayWorkload) -> Mapping[int, tuple[int
                     numbers = {port.target or port.port}
                 else:
                     pods = facts.pods_by_service.get(service.id.fqdn, ())
+                    written = (e for s in facts.slices_by_service.get(service.id.fqdn, ()) for e in s.endpoints)
                     numbers = {number for pod in pods if (number := target_port(port, pod))}
+                    if service.by_slices:
+                        numbers = {number for endpoint in written if (number := endpoint.port(port.name))}
                 found.setdefault(port.port, set()).update(numbers)
     return {port: tuple(sorted(numbers)) for port, numbers in found.items() if numbers}
 
