@@ -209,6 +209,11 @@ class Follower:
         self._versions = self._versions[:1]
         self._state(State.CURRENT, "")
 
+    def _refuse(self, state: State, reason: str) -> None:
+        self.refusals += 1
+        self._leave(state, reason)
+        self._heard.changed()  # how often it was counts, too
+
     def _leave(self, state: State, reason: str) -> None:
         if self.state is State.CURRENT:
             self.left_at = self._clock.monotonic()
@@ -231,8 +236,7 @@ class Follower:
             return await self._absent(error)
         if error.code == 401:
             self._server.doubt()
-        self.refusals += 1
-        self._leave(_BY_CODE.get(error.code, State.FAILING), str(error))
+        self._refuse(_BY_CODE.get(error.code, State.FAILING), str(error))
         return error.retry_after
 
     async def _absent(self, error: RefusedError) -> float:
@@ -243,8 +247,7 @@ class Follower:
         now = self._clock.monotonic()
         self._gone_since = now if self._gone_since is None else self._gone_since
         if not self.resource.optional or (self._there and now - self._gone_since < GONE_S):
-            self.refusals += 1
-            self._leave(State.FAILING, str(error))
+            self._refuse(State.FAILING, str(error))
             return 0.0
         self._revision, self._least, self._there = "", "0", False
         self._heard.all(())
