@@ -22,7 +22,12 @@ from tidegate.config.sources.kube.server import ApiServer
 from tidegate.config.sources.kube.stream import Event, Lines, RefusedError, event, page
 from tidegate.runtime.clock import SystemClock
 
-LISTED = {"watch": "1", "sendInitialEvents": "true", "resourceVersionMatch": "NotOlderThan", "allowWatchBookmarks": "true"}
+LISTED = {
+    "watch": "1",
+    "sendInitialEvents": "true",
+    "resourceVersionMatch": "NotOlderThan",
+    "allowWatchBookmarks": "true",
+}
 
 
 @pytest.fixture(params=kinds_of_clusters())

@@ -11,8 +11,8 @@ from typing import Any
 from uuid import uuid4
 
 import aiohttp
-from tests.support.kube.fake_api import FakeApi
 
+from tests.support.kube.fake_api import FakeApi
 from tidegate.config.sources.kube.access import Access, kubeconfig
 
 REAL = "TIDEGATE_TEST_KUBECONFIG"  # names a kubeconfig of a cluster's administrator

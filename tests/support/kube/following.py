@@ -11,7 +11,6 @@ from typing import Any
 
 from tests.support.clock import ManualClock
 from tests.support.eventually import HANG_SECONDS
-
 from tidegate.config.sources.base import Change, Delete, Upsert
 from tidegate.config.sources.kube.access import Access, AccessSource
 from tidegate.config.sources.kube.source import KubeSource

@@ -82,7 +82,9 @@ def test_of_what_has_to_be_said_something_nothing_is_made(document: Object) -> N
         quickly(document)
 
 
-_SOME = st.one_of(st.none(), st.booleans(), st.integers(-1, 70000), st.sampled_from(["", "10.0.0.1", "a", "None", "::1"]))
+_SOME = st.one_of(
+    st.none(), st.booleans(), st.integers(-1, 70000), st.sampled_from(["", "10.0.0.1", "a", "None", "::1"])
+)
 
 
 @given(st.data())

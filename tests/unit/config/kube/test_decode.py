@@ -35,7 +35,13 @@ def test_what_nobody_reads_is_not_kept() -> None:
 
 
 def test_what_is_kept_is_read_as_the_same() -> None:
-    for document in (service("web"), pod("a", "10.0.0.1"), virtual_service("v", "web", "web"), namespace("n"), node("m")):
+    for document in (
+        service("web"),
+        pod("a", "10.0.0.1"),
+        virtual_service("v", "web", "web"),
+        namespace("n"),
+        node("m"),
+    ):
         first = told(document)
         again = Reader(resource_of(document["kind"])).read(first.kept)
         assert again.document == first.document
@@ -80,7 +86,9 @@ def test_kinds_that_do_nothing_yet_are_named() -> None:
     assert str(problem).startswith("warning AuthorizationPolicy n/p")
 
 
-@pytest.mark.parametrize("raw", [b"", b"{", b"[]", b"{}", b'{"metadata": []}', b'{"metadata": {}}', b'{"metadata": {"name": 1}}'])
+@pytest.mark.parametrize(
+    "raw", [b"", b"{", b"[]", b"{}", b'{"metadata": []}', b'{"metadata": {}}', b'{"metadata": {"name": 1}}']
+)
 def test_what_has_no_name_is_no_object(raw: bytes) -> None:
     for resource in (resource_of("Service"), resource_of("VirtualService")):
         with pytest.raises(BrokenError):

@@ -51,7 +51,9 @@ def test_what_was_not_written_to_its_end_is_left_out(tmp_path: Path) -> None:
         assert loaded(tmp_path) in (None, [])
 
 
-@pytest.mark.parametrize("content", [b"", b"\n", b"x\n", b"[]\n", b'{"format": 2, "resource": "services"}\n', b"\xff\n"])
+@pytest.mark.parametrize(
+    "content", [b"", b"\n", b"x\n", b"[]\n", b'{"format": 2, "resource": "services"}\n', b"\xff\n"]
+)
 def test_what_is_something_else_is_nothing(tmp_path: Path, content: bytes) -> None:
     Saved(tmp_path).replace("services", SERVER, {})
     (file,) = tmp_path.iterdir()

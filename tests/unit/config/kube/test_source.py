@@ -361,7 +361,9 @@ async def test_a_kind_that_is_gone_for_a_moment_is_there(api: FakeApi) -> None:
         await one.until(lambda: one.kind("virtualservices.networking.istio.io")["state"] == "failing", "404", turn=0.1)
         assert one.deleted() == []
         api.sorts["networking.istio.io", "virtualservices"] = sort
-        await one.until(lambda: one.kind("virtualservices.networking.istio.io")["state"] == "current", "it is back", turn=1.0)
+        await one.until(
+            lambda: one.kind("virtualservices.networking.istio.io")["state"] == "current", "it is back", turn=1.0
+        )
         assert one.deleted() == []
         api.delete(crd(resource_of("VirtualService")))
         await one.until(lambda: one.deleted() == ["VirtualService v"], "it is gone for good", turn=2.0)
