@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -133,9 +134,10 @@ async def test_a_list_at_once(made: Cluster, server: ApiServer) -> None:
 
 async def test_a_list_that_would_have_to_be_of_the_future(made: Cluster, server: ApiServer) -> None:
     query = {"resourceVersion": str(10**15), "resourceVersionMatch": "NotOlderThan"}
-    with pytest.raises(RefusedError, match="(?i)too large") as refused:
+    with pytest.raises(RefusedError) as refused:
         await server.whole(services(made), query)
     assert refused.value.code == 504
+    assert "too large resource version" in str(refused.value).lower()
 
 
 async def test_metadata_alone(made: Cluster, server: ApiServer) -> None:
@@ -209,13 +211,11 @@ async def test_a_kind_that_is_not_there_comes_and_goes(made: Cluster, server: Ap
 
 async def until_listed(server: ApiServer, resource: Resource) -> None:
     for _ in range(int(HANG_SECONDS / 0.05)):
-        try:
+        with suppress(RefusedError):
             await server.whole(resource.path("v1"), {})
             groups = json.loads(await server.whole("/apis", {}))["groups"]
             if resource.group in [one["name"] for one in groups]:
                 return
-        except RefusedError as error:
-            assert error.code in (404, 503)
         await asyncio.sleep(0.05)  # the poll itself
     raise AssertionError("the kind does not come")
 

@@ -36,11 +36,6 @@ def test_a_pod_of_the_cluster(tmp_path: Path, host: str, port: str, server: str)
         now()
 
 
-def test_outside_of_a_cluster_a_kubeconfig_is_needed(tmp_path: Path) -> None:
-    with pytest.raises(Rejected, match="kube:PATH"):
-        in_cluster({}, tmp_path)
-
-
 def config(**cluster_and_user: Any) -> dict[str, Any]:
     user = cluster_and_user.pop("user", {"token": "t"})
     return {

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 import yaml
 
 from tidegate.errors import Rejected
+from tidegate.settings import CLUSTER_HOST
 
 ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _UNKNOWN = {
@@ -66,12 +67,8 @@ class AccessSource(Protocol):
 
 
 def in_cluster(environ: Mapping[str, str] = os.environ, account: Path = ACCOUNT) -> AccessSource:
-    """As a pod of the cluster. Raises Rejected where there is none."""
-    host, port = environ.get("KUBERNETES_SERVICE_HOST", ""), environ.get("KUBERNETES_SERVICE_PORT", "443")
-    if not host:
-        raise Rejected(
-            "--config kube", "KUBERNETES_SERVICE_HOST is not set: this is no pod", "use kube:PATH with a kubeconfig"
-        )
+    """As a pod of the cluster (settings.check_source says whether this is one)."""
+    host, port = environ.get(CLUSTER_HOST, ""), environ.get("KUBERNETES_SERVICE_PORT", "443")
     server = f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
 
     def now() -> Access:

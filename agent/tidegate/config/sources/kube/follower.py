@@ -94,7 +94,7 @@ class Follower:
                 wait = -1.0 if self._server.gate.reason else 0.0  # else all would wait twice
             except BrokenError as error:
                 self._revision = ""
-                self._leave(State.FAILING, str(error))
+                self._refuse(State.FAILING, str(error))
             except RefusedError as error:
                 wait = await self._refused(error)
             if wait >= 0.0:

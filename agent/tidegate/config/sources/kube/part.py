@@ -29,9 +29,10 @@ class Standing(Protocol):
 class Part:
     """Objects of one resource. Use from one event loop."""
 
-    def __init__(self, resource: Resource, news: Callable[[], None]) -> None:
-        """news: called when there is something to take()."""
+    def __init__(self, resource: Resource, news: Callable[[], None], *, writing: bool = True) -> None:
+        """news: called when there is something to take(). writing: somebody writes down what is known."""
         self.resource = resource
+        self._writing = writing
         self.documents: dict[ObjectKey, Document] = {}
         self.fresh = False  # the server told all of it, to this process
         self.saved_at: float | None = None  # what there is is of the disk, of that time
@@ -51,7 +52,8 @@ class Part:
             self._set(key, None)
         for key, one in found.items():
             self._set(key, one.document)
-        self.kept, self.changes = {key: one.kept for key, one in found.items()}, []
+        if self._writing:
+            self.kept, self.changes = {key: one.kept for key, one in found.items()}, []
         self.fresh, self.saved_at = True, None
         self._news()
 
@@ -122,6 +124,8 @@ class Part:
             self._new[key] = None
 
     def _write(self, key: ObjectKey, kept: bytes) -> None:
+        if not self._writing:
+            return
         if self.kept is None:
             self.changes.append((key, kept))
         elif kept:

@@ -143,7 +143,7 @@ class KubeSource:
     # Following
 
     def _follow(self, resource: Resource) -> None:
-        part = Part(resource, self._news.set)
+        part = Part(resource, self._news.set, writing=self._saved is not None)
         follower = Follower(resource, self._server, part, self._clock, self._jitter)
         part.standing = follower
         self._parts[resource.name], self._followers[resource.name] = part, follower
