@@ -94,7 +94,8 @@ def services(made: Cluster) -> str:
 
 
 def headless(made: Cluster, name: str) -> dict[str, Any]:
-    return service(name, ns=made.namespace, ip="None")
+    """Without a selector, so that no controller writes slices of it."""
+    return service(name, ns=made.namespace, ip="None", selector={})
 
 
 async def test_a_list_is_streamed_and_goes_on_with_changes(made: Cluster, server: ApiServer) -> None:
@@ -104,7 +105,7 @@ async def test_a_list_is_streamed_and_goes_on_with_changes(made: Cluster, server
         assert names == ["a"]
         assert int(revision) > 0
         await made.apply(headless(made, "b"))
-        await made.apply(service("b", 81, ns=made.namespace, ip="None"))
+        await made.apply(service("b", 81, ns=made.namespace, ip="None", selector={}))
         await made.delete(headless(made, "a"))
         seen = [await watch.next() for _ in range(3)]
         assert [(what, one["metadata"]["name"]) for what, one in seen] == [
@@ -230,7 +231,7 @@ async def test_the_whole_source(made: Cluster, tmp_path: Path) -> None:
         assert one.has("Namespace", space)
         assert one.has("Service", "web")
         assert one.has("EndpointSlice", "web-a")
-        await made.apply(service("web", 81, ns=space, ip="None"))
+        await made.apply(service("web", 81, ns=space, ip="None", selector={}))
         await one.until(lambda: ports(one, space) == [81], "the change is told")
         await made.delete(headless(made, "web"))
         await one.until(lambda: ports(one, space) == [], "the service is gone")
