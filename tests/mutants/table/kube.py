@@ -210,14 +210,6 @@ _BEHIND = Group(
             "any(e.hinted is not None for e in found)",
             (f"{SLICES}::test_hints_that_some_endpoints_lack_or_that_are_for_others_are_none",),
         ),
-        Mutant(
-            "slices-that-change-unseen",
-            "Envoy has the addresses of before until something else changes",
-            "agent/tidegate/compile/compiler.py",
-            "        facts.slices_by_service,\n        facts.nodes",
-            "        facts.nodes",
-            (f"{SLICES}::test_what_follows_a_changed_slice_is_what_is_made_of_it_anew",),
-        ),
     ),
 )
 
