@@ -11,12 +11,11 @@ import asyncio
 import logging
 import os
 import random
-import signal
 import time
 from collections.abc import Coroutine
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tidegate import __version__
 from tidegate.bpf.datapath import Datapath
@@ -37,6 +36,8 @@ from tidegate.enroll.node_cni import NodeCni
 from tidegate.enroll.sandbox_store import SandboxStore
 from tidegate.envoy.supervisor import EnvoySupervisor
 from tidegate.errors import Fatal
+from tidegate.identity.embedded import EmbeddedAuthority
+from tidegate.identity.store import Identities
 from tidegate.linux.capabilities import keep_needed_only, require_needed
 from tidegate.linux.cgroup import cgroup2_mount, cgroup_home, own_cgroup
 from tidegate.linux.memory import share_heap
@@ -54,6 +55,7 @@ from tidegate.relay.supervisor import RelaySupervisor
 from tidegate.runtime.clock import SystemClock
 from tidegate.runtime.collector import settle
 from tidegate.runtime.latest import Latest
+from tidegate.runtime.stopping import asked_to_stop
 from tidegate.runtime.worker import Worker
 from tidegate.settings import Settings, build_root, envoy_binary, listen_address, namespace_socket, relay_binary
 from tidegate.supervise.supervisor import ProgramState
@@ -61,9 +63,10 @@ from tidegate.telemetry.flows import follow_flows
 from tidegate.telemetry.metrics import OthersCollector
 from tidegate.telemetry.pairs import Pairs
 from tidegate.telemetry.scrape import AgentMetrics
-from tidegate.xds.discovery import DiscoveryServer, follow_facts
 from tidegate.xds.server import AdsServer
-from tidegate.xds.services import NamespaceSocket
+
+if TYPE_CHECKING:
+    from tidegate.xds.discovery import DiscoveryServer
 
 log = logging.getLogger(__name__)
 
@@ -126,7 +129,12 @@ def open_devices(settings: Settings, home: Path) -> Devices:
 
 
 def data_plane(
-    settings: Settings, devices: Devices, store: SandboxStore, disk: Worker, config: Latest[Mesh | None]
+    settings: Settings,
+    devices: Devices,
+    store: SandboxStore,
+    disk: Worker,
+    config: Latest[Mesh | None],
+    certificates: Identities,
 ) -> Cycle:
     """The cycle over these devices, with the sandboxes that an earlier agent knew. disk: the sandbox store's thread."""
     cycle = assemble(
@@ -136,6 +144,7 @@ def data_plane(
         relay=devices.relay,
         envoy=devices.ads,
         dns=devices.dns,
+        certificates=certificates,
         inside=inside(in_netns),
         records=SandboxRecords(store.netns, store.remember),
         disk=disk,
@@ -172,11 +181,16 @@ def others_server(settings: Settings) -> DiscoveryServer | None:
     """Who serves configuration to Envoys and gRPC clients that are not ours; None if nobody is to."""
     if not settings.xds_listen:
         return None
+    # Imported here: most nodes serve nobody else, and an agent without the forms of others starts 15 ms earlier.
+    from tidegate.xds.discovery import DiscoveryServer
+    from tidegate.xds.services import NamespaceSocket
+
     sockets = [NamespaceSocket(*namespace_socket(text, "--xds-secrets")) for text in settings.xds_secrets]
     return DiscoveryServer(*listen_address(settings.xds_listen, "--xds-listen"), settings.node, sockets=sockets)
 
 
 async def _run(settings: Settings, life: Life, home: Path) -> None:
+    stop = asked_to_stop()
     claimed = claim(settings.bpffs)
     devices = open_devices(settings, home)
 
@@ -186,7 +200,11 @@ async def _run(settings: Settings, life: Life, home: Path) -> None:
     sources = Sources(settings.config, settings.run_dir, config, settings.node, gateways_in)
     store = SandboxStore(settings.run_dir / "sandboxes", NetnsNames(settings.run_dir / "netns"))
     disk = Worker("sandbox records")
-    cycle = data_plane(settings, devices, store, disk, config)
+    issuer = EmbeddedAuthority(settings.ca_dir)
+    certificates = Identities(
+        issuer, Worker("certificates"), SystemClock(), random.random, settings.certificate_seconds
+    )
+    cycle = data_plane(settings, devices, store, disk, config, certificates)
     tokens, loops = readiness(devices, cycle), CrashLoops(time.monotonic)
     calls = CniCalls(store, disk, Worker("namespaces' names"), cycle, tokens.missing, CARRYING, loops, SystemClock())
     cni = CniServer(settings.cni_socket, calls)
@@ -263,6 +281,7 @@ async def _run(settings: Settings, life: Life, home: Path) -> None:
     work: dict[str, Coroutine[Any, Any, None]] = {
         "config": follow(sources.all, config, LastGood(settings.run_dir / "last-good"), devices.ads.verdicts),
         "cycle": cycle.run(),
+        "certificates": certificates.run(),
         "sweep": calls.sweep(),
         "relay": devices.relays.run(),
         "relay client": devices.relay.run(),
@@ -270,8 +289,8 @@ async def _run(settings: Settings, life: Life, home: Path) -> None:
         **({"dns": devices.dns.run(), "dns client": devices.dns.serve()} if devices.dns else {}),
         "flows": flows,
         **({"cni": keeper.run()} if keeper else {}),
-        **({"xds for others": follow_facts(others, cycle.facts)} if others else {}),
-        "stop": _stop_signal(),
+        **({"xds for others": others.follow(cycle.facts)} if others else {}),
+        "stop": _until(stop),
     }
     tasks = {asyncio.create_task(coroutine, name=name) for name, coroutine in work.items()}
     try:
@@ -292,12 +311,8 @@ async def _run(settings: Settings, life: Life, home: Path) -> None:
         os.close(claimed)
 
 
-async def _stop_signal() -> None:
-    """Until somebody asks the agent to stop."""
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    await stop.wait()
+async def _until(event: asyncio.Event) -> None:
+    await event.wait()
 
 
 async def _first_end(tasks: set[asyncio.Task[None]]) -> None:

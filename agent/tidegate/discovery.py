@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from tidegate.model.mesh import Mesh
 from tidegate.observe.admin import Admin
 from tidegate.observe.others import OthersViews
 from tidegate.runtime.latest import Latest
+from tidegate.runtime.stopping import asked_to_stop
 from tidegate.telemetry.metrics import OthersCollector, exposition
 from tidegate.xds.discovery import DiscoveryServer
 from tidegate.xds.services import NamespaceSocket
@@ -39,15 +39,13 @@ async def serve(
 ) -> None:
     """Until SIGTERM or SIGINT. state: directory of last good text, and of the socket that `tidegate status` asks.
     metrics_port: on localhost; 0 = none. Raises TidegateError if it cannot listen."""
+    stop = asked_to_stop()
     config: Latest[Mesh | None] = Latest(None)
     opened = Sources(sources, state, config, identity, frozenset(one.namespace for one in sockets))
     server = DiscoveryServer(address, port, identity, sockets=sockets)
     await server.start()
     admin = await _tell(server, config, opened, state, metrics_port)
     print(f"serving on {address} port {server.port}", flush=True)
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
     tasks = [
         asyncio.create_task(follow(opened.all, config, LastGood(state / "last-good"))),
         asyncio.create_task(_publish(server, config)),

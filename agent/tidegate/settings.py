@@ -18,9 +18,11 @@ from tidegate.errors import Rejected
 
 DEFAULT_RUN_DIR = Path("/run/tidegate")
 DEFAULT_GATEWAY_DIR = Path("/run/tidegate-gateway")
+DEFAULT_CA_DIR = Path("/var/lib/tidegate/ca")
 DEFAULT_BPFFS = Path("/sys/fs/bpf/tidegate")
 DEFAULT_CNI_CONF_DIR = Path("/etc/cni/net.d")
 DEFAULT_CNI_BIN_DIR = Path("/opt/cni/bin")
+_CA_DIR_HELP = "root certificate and key of the embedded authority; made when a certificate is needed"
 ADMIN_PORT = 15000
 METRICS_PORT = 15020
 READY_PORT = 15021
@@ -72,6 +74,8 @@ class Settings:
     tls_files: Path | None = _of(
         None, "what rules of namespace N may name is in folder N of this one; default: /etc/tidegate/tls"
     )
+    ca_dir: Path = _of(DEFAULT_CA_DIR, _CA_DIR_HELP)
+    certificate_seconds: float = _of(86_400.0, "how long a workload's certificate is good", least=10, most=31_536_000)
     run_dir: Path = _of(DEFAULT_RUN_DIR, "sockets and state of this agent")
     bpffs: Path = _of(DEFAULT_BPFFS, "directory for pinned kernel objects")
     cgroup: Path | None = _of(None, "cgroup v2 directory that holds the pods; default: the root")
@@ -129,6 +133,11 @@ class GatewaySettings:
         (), "where configuration comes from: file:DIR, kube, kube:KUBECONFIG; may be repeated"
     )
     cluster_domain: str = _of("", "what names of services end with; default: cluster.local")
+    service_account: str = _of(
+        "", "service account of this workload: who it is to servers and clients of the mesh; default: SERVICE_ACCOUNT"
+    )
+    ca_dir: Path = _of(DEFAULT_CA_DIR, _CA_DIR_HELP)
+    certificate_seconds: float = _of(86_400.0, "how long its certificate is good", least=10, most=31_536_000)
     run_dir: Path = _of(DEFAULT_GATEWAY_DIR, "sockets and state of this gateway")
     envoy_concurrency: int = _of(2, "Envoy's worker threads", least=1, most=1024)
     admin_port: int = _of(ADMIN_PORT, "localhost port of the admin API, 0 = none", least=0, most=65535)
@@ -184,6 +193,7 @@ def gateway_from_environment(flags: Mapping[str, object], environ: Mapping[str, 
     return replace(
         settings,
         namespace=settings.namespace or environ.get("POD_NAMESPACE") or "default",
+        service_account=settings.service_account or environ.get("SERVICE_ACCOUNT") or "default",
         node=settings.node or environ.get("NODE_NAME", ""),
     )
 

@@ -13,6 +13,7 @@ import typer
 from tidegate.cli.domain import ClusterDomainOption
 from tidegate.errors import Rejected
 from tidegate.model.tls_files import use_own_tls_files
+from tidegate.runtime.collector import importing
 from tidegate.settings import XDS_PORT, check_source, listen_address, namespace_socket
 
 _STATE = "for the last good text of broken documents, and the socket that `tidegate status` asks"
@@ -38,8 +39,9 @@ def xds(
 
     Whoever reaches the address reads the configuration, but no secrets. Files that rules name are the clients' own.
     """
-    from tidegate.discovery import serve
-    from tidegate.xds.services import NamespaceSocket
+    with importing():
+        from tidegate.discovery import serve
+        from tidegate.xds.services import NamespaceSocket
 
     try:
         sockets = [NamespaceSocket(*namespace_socket(text, "--secrets")) for text in secrets or ()]

@@ -22,6 +22,7 @@ from tidegate.compile.tables import (
     WORKLOADS_BY_SERVICE,
 )
 from tidegate.model.entry import UNIX, Resolution, Workload
+from tidegate.model.identity import Identity, identity_of
 from tidegate.model.kube import Pod, Service, ServicePort, SliceEndpoint
 from tidegate.model.net import IPAddress
 from tidegate.model.routing import RouteTarget
@@ -116,6 +117,10 @@ class Registry:
         says everything."""
         return self._read(_named, (service.id.fqdn, port.port))
 
+    def identities(self, service: Service) -> tuple[Identity, ...]:
+        """Who serves behind a service, whether ready or not, as far as that is known."""
+        return self._read(_identities, service.id.fqdn)
+
     def near(self, service: Service, found: tuple[Endpoint, ...]) -> tuple[Endpoint, ...]:
         """Those of a service's endpoints that clients on this node are sent to."""
         return near(self._read, service, found)
@@ -125,6 +130,20 @@ class Registry:
     ) -> tuple[Group, ...]:
         """Those endpoints in the order in which a policy uses them. labels: of the client, those that decide."""
         return spread(self._read, settings, members, labels)
+
+
+@derived
+def _identities(read: Read, fqdn: str) -> tuple[Identity, ...]:
+    service = read(SERVICES, fqdn)
+    if service is None:
+        return ()
+    found = {identity_of(pod) for pod in read(PODS_BY_SERVICE, fqdn) or ()}
+    found |= {identity_of(pod) for one in written(read, service) if (pod := _pod(read, one)) is not None}
+    external = service.external
+    servers = [*(external.endpoints if external else ())]
+    servers += [entry.workload for entry in read(WORKLOADS_BY_SERVICE, fqdn) or ()]
+    found |= {Identity(service.id.namespace, one.service_account) for one in servers if one.service_account}
+    return tuple(sorted(found))
 
 
 @derived

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import signal
+import random
 import socket
 from collections.abc import Coroutine
 from pathlib import Path
@@ -26,15 +26,21 @@ from tidegate.errors import Fatal
 from tidegate.gateway.files import CertificateDirectory
 from tidegate.gateway.views import GatewayViews
 from tidegate.gateway.work import GatewayWork
+from tidegate.identity.embedded import EmbeddedAuthority
+from tidegate.identity.store import Identities
 from tidegate.linux.capabilities import GATEWAY, keep_needed_only
 from tidegate.linux.cgroup import cgroup2_mount, cgroup_home, own_cgroup
 from tidegate.linux.memory import share_heap
 from tidegate.model.gateway import GatewayWorkload
+from tidegate.model.identity import Identity
 from tidegate.model.mesh import Mesh
 from tidegate.observe.admin import Admin
 from tidegate.observe.life import Life, living, require_private
 from tidegate.observe.readiness import CONFIGURATION, ENVOY, Readiness
+from tidegate.runtime.clock import SystemClock
 from tidegate.runtime.latest import Latest
+from tidegate.runtime.stopping import asked_to_stop
+from tidegate.runtime.worker import Worker
 from tidegate.settings import GatewaySettings, envoy_binary
 from tidegate.supervise.supervisor import ProgramState
 from tidegate.telemetry.carried import CarriedConnections, gateway_itself
@@ -63,9 +69,7 @@ async def serve(settings: GatewaySettings) -> None:
 
 
 async def _run(settings: GatewaySettings, life: Life, home: Path) -> None:
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    stop = asked_to_stop()
     ads = AdsServer(settings.xds_socket)
     envoy = GatewayEnvoy(
         envoy_binary(),
@@ -80,7 +84,10 @@ async def _run(settings: GatewaySettings, life: Life, home: Path) -> None:
     sources = Sources(settings.config, settings.run_dir, config, who, frozenset({settings.namespace}))
     files = CertificateDirectory()
     workload = GatewayWorkload(settings.namespace, settings.labels, ipv6_usable())
-    work = GatewayWork(workload, settings.node, config, files, ads)
+    issuer = EmbeddedAuthority(settings.ca_dir)
+    identities = Identities(issuer, Worker("certificates"), SystemClock(), random.random, settings.certificate_seconds)
+    identity = Identity(settings.namespace, settings.service_account)
+    work = GatewayWork(workload, settings.node, config, files, ads, identities, identity)
     tokens = Readiness(
         {
             CONFIGURATION: lambda: work.applied[0] > 0,
@@ -110,6 +117,7 @@ async def _run(settings: GatewaySettings, life: Life, home: Path) -> None:
         "config": follow(sources.all, config, LastGood(settings.run_dir / "last-good"), ads.verdicts),
         "files": files.run(),
         "work": work.run(),
+        "certificates": identities.run(),
         "envoy": envoy.run(),
     }
     tasks = [asyncio.create_task(coroutine, name=name) for name, coroutine in work_of.items()]

@@ -54,7 +54,7 @@ class GatewayViews:
         left += [{"item": item, "reason": why, "origins": [origin]} for item, why, origin in patches]
         left += [
             {
-                "item": f"credentialName {one.credential}",
+                "item": f"credentialName {one.credential}" if one.credential else "certificate of the mesh",
                 "reason": one.consequence,
                 "origins": [str(origin) for origin in one.origins],
             }

@@ -8,7 +8,6 @@ from dataclasses import asdict
 from typing import Any
 
 from tidegate.bpf.datapath import Datapath
-from tidegate.compile.explain.trace import explain
 from tidegate.dataplane.cycle import Cycle
 from tidegate.dataplane.order import DNS
 from tidegate.enroll.crash_loops import CrashLoop
@@ -190,6 +189,8 @@ class Views:
 
     async def explain(self, query: Mapping[str, str]) -> dict[str, Any] | None:
         """None if the pod is not on this node."""
+        from tidegate.compile.explain.trace import explain  # 10 ms of each start, and few agents are ever asked
+
         facts = self._cycle.facts.value
         source = WorkloadId.parse(query.get("pod", ""))
         if facts.sandbox(source) is None:

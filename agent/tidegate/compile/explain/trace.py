@@ -12,7 +12,14 @@ from ipaddress import IPv4Address
 from typing import Any, Final
 
 from tidegate.compile.derive import Read, derived
-from tidegate.compile.envoy.clusters import ClusterKey, as_told, credential, goes_where_dialled, subset_endpoints
+from tidegate.compile.envoy.clusters import (
+    ClusterKey,
+    as_told,
+    credential,
+    goes_where_dialled,
+    of_the_mesh,
+    subset_endpoints,
+)
 from tidegate.compile.envoy.named import named_in_subset
 from tidegate.compile.envoy.patches.selection import Selection
 from tidegate.compile.envoy.upstream_tls import of_connections
@@ -462,6 +469,7 @@ class _Trace:
             return destination, [], policy
         settings = policy.for_port(number, target.subset)
         settings = as_told(settings, service, credential(settings, client))
+        settings = of_the_mesh(settings, self._registry, self._rules.mesh, service, key)
         if not claim.port.protocol.is_http:
             settings = of_connections(settings, service.id.fqdn)
         self._tls = tls_mode(settings) if self._tls == "none" else self._tls

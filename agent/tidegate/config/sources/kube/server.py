@@ -1,4 +1,4 @@
-"""Requests to the API server over HTTP/1.1: a connection for each watch, others one after the other (decision 35).
+"""Requests to the API server over HTTP/1.1: a connection for each watch, others one after the other (decision 38).
 
 Who we are is read from its files when a connection is made and at least once a minute. The kernel finds out that a peer
 is gone (keepalive), so a watch may be silent for as long as it likes.
@@ -14,8 +14,6 @@ from contextlib import asynccontextmanager
 from typing import Any, Final
 from urllib.parse import urlencode
 
-import aiohttp
-
 from tidegate import __version__
 from tidegate.config.sources.kube.access import Access, AccessSource
 from tidegate.config.sources.kube.gate import AwayError, Gate
@@ -23,6 +21,7 @@ from tidegate.config.sources.kube.resources import JSON
 from tidegate.config.sources.kube.stream import refusal
 from tidegate.errors import Rejected
 from tidegate.runtime.clock import Clock
+from tidegate.runtime.http import aiohttp
 
 _CONNECT_S: Final = 10.0
 _ANSWER_S: Final = 60.0  # until an answer begins, and between two parts of one that is no watch
