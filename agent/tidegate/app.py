@@ -60,7 +60,7 @@ from tidegate.runtime.worker import Worker
 from tidegate.settings import Settings, build_root, envoy_binary, listen_address, namespace_socket, relay_binary
 from tidegate.supervise.supervisor import ProgramState
 from tidegate.telemetry.flows import follow_flows
-from tidegate.telemetry.metrics import OthersCollector
+from tidegate.telemetry.metrics import ClusterCollector, OthersCollector
 from tidegate.telemetry.pairs import Pairs
 from tidegate.telemetry.scrape import AgentMetrics
 from tidegate.xds.server import AdsServer
@@ -237,7 +237,10 @@ async def _run(settings: Settings, life: Life, home: Path) -> None:
         lambda: names.counts if names else {},
         lambda: cycle.facts.value,
         devices.envoy.admin.get,
-        (OthersCollector(others.status, lambda: (others.told, others.refused)),) if others else (),
+        (
+            *((OthersCollector(others.status, lambda: (others.told, others.refused)),) if others else ()),
+            *((ClusterCollector(sources.status),) if sources.status() else ()),
+        ),
     )
     dashboard = Dashboard(
         status=views.status,

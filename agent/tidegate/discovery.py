@@ -21,7 +21,7 @@ from tidegate.observe.admin import Admin
 from tidegate.observe.others import OthersViews
 from tidegate.runtime.latest import Latest
 from tidegate.runtime.stopping import asked_to_stop
-from tidegate.telemetry.metrics import OthersCollector, exposition
+from tidegate.telemetry.metrics import ClusterCollector, OthersCollector, exposition
 from tidegate.xds.discovery import DiscoveryServer
 from tidegate.xds.services import NamespaceSocket
 
@@ -70,6 +70,7 @@ async def _tell(
     views = OthersViews(server.status, lambda: config.value, sources.names, clusters=sources)
     metrics = CollectorRegistry()
     metrics.register(OthersCollector(server.status, lambda: (server.told, server.refused)))
+    metrics.register(ClusterCollector(sources.status))
     admin = Admin(
         views={"status": views.status},
         metrics=lambda: asyncio.to_thread(exposition, metrics),

@@ -44,7 +44,7 @@ from tidegate.runtime.worker import Worker
 from tidegate.settings import GatewaySettings, envoy_binary
 from tidegate.supervise.supervisor import ProgramState
 from tidegate.telemetry.carried import CarriedConnections, gateway_itself
-from tidegate.telemetry.metrics import TcpMetrics, exposition
+from tidegate.telemetry.metrics import ClusterCollector, TcpMetrics, exposition
 from tidegate.xds.server import AdsServer
 
 log = logging.getLogger(__name__)
@@ -97,6 +97,7 @@ async def _run(settings: GatewaySettings, life: Life, home: Path) -> None:
     )
     views = GatewayViews(settings, life, work, lambda: config.value, ads, envoy, clusters=sources)
     registry = CollectorRegistry()
+    registry.register(ClusterCollector(sources.status))
     of_itself = gateway_itself(workload)
     carried = CarriedConnections(TcpMetrics(registry), lambda: work.facts, envoy.admin.get, of_itself)
 
