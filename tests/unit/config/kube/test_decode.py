@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from tests.support.kube.objects import namespace, node, pod, secret, service, virtual_service
 from tests.support.kube.told import resource_of, told
 
+from tidegate.config.kinds import KINDS
+from tidegate.config.reading import _BY_VERSION
 from tidegate.config.sources.kube.decode import BrokenError, Reader, bookmark
 from tidegate.config.sources.kube.resources import RESOURCES
 from tidegate.config.sources.kube.resources import secret as secret_resource
@@ -100,6 +103,18 @@ def test_what_has_a_name_and_cannot_be_read_is_told() -> None:
     found = Reader(resource_of("VirtualService")).read(deep.encode())
     assert found.document.failed
     assert str(found.document.problems[0]).startswith("error VirtualService n/v")
+
+
+def test_a_fault_of_ours_concerns_one_object(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fault(*_: object) -> None:
+        raise ZeroDivisionError("ours")
+
+    kind = replace(KINDS["networking.istio.io", "VirtualService"], read=fault)
+    reader = Reader(resource_of("VirtualService"))
+    monkeypatch.setitem(_BY_VERSION, ("networking.istio.io/v1", "VirtualService"), kind)
+    document = reader.read(json.dumps(virtual_service("v", "web", "web")).encode()).document
+    assert document.failed
+    assert "ZeroDivisionError: ours" in str(document.problems[0])
 
 
 def test_no_value_of_a_secret_is_in_a_message() -> None:

@@ -423,6 +423,9 @@ async def test_only_secrets_that_a_gateway_names_are_asked_for(api: FakeApi) -> 
         api.end("secrets")
         await one.until(lambda: one.mesh is not None and one.mesh.problems, "it is named", turn=1.0)
         assert one.names("Secret") == ["new-cert"]
+        api.delete(gateway("new-cert"))
+        await one.until(lambda: one.mesh is not None and not one.mesh.problems, "nobody wants it any more", turn=0.1)
+        assert one.names("Secret") == []
 
 
 async def test_a_secret_that_may_not_be_read_holds_nothing_up(api: FakeApi) -> None:

@@ -79,7 +79,12 @@ class Reader:
                 return self._quickly(self._typed.decode(raw))
             except (DoubtError, msgspec.MsgspecError, RecursionError):
                 pass
-        return self._thoroughly(raw)
+        try:
+            return self._thoroughly(raw)
+        except BrokenError:
+            raise
+        except Exception as error:  # a fault of ours: one object must not take all others out of force
+            return self._unread(raw, f"{type(error).__name__}: {error}")
 
     def named(self, raw: bytes | msgspec.Raw) -> tuple[ObjectKey, str]:
         """Which object is meant, and its revision. Raises BrokenError."""
@@ -110,10 +115,7 @@ class Reader:
             annotations.pop(_COPY, None)
         value["apiVersion"], value["kind"] = self._resource.api_version(self.version), self._resource.kind
         kept = self._encode(value)
-        try:
-            tree = _tree(value, (), 0)
-        except RecursionError:
-            return self._unread(raw, "too deep")
+        tree = _tree(value, (), 0)
         piece = Piece(1, kept.decode())
         reading = read(Tree(0, tree), "", live=True)
         return Told(reading.key, document_of(reading, "", piece), kept, _text(meta.get("resourceVersion")))
@@ -144,7 +146,7 @@ _NAMED = msgspec.json.Decoder(_Named)
 def _tree(value: Any, path: Path, depth: int) -> Any:
     """The same as documents of files are, without lines. Raises RecursionError."""
     if depth > _DEEPEST:
-        raise RecursionError
+        raise RecursionError("too deep")
     if isinstance(value, Mapping):
         mapping = YamlMap(path, 0)
         for key, member in value.items():

@@ -115,6 +115,11 @@ class Part:
         before, self._found = self._found, found
         return None if found == (before or Findings(name, "")) else found
 
+    def last_words(self) -> Iterator[Findings]:
+        """What has to be told when nobody follows the resource any more."""
+        if self._found is not None and self._found.problems:
+            yield Findings(self._found.part, "")
+
     def _set(self, key: ObjectKey, document: Document | None) -> None:
         if document is None:
             if self.documents.pop(key, None) is not None:

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequen
 from pathlib import Path
 from typing import Any, Final
 
-from tidegate.config.sources.base import Change, Delete, InSync, Upsert
+from tidegate.config.sources.base import Change, Delete, Findings, InSync, Upsert
 from tidegate.config.sources.kube.access import AccessSource
 from tidegate.config.sources.kube.decode import BrokenError, Reader, Told
 from tidegate.config.sources.kube.follower import REFUSED, Follower, State
@@ -74,6 +74,7 @@ class KubeSource:
         self._told = False  # something was told at all
         self._withheld: dict[ObjectKey, None] = {}  # gone, and not told
         self._restored: set[str] = set()
+        self._closing: list[Findings] = []  # of what nobody follows any more
         self._missing: frozenset[str] = frozenset()
         self._away = False
 
@@ -101,8 +102,7 @@ class KubeSource:
             self._disk.close()
 
     def status(self) -> dict[str, Any]:
-        """For people: how old what is known is, in seconds, and what is wrong. Kinds without objects and worries are
-        left out."""
+        """For people: how old what is known is, in seconds, and how it is with each kind that the cluster has."""
         ages = [age for part in self._parts.values() if (age := self._age(part)) is not None]
         return {
             "source": self.name,
@@ -214,6 +214,8 @@ class KubeSource:
                     self._withheld[key] = None
             if (found := part.findings()) is not None:
                 yield found
+        yield from self._closing
+        self._closing = []
         if settled and self._withheld:
             yield from (Delete(key) for key in self._withheld)
             self._withheld = {}
@@ -260,6 +262,7 @@ class KubeSource:
             del self._followers[name]
             part = self._parts.pop(name)
             self._withheld.update(dict.fromkeys(part.documents))
+            self._closing += part.last_words()
             self._forget(name)
             self._news.set()
         for name in sorted(resources.keys() - followed):
