@@ -95,6 +95,14 @@ _FOLLOWED = Group(
             (f"{SOURCE_TESTS}::test_a_token_is_read_again",),
         ),
         Mutant(
+            "frozen-servers-waited-for",
+            "a server that was stopped with its connections open tells nothing, and nobody asks another",
+            f"{ROOM}/follower.py",
+            "        await self._clock.sleep(seconds)\n        body.abandon()\n",
+            "        await self._clock.sleep(seconds)\n",
+            (f"{SOURCE_TESTS}::test_a_watch_that_does_not_end_in_its_time_is_given_up",),
+        ),
+        Mutant(
             "silent-servers-waited-for",
             "an older server, which tells no end of a list, is waited for for ever",
             f"{ROOM}/follower.py",

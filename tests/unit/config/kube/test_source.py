@@ -136,6 +136,18 @@ async def test_who_lost_a_connection_goes_on_where_it_was(api: FakeApi) -> None:
         assert one.told("Service") == 1
 
 
+async def test_a_watch_that_does_not_end_in_its_time_is_given_up(api: FakeApi) -> None:
+    async with following(access(api)) as one:
+        await one.in_sync()
+        before = len(api.asked("services"))
+        asked = int(api.asked("services")[-1]["timeoutSeconds"])
+        assert 300 <= asked <= 600
+        assert max(waiting(one)) >= asked + 29
+        await one.until(lambda: len(api.asked("services")) > before, "it is asked anew", turn=50.0)
+        assert "resourceVersion" in api.asked("services")[-1]
+        assert one.told("Service") == 1
+
+
 async def test_a_bookmark_says_from_where(api: FakeApi) -> None:
     async with following(access(api)) as one:
         await one.in_sync()

@@ -22,6 +22,7 @@ from tidegate.runtime.backoff import Backoff
 from tidegate.runtime.clock import Clock
 
 WATCH_S: Final = 300.0  # a watch is asked for this long, and up to twice as long: so that not all end together
+OVERDUE_S: Final = 30.0  # after that time a watch that did not end is one that nobody serves any more
 SILENCE_S: Final = 30.0  # without a word a server that should stream a list is taken for one that does not know how
 GONE_S: Final = 30.0  # a kind that was there is believed to be gone after so long: a server that starts has none yet
 LOOK_S: Final = 300.0  # a kind that is not there is asked for again after so long, if nobody says that it has come
@@ -125,19 +126,30 @@ class Follower:
         query = {"watch": "1", "allowWatchBookmarks": "true", "timeoutSeconds": str(int(seconds)), **asked}
         accept = self.resource.accept(watch=True)
         async with self._server.get(self._path(), self._selected(query), accept, watch=True) as body:
-            if not listing:
-                self._arrive()
-                await self._hear(body, None, None)
-                return
-            silence = _Silence(self._clock, body)
+            end = asyncio.ensure_future(self._end(body, seconds + OVERDUE_S))
             try:
-                await self._hear(body, {}, silence)
-            except AwayError:
-                if not silence.broken:
-                    raise
-                self._streams = False  # it does not know the parameters, and says nothing of it
+                if listing:
+                    await self._hear_list(body)
+                else:
+                    self._arrive()
+                    await self._hear(body, None, None)
             finally:
-                silence.end()
+                end.cancel()
+
+    async def _end(self, body: Body, seconds: float) -> None:
+        await self._clock.sleep(seconds)
+        body.abandon()
+
+    async def _hear_list(self, body: Body) -> None:
+        silence = _Silence(self._clock, body)
+        try:
+            await self._hear(body, {}, silence)
+        except AwayError:
+            if not silence.broken:
+                raise
+            self._streams = False  # it does not know the parameters, and says nothing of it
+        finally:
+            silence.end()
 
     async def _hear(self, body: Body, listed: dict[ObjectKey, Told] | None, silence: _Silence | None) -> None:
         """listed: the list that is told first; None: there is none, only changes."""
