@@ -78,7 +78,7 @@ class Reading:
 
     async def listed(self) -> tuple[list[str], str]:
         """Names up to the end of the list, and how far that is."""
-        names = []
+        names: list[str] = []
         while True:
             what, one = await self.next()
             if what == "BOOKMARK":

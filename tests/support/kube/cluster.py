@@ -44,7 +44,7 @@ class Cluster:
             meta = {**document["metadata"], "resourceVersion": there["items"][0]["metadata"]["resourceVersion"]}
             status, made = await self._ask("PUT", f"{path}/{name}", {**document, "metadata": meta})
         assert status in (200, 201), made
-        return made
+        return dict(made)
 
     async def delete(self, document: Object, plural: str = "") -> None:
         path = f"{self._path(document, plural)}/{document['metadata']['name']}"

@@ -369,7 +369,7 @@ def _fits(one: Object, term: str) -> bool:
     found: Any = one
     for part in path.split("."):
         found = found.get(part, "") if isinstance(found, dict) else ""
-    return (found == value) != unequal
+    return bool(found == value) != unequal
 
 
 def _shape(request: web.Request, sort: Sort, version: str) -> Callable[[Object], Object]:

@@ -9,7 +9,7 @@ from tidegate.telemetry.metrics import ClusterCollector, exposition
 
 def told(*status: dict[str, object]) -> str:
     registry = CollectorRegistry()
-    registry.register(ClusterCollector(lambda: status))  # type: ignore[arg-type]
+    registry.register(ClusterCollector(lambda: status))
     return exposition(registry).decode()
 
 

@@ -29,6 +29,7 @@ from tests.support.kube.told import resource_of
 
 from tidegate.config.follow import follow
 from tidegate.config.last_good import LastGood
+from tidegate.config.sources.base import ConfigSource
 from tidegate.config.sources.files import FileSource
 from tidegate.config.sources.kube.access import Access, AccessSource, kubeconfig
 from tidegate.config.sources.kube.resources import RESOURCES
@@ -476,7 +477,7 @@ spec: {ports: [{name: http, port: 81}]}
     config: Latest[Mesh | None] = Latest(None)
     clock, edge = SystemClock(), frozenset({"edge"})
     cluster = KubeSource("kube", access(api), clock, lambda: 0.0, None, gateways_in=edge, config=config)
-    sources = [cluster, FileSource(tmp_path / "files")]
+    sources: list[ConfigSource] = [cluster, FileSource(tmp_path / "files")]
     task = asyncio.create_task(follow(sources, config, LastGood(tmp_path / "last-good")))
     version, mesh = 0, None
     while mesh is None or not mesh.secrets:
