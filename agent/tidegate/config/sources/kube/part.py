@@ -105,10 +105,7 @@ class Part:
         standing = self.standing
         said: say.Said | None = None
         if standing is not None and standing.state in REFUSED:
-            row = {State.DENIED: say.KUBE_DENIED, State.UNKNOWN_TO_IT: say.KUBE_UNKNOWN}.get(
-                standing.state, say.KUBE_FAILING
-            )
-            said = row(resource=self.resource.name, reason=standing.reason)
+            said = _refusal(standing, self.resource.name)
         name = f"kube {self.resource.name}"
         problems = () if said is None else (problem_of(said, "", 0, NO_OBJECT),)
         found = Findings(name, "", problems)
@@ -137,3 +134,11 @@ class Part:
             self.kept[key] = kept
         else:
             self.kept.pop(key, None)
+
+
+def _refusal(standing: Standing, resource: str) -> say.Said:
+    if standing.state == State.DENIED:
+        return say.KUBE_DENIED(resource=resource, reason=standing.reason)
+    if standing.state == State.UNKNOWN_TO_IT:
+        return say.KUBE_UNKNOWN(resource=resource, reason=standing.reason)
+    return say.KUBE_FAILING(resource=resource, reason=standing.reason)
