@@ -23,7 +23,7 @@ from tidegate.bpf.pins import Pins, claim
 from tidegate.bpf.probe import probe, require
 from tidegate.config.follow import follow
 from tidegate.config.last_good import LastGood
-from tidegate.config.sources.opening import Sources
+from tidegate.config.sources.opening import ConfigSources
 from tidegate.dataplane.assembly import assemble
 from tidegate.dataplane.capture import SandboxRecords, inside
 from tidegate.dataplane.cni_calls import CniCalls
@@ -197,7 +197,7 @@ async def _run(settings: Settings, life: Life, home: Path) -> None:
     # Facts in, data plane out
     config: Latest[Mesh | None] = Latest(None)
     gateways_in = frozenset(namespace_socket(text, "--xds-secrets")[0] for text in settings.xds_secrets)
-    sources = Sources(settings.config, settings.run_dir, config, settings.node, gateways_in)
+    sources = ConfigSources(settings.config, settings.run_dir, config, settings.node, gateways_in)
     store = SandboxStore(settings.run_dir / "sandboxes", NetnsNames(settings.run_dir / "netns"))
     disk = Worker("sandbox records")
     issuer = EmbeddedAuthority(settings.ca_dir)

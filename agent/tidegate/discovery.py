@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry
 from tidegate.compile.facts import Facts, join
 from tidegate.config.follow import follow
 from tidegate.config.last_good import LastGood
-from tidegate.config.sources.opening import Sources
+from tidegate.config.sources.opening import ConfigSources
 from tidegate.model.mesh import Mesh
 from tidegate.observe.admin import Admin
 from tidegate.observe.others import OthersViews
@@ -41,7 +41,7 @@ async def serve(
     metrics_port: on localhost; 0 = none. Raises TidegateError if it cannot listen."""
     stop = asked_to_stop()
     config: Latest[Mesh | None] = Latest(None)
-    opened = Sources(sources, state, config, identity, frozenset(one.namespace for one in sockets))
+    opened = ConfigSources(sources, state, config, identity, frozenset(one.namespace for one in sockets))
     server = DiscoveryServer(address, port, identity, sockets=sockets)
     await server.start()
     admin = await _tell(server, config, opened, state, metrics_port)
@@ -64,7 +64,7 @@ async def serve(
 
 
 async def _tell(
-    server: DiscoveryServer, config: Latest[Mesh | None], sources: Sources, state: Path, metrics_port: int
+    server: DiscoveryServer, config: Latest[Mesh | None], sources: ConfigSources, state: Path, metrics_port: int
 ) -> Admin:
     """What people and programs may know."""
     views = OthersViews(server.status, lambda: config.value, sources.names, clusters=sources)

@@ -54,7 +54,7 @@ PURE = [
     "config.shapes",
     "config.sources.holdings",
     "config.sources.kube.decode",
-    "config.sources.kube.part",
+    "config.sources.kube.object_set",
     "config.sources.kube.resources",
     "config.sources.kube.secrets",
     "config.sources.kube.stream",

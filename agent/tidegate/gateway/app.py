@@ -20,7 +20,7 @@ from prometheus_client import CollectorRegistry
 from tidegate import __version__
 from tidegate.config.follow import follow
 from tidegate.config.last_good import LastGood
-from tidegate.config.sources.opening import Sources
+from tidegate.config.sources.opening import ConfigSources
 from tidegate.envoy.supervisor import GatewayEnvoy
 from tidegate.errors import Fatal
 from tidegate.gateway.files import CertificateDirectory
@@ -81,7 +81,7 @@ async def _run(settings: GatewaySettings, life: Life, home: Path) -> None:
     )
     config: Latest[Mesh | None] = Latest(None)
     who = f"gateway of {settings.namespace}"
-    sources = Sources(settings.config, settings.run_dir, config, who, frozenset({settings.namespace}))
+    sources = ConfigSources(settings.config, settings.run_dir, config, who, frozenset({settings.namespace}))
     files = CertificateDirectory()
     workload = GatewayWorkload(settings.namespace, settings.labels, ipv6_usable())
     issuer = EmbeddedAuthority(settings.ca_dir)

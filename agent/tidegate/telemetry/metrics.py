@@ -158,7 +158,7 @@ class OthersCollector(Collector):
 
 class ClusterCollector(Collector):
     """Sources of configuration that are API servers: how old what they told is, and how much of it is not as it should
-    be. status: as config.sources.opening.Sources tells it."""
+    be. status: as config.sources.opening.ConfigSources tells it."""
 
     def __init__(self, status: Callable[[], Sequence[Mapping[str, Any]]]) -> None:
         self._status = status

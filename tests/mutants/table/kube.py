@@ -35,7 +35,7 @@ _WHOLE = Group(
         Mutant(
             "gone-while-others-are-of-the-disk",
             "endpoints go before the Services that had moved on are known",
-            f"{ROOM}/part.py",
+            f"{ROOM}/object_set.py",
             "        return self.fresh or refused\n",
             "        return True or refused\n",
             (f"{SOURCE_TESTS}::test_what_is_gone_stays_until_all_kinds_are_back",),
@@ -43,7 +43,7 @@ _WHOLE = Group(
         Mutant(
             "one-refused-kind-keeps-the-dead",
             "what is gone stays for ever while one kind is denied",
-            f"{ROOM}/part.py",
+            f"{ROOM}/object_set.py",
             "        return self.fresh or refused\n",
             "        return self.fresh\n",
             (f"{SOURCE_TESTS}::test_a_kind_that_is_refused_for_good_holds_nothing_up",),

@@ -46,14 +46,16 @@ class Following:
 
     async def until(self, check: Callable[[], Any], what: str, *, turn: float = 0.0) -> None:
         """Wait for the world. turn: seconds by which the clock is turned before each look."""
-        deadline = time.monotonic() + HANG_SECONDS
-        while not check():
-            if self.task.done():
-                self.task.result()
-            assert time.monotonic() < deadline, f"not within {HANG_SECONDS:.0f} s: {what}; {self.source.status()}"
-            if turn and isinstance(self.clock, ManualClock):
-                self.clock.advance(turn)
-            await asyncio.sleep(0.005)  # the poll itself
+        try:
+            async with asyncio.timeout(HANG_SECONDS):
+                while not check():
+                    if self.task.done():
+                        self.task.result()
+                    if turn and isinstance(self.clock, ManualClock):
+                        self.clock.advance(turn)
+                    await asyncio.sleep(0.005)  # the poll itself
+        except TimeoutError as error:
+            raise AssertionError(f"not within {HANG_SECONDS:.0f} s: {what}; {self.source.status()}") from error
 
     async def in_sync(self, *, turn: float = 0.0) -> None:
         await self.until(lambda: self.mesh is not None, "the source is in sync", turn=turn)

@@ -14,7 +14,7 @@ from tidegate.runtime.clock import SystemClock
 from tidegate.runtime.latest import Latest
 
 
-class Told(Protocol):
+class RemoteSource(Protocol):
     """A source that is far away, and can say how it is with it."""
 
     def status(self) -> dict[str, Any]: ...
@@ -22,7 +22,7 @@ class Told(Protocol):
     def unhealthy(self) -> list[str]: ...
 
 
-class Sources:
+class ConfigSources:
     """All sources of a process in the order in which they were named: of two that have an object the later speaks."""
 
     def __init__(
@@ -38,7 +38,7 @@ class Sources:
         Raises Rejected."""
         self._state, self._config, self._agent, self._gateways_in = state, config, agent, gateways_in
         self.names = tuple(names)
-        self._remote: list[Told] = []
+        self._remote: list[RemoteSource] = []
         self.all: list[ConfigSource] = [self._open(name, number) for number, name in enumerate(self.names)]
 
     def status(self) -> list[dict[str, Any]]:

@@ -15,7 +15,7 @@ from typing import Final, Protocol
 from tidegate.config.sources.kube.decode import BrokenError, Reader, Told, bookmark
 from tidegate.config.sources.kube.gate import AwayError
 from tidegate.config.sources.kube.resources import Resource
-from tidegate.config.sources.kube.server import ApiServer, Body
+from tidegate.config.sources.kube.server import ApiServer, ResponseBody
 from tidegate.config.sources.kube.stream import Lines, RefusedError, event, page
 from tidegate.model.names import ObjectKey
 from tidegate.runtime.backoff import Backoff
@@ -31,7 +31,7 @@ _UNKNOWN_PARAMETER: Final = (400, 422)
 _TOO_LARGE: Final = 504
 
 
-class State(StrEnum):
+class WatchState(StrEnum):
     STARTING = "starting"
     CURRENT = "current"
     AWAY = "away"  # the server, or this connection to it
@@ -41,8 +41,8 @@ class State(StrEnum):
     FAILING = "failing"
 
 
-REFUSED: Final = frozenset({State.DENIED, State.UNKNOWN_TO_IT, State.FAILING})  # the server's own answer
-_BY_CODE: Final = {401: State.UNKNOWN_TO_IT, 403: State.DENIED}
+REFUSED: Final = frozenset({WatchState.DENIED, WatchState.UNKNOWN_TO_IT, WatchState.FAILING})  # the server's own answer
+_BY_CODE: Final = {401: WatchState.UNKNOWN_TO_IT, 403: WatchState.DENIED}
 
 
 class Heard(Protocol):
@@ -68,7 +68,7 @@ class Follower:
     ) -> None:
         """jitter: in [0, 1)."""
         self.resource = resource
-        self.state = State.STARTING
+        self.state = WatchState.STARTING
         self.reason = ""
         self.refusals = 0  # in a row
         self.left_at = clock.monotonic()  # since then nothing was heard, unless the state is CURRENT
@@ -91,11 +91,11 @@ class Follower:
             try:
                 await self._follow()
             except AwayError as error:
-                self._leave(State.AWAY, str(error))
+                self._leave(WatchState.AWAY, str(error))
                 wait = -1.0 if self._server.gate.reason else 0.0  # else all would wait twice
             except BrokenError as error:
                 self._revision = ""
-                self._refuse(State.FAILING, str(error))
+                self._refuse(WatchState.FAILING, str(error))
             except RefusedError as error:
                 wait = await self._refused(error)
             if wait >= 0.0:
@@ -136,11 +136,11 @@ class Follower:
             finally:
                 end.cancel()
 
-    async def _end(self, body: Body, seconds: float) -> None:
+    async def _end(self, body: ResponseBody, seconds: float) -> None:
         await self._clock.sleep(seconds)
         body.abandon()
 
-    async def _hear_list(self, body: Body) -> None:
+    async def _hear_list(self, body: ResponseBody) -> None:
         silence = _Silence(self._clock, body)
         try:
             await self._hear(body, {}, silence)
@@ -151,7 +151,7 @@ class Follower:
         finally:
             silence.end()
 
-    async def _hear(self, body: Body, listed: dict[ObjectKey, Told] | None, silence: _Silence | None) -> None:
+    async def _hear(self, body: ResponseBody, listed: dict[ObjectKey, Told] | None, silence: _Silence | None) -> None:
         """listed: the list that is told first; None: there is none, only changes."""
         lines = Lines()
         async for block in body.blocks():
@@ -219,19 +219,19 @@ class Follower:
     def _arrive(self) -> None:
         self._there, self._gone_since, self.refusals = True, None, 0
         self._versions = self._versions[:1]
-        self._state(State.CURRENT, "")
+        self._state(WatchState.CURRENT, "")
 
-    def _refuse(self, state: State, reason: str) -> None:
+    def _refuse(self, state: WatchState, reason: str) -> None:
         self.refusals += 1
         self._leave(state, reason)
         self._heard.changed()  # how often it was counts, too
 
-    def _leave(self, state: State, reason: str) -> None:
-        if self.state is State.CURRENT:
+    def _leave(self, state: WatchState, reason: str) -> None:
+        if self.state is WatchState.CURRENT:
             self.left_at = self._clock.monotonic()
         self._state(state, reason)
 
-    def _state(self, state: State, reason: str) -> None:
+    def _state(self, state: WatchState, reason: str) -> None:
         if (state, reason) != (self.state, self.reason):
             self.state, self.reason = state, reason
             self._heard.changed()
@@ -248,7 +248,7 @@ class Follower:
             return await self._absent(error)
         if error.code == 401:
             self._server.doubt()
-        self._refuse(_BY_CODE.get(error.code, State.FAILING), str(error))
+        self._refuse(_BY_CODE.get(error.code, WatchState.FAILING), str(error))
         return error.retry_after
 
     async def _absent(self, error: RefusedError) -> float:
@@ -259,11 +259,11 @@ class Follower:
         now = self._clock.monotonic()
         self._gone_since = now if self._gone_since is None else self._gone_since
         if not self.resource.optional or (self._there and now - self._gone_since < GONE_S):
-            self._refuse(State.FAILING, str(error))
+            self._refuse(WatchState.FAILING, str(error))
             return 0.0
         self._revision, self._least, self._there = "", "0", False
         self._heard.all(())
-        self._leave(State.MISSING, "")
+        self._leave(WatchState.MISSING, "")
         self._appeared.clear()
         waiting = [asyncio.ensure_future(self._appeared.wait()), asyncio.ensure_future(self._clock.sleep(LOOK_S))]
         try:
@@ -277,7 +277,7 @@ class Follower:
 class _Silence:
     """Abandons an answer of which nothing was heard for too long."""
 
-    def __init__(self, clock: Clock, body: Body) -> None:
+    def __init__(self, clock: Clock, body: ResponseBody) -> None:
         self._clock = clock
         self._body = body
         self._count = 0

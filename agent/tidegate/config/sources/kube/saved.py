@@ -26,7 +26,7 @@ _SLACK: Final = 1 << 20  # bytes of changes for which a file is not yet worth to
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class SavedObjects:
     """What a file has. seen: when all of it was so, seconds since the epoch, by this node's clock."""
 
     objects: list[bytes]
@@ -48,7 +48,7 @@ class Saved:
         self._files: dict[str, _File] = {}
         self._failed = False
 
-    def load(self, resource: str, server: str) -> Facts | None:
+    def load(self, resource: str, server: str) -> SavedObjects | None:
         """What an earlier process left of a resource of that server (empty: of whichever); None if nothing."""
         path = self._path(resource)
         try:
@@ -57,7 +57,7 @@ class Saved:
         except OSError:
             return None
         head, *lines = content.split(b"\n")[:-1] or [b""]
-        return Facts(list(_newest(lines).values()), seen) if _fits(head, resource, server) else None
+        return SavedObjects(list(_newest(lines).values()), seen) if _fits(head, resource, server) else None
 
     def replace(self, resource: str, server: str, objects: Mapping[ObjectKey, bytes]) -> bool:
         """All of a resource. False: it could not be written."""

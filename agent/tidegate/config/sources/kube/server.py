@@ -36,7 +36,7 @@ _KEEPALIVE = (
 )
 
 
-class Body:
+class ResponseBody:
     """What an answer consists of."""
 
     def __init__(self, response: aiohttp.ClientResponse) -> None:
@@ -81,7 +81,7 @@ class ApiServer:
     @asynccontextmanager
     async def get(
         self, path: str, query: Mapping[str, str], accept: str = JSON, *, watch: bool = False
-    ) -> AsyncIterator[Body]:
+    ) -> AsyncIterator[ResponseBody]:
         """An answer, as it comes. Raises RefusedError, and AwayError at any time."""
         async with self.gate.attempt():
             response = await self._ask(path, query, accept, watch)
@@ -89,7 +89,7 @@ class ApiServer:
             if response.status != 200:
                 body = await self._all(response, _MOST_ERROR)
                 raise refusal(response.status, body, {k.lower(): v for k, v in response.headers.items()})
-            yield Body(response)
+            yield ResponseBody(response)
         finally:
             response.close()
 
@@ -141,7 +141,7 @@ class ApiServer:
 
     async def _all(self, response: aiohttp.ClientResponse, most: int) -> bytes:
         body = bytearray()
-        async for block in Body(response).blocks():
+        async for block in ResponseBody(response).blocks():
             body += block
             if len(body) >= most:
                 break

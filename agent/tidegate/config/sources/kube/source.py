@@ -16,11 +16,11 @@ from typing import Any, Final
 from tidegate.config.sources.base import Change, Delete, Findings, InSync, Upsert
 from tidegate.config.sources.kube.access import AccessSource
 from tidegate.config.sources.kube.decode import BrokenError, Reader, Told
-from tidegate.config.sources.kube.follower import REFUSED, Follower, State
+from tidegate.config.sources.kube.follower import REFUSED, Follower, WatchState
 from tidegate.config.sources.kube.installed import Installed
-from tidegate.config.sources.kube.part import REFUSALS, Part
+from tidegate.config.sources.kube.object_set import REFUSALS, ObjectSet
 from tidegate.config.sources.kube.resources import RESOURCES, Resource, secret
-from tidegate.config.sources.kube.saved import Facts, Saved
+from tidegate.config.sources.kube.saved import Saved, SavedObjects
 from tidegate.config.sources.kube.secrets import wanted
 from tidegate.config.sources.kube.server import ApiServer
 from tidegate.model.mesh import Mesh, MeshObject
@@ -64,7 +64,7 @@ class KubeSource:
         self._saved = Saved(state) if state is not None else None
         self._disk = Worker("kube facts")
         self._gateways_in, self._config = gateways_in, config
-        self._parts: dict[str, Part] = {}
+        self._parts: dict[str, ObjectSet] = {}
         self._followers: dict[str, Follower] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._failed: asyncio.Future[None] | None = None
@@ -116,7 +116,7 @@ class KubeSource:
                 {
                     "resource": name,
                     "objects": len(part.documents),
-                    "state": self._followers[name].state if name in self._followers else State.STARTING,
+                    "state": self._followers[name].state if name in self._followers else WatchState.STARTING,
                     "age_seconds": None if (age := self._age(part)) is None else round(age, 1),
                     "reason": self._followers[name].reason if name in self._followers else "",
                     "from_disk": part.saved_at is not None,
@@ -143,7 +143,7 @@ class KubeSource:
     # Following
 
     def _follow(self, resource: Resource) -> None:
-        part = Part(resource, self._news.set, writing=self._saved is not None)
+        part = ObjectSet(resource, self._news.set, writing=self._saved is not None)
         follower = Follower(resource, self._server, part, self._clock, self._jitter)
         part.standing = follower
         self._parts[resource.name], self._followers[resource.name] = part, follower
@@ -176,7 +176,7 @@ class KubeSource:
         self._see_what_is_missing()
         self._see_who_is_away()
         if not self._told:
-            if any(one.state in (State.AWAY, *REFUSED) for one in self._followers.values()):
+            if any(one.state in (WatchState.AWAY, *REFUSED) for one in self._followers.values()):
                 self._restore()
             if not all(self._is_enough(part) for part in self._parts.values()):
                 return ()
@@ -193,7 +193,7 @@ class KubeSource:
             return (*changes, InSync())
         return ()
 
-    def _is_enough(self, part: Part) -> bool:
+    def _is_enough(self, part: ObjectSet) -> bool:
         """Whether what is known of a kind is enough to begin. Without a Secret only its own users are."""
         standing = part.standing
         refused = standing is not None and standing.state in REFUSED
@@ -223,7 +223,7 @@ class KubeSource:
             self._want_secrets()
 
     def _see_what_is_missing(self) -> None:
-        self._missing = frozenset(name for name, one in self._followers.items() if one.state is State.MISSING)
+        self._missing = frozenset(name for name, one in self._followers.items() if one.state is WatchState.MISSING)
         if self._missing:
             self._installed.wake()
 
@@ -291,7 +291,7 @@ class KubeSource:
                 self._restored.add(name)
                 self._start(f"{name} from disk", self._read(part, self._saved))
 
-    async def _read(self, part: Part, saved: Saved) -> None:
+    async def _read(self, part: ObjectSet, saved: Saved) -> None:
         facts = await self._disk.do(saved.load, part.resource.name, self._server.address)
         if facts is not None:
             told = await asyncio.to_thread(_told, part.resource, facts)
@@ -326,19 +326,19 @@ class KubeSource:
         if self._saved is not None:
             self._start(f"{name} forgotten", self._disk.do(self._saved.forget, name))
 
-    def _age(self, part: Part) -> float | None:
+    def _age(self, part: ObjectSet) -> float | None:
         """Seconds since what is known of a kind was known to be so; None: nothing is known of it."""
         if part.saved_at is not None:
             return max(0.0, self._clock.now() - part.saved_at)
         follower = self._followers.get(part.resource.name)
         if not part.fresh or follower is None:
             return None
-        if follower.state in (State.CURRENT, State.MISSING):
+        if follower.state in (WatchState.CURRENT, WatchState.MISSING):
             return 0.0
         return max(0.0, self._clock.monotonic() - follower.left_at)
 
 
-def _told(resource: Resource, facts: Facts) -> list[Told]:
+def _told(resource: Resource, facts: SavedObjects) -> list[Told]:
     reader = Reader(resource)
     told = []
     with paused():

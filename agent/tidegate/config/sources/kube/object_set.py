@@ -9,7 +9,7 @@ from tidegate.config import messages as say
 from tidegate.config.documents import Document, problem_of
 from tidegate.config.sources.base import Findings
 from tidegate.config.sources.kube.decode import Told
-from tidegate.config.sources.kube.follower import REFUSED, State
+from tidegate.config.sources.kube.follower import REFUSED, WatchState
 from tidegate.config.sources.kube.resources import Resource
 from tidegate.model.mesh import NO_OBJECT
 from tidegate.model.names import ObjectKey
@@ -20,13 +20,13 @@ REFUSALS: Final = 3  # in a row: the server is there and does not want to
 class Standing(Protocol):
     """How a follower stands."""
 
-    state: State
+    state: WatchState
     reason: str
     refusals: int
     left_at: float
 
 
-class Part:
+class ObjectSet:
     """Objects of one resource. Use from one event loop."""
 
     def __init__(self, resource: Resource, news: Callable[[], None], *, writing: bool = True) -> None:
@@ -137,8 +137,8 @@ class Part:
 
 
 def _refusal(standing: Standing, resource: str) -> say.Said:
-    if standing.state == State.DENIED:
+    if standing.state == WatchState.DENIED:
         return say.KUBE_DENIED(resource=resource, reason=standing.reason)
-    if standing.state == State.UNKNOWN_TO_IT:
+    if standing.state == WatchState.UNKNOWN_TO_IT:
         return say.KUBE_UNKNOWN(resource=resource, reason=standing.reason)
     return say.KUBE_FAILING(resource=resource, reason=standing.reason)
