@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import ssl
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,9 +13,9 @@ import pytest
 from envoy.config.endpoint.v3 import endpoint_pb2
 from envoy.service.discovery.v3 import discovery_pb2
 from envoy.service.endpoint.v3 import eds_pb2_grpc
-from tests.support.certificates import Authority
 from tests.support.eventually import HANG_SECONDS
 from tests.support.kube.fake_api import FakeApi
+from tests.support.kube.kubeconfig import of_the_server, write_kubeconfig
 from tests.support.kube.objects import crds, endpoint, endpoint_slice, namespace, pod, service
 
 CLUSTER = "outbound|80||web.default.svc.cluster.local"
@@ -26,19 +24,8 @@ CLUSTER = "outbound|80||web.default.svc.cluster.local"
 @pytest.fixture
 async def api(tmp_path: Path) -> AsyncIterator[FakeApi]:
     """With TLS; tmp_path/config leads to it."""
-    authority = Authority("of the cluster")
-    pair = authority.issue("kubernetes.default.svc")
-    (tmp_path / "server.pem").write_bytes(pair.certificate + pair.key)
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.load_cert_chain(tmp_path / "server.pem")
-    async with FakeApi(ssl=context) as api:
-        ca = base64.b64encode(authority.certificate).decode()
-        (tmp_path / "config").write_text(
-            "current-context: c\ncontexts: [{name: c, context: {cluster: c, user: u}}]\n"
-            f"clusters: [{{name: c, cluster: {{server: '{api.address}', tls-server-name: kubernetes.default.svc, "
-            f"certificate-authority-data: {ca}}}}}]\n"
-            f"users: [{{name: u, user: {{token: {api.token}}}}}]\n"
-        )
+    async with FakeApi(ssl=of_the_server(tmp_path)) as api:
+        write_kubeconfig(tmp_path, api)
         api.apply(*crds(), namespace("default"), service("web"))
         api.apply(endpoint_slice("web-a", "web", [endpoint("10.244.0.1")]), pod("other", "10.244.0.9", app="web"))
         yield api
