@@ -75,8 +75,9 @@ class Following:
         return sum(isinstance(c, Upsert) and c.document.key.kind == kind for batch in self.batches for c in batch)
 
     def kind(self, resource: str) -> dict[str, Any]:
-        """What the status says of a resource."""
-        return next(kind for kind in self.source.status()["kinds"] if kind["resource"] == resource)
+        """What the status says of a resource; of one that is not installed that alone."""
+        absent = {"resource": resource, "state": "not installed"}
+        return next((kind for kind in self.source.status()["kinds"] if kind["resource"] == resource), absent)
 
 
 @asynccontextmanager

@@ -50,9 +50,10 @@ async def test_one_asks_ever_more_rarely_until_all_may_go_on() -> None:
     assert (world.asked, world.gate.reason) == (5, "nobody there")
     waits = []
     for _ in range(9):
-        (wait,) = world.clock.waiting()
-        waits.append(round(wait, 3))
-        world.clock.advance(wait)
+        waiting = world.clock.waiting()
+        assert len(waiting) == 1, "one asks for all"
+        waits.append(round(waiting[0], 3))
+        world.clock.advance(waiting[0])
         await world.settle()
     assert waits == [0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 20.0, 20.0]
     assert world.asked == 5 + 9
