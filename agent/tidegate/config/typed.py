@@ -60,6 +60,8 @@ class Typed(msgspec.Struct):
 
 def read_typed(kind: Kind, doc: Any, place: Place) -> MeshObject | None:
     """As reading.read, of a document of struct_of(kind.shape). Raises DoubtError."""
+    if not doc.metadata.namespace:  # written, and empty: reading knows what that means
+        raise DoubtError
     report = _Doubt()
     check_names(doc.metadata, place.key, report)
     return kind.read(doc, place, report)
@@ -80,8 +82,10 @@ def struct_of(shape: type[ApiModel]) -> type[Typed]:
         names[name] = field.alias or name
         wanted, default = _type(field.annotation), _default(field)
         container = get_origin(wanted)
-        wanted = _limited(wanted, _limits(shape, field))
-        if container in (list, dict):
+        limits = _limits(shape, field)
+        wanted = _limited(wanted, limits)
+        # One that has to be there, or to have something in it, is missing where null stands for it.
+        if container in (list, dict) and not field.is_required() and not limits.get("min_length"):
             repairs.append((name, container))
             wanted = _union((wanted, NoneType))
         members.append((name, wanted, *default))

@@ -181,6 +181,15 @@ _KEPT = Group(
             (f"{DECODED}::test_what_nobody_reads_is_not_kept",),
         ),
         Mutant(
+            "null-is-a-list-of-none-everywhere",
+            "a slice whose endpoint has no addresses stops its kind, and a Pod without containers is one",
+            "agent/tidegate/config/typed.py",
+            'and not field.is_required() and not limits.get("min_length"):',
+            "and True:",
+            ("tests/unit/config/test_typed.py::test_wherever_something_else_stands_both_say_the_same_or_one_nothing",),
+            raises=("IndexError",),
+        ),
+        Mutant(
             "doubt-is-let-pass",
             "an object about which something has to be said is taken as it is",
             "agent/tidegate/config/typed.py",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
@@ -80,6 +81,34 @@ def test_of_what_has_to_be_said_something_nothing_is_made(document: Object) -> N
     assert thoroughly(document).findings
     with pytest.raises((DoubtError, msgspec.ValidationError)):
         quickly(document)
+
+
+def _places(value: Any, way: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Of everything in a document but what says of which kind it is."""
+    members = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, inner in members:
+        if key not in ("kind", "apiVersion", "metadata"):
+            yield (*way, key)
+        yield from _places(inner, (*way, key))
+
+
+@pytest.mark.parametrize("value", [None, True, False, -1, 0, 1, 70000, "", "10.0.0.1", "a", "None", "::1", [], {}])
+def test_wherever_something_else_stands_both_say_the_same_or_one_nothing(value: Any) -> None:
+    for document in PLAIN:
+        for *way, last in _places(document):
+            changed: Any = json.loads(json.dumps(document))
+            here = changed
+            for key in way:
+                here = here[key]
+            here[last] = value
+            if not isinstance(changed["metadata"]["name"], str) or not changed["metadata"]["name"]:
+                continue
+            try:
+                made = quickly(changed)
+            except (DoubtError, msgspec.ValidationError):
+                continue
+            whole = thoroughly(changed)
+            assert (whole.findings, whole.value) == ([], made), (way, last)
 
 
 _SOME = st.one_of(
