@@ -131,7 +131,7 @@ class Authorization:
     dry_run: bool = False  # decided and told, never in force
     http: bool = False
     selector: Mapping[str, str] = field(default_factory=dict)  # of WORKLOAD_SELECTOR
-    origin: Origin = field(default=Origin("AuthorizationPolicy", "", ""), compare=False)
+    origin: Origin = Origin("AuthorizationPolicy", "", "")
 
     @property
     def key(self) -> str:
