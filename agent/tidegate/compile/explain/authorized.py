@@ -77,18 +77,16 @@ def authorized(facts: Facts, client: WorkloadId, peers: Sequence[Peer]) -> tuple
     mesh = facts.mesh
     if not mesh.authorization_policies and not mesh.peer_authentications:
         return ()
-    found: dict[tuple[object, ...], Authorized] = {}
+    found: list[Authorized] = []
     for peer in peers:
         namespace, _, name = peer.pod.partition("/")
         pod = facts.pods.get(WorkloadId(namespace, name))
         if pod is None or not facts.enrolment(pod.id).enrolled:
             continue
         one = _of(facts, client, pod, peer)
-        key = (one.port, one.mode, one.decision, one.asked, one.others)
-        known = found.get(key)
-        pods = dict.fromkeys((*(known.pods if known else ()), *one.pods))
-        found[key] = replace(one, pods=tuple(pods))
-    return tuple(found.values())
+        place, known = next(((n, o) for n, o in enumerate(found) if replace(o, pods=one.pods) == one), (len(found), one))
+        found[place:] = [replace(one, pods=tuple(dict.fromkeys((*known.pods, *one.pods)))), *found[place + 1 :]]
+    return tuple(found)
 
 
 def _of(facts: Facts, client: WorkloadId, pod: Pod, peer: Peer) -> Authorized:
