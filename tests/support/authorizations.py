@@ -1,12 +1,12 @@
-"""Policies as tests write and draw them, and the two that decide by them: the oracle, and agent/relay/policy.c in a process of its own."""
+"""Policies as tests write them, and the two that decide by them: the oracle, and agent/relay/policy.c in a process."""
 
 from __future__ import annotations
 
 import json
 import os
 import shlex
-import struct
 import subprocess
+import sys
 from base64 import b64decode
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -19,12 +19,16 @@ from tidegate.model.authorization import Action, Authorization, Decision, How, M
 from tidegate.model.identity import Identity
 from tidegate.model.net import IPNetwork, parse_ip, to_wire
 from tidegate.model.plan.policy import PolicyTable
+from tidegate.relay.abi import ffi
 from tidegate.relay.policy_file import lay_out
 
 HERE = Path(__file__).resolve().parent
 DIRECTORY = HERE.parent / "vectors" / "authorization"
 RELAY = HERE.parents[1] / "agent" / "relay"
 COOKIE = 7  # of the pod that vectors are about
+Numbers = tuple[int, int, int, int, int]  # of fp_policy_decision, without the pad
+_SIZE = ffi.sizeof("struct fp_policy_decision")
+_FLAGS = "-std=gnu11 -O1 -g -D_GNU_SOURCE -Wall -Wextra -Werror -fsanitize=address,undefined -fno-sanitize-recover=all"
 
 
 @dataclass(frozen=True)
@@ -107,14 +111,23 @@ def _network(message: Any) -> IPNetwork:
     return ip_network((ip_address(b64decode(message["address"])), message["length"]), strict=False)
 
 
+def _number(number: int, size: int) -> bytes:
+    return number.to_bytes(size, sys.byteorder)
+
+
+def _decision(raw: bytes) -> Numbers:
+    found = ffi.from_buffer("struct fp_policy_decision *", raw)
+    assert not found.pad
+    return found.verdict, found.policy, found.would, found.would_policy, found.audited
+
+
 class Asker:
     """agent/relay/policy.c under sanitizers. A file that it cannot read, or a fault, ends it and fails the test."""
 
     def __init__(self, directory: Path) -> None:
         program = directory / "policy_asker"
-        flags = "-std=gnu11 -O1 -g -D_GNU_SOURCE -Wall -Wextra -Werror -fsanitize=address,undefined -fno-sanitize-recover=all"
         sources = [HERE / "policy_asker.c", RELAY / "policy.c", RELAY / "policy_file.c"]
-        subprocess.run([*shlex.split(os.environ.get("CC", "cc")), *flags.split(), "-o", program, *sources], check=True)
+        subprocess.run([*shlex.split(os.environ.get("CC", "cc")), *_FLAGS.split(), "-o", program, *sources], check=True)
         self._process = subprocess.Popen([program], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
     def __enter__(self) -> Self:
@@ -129,28 +142,27 @@ class Asker:
         self._process.stdout.close()
         assert self._process.wait() == 0, "see what it wrote to stderr"
 
-    def ask(self, file: bytes, connections: Sequence[tuple[int, Subject]]) -> tuple[int, list[tuple[int, ...]]]:
+    def ask(self, file: bytes, connections: Sequence[tuple[int, Subject]]) -> tuple[int, list[Numbers]]:
         """What reading the file gave, and of each connection the numbers of fp_policy_decision."""
-        question = struct.pack("<I", len(file)) + file + struct.pack("<I", len(connections))
+        question = _number(len(file), 4) + file + _number(len(connections), 4)
         for cookie, subject in connections:
             name = subject.identity.spiffe(subject.trust_domain).encode() if subject.identity else b""
-            addresses = to_wire(subject.source) + to_wire(subject.destination)
-            question += struct.pack("<Q32sHHI", cookie, addresses, subject.port, len(name), 0) + name
+            question += _number(cookie, 8) + to_wire(subject.source) + to_wire(subject.destination)
+            question += _number(subject.port, 2) + _number(len(name), 2) + bytes(4) + name
         stdin, stdout = self._process.stdin, self._process.stdout
         assert stdin is not None
         assert stdout is not None
         stdin.write(question)
         stdin.flush()
-        (result,) = struct.unpack("<i", stdout.read(4))
-        answers = [struct.unpack("<6I", stdout.read(24)) for _ in connections] if result == 0 else []
-        return result, answers
+        result = int.from_bytes(stdout.read(4), sys.byteorder, signed=True)
+        return result, [_decision(stdout.read(_SIZE)) for _ in connections] if result == 0 else []
 
     def decide(self, policies: Sequence[Authorization], subject: Subject) -> Decision:
         """As the oracle's."""
         table = PolicyTable(tuple(policies), {COOKIE: tuple(range(1, len(policies) + 1))})
         result, [numbers] = self.ask(lay_out(1, table), [(COOKIE, subject)])
         assert result == 0
-        verdict, policy, would, would_policy, audited, _ = numbers
+        verdict, policy, would, would_policy, audited = numbers
         keys = ["", *(one.key for one in policies)]
         return Decision(Verdict(verdict), keys[policy], Verdict(would), keys[would_policy], keys[audited])
 

@@ -22,7 +22,9 @@ _PORTS = (0, 80, 81, 65535)
 
 
 def _texts(words: st.SearchStrategy[str]) -> st.SearchStrategy[Text]:
-    parts = st.builds(lambda word, begin, end: word[begin : len(word) - end], words, st.integers(0, 9), st.integers(0, 9))
+    parts = st.builds(
+        lambda word, begin, end: word[begin : len(word) - end], words, st.integers(0, 9), st.integers(0, 9)
+    )
     return st.builds(Text, st.sampled_from(How), st.one_of(words, parts)).map(
         lambda text: Text(How.PRESENT) if text.how is How.PRESENT else text
     )

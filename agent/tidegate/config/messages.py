@@ -413,12 +413,8 @@ ACCOUNTS_ALONE = _error(
     "TG0807", "accounts-alone", "cannot stand beside principals or namespaces, which say the same of a client"
 )
 NO_ACCOUNT = _error("TG0808", "no-account", "{given!r} is no service account: write NAME or NAMESPACE/NAME, without *")
-NO_ATTRIBUTE = _error(
-    "TG0809", "no-attribute", "{key!r} is no attribute of a connection or a request{suggestion}"
-)
-NO_BRACKETS = _error(
-    "TG0810", "no-brackets", "{key!r} needs a name in brackets, such as request.headers[x-token]"
-)
+NO_ATTRIBUTE = _error("TG0809", "no-attribute", "{key!r} is no attribute of a connection or a request{suggestion}")
+NO_BRACKETS = _error("TG0810", "no-brackets", "{key!r} needs a name in brackets, such as request.headers[x-token]")
 HTTP_DENIES_ALL = _warning(
     "TG0811",
     "http-denies-all",
@@ -436,9 +432,7 @@ HTTP_LEFT_OUT = _warning(
     "asks for {what}, which only requests of HTTP have: of other connections the rest of the rule is asked, so more "
     "are denied than is written",
 )
-NOBODYS_PRINCIPAL = _warning(
-    "TG0814", "nobodys-principal", "{given!r} is nobody's: {why}"
-)
+NOBODYS_PRINCIPAL = _warning("TG0814", "nobodys-principal", "{given!r} is nobody's: {why}")
 LATER_ACTION = _warning("TG0815", "later-action", "action {action} is not supported yet: the policy does nothing")
 PROVIDER_OF_OTHERS = _error("TG0816", "provider-of-others", "is for action CUSTOM, and this is {action}")
 NO_PROVIDER = _error("TG0817", "no-provider", "action CUSTOM needs provider.name: who is asked")
@@ -452,7 +446,9 @@ OLDER_AUTHENTICATION = _warning(
     "TG0820", "older-authentication", "has no effect: the older {owner} is for the same workloads"
 )
 PATH_TEMPLATE = _error(
-    "TG0821", "path-template", "{given!r}: in a template each segment is text, {{*}}, or, as the last of its kind, {{**}}"
+    "TG0821",
+    "path-template",
+    "{given!r}: in a template each segment is text, {{*}}, or, as the last of its kind, {{**}}",
 )
 NO_TRIAL = _warning("TG0822", "no-trial", "{given!r} is neither true nor false, so the policy is in force")
 

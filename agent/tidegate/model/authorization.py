@@ -1,4 +1,4 @@
-"""The one form in which it is decided who may connect to a workload: what PeerAuthentication and AuthorizationPolicy become.
+"""The one form in which it is decided who may connect: what PeerAuthentication and AuthorizationPolicy become.
 
 It is istio.security.Authorization of the workload API (ztunnel's proto/authorization.proto) with one action more. The
 relay decides by the same form (agent/relay/policy_abi.h, whose numbers are these; a test compares them), and vectors in
@@ -158,8 +158,8 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """policy: NAMESPACE/NAME of the one that decided, "" where none did. would_*: what policies on trial (dry-run) would
-    decide if there were no others. audited: the first AUDIT policy that matches."""
+    """policy: NAMESPACE/NAME of the one that decided, "" where none did. would_*: what policies on trial (dry-run)
+    would decide if there were no others. audited: the first AUDIT policy that matches."""
 
     verdict: Verdict
     policy: str = ""

@@ -1,9 +1,9 @@
-"""agent/relay/policy.c, under sanitizers, decides as the vectors say and as the oracle does, and refuses what is no file."""
+"""agent/relay/policy.c, under sanitizers, decides as the vectors and the oracle do; it refuses what is no file."""
 
 from __future__ import annotations
 
 import errno
-import struct
+import sys
 from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv6Address
 
@@ -20,6 +20,7 @@ from tidegate.relay.abi import ffi, lib
 from tidegate.relay.policy_file import lay_out
 
 ALL = tuple(vectors())
+UNKNOWN = (Verdict.DENY_UNKNOWN_WORKLOAD, 0, 0, 0, 0)
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +65,7 @@ def test_each_workload_has_its_own(asker: Asker) -> None:
     by_cookie = dict.fromkeys((1, 8, (1 << 64) - 1), ())
     for (cookie, subject), numbers in zip(asked, answers, strict=True):
         if cookie in by_cookie:
-            assert numbers == (Verdict.DENY_UNKNOWN_WORKLOAD, 0, 0, 0, 0, 0)
+            assert numbers == UNKNOWN
             continue
         expected = decide([table.policies[n - 1] for n in table.workloads[cookie]], subject)
         assert numbers[0] == expected.verdict, cookie
@@ -72,7 +73,7 @@ def test_each_workload_has_its_own(asker: Asker) -> None:
 
 def test_an_empty_file_knows_nobody(asker: Asker) -> None:
     file = lay_out(1, NO_POLICIES)
-    assert asker.ask(file, [(COOKIE, ALL[0].subject)]) == (0, [(Verdict.DENY_UNKNOWN_WORKLOAD, 0, 0, 0, 0, 0)])
+    assert asker.ask(file, [(COOKIE, ALL[0].subject)]) == (0, [UNKNOWN])
 
 
 LARGE = lay_out(9, PolicyTable(tuple(p for v in ALL[:90:3] for p in v.policies), {4: (1, 2), COOKIE: (2, 5)}))
@@ -94,7 +95,7 @@ def test_a_file_with_another_word_is_refused_or_decides_something(
 ) -> None:
     """The sanitizers find what a number that leads elsewhere would read."""
     at -= at % 4
-    file = LARGE[:at] + struct.pack("<I", word) + LARGE[at + 4 :]
+    file = LARGE[:at] + word.to_bytes(4, sys.byteorder) + LARGE[at + 4 :]
     result, answers = asker.ask(file, [(COOKIE, subject), (4, subject)])
     assert result in (0, -errno.EBADMSG)
     assert all(numbers[0] in set(Verdict) for numbers in answers)
@@ -116,7 +117,13 @@ def test_a_term_that_means_nothing_is_refused(asker: Asker, column: str, value: 
     [vector] = [v for v in ALL if v.name == "names: principal, exact: equal"]
     file = bytearray(lay_out(1, PolicyTable(vector.policies, {COOKIE: (1,)})))
     head = ffi.from_buffer("struct fp_policy_head *", file)
-    sizes = [("workloads", "workload"), ("policies", "row"), ("rules", "part"), ("clauses", "part"), ("matches", "part")]
+    sizes = [
+        ("workloads", "workload"),
+        ("policies", "row"),
+        ("rules", "part"),
+        ("clauses", "part"),
+        ("matches", "part"),
+    ]
     begin = ffi.sizeof(head[0]) + sum(getattr(head, t) * ffi.sizeof(f"struct fp_policy_{row}") for t, row in sizes)
     term = ffi.cast("struct fp_policy_term *", ffi.from_buffer(file) + begin)
     assert (term.field, term.how, term.length) == (lib.FP_FIELD_PRINCIPAL, lib.FP_HOW_EXACT, 29)

@@ -1,8 +1,8 @@
 """AuthorizationPolicy -> the form that connections are decided by. Pure.
 
-What a rule asks of requests only (methods, paths, tokens) a connection cannot answer. As upstream has it for TCP: a rule
-that allows then allows nobody, and one that denies keeps the rest of what it asks, so both refuse more than is written
-and never less. Where nothing is left of one alternative, it is always fulfilled, and with it all of them: the clause is
+What a rule asks of requests only (methods, paths, tokens) a connection cannot answer. As upstream has it for TCP: a
+rule that allows then allows nobody, and one that denies keeps the rest of what it asks, so both refuse more than is
+written and never less. Where nothing is left of one alternative, it is always fulfilled, and with it all of them: the clause is
 left out, which every reader of the form takes for "always". An empty match in its place would be taken for "never".
 """
 

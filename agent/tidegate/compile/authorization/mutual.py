@@ -1,8 +1,8 @@
 """PeerAuthentication -> the form that connections are decided by: where a client needs an identity. Pure.
 
-Of each reach the oldest counts: mesh (root namespace), namespace, workload (a selector, in any other namespace). What one
-leaves UNSET is as the wider one says, and PERMISSIVE where none says anything. STRICT becomes a DENY policy for whoever
-shows no identity; all else needs none. Names are upstream's, which its logs and tools know.
+Of each reach the oldest counts: mesh (root namespace), namespace, workload (a selector, in any other namespace). What
+one leaves UNSET is as the wider one says, and PERMISSIVE where none says anything. STRICT becomes a DENY policy for
+whoever shows no identity; all else needs none. Names are upstream's, which its logs and tools know.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What policies say of a connection to the pods where it may end: which one decides, and why the others do not. Pure."""
+"""What policies say of a connection to the pods where it may end: which decides, and why the others do not. Pure."""
 
 from __future__ import annotations
 
@@ -84,7 +84,9 @@ def authorized(facts: Facts, client: WorkloadId, peers: Sequence[Peer]) -> tuple
         if pod is None or not facts.enrolment(pod.id).enrolled:
             continue
         one = _of(facts, client, pod, peer)
-        place, known = next(((n, o) for n, o in enumerate(found) if replace(o, pods=one.pods) == one), (len(found), one))
+        place, known = next(
+            ((n, o) for n, o in enumerate(found) if replace(o, pods=one.pods) == one), (len(found), one)
+        )
         found[place:] = [replace(one, pods=tuple(dict.fromkeys((*known.pods, *one.pods)))), *found[place + 1 :]]
     return tuple(found)
 

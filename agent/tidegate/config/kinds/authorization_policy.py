@@ -1,4 +1,4 @@
-"""AuthorizationPolicy (security.istio.io v1beta1 and v1 are one schema): who may connect to a workload, and ask it what."""
+"""AuthorizationPolicy (security.istio.io v1beta1 and v1 are one schema): who may connect, and ask what."""
 
 from __future__ import annotations
 

@@ -104,7 +104,8 @@ def test_explain_names_the_policy_that_decides_and_why_others_do_not() -> None:
 
 
 def test_explain_says_why_nobody_allows() -> None:
-    other = "rules: [{from: [{source: {namespaces: [shop]}}], to: [{operation: {ports: ['90']}}]}, {to: [{operation: {ports: ['80']}}]}]"
+    first = "{from: [{source: {namespaces: [shop]}}], to: [{operation: {ports: ['90']}}]}"
+    other = f"rules: [{first}, {{to: [{{operation: {{ports: ['80']}}}}]}}]"
     said = told(policy(other, "allow", "default"))
     assert said["verdict"] == "deny_not_allowed"
     [one] = said["policies"]  # type: ignore[misc]

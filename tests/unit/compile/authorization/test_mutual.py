@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from tests.support.configs import ENROLLED, config_of, pod, sandbox
+from tests.support.configs import ENROLLED, Texts, config_of, pod, sandbox
 
 from tidegate.compile.authorization.in_force import Policies
 from tidegate.compile.compiler import compile_plan
@@ -14,7 +14,6 @@ from tidegate.model.authorization import Subject, Verdict
 from tidegate.model.identity import Identity
 from tidegate.model.net import parse_ip
 from tidegate.model.policy import MutualTls
-from tests.support.configs import Texts
 
 SERVER = pod("db", "app: db", "10.244.0.2")
 STATIC = "istio-system/istio_converted_static_strict"
