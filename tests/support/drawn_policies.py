@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ipaddress import ip_address, ip_network
 from pathlib import Path
+from typing import Any
 
 from hypothesis import strategies as st
 from hypothesis.configuration import set_hypothesis_home_dir
@@ -35,12 +36,12 @@ _identities = st.builds(Identity, _names, _names)
 _principals = st.builds(lambda domain, one: one.spiffe(domain).removeprefix("spiffe://"), _names, _identities)
 
 
-def _some(items: st.SearchStrategy[object], most: int = 2) -> st.SearchStrategy[tuple[object, ...]]:
+def _some(items: st.SearchStrategy[Any], most: int = 2) -> st.SearchStrategy[tuple[Any, ...]]:
     return st.lists(items, max_size=most).map(tuple)
 
 
 def matches() -> st.SearchStrategy[Match]:
-    fields = {
+    fields: dict[str, st.SearchStrategy[Any]] = {
         "namespaces": _texts(_names),
         "principals": _texts(_principals),
         "source_ips": st.sampled_from(_NETWORKS),
@@ -66,9 +67,9 @@ def policies() -> st.SearchStrategy[tuple[Authorization, ...]]:
         st.booleans(),
     )
 
-    def named(drawn: list[tuple[Action, tuple[object, ...], bool]]) -> tuple[Authorization, ...]:
+    def named(drawn: list[tuple[Action, tuple[Any, ...], bool]]) -> tuple[Authorization, ...]:
         return tuple(
-            Authorization(namespace="n", name=f"p{i}", scope=Scope.NAMESPACE, action=a, rules=r, dry_run=t)  # type: ignore[arg-type]
+            Authorization(namespace="n", name=f"p{i}", scope=Scope.NAMESPACE, action=a, rules=r, dry_run=t)
             for i, (a, r, t) in enumerate(drawn)
         )
 

@@ -32,7 +32,8 @@ static void answer(const struct fp_policies *policies, uint32_t connections)
 		struct question asked;
 		struct fp_policy_decision decision;
 		get(&asked, sizeof(asked));
-		char *name = malloc(asked.name_length ? asked.name_length : 1); /* of its own size: a read beyond it is found */
+		char *name = malloc(asked.name_length ? asked.name_length :
+							1); /* of its own size: a read beyond it is found */
 		if (!name)
 			exit(2);
 		get(name, asked.name_length);

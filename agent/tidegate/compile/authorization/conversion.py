@@ -2,8 +2,9 @@
 
 What a rule asks of requests only (methods, paths, tokens) a connection cannot answer. As upstream has it for TCP: a
 rule that allows then allows nobody, and one that denies keeps the rest of what it asks, so both refuse more than is
-written and never less. Where nothing is left of one alternative, it is always fulfilled, and with it all of them: the clause is
-left out, which every reader of the form takes for "always". An empty match in its place would be taken for "never".
+written and never less. Where nothing is left of one alternative, it is always fulfilled, and with it all of them: the
+clause is left out, which every reader of the form takes for "always". An empty match in its place would be taken for
+"never".
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from tidegate.model.authorization import Authorization, Scope
 from tidegate.model.kube import Pod
 from tidegate.model.mesh import Mesh
 from tidegate.model.plan.policy import NO_POLICIES, PolicyTable
+from tidegate.model.policy import AuthorizationPolicy
 from tidegate.model.selectors import selects
 
 
@@ -24,13 +25,14 @@ class Policies:
         config = mesh.config
         self._root, self._domains = config.root_namespace, config.trust_domains
         self._written = mesh.authorization_policies, mesh.peer_authentications
-        same = before is not None and (before._root, before._domains) == (self._root, self._domains)
-        known = before._converted if same and before is not None else {}
-        if same and before is not None and before._written[1] is mesh.peer_authentications:
-            self.authentications = before.authentications
-        else:
-            self.authentications = Authentications(mesh.peer_authentications, self._root)
-        self._converted = {
+        if before is not None and (before._root, before._domains) != (self._root, self._domains):
+            before = None
+        same = before is not None and before._written[1] is mesh.peer_authentications
+        self.authentications: Authentications = (
+            before.authentications if before is not None and same else Authentications(self._written[1], self._root)
+        )
+        known = before._converted if before is not None else {}
+        self._converted: dict[int, tuple[AuthorizationPolicy, Authorization | None]] = {
             id(policy): known.get(id(policy)) or (policy, converted(policy, self._root, self._domains))
             for policy in mesh.authorization_policies
         }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from tests.support.configs import ENROLLED, config_of, pod, sandbox, service
 from tests.unit.compile.authorization.test_conversion import policy
 from tests.unit.compile.authorization.test_mutual import authentication
@@ -71,7 +73,7 @@ def test_policies_are_found_anew_when_pods_change() -> None:
     assert find(found.mesh, {}).workloads == {}
 
 
-def told(*texts: str) -> dict[str, object]:
+def told(*texts: str) -> dict[str, Any]:
     explanation = explain(facts(*texts), WorkloadId("default", "client"), "db", 90)
     assert explanation.verdict == "allow", "nothing is refused by it yet"
     text = render(explanation.as_json())
@@ -93,14 +95,12 @@ def test_explain_names_the_policy_that_decides_and_why_others_do_not() -> None:
         9090,
         "cluster.local/ns/default/sa/default",
     )
-    policies = said["policies"]
-    assert isinstance(policies, list)
-    assert [(one["name"], one["asked"], one["matches"], one["why"]) for one in policies] == [
+    assert [(one["name"], one["asked"], one["matches"], one["why"]) for one in said["policies"]] == [
         ("allow", True, True, "rule 0 fits"),
         ("no-9090", True, True, "rule 0 fits"),
         ("not-chosen", False, False, "default/db is not tier=x"),
     ]
-    assert "refused by default/no-9090 (DENY_BY_POLICY), which is not enforced yet" in str(said["text"])
+    assert "refused by default/no-9090 (DENY_BY_POLICY), which is not enforced yet" in said["text"]
 
 
 def test_explain_says_why_nobody_allows() -> None:
@@ -108,7 +108,7 @@ def test_explain_says_why_nobody_allows() -> None:
     other = f"rules: [{first}, {{to: [{{operation: {{ports: ['80']}}}}]}}]"
     said = told(policy(other, "allow", "default"))
     assert said["verdict"] == "deny_not_allowed"
-    [one] = said["policies"]  # type: ignore[misc]
+    [one] = said["policies"]
     assert one["why"] == "rule 0: port 9090 is not in [90]; rule 1: port 9090 is not in [80]"
 
 
