@@ -11,7 +11,7 @@ struct run {
 
 static struct run run_of(const struct fp_policy_part *parts, uint32_t index)
 {
-	return (struct run){ index ? parts[index - 1].end : 0, parts[index].end };
+	return (struct run){ index ? parts[index - 1].rows : 0, parts[index].rows };
 }
 
 /* The part of *rest before the next slash, or all of it. */

@@ -5,17 +5,18 @@
 #include "base.h"
 #include "policy_abi.h"
 
-/* Tables of a file that was checked (policy_file.h), in memory of its own. */
+/* Tables of a file that was checked (policy_file.h), in memory of its own. What a row of the file has as the number of rows or bytes that
+ * it owns is here where they end: they begin where those of the row before end. Terms point into all text. */
 struct fp_policies {
 	struct fp_policy_head head;
-	const struct fp_policy_workload *workloads;
-	const struct fp_policy_row *policies;
-	const struct fp_policy_part *rules;
-	const struct fp_policy_part *clauses;
-	const struct fp_policy_part *matches;
-	const struct fp_policy_term *terms;
-	const struct fp_policy_member *members;
-	const char *text;
+	struct fp_policy_workload *workloads;
+	struct fp_policy_row *policies;
+	struct fp_policy_part *rules;
+	struct fp_policy_part *clauses;
+	struct fp_policy_part *matches;
+	struct fp_policy_term *terms;
+	struct fp_policy_member *members;
+	char *text;
 	char bytes[];
 };
 

@@ -46,8 +46,8 @@ enum fp_policy_verdict {
 	FP_DENY_UNKNOWN_WORKLOAD = 4 /* nobody said what holds for it */
 };
 
-/* A file: this, then the tables in the order of their counts. Each row of a table says where what it owns in another one ends;
- * it begins where that of the row before ends. */
+/* A file: this, then the tables in the order of their counts. A row owns the next so many rows of another table, so that what a
+ * policy looks like does not depend on its neighbours. */
 struct fp_policy_head {
 	uint32_t magic;
 	uint32_t version;
@@ -59,24 +59,26 @@ struct fp_policy_head {
 	uint32_t matches;
 	uint32_t terms;
 	uint32_t members;
-	uint32_t text; /* bytes that terms point into */
+	uint32_t text; /* bytes */
 };
 
 struct fp_policy_workload {
 	uint64_t netns_cookie; /* ascending */
-	uint32_t members;      /* end */
+	uint32_t members;      /* its rows */
 	uint32_t pad;
 };
 
 struct fp_policy_row {
-	uint32_t rules;   /* end; none: it never matches */
+	uint32_t rules;   /* its rows; none: it never matches */
+	uint32_t text;    /* its bytes, which its terms point into */
 	uint16_t action;  /* enum fp_policy_action */
 	uint16_t dry_run; /* 1: decided for itself and told, never in force */
+	uint32_t pad;
 };
 
 /* A rule owns clauses, all of which have to match; a clause matches, of which any has to; a match terms. */
 struct fp_policy_part {
-	uint32_t end;
+	uint32_t rows;
 };
 
 /* A match fits if of each field that has terms one of those that are not negative fits, where there are any, and no negative
@@ -87,7 +89,7 @@ struct fp_policy_term {
 	uint32_t negative;   /* 1: it must not fit */
 	struct tg_addr addr; /* of prefixes; else 0 */
 	uint32_t number; /* of prefixes: bits of 128, 96 more than an IPv4 prefix has; the port, host order; else 0 */
-	uint32_t text;   /* of texts: where it begins; else 0 */
+	uint32_t text;   /* of texts: where it begins in the policy's; else 0 */
 	uint32_t length; /* in bytes */
 	uint32_t pad;
 };

@@ -12,10 +12,10 @@ _Static_assert(sizeof(struct fp_policy_row) % 4 == 0 && sizeof(struct fp_policy_
 _Static_assert(offsetof(struct fp_policies, bytes) % 8 == 0, "tables begin as memory does");
 
 /* Where the next table begins; false if the file ends before its end. */
-static bool find_table(const struct fp_policies *p, size_t size, size_t *at, uint32_t rows, size_t row, void *ret_table)
+static bool find_table(struct fp_policies *p, size_t size, size_t *at, uint32_t rows, size_t row, void *ret_table)
 {
 	uint64_t bytes = (uint64_t)rows * row;
-	const char *begin = p->bytes + *at;
+	char *begin = p->bytes + *at;
 	if (bytes > size - *at)
 		return false;
 	memcpy(ret_table, &begin, sizeof(begin));
@@ -32,28 +32,36 @@ static bool find_tables(struct fp_policies *p, size_t size)
 	       TABLE(terms) && TABLE(members) && TABLE(text) && at == size;
 }
 
-/* Whether rows that own parts of a table of `count` rows own each of them once: ends that only grow, up to the last. */
-static bool owns_all(const struct fp_policy_part *parts, uint32_t rows, uint32_t count)
+/* A number of rows or bytes that are owned -> where they end. False if there are not so many. */
+static bool make_end(uint32_t *number, uint32_t *last, uint32_t count)
+{
+	if (*number > count - *last)
+		return false;
+	*last += *number;
+	*number = *last;
+	return true;
+}
+
+/* Each row of a table of `count` rows has one owner afterwards. */
+static bool make_ends(struct fp_policy_part *parts, uint32_t rows, uint32_t count)
 {
 	uint32_t last = 0;
-	for (uint32_t i = 0; i < rows; i++) {
-		if (parts[i].end < last)
+	for (uint32_t i = 0; i < rows; i++)
+		if (!make_end(&parts[i].rows, &last, count))
 			return false;
-		last = parts[i].end;
-	}
 	return last == count;
 }
 
-static bool check_policies(const struct fp_policies *p)
+static bool take_policies(struct fp_policies *p)
 {
-	uint32_t last = 0;
+	uint32_t rules = 0, text = 0;
 	for (uint32_t i = 0; i < p->head.policies; i++) {
-		const struct fp_policy_row *row = &p->policies[i];
-		if (row->rules < last || row->action > FP_ACTION_AUDIT || row->dry_run > 1)
+		struct fp_policy_row *row = &p->policies[i];
+		if (row->action > FP_ACTION_AUDIT || row->dry_run > 1 || row->pad ||
+		    !make_end(&row->rules, &rules, p->head.rules) || !make_end(&row->text, &text, p->head.text))
 			return false;
-		last = row->rules;
 	}
-	return last == p->head.rules;
+	return rules == p->head.rules && text == p->head.text;
 }
 
 /* Whose policies: ascending, and no more than there are. */
@@ -68,20 +76,21 @@ static bool check_members(const struct fp_policies *p, uint32_t first, uint32_t 
 	return true;
 }
 
-static bool check_workloads(const struct fp_policies *p)
+static bool take_workloads(struct fp_policies *p)
 {
-	uint32_t first = 0;
+	uint32_t end = 0;
 	for (uint32_t i = 0; i < p->head.workloads; i++) {
-		const struct fp_policy_workload *row = &p->workloads[i];
-		if (row->pad || (i && row->netns_cookie <= row[-1].netns_cookie) || row->members < first ||
-		    row->members > p->head.members || !check_members(p, first, row->members))
+		struct fp_policy_workload *row = &p->workloads[i];
+		uint32_t first = end;
+		if (row->pad || (i && row->netns_cookie <= row[-1].netns_cookie) ||
+		    !make_end(&row->members, &end, p->head.members) || !check_members(p, first, end))
 			return false;
-		first = row->members;
 	}
-	return first == p->head.members;
+	return end == p->head.members;
 }
 
-static bool check_term(const struct fp_policies *p, const struct fp_policy_term *term)
+/* text: bytes of the policy's own */
+static bool check_term(const struct fp_policy_term *term, uint32_t text)
 {
 	bool texts = term->field <= FP_FIELD_ACCOUNT;
 	bool prefixes = term->field == FP_FIELD_SOURCE || term->field == FP_FIELD_DESTINATION;
@@ -94,26 +103,40 @@ static bool check_term(const struct fp_policies *p, const struct fp_policy_term 
 	if (!prefixes && !fp_addr_is_unset(&term->addr))
 		return false;
 	if (texts)
-		return !term->number && term->text <= p->head.text && term->length <= p->head.text - term->text;
+		return !term->number && term->text <= text && term->length <= text - term->text;
 	return term->number <= (prefixes ? 128 : UINT16_MAX);
 }
 
-static bool check_terms(const struct fp_policies *p)
+/* Where what the first `rows` of a table own ends. */
+static uint32_t end_of(const struct fp_policy_part *parts, uint32_t rows)
 {
-	for (uint32_t i = 0; i < p->head.terms; i++)
-		if (!check_term(p, &p->terms[i]))
-			return false;
+	return rows ? parts[rows - 1].rows : 0;
+}
+
+static bool take_terms(struct fp_policies *p)
+{
+	uint32_t next = 0, text = 0;
+	for (uint32_t i = 0; i < p->head.policies; i++) {
+		const struct fp_policy_row *row = &p->policies[i];
+		uint32_t end = end_of(p->matches, end_of(p->clauses, end_of(p->rules, row->rules)));
+		for (; next < end; next++) {
+			if (!check_term(&p->terms[next], row->text - text))
+				return false;
+			p->terms[next].text += text;
+		}
+		text = row->text;
+	}
 	return true;
 }
 
-static bool check(struct fp_policies *p, size_t size)
+static bool take(struct fp_policies *p, size_t size)
 {
 	const struct fp_policy_head *head = &p->head;
 	if (head->magic != FP_POLICY_MAGIC || head->version != FP_POLICY_VERSION || !find_tables(p, size))
 		return false;
-	return check_policies(p) && owns_all(p->rules, head->rules, head->clauses) &&
-	       owns_all(p->clauses, head->clauses, head->matches) && owns_all(p->matches, head->matches, head->terms) &&
-	       check_workloads(p) && check_terms(p);
+	return take_policies(p) && make_ends(p->rules, head->rules, head->clauses) &&
+	       make_ends(p->clauses, head->clauses, head->matches) &&
+	       make_ends(p->matches, head->matches, head->terms) && take_workloads(p) && take_terms(p);
 }
 
 int fp_policies_read(const void *bytes, size_t size, struct fp_policies **ret_policies)
@@ -126,7 +149,7 @@ int fp_policies_read(const void *bytes, size_t size, struct fp_policies **ret_po
 	*made = (struct fp_policies){ 0 };
 	memcpy(made->bytes, bytes, size);
 	memcpy(&made->head, made->bytes, sizeof(made->head));
-	if (!check(made, size)) {
+	if (!take(made, size)) {
 		free(made);
 		return -EBADMSG;
 	}

@@ -20,7 +20,7 @@ from tidegate.model.identity import Identity
 from tidegate.model.net import IPNetwork, parse_ip, to_wire
 from tidegate.model.plan.policy import PolicyTable
 from tidegate.relay.abi import ffi
-from tidegate.relay.policy_file import lay_out
+from tidegate.relay.policy_file import PolicyWriter
 
 HERE = Path(__file__).resolve().parent
 DIRECTORY = HERE.parent / "vectors" / "authorization"
@@ -160,7 +160,7 @@ class Asker:
     def decide(self, policies: Sequence[Authorization], subject: Subject) -> Decision:
         """As the oracle's."""
         table = PolicyTable(tuple(policies), {COOKIE: tuple(range(1, len(policies) + 1))})
-        result, [numbers] = self.ask(lay_out(1, table), [(COOKIE, subject)])
+        result, [numbers] = self.ask(PolicyWriter().lay_out(1, table), [(COOKIE, subject)])
         assert result == 0
         verdict, policy, would, would_policy, audited = numbers
         keys = ["", *(one.key for one in policies)]

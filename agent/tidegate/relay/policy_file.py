@@ -13,23 +13,41 @@ from tidegate.model.net import IPNetwork, wire_prefix
 from tidegate.model.plan.policy import PolicyTable
 from tidegate.relay.abi import ffi, lib
 
-_TABLES = ("workloads", "policies", "rules", "clauses", "matches", "terms", "members")
-_ROWS = {"workloads": "workload", "policies": "row", "terms": "term", "members": "member"}  # else: part
+_TABLES = ("policies", "rules", "clauses", "matches", "terms")  # of a policy, in the order of the file
+_ROWS = {"policies": "row", "terms": "term"}  # else: part
 
 
-def lay_out(generation: int, table: PolicyTable) -> bytes:
-    """The file's bytes. Raises Rejected if it would be larger than the relay takes."""
-    file = _File()
-    for policy in table.policies:
-        file.policy(policy)
-    for cookie, numbers in sorted(table.workloads.items()):
-        for number in numbers:
-            file.add("members", policy=number)
-        file.add("workloads", netns_cookie=cookie, members=file.count("members"))
-    made = file.bytes(generation)
-    if len(made) > lib.FP_POLICY_FILE_MAX:
-        raise Rejected(f"policies of generation {generation}", f"are {len(made)} bytes", "at most 64 MiB")
-    return made
+class PolicyWriter:
+    """Lays files out. A policy that is the same object as last time is not laid out again."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, _Rows] = {}
+
+    def lay_out(self, generation: int, table: PolicyTable) -> bytes:
+        """The file's bytes. Raises Rejected if it would be larger than the relay takes."""
+        rows = [self._known.get(id(policy)) or _rows(policy) for policy in table.policies]
+        self._known = {id(row.policy): row for row in rows}
+        workloads, members = _workloads(table)
+        head = ffi.new("struct fp_policy_head *")
+        head.magic, head.version, head.generation = lib.FP_POLICY_MAGIC, lib.FP_POLICY_VERSION, generation
+        head.workloads, head.members = len(workloads), len(members)
+        for name in _TABLES:
+            setattr(head, name, sum(row.counts[name] for row in rows))
+        head.text = sum(len(row.text) for row in rows)
+        tables = (row.laid_out[name] for name in _TABLES for row in rows)
+        parts = (bytes(ffi.buffer(head)), bytes(ffi.buffer(workloads)), *tables, bytes(ffi.buffer(members)))
+        made = b"".join((*parts, *(row.text for row in rows)))
+        if len(made) > lib.FP_POLICY_FILE_MAX:
+            raise Rejected(f"policies of generation {generation}", f"are {len(made)} bytes", "at most 64 MiB")
+        return made
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    policy: Authorization  # kept, so that its id() stays its own
+    counts: dict[str, int]
+    laid_out: dict[str, bytes]
+    text: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,51 +60,41 @@ class _Term:
     number: int = 0
 
 
-class _File:
-    def __init__(self) -> None:
-        self._rows: dict[str, list[bytes]] = {table: [] for table in _TABLES}
-        self._text = bytearray()
-        self._known: dict[bytes, int] = {}  # a text that stands there -> where
+def _workloads(table: PolicyTable) -> tuple[Any, Any]:
+    numbers = [number for _, of in sorted(table.workloads.items()) for number in of]
+    workloads = ffi.new("struct fp_policy_workload[]", len(table.workloads))
+    for row, (cookie, of) in zip(workloads, sorted(table.workloads.items()), strict=True):
+        row.netns_cookie, row.members = cookie, len(of)
+    return workloads, ffi.new("struct fp_policy_member[]", [(number,) for number in numbers])
 
-    def count(self, table: str) -> int:
-        return len(self._rows[table])
 
-    def add(self, table: str, **columns: Any) -> None:
-        """One row; columns that are left out are 0."""
+def _rows(policy: Authorization) -> _Rows:
+    text = bytearray()
+    known: dict[bytes, int] = {}  # a text that stands there -> where
+    laid_out: dict[str, list[bytes]] = {name: [] for name in _TABLES}
+
+    def add(table: str, **columns: Any) -> None:
         row = ffi.new(f"struct fp_policy_{_ROWS.get(table, 'part')} *")
         for name, value in columns.items():
             setattr(row, name, value)
-        self._rows[table].append(bytes(ffi.buffer(row)))
+        laid_out[table].append(bytes(ffi.buffer(row)))
 
-    def policy(self, policy: Authorization) -> None:
-        for rule in policy.rules:
-            for clause in rule:
-                for match in clause:
-                    for term in _terms(match):
-                        self._term(term)
-                    self.add("matches", end=self.count("terms"))
-                self.add("clauses", end=self.count("matches"))
-            self.add("rules", end=self.count("clauses"))
-        self.add("policies", rules=self.count("rules"), action=policy.action, dry_run=policy.dry_run)
-
-    def _term(self, term: _Term) -> None:
-        text = term.text.encode()
-        where = self._known.get(text)
-        if where is None:
-            where = self._known[text] = len(self._text) if text else 0
-            self._text += text
-        columns = {"text": where, "length": len(text), "number": term.number, "addr": {"ip": term.address}}
-        self.add("terms", field=term.field, how=term.how, negative=term.negative, **columns)
-
-    def bytes(self, generation: int) -> bytes:
-        head = ffi.new("struct fp_policy_head *")
-        head.magic, head.version, head.generation = lib.FP_POLICY_MAGIC, lib.FP_POLICY_VERSION, generation
-        for table in _TABLES:
-            setattr(head, table, self.count(table))
-        head.text = len(self._text)
-        return b"".join(
-            (bytes(ffi.buffer(head)), *(row for table in _TABLES for row in self._rows[table]), bytes(self._text))
-        )
+    for clauses in policy.rules:
+        add("rules", rows=len(clauses))
+        for matches in clauses:
+            add("clauses", rows=len(matches))
+            for match in matches:
+                terms = list(_terms(match))
+                add("matches", rows=len(terms))
+                for term in terms:
+                    spelled = term.text.encode()
+                    where = known.setdefault(spelled, len(text)) if spelled else 0
+                    text += spelled if where == len(text) else b""
+                    place = {"text": where, "length": len(spelled), "addr": {"ip": term.address}}
+                    add("terms", field=term.field, how=term.how, negative=term.negative, number=term.number, **place)
+    add("policies", rules=len(policy.rules), text=len(text), action=policy.action, dry_run=policy.dry_run)
+    counts = {name: len(rows) for name, rows in laid_out.items()}
+    return _Rows(policy, counts, {name: b"".join(rows) for name, rows in laid_out.items()}, bytes(text))
 
 
 def _terms(match: Match) -> Iterator[_Term]:

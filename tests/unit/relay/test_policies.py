@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address
 
 import pytest
@@ -17,7 +18,7 @@ from tidegate.compile.explain.authorization import decide
 from tidegate.model.authorization import Action, Authorization, Decision, How, Scope, Subject, Verdict
 from tidegate.model.plan.policy import NO_POLICIES, PolicyTable
 from tidegate.relay.abi import ffi, lib
-from tidegate.relay.policy_file import lay_out
+from tidegate.relay.policy_file import PolicyWriter
 
 ALL = tuple(vectors())
 UNKNOWN = (Verdict.DENY_UNKNOWN_WORKLOAD, 0, 0, 0, 0)
@@ -60,7 +61,7 @@ def test_each_workload_has_its_own(asker: Asker) -> None:
     table = PolicyTable((*one.policies, *other.policies), {3: (), 7: (1,), 9: (1, 2), 1 << 63: (2,)})
     subjects = [one.subject, other.subject]
     asked = [(cookie, subject) for cookie in (1, 3, 7, 8, 9, 1 << 63, (1 << 64) - 1) for subject in subjects]
-    result, answers = asker.ask(lay_out(5, table), asked)
+    result, answers = asker.ask(PolicyWriter().lay_out(5, table), asked)
     assert result == 0
     by_cookie = dict.fromkeys((1, 8, (1 << 64) - 1), ())
     for (cookie, subject), numbers in zip(asked, answers, strict=True):
@@ -72,11 +73,11 @@ def test_each_workload_has_its_own(asker: Asker) -> None:
 
 
 def test_an_empty_file_knows_nobody(asker: Asker) -> None:
-    file = lay_out(1, NO_POLICIES)
+    file = PolicyWriter().lay_out(1, NO_POLICIES)
     assert asker.ask(file, [(COOKIE, ALL[0].subject)]) == (0, [UNKNOWN])
 
 
-LARGE = lay_out(9, PolicyTable(tuple(p for v in ALL[:90:3] for p in v.policies), {4: (1, 2), COOKIE: (2, 5)}))
+LARGE = PolicyWriter().lay_out(9, PolicyTable(tuple(p for v in ALL[:90:3] for p in v.policies), {4: (1, 2), COOKIE: (2, 5)}))
 
 
 @pytest.mark.parametrize("size", [0, 1, 47, 48, len(LARGE) - 1])
@@ -115,7 +116,7 @@ def test_a_file_with_another_word_is_refused_or_decides_something(
 )
 def test_a_term_that_means_nothing_is_refused(asker: Asker, column: str, value: int) -> None:
     [vector] = [v for v in ALL if v.name == "names: principal, exact: equal"]
-    file = bytearray(lay_out(1, PolicyTable(vector.policies, {COOKIE: (1,)})))
+    file = bytearray(PolicyWriter().lay_out(1, PolicyTable(vector.policies, {COOKIE: (1,)})))
     head = ffi.from_buffer("struct fp_policy_head *", file)
     sizes = [
         ("workloads", "workload"),
@@ -131,10 +132,19 @@ def test_a_term_that_means_nothing_is_refused(asker: Asker, column: str, value: 
     assert asker.ask(bytes(file), []) == (-errno.EBADMSG, [])
 
 
-def test_equal_texts_stand_there_once() -> None:
-    [vector] = [v for v in ALL if v.name == "names: principal, exact: equal"]
-    once, twice = (lay_out(1, PolicyTable(vector.policies * n, {})) for n in (1, 2))
-    assert once.count(b"shop") == twice.count(b"shop") == 1
+def test_equal_texts_of_a_policy_stand_there_once() -> None:
+    [policy] = next(v.policies for v in ALL if v.name == "names: principal, exact: equal")
+    twice = replace(policy, rules=policy.rules * 2)
+    files = [PolicyWriter().lay_out(1, PolicyTable((one,), {})) for one in (policy, twice)]
+    assert [file.count(b"shop") for file in files] == [1, 1]
+
+
+def test_a_writer_that_knows_a_policy_writes_the_same() -> None:
+    """Whatever stood beside it before."""
+    writer, some = PolicyWriter(), tuple(p for v in ALL[:40:5] for p in v.policies)
+    for chosen in (some, some[2:], some[::-1], (), some[1:4]):
+        table = PolicyTable(chosen, {COOKIE: tuple(range(1, len(chosen) + 1))})
+        assert writer.lay_out(1, table) == PolicyWriter().lay_out(1, table)
 
 
 def test_addresses_are_as_the_kernel_has_them(asker: Asker) -> None:
