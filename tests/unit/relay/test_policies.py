@@ -77,7 +77,9 @@ def test_an_empty_file_knows_nobody(asker: Asker) -> None:
     assert asker.ask(file, [(COOKIE, ALL[0].subject)]) == (0, [UNKNOWN])
 
 
-LARGE = PolicyWriter().lay_out(9, PolicyTable(tuple(p for v in ALL[:90:3] for p in v.policies), {4: (1, 2), COOKIE: (2, 5)}))
+LARGE = PolicyWriter().lay_out(
+    9, PolicyTable(tuple(p for v in ALL[:90:3] for p in v.policies), {4: (1, 2), COOKIE: (2, 5)})
+)
 
 
 @pytest.mark.parametrize("size", [0, 1, 47, 48, len(LARGE) - 1])
