@@ -13,6 +13,7 @@ from tidegate.compile.facts import Facts
 from tidegate.model.authorization import Authorization, Decision, Subject
 from tidegate.model.identity import identity_of
 from tidegate.model.kube import Pod
+from tidegate.model.mesh import Mesh
 from tidegate.model.names import WorkloadId
 from tidegate.model.net import parse_ip
 from tidegate.model.policy import AuthorizationPolicy, MutualTls, PolicyAction
@@ -78,12 +79,14 @@ def authorized(facts: Facts, client: WorkloadId, peers: Sequence[Peer]) -> tuple
     if not mesh.authorization_policies and not mesh.peer_authentications:
         return ()
     found: list[Authorized] = []
+    known_near: dict[str, _Near] = {}
     for peer in peers:
         namespace, _, name = peer.pod.partition("/")
         pod = facts.pods.get(WorkloadId(namespace, name))
         if pod is None or not facts.enrolment(pod.id).enrolled:
             continue
-        one = _of(facts, client, pod, peer)
+        near = known_near.get(namespace) or known_near.setdefault(namespace, _near(mesh, namespace))
+        one = _of(facts, client, pod, peer, near)
         place, known = next(
             ((n, o) for n, o in enumerate(found) if replace(o, pods=one.pods) == one), (len(found), one)
         )
@@ -91,18 +94,26 @@ def authorized(facts: Facts, client: WorkloadId, peers: Sequence[Peer]) -> tuple
     return tuple(found)
 
 
-def _of(facts: Facts, client: WorkloadId, pod: Pod, peer: Peer) -> Authorized:
-    mesh, root = facts.mesh, facts.mesh.config.root_namespace
-    near = tuple(one for one in mesh.authorization_policies if one.namespace in (pod.id.namespace, root))
-    policies = Policies(replace(mesh, authorization_policies=near))
+_Near = tuple[tuple[AuthorizationPolicy, ...], Policies]
+
+
+def _near(mesh: Mesh, namespace: str) -> _Near:
+    """Policies that may be for workloads of a namespace: only those are looked at for one question."""
+    near = tuple(o for o in mesh.authorization_policies if o.namespace in (namespace, mesh.config.root_namespace))
+    return near, Policies(replace(mesh, authorization_policies=near))
+
+
+def _of(facts: Facts, client: WorkloadId, pod: Pod, peer: Peer, near: _Near) -> Authorized:
+    written, policies = near
+    config = facts.mesh.config
     source, address = facts.pods.get(client), parse_ip(peer.address)
     known = source is not None and facts.enrolment(client).enrolled
     identity = identity_of(source) if source is not None and known else None
     own = next((ip for ip in source.ips if ip.version == address.version), address) if source else address
-    domain = mesh.config.trust_domains[0] if identity else ""
+    domain = config.trust_domains[0] if identity else ""
     subject = Subject(own, address, peer.port, identity, domain)
     counting = policies.of(pod)
-    others = tuple((one, why) for one in near if (why := _not_asked(one, policies, pod, root)))
+    others = tuple((one, why) for one in written if (why := _not_asked(one, policies, pod, config.root_namespace)))
     mode = policies.asked(pod).at(peer.port)
     asked = tuple(ask(counting, subject))
     return Authorized((peer.pod,), peer.port, subject.principal, mode, decide(counting, subject), asked, others)
