@@ -1,6 +1,6 @@
 """Composition root: the only place that constructs and wires. Reads top to bottom like the picture in README.
 
-file source -> Store ───────┐
+sources ─────> Store ───────┐
                             ├─> Cycle (compile, then appliers) ─> kernel tables, fast path, Envoy
 CNI socket -> SandboxStore ─┘                                 └─> Status -> CNI reply, admin API, metrics
 """
@@ -23,7 +23,7 @@ from tidegate.bpf.pins import Pins, claim
 from tidegate.bpf.probe import probe, require
 from tidegate.config.follow import follow
 from tidegate.config.last_good import LastGood
-from tidegate.config.sources.files import FileSource
+from tidegate.config.sources.opening import ConfigSources
 from tidegate.dataplane.assembly import assemble
 from tidegate.dataplane.capture import SandboxRecords, inside
 from tidegate.dataplane.cni_calls import CniCalls
@@ -60,7 +60,7 @@ from tidegate.runtime.worker import Worker
 from tidegate.settings import Settings, build_root, envoy_binary, listen_address, namespace_socket, relay_binary
 from tidegate.supervise.supervisor import ProgramState
 from tidegate.telemetry.flows import follow_flows
-from tidegate.telemetry.metrics import OthersCollector
+from tidegate.telemetry.metrics import ClusterCollector, OthersCollector
 from tidegate.telemetry.pairs import Pairs
 from tidegate.telemetry.scrape import AgentMetrics
 from tidegate.xds.server import AdsServer
@@ -195,8 +195,9 @@ async def _run(settings: Settings, life: Life, home: Path) -> None:
     devices = open_devices(settings, home)
 
     # Facts in, data plane out
-    sources = [FileSource(Path(source.removeprefix("file:"))) for source in settings.config]
     config: Latest[Mesh | None] = Latest(None)
+    gateways_in = frozenset(namespace_socket(text, "--xds-secrets")[0] for text in settings.xds_secrets)
+    sources = ConfigSources(settings.config, settings.run_dir, config, settings.node, gateways_in)
     store = SandboxStore(settings.run_dir / "sandboxes", NetnsNames(settings.run_dir / "netns"))
     disk = Worker("sandbox records")
     issuer = EmbeddedAuthority(settings.ca_dir)
@@ -223,7 +224,8 @@ async def _run(settings: Settings, life: Life, home: Path) -> None:
         relay=devices.relays,
         envoy=devices.envoy,
         dns=devices.dns,
-        sources=settings.config,
+        sources=sources.names,
+        clusters=sources,
         cni=keeper.kept if keeper else None,
         crash_loops=loops.all,
         others=others.status if others else None,
@@ -235,7 +237,10 @@ async def _run(settings: Settings, life: Life, home: Path) -> None:
         lambda: names.counts if names else {},
         lambda: cycle.facts.value,
         devices.envoy.admin.get,
-        (OthersCollector(others.status, lambda: (others.told, others.refused)),) if others else (),
+        (
+            *((OthersCollector(others.status, lambda: (others.told, others.refused)),) if others else ()),
+            *((ClusterCollector(sources.status),) if sources.status() else ()),
+        ),
     )
     dashboard = Dashboard(
         status=views.status,
@@ -277,7 +282,7 @@ async def _run(settings: Settings, life: Life, home: Path) -> None:
     await cni.start()
     settle()  # modules and their classes: a walk of them would hold up an enrolment by 60 ms
     work: dict[str, Coroutine[Any, Any, None]] = {
-        "config": follow(sources, config, LastGood(settings.run_dir / "last-good"), devices.ads.verdicts),
+        "config": follow(sources.all, config, LastGood(settings.run_dir / "last-good"), devices.ads.verdicts),
         "cycle": cycle.run(),
         "certificates": certificates.run(),
         "sweep": calls.sweep(),

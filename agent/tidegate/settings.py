@@ -32,6 +32,7 @@ _LABEL_PAIR = re.compile(r"[A-Za-z0-9][-A-Za-z0-9_./]*=[-A-Za-z0-9_.]*")
 NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 LONGEST_SOCKET = 107  # bytes of a unix socket's path (unix(7), sun_path)
 LOG_LEVELS = ("debug", "info", "warning", "error")
+CLUSTER_HOST = "KUBERNETES_SERVICE_HOST"  # by which a pod finds its cluster's API server
 _YES, _NO = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 
 
@@ -65,7 +66,9 @@ class Settings:
     """
 
     node: str = _of("", "name of this node; default: host name", like=NODE_NAME)
-    config: tuple[str, ...] = _of((), "where configuration comes from, e.g. file:DIR; may be repeated")
+    config: tuple[str, ...] = _of(
+        (), "where configuration comes from: file:DIR, kube, kube:KUBECONFIG; may be repeated"
+    )
     cluster_domain: str = _of("", "what names of services end with, and trust domain; default: cluster.local")
     unix_endpoints: Path | None = _of(None, "directory whose unix sockets ServiceEntries may lead to; default: none")
     tls_files: Path | None = _of(
@@ -126,7 +129,9 @@ class GatewaySettings:
         "", "namespace of this workload: of its Secrets, and what exportTo means; default: POD_NAMESPACE"
     )
     node: str = _of("", "name of the node, for endpoints nearby; default: NODE_NAME", like=NODE_NAME)
-    config: tuple[str, ...] = _of((), "where configuration comes from, e.g. file:DIR; may be repeated")
+    config: tuple[str, ...] = _of(
+        (), "where configuration comes from: file:DIR, kube, kube:KUBECONFIG; may be repeated"
+    )
     cluster_domain: str = _of("", "what names of services end with; default: cluster.local")
     service_account: str = _of(
         "", "service account of this workload: who it is to servers and clients of the mesh; default: SERVICE_ACCOUNT"
@@ -206,7 +211,7 @@ def _build(table: type[S], flags: Mapping[str, object], environ: Mapping[str, st
     if not settings.config:
         raise Rejected("--config", "is missing", "say where configuration comes from, e.g. --config file:DIR")
     for source in settings.config:
-        check_source(str(source))
+        check_source(str(source), environ)
     for f in fields(table):
         _check_limits(f, getattr(settings, f.name))
     return settings
@@ -267,11 +272,16 @@ def namespace_socket(text: str, flag: str) -> tuple[str, Path]:
     return namespace, Path(path)
 
 
-def check_source(source: str) -> None:
-    """Raises Rejected for a source that there is not."""
+def check_source(source: str, environ: Mapping[str, str] = os.environ) -> None:
+    """Raises Rejected for a source that there is not, and for a cluster of which this process is no pod."""
     scheme, _, rest = source.partition(":")
-    if scheme == "file" and rest:
+    if scheme in ("file", "kube") and rest:
         return
-    if source == "kube" or scheme == "xds":
-        raise Rejected(f"--config {source}", "this source is not built yet", "use file:DIR")
-    raise Rejected(f"--config {source}", "is no known source", "use file:DIR")
+    if source == "kube":
+        if not environ.get(CLUSTER_HOST):
+            why = f"{CLUSTER_HOST} is not set, as it is in a pod"
+            raise Rejected("--config kube", why, "use kube:KUBECONFIG outside of a cluster")
+        return
+    if scheme == "xds":
+        raise Rejected(f"--config {source}", "this source is not built yet", "use file:DIR or kube")
+    raise Rejected(f"--config {source}", "is no known source", "use file:DIR, kube or kube:KUBECONFIG")

@@ -41,7 +41,6 @@ ELSEWHERE = {
     "tidegate.model.*": "tests/unit/compile/test_compiler.py",
     "tidegate.observe.views": "tests/stories/operate/test_nouns.py",
     "tidegate.relay.image_routes": "tests/relay/test_routes.py",
-    "tidegate.runtime.clock": "tests/envoy/test_envoy_lives.py",
     "tidegate_lab.*": "lab/tests/stories/test_lab_pods.py",
 }
 

@@ -25,7 +25,7 @@ def register(app: typer.Typer) -> None:
 
 
 def xds(
-    config: Annotated[list[str], typer.Option(help="where configuration comes from, e.g. file:DIR; may be repeated")],
+    config: Annotated[list[str], typer.Option(help="where configuration comes from: file:DIR, kube, kube:KUBECONFIG")],
     listen: Annotated[str, typer.Option(help="ADDRESS:PORT, port 0 = any that is free")] = f"127.0.0.1:{XDS_PORT}",
     secrets: Annotated[list[str] | None, typer.Option(help=_SECRETS)] = None,
     metrics_port: Annotated[int, typer.Option(help="localhost port of /metrics, 0 = none", min=0, max=65535)] = 0,

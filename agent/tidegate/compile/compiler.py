@@ -236,7 +236,7 @@ class Compiler:
             ),
             ENDPOINTS: self._listed(
                 ENDPOINTS,
-                (*of_routes, facts.pods_by_service, facts.nodes, facts.here),
+                (*of_routes, *_of_endpoints(facts)),
                 lambda: _by_key(read, endpoints),
                 (leading, cluster_names),
             ),
@@ -372,6 +372,18 @@ class Compiler:
             for port, members in _ranged(found).items()
         )
         return {item.name: item for item in (*(i for _, of in self._scopes.values() for i in of), *others, *ranged)}
+
+
+def _of_endpoints(facts: Facts) -> tuple[object, ...]:
+    """What decides who is behind services, and which of them are used."""
+    return (
+        facts.pods,
+        facts.pods_by_service,
+        facts.workloads_by_service,
+        facts.slices_by_service,
+        facts.nodes,
+        facts.here,
+    )
 
 
 def _alike(before: tuple[object, ...], now: tuple[object, ...]) -> bool:

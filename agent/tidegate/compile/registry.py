@@ -227,9 +227,14 @@ def _written_endpoints(read: Read, service: Service, port: ServicePort, others: 
     """Those that are ready; if nobody is, those that serve while they end, as kube-proxy does."""
     those = [(e, number) for e in written(read, service) if (number := e.port(port.name))]
     ready = [(e, number) for e, number in those if e.ready]
+    told: set[tuple[IPAddress, int]] = set()  # while a cluster moves one it may stand in two slices
     for endpoint, number in ready or ([] if others else [(e, number) for e, number in those if e.draining]):
-        pod = _pod(read, endpoint)
-        yield Endpoint(pod, endpoint.address, number, endpoint.node or (pod.node if pod else ""), endpoint.zone)
+        if (endpoint.address, number) not in told:
+            told.add((endpoint.address, number))
+            pod = _pod(read, endpoint)
+            node = endpoint.node or (pod.node if pod else "")
+            hinted = endpoint if endpoint.for_zones or endpoint.for_nodes else None
+            yield Endpoint(pod, endpoint.address, number, node, endpoint.zone, hinted=hinted)
 
 
 def _pod(read: Read, endpoint: SliceEndpoint) -> Pod | None:
@@ -240,9 +245,9 @@ def _pod(read: Read, endpoint: SliceEndpoint) -> Pod | None:
 
 def written(read: Read, service: Service) -> Iterator[SliceEndpoint]:
     """The endpoints of a service that somebody wrote down, ready or not. What a cluster derives from a selector is not
-    taken from there: we follow the selector ourselves."""
+    taken from files: we follow the selector ourselves there."""
     for one in read(SLICES_BY_SERVICE, service.id.fqdn) or ():
-        if not (one.of_selector and service.selector):
+        if one.speaks_for(service):
             yield from one.endpoints
 
 

@@ -1,7 +1,7 @@
 """Every sentence that validation can say: code, slug, level, text. `docs/messages.md` is generated from this table.
 
 A code keeps its meaning for ever; texts may become better. TG01 shape of a document, TG02 values, TG03 what routes
-mean, TG04 other kinds, TG05 objects beside others, TG06 sources, TG07 who workloads are.
+mean, TG04 other kinds, TG05 objects beside others, TG06 sources, TG07 who workloads are, TG072 a cluster as a source.
 """
 
 from __future__ import annotations
@@ -390,6 +390,15 @@ MESH_HAS_ITS_OWN = _error(
 NO_TRUST_DOMAIN = _error(
     "TG0702", "no-trust-domain", "{given!r} is no trust domain: use lower-case letters, digits, '.', '-' and '_'"
 )
+
+# TG072: a cluster as a source
+KUBE_DENIED = _error(
+    "TG0721", "kube-denied", "{resource}: may not be read ({reason}): grant get, list and watch; what is known serves"
+)
+KUBE_UNKNOWN = _error(
+    "TG0722", "kube-not-logged-in", "{resource}: the API server does not know us ({reason}): look at the token"
+)
+KUBE_FAILING = _error("TG0723", "kube-failing", "{resource}: cannot be read ({reason}); what is known serves")
 
 # TG08: who may connect to workloads
 NOT_ENFORCED = _warning(

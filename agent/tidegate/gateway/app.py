@@ -1,6 +1,6 @@
 """Composition root of a gateway: the only place that constructs and wires one.
 
-file source -> Store ──> GatewayWork (join, compile_gateway) ──> ADS ──> Envoy, at the ports of this pod
+sources ─────> Store ──> GatewayWork (join, compile_gateway) ──> ADS ──> Envoy, at the ports of this pod
 certificate files ─────────┘
 """
 
@@ -20,7 +20,7 @@ from prometheus_client import CollectorRegistry
 from tidegate import __version__
 from tidegate.config.follow import follow
 from tidegate.config.last_good import LastGood
-from tidegate.config.sources.files import FileSource
+from tidegate.config.sources.opening import ConfigSources
 from tidegate.envoy.supervisor import GatewayEnvoy
 from tidegate.errors import Fatal
 from tidegate.gateway.files import CertificateDirectory
@@ -44,7 +44,7 @@ from tidegate.runtime.worker import Worker
 from tidegate.settings import GatewaySettings, envoy_binary
 from tidegate.supervise.supervisor import ProgramState
 from tidegate.telemetry.carried import CarriedConnections, gateway_itself
-from tidegate.telemetry.metrics import TcpMetrics, exposition
+from tidegate.telemetry.metrics import ClusterCollector, TcpMetrics, exposition
 from tidegate.xds.server import AdsServer
 
 log = logging.getLogger(__name__)
@@ -80,6 +80,8 @@ async def _run(settings: GatewaySettings, life: Life, home: Path) -> None:
         settings.envoy_concurrency,
     )
     config: Latest[Mesh | None] = Latest(None)
+    who = f"gateway of {settings.namespace}"
+    sources = ConfigSources(settings.config, settings.run_dir, config, who, frozenset({settings.namespace}))
     files = CertificateDirectory()
     workload = GatewayWorkload(settings.namespace, settings.labels, ipv6_usable())
     issuer = EmbeddedAuthority(settings.ca_dir)
@@ -93,8 +95,9 @@ async def _run(settings: GatewaySettings, life: Life, home: Path) -> None:
             SERVING: lambda: not stop.is_set(),
         }
     )
-    views = GatewayViews(settings, life, work, lambda: config.value, ads, envoy)
+    views = GatewayViews(settings, life, work, lambda: config.value, ads, envoy, clusters=sources)
     registry = CollectorRegistry()
+    registry.register(ClusterCollector(sources.status))
     of_itself = gateway_itself(workload)
     carried = CarriedConnections(TcpMetrics(registry), lambda: work.facts, envoy.admin.get, of_itself)
 
@@ -111,9 +114,8 @@ async def _run(settings: GatewaySettings, life: Life, home: Path) -> None:
     await envoy.take_over()
     await ads.start()
     await admin.start(settings.admin_socket, settings.admin_port, 0, settings.ready_port, ready_everywhere=True)
-    sources = [FileSource(Path(source.removeprefix("file:"))) for source in settings.config]
     work_of: dict[str, Coroutine[Any, Any, None]] = {
-        "config": follow(sources, config, LastGood(settings.run_dir / "last-good"), ads.verdicts),
+        "config": follow(sources.all, config, LastGood(settings.run_dir / "last-good"), ads.verdicts),
         "files": files.run(),
         "work": work.run(),
         "certificates": identities.run(),

@@ -94,8 +94,10 @@ def open_authority(folder: Path, trust_domain: str, now: float) -> Authority:
     """The authority of a folder; what is not there is made. Raises OSError, and Rejected for one of no use."""
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     with _alone(folder):
-        key = _key(folder / ROOT_KEY)
         path = folder / ROOT_CERTIFICATE
+        if path.exists() and not (folder / ROOT_KEY).exists():
+            raise Rejected(str(path), f"is there without its key {ROOT_KEY}", "restore the key, or move both away")
+        key = _key(folder / ROOT_KEY)
         if not path.exists():
             _write(path, _root(key, trust_domain, now).public_bytes(Encoding.PEM), 0o644)
         try:

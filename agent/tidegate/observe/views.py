@@ -24,6 +24,7 @@ from tidegate.observe.dump import dump
 from tidegate.observe.life import Life
 from tidegate.observe.others import others_view
 from tidegate.observe.process import (
+    Clusters,
     OwnProcess,
     envoy_status,
     not_in_force,
@@ -54,13 +55,15 @@ class Views:
         envoy: EnvoySupervisor,
         dns: Supervisor | None = None,
         sources: Sequence[str] = (),
+        clusters: Clusters | None = None,
         clock: Clock | None = None,
         cni: Callable[[], Kept] | None = None,
         crash_loops: Callable[[], Sequence[CrashLoop]] = tuple,
         others: Callable[[], OthersStatus] | None = None,
     ) -> None:
         self._node = node
-        self._process = OwnProcess(life, sources, clock or SystemClock())
+        self._process = OwnProcess(life, sources, clock or SystemClock(), clusters=clusters)
+        self._clusters = clusters
         self._datapath = datapath
         self._cycle = cycle
         self._config = config
@@ -76,7 +79,7 @@ class Views:
     def unhealthy(self) -> list[str]:
         """Why this node is not well; empty when it is."""
         status = self._cycle.status.value
-        reasons = not_in_force(self._config(), status.generation)
+        reasons = not_in_force(self._config(), status.generation, self._clusters)
         for program in (self._relay, self._envoy):
             if program.status().state != "running":
                 reasons.append(f"{program.name} is {program.status().state}")

@@ -260,14 +260,14 @@ _SECRETS = Group(
             "serving-before-listening",
             "a signal that comes when `serving on` is read ends the process where it stands",
             "agent/tidegate/discovery.py",
-            "    stop = asked_to_stop()\n",
-            "",
+            "    stop = asked_to_stop()\n    config: ",
+            "    config: ",
             ("tests/unit/runtime/test_stopping.py::test_who_reads_that_it_serves_may_stop_it_at_once",),
             more=(
                 (
                     "agent/tidegate/discovery.py",
-                    "    files = [FileSource(",
-                    "    stop = asked_to_stop()\n    files = [FileSource(",
+                    "    tasks = [\n        asyncio.create_task(follow(",
+                    "    stop = asked_to_stop()\n    tasks = [\n        asyncio.create_task(follow(",
                 ),
             ),
             raises=("TimeoutError",),

@@ -22,6 +22,14 @@ _UNSERVED = Group(
             ),
         ),
         Mutant(
+            "slices-that-change-unseen",
+            "Envoy has the addresses of before until something else changes",
+            "agent/tidegate/compile/compiler.py",
+            "        facts.slices_by_service,\n        facts.nodes",
+            "        facts.nodes",
+            ("tests/unit/compile/envoy/test_followed_endpoints.py::test_who_is_written_down_anew_is_told_anew",),
+        ),
+        Mutant(
             "slices-unread",
             "endpoints that are written down are not used",
             "agent/tidegate/compile/registry.py",

@@ -58,8 +58,8 @@ spec:
   serviceAccountName: edge
   containers:
   - name: gateway
-    command: ["$(LAB_TIDEGATE)", "gateway", "--selector=app=edge", "--config=file:$(LAB_CLUSTER)", "--ca-dir={folder}"]
-    args: ["--run-dir=$(LAB_POD_RUN)/g"]
+    command: ["$(LAB_TIDEGATE)", "gateway", "--selector=app=edge"]
+    args: ["--config=file:$(LAB_CLUSTER)", "--ca-dir=$(LAB_CA_DIR)", "--run-dir=$(LAB_POD_RUN)/g"]
     env:
     - {{name: POD_NAMESPACE, valueFrom: {{fieldRef: {{fieldPath: metadata.namespace}}}}}}
     - {{name: SERVICE_ACCOUNT, valueFrom: {{fieldRef: {{fieldPath: spec.serviceAccountName}}}}}}
@@ -113,7 +113,7 @@ def lab(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]
         service("stranger", "http:80:8443"),
         server(folder, "secure", "secure"),
         server(folder, "stranger", "somebody"),
-        EDGE.format(folder=folder),
+        EDGE.format(),
         service("inside", "http:80:8443", "tcp:81:8443"),
         POD.format(name="inside", account="inside", command=json.dumps(WEB), inject="true", more=PROBE),
         POD.format(name="outside", account="outside", command=sleeps, inject="false", more=""),

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, load_pem_private_key
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from tidegate.errors import Rejected
@@ -58,22 +59,28 @@ def test_a_certificate_is_of_one_workload_for_both_sides_and_for_a_while(tmp_pat
     assert authority.issue(WHO, "corp.example", NOW, 3600).key != made.key
 
 
+def another_key() -> bytes:
+    key = ec.generate_private_key(ec.SECP256R1())
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+
+
 @pytest.mark.parametrize(
     ("spoil", "why"),
     [
         (lambda folder: (folder / ROOT_KEY).chmod(0o640), "can be read by others"),
         (lambda folder: (folder / ROOT_KEY).write_text("no key"), "is no key that can be used"),
         (lambda folder: (folder / ROOT_CERTIFICATE).write_text("none"), "is no certificate"),
-        (lambda folder: (folder / ROOT_KEY).unlink(), "is not of the key"),
+        (lambda folder: (folder / ROOT_KEY).unlink(), "is there without its key"),
+        (lambda folder: (folder / ROOT_KEY).write_bytes(another_key()), "is not of the key"),
     ],
 )
 def test_a_root_that_is_not_whole_is_told_and_not_replaced(spoil, why: str, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     open_authority(tmp_path, "cluster.local", NOW)
     spoil(tmp_path)
-    before = (tmp_path / ROOT_CERTIFICATE).read_bytes()
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     with pytest.raises(Rejected, match=why):
         open_authority(tmp_path, "cluster.local", NOW)
-    assert (tmp_path / ROOT_CERTIFICATE).read_bytes() == before
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 def test_nobody_gets_a_certificate_that_outlives_the_root(tmp_path: Path) -> None:

@@ -300,9 +300,8 @@ class _Trace:
         address = parse_ip(dialled.address) if is_address(dialled.address) else _SOME_ADDRESS
         choice = choose_l4(self._rules, claim, self._source, Connection(address, name))
         for origin, line, kind, index, refusal in choice.told:
-            self._hop(
-                "route", f"{origin.file}:{line} {origin.namespace}/{origin.name} {kind}[{index}]: {refusal or 'fits'}"
-            )
+            which = f"{origin.at_line(line)}{origin.namespace}/{origin.name} {kind}[{index}]"
+            self._hop("route", f"{which}: {refusal or 'fits'}")
         out = replace(out, rule=choice.rule)
         if choice.refused:
             return self._end(out, verdict="unavailable", reason="no route fits: the connection is reset (no_route)")
@@ -394,7 +393,7 @@ class _Trace:
         for tried in outcome.tried:
             candidate = tried.candidate
             line = (candidate.match.line if candidate.match else 0) or candidate.route.line
-            place = f"{(candidate.route.origin or vs.origin).file}:{line} {route_name(vs, candidate)}"
+            place = f"{(candidate.route.origin or vs.origin).at_line(line)}{route_name(vs, candidate)}"
             self._hop("route", f"{place}: {tried.refusal or 'fits'}")
 
     def _forward(self, out: Explanation, claim: Claim, route: HttpRoute | None) -> Explanation:

@@ -97,7 +97,7 @@ def _written(read: Read, pod: Pod) -> list[tuple[Service, ServicePort, int]]:
     for address in pod.ips:
         for one in read(SLICES_BY_ADDRESS, address) or ():
             service = read(SERVICES, one.service.fqdn)
-            if service is None or (one.of_selector and service.selector):
+            if service is None or not one.speaks_for(service):
                 continue
             for endpoint in one.endpoints:
                 for port in service.tcp_ports if endpoint.address == address else ():
