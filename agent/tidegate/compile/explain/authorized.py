@@ -18,7 +18,7 @@ from tidegate.model.names import WorkloadId
 from tidegate.model.net import parse_ip
 from tidegate.model.policy import AuthorizationPolicy, MutualTls, PolicyAction
 
-ENFORCED = False  # nothing asks for it yet: docs/decisions/0042
+ENFORCED = False  # nothing asks for it yet: docs/decisions/0039
 
 
 @dataclass(frozen=True, slots=True)
