@@ -15,7 +15,17 @@ from pathlib import Path
 from typing import Any, Self
 
 from tidegate.compile.explain.authorization import decide
-from tidegate.model.authorization import Action, Authorization, Decision, How, Match, Scope, Subject, Text, Verdict
+from tidegate.model.authorization import (
+    Authorization,
+    AuthorizationAction,
+    How,
+    PolicyDecision,
+    PolicyMatch,
+    PolicyScope,
+    PolicySubject,
+    PolicyVerdict,
+    Text,
+)
 from tidegate.model.identity import Identity
 from tidegate.model.net import IPNetwork, parse_ip, to_wire
 from tidegate.model.plan.policy import PolicyTable
@@ -37,8 +47,8 @@ class Vector:
 
     name: str
     policies: tuple[Authorization, ...]
-    subject: Subject
-    expect: Decision
+    subject: PolicySubject
+    expect: PolicyDecision
 
 
 def vectors() -> Iterator[Vector]:
@@ -51,20 +61,23 @@ def vectors() -> Iterator[Vector]:
                 yield Vector(name, policies, subject_of(case), decision_of(case["expect"]))
 
 
-def subject_of(case: dict[str, Any]) -> Subject:
+def subject_of(case: dict[str, Any]) -> PolicySubject:
     who = case.get("who")
     domain, namespace, account = (who.split("/")[0], who.split("/")[2], who.split("/")[4]) if who else ("", "", "")
     identity = Identity(namespace, account) if who else None
     source, destination = parse_ip(case.get("from", "10.1.0.1")), parse_ip(case.get("to", "10.2.0.2"))
-    return Subject(source, destination, case.get("port", 80), identity, domain)
+    return PolicySubject(source, destination, case.get("port", 80), identity, domain)
 
 
-def decision_of(expect: dict[str, Any]) -> Decision:
+def decision_of(expect: dict[str, Any]) -> PolicyDecision:
     """{"verdict": .., "policy": .., "would": .., "would_policy": .., "audited": ..}; what is left out is nothing."""
-    verdict, would = Verdict[expect["verdict"].upper()], Verdict[expect.get("would", "allow_no_policy").upper()]
+    verdict, would = (
+        PolicyVerdict[expect["verdict"].upper()],
+        PolicyVerdict[expect.get("would", "allow_no_policy").upper()],
+    )
     names = (expect.get(key, "") for key in ("policy", "would_policy", "audited"))
     policy, would_policy, audited = names
-    return Decision(verdict, policy, would, would_policy, audited)
+    return PolicyDecision(verdict, policy, would, would_policy, audited)
 
 
 def policy_of(message: dict[str, Any]) -> Authorization:
@@ -72,8 +85,8 @@ def policy_of(message: dict[str, Any]) -> Authorization:
     return Authorization(
         namespace=message.get("namespace", ""),
         name=message["name"],
-        scope=Scope[message.get("scope", "GLOBAL")],
-        action=Action[message.get("action", "ALLOW")],
+        scope=PolicyScope[message.get("scope", "GLOBAL")],
+        action=AuthorizationAction[message.get("action", "ALLOW")],
         rules=tuple(
             tuple(tuple(_match(match) for match in clause.get("matches", ())) for clause in rule.get("clauses", ()))
             for rule in message.get("rules", ())
@@ -82,7 +95,7 @@ def policy_of(message: dict[str, Any]) -> Authorization:
     )
 
 
-def _match(message: dict[str, Any]) -> Match:
+def _match(message: dict[str, Any]) -> PolicyMatch:
     texts = ("namespaces", "notNamespaces", "principals", "notPrincipals")
     ips = ("sourceIps", "notSourceIps", "destinationIps", "notDestinationIps")
     fields: dict[str, Any] = {}
@@ -96,7 +109,7 @@ def _match(message: dict[str, Any]) -> Match:
             fields[name] = tuple(Identity(one["namespace"], one["serviceAccount"]) for one in values)
         else:
             fields[name] = tuple(values)
-    return Match(**fields)
+    return PolicyMatch(**fields)
 
 
 def _text(message: dict[str, Any]) -> Text:
@@ -142,7 +155,7 @@ class Asker:
         self._process.stdout.close()
         assert self._process.wait() == 0, "see what it wrote to stderr"
 
-    def ask(self, file: bytes, connections: Sequence[tuple[int, Subject]]) -> tuple[int, list[Numbers]]:
+    def ask(self, file: bytes, connections: Sequence[tuple[int, PolicySubject]]) -> tuple[int, list[Numbers]]:
         """What reading the file gave, and of each connection the numbers of fp_policy_decision."""
         question = _number(len(file), 4) + file + _number(len(connections), 4)
         for cookie, subject in connections:
@@ -157,14 +170,16 @@ class Asker:
         result = int.from_bytes(stdout.read(4), sys.byteorder, signed=True)
         return result, [_decision(stdout.read(_SIZE)) for _ in connections] if result == 0 else []
 
-    def decide(self, policies: Sequence[Authorization], subject: Subject) -> Decision:
+    def decide(self, policies: Sequence[Authorization], subject: PolicySubject) -> PolicyDecision:
         """As the oracle's."""
         table = PolicyTable(tuple(policies), {COOKIE: tuple(range(1, len(policies) + 1))})
         result, [numbers] = self.ask(PolicyWriter().lay_out(1, table), [(COOKIE, subject)])
         assert result == 0
         verdict, policy, would, would_policy, audited = numbers
         keys = ["", *(one.key for one in policies)]
-        return Decision(Verdict(verdict), keys[policy], Verdict(would), keys[would_policy], keys[audited])
+        return PolicyDecision(
+            PolicyVerdict(verdict), keys[policy], PolicyVerdict(would), keys[would_policy], keys[audited]
+        )
 
 
 __all__ = ["COOKIE", "Asker", "Vector", "decide", "policy_of", "vectors"]

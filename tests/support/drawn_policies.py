@@ -9,7 +9,15 @@ from typing import Any
 from hypothesis import strategies as st
 from hypothesis.configuration import set_hypothesis_home_dir
 
-from tidegate.model.authorization import Action, Authorization, How, Match, Scope, Subject, Text
+from tidegate.model.authorization import (
+    Authorization,
+    AuthorizationAction,
+    How,
+    PolicyMatch,
+    PolicyScope,
+    PolicySubject,
+    Text,
+)
 from tidegate.model.identity import Identity
 
 set_hypothesis_home_dir(Path(__file__).resolve().parents[2] / "build" / "hypothesis")  # what it keeps for itself
@@ -40,7 +48,7 @@ def _some(items: st.SearchStrategy[Any], most: int = 2) -> st.SearchStrategy[tup
     return st.lists(items, max_size=most).map(tuple)
 
 
-def matches() -> st.SearchStrategy[Match]:
+def matches() -> st.SearchStrategy[PolicyMatch]:
     fields: dict[str, st.SearchStrategy[Any]] = {
         "namespaces": _texts(_names),
         "principals": _texts(_principals),
@@ -52,7 +60,7 @@ def matches() -> st.SearchStrategy[Match]:
     both = {**fields, **{f"not_{name}": items for name, items in fields.items()}}
     chosen = st.dictionaries(st.sampled_from(sorted(both)), st.none(), max_size=3)
     return chosen.flatmap(
-        lambda names: st.fixed_dictionaries({name: _some(both[name]) for name in names}).map(lambda f: Match(**f))
+        lambda names: st.fixed_dictionaries({name: _some(both[name]) for name in names}).map(lambda f: PolicyMatch(**f))
     )
 
 
@@ -62,23 +70,23 @@ def policies() -> st.SearchStrategy[tuple[Authorization, ...]]:
     rule = _some(clause, 3)
     one = st.builds(
         lambda action, rules, trial: (action, rules, trial),
-        st.sampled_from(Action),
+        st.sampled_from(AuthorizationAction),
         _some(rule, 2),
         st.booleans(),
     )
 
-    def named(drawn: list[tuple[Action, tuple[Any, ...], bool]]) -> tuple[Authorization, ...]:
+    def named(drawn: list[tuple[AuthorizationAction, tuple[Any, ...], bool]]) -> tuple[Authorization, ...]:
         return tuple(
-            Authorization(namespace="n", name=f"p{i}", scope=Scope.NAMESPACE, action=a, rules=r, dry_run=t)
+            Authorization(namespace="n", name=f"p{i}", scope=PolicyScope.NAMESPACE, action=a, rules=r, dry_run=t)
             for i, (a, r, t) in enumerate(drawn)
         )
 
     return st.lists(one, max_size=4).map(named)
 
 
-def subjects() -> st.SearchStrategy[Subject]:
+def subjects() -> st.SearchStrategy[PolicySubject]:
     return st.builds(
-        lambda source, destination, port, identity, domain: Subject(
+        lambda source, destination, port, identity, domain: PolicySubject(
             source, destination, port, identity, domain if identity else ""
         ),
         st.sampled_from(_ADDRESSES),

@@ -22,7 +22,7 @@ from tidegate.model.net import IPAddress, IPNetwork
 from tidegate.model.origin import Origin
 
 
-class Action(IntEnum):
+class AuthorizationAction(IntEnum):
     """What a policy that matches does; values equal enum fp_policy_action."""
 
     ALLOW = 0  # beside others of its kind: whoever none of them matches is refused
@@ -30,7 +30,7 @@ class Action(IntEnum):
     AUDIT = 2  # decides nothing: that it matches is told. Not in the workload API
 
 
-class Scope(IntEnum):
+class PolicyScope(IntEnum):
     """For whom a policy is; values equal those of istio.security.Scope."""
 
     GLOBAL = 0  # every workload: a policy without selector in the root namespace
@@ -47,7 +47,7 @@ class How(IntEnum):
     PRESENT = 3  # there is one
 
 
-class Verdict(IntEnum):
+class PolicyVerdict(IntEnum):
     """What was decided, and by what; values equal enum fp_policy_verdict, names are those of the counters."""
 
     ALLOW_NO_POLICY = 0  # no ALLOW policy is for the workload, and no DENY policy matches
@@ -59,7 +59,7 @@ class Verdict(IntEnum):
     @property
     def allows(self) -> bool:
         """Whether the connection may be."""
-        return self in (Verdict.ALLOW_NO_POLICY, Verdict.ALLOW_BY_POLICY)
+        return self in (PolicyVerdict.ALLOW_NO_POLICY, PolicyVerdict.ALLOW_BY_POLICY)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,7 @@ class Text:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Match:
+class PolicyMatch:
     """Conditions of which all have to hold. Principals are without spiffe://; ports are those of the workload."""
 
     namespaces: tuple[Text, ...] = ()
@@ -113,9 +113,9 @@ class Match:
     not_service_accounts: tuple[Identity, ...] = ()
 
 
-NOTHING_SAID = Match()
-Clause = tuple[Match, ...]
-Rule = tuple[Clause, ...]
+NOTHING_SAID = PolicyMatch()
+Clause = tuple[PolicyMatch, ...]
+Clauses = tuple[Clause, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,9 +125,9 @@ class Authorization:
 
     namespace: str
     name: str
-    scope: Scope
-    action: Action
-    rules: tuple[Rule, ...] = ()
+    scope: PolicyScope
+    action: AuthorizationAction
+    rules: tuple[Clauses, ...] = ()
     dry_run: bool = False  # decided and told, never in force
     http: bool = False
     selector: Mapping[str, str] = field(default_factory=dict)  # of WORKLOAD_SELECTOR
@@ -140,7 +140,7 @@ class Authorization:
 
 
 @dataclass(frozen=True, slots=True)
-class Subject:
+class PolicySubject:
     """A connection, as far as policies look at it. Addresses: the client's as the workload sees it, the workload's own
     with the port at which it listens."""
 
@@ -157,12 +157,12 @@ class Subject:
 
 
 @dataclass(frozen=True, slots=True)
-class Decision:
+class PolicyDecision:
     """policy: NAMESPACE/NAME of the one that decided, "" where none did. would_*: what policies on trial (dry-run)
     would decide if there were no others. audited: the first AUDIT policy that matches."""
 
-    verdict: Verdict
+    verdict: PolicyVerdict
     policy: str = ""
-    would: Verdict = Verdict.ALLOW_NO_POLICY
+    would: PolicyVerdict = PolicyVerdict.ALLOW_NO_POLICY
     would_policy: str = ""
     audited: str = ""

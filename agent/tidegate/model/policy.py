@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
-from tidegate.model.authorization import NOTHING_SAID, Match
+from tidegate.model.authorization import NOTHING_SAID, PolicyMatch
 from tidegate.model.kube import NO_AGE, Age
 from tidegate.model.net import IPNetwork
 from tidegate.model.origin import Origin
@@ -49,7 +49,7 @@ class Alternative:
     it is the address that it comes from, so these are conditions beside those of `match` on the same address.
     """
 
-    match: Match = NOTHING_SAID
+    match: PolicyMatch = NOTHING_SAID
     remote_ips: tuple[IPNetwork, ...] = ()
     not_remote_ips: tuple[IPNetwork, ...] = ()
     http: tuple[str, ...] = ()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tidegate.errors import Rejected
-from tidegate.model.authorization import Authorization, How, Match, Text
+from tidegate.model.authorization import Authorization, How, PolicyMatch, Text
 from tidegate.model.identity import Identity
 from tidegate.model.net import IPNetwork, wire_prefix
 from tidegate.model.plan.policy import PolicyTable
@@ -97,7 +97,7 @@ def _rows(policy: Authorization) -> _Rows:
     return _Rows(policy, counts, {name: b"".join(rows) for name, rows in laid_out.items()}, bytes(text))
 
 
-def _terms(match: Match) -> Iterator[_Term]:
+def _terms(match: PolicyMatch) -> Iterator[_Term]:
     for negative, principals, namespaces, accounts, sources, destinations, ports in (
         (
             False,

@@ -20,8 +20,8 @@ _DECIDED = Group(
             "deny-after-allow",
             "who is allowed by one policy is not denied by another",
             ORACLE,
-            "        if one.action is Action.DENY and matches(one, subject):\n",
-            "        if one.action is Action.DENY and matches(one, subject) and len(policies) == 1:\n",
+            "        if one.action is AuthorizationAction.DENY and matches(one, subject):\n",
+            "        if one.action is AuthorizationAction.DENY and matches(one, subject) and len(policies) == 1:\n",
             (f"{TESTS}/test_oracle.py",),
         ),
         Mutant(
@@ -90,8 +90,8 @@ _COMPILED = Group(
             "rule-for-requests-allows-everybody",
             "who may GET over HTTP may connect as he likes",
             CONVERSION,
-            "    if rule.http and action is not Action.DENY:\n",
-            '    if "methods" in rule.http and action is Action.AUDIT:\n',
+            "    if rule.http and action is not AuthorizationAction.DENY:\n",
+            '    if "methods" in rule.http and action is AuthorizationAction.AUDIT:\n',
             (f"{TESTS}/test_conversion.py::test_a_rule_that_allows_requests_allows_no_connection",),
         ),
         Mutant(
@@ -123,7 +123,8 @@ _COMPILED = Group(
             "a policy of the root namespace with a selector is for no other namespace",
             IN_FORCE,
             "    if policy.namespace not in (pod.id.namespace, root):\n",
-            "    if policy.namespace not in (pod.id.namespace, root if policy.scope is Scope.GLOBAL else None):\n",
+            "    everywhere = root if policy.scope is PolicyScope.GLOBAL else None\n"
+            "    if policy.namespace not in (pod.id.namespace, everywhere):\n",
             (f"{TESTS}/test_in_force.py::test_a_pod_has_those_of_its_namespace_its_labels_and_the_root",),
         ),
         Mutant(

@@ -15,13 +15,21 @@ from tests.support.authorizations import COOKIE, Asker, vectors
 from tests.support.drawn_policies import policies, subjects
 
 from tidegate.compile.explain.authorization import decide
-from tidegate.model.authorization import Action, Authorization, Decision, How, Scope, Subject, Verdict
+from tidegate.model.authorization import (
+    Authorization,
+    AuthorizationAction,
+    How,
+    PolicyDecision,
+    PolicyScope,
+    PolicySubject,
+    PolicyVerdict,
+)
 from tidegate.model.plan.policy import NO_POLICIES, PolicyTable
 from tidegate.relay.abi import ffi, lib
 from tidegate.relay.policy_file import PolicyWriter
 
 ALL = tuple(vectors())
-UNKNOWN = (Verdict.DENY_UNKNOWN_WORKLOAD, 0, 0, 0, 0)
+UNKNOWN = (PolicyVerdict.DENY_UNKNOWN_WORKLOAD, 0, 0, 0, 0)
 
 
 @pytest.fixture(scope="module")
@@ -32,17 +40,19 @@ def asker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asker]:
 
 @pytest.mark.parametrize(
     ("python", "prefix"),
-    [(Action, "FP_ACTION_"), (How, "FP_HOW_"), (Verdict, "FP_")],
+    [(AuthorizationAction, "FP_ACTION_"), (How, "FP_HOW_"), (PolicyVerdict, "FP_")],
     ids=["actions", "how", "verdicts"],
 )
-def test_both_have_the_same_numbers(python: type[Action] | type[How] | type[Verdict], prefix: str) -> None:
-    enum = {Action: "fp_policy_action", How: "fp_policy_how", Verdict: "fp_policy_verdict"}[python]
+def test_both_have_the_same_numbers(
+    python: type[AuthorizationAction] | type[How] | type[PolicyVerdict], prefix: str
+) -> None:
+    enum = {AuthorizationAction: "fp_policy_action", How: "fp_policy_how", PolicyVerdict: "fp_policy_verdict"}[python]
     there = {name: number for number, name in ffi.typeof(f"enum {enum}").elements.items()}
     assert there == {f"{prefix}{one.name}": one.value for one in python}
 
 
 def test_scopes_are_the_workload_apis() -> None:
-    assert [(one.name, one.value) for one in Scope] == [("GLOBAL", 0), ("NAMESPACE", 1), ("WORKLOAD_SELECTOR", 2)]
+    assert [(one.name, one.value) for one in PolicyScope] == [("GLOBAL", 0), ("NAMESPACE", 1), ("WORKLOAD_SELECTOR", 2)]
 
 
 def test_c_decides_as_the_vectors_say(asker: Asker) -> None:
@@ -52,7 +62,7 @@ def test_c_decides_as_the_vectors_say(asker: Asker) -> None:
 
 @settings(max_examples=400, deadline=None)
 @given(drawn=policies(), subject=subjects())
-def test_c_decides_as_python_does(asker: Asker, drawn: tuple[Authorization, ...], subject: Subject) -> None:
+def test_c_decides_as_python_does(asker: Asker, drawn: tuple[Authorization, ...], subject: PolicySubject) -> None:
     assert asker.decide(drawn, subject) == decide(drawn, subject)
 
 
@@ -94,14 +104,14 @@ def test_a_file_that_is_longer_than_it_says_is_refused(asker: Asker) -> None:
 @settings(max_examples=400, deadline=None)
 @given(at=st.integers(0, len(LARGE) - 4), word=st.integers(0, 2**32 - 1) | st.integers(0, 80), subject=subjects())
 def test_a_file_with_another_word_is_refused_or_decides_something(
-    asker: Asker, at: int, word: int, subject: Subject
+    asker: Asker, at: int, word: int, subject: PolicySubject
 ) -> None:
     """The sanitizers find what a number that leads elsewhere would read."""
     at -= at % 4
     file = LARGE[:at] + word.to_bytes(4, sys.byteorder) + LARGE[at + 4 :]
     result, answers = asker.ask(file, [(COOKIE, subject), (4, subject)])
     assert result in (0, -errno.EBADMSG)
-    assert all(numbers[0] in set(Verdict) for numbers in answers)
+    assert all(numbers[0] in set(PolicyVerdict) for numbers in answers)
 
 
 @pytest.mark.parametrize(
@@ -158,4 +168,4 @@ def test_addresses_are_as_the_kernel_has_them(asker: Asker) -> None:
 
 
 def test_nothing_is_decided_where_nothing_is_said(asker: Asker) -> None:
-    assert asker.decide((), ALL[0].subject) == Decision(Verdict.ALLOW_NO_POLICY)
+    assert asker.decide((), ALL[0].subject) == PolicyDecision(PolicyVerdict.ALLOW_NO_POLICY)

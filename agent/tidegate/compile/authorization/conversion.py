@@ -13,15 +13,25 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Final
 
-from tidegate.model.authorization import NOTHING_SAID, Action, Authorization, Clause, How, Match, Rule, Scope, Text
+from tidegate.model.authorization import (
+    NOTHING_SAID,
+    Authorization,
+    AuthorizationAction,
+    Clause,
+    Clauses,
+    How,
+    PolicyMatch,
+    PolicyScope,
+    Text,
+)
 from tidegate.model.names import DEFAULT_CLUSTER_DOMAIN
 from tidegate.model.net import IPNetwork, within
 from tidegate.model.policy import Alternative, AuthorizationPolicy, PolicyAction, PolicyRule
 
 _ACTIONS: Final = {
-    PolicyAction.ALLOW: Action.ALLOW,
-    PolicyAction.DENY: Action.DENY,
-    PolicyAction.AUDIT: Action.AUDIT,
+    PolicyAction.ALLOW: AuthorizationAction.ALLOW,
+    PolicyAction.DENY: AuthorizationAction.DENY,
+    PolicyAction.AUDIT: AuthorizationAction.AUDIT,
 }
 _NEVER: Final = None  # no connection fulfils it
 _PARTS = 5  # of TRUST-DOMAIN/ns/NAMESPACE/sa/ACCOUNT
@@ -35,9 +45,9 @@ def converted(policy: AuthorizationPolicy, root: str, trust_domains: Sequence[st
     action = _ACTIONS.get(policy.action)
     if action is None or policy.targeted:
         return None
-    scope = Scope.WORKLOAD_SELECTOR if policy.selector is not None else Scope.NAMESPACE
+    scope = PolicyScope.WORKLOAD_SELECTOR if policy.selector is not None else PolicyScope.NAMESPACE
     if policy.selector is None and policy.namespace == root:
-        scope = Scope.GLOBAL
+        scope = PolicyScope.GLOBAL
     rules = (_rule(rule, action, trust_domains) for rule in policy.rules)
     return Authorization(
         namespace=policy.namespace,
@@ -52,8 +62,8 @@ def converted(policy: AuthorizationPolicy, root: str, trust_domains: Sequence[st
     )
 
 
-def _rule(rule: PolicyRule, action: Action, trust_domains: Sequence[str]) -> Rule | None:
-    if rule.http and action is not Action.DENY:
+def _rule(rule: PolicyRule, action: AuthorizationAction, trust_domains: Sequence[str]) -> Clauses | None:
+    if rule.http and action is not AuthorizationAction.DENY:
         return _NEVER
     clauses = []
     # Operations before sources: the workload API's order.
@@ -74,7 +84,7 @@ def _clause(part: Sequence[Alternative], trust_domains: Sequence[str]) -> Clause
     return () if NOTHING_SAID in matches else tuple(matches)
 
 
-def _matches(one: Alternative, trust_domains: Sequence[str]) -> Iterator[Match]:
+def _matches(one: Alternative, trust_domains: Sequence[str]) -> Iterator[PolicyMatch]:
     match = one.match
     wanted = match.source_ips
     if one.remote_ips:

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from tidegate.compile.authorization.conversion import converted
-from tidegate.compile.authorization.mutual import Asked, Authentications
-from tidegate.model.authorization import Authorization, Scope
+from tidegate.compile.authorization.mutual import Authentications, MutualAsked
+from tidegate.model.authorization import Authorization, PolicyScope
 from tidegate.model.kube import Pod
 from tidegate.model.mesh import Mesh
 from tidegate.model.plan.policy import NO_POLICIES, PolicyTable
@@ -63,7 +63,7 @@ class Policies:
         namespaces = dict.fromkeys((pod.id.namespace, self._root))
         return [one for namespace in namespaces for one in self._by_namespace.get(namespace, ())]
 
-    def asked(self, pod: Pod) -> Asked:
+    def asked(self, pod: Pod) -> MutualAsked:
         """What its PeerAuthentications ask of its clients."""
         return self.authentications.asked(pod.id.namespace, pod.labels)
 
@@ -103,4 +103,4 @@ def is_for(policy: Authorization, pod: Pod, root: str) -> bool:
     """Whether a written policy counts for a workload."""
     if policy.namespace not in (pod.id.namespace, root):
         return False
-    return policy.scope is not Scope.WORKLOAD_SELECTOR or selects(policy.selector, pod.labels)
+    return policy.scope is not PolicyScope.WORKLOAD_SELECTOR or selects(policy.selector, pod.labels)

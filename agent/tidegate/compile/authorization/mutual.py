@@ -11,18 +11,26 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from tidegate.model.authorization import Action, Authorization, How, Match, Rule, Scope, Text
+from tidegate.model.authorization import (
+    Authorization,
+    AuthorizationAction,
+    Clauses,
+    How,
+    PolicyMatch,
+    PolicyScope,
+    Text,
+)
 from tidegate.model.policy import MutualTls, PeerAuthentication
 from tidegate.model.selectors import selects
 
 STRICT_NAME: Final = "istio_converted_static_strict"
 _CONVERTED: Final = "converted_peer_authentication_"
 _ANYBODY: Final = (Text(How.PRESENT),)
-_WITHOUT: Final = Match(not_principals=_ANYBODY)  # whoever shows no identity
+_WITHOUT: Final = PolicyMatch(not_principals=_ANYBODY)  # whoever shows no identity
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class MutualAsked:
     """What a workload asks of its clients. by: who said so, the nearest first; empty: nobody."""
 
     mode: MutualTls
@@ -51,7 +59,7 @@ class Authentications:
             id(one): made for group in self._chosen.values() for one in group if (made := self._convert(one))
         }
 
-    def asked(self, namespace: str, labels: Mapping[str, str]) -> Asked:
+    def asked(self, namespace: str, labels: Mapping[str, str]) -> MutualAsked:
         """What a workload asks."""
         own = next((one for one in self._chosen.get(namespace, ()) if selects(one.selector, labels)), None)
         return self._asked(namespace, own)
@@ -69,13 +77,13 @@ class Authentications:
             return (made,)
         return (self.strict,) if self.strict and asked.mode is MutualTls.STRICT else ()
 
-    def _asked(self, namespace: str, own: PeerAuthentication | None) -> Asked:
+    def _asked(self, namespace: str, own: PeerAuthentication | None) -> MutualAsked:
         mesh = self._wide.get(self._root)
         of_namespace = self._wide.get(namespace) if namespace != self._root else None
         by = tuple(one for one in (own, of_namespace, mesh) if one is not None)
         mode = next((one.mode for one in by if one.mode is not MutualTls.UNSET), MutualTls.PERMISSIVE)
         ports = {port: said for port, said in own.ports.items() if said is not MutualTls.UNSET} if own else {}
-        return Asked(mode, ports, by)
+        return MutualAsked(mode, ports, by)
 
     def _strict(self) -> Authorization | None:
         """The one policy for all workloads that are STRICT at every port, if there may be any."""
@@ -86,8 +94,8 @@ class Authentications:
         return Authorization(
             namespace=self._root,
             name=STRICT_NAME,
-            scope=Scope.WORKLOAD_SELECTOR,
-            action=Action.DENY,
+            scope=PolicyScope.WORKLOAD_SELECTOR,
+            action=AuthorizationAction.DENY,
             rules=(((_WITHOUT,),),),
             origin=written[0].origin,
         )
@@ -99,17 +107,17 @@ class Authentications:
         others = sorted(port for port, said in asked.ports.items() if (said is MutualTls.STRICT) is not strict)
         if not others:
             return None
-        rules: tuple[Rule, ...]
+        rules: tuple[Clauses, ...]
         if strict:
-            spared = tuple((Match(not_destination_ports=(port,)),) for port in others)
+            spared = tuple((PolicyMatch(not_destination_ports=(port,)),) for port in others)
             rules = (((_WITHOUT,), *spared) if one.mode is MutualTls.STRICT else (*spared, (_WITHOUT,)),)
         else:
-            rules = tuple(((Match(not_principals=_ANYBODY, destination_ports=(port,)),),) for port in others)
+            rules = tuple(((PolicyMatch(not_principals=_ANYBODY, destination_ports=(port,)),),) for port in others)
         return Authorization(
             namespace=one.namespace,
             name=f"{_CONVERTED}{one.name}",
-            scope=Scope.WORKLOAD_SELECTOR,
-            action=Action.DENY,
+            scope=PolicyScope.WORKLOAD_SELECTOR,
+            action=AuthorizationAction.DENY,
             rules=rules,
             selector=one.selector,
             origin=one.origin,

@@ -5,19 +5,19 @@ from __future__ import annotations
 from base64 import b64encode
 from typing import Any
 
-from tidegate.model.authorization import Action, Authorization, How, Match, Text
+from tidegate.model.authorization import Authorization, AuthorizationAction, How, PolicyMatch, Text
 from tidegate.model.identity import Identity
 from tidegate.model.net import IPNetwork
 
-Json = dict[str, Any]
+MessageJson = dict[str, Any]
 
 
-def authorization(policy: Authorization) -> Json | None:
+def authorization(policy: Authorization) -> MessageJson | None:
     """The message; None for AUDIT, which the workload API cannot say. Scope and action stand there also where they are
     the default."""
-    if policy.action is Action.AUDIT:
+    if policy.action is AuthorizationAction.AUDIT:
         return None
-    out: Json = {
+    out: MessageJson = {
         "name": policy.name,
         "namespace": policy.namespace,
         "scope": policy.scope.name,
@@ -29,7 +29,7 @@ def authorization(policy: Authorization) -> Json | None:
     return {**out, "dryRun": True} if policy.dry_run else out
 
 
-def _match(match: Match) -> Json:
+def _match(match: PolicyMatch) -> MessageJson:
     out = {
         "namespaces": [_text(one) for one in match.namespaces],
         "notNamespaces": [_text(one) for one in match.not_namespaces],
@@ -47,13 +47,13 @@ def _match(match: Match) -> Json:
     return {key: value for key, value in out.items() if value}
 
 
-def _text(text: Text) -> Json:
+def _text(text: Text) -> MessageJson:
     return {"presence": {}} if text.how is How.PRESENT else {text.how.name.lower(): text.value}
 
 
-def _network(network: IPNetwork) -> Json:
+def _network(network: IPNetwork) -> MessageJson:
     return {"address": b64encode(network.network_address.packed).decode(), "length": network.prefixlen}
 
 
-def _account(account: Identity) -> Json:
+def _account(account: Identity) -> MessageJson:
     return {"namespace": account.namespace, "serviceAccount": account.account}

@@ -8,12 +8,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from tidegate.model.authorization import NOTHING_SAID, Action, Authorization, Clause, Decision, Match, Subject, Verdict
+from tidegate.model.authorization import (
+    NOTHING_SAID,
+    Authorization,
+    AuthorizationAction,
+    Clause,
+    PolicyDecision,
+    PolicyMatch,
+    PolicySubject,
+    PolicyVerdict,
+)
 from tidegate.model.net import IPAddress, IPNetwork
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class PolicyAsked:
     """A policy that was asked. why: which rule fits, or of each why it does not."""
 
     policy: Authorization
@@ -21,59 +30,59 @@ class Asked:
     why: str
 
 
-def decide(policies: Sequence[Authorization], subject: Subject) -> Decision:
+def decide(policies: Sequence[Authorization], subject: PolicySubject) -> PolicyDecision:
     """What the policies of a workload decide, in their order. Those on trial count for `would_*` only."""
     verdict, by = _verdict([one for one in policies if not one.dry_run], subject)
     would, would_by = _verdict([one for one in policies if one.dry_run], subject)
-    audits = (one for one in policies if one.action is Action.AUDIT and not one.dry_run)
+    audits = (one for one in policies if one.action is AuthorizationAction.AUDIT and not one.dry_run)
     audited = next((one.key for one in audits if matches(one, subject)), "")
-    return Decision(verdict, by, would, would_by, audited)
+    return PolicyDecision(verdict, by, would, would_by, audited)
 
 
-def _verdict(policies: Sequence[Authorization], subject: Subject) -> tuple[Verdict, str]:
+def _verdict(policies: Sequence[Authorization], subject: PolicySubject) -> tuple[PolicyVerdict, str]:
     for one in policies:
-        if one.action is Action.DENY and matches(one, subject):
-            return Verdict.DENY_BY_POLICY, one.key
-    allowing = [one for one in policies if one.action is Action.ALLOW]
+        if one.action is AuthorizationAction.DENY and matches(one, subject):
+            return PolicyVerdict.DENY_BY_POLICY, one.key
+    allowing = [one for one in policies if one.action is AuthorizationAction.ALLOW]
     if not allowing:
-        return Verdict.ALLOW_NO_POLICY, ""
+        return PolicyVerdict.ALLOW_NO_POLICY, ""
     for one in allowing:
         if matches(one, subject):
-            return Verdict.ALLOW_BY_POLICY, one.key
-    return Verdict.DENY_NOT_ALLOWED, ""
+            return PolicyVerdict.ALLOW_BY_POLICY, one.key
+    return PolicyVerdict.DENY_NOT_ALLOWED, ""
 
 
-def matches(policy: Authorization, subject: Subject) -> bool:
+def matches(policy: Authorization, subject: PolicySubject) -> bool:
     """Whether any of its rules fits."""
     return any(all(_clause_fits(clause, subject) for clause in rule) for rule in policy.rules)
 
 
-def ask(policies: Iterable[Authorization], subject: Subject) -> Iterator[Asked]:
+def ask(policies: Iterable[Authorization], subject: PolicySubject) -> Iterator[PolicyAsked]:
     """Each policy, with what it says of the connection."""
     for one in policies:
         refusals = []
         for number, rule in enumerate(one.rules):
             refusal = next((why for clause in rule if (why := _refusal(clause, subject))), "")
             if not refusal:
-                yield Asked(one, True, f"rule {number} fits")
+                yield PolicyAsked(one, True, f"rule {number} fits")
                 break
             refusals.append(f"rule {number}: {refusal}")
         else:
-            yield Asked(one, False, "; ".join(refusals) or "it has no rule that a connection can fulfil")
+            yield PolicyAsked(one, False, "; ".join(refusals) or "it has no rule that a connection can fulfil")
 
 
-def _clause_fits(clause: Clause, subject: Subject) -> bool:
+def _clause_fits(clause: Clause, subject: PolicySubject) -> bool:
     return not clause or any(not _misses(match, subject) for match in clause)
 
 
-def _refusal(clause: Clause, subject: Subject) -> str:
+def _refusal(clause: Clause, subject: PolicySubject) -> str:
     """Why no match of a clause fits; "" if one does."""
     if _clause_fits(clause, subject):
         return ""
     return ", ".join(dict.fromkeys(_misses(match, subject) for match in clause))
 
 
-def _misses(match: Match, subject: Subject) -> str:
+def _misses(match: PolicyMatch, subject: PolicySubject) -> str:
     """What of a match the connection does not fulfil first; "" if it fulfils all."""
     if match == NOTHING_SAID:
         return "it asks for nothing"

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tidegate.compile.authorization.in_force import Policies, is_for
-from tidegate.compile.explain.authorization import Asked, ask, decide
+from tidegate.compile.explain.authorization import PolicyAsked, ask, decide
 from tidegate.compile.explain.explanation import Hop, Peer, as_origin
 from tidegate.compile.facts import Facts
-from tidegate.model.authorization import Authorization, Decision, Subject
+from tidegate.model.authorization import Authorization, PolicyDecision, PolicySubject
 from tidegate.model.identity import identity_of
 from tidegate.model.kube import Pod
 from tidegate.model.mesh import Mesh
@@ -29,8 +29,8 @@ class Authorized:
     port: int
     client: str  # its principal; "" = it would show none
     mode: MutualTls
-    decision: Decision
-    asked: tuple[Asked, ...]
+    decision: PolicyDecision
+    asked: tuple[PolicyAsked, ...]
     others: tuple[tuple[AuthorizationPolicy, str], ...]
 
     def as_json(self) -> dict[str, Any]:
@@ -111,7 +111,7 @@ def _of(facts: Facts, client: WorkloadId, pod: Pod, peer: Peer, near: _Near) -> 
     identity = identity_of(source) if source is not None and known else None
     own = next((ip for ip in source.ips if ip.version == address.version), address) if source else address
     domain = config.trust_domains[0] if identity else ""
-    subject = Subject(own, address, peer.port, identity, domain)
+    subject = PolicySubject(own, address, peer.port, identity, domain)
     counting = policies.of(pod)
     others = tuple((one, why) for one in written if (why := _not_asked(one, policies, pod, config.root_namespace)))
     mode = policies.asked(pod).at(peer.port)

@@ -72,7 +72,7 @@ class Hop:
         return {"step": self.step, "result": self.result}
 
 
-class Told(Protocol):
+class PolicyTold(Protocol):
     """What policies say of the connection; authorized.py."""
 
     def as_json(self) -> dict[str, Any]: ...
@@ -98,7 +98,7 @@ class Explanation:
     endpoints: tuple[Peer, ...] = ()
     policies: tuple[Origin, ...] = ()
     tls: str = "none"  # what is begun behind the application: none, simple, mutual
-    authorization: tuple[Told, ...] = ()
+    authorization: tuple[PolicyTold, ...] = ()
     hops: tuple[Hop, ...] = field(default=())
 
     def as_json(self) -> dict[str, Any]:

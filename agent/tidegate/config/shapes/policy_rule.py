@@ -14,7 +14,7 @@ from pydantic import Field
 
 from tidegate.config import messages as say
 from tidegate.config.schema import ApiModel, Report, suggestion, words
-from tidegate.model.authorization import Match, Text
+from tidegate.model.authorization import PolicyMatch, Text
 from tidegate.model.identity import Identity
 from tidegate.model.net import IPNetwork, parse_network
 from tidegate.model.policy import Alternative, PolicyRule
@@ -59,7 +59,7 @@ class SourceDoc(ApiModel):
             report.say(self, key, say.ACCOUNTS_ALONE())
         read = _Reader(self, report)
         return Alternative(
-            Match(
+            PolicyMatch(
                 namespaces=read.texts("namespaces"),
                 not_namespaces=read.texts("notNamespaces"),
                 principals=read.principals("principals"),
@@ -92,7 +92,7 @@ class OperationDoc(ApiModel):
                 if not _is_path(path):
                     report.say(self, (key, index), say.PATH_TEMPLATE(given=path))
         read = _Reader(self, report)
-        match = Match(destination_ports=read.ports("ports"), not_destination_ports=read.ports("notPorts"))
+        match = PolicyMatch(destination_ports=read.ports("ports"), not_destination_ports=read.ports("notPorts"))
         return Alternative(match, http=_set(self, _OF_REQUESTS))
 
 
@@ -118,20 +118,22 @@ class ConditionDoc(ApiModel):
         yes, no = "values", "notValues"
         match self.key:
             case "source.ip":
-                return Alternative(Match(source_ips=read.networks(yes), not_source_ips=read.networks(no)))
+                return Alternative(PolicyMatch(source_ips=read.networks(yes), not_source_ips=read.networks(no)))
             case "remote.ip":
                 return Alternative(remote_ips=read.networks(yes), not_remote_ips=read.networks(no))
             case "source.namespace":
-                return Alternative(Match(namespaces=read.texts(yes), not_namespaces=read.texts(no)))
+                return Alternative(PolicyMatch(namespaces=read.texts(yes), not_namespaces=read.texts(no)))
             case "source.principal":
-                return Alternative(Match(principals=read.principals(yes), not_principals=read.principals(no)))
+                return Alternative(PolicyMatch(principals=read.principals(yes), not_principals=read.principals(no)))
             case "source.serviceAccount":
                 those, others = read.accounts(yes, namespace), read.accounts(no, namespace)
-                return Alternative(Match(service_accounts=those, not_service_accounts=others))
+                return Alternative(PolicyMatch(service_accounts=those, not_service_accounts=others))
             case "destination.ip":
-                return Alternative(Match(destination_ips=read.networks(yes), not_destination_ips=read.networks(no)))
+                return Alternative(
+                    PolicyMatch(destination_ips=read.networks(yes), not_destination_ips=read.networks(no))
+                )
             case "destination.port":
-                return Alternative(Match(destination_ports=read.ports(yes), not_destination_ports=read.ports(no)))
+                return Alternative(PolicyMatch(destination_ports=read.ports(yes), not_destination_ports=read.ports(no)))
             case _:
                 return Alternative(http=(self.key,))
 

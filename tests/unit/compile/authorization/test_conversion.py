@@ -10,7 +10,7 @@ from tests.support.configs import config_of, mesh_config
 
 from tidegate.compile.authorization.in_force import Policies
 from tidegate.compile.authorization.protojson import authorization
-from tidegate.model.authorization import Action
+from tidegate.model.authorization import AuthorizationAction
 from tidegate.model.mesh import Mesh
 
 DOMAINS = mesh_config("trustDomain: new.example\ntrustDomainAliases: [old.example]")
@@ -171,7 +171,7 @@ def test_a_principal_of_the_mesh_has_all_of_its_trust_domains(principal: str, to
 
 def test_audit_is_decided_here_and_told_to_nobody() -> None:
     mesh = config_of(policy("action: AUDIT, rules: [{to: [{operation: {ports: ['80']}}]}]"))
-    assert [one.action for one in Policies(mesh).all()] == [Action.AUDIT]
+    assert [one.action for one in Policies(mesh).all()] == [AuthorizationAction.AUDIT]
     assert messages(mesh) == []
 
 

@@ -10,7 +10,7 @@ from tidegate.compile.compiler import compile_plan
 from tidegate.compile.explain.authorization import decide
 from tidegate.compile.facts import Facts, join
 from tidegate.config.store import load_once
-from tidegate.model.authorization import Subject, Verdict
+from tidegate.model.authorization import PolicySubject, PolicyVerdict
 from tidegate.model.identity import Identity
 from tidegate.model.net import parse_ip
 from tidegate.model.policy import MutualTls
@@ -48,8 +48,8 @@ def refused(found: Facts) -> tuple[bool, bool, bool]:
     of = [policies.policies[n - 1] for n in policies.workloads[1]]
 
     def at(port: int, identity: Identity | None) -> bool:
-        subject = Subject(parse_ip("10.9.9.9"), parse_ip("10.244.0.2"), port, identity, "cluster.local")
-        return decide(of, subject).verdict is Verdict.DENY_BY_POLICY
+        subject = PolicySubject(parse_ip("10.9.9.9"), parse_ip("10.244.0.2"), port, identity, "cluster.local")
+        return decide(of, subject).verdict is PolicyVerdict.DENY_BY_POLICY
 
     assert not any(at(port, Identity("a", "b")) for port in (80, 8080, 9090))
     plain = at(80, None), at(8080, None), at(9090, None)
