@@ -10,6 +10,7 @@
 #include "../../bpf/include/tg_abi.h"
 #endif
 #include "fp_reason.h"
+#include "policy_abi.h"
 
 enum fp_relay_abi {
 	/* Of all that follows. An agent of another version uses the core only: FP_HELLO, FP_SANDBOXES, FP_HAND_OVER, FP_DRAIN,

@@ -1,8 +1,8 @@
 # Fuzzers of what takes bytes from outside: `make fuzz`, or SECONDS=600 make fuzz, or FUZZERS=image make fuzz.
 # Each target is tests/fuzz/<name>.c. It is built twice: with libFuzzer (clang only), and as a program that replays the
 # corpus in the ordinary suites (tests/relay/test_fuzz_corpus.py).
-FUZZERS ?= cni_call cni_wire control hello image image_file relay
-FUZZ_ALL := cni_call cni_wire control hello image image_file relay
+FUZZERS ?= cni_call cni_wire control hello image image_file policies relay
+FUZZ_ALL := cni_call cni_wire control hello image image_file policies relay
 FUZZ_OUT := $(BUILD)/fuzz
 SECONDS ?= 30
 FUZZ_CLANG ?= clang
@@ -18,6 +18,7 @@ FUZZ_LIBS_cni_wire := $(FUZZ_CNI_WORLD) -ljansson
 FUZZ_SOURCES_control := $(FP_ENGINE)
 FUZZ_SOURCES_hello := agent/relay/hello.c
 FUZZ_SOURCES_image_file := $(addprefix agent/relay/,health.c image.c image_file.c lb.c loop.c routes.c seats.c target.c turns.c)
+FUZZ_SOURCES_policies := agent/relay/policy.c agent/relay/policy_file.c
 FUZZ_SOURCES_image := $(addprefix agent/relay/,health.c image.c lb.c loop.c routes.c seats.c target.c turns.c)
 FUZZ_SOURCES_relay := $(addprefix agent/relay/,buf.c conn.c events.c greet.c health.c hello.c image.c kmem.c lb.c life.c loop.c moving.c netns.c peer.c \
 	pipe.c report.c routes.c seats.c slab.c stream_plain.c target.c tcp.c turns.c upstream.c wishes.c flow.c)

@@ -20,7 +20,7 @@ TARGETS: dict[str, tuple[str, ...]] = {
 TEST_TARGETS = {
     "tests/relay/test_fuzz_corpus.py": tuple(
         f"build/fuzz/replay/{name}"
-        for name in ("cni_call", "cni_wire", "control", "hello", "image", "image_file", "relay")
+        for name in ("cni_call", "cni_wire", "control", "hello", "image", "image_file", "policies", "relay")
     ),
 }
 

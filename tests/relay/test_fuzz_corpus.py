@@ -12,7 +12,7 @@ from tidegate.relay.abi import ffi, lib
 from tidegate.settings import build_root
 
 CORPUS = Path(__file__).resolve().parents[1] / "fuzz" / "corpus"
-TARGETS = ["cni_call", "cni_wire", "control", "hello", "image", "image_file", "relay"]
+TARGETS = ["cni_call", "cni_wire", "control", "hello", "image", "image_file", "policies", "relay"]
 
 
 @pytest.mark.parametrize("target", TARGETS)

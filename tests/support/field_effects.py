@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ from tidegate.config.stand_ins import with_stand_ins
 from tidegate.model.gateway import GatewayWorkload
 from tidegate.model.mesh import Mesh
 from tidegate.model.names import WorkloadId
+from tidegate.model.origin import Origin
+from tidegate.model.plan import Plan
 from tidegate.model.plan.envoy import CHECKS, Resources
 
 DIRECTORY = Path(__file__).resolve().parents[1] / "vectors" / "fields"
@@ -51,8 +54,14 @@ def outcome(mesh: Mesh) -> object:
     pods = {name: (facts.enrolment(name).enrolled, pod.service_account) for name, pod in facts.pods.items()}
     told = [_without_lines(explain(facts, CLIENT, name, 80)) for name in ("outside", "member-0.members")]
     at_edge = _at_edge(facts)
-    rows = (plan.destinations, plan.l4, sorted(plan.services.items()), plan.pods, plan.names)
+    rows = (plan.destinations, plan.l4, sorted(plan.services.items()), plan.pods, plan.names, _policies(plan))
     return pods, told, rows, envoy, at_edge
+
+
+def _policies(plan: Plan) -> object:
+    """Who may connect, wherever it is written."""
+    nowhere = Origin("AuthorizationPolicy", "", "")
+    return [replace(one, origin=nowhere) for one in plan.policies.policies], plan.policies.workloads
 
 
 def _without_lines(told: Explanation) -> list[tuple[str, str]]:

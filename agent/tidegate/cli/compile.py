@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,10 +11,13 @@ import typer
 
 from tidegate.cli.domain import ClusterDomainOption
 from tidegate.cli.output import Format, OutputOption, structured, table
+from tidegate.compile.authorization.in_force import Policies
+from tidegate.compile.authorization.protojson import authorization
 from tidegate.compile.compiler import compile_plan
 from tidegate.compile.facts import Facts, join
 from tidegate.compile.gateway.compiler import compile_gateway
 from tidegate.errors import Rejected
+from tidegate.model.authorization import Authorization
 from tidegate.model.gateway import GatewayWorkload
 from tidegate.model.names import ROOT_NAMESPACE, WorkloadId
 from tidegate.model.plan import Plan
@@ -62,7 +66,8 @@ def compile_files(
     sandboxes = _sandboxes(facts, pod)
     node = facts.pods[sandboxes[0].id].node if pod else ""  # without a pod it is about every node
     snapshot = compile_plan(join(complete, sandboxes, node=node), generation=1)
-    if not structured(as_json(snapshot), output):
+    policies = snapshot.policies.policies if pod else Policies(complete).all()
+    if not structured(as_json(snapshot, policies), output):
         _print_tables(snapshot)
     raise typer.Exit(1 if any(p.is_error for p in config.problems) else 0)
 
@@ -79,8 +84,9 @@ def _show_gateway(facts: Facts, labels: str, namespace: str, output: Format) -> 
         table(("KIND", "NAME"), [(kind, name) for kind in _KINDS for name in plan.envoy.get(kind, {})])
 
 
-def as_json(snapshot: Plan) -> dict[str, Any]:
-    """Envoy's resources in proto-JSON, and what the kernel and the fast path get as `l4`."""
+def as_json(snapshot: Plan, policies: Sequence[Authorization] = ()) -> dict[str, Any]:
+    """Envoy's resources in proto-JSON, and what the kernel and the fast path get as `l4`. policies: of which the
+    workload API's messages are shown."""
     out: dict[str, Any] = {
         kind: [resource(kind, r) for r in snapshot.envoy.get(kind, {}).values() if r.judged is None] for kind in _KINDS
     }
@@ -103,8 +109,17 @@ def as_json(snapshot: Plan) -> dict[str, Any]:
             }
             for s in snapshot.l4
         ],
+        "policies": [message for one in policies if (message := authorization(one)) is not None],
+        "workloads": _workloads(snapshot),
     }
     return out
+
+
+def _workloads(snapshot: Plan) -> list[dict[str, Any]]:
+    """Which policies are asked about connections to which pod, in their order; AUDIT is among them."""
+    table = snapshot.policies
+    of = ((pod.id, table.workloads.get(pod.netns_cookie, ())) for pod in snapshot.pods)
+    return [{"pod": str(pod), "policies": [table.policies[n - 1].key for n in numbers]} for pod, numbers in of]
 
 
 def _sandboxes(facts: Facts, only: str) -> tuple[Sandbox, ...]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import chain
 
+from tidegate.compile.authorization.in_force import FindPolicies
 from tidegate.compile.derive import Derivations, Read
 from tidegate.compile.envoy.clusters import ClusterKey, cluster, endpoints, passthrough
 from tidegate.compile.envoy.patches.selection import Selection
@@ -78,6 +79,7 @@ class Compiler:
         self._find_destinations = FindDestinations(self._derivations)
         self._find_scopes = FindScopes()
         self._find_inbound = FindInbound()
+        self._find_policies = FindPolicies()
         self._passed: tuple[EnvoyFilter, ...] = ()
         self._mutual: tuple[object, frozenset[str]] = (None, frozenset())  # rules, hosts with mutual TLS of the mesh
         self._served: tuple[tuple[object, ...], Mapping[str, tuple[Identity, ...]]] = ((None,) * 5, _NOBODY)
@@ -115,6 +117,7 @@ class Compiler:
             views=_views(facts),
             identities=self._identify(facts),
             trust_domain=facts.mesh.config.trust_domains[0],
+            policies=self._find_policies(facts.mesh, facts.clients),
             envoy=self._envoy(facts, found, scoping, with_envoy, inbound) if with_envoy or inbound else _NONE,
         )
 

@@ -400,6 +400,67 @@ KUBE_UNKNOWN = _error(
 )
 KUBE_FAILING = _error("TG0723", "kube-failing", "{resource}: cannot be read ({reason}); what is known serves")
 
+# TG08: who may connect to workloads
+NOT_ENFORCED = _warning(
+    "TG0801", "not-enforced", "is read, compiled and explained, and no connection is refused by it yet"
+)
+NEEDS_SELECTOR = _error(
+    "TG0802", "needs-selector", "needs a selector with labels: ports are those of the workloads that it chooses"
+)
+SELECTOR_IN_ROOT = _warning(
+    "TG0803",
+    "selector-in-root",
+    "has no effect: in the root namespace {root} only a PeerAuthentication without labels counts, for the whole mesh; "
+    "write this one in the namespace of its workloads",
+)
+NO_POLICY_PORT = _error("TG0804", "no-policy-port", "{given!r} is no port from {least} to 65535")
+NEVER_TRIGGERED = _error(
+    "TG0805", "never-triggered", "action {action} without rules does nothing; the rule {{}} stands for every connection"
+)
+NOTHING_ASKED = _error("TG0806", "nothing-asked", "says nothing: leave it out, or write what is asked for")
+ACCOUNTS_ALONE = _error(
+    "TG0807", "accounts-alone", "cannot stand beside principals or namespaces, which say the same of a client"
+)
+NO_ACCOUNT = _error("TG0808", "no-account", "{given!r} is no service account: write NAME or NAMESPACE/NAME, without *")
+NO_ATTRIBUTE = _error("TG0809", "no-attribute", "{key!r} is no attribute of a connection or a request{suggestion}")
+NO_BRACKETS = _error("TG0810", "no-brackets", "{key!r} needs a name in brackets, such as request.headers[x-token]")
+HTTP_DENIES_ALL = _warning(
+    "TG0811",
+    "http-denies-all",
+    "asks of requests only, which a connection that is not HTTP has none of: all of those are denied by it; "
+    "name ports to spare the others",
+)
+HTTP_NOT_ALLOWED = _warning(
+    "TG0812",
+    "http-not-allowed",
+    "asks for {what}, which only requests of HTTP have: the rule does nothing for connections that are not HTTP",
+)
+HTTP_LEFT_OUT = _warning(
+    "TG0813",
+    "http-left-out",
+    "asks for {what}, which only requests of HTTP have: of other connections the rest of the rule is asked, so more "
+    "are denied than is written",
+)
+NOBODYS_PRINCIPAL = _warning("TG0814", "nobodys-principal", "{given!r} is nobody's: {why}")
+LATER_ACTION = _warning("TG0815", "later-action", "action {action} is not supported yet: the policy does nothing")
+PROVIDER_OF_OTHERS = _error("TG0816", "provider-of-others", "is for action CUSTOM, and this is {action}")
+NO_PROVIDER = _error("TG0817", "no-provider", "action CUSTOM needs provider.name: who is asked")
+LATER_TARGETS = _warning(
+    "TG0818",
+    "later-targets",
+    "waypoints, and services behind them, are not supported yet: the policy does nothing",
+)
+NOT_WITH_CUSTOM = _error("TG0819", "not-with-custom", "cannot be asked for with action CUSTOM")
+OLDER_AUTHENTICATION = _warning(
+    "TG0820", "older-authentication", "has no effect: the older {owner} is for the same workloads"
+)
+PATH_TEMPLATE = _error(
+    "TG0821",
+    "path-template",
+    "{given!r}: in a template each segment is text, {{*}}, or, as the last of its kind, {{**}}",
+)
+NO_TRIAL = _warning("TG0822", "no-trial", "{given!r} is neither true nor false, so the policy is in force")
+
 
 def as_markdown() -> str:
     """The text of docs/messages.md."""

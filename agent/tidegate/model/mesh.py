@@ -11,6 +11,7 @@ from tidegate.model.gateway import Gateway
 from tidegate.model.kube import EndpointSlice, Namespace, Node, Pod, PodTemplate, Service
 from tidegate.model.mesh_config import NO_MESH_CONFIG, MeshConfig
 from tidegate.model.names import ROOT_NAMESPACE, ObjectKey
+from tidegate.model.policy import AuthorizationPolicy, PeerAuthentication
 from tidegate.model.routing import VirtualService
 from tidegate.model.secret import Secret
 from tidegate.model.service_entry import ServiceEntry
@@ -34,6 +35,8 @@ MeshObject = (
     | MeshConfig
     | Sidecar
     | EnvoyFilter
+    | PeerAuthentication
+    | AuthorizationPolicy
 )
 NO_OBJECT = ObjectKey("", "", "", "")  # stands for what has no name
 
@@ -104,6 +107,8 @@ class Mesh:
     secrets: tuple[Secret, ...] = ()
     envoy_filters: tuple[EnvoyFilter, ...] = ()
     sidecars: tuple[Sidecar, ...] = ()
+    peer_authentications: tuple[PeerAuthentication, ...] = ()
+    authorization_policies: tuple[AuthorizationPolicy, ...] = ()
     mesh_configs: tuple[MeshConfig, ...] = ()
     templates: tuple[PodTemplate, ...] = ()
     refused: tuple[VirtualService, ...] = ()  # rules that Envoy refused: in force nowhere, and shown to it again

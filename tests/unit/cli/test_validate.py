@@ -45,11 +45,11 @@ def test_fine_files_and_warnings_exit_0(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text(service("a", "http:80"))
     assert run("-f", str(tmp_path)) == (0, "")
     (tmp_path / "g.yaml").write_text(
-        "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {name: g}\n"
+        "apiVersion: security.istio.io/v1\nkind: RequestAuthentication\nmetadata: {name: g}\n"
     )
     code, out = run("-f", str(tmp_path))
     assert code == 0
-    said = "warning PeerAuthentication default/g kind: PeerAuthentication is not supported yet, ignored"
+    said = "warning RequestAuthentication default/g kind: RequestAuthentication is not supported yet, ignored"
     assert out == f"{tmp_path}/g.yaml:2: {said}\n"
 
 

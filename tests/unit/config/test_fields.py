@@ -28,7 +28,8 @@ from tidegate.model.mesh import Severity
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "fields.md"
 ROW = re.compile(r"^\| `(.+?)` \| (honoured|warned: (TG\d{4})|no meaning) \| (.*) \|$", re.MULTILINE)
 # Values that make a warning out of a field that is read; any other field that is warned about does so whatever it is.
-VALUES: dict[str, Any] = {"delegate": {"name": "other"}}
+TARGET = {"kind": "Service", "name": "web"}
+VALUES: dict[str, Any] = {"delegate": {"name": "other"}, "targetRef": TARGET, "targetRefs": [TARGET]}
 FIELDS = fields()
 
 

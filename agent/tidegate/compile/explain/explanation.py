@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from tidegate.model.names import WorkloadId
 from tidegate.model.origin import Origin
@@ -22,7 +22,7 @@ class Rule:
     routes: str = "http"  # which list of the VirtualService it is in: http, tcp or tls
 
     def as_json(self) -> dict[str, Any]:
-        out = {**_origin(self.origin), "index": self.index}
+        out = {**as_origin(self.origin), "index": self.index}
         if self.index is None:
             return out
         return {**out, "match": self.match, "route": self.route, "routes": self.routes}
@@ -72,6 +72,12 @@ class Hop:
         return {"step": self.step, "result": self.result}
 
 
+class PolicyTold(Protocol):
+    """What policies say of the connection; authorized.py."""
+
+    def as_json(self) -> dict[str, Any]: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Explanation:
     """tier: none, direct, fastpath, envoy or dns. verdict: pass (untouched), allow, deny, or unavailable (no rule is
@@ -92,6 +98,7 @@ class Explanation:
     endpoints: tuple[Peer, ...] = ()
     policies: tuple[Origin, ...] = ()
     tls: str = "none"  # what is begun behind the application: none, simple, mutual
+    authorization: tuple[PolicyTold, ...] = ()
     hops: tuple[Hop, ...] = field(default=())
 
     def as_json(self) -> dict[str, Any]:
@@ -112,13 +119,15 @@ class Explanation:
             "destination": likeliest.as_json() if likeliest else None,
             "destinations": [d.as_json() for d in self.destinations],
             "endpoints": [e.as_json() for e in self.endpoints],
-            "policies": [_origin(o) for o in self.policies],
+            "policies": [as_origin(o) for o in self.policies],
             "tls": self.tls,
+            "authorization": [told.as_json() for told in self.authorization],
             "hops": [hop.as_json() for hop in self.hops],
         }
 
 
-def _origin(origin: Origin) -> dict[str, Any]:
+def as_origin(origin: Origin) -> dict[str, Any]:
+    """Which object, and where it was written."""
     return {
         "kind": origin.kind,
         "namespace": origin.namespace,

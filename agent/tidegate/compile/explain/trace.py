@@ -24,6 +24,7 @@ from tidegate.compile.envoy.named import named_in_subset
 from tidegate.compile.envoy.patches.selection import Selection
 from tidegate.compile.envoy.upstream_tls import of_connections
 from tidegate.compile.explain.arrival import in_front
+from tidegate.compile.explain.authorized import authorized
 from tidegate.compile.explain.explanation import Explanation, Hop, Peer, RouteDestination, Rule
 from tidegate.compile.explain.l4 import Connection, Landing, choose_l4, landing
 from tidegate.compile.explain.names import Names, default_port
@@ -120,7 +121,9 @@ class _Trace:
     def _end(self, out: Explanation, **changes: Any) -> Explanation:
         out = replace(out, **changes)
         self._hops.extend(in_front(self._facts, self._filtered.selection, out.endpoints))
-        return replace(out, hops=tuple(self._hops))
+        told = authorized(self._facts, self._id, out.endpoints)
+        self._hops.extend(hop for one in told for hop in one.hops())
+        return replace(out, authorization=told, hops=tuple(self._hops))
 
     def explain(self, host: str, port: int | None, request: HttpRequest) -> Explanation:
         enrolled, why = self._facts.enrolment(self._id)

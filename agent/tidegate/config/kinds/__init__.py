@@ -21,6 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from tidegate.config.kinds.authorization_policy import AUTHORIZATION_POLICY
 from tidegate.config.kinds.base import Kind
 from tidegate.config.kinds.deployment import DEPLOYMENT
 from tidegate.config.kinds.destination_rule import DESTINATION_RULE
@@ -32,6 +33,7 @@ from tidegate.config.kinds.inert import INERT, LATER
 from tidegate.config.kinds.mesh_config import CONFIG_MAP
 from tidegate.config.kinds.namespace import NAMESPACE
 from tidegate.config.kinds.node import NODE
+from tidegate.config.kinds.peer_authentication import PEER_AUTHENTICATION
 from tidegate.config.kinds.pod import POD
 from tidegate.config.kinds.proxy_config import PROXY_CONFIG
 from tidegate.config.kinds.secret import SECRET
@@ -62,6 +64,8 @@ KINDS: Mapping[tuple[str, str], Kind] = {
         ENVOY_FILTER,
         SIDECAR,
         PROXY_CONFIG,
+        PEER_AUTHENTICATION,
+        AUTHORIZATION_POLICY,
         CONFIG_MAP,
         *INERT,
     )

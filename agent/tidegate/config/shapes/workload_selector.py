@@ -31,6 +31,15 @@ class ClientSelectorDoc(ApiModel):
         return self.match_labels
 
 
+class PolicySelectorDoc(ApiModel):
+    match_labels: dict[str, str] = Field(default_factory=dict)
+
+    def to_model(self, report: Report) -> dict[str, str]:
+        """The pairs that a workload must have; none of them: every workload."""
+        check_labels(self, "matchLabels", self.match_labels, report)
+        return self.match_labels
+
+
 def check_labels(at: ApiModel, field: str, labels: dict[str, str], report: Report) -> None:
     """Say which of these labels no object of Kubernetes can have."""
     for key, value in labels.items():

@@ -13,6 +13,7 @@ from tidegate.model.plan.envoy import Resources
 from tidegate.model.plan.kernel import Destination
 from tidegate.model.plan.names import HostNames
 from tidegate.model.plan.pods import PodPlan
+from tidegate.model.plan.policy import NO_POLICIES, PolicyTable
 from tidegate.model.plan.relay import L4Service
 
 
@@ -27,4 +28,5 @@ class Plan:
     views: Mapping[int, str] = field(default_factory=dict)  # netns cookie -> whose names, if not the namespace's
     identities: frozenset[Identity] = frozenset()  # whose certificates are needed here
     trust_domain: str = ""  # of those
+    policies: PolicyTable = NO_POLICIES
     envoy: Resources = field(default_factory=dict)  # LISTENERS.. -> name -> resource

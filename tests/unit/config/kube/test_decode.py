@@ -84,9 +84,9 @@ def test_partial_objects_are_of_the_kind_that_was_asked_for() -> None:
 
 
 def test_kinds_that_do_nothing_yet_are_named() -> None:
-    policy = {"kind": "AuthorizationPolicy", "metadata": {"name": "p", "namespace": "n"}, "spec": {}}
+    policy = {"kind": "RequestAuthentication", "metadata": {"name": "p", "namespace": "n"}, "spec": {}}
     (problem,) = told(policy).document.problems
-    assert str(problem).startswith("warning AuthorizationPolicy n/p")
+    assert str(problem).startswith("warning RequestAuthentication n/p")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""Who may connect: PeerAuthentication and AuthorizationPolicy -> policies in one form, and each pod's own."""
