@@ -81,6 +81,7 @@ lock: ## rewrite requirements.lock and envoy.lock from pyproject.toml (maintaine
 -include tests/kernels/build.mk
 -include deploy/install.mk
 -include tests/bare/build.mk
+-include tests/kube/build.mk
 build: $(BUILD_TARGETS) ## compile BPF objects, C extensions, the CNI plugin
 
 clean: ## remove what was built (keeps .venv)
