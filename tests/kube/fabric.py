@@ -39,13 +39,16 @@ class Fabric:
 
     def make(self, lock: int) -> None:
         self._holder = hold(self._group, "unshare", "--net", "--", "sh", "-c", _MAKE, fds=[lock])
-        self.find()
+        self._enter(self._holder.pid)
 
     def find(self) -> None:
         """Enter what is there already. Raises LookupError if it is not."""
         pid = Room(self._group.parent, self.room.logs).pid("wire", "sleep")
         if pid is None:
             raise LookupError(f"nobody holds {self._group}")
+        self._enter(pid)
+
+    def _enter(self, pid: int) -> None:
         self.room.enter = ["nsenter", f"--net=/proc/{pid}/ns/net", "--"]
 
     def plug(self, node: str, number: int, holder: int) -> str:
