@@ -112,12 +112,16 @@ class Cluster:
     def down(self, logs: Path | None = None) -> None:
         """End and remove everything, whatever state it is in. logs: folder that gets what the programs have said."""
         rooms.empty(self.group)
-        for node in self.nodes:
-            node.forget()
-        self.wire.forget()
+        self.forget()
         if logs is not None and self.logs.exists():
             shutil.copytree(self.logs, logs, dirs_exist_ok=True)
         remove(self.name)
+
+    def forget(self) -> None:
+        """Collect what this process has started and somebody has ended."""
+        for node in self.nodes:
+            node.forget()
+        self.wire.forget()
 
     def connect(self) -> None:
         """Give each node its network, when the controllers have said which; returns when all are ready."""

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.kube.cluster import Cluster
+from tests.kube.untouched import Machine, machine
 
 LOGS = Path(__file__).resolve().parents[2] / "build" / "kube-logs"
 
@@ -21,7 +22,13 @@ def needs_root() -> None:
 
 
 @pytest.fixture(scope="session")
-def cluster() -> Iterator[Cluster]:
+def untouched(needs_root: None) -> Machine:
+    """What the machine was like before the first cluster of this run."""
+    return machine()
+
+
+@pytest.fixture(scope="session")
+def cluster(untouched: Machine) -> Iterator[Cluster]:
     """Two nodes, ready. What its programs said is in build/kube-logs afterwards."""
     made = Cluster(f"test-{secrets.token_hex(3)}")
     shutil.rmtree(LOGS, ignore_errors=True)

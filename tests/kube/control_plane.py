@@ -131,6 +131,7 @@ class ControlPlane:
                     "--allocate-node-cidrs=true",
                     f"--cluster-cidr={fabric.PODS}",
                     f"--cert-dir={self.folder}/controllers",
+                    f"--flex-volume-plugin-dir={self.folder}/volume-plugins",  # the default is made below /usr
                 ]
             case "kube-scheduler":
                 return [*by_kubeconfig, "--leader-elect=false", "--bind-address=127.0.0.1"]

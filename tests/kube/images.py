@@ -16,6 +16,9 @@ from tests.kube.golang import PROGRAMS
 
 PAUSE = "localhost/pause:1"
 HOST = "localhost/host:1"  # empty directories; the machine's /usr comes by hostPath
+_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+# Of Python's library: what nobody in a pod imports, and what is made again.
+_LEFT_OUT = {"__pycache__", "test", "tests", "idlelib", "lib2to3", "tkinter", "ensurepip", "pydoc_data", "turtledemo"}
 _MACHINES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
@@ -35,25 +38,18 @@ EMPTY: Tree = {
 }
 
 
-def write(archive: Path, name: str, tree: Tree, command: Sequence[str] = ()) -> None:
-    """An OCI archive of one layer; the same tree gives the same bytes. name: with a tag other than latest."""
+def write(archive: Path, commands: Mapping[str, Sequence[str]], tree: Tree) -> None:
+    """An OCI archive of images that share one layer; the same tree gives the same bytes.
+
+    commands: what each image runs, by its name, which has a tag other than latest.
+    """
     layer = _tar(tree)
-    config = {
-        "architecture": _MACHINES.get(platform.machine(), platform.machine()),
-        "os": "linux",
-        "config": {"Cmd": list(command), "Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"]},
-        "rootfs": {"type": "layers", "diff_ids": [_digest(layer)]},
-    }
-    blobs = [layer, json.dumps(config).encode()]
-    manifest = {
-        "schemaVersion": 2,
-        "mediaType": "application/vnd.oci.image.manifest.v1+json",
-        "config": _described(blobs[1], "application/vnd.oci.image.config.v1+json"),
-        "layers": [_described(layer, "application/vnd.oci.image.layer.v1.tar")],
-    }
-    blobs.append(json.dumps(manifest).encode())
-    named = _described(blobs[2], manifest["mediaType"]) | {"annotations": {"io.containerd.image.name": name}}
-    index = {"schemaVersion": 2, "manifests": [named]}
+    blobs, named = [layer], []
+    for name, command in commands.items():
+        config, manifest = _image(layer, command)
+        blobs += [config, manifest]
+        named.append(_described(manifest, _MANIFEST) | {"annotations": {"io.containerd.image.name": name}})
+    index = {"schemaVersion": 2, "manifests": named}
     files = {"oci-layout": b'{"imageLayoutVersion": "1.0.0"}', "index.json": json.dumps(index).encode()}
     files |= {f"blobs/sha256/{_digest(blob).removeprefix('sha256:')}": blob for blob in blobs}
     archive.write_bytes(_tar({"blobs": None, "blobs/sha256": None, **files}))
@@ -64,13 +60,66 @@ def write_pause(archive: Path) -> None:
     program = archive.with_name("pause")
     source = PROGRAMS / "pause.c"
     subprocess.run(["gcc", "-static", "-Os", "-s", "-Wall", "-Wextra", "-Werror", "-o", program, source], check=True)
-    write(archive, PAUSE, {"pause": program.read_bytes()}, ["/pause"])
+    write(archive, {PAUSE: ["/pause"]}, {"pause": program.read_bytes()})
     program.unlink()
 
 
 def write_host(archive: Path) -> None:
     """The image of pods that run programs of this machine."""
-    write(archive, HOST, EMPTY)
+    write(archive, {HOST: ()}, EMPTY)
+
+
+def write_python(archive: Path, commands: Mapping[str, Sequence[str]], files: Mapping[str, bytes]) -> None:
+    """Images with this machine's Python and its library in them, for manifests that mount nothing.
+
+    commands: as in write(), `python3` is found; files: what else is in them, by path without a leading slash.
+    """
+    write(archive, commands, {**EMPTY, **_folders([*files]), **python_tree(), **files})
+
+
+def python_tree() -> Tree:
+    """The distribution's interpreter, its library without tests, and the shared objects of both."""
+    program = Path("/usr/bin/python3").resolve()
+    library = Path("/usr/lib") / program.name
+    files = [path for path in sorted(library.rglob("*")) if path.is_file() and not _LEFT_OUT & set(path.parts)]
+    objects = _objects(program, *(path for path in files if path.suffix == ".so"))
+    found = {_inside(path): path.read_bytes() for path in [program, *files, *objects]}
+    return {**_folders([*found]), **found, "usr/bin/python3": Link(program.name)}
+
+
+def _objects(*programs: Path) -> list[Path]:
+    """What the dynamic linker loads for these, under the names by which it looks, and itself."""
+    said = subprocess.run(["ldd", *programs], capture_output=True, text=True, check=True).stdout
+    return sorted({Path(word) for word in said.split() if word.startswith("/") and not word.endswith(":")})
+
+
+def _inside(path: Path) -> str:
+    """Where a file of the machine is in an image; /lib is a link there."""
+    return str((path.parent.resolve() / path.name).relative_to("/"))
+
+
+def _folders(paths: Sequence[str]) -> Tree:
+    """The directories above files, those nearest to the root first."""
+    above = {str(parent) for path in paths for parent in Path(path).parents if str(parent) != "."}
+    return dict.fromkeys(sorted(above - EMPTY.keys()))
+
+
+def _image(layer: bytes, command: Sequence[str]) -> tuple[bytes, bytes]:
+    """Configuration and manifest."""
+    config = {
+        "architecture": _MACHINES.get(platform.machine(), platform.machine()),
+        "os": "linux",
+        "config": {"Cmd": list(command), "Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"]},
+        "rootfs": {"type": "layers", "diff_ids": [_digest(layer)]},
+    }
+    body = json.dumps(config).encode()
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": _MANIFEST,
+        "config": _described(body, "application/vnd.oci.image.config.v1+json"),
+        "layers": [_described(layer, "application/vnd.oci.image.layer.v1.tar")],
+    }
+    return body, json.dumps(manifest).encode()
 
 
 def _tar(tree: Tree) -> bytes:
@@ -94,5 +143,5 @@ def _digest(blob: bytes) -> str:
     return f"sha256:{hashlib.sha256(blob).hexdigest()}"
 
 
-def _described(blob: bytes, kind: object) -> dict[str, object]:
+def _described(blob: bytes, kind: str) -> dict[str, object]:
     return {"mediaType": kind, "digest": _digest(blob), "size": len(blob)}

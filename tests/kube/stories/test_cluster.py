@@ -11,20 +11,12 @@ import pytest
 from tests.kube import cluster as clusters
 from tests.kube.cluster import Cluster
 from tests.kube.pods import client
+from tests.kube.untouched import Machine, machine
 from tests.support.ended import kill
 from tests.support.eventually import eventually
 from tests.support.footprint import footprint
 
 from tidegate.linux.cgroup import cgroup2_mount
-
-# What kubelet would like to change for the whole machine.
-SYSCTLS = [
-    "vm/overcommit_memory",
-    "vm/panic_on_oom",
-    "kernel/panic",
-    "kernel/panic_on_oops",
-    "kernel/keys/root_maxkeys",
-]
 
 
 @pytest.fixture
@@ -33,11 +25,6 @@ def name() -> Iterator[str]:
     made = f"short-{secrets.token_hex(3)}"
     yield made
     clusters.remove(made)
-
-
-def machine() -> dict[str, str]:
-    """What programs of a node could change for all."""
-    return {key: Path("/proc/sys", key).read_text() for key in SYSCTLS}
 
 
 def left(name: str) -> dict[str, set[str]]:
@@ -58,24 +45,25 @@ def read(path: Path) -> str:
         return ""
 
 
-def test_a_cluster_leaves_nothing(cluster: Cluster, name: str) -> None:
-    before, links = machine(), footprint()["links"]
+def test_a_cluster_leaves_nothing(untouched: Machine, cluster: Cluster, name: str) -> None:
+    assert machine() == untouched
     with Cluster(name, 1, cluster.programs) as short:
         short.namespace("busy")
         short.apply(client("one", namespace="busy"))
         short.ready("one", namespace="busy")
         assert left(name)["files"]
-        assert machine() == before
-        assert footprint()["links"] == links
+        assert machine() == untouched
     eventually(lambda: not left(name), "nothing is left")
-    assert machine() == before
+    assert machine() == untouched
 
 
 def test_one_whose_processes_were_killed_is_swept_when_the_next_one_starts(cluster: Cluster, name: str) -> None:
-    Cluster(name, 0, cluster.programs).up()
+    made = Cluster(name, 0, cluster.programs)
+    made.up()
     assert name in clusters.running()
     (cgroup2_mount() / f"{clusters.PREFIX}{name}" / "cgroup.kill").write_text("1")
     eventually(lambda: name not in clusters.running(), "nobody holds it")
+    made.forget()
     clusters.sweep()
     eventually(lambda: not left(name), "nothing is left")
 

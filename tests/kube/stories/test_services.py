@@ -49,7 +49,7 @@ def test_a_pod_is_known_to_its_server_by_its_own_address(cluster: Cluster, place
         assert "error" not in found, found
         return found
 
-    assert eventually(seen, "the server answers")["client"] == cluster.pod("asks", place)["status"]["podIP"]
+    assert eventually(seen, "the server answers")["server"]["client"] == cluster.pod("asks", place)["status"]["podIP"]
 
 
 def test_every_endpoint_of_a_deployment_answers(cluster: Cluster, place: str) -> None:

@@ -7,6 +7,7 @@ import hashlib
 import ipaddress
 import json
 import ssl
+import subprocess
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -34,16 +35,15 @@ def blob(files: dict[str, bytes], described: dict[str, Any]) -> bytes:
 
 
 def test_an_image_is_named_and_every_digest_is_right(tmp_path: Path) -> None:
-    images.write(
-        tmp_path / "a.tar", "localhost/some:1", {"usr": None, "bin": images.Link("usr/bin"), "x": b"run"}, ["/x"]
-    )
-    files = members(tmp_path / "a.tar")
-    (named,) = json.loads(files["index.json"])["manifests"]
-    assert named["annotations"] == {"io.containerd.image.name": "localhost/some:1"}
-    manifest = json.loads(blob(files, named))
-    config = json.loads(blob(files, manifest["config"]))
-    assert config["config"]["Cmd"] == ["/x"]
-    assert config["rootfs"]["diff_ids"] == [manifest["layers"][0]["digest"]]
+    tree: images.Tree = {"usr": None, "bin": images.Link("usr/bin"), "x": b"run"}
+    images.write(tmp_path / "a.tar", {"localhost/some:1": ["/x"], "localhost/other:2": ["/x", "y"]}, tree)
+    files, commands = members(tmp_path / "a.tar"), {}
+    for named in json.loads(files["index.json"])["manifests"]:
+        manifest = json.loads(blob(files, named))
+        config = json.loads(blob(files, manifest["config"]))
+        commands[named["annotations"]["io.containerd.image.name"]] = config["config"]["Cmd"]
+        assert config["rootfs"]["diff_ids"] == [manifest["layers"][0]["digest"]]
+    assert commands == {"localhost/some:1": ["/x"], "localhost/other:2": ["/x", "y"]}
     (tmp_path / "layer").write_bytes(blob(files, manifest["layers"][0]))
     with tarfile.open(tmp_path / "layer") as layer:
         assert [(one.name, one.type, one.linkname) for one in layer] == [
@@ -57,6 +57,25 @@ def test_the_same_image_is_the_same_bytes(tmp_path: Path) -> None:
     for name in ("a.tar", "b.tar"):
         images.write_host(tmp_path / name)
     assert (tmp_path / "a.tar").read_bytes() == (tmp_path / "b.tar").read_bytes()
+
+
+def test_an_image_with_python_needs_nothing_of_the_machine(tmp_path: Path) -> None:
+    images.write_python(tmp_path / "a.tar", {"localhost/python:1": ["python3"]}, {"app/main.py": b"print(1)"})
+    files = members(tmp_path / "a.tar")
+    manifest = json.loads(blob(files, json.loads(files["index.json"])["manifests"][0]))
+    (tmp_path / "layer").write_bytes(blob(files, manifest["layers"][0]))
+    root = tmp_path / "root"
+    root.mkdir()
+    subprocess.run(["tar", "-xf", tmp_path / "layer", "-C", root], check=True)
+    assert (root / "app" / "main.py").read_bytes() == b"print(1)"
+    # Not in a chroot, which takes root: its own linker with its own libraries, and a library that is in the image.
+    (linker,) = root.glob("usr/lib*/ld-linux-*")
+    (libraries,) = {str(path.parent) for path in root.glob("usr/lib/**/libc.so.6")}
+    asked = "import http.server, json, ssl, socket, sys; print(json.__file__, ssl.__file__)"
+    own = [str(linker), "--library-path", libraries, f"{root}/usr/bin/python3", "-S", "-c", asked]
+    said = subprocess.run(own, env={"PYTHONHOME": str(root / "usr")}, capture_output=True, text=True, check=False)
+    assert said.returncode == 0, said.stderr
+    assert all(word.startswith(str(root)) for word in said.stdout.split())
 
 
 @pytest.fixture
