@@ -1,7 +1,9 @@
 """Many objects at once, written into etcd beside the API server: for tests that only read them.
 
 `bulk.py URL` reads lines `KEY<tab>JSON` and writes them through etcd's HTTP gateway, a hundred in one transaction. No
-admission runs, so defaults have to be in the objects, and addresses of Services are allocated to nobody.
+admission runs, so defaults have to be in the objects, and addresses of Services are allocated to nobody. Controllers
+and the scheduler see them as all others: pods of a node that is not there are removed, pods without one get one. A test
+that wants them to stay stops both before (`Cluster.control.stop`).
 """
 
 from __future__ import annotations
@@ -17,8 +19,11 @@ AT_ONCE = 100  # operations in one transaction; etcd refuses more than 128
 
 
 def key(plural: str, namespace: str, name: str) -> str:
-    """Where the API server keeps an object of a namespace. plural: `services/specs`, `endpointslices`, `pods`."""
-    return f"/registry/{plural}/{namespace}/{name}"
+    """Where the API server keeps an object. namespace: "" for what is in none.
+
+    plural: `services/specs`, `endpointslices`, `pods`, `minions` (which are Nodes).
+    """
+    return "/".join(filter(None, ("/registry", plural, namespace, name)))
 
 
 def put(pairs: Iterable[tuple[str, str]]) -> dict[str, object]:

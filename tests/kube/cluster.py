@@ -36,6 +36,7 @@ ROOT = Path(
     "/var/tmp"
 )  # on a disk, and what a runtime's layers may lie on; folders that are locked are left alone there
 PREFIX = "tidegate-kube-"
+LOGS = Path(__file__).resolve().parents[2] / "build" / "kube-logs"
 MAX_NODES = 5  # tokens for all of them are made beforehand
 Objects = dict[str, Any] | list[dict[str, Any]] | str
 
@@ -79,14 +80,18 @@ class Cluster:
     # --- whole ------------------------------------------------------------------------------------------------------
 
     def up(self) -> None:
-        """Start everything; returns when all nodes are ready. What was started is ended if that fails."""
+        """Start everything; returns when all nodes are ready.
+
+        If that fails, what was started is ended, and what the programs said is below LOGS.
+        """
         assert os.geteuid() == 0, "a cluster is made of namespaces and cgroups: run this as root"
         sweep()
         lock = _claim(self.folder)
         try:
             self._up(lock)
-        except BaseException:
-            self.down()
+        except BaseException as error:
+            error.add_note(f"what its programs said is in {LOGS / self.name}")
+            self.down(LOGS / self.name)
             raise
         finally:
             os.close(lock)
@@ -279,7 +284,7 @@ class Cluster:
     def write(self, plural: str, objects: list[dict[str, Any]]) -> None:
         """Write objects into etcd, beside the API server; plural: see bulk.key()."""
         rows = [
-            f"{key(plural, one['metadata']['namespace'], one['metadata']['name'])}\t{json.dumps(one)}\n"
+            f"{key(plural, one['metadata'].get('namespace', ''), one['metadata']['name'])}\t{json.dumps(one)}\n"
             for one in objects
         ]
         self.control.write("".join(rows))

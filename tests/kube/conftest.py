@@ -6,14 +6,11 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from tests.kube.cluster import Cluster
+from tests.kube.cluster import LOGS, Cluster
 from tests.kube.untouched import Machine, machine
-
-LOGS = Path(__file__).resolve().parents[2] / "build" / "kube-logs"
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -16,6 +16,7 @@ from tests.kube.golang import PROGRAMS
 
 PAUSE = "localhost/pause:1"
 HOST = "localhost/host:1"  # empty directories; the machine's /usr comes by hostPath
+_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 # Of Python's library: what nobody in a pod imports, and what is made again.
 _LEFT_OUT = {"__pycache__", "test", "tests", "idlelib", "lib2to3", "tkinter", "ensurepip", "pydoc_data", "turtledemo"}
@@ -43,10 +44,29 @@ def write(archive: Path, commands: Mapping[str, Sequence[str]], tree: Tree) -> N
 
     commands: what each image runs, by its name, which has a tag other than latest.
     """
-    layer = _tar(tree)
+    settings = {name: {"Cmd": list(command), "Env": [f"PATH={_PATH}"]} for name, command in commands.items()}
+    _write(archive, settings, _tar(tree))
+
+
+def write_folder(archive: Path, name: str, folder: Path, settings: Mapping[str, object]) -> None:
+    """An OCI archive of one image of all that is in a folder, as root's. settings: of the image, as OCI calls them."""
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        for path in sorted(folder.iterdir()):
+            tar.add(path, path.name, filter=_of_root)
+    _write(archive, {name: settings}, made.getvalue())
+
+
+def _of_root(entry: tarfile.TarInfo) -> tarfile.TarInfo:
+    entry.uid = entry.gid = entry.mtime = 0
+    entry.uname = entry.gname = ""
+    return entry
+
+
+def _write(archive: Path, settings: Mapping[str, Mapping[str, object]], layer: bytes) -> None:
     blobs, named = [layer], []
-    for name, command in commands.items():
-        config, manifest = _image(layer, command)
+    for name, of_image in settings.items():
+        config, manifest = _image(layer, of_image)
         blobs += [config, manifest]
         named.append(_described(manifest, _MANIFEST) | {"annotations": {"io.containerd.image.name": name}})
     index = {"schemaVersion": 2, "manifests": named}
@@ -104,12 +124,12 @@ def _folders(paths: Sequence[str]) -> Tree:
     return dict.fromkeys(sorted(above - EMPTY.keys()))
 
 
-def _image(layer: bytes, command: Sequence[str]) -> tuple[bytes, bytes]:
+def _image(layer: bytes, settings: Mapping[str, object]) -> tuple[bytes, bytes]:
     """Configuration and manifest."""
     config = {
         "architecture": _MACHINES.get(platform.machine(), platform.machine()),
         "os": "linux",
-        "config": {"Cmd": list(command), "Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"]},
+        "config": dict(settings),
         "rootfs": {"type": "layers", "diff_ids": [_digest(layer)]},
     }
     body = json.dumps(config).encode()
