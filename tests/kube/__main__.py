@@ -58,7 +58,7 @@ def down(args: argparse.Namespace) -> int:
 
 def kubectl(args: argparse.Namespace) -> int:
     """Become kubectl."""
-    _become(_environment(Cluster.attach(args.name), args.user), "kubectl", *args.words)
+    _become(Cluster.attach(args.name).environment(args.user), "kubectl", *args.words)
     return 0
 
 
@@ -94,11 +94,6 @@ def clean(args: argparse.Namespace) -> int:
     """Remove what was built, of all versions."""
     shutil.rmtree(cache_home(), ignore_errors=True)
     return 0
-
-
-def _environment(found: Cluster, user: str) -> dict[str, str]:
-    path = f"{found.programs.kubernetes}:{os.environ.get('PATH', '')}"
-    return {**os.environ, "KUBECONFIG": str(found.kubeconfig(user)), "PATH": path}
 
 
 def _become(environment: dict[str, str], *command: str) -> None:

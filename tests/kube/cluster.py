@@ -219,12 +219,17 @@ class Cluster:
         """For clients on this machine."""
         return self.keys.kubeconfig(user, "outside")
 
+    def environment(self, user: str = "admin") -> dict[str, str]:
+        """Variables with which a program of this machine finds the cluster, its kubectl, and kubectl's plugins of ours."""
+        path = [str(self.programs.kubernetes), str(Path(sys.executable).parent), os.environ.get("PATH", "")]
+        return {**os.environ, "KUBECONFIG": str(self.kubeconfig(user)), "PATH": ":".join(path)}
+
     def kubectl(
         self, *argv: str | Path, user: str = "admin", check: bool = True, text: str = ""
     ) -> subprocess.CompletedProcess[str]:
         """Run kubectl as a user of pki.COMPONENTS; check: AssertionError with all output if it fails."""
         command = [str(self.programs.kubernetes / "kubectl"), *map(str, argv)]
-        environment = {**os.environ, "KUBECONFIG": str(self.kubeconfig(user)), "HOME": str(self.folder)}
+        environment = {**self.environment(user), "HOME": str(self.folder)}
         try:
             done = subprocess.run(
                 command,

@@ -9,6 +9,7 @@ import pytest
 from tests.kube import building, golang
 from tests.kube.building import CONTAINERD, KUBERNETES, RECIPES, Recipe, announcement, programs, progress
 from tests.kube.golang import BuildError, Go, number, on_path, wanted
+from tests.kube.pin import go_mod
 
 GO = Go(Path("/bin/go"), "go1.26.8 linux/amd64")
 # What the builder asks of a Go: its version, and a build that says which packages it compiles and makes what -o names.
@@ -104,6 +105,19 @@ def test_the_linker_is_told_the_version_that_go_mod_pins() -> None:
     assert "gitVersion=v1.37.2" in flags
     assert "gitMinor=37" in flags
     assert "Version=v2.4.2" in " ".join(CONTAINERD.arguments())
+
+
+def test_kubernetes_parts_are_replaced_by_what_is_published() -> None:
+    parts = [
+        {"Old": {"Path": f"k8s.io/{name}"}, "New": {"Path": f"./staging/src/k8s.io/{name}"}} for name in ("api", "kms")
+    ]
+    made = go_mod({"Go": "1.26.0", "Replace": parts}, "v1.37.2")
+    assert "\ngo 1.26.0\n" in made
+    assert "require k8s.io/kubernetes v1.37.2\n" in made
+    assert made.endswith("replace (\n\tk8s.io/api => k8s.io/api v0.37.2\n\tk8s.io/kms => k8s.io/kms v0.37.2\n)\n")
+    parts[0]["New"]["Path"] = "example.com/fork"
+    with pytest.raises(ValueError, match=r"k8s\.io/api is replaced by"):
+        go_mod({"Go": "1.26.0", "Replace": parts}, "v1.37.2")
 
 
 def test_what_is_told_before_it_begins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
