@@ -220,7 +220,7 @@ class Cluster:
         return self.keys.kubeconfig(user, "outside")
 
     def environment(self, user: str = "admin") -> dict[str, str]:
-        """Variables with which a program of this machine finds the cluster, its kubectl, and kubectl's plugins of ours."""
+        """Variables by which programs of this machine find the cluster, its kubectl and our plugins of kubectl."""
         path = [str(self.programs.kubernetes), str(Path(sys.executable).parent), os.environ.get("PATH", "")]
         return {**os.environ, "KUBECONFIG": str(self.kubeconfig(user)), "PATH": ":".join(path)}
 

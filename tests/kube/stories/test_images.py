@@ -57,8 +57,8 @@ def test_an_image_that_no_archive_had_is_said_on_the_pod(cluster: Cluster, place
     cluster.apply(made)
 
     def why() -> str:
-        (status,) = cluster.pod("lacks", place)["status"]["containerStatuses"]
-        return str(status["state"]["waiting"]["reason"])
+        statuses = cluster.pod("lacks", place)["status"].get("containerStatuses", [])
+        return "".join(one["state"].get("waiting", {}).get("reason", "") for one in statuses)
 
     eventually(lambda: why() == "ErrImageNeverPull", "the pod says what it lacks")
 
