@@ -6,7 +6,9 @@ import signal
 import socket
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from tests.kube import fabric, pki
 from tests.kube.api import Api
@@ -14,12 +16,14 @@ from tests.kube.fabric import Fabric
 from tests.support.eventually import eventually
 
 _HERE = Path(__file__).resolve().parent
+_SCRIPT = (sys.executable, "-P")  # what is beside a script of ours is not what others import
 PORT = 6443
 ETCD, ETCD_PEER = "http://127.0.0.1:2379", "http://127.0.0.1:2380"
 API_SERVER, CONTROLLERS, SCHEDULER = "kube-apiserver", "kube-controller-manager", "kube-scheduler"
 # In the order in which they start: the controllers end at once where the first roles are not there yet.
 PROGRAMS = ("etcd", API_SERVER, CONTROLLERS, SCHEDULER)
 DOOR = "door"
+NAMES = "names"  # the cluster's DNS
 
 
 class ControlPlane:
@@ -49,22 +53,29 @@ class ControlPlane:
     def finish(self) -> None:
         """Wait for the API server, then start the others."""
         eventually(self.is_ready, f"the API server is ready, see {self._wire.room.log(API_SERVER)}")
-        for name in PROGRAMS[2:]:
+        for name in (*PROGRAMS[2:], NAMES):
             self.start(name)
+        for path, one in dns_objects():
+            # The first addresses are given out a moment after the server is ready.
+            eventually(partial(self.api.text, path, "POST", one), f"{one['kind']} kube-dns is made")
 
     def is_ready(self) -> bool:
         """Whether the API server says so, with all its first roles made."""
         return self.api.text("/readyz") == "ok"
 
     def start(self, name: str) -> None:
-        """Start one of PROGRAMS or DOOR."""
+        """Start one of PROGRAMS, DOOR or NAMES."""
         if name == DOOR:
             self.open_door()
-            return
-        self._wire.room.start(name, self._programs / name, *self._arguments(name))
+        elif name == NAMES:
+            url = f"https://{fabric.ADDRESS}:{PORT}"
+            words = (url, self.keys.authority, self.keys.token("admin"), fabric.ADDRESS)
+            self._wire.room.start(name, *_SCRIPT, _HERE / "names.py", *words)
+        else:
+            self._wire.room.start(name, self._programs / name, *self._arguments(name))
 
     def stop(self, name: str, number: signal.Signals = signal.SIGKILL) -> None:
-        """End one of PROGRAMS or DOOR; an API server with an open watch ends by SIGKILL alone."""
+        """End one of PROGRAMS, DOOR or NAMES; an API server with an open watch ends by SIGKILL alone."""
         self._wire.room.stop(name, number)
 
     def open_door(self) -> None:
@@ -73,12 +84,12 @@ class ControlPlane:
             self.port = listening.getsockname()[1]
             number = listening.fileno()
             words = (str(number), fabric.ADDRESS, str(PORT))
-            self._wire.room.start(DOOR, sys.executable, _HERE / "door.py", *words, fds=[number])
+            self._wire.room.start(DOOR, *_SCRIPT, _HERE / "door.py", *words, fds=[number])
         pki.write_kubeconfigs(self.keys, "outside", self.api.url)
 
     def write(self, lines: str) -> None:
         """Write objects into etcd without the API server; lines: see bulk.py."""
-        self._wire.room.run(sys.executable, _HERE / "bulk.py", ETCD, text=lines)
+        self._wire.room.run(*_SCRIPT, _HERE / "bulk.py", ETCD, text=lines)
 
     def _arguments(self, name: str) -> Sequence[str]:
         keys, config = self.keys.folder, str(self.keys.kubeconfig(name))
@@ -136,3 +147,28 @@ class ControlPlane:
             case "kube-scheduler":
                 return [*by_kubeconfig, "--leader-elect=false", "--bind-address=127.0.0.1"]
         raise ValueError(f"{name}: no program of a control plane")
+
+
+def dns_objects() -> list[tuple[str, dict[str, Any]]]:
+    """Path and body of what leads from the address that pods ask for names to NAMES."""
+    named = {"name": "kube-dns", "namespace": "kube-system"}
+    ports = [{"name": f"dns-{kind.lower()}", "port": 53, "protocol": kind} for kind in ("UDP", "TCP")]
+    service = {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {**named, "labels": {"k8s-app": "kube-dns"}},
+        "spec": {"clusterIP": fabric.DNS_ADDRESS, "ports": ports},
+    }
+    behind = {
+        "apiVersion": "discovery.k8s.io/v1",
+        "kind": "EndpointSlice",
+        "metadata": {**named, "labels": {"kubernetes.io/service-name": "kube-dns"}},
+        "addressType": "IPv4",
+        "endpoints": [{"addresses": [fabric.ADDRESS], "conditions": {"ready": True}}],
+        "ports": ports,
+    }
+    place = f"namespaces/{named['namespace']}"
+    return [
+        (f"/api/v1/{place}/services", service),
+        (f"/apis/discovery.k8s.io/v1/{place}/endpointslices", behind),
+    ]

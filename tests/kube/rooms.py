@@ -140,12 +140,12 @@ def hold(group: Path, *argv: str, fds: Sequence[int] = ()) -> subprocess.Popen[b
 
 
 def _called(pid: int) -> set[str]:
-    """Names by which a process can be meant: its program's, or its script's."""
+    """Names by which a process can be meant: its program's, or its script's, which may stand behind a flag."""
     try:
         words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
     except OSError:
         return set()
-    return {Path(os.fsdecode(word)).name.removesuffix(".py") for word in words[:2] if word}
+    return {Path(os.fsdecode(word)).name.removesuffix(".py") for word in words[:3] if word}
 
 
 def empty(group: Path) -> None:

@@ -76,6 +76,22 @@ def test_a_service_is_reached_from_the_node_itself(cluster: Cluster, place: str)
         eventually(partial(node.room.run, *command), f"{node.name} reaches it")
 
 
+def test_names_lead_to_services_and_pods(cluster: Cluster, place: str) -> None:
+    headless = service("each", place, app="web", clusterIP="None")
+    cluster.apply([web("web", namespace=place), service("web", place), headless, client("asks", namespace=place)])
+    cluster.ready("web", "asks", namespace=place)
+    for host in ("web", f"web.{place}", f"web.{place}.svc.cluster.local", "each:8080"):
+        assert eventually(partial(ask, cluster, place, "asks", f"http://{host}/"), f"{host} answers")["status"] == 200
+    lookup = "import socket, sys; print(socket.gethostbyname(sys.argv[1]))"
+
+    def found(name: str) -> str:
+        return cluster.exec("asks", PYTHON, "-c", lookup, name, namespace=place, check=False).stdout.strip()
+
+    assert found("web") == address(cluster, place, "web")
+    assert found("each") == cluster.pod("web", place)["status"]["podIP"]
+    assert found("nobody") == ""
+
+
 def test_endpoints_follow_readiness(cluster: Cluster, place: str) -> None:
     cluster.apply([web("web", namespace=place), service("web", place)])
     cluster.ready("web", namespace=place)
