@@ -102,7 +102,7 @@ CONTAINERD = Recipe(
     version_of="github.com/containerd/containerd/v2",
     flags="-X github.com/containerd/containerd/v2/version.Version=v{version}",
     tags="no_btrfs,no_devmapper,no_zfs,no_aufs",
-    objects=1270,
+    objects=1030,
     cpu_seconds=207,
 )
 RECIPES = (KUBERNETES, CONTAINERD)
