@@ -11,6 +11,8 @@ install: setup ## a node's directory: DESTDIR= PREFIX=/opt/tidegate, and the sys
 	@$(PY) deploy/runtime_lock.py > $(BUILD)/runtime.lock
 	@$(PY) -m pip install -q --no-compile --no-deps --require-hashes --target $(ROOT)/lib.new/python -r $(BUILD)/runtime.lock
 	@cp -R agent/tidegate $(ROOT)/lib.new/python/ && find $(ROOT)/lib.new -name __pycache__ -prune -exec rm -rf {} +
+	@# Agents compile no sources at their start. By content and not by time, which an image or an archive may set anew.
+	@$(PYTHON) -m compileall -q --invalidation-mode checked-hash -s $(ROOT)/lib.new -p $(PREFIX)/lib $(ROOT)/lib.new/python
 	@install -D -m 644 -t $(ROOT)/lib.new/build/bpf $(BPF_OUT)/*.bpf.o
 	@install -D -m 755 -t $(ROOT)/lib.new/build/cni $(CNI_PLUGIN)
 	@cmp -s $(FP_BINARY) $(ROOT)/bin/tidegate-relay || { install -m 755 $(FP_BINARY) $(ROOT)/bin/tidegate-relay.new && mv $(ROOT)/bin/tidegate-relay.new $(ROOT)/bin/tidegate-relay; }

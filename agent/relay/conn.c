@@ -1,11 +1,10 @@
 #include "conn.h"
 
-#include <netinet/tcp.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <time.h>
 
 #include "sandbox.h"
+#include "tcp.h"
 #include "wishes.h"
 
 /* What a client that is gone has left unsent may wait so long for a server that does not read: about what its own kernel
@@ -181,14 +180,15 @@ static void carry_wishes(struct fp_conn *conn)
  * too where there is nobody to ask, later. */
 static void probe(const struct fp_stream *stream)
 {
-	int on = 1, seconds = FP_HALF_KEEPALIVE_S;
-	if (!stream->ops->socket)
-		return;
-	int fd = stream->ops->socket(stream);
-	/* None of them can fail on a TCP socket, and without them it is as good as before. */
-	setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
-	setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &seconds, sizeof(seconds));
-	setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &seconds, sizeof(seconds));
+	if (stream->ops->socket)
+		fp_tcp_probe(stream->ops->socket(stream), FP_HALF_KEEPALIVE_S);
+}
+
+/* In the system's time, which is hours, so that a connection that is over in its first second need not pay for it. */
+static void keep_alive(const struct fp_stream *server)
+{
+	if (server->ops->socket)
+		fp_tcp_keep_alive(server->ops->socket(server));
 }
 
 static bool is_probed_sooner(const struct fp_conn *conn, enum fp_side side)
@@ -211,6 +211,7 @@ static void wishes_due(struct fp_timer *timer, uint64_t now_ns)
 		wishes_later(conn, now_ns);
 		return;
 	}
+	keep_alive(conn->end[FP_SERVER]);
 	carry_wishes(conn);
 	for (int side = 0; side < 2; side++) {
 		if (conn->halved[side] && !is_probed_sooner(conn, side))
@@ -377,6 +378,7 @@ struct fp_conn *fp_conn_open(struct fp_conns *conns, struct fp_sandbox *sandbox,
 	if (!conn)
 		return NULL;
 	if (!fp_upstream_wants_name(&conn->upstream, conns->upstreams)) {
+		conn->upstream.from.bytes_wait = client->ops->arrived && client->ops->arrived(client);
 		fp_upstream_open(&conn->upstream, conns->upstreams, connected);
 		return conn;
 	}

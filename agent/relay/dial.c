@@ -1,11 +1,11 @@
 #include "dial.h"
 
 #include <netinet/tcp.h>
-#include <poll.h>
 #include <unistd.h>
 
 #include "addr.h"
 #include "list.h"
+#include "tcp.h"
 #include "wishes.h"
 
 static int bind_source(int fd, const struct tg_addr *source)
@@ -32,19 +32,13 @@ static int set_keepalive(int fd, const struct fp_keepalive *wanted)
 	};
 	for (size_t i = 0; i < sizeof(options) / sizeof(*options); i++) {
 		int value = (int)options[i].value;
-		if (value && setsockopt(fd, IPPROTO_TCP, options[i].option, &value, sizeof(value)))
+		if (!value)
+			continue;
+		if (setsockopt(fd, IPPROTO_TCP, options[i].option, &value, sizeof(value)))
 			return -errno;
+		fp_tcp_keep_alive(fd); /* the system's two hours can begin a second later, see conn.c */
 	}
 	return 0;
-}
-
-/* Who listens on this machine, in whatever namespace, has answered before connect() is back, which says EINPROGRESS all
- * the same. Bytes that wait for the connection leave then at once, and are there when the server wakes, which else wakes
- * for the connection first and then for them. */
-static bool is_open(int fd)
-{
-	struct pollfd asked = { .fd = fd, .events = POLLOUT };
-	return poll(&asked, 1, 0) == 1 && asked.revents == POLLOUT;
 }
 
 /* A socket that is connecting, opened in the pod's netns, or a negative errno. */
@@ -60,10 +54,10 @@ static int start_connect(struct fp_netns_visit *visit, const struct fp_origin *f
 	int fd = socket(name.sa.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return -errno;
-	if (setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)) ||
-	    setsockopt(fd, SOL_SOCKET, SO_OOBINLINE, &one, sizeof(one)) ||
-	    setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof(one)))
+	if (setsockopt(fd, SOL_SOCKET, SO_OOBINLINE, &one, sizeof(one)))
 		rc = -errno;
+	if (from->bytes_wait)
+		fp_tcp_hold_ack(fd);
 	if (from->wishes.set)
 		fp_wishes_apply(fd, &from->wishes);
 	if (!rc) /* a rule is about this connection, the application spoke of its own */
@@ -71,8 +65,6 @@ static int start_connect(struct fp_netns_visit *visit, const struct fp_origin *f
 	/* An application's choice of an IPv4 source says nothing about IPv6 endpoints, and the other way round. */
 	if (!rc && !fp_addr_is_unset(&from->source) && fp_addr_is_v4(&from->source) == fp_addr_is_v4(addr))
 		rc = bind_source(fd, &from->source);
-	if (!rc)
-		rc = fp_plain_keep_little(fd);
 	if (!rc && connect(fd, &name.sa, length) && errno != EINPROGRESS)
 		rc = -errno;
 	if (rc) {
@@ -88,7 +80,14 @@ static int dial_plain(struct fp_dialer *base, const struct fp_origin *from, cons
 {
 	struct fp_plain_dialer *dialer = fp_container(base, struct fp_plain_dialer, dialer);
 	int fd = start_connect(dialer->visit, from, addr, port_be);
-	return fd < 0 ? fd : fp_plain_open(dialer->plains, fd, from->bytes_wait && is_open(fd), ret_stream);
+	if (fd < 0)
+		return fd;
+	/* Who listens on this machine, in whatever namespace, has answered before connect() is back, which says EINPROGRESS
+	 * all the same. Bytes that wait for the connection leave then in this turn. */
+	int rc = fp_plain_open(dialer->plains, fd, from->bytes_wait && fp_tcp_is_open(fd), ret_stream);
+	if (!rc)
+		fp_plain_dialled(*ret_stream, from->bytes_wait);
+	return rc;
 }
 
 void fp_plain_dialer_init(struct fp_plain_dialer *dialer, struct fp_netns_visit *visit, struct fp_plains *plains)

@@ -40,6 +40,8 @@ struct fp_stream_ops {
 	 * (0 or a negative errno). NULL: it cannot. */
 	ssize_t (*peek)(struct fp_stream *stream, void *data, size_t room);
 	int (*discard)(struct fp_stream *stream, size_t length);
+	/* Capability: whether bytes wait, perhaps before changed() has told of any; `readable` then says so too. NULL: it is told. */
+	bool (*arrived)(struct fp_stream *stream);
 
 	/* Capability: what the peer sends finds a reader, so more of it may wait. Until then the stream has little room. */
 	void (*widen)(struct fp_stream *stream);

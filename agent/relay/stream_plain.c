@@ -6,12 +6,10 @@
  * have SO_OOBINLINE from their beginning, or the kernel would take the byte out of the stream. */
 #include "stream_plain.h"
 
-#include <linux/sockios.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
-#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
+
+#include "tcp.h"
 
 enum {
 	/* Bytes that wait in a socket for its window: before its peer is seen to read, and from then on. */
@@ -28,26 +26,14 @@ struct fp_plain {
 	bool opening;             /* connect() is under way */
 	bool hangup;              /* FIN or RST has arrived: read on to the end, however short a read was */
 	bool marked;              /* an urgent byte has arrived and was not received yet */
+	bool holds_ack;           /* the handshake's end goes with the first bytes */
+	uint8_t sends;            /* until what only matters from the second one on is set; 0 = it is */
 	int error;                /* errno of which it died; the kernel tells it once only */
 };
 
 static struct fp_plain *plain_of(struct fp_stream *stream)
 {
 	return fp_container(stream, struct fp_plain, stream);
-}
-
-static bool at_mark(const struct fp_plain *plain)
-{
-	int at = 0;
-	return !ioctl(plain->source.fd, SIOCATMARK, &at) && at;
-}
-
-static int socket_error(int fd)
-{
-	int error = 0;
-	socklen_t length = sizeof(error);
-	getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &length);
-	return error;
 }
 
 /* The peer had answered and then reset the connection: before it has answered, a reset is ECONNREFUSED. EPIPE: its FIN
@@ -64,7 +50,7 @@ static void ready(struct fp_source *source, uint32_t events)
 	bool died = events & (plain->opening ? EPOLLERR | EPOLLHUP : EPOLLERR);
 
 	if (died && !plain->error)
-		plain->error = socket_error(source->fd);
+		plain->error = fp_tcp_error(source->fd);
 	bool opens = !plain->opening || !died || was_open(plain->error);
 	bool room = (events & EPOLLOUT) && !stream->writable && opens;
 	if (events & (EPOLLERR | EPOLLHUP | EPOLLRDHUP))
@@ -76,7 +62,7 @@ static void ready(struct fp_source *source, uint32_t events)
 		stream->readable = true;
 	if (events & EPOLLPRI) {
 		plain->marked = true;
-		stream->urgent = at_mark(plain);
+		stream->urgent = fp_tcp_at_mark(source->fd);
 	}
 	/* Not after RST: nothing but the bytes that wait would follow. */
 	stream->ending = plain->hangup && !stream->failed;
@@ -106,7 +92,7 @@ static ssize_t receive(struct fp_stream *stream, void *data, size_t room, int fl
 static void move_mark(struct fp_plain *plain)
 {
 	plain->marked = !plain->stream.urgent;
-	plain->stream.urgent = plain->marked && at_mark(plain);
+	plain->stream.urgent = plain->marked && fp_tcp_at_mark(plain->source.fd);
 }
 
 static ssize_t plain_recv(struct fp_stream *stream, void *data, size_t room)
@@ -123,12 +109,27 @@ static ssize_t plain_recv(struct fp_stream *stream, void *data, size_t room)
 	return n;
 }
 
+/* What is sent first waits for no acknowledgement and is little; many connections send no more. */
+static void before_send(struct fp_plain *plain)
+{
+	if (!plain->sends || --plain->sends)
+		return;
+	fp_tcp_send_at_once(plain->source.fd);
+	(void)fp_tcp_bound_unsent(plain->source.fd, FP_NOT_SENT_YET);
+}
+
 static ssize_t send_some(struct fp_stream *stream, const void *data, size_t length, int flags)
 {
+	struct fp_plain *plain = plain_of(stream);
 	ssize_t n;
+	before_send(plain);
 	do
-		n = send(plain_of(stream)->source.fd, data, length, MSG_NOSIGNAL | flags);
+		n = send(plain->source.fd, data, length, MSG_NOSIGNAL | flags);
 	while (n < 0 && errno == EINTR);
+	if (n > 0 && plain->holds_ack) {
+		plain->holds_ack = false;
+		fp_tcp_ack_at_once(plain->source.fd);
+	}
 	if (n < 0 && errno != EAGAIN)
 		return -errno;
 	if (n < 0)
@@ -156,7 +157,7 @@ static int plain_error(struct fp_stream *stream)
 {
 	struct fp_plain *plain = plain_of(stream);
 	if (!plain->error)
-		plain->error = socket_error(plain->source.fd);
+		plain->error = fp_tcp_error(plain->source.fd);
 	return plain->error;
 }
 
@@ -190,6 +191,12 @@ static ssize_t plain_peek(struct fp_stream *stream, void *data, size_t room)
 	return n;
 }
 
+static bool plain_arrived(struct fp_stream *stream)
+{
+	stream->readable |= fp_tcp_has_bytes(plain_of(stream)->source.fd);
+	return stream->readable;
+}
+
 static int plain_discard(struct fp_stream *stream, size_t length)
 {
 	/* MSG_TRUNC on TCP: drop without copying (tcp(7)). */
@@ -208,21 +215,15 @@ static void plain_widen(struct fp_stream *stream)
 	setsockopt(plain_of(stream)->source.fd, SOL_SOCKET, SO_BUF_LOCK, &unlocked, sizeof(unlocked));
 }
 
-/* Not SO_SNDBUF: that would bound what is on its way as well, and so the rate over a long way. */
-static int bound_not_sent(int fd, int bytes)
-{
-	return setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &bytes, sizeof(bytes)) ? -errno : 0;
-}
-
 static void plain_deepen(struct fp_stream *stream)
 {
 	/* or it stays as it is, which costs wake-ups */
-	(void)bound_not_sent(plain_of(stream)->source.fd, FP_NOT_SENT);
+	(void)fp_tcp_bound_unsent(plain_of(stream)->source.fd, FP_NOT_SENT);
 }
 
 int fp_plain_keep_little(int fd)
 {
-	return bound_not_sent(fd, FP_NOT_SENT_YET);
+	return fp_tcp_bound_unsent(fd, FP_NOT_SENT_YET);
 }
 
 void fp_plain_narrow(int fd)
@@ -265,6 +266,7 @@ static const struct fp_stream_ops plain_ops = {
 	.socket = plain_socket,
 	.peek = plain_peek,
 	.discard = plain_discard,
+	.arrived = plain_arrived,
 	.widen = plain_widen,
 	.deepen = plain_deepen,
 	.leave = plain_leave,
@@ -280,6 +282,12 @@ void fp_plains_init(struct fp_plains *plains, struct fp_loop *loop)
 void fp_plains_clear(struct fp_plains *plains)
 {
 	fp_slab_clear(&plains->slab);
+}
+
+void fp_plain_dialled(struct fp_stream *stream, bool holds_ack)
+{
+	plain_of(stream)->holds_ack = holds_ack;
+	plain_of(stream)->sends = 2;
 }
 
 int fp_plain_open(struct fp_plains *plains, int fd, bool connected, struct fp_stream **ret_stream)

@@ -18,6 +18,9 @@ void fp_plains_clear(struct fp_plains *plains);
 /* Takes over a non-blocking socket, also when it fails (then it is reset). connected: else it is connecting. -ENOMEM,
  * -ENOSPC. */
 fp_must_check int fp_plain_open(struct fp_plains *plains, int fd, bool connected, struct fp_stream **ret_stream);
+/* It was made by connect() and was told nothing yet of how it sends: that is done when it sends for the second time. holds_ack:
+ * fp_tcp_hold_ack() was called. */
+void fp_plain_dialled(struct fp_stream *stream, bool holds_ack);
 /* What the kernel may keep for a connection whose reader does not read is about what it keeps without a relay between:
  * little that is not sent, of a listener for all sockets accepted from it, until the stream is deepened. */
 fp_must_check int fp_plain_keep_little(int fd);

@@ -1,6 +1,6 @@
 """Composition root: the only place that constructs and wires. Reads top to bottom like the picture in README.
 
-file source -> Store ───────┐
+sources ─────> Store ───────┐
                             ├─> Cycle (compile, then appliers) ─> kernel tables, fast path, Envoy
 CNI socket -> SandboxStore ─┘                                 └─> Status -> CNI reply, admin API, metrics
 """
@@ -11,12 +11,11 @@ import asyncio
 import logging
 import os
 import random
-import signal
 import time
 from collections.abc import Coroutine
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tidegate import __version__
 from tidegate.bpf.datapath import Datapath
@@ -24,7 +23,7 @@ from tidegate.bpf.pins import Pins, claim
 from tidegate.bpf.probe import probe, require
 from tidegate.config.follow import follow
 from tidegate.config.last_good import LastGood
-from tidegate.config.sources.files import FileSource
+from tidegate.config.sources.opening import ConfigSources
 from tidegate.dataplane.assembly import assemble
 from tidegate.dataplane.capture import SandboxRecords, inside
 from tidegate.dataplane.cni_calls import CniCalls
@@ -37,6 +36,8 @@ from tidegate.enroll.node_cni import NodeCni
 from tidegate.enroll.sandbox_store import SandboxStore
 from tidegate.envoy.supervisor import EnvoySupervisor
 from tidegate.errors import Fatal
+from tidegate.identity.embedded import EmbeddedAuthority
+from tidegate.identity.store import Identities
 from tidegate.linux.capabilities import keep_needed_only, require_needed
 from tidegate.linux.cgroup import cgroup2_mount, cgroup_home, own_cgroup
 from tidegate.linux.memory import share_heap
@@ -54,16 +55,18 @@ from tidegate.relay.supervisor import RelaySupervisor
 from tidegate.runtime.clock import SystemClock
 from tidegate.runtime.collector import settle
 from tidegate.runtime.latest import Latest
+from tidegate.runtime.stopping import asked_to_stop
 from tidegate.runtime.worker import Worker
 from tidegate.settings import Settings, build_root, envoy_binary, listen_address, namespace_socket, relay_binary
 from tidegate.supervise.supervisor import ProgramState
 from tidegate.telemetry.flows import follow_flows
-from tidegate.telemetry.metrics import OthersCollector
+from tidegate.telemetry.metrics import ClusterCollector, OthersCollector
 from tidegate.telemetry.pairs import Pairs
 from tidegate.telemetry.scrape import AgentMetrics
-from tidegate.xds.discovery import DiscoveryServer, follow_facts
 from tidegate.xds.server import AdsServer
-from tidegate.xds.services import NamespaceSocket
+
+if TYPE_CHECKING:
+    from tidegate.xds.discovery import DiscoveryServer
 
 log = logging.getLogger(__name__)
 
@@ -126,7 +129,12 @@ def open_devices(settings: Settings, home: Path) -> Devices:
 
 
 def data_plane(
-    settings: Settings, devices: Devices, store: SandboxStore, disk: Worker, config: Latest[Mesh | None]
+    settings: Settings,
+    devices: Devices,
+    store: SandboxStore,
+    disk: Worker,
+    config: Latest[Mesh | None],
+    certificates: Identities,
 ) -> Cycle:
     """The cycle over these devices, with the sandboxes that an earlier agent knew. disk: the sandbox store's thread."""
     cycle = assemble(
@@ -136,6 +144,7 @@ def data_plane(
         relay=devices.relay,
         envoy=devices.ads,
         dns=devices.dns,
+        certificates=certificates,
         inside=inside(in_netns),
         records=SandboxRecords(store.netns, store.remember),
         disk=disk,
@@ -172,20 +181,30 @@ def others_server(settings: Settings) -> DiscoveryServer | None:
     """Who serves configuration to Envoys and gRPC clients that are not ours; None if nobody is to."""
     if not settings.xds_listen:
         return None
+    # Imported here: most nodes serve nobody else, and an agent without the forms of others starts 15 ms earlier.
+    from tidegate.xds.discovery import DiscoveryServer
+    from tidegate.xds.services import NamespaceSocket
+
     sockets = [NamespaceSocket(*namespace_socket(text, "--xds-secrets")) for text in settings.xds_secrets]
     return DiscoveryServer(*listen_address(settings.xds_listen, "--xds-listen"), settings.node, sockets=sockets)
 
 
 async def _run(settings: Settings, life: Life, home: Path) -> None:
+    stop = asked_to_stop()
     claimed = claim(settings.bpffs)
     devices = open_devices(settings, home)
 
     # Facts in, data plane out
-    sources = [FileSource(Path(source.removeprefix("file:"))) for source in settings.config]
     config: Latest[Mesh | None] = Latest(None)
+    gateways_in = frozenset(namespace_socket(text, "--xds-secrets")[0] for text in settings.xds_secrets)
+    sources = ConfigSources(settings.config, settings.run_dir, config, settings.node, gateways_in)
     store = SandboxStore(settings.run_dir / "sandboxes", NetnsNames(settings.run_dir / "netns"))
     disk = Worker("sandbox records")
-    cycle = data_plane(settings, devices, store, disk, config)
+    issuer = EmbeddedAuthority(settings.ca_dir)
+    certificates = Identities(
+        issuer, Worker("certificates"), SystemClock(), random.random, settings.certificate_seconds
+    )
+    cycle = data_plane(settings, devices, store, disk, config, certificates)
     tokens, loops = readiness(devices, cycle), CrashLoops(time.monotonic)
     calls = CniCalls(store, disk, Worker("namespaces' names"), cycle, tokens.missing, CARRYING, loops, SystemClock())
     cni = CniServer(settings.cni_socket, calls)
@@ -205,7 +224,8 @@ async def _run(settings: Settings, life: Life, home: Path) -> None:
         relay=devices.relays,
         envoy=devices.envoy,
         dns=devices.dns,
-        sources=settings.config,
+        sources=sources.names,
+        clusters=sources,
         cni=keeper.kept if keeper else None,
         crash_loops=loops.all,
         others=others.status if others else None,
@@ -217,7 +237,10 @@ async def _run(settings: Settings, life: Life, home: Path) -> None:
         lambda: names.counts if names else {},
         lambda: cycle.facts.value,
         devices.envoy.admin.get,
-        (OthersCollector(others.status, lambda: (others.told, others.refused)),) if others else (),
+        (
+            *((OthersCollector(others.status, lambda: (others.told, others.refused)),) if others else ()),
+            *((ClusterCollector(sources.status),) if sources.status() else ()),
+        ),
     )
     dashboard = Dashboard(
         status=views.status,
@@ -259,8 +282,9 @@ async def _run(settings: Settings, life: Life, home: Path) -> None:
     await cni.start()
     settle()  # modules and their classes: a walk of them would hold up an enrolment by 60 ms
     work: dict[str, Coroutine[Any, Any, None]] = {
-        "config": follow(sources, config, LastGood(settings.run_dir / "last-good"), devices.ads.verdicts),
+        "config": follow(sources.all, config, LastGood(settings.run_dir / "last-good"), devices.ads.verdicts),
         "cycle": cycle.run(),
+        "certificates": certificates.run(),
         "sweep": calls.sweep(),
         "relay": devices.relays.run(),
         "relay client": devices.relay.run(),
@@ -268,8 +292,8 @@ async def _run(settings: Settings, life: Life, home: Path) -> None:
         **({"dns": devices.dns.run(), "dns client": devices.dns.serve()} if devices.dns else {}),
         "flows": flows,
         **({"cni": keeper.run()} if keeper else {}),
-        **({"xds for others": follow_facts(others, cycle.facts)} if others else {}),
-        "stop": _stop_signal(),
+        **({"xds for others": others.follow(cycle.facts)} if others else {}),
+        "stop": _until(stop),
     }
     tasks = {asyncio.create_task(coroutine, name=name) for name, coroutine in work.items()}
     try:
@@ -290,12 +314,8 @@ async def _run(settings: Settings, life: Life, home: Path) -> None:
         os.close(claimed)
 
 
-async def _stop_signal() -> None:
-    """Until somebody asks the agent to stop."""
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    await stop.wait()
+async def _until(event: asyncio.Event) -> None:
+    await event.wait()
 
 
 async def _first_end(tasks: set[asyncio.Task[None]]) -> None:

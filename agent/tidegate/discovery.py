@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,12 +15,13 @@ from prometheus_client import CollectorRegistry
 from tidegate.compile.facts import Facts, join
 from tidegate.config.follow import follow
 from tidegate.config.last_good import LastGood
-from tidegate.config.sources.files import FileSource
+from tidegate.config.sources.opening import ConfigSources
 from tidegate.model.mesh import Mesh
 from tidegate.observe.admin import Admin
 from tidegate.observe.others import OthersViews
 from tidegate.runtime.latest import Latest
-from tidegate.telemetry.metrics import OthersCollector, exposition
+from tidegate.runtime.stopping import asked_to_stop
+from tidegate.telemetry.metrics import ClusterCollector, OthersCollector, exposition
 from tidegate.xds.discovery import DiscoveryServer
 from tidegate.xds.services import NamespaceSocket
 
@@ -39,17 +39,15 @@ async def serve(
 ) -> None:
     """Until SIGTERM or SIGINT. state: directory of last good text, and of the socket that `tidegate status` asks.
     metrics_port: on localhost; 0 = none. Raises TidegateError if it cannot listen."""
+    stop = asked_to_stop()
     config: Latest[Mesh | None] = Latest(None)
+    opened = ConfigSources(sources, state, config, identity, frozenset(one.namespace for one in sockets))
     server = DiscoveryServer(address, port, identity, sockets=sockets)
     await server.start()
-    admin = await _tell(server, config, sources, state, metrics_port)
+    admin = await _tell(server, config, opened, state, metrics_port)
     print(f"serving on {address} port {server.port}", flush=True)
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    files = [FileSource(Path(source.removeprefix("file:"))) for source in sources]
     tasks = [
-        asyncio.create_task(follow(files, config, LastGood(state / "last-good"))),
+        asyncio.create_task(follow(opened.all, config, LastGood(state / "last-good"))),
         asyncio.create_task(_publish(server, config)),
         asyncio.create_task(stop.wait()),
     ]
@@ -66,12 +64,13 @@ async def serve(
 
 
 async def _tell(
-    server: DiscoveryServer, config: Latest[Mesh | None], sources: Sequence[str], state: Path, metrics_port: int
+    server: DiscoveryServer, config: Latest[Mesh | None], sources: ConfigSources, state: Path, metrics_port: int
 ) -> Admin:
     """What people and programs may know."""
-    views = OthersViews(server.status, lambda: config.value, sources)
+    views = OthersViews(server.status, lambda: config.value, sources.names, clusters=sources)
     metrics = CollectorRegistry()
     metrics.register(OthersCollector(server.status, lambda: (server.told, server.refused)))
+    metrics.register(ClusterCollector(sources.status))
     admin = Admin(
         views={"status": views.status},
         metrics=lambda: asyncio.to_thread(exposition, metrics),

@@ -18,9 +18,11 @@ from tidegate.errors import Rejected
 
 DEFAULT_RUN_DIR = Path("/run/tidegate")
 DEFAULT_GATEWAY_DIR = Path("/run/tidegate-gateway")
+DEFAULT_CA_DIR = Path("/var/lib/tidegate/ca")
 DEFAULT_BPFFS = Path("/sys/fs/bpf/tidegate")
 DEFAULT_CNI_CONF_DIR = Path("/etc/cni/net.d")
 DEFAULT_CNI_BIN_DIR = Path("/opt/cni/bin")
+_CA_DIR_HELP = "root certificate and key of the embedded authority; made when a certificate is needed"
 ADMIN_PORT = 15000
 METRICS_PORT = 15020
 READY_PORT = 15021
@@ -30,6 +32,7 @@ _LABEL_PAIR = re.compile(r"[A-Za-z0-9][-A-Za-z0-9_./]*=[-A-Za-z0-9_.]*")
 NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 LONGEST_SOCKET = 107  # bytes of a unix socket's path (unix(7), sun_path)
 LOG_LEVELS = ("debug", "info", "warning", "error")
+CLUSTER_HOST = "KUBERNETES_SERVICE_HOST"  # by which a pod finds its cluster's API server
 _YES, _NO = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 
 
@@ -63,12 +66,16 @@ class Settings:
     """
 
     node: str = _of("", "name of this node; default: host name", like=NODE_NAME)
-    config: tuple[str, ...] = _of((), "where configuration comes from, e.g. file:DIR; may be repeated")
+    config: tuple[str, ...] = _of(
+        (), "where configuration comes from: file:DIR, kube, kube:KUBECONFIG; may be repeated"
+    )
     cluster_domain: str = _of("", "what names of services end with, and trust domain; default: cluster.local")
     unix_endpoints: Path | None = _of(None, "directory whose unix sockets ServiceEntries may lead to; default: none")
     tls_files: Path | None = _of(
         None, "what rules of namespace N may name is in folder N of this one; default: /etc/tidegate/tls"
     )
+    ca_dir: Path = _of(DEFAULT_CA_DIR, _CA_DIR_HELP)
+    certificate_seconds: float = _of(86_400.0, "how long a workload's certificate is good", least=10, most=31_536_000)
     run_dir: Path = _of(DEFAULT_RUN_DIR, "sockets and state of this agent")
     bpffs: Path = _of(DEFAULT_BPFFS, "directory for pinned kernel objects")
     cgroup: Path | None = _of(None, "cgroup v2 directory that holds the pods; default: the root")
@@ -122,8 +129,15 @@ class GatewaySettings:
         "", "namespace of this workload: of its Secrets, and what exportTo means; default: POD_NAMESPACE"
     )
     node: str = _of("", "name of the node, for endpoints nearby; default: NODE_NAME", like=NODE_NAME)
-    config: tuple[str, ...] = _of((), "where configuration comes from, e.g. file:DIR; may be repeated")
+    config: tuple[str, ...] = _of(
+        (), "where configuration comes from: file:DIR, kube, kube:KUBECONFIG; may be repeated"
+    )
     cluster_domain: str = _of("", "what names of services end with; default: cluster.local")
+    service_account: str = _of(
+        "", "service account of this workload: who it is to servers and clients of the mesh; default: SERVICE_ACCOUNT"
+    )
+    ca_dir: Path = _of(DEFAULT_CA_DIR, _CA_DIR_HELP)
+    certificate_seconds: float = _of(86_400.0, "how long its certificate is good", least=10, most=31_536_000)
     run_dir: Path = _of(DEFAULT_GATEWAY_DIR, "sockets and state of this gateway")
     envoy_concurrency: int = _of(2, "Envoy's worker threads", least=1, most=1024)
     admin_port: int = _of(ADMIN_PORT, "localhost port of the admin API, 0 = none", least=0, most=65535)
@@ -179,6 +193,7 @@ def gateway_from_environment(flags: Mapping[str, object], environ: Mapping[str, 
     return replace(
         settings,
         namespace=settings.namespace or environ.get("POD_NAMESPACE") or "default",
+        service_account=settings.service_account or environ.get("SERVICE_ACCOUNT") or "default",
         node=settings.node or environ.get("NODE_NAME", ""),
     )
 
@@ -196,7 +211,7 @@ def _build(table: type[S], flags: Mapping[str, object], environ: Mapping[str, st
     if not settings.config:
         raise Rejected("--config", "is missing", "say where configuration comes from, e.g. --config file:DIR")
     for source in settings.config:
-        check_source(str(source))
+        check_source(str(source), environ)
     for f in fields(table):
         _check_limits(f, getattr(settings, f.name))
     return settings
@@ -257,11 +272,16 @@ def namespace_socket(text: str, flag: str) -> tuple[str, Path]:
     return namespace, Path(path)
 
 
-def check_source(source: str) -> None:
-    """Raises Rejected for a source that there is not."""
+def check_source(source: str, environ: Mapping[str, str] = os.environ) -> None:
+    """Raises Rejected for a source that there is not, and for a cluster of which this process is no pod."""
     scheme, _, rest = source.partition(":")
-    if scheme == "file" and rest:
+    if scheme in ("file", "kube") and rest:
         return
-    if source == "kube" or scheme == "xds":
-        raise Rejected(f"--config {source}", "this source is not built yet", "use file:DIR")
-    raise Rejected(f"--config {source}", "is no known source", "use file:DIR")
+    if source == "kube":
+        if not environ.get(CLUSTER_HOST):
+            why = f"{CLUSTER_HOST} is not set, as it is in a pod"
+            raise Rejected("--config kube", why, "use kube:KUBECONFIG outside of a cluster")
+        return
+    if scheme == "xds":
+        raise Rejected(f"--config {source}", "this source is not built yet", "use file:DIR or kube")
+    raise Rejected(f"--config {source}", "is no known source", "use file:DIR, kube or kube:KUBECONFIG")

@@ -59,7 +59,7 @@ class NodeAgent:
     def command(self) -> list[str]:
         agent = [sys.executable, "-m", "tidegate", "agent", "--node", self.node.name]
         agent += ["--config", f"file:{self.paths.cluster}", "--run-dir", str(self.run_dir)]
-        agent += ["--cluster-domain", cluster_domain()]
+        agent += ["--cluster-domain", cluster_domain(), "--ca-dir", str(self.paths.authority)]
         agent += ["--bpffs", str(self.paths.node_bpffs(self.node.name)), "--cgroup", str(self.node.cgroup)]
         return in_cgroup(self.node.cgroup / "agent", in_netns(self.node.netns, [*agent, "--workers", "1"]))
 

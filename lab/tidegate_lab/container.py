@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tidegate.runtime.backoff import Backoff, no_jitter
 from tidegate_lab import cgroups, spec
-from tidegate_lab.expansion import CLUSTER, POD_RUN, TIDEGATE, command_line, environment, expand, port_number
+from tidegate_lab.expansion import AUTHORITY, CLUSTER, POD_RUN, TIDEGATE, command_line, environment, expand, port_number
 from tidegate_lab.probes import Prober, ProbeResult, ProbeThreshold, watch
 from tidegate_lab.sandbox import PodSandbox, hostname_of
 
@@ -46,7 +46,13 @@ class ContainerRunner:
         self._cgroup = cgroups.make(sandbox.cgroup / f"c-{container.name}")
         pod, node = sandbox.pod, sandbox.node
         # For a container that is part of the mesh itself: where its configuration is, where it may keep things.
-        given = {CLUSTER: str(sandbox.paths.cluster), POD_RUN: str(log.parent), TIDEGATE: _tidegate()}
+        paths = sandbox.paths
+        given = {
+            CLUSTER: str(paths.cluster),
+            POD_RUN: str(log.parent),
+            TIDEGATE: _tidegate(),
+            AUTHORITY: str(paths.authority),
+        }
         variables = environment(pod, container, node.name, node.ips[0], sandbox.ips, given)
         cwd = pod.manifest_dir / expand(container.working_dir, variables)
         self.cwd = str(cwd)

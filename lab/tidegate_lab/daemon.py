@@ -11,7 +11,6 @@ import asyncio
 import logging
 import os
 import resource
-import signal
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Any
 
 from tidegate.errors import Rejected, TidegateError
 from tidegate.model.names import ServiceName, cluster_domain, use_cluster_domain
+from tidegate.runtime.stopping import asked_to_stop
 from tidegate_lab import control, manifest
 from tidegate_lab.agents import Agents, NodeAgent
 from tidegate_lab.control import Progress
@@ -36,11 +36,11 @@ AGENTS_UP = 180.0  # seconds; a busy machine may need most of a minute
 class Requests:
     """The commands of the control socket."""
 
-    def __init__(self, lab: Lab, mesh: bool) -> None:
+    def __init__(self, lab: Lab, mesh: bool, stopped: asyncio.Event) -> None:
         self._lab = lab
         self._mesh = mesh
         self._one_at_a_time = asyncio.Lock()
-        self.stopped = asyncio.Event()
+        self._stopped = stopped
 
     def handlers(self) -> Mapping[str, control.Operation]:
         return {
@@ -150,7 +150,7 @@ class Requests:
         return (await self._lab.forwards.dashboard(self._lab.node(request["node"]), request["local"])).local
 
     async def stop(self, request: Mapping[str, Any], progress: Progress) -> Any:
-        self.stopped.set()
+        self._stopped.set()
         return None
 
     @staticmethod
@@ -164,12 +164,10 @@ class Requests:
 
 async def run(paths: LabPaths, nodes: int, mesh: bool) -> None:
     """Make the nodes, serve until stopped by request or signal. Raises TidegateError when the lab cannot be made."""
+    stopped = asked_to_stop()
     made = await make_nodes(paths, nodes, mesh)
     lab = Lab(paths, made, Agents([NodeAgent(node, paths) for node in made] if mesh else []))
-    requests = Requests(lab, mesh)
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, requests.stopped.set)
+    requests = Requests(lab, mesh, stopped)
     await lab.start()
 
     async def wake() -> None:
@@ -179,7 +177,7 @@ async def run(paths: LabPaths, nodes: int, mesh: bool) -> None:
     try:
         await lab.agents.wait_up(AGENTS_UP)
         server = await control.serve(paths.socket, requests.handlers())
-        await requests.stopped.wait()
+        await stopped.wait()
         server.close()
     finally:
         await lab.stop()

@@ -6,6 +6,7 @@ no dash, so no lab's prefix is the beginning of another's.
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,6 +54,11 @@ class LabPaths:
     def cluster(self) -> Path:
         """The directory that agents read with --config file:."""
         return self.run / "cluster"
+
+    @property
+    def authority(self) -> Path:
+        """Of the root of all nodes' certificates, as a cluster has one; TIDEGATE_CA_DIR says another."""
+        return Path(os.environ.get("TIDEGATE_CA_DIR") or self.run / "ca")
 
     @property
     def netns_prefix(self) -> str:

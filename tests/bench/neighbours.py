@@ -16,12 +16,12 @@ from itertools import cycle, islice
 from typing import Any
 
 from tests.bench import scale_config as config
-from tests.bench.scale import MS, Effort, Figure, percentile, running, say, whole
+from tests.bench.scale import AT_ONCE, MS, Effort, Figure, percentile, running, say, whole
 from tests.bench.scale_rig import NODE, TAG, Rig, netns
 from tests.support.rig import full
 from tests.support.strict_envoy import REFUSED, refuses_expressions
 
-TURNS = 10  # quiet and beside, each with a tenth of the calls
+TURNS = 10  # quiet, churn and beside, each with a tenth of the calls
 CRASH_SECONDS = 0.2  # from one sandbox of the crash loop to the next: faster than any runtime's back-off
 FIRST = config.FEW.pods
 STUCK, CRASHING, OTHERS = FIRST, FIRST + 1, range(FIRST + 2, FIRST + config.MANY_COME.spare)
@@ -32,6 +32,8 @@ def measured(effort: Effort) -> list[dict[str, Any]]:
     quiet, churn, beside = [], [], []
     others = cycle(OTHERS)
     with running(config.MANY_COME, "enrol.beside_bad") as rig:
+        with trouble(rig):
+            adds(rig, AT_ONCE, others)  # not counted: a loop that has just begun is one pod more that comes
         for turn in range(TURNS):
             each = max(1, effort.adds // TURNS)
             quiet += adds(rig, each, others)
@@ -55,7 +57,7 @@ def adds(rig: Rig, times: int, others: Iterator[int]) -> list[float]:
     """Milliseconds of so many calls, each for a sandbox that is new, of the next of these pods."""
     values: list[float] = []
     while len(values) < times:
-        now = list(islice(others, min(len(OTHERS), times - len(values))))
+        now = list(islice(others, min(AT_ONCE, times - len(values))))
         values += [rig.cni("ADD", number) for number in now]
         for number in now:
             rig.cni("DEL", number)

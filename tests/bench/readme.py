@@ -104,6 +104,12 @@ def cell(result: dict[str, Any], column: str) -> str:
     return text if column == "direct" or not value or not direct else f"{text} ({value / direct:.2f}×)"
 
 
+def rounds(paths: Sequence[dict[str, Any]], asked: int) -> str:
+    """How many runs each median is of. asked: what is said where there are none; groups may be measured apart."""
+    counts = {len({run["round"] for run in result["runs"]}) for result in paths} or {asked}
+    return f"{min(counts)}" if len(counts) == 1 else f"{min(counts)} to {max(counts)}"
+
+
 def table(bench: dict[str, Any]) -> str:
     """The Markdown between the markers. Raises ValueError on figures that nobody should quote."""
     machine = bench["machine"]
@@ -111,9 +117,9 @@ def table(bench: dict[str, Any]) -> str:
     if machine["quick"] or any(result["tidegate"] is None for result in paths):
         raise ValueError("bench.json is of a smoke test or without tidegate: run `make bench` first")
     lines = [
-        f"Linux {machine['kernel']}, {machine['cpu']}, {machine['cpus']} CPUs; medians of {machine['rounds']} "
-        f"interleaved runs of {machine['seconds']:g} s; in brackets relative to no mesh. Written by `make bench "
-        "bench-readme`.",
+        f"Linux {machine['kernel']}, {machine['cpu']}, {machine['cpus']} CPUs; "
+        f"medians of {rounds(paths, machine['rounds'])} interleaved runs of {machine['seconds']:g} s; "
+        "in brackets relative to no mesh. Written by `make bench bench-readme`.",
     ]
     for placement, title in PLACES.items():
         lines += ["", f"| {title} | {' | '.join(COLUMNS.values())} |", "|---|" + "---:|" * len(COLUMNS)]

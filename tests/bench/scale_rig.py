@@ -45,6 +45,7 @@ class Rig:
         """give_up: seconds after which what was awaited is Unmet."""
         self.size = size
         self.give_up = give_up
+        self.source = ""  # of configuration; none: the directory
         self.cgroup = cgroup2() / TAG
         self.work = Path()
         self.agent: subprocess.Popen[bytes] | None = None
@@ -127,7 +128,8 @@ class Rig:
     def start_agent(self, **environ: str) -> float:
         """Start it and return at once; the moment, in monotonic seconds."""
         command = [sys.executable, "-m", "tidegate", "agent", "--node", "scale", "--drain-seconds", "0"]
-        command += ["--config", f"file:{self.work / 'config'}", "--run-dir", str(self.run_dir)]
+        source = self.source or f"file:{self.work / 'config'}"
+        command += ["--config", source, "--run-dir", str(self.run_dir)]
         command += ["--bpffs", str(PINS), "--cgroup", str(self.cgroup), "--workers", "1"]
         for port in ("--admin-port", "--metrics-port"):
             command += [port, "0"]

@@ -196,9 +196,15 @@ class Pod:
         return self.run(lambda: connect(address, port, **how), cgroup)
 
     def accept(self, listener: socket.socket) -> tuple[socket.socket, tuple[str, int]]:
-        """The accepted connection, and the client as accept() told the listener's process."""
+        """The accepted connection, and the client as accept() told the listener's process.
+
+        Raises AssertionError if nobody comes.
+        """
         listener.settimeout(SECONDS)
-        sock, client = listener.accept()
+        try:
+            sock, client = listener.accept()
+        except TimeoutError:
+            raise AssertionError(f"nobody came to {listener.getsockname()[:2]} within {SECONDS:.0f} s") from None
         sock.settimeout(SECONDS)
         self._sockets.append(sock)
         return sock, client[:2]

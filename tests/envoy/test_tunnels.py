@@ -42,6 +42,8 @@ def echo(directory: Path, proxy: Origin, policy: str, *more: str) -> bytes:
             return talk.say(b"hello\n").line()
         except ConnectionError:
             return b""
+        except TimeoutError:
+            raise AssertionError(f"nobody answers; asked was {[m.first for m in proxy.seen]}") from None
 
 
 def test_a_proxy_is_asked_to_connect_to_the_target(tmp_path: Path) -> None:
@@ -59,7 +61,7 @@ def test_an_address_of_ipv6_stands_in_brackets(tmp_path: Path) -> None:
 
 
 def test_by_post_the_connection_is_the_body(tmp_path: Path) -> None:
-    proxy = Origin({"/": takes_a_body})
+    proxy = Origin({"/": takes_a_body, "db.example:5432": accepts})
     assert echo(tmp_path, proxy, f"trafficPolicy: {{tunnel: {{protocol: POST, {BEHIND}}}}}") == b"you said hello"
     (asked,) = proxy.seen
     assert (asked.first, asked.headers["host"]) == (b"POST / HTTP/1.1", "db.example:5432")
@@ -112,4 +114,5 @@ def test_a_subset_may_have_a_tunnel_of_its_own(
     route = ROUTE.format(", ".join(TO.format(*target) for target in targets))
     heard = echo(tmp_path, proxy, f"{SUBSETS}{more}\ntrafficPolicy: {{tunnel: {{{BEHIND}}}}}", route)
     assert {m.first for m in proxy.seen} == asked
+    assert bool(proxy.connections) == bool(asked), "without a request nothing gets there"
     assert heard == (b"you said hello" if asked else b"")

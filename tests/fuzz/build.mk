@@ -20,7 +20,7 @@ FUZZ_SOURCES_hello := agent/relay/hello.c
 FUZZ_SOURCES_image_file := $(addprefix agent/relay/,health.c image.c image_file.c lb.c loop.c routes.c seats.c target.c turns.c)
 FUZZ_SOURCES_image := $(addprefix agent/relay/,health.c image.c lb.c loop.c routes.c seats.c target.c turns.c)
 FUZZ_SOURCES_relay := $(addprefix agent/relay/,buf.c conn.c events.c greet.c health.c hello.c image.c kmem.c lb.c life.c loop.c moving.c netns.c peer.c \
-	pipe.c report.c routes.c seats.c slab.c stream_plain.c target.c turns.c upstream.c wishes.c flow.c)
+	pipe.c report.c routes.c seats.c slab.c stream_plain.c target.c tcp.c turns.c upstream.c wishes.c flow.c)
 FUZZ_LIBS_relay := -Wl,--wrap=recv
 
 define fuzzer

@@ -15,8 +15,9 @@ from tests.kernels.debian import Boot, KernelError
 INIT = Path(__file__).with_name("init.sh")
 QEMU = "qemu-system-x86_64"
 MEMORY_MIB = 4096
-# A panic ends the guest at once (with -no-reboot). quiet: the console is for the tests.
-KERNEL_ARGS = "console=ttyS0 quiet panic=-1"
+# A panic ends the guest at once (with -no-reboot). quiet: the console is for the tests. nosoftlockup: while the guest
+# is idle its clock follows the host's, and a host that stops QEMU for a while would pass for a CPU that was stuck.
+KERNEL_ARGS = "console=ttyS0 quiet panic=-1 nosoftlockup"
 
 
 class Guest:

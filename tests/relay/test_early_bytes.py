@@ -10,7 +10,9 @@ from contextlib import asynccontextmanager
 import pytest
 from tests.relay.conftest import Mesh, service, until
 from tests.relay.pods import SERVER4
+from tests.relay.test_routes import FIRST, servers_of, to
 from tests.support.eventually import HANG_SECONDS
+from tests.support.hello import client_hello
 
 KIB = 1 << 10
 SEGMENTS_IN = slice(140, 144)  # tcpi_segs_in of struct tcp_info (linux/tcp.h)
@@ -27,6 +29,7 @@ async def late_endpoint(mesh: Mesh, early: bytes, *, fin: bool) -> AsyncIterator
         await loop.sock_connect(filler, listener.getsockname())
         await mesh.publish(service(listener.getsockname()))
         with await mesh.dial() as client:
+            await mesh.counts(lambda stats: stats.active == 1, "it to be accepted, without a byte")
             client.setblocking(True)
             client.sendall(early)
             client.setblocking(False)
@@ -37,6 +40,12 @@ async def late_endpoint(mesh: Mesh, early: bytes, *, fin: bool) -> AsyncIterator
             server, _ = await asyncio.wait_for(loop.sock_accept(listener), HANG_SECONDS)
             with server:
                 yield server
+
+
+def segments(sock: socket.socket) -> int:
+    """Those that it has received."""
+    info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 192)
+    return int.from_bytes(info[SEGMENTS_IN], "little")
 
 
 def unacknowledged(sock: socket.socket) -> int:
@@ -62,5 +71,18 @@ async def test_last_bytes_and_fin_come_in_one_segment(mesh: Mesh) -> None:
     async with late_endpoint(mesh, b"last words", fin=True) as server:
         assert await asyncio.wait_for(loop.sock_recv(server, 64), HANG_SECONDS) == b"last words"
         assert await asyncio.wait_for(loop.sock_recv(server, 64), HANG_SECONDS) == b""
-        seen = server.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 192)
-        assert int.from_bytes(seen[SEGMENTS_IN], "little") == 3, "SYN, ACK, and this"
+        assert segments(server) == 3, "SYN, ACK, and this"
+
+
+async def test_first_bytes_come_with_the_end_of_the_handshake(mesh: Mesh) -> None:
+    """The server wakes once. Where a name is waited for, the bytes are always there by then."""
+    loop = asyncio.get_running_loop()
+    hello = client_hello()
+    with servers_of(mesh) as servers:
+        await servers.publish(to(FIRST, names=("*",)))
+        client = await mesh.dial()
+        await loop.sock_sendall(client, hello)
+        _, server = await servers.accepted()
+        with client, server:
+            assert server.recv(len(hello), socket.MSG_DONTWAIT) == hello, "who accepts it may read it"
+            assert segments(server) == 2, "SYN, and this"

@@ -145,17 +145,20 @@ async def test_what_waits_in_a_queue_when_a_relay_lets_go_is_accepted_by_the_nex
             await adding
             close_all(fds)
             before = mesh.relay.limit_files(3)  # the old one is woken and cannot accept
-            waiting = [mesh.prepare() for _ in range(20)]
-            for sock in waiting:
-                await mesh.connect(sock)
-            await mesh.relay.connection.drain(FOREVER)
-            await next_.connection.look()
-            for _ in waiting:
+            await until(lambda: is_idle(mesh.relay.pid), "its workers to wait: who is busy leaves it to the next")
+            with mesh.prepare() as waiting:  # alone: another one might come while the old relay looks at it
+                await mesh.connect(waiting)
+                await mesh.relay.connection.drain(FOREVER)
+                await next_.connection.look()
                 server, _ = await asyncio.wait_for(loop.sock_accept(listener), HANG_SECONDS)
                 server.close()
             assert before > 3
-            for sock in waiting:
-                sock.close()
+
+
+def is_idle(pid: int) -> bool:
+    """Whether every worker of a relay waits for something."""
+    tasks = [task for task in Path(f"/proc/{pid}/task").iterdir() if (task / "comm").read_text() == "tg-fastpath\n"]
+    return bool(tasks) and all((task / "stat").read_text().rpartition(")")[2].split()[0] == "S" for task in tasks)
 
 
 async def test_only_listeners_on_the_capture_addresses_are_taken(mesh: Mesh) -> None:

@@ -19,6 +19,7 @@ from tidegate.dataplane.capture import Inside, SandboxRecords, Seen
 from tidegate.dataplane.cycle import Cycle
 from tidegate.dataplane.devices import DestinationRow, NetnsHandle
 from tidegate.errors import Rejected, Transient
+from tidegate.model.identity import Certified, Identity
 from tidegate.model.mesh import Mesh
 from tidegate.model.names import WorkloadId
 from tidegate.model.net import IPAddress
@@ -403,12 +404,34 @@ class FakeNames:
         return self.known[name]
 
 
+class FakeCertificates:
+    """An identity store that issues when it is told to."""
+
+    def __init__(self) -> None:
+        self.held: Latest[Mapping[Identity, Certified]] = Latest({})
+        self.wanted: frozenset[Identity] = frozenset()
+        self.refused: dict[Identity, str] = {}
+
+    def want(self, identities: Iterable[Identity], trust_domain: str) -> None:
+        self.wanted = frozenset(identities)
+
+    def missing(self) -> Mapping[Identity, str]:
+        return {one: self.refused.get(one, "") for one in sorted(self.wanted - self.held.value.keys())}
+
+    async def issue(self, serial: str = "1") -> None:
+        """A certificate for everybody who wants one; another in place of one that is there."""
+        text = serial.encode()
+        held = {one: Certified(one, "td", text, text, text, 0.0, 1.0, serial) for one in self.wanted}
+        await self.held.set(held)
+
+
 class Node:
     """A cycle over devices in memory. Use with running()."""
 
     def __init__(self, config: Mesh | None = None, *sandboxes: Sandbox) -> None:
         self.tables, self.relay, self.envoy, self.inside = FakeTables(), FakeRelay(), FakeEnvoy(), FakeInside()
         self.dns = FakeDns()
+        self.certificates = FakeCertificates()
         self.clock = ManualClock()
         self.names = FakeNames()
         self.config: Latest[Mesh | None] = Latest(config)
@@ -423,6 +446,7 @@ class Node:
             relay=self.relay,
             envoy=self.envoy,
             dns=self.dns,
+            certificates=self.certificates,
             inside=self.inside(),
             records=self.inside.records(),
             disk=Worker("records"),

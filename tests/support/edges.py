@@ -190,7 +190,11 @@ spec:
   containers:
   - name: gateway
     command: ["$(LAB_TIDEGATE)", "gateway"]
-    args: ["--selector=app={name},istio={kind}", "--config=file:$(LAB_CLUSTER)", "--run-dir=$(LAB_POD_RUN)/g"]
+    args:
+    - --selector=app={name},istio={kind}
+    - --config=file:$(LAB_CLUSTER)
+    - --ca-dir=$(LAB_CA_DIR)
+    - --run-dir=$(LAB_POD_RUN)/g
     env:
     - {{name: POD_NAMESPACE, valueFrom: {{fieldRef: {{fieldPath: metadata.namespace}}}}}}
     - {{name: NODE_NAME, valueFrom: {{fieldRef: {{fieldPath: spec.nodeName}}}}}}

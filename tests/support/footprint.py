@@ -23,6 +23,7 @@ def footprint(only: str = "") -> Footprint:
         "cgroups": _named((p for p in Path(cgroup2).rglob("*") if p.is_dir()), only),
         "pins": _named(Path("/sys/fs/bpf").rglob("*"), only),
         "run": _named(Path("/run").glob("tidegate*/*"), only),
+        "state": {str(path) for path in Path("/var/lib").glob("tidegate*/**/*")},
         "processes": {p.parent.name for p in Path("/proc").glob("[0-9]*/cmdline") if _ours(p, only)},
     }
 
@@ -50,14 +51,25 @@ def _named(paths: Iterable[Path], only: str) -> set[str]:
 
 
 def _ours(cmdline: Path, only: str) -> bool:
-    """Whether a process belongs to a lab (its files or its cgroup say so)."""
-    text = b""
-    for file in (cmdline, cmdline.with_name("cgroup"), cmdline.with_name("environ")):
-        try:
-            text += file.read_bytes()
-        except OSError:
-            continue
-    return f"tidegate-lab/{only}".encode() in text or f"/tidegate/{only}".encode() in text
+    """Whether a process belongs to a lab or an agent: its files or its cgroup say so. That it works on a folder of some
+    tree named tidegate does not: somebody may compile one meanwhile."""
+    said = {name: _read(cmdline.with_name(name)) for name in ("cmdline", "environ", "cgroup")}
+    files = said["cmdline"] + said["environ"]
+    return any(
+        f"{where}{only}".encode() in text
+        for where, text in (
+            ("tidegate-lab/", files + said["cgroup"]),
+            ("/run/tidegate/", files),
+            ("/tidegate/", said["cgroup"]),
+        )
+    )
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""  # it has ended
 
 
 if __name__ == "__main__":

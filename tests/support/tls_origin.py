@@ -77,6 +77,8 @@ class Handshake:
     name: str | None = None  # SNI
     protocol: str | None = None  # ALPN
     client: str = ""  # common name of its certificate
+    uris: tuple[str, ...] = ()  # in it
+    serial: str = ""  # its number, hexadecimal
 
 
 class TlsOrigin(Origin):
@@ -102,8 +104,15 @@ class TlsOrigin(Origin):
         wrapped = self._context.wrap_socket(sock, server_side=True)
         certificate: dict[str, Any] = wrapped.getpeercert() or {}
         names = [value for part in certificate.get("subject", ()) for key, value in part if key == "commonName"]
+        uris = tuple(value for kind, value in certificate.get("subjectAltName", ()) if kind == "URI")
         self.handshakes.append(
-            Handshake(self._asked.pop(id(wrapped), None), wrapped.selected_alpn_protocol(), "".join(names))
+            Handshake(
+                self._asked.pop(id(wrapped), None),
+                wrapped.selected_alpn_protocol(),
+                "".join(names),
+                uris,
+                certificate.get("serialNumber", "").lower().lstrip("0"),
+            )
         )
         if wrapped.selected_alpn_protocol() == "h2":
             wrapped.close()

@@ -32,7 +32,6 @@ ELSEWHERE = {
     "tidegate.compile.others.*": "tests/unit/compile/test_others.py",
     "tidegate.config.*": "tests/unit/config/test_document_vectors.py",
     "tidegate.dataplane.*": "tests/unit/dataplane/test_cycle.py",
-    "tidegate.discovery": "tests/unit/cli/test_xds.py",
     "tidegate.dns.*": "tests/bpf/test_dns_process.py",
     "tidegate.end": "tests/stories/enrol/test_containers.py",
     "tidegate.enroll.records": "tests/unit/enroll/test_sandbox_store.py",
@@ -42,8 +41,6 @@ ELSEWHERE = {
     "tidegate.model.*": "tests/unit/compile/test_compiler.py",
     "tidegate.observe.views": "tests/stories/operate/test_nouns.py",
     "tidegate.relay.image_routes": "tests/relay/test_routes.py",
-    "tidegate.runtime.clock": "tests/envoy/test_envoy_lives.py",
-    "tidegate.runtime.watch": "tests/unit/config/test_files.py",
     "tidegate_lab.*": "lab/tests/stories/test_lab_pods.py",
 }
 

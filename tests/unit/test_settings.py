@@ -26,7 +26,9 @@ def test_flag_beats_environment_beats_default() -> None:
 @pytest.mark.parametrize(
     ("flags", "environ", "words"),
     [
-        ({"config": ["kube"]}, {}, "not built yet"),
+        ({"config": ["kube"]}, {}, "KUBERNETES_SERVICE_HOST"),
+        ({"config": ["kube:"]}, {}, "no known source"),
+        ({"config": ["xds://a:1"]}, {}, "not built yet"),
         ({"config": ["ftp:/x"]}, {}, "no known source"),
         ({"config": ["file:"]}, {}, "use file:DIR"),
         ({}, {"TIDEGATE_WORKERS": "two"}, "is not a number"),

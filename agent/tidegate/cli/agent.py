@@ -14,6 +14,7 @@ from tidegate.errors import Rejected
 from tidegate.model.names import use_cluster_domain
 from tidegate.model.sockets import allow_unix_endpoints
 from tidegate.model.tls_files import use_tls_files
+from tidegate.runtime.collector import importing
 
 
 def register(app: typer.Typer) -> None:
@@ -38,7 +39,8 @@ def run(**flags: Any) -> None:
 
         asyncio.run(end(settings))
     else:
-        from tidegate.app import serve
+        with importing():
+            from tidegate.app import serve
 
         asyncio.run(serve(settings))
 

@@ -83,7 +83,8 @@ async def _ask_all(sockets: Sequence[Path], path: str, query: Mapping[str, str])
 
 
 async def _ask(socket: Path, path: str, query: Mapping[str, str]) -> Any:
-    import aiohttp  # a third of the time that a command takes to start, and most commands do without
+    # Here, and not above: a third of the time that a command takes to start, and most commands do without.
+    from tidegate.runtime.http import aiohttp
 
     timeout = aiohttp.ClientTimeout(total=10)
     async with (

@@ -14,6 +14,7 @@ from tidegate.cli.agent import option
 from tidegate.errors import Rejected
 from tidegate.model.names import use_cluster_domain
 from tidegate.model.tls_files import use_own_tls_files
+from tidegate.runtime.collector import importing
 
 
 def register(app: typer.Typer) -> None:
@@ -31,7 +32,8 @@ def run(**flags: Any) -> None:
         use_own_tls_files()
     except Rejected as error:
         raise typer.BadParameter(str(error)) from None
-    from tidegate.gateway.app import serve
+    with importing():
+        from tidegate.gateway.app import serve
 
     asyncio.run(serve(settings))
 

@@ -103,10 +103,27 @@ def _print_config(node: dict[str, Any]) -> None:
         f"{len(config['problems'])} problems"
     )
     for problem in config["problems"]:
-        print(
-            f"    {problem['file']}:{problem['line']}: {problem['severity']} {problem['kind']} "
-            f"{problem['namespace']}/{problem['name']} {problem['path']}: {problem['message']}"
-        )
+        place = f"{problem['file']}:{problem['line']}: " if problem["file"] else ""
+        of = f"{problem['namespace']}/{problem['name']}" if problem["namespace"] else problem["name"]
+        subject = " ".join(part for part in (problem["severity"], problem["kind"], of, problem["path"]) if part)
+        print(f"    {place}{subject}: {problem['message']}")
+    for cluster in node.get("clusters", ()):
+        _print_cluster(cluster)
+
+
+def _print_cluster(cluster: dict[str, Any]) -> None:
+    """An API server, how old what it told is, and which kinds are not as they should be."""
+    state = f"away: {cluster['away']}" if cluster["away"] else "in sync" if cluster["in_sync"] else "not in sync"
+    count = sum(kind["objects"] for kind in cluster["kinds"])
+    age = f"known as of {cluster['age_seconds']:.0f} s ago" if cluster["age_seconds"] >= 1 else "up to date"
+    where = f" at {cluster['server']}" if cluster["server"] else ""
+    print(f"  {cluster['source']}    {state}{where}, {count} objects, {age}")
+    for kind in cluster["kinds"]:
+        if kind["state"] not in ("current", "away") or kind["from_disk"]:
+            disk = " (from disk)" if kind["from_disk"] else ""
+            print(f"    {kind['resource']}: {kind['state']}{disk}" + (f": {kind['reason']}" if kind["reason"] else ""))
+    if cluster["not_installed"]:
+        print(f"    not installed: {', '.join(cluster['not_installed'])}")
 
 
 def _print_others(others: dict[str, Any]) -> None:

@@ -13,6 +13,7 @@ import typer
 from tidegate.cli.domain import ClusterDomainOption
 from tidegate.errors import Rejected
 from tidegate.model.tls_files import use_own_tls_files
+from tidegate.runtime.collector import importing
 from tidegate.settings import XDS_PORT, check_source, listen_address, namespace_socket
 
 _STATE = "for the last good text of broken documents, and the socket that `tidegate status` asks"
@@ -24,7 +25,7 @@ def register(app: typer.Typer) -> None:
 
 
 def xds(
-    config: Annotated[list[str], typer.Option(help="where configuration comes from, e.g. file:DIR; may be repeated")],
+    config: Annotated[list[str], typer.Option(help="where configuration comes from: file:DIR, kube, kube:KUBECONFIG")],
     listen: Annotated[str, typer.Option(help="ADDRESS:PORT, port 0 = any that is free")] = f"127.0.0.1:{XDS_PORT}",
     secrets: Annotated[list[str] | None, typer.Option(help=_SECRETS)] = None,
     metrics_port: Annotated[int, typer.Option(help="localhost port of /metrics, 0 = none", min=0, max=65535)] = 0,
@@ -38,8 +39,9 @@ def xds(
 
     Whoever reaches the address reads the configuration, but no secrets. Files that rules name are the clients' own.
     """
-    from tidegate.discovery import serve
-    from tidegate.xds.services import NamespaceSocket
+    with importing():
+        from tidegate.discovery import serve
+        from tidegate.xds.services import NamespaceSocket
 
     try:
         sockets = [NamespaceSocket(*namespace_socket(text, "--secrets")) for text in secrets or ()]

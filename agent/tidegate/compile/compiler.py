@@ -14,7 +14,7 @@ from tidegate.compile.envoy.clusters import ClusterKey, cluster, endpoints, pass
 from tidegate.compile.envoy.patches.selection import Selection
 from tidegate.compile.envoy.private import PASSTHROUGH
 from tidegate.compile.envoy.protojson import Json
-from tidegate.compile.envoy.secrets import secrets
+from tidegate.compile.envoy.secrets import hosts_of_identities, secrets
 from tidegate.compile.facts import Facts
 from tidegate.compile.inbound.filtered import Inbound
 from tidegate.compile.inbound.found import FindInbound, FoundInbound, rows
@@ -34,6 +34,8 @@ from tidegate.compile.rules import Rules
 from tidegate.compile.tables import SERVICES
 from tidegate.compile.visibility import Source, mesh_config, registry_only, sees_service, source_of
 from tidegate.model.envoy_filter import EnvoyFilter
+from tidegate.model.hosts import host_matches
+from tidegate.model.identity import Identity, identity_of
 from tidegate.model.kube import Pod
 from tidegate.model.origin import Origin
 from tidegate.model.plan import Plan
@@ -57,6 +59,7 @@ from tidegate.model.routing import MESH, VirtualService
 from tidegate.model.tier import Tier
 from tidegate.model.workload import Sandbox
 
+_NOBODY: Mapping[str, tuple[Identity, ...]] = {}
 _NONE: Resources = {kind: {} for kind in (LISTENERS, SCOPES, ROUTES, CLUSTERS, ENDPOINTS, SECRETS, CHECKS)}
 
 
@@ -76,6 +79,8 @@ class Compiler:
         self._find_scopes = FindScopes()
         self._find_inbound = FindInbound()
         self._passed: tuple[EnvoyFilter, ...] = ()
+        self._mutual: tuple[object, frozenset[str]] = (None, frozenset())  # rules, hosts with mutual TLS of the mesh
+        self._served: tuple[tuple[object, ...], Mapping[str, tuple[Identity, ...]]] = ((None,) * 5, _NOBODY)
         self._listeners: dict[Sandbox, tuple[tuple[object, ...], EnvoyResource]] = {}
         self._filtered: tuple[tuple[object, ...], Filtered] = ((), Filtered())  # what it was made of, and it
         self._scopes: dict[str, tuple[Claim, list[EnvoyResource]]] = {}
@@ -108,8 +113,30 @@ class Compiler:
             services=found.numbers,
             names=names,
             views=_views(facts),
+            identities=self._identify(facts),
+            trust_domain=facts.mesh.config.trust_domains[0],
             envoy=self._envoy(facts, found, scoping, with_envoy, inbound) if with_envoy or inbound else _NONE,
         )
+
+    def _identify(self, facts: Facts) -> frozenset[Identity]:
+        """Of whom certificates are needed: of all pods in the mesh, if a rule asks anybody for one."""
+        rules = facts.mesh.destination_rules
+        if self._mutual[0] is not rules:
+            self._mutual = rules, hosts_of_identities(rules)
+        return frozenset(identity_of(pod) for pod in facts.clients.values()) if self._mutual[1] else frozenset()
+
+    def _serving(self, facts: Facts) -> Mapping[str, tuple[Identity, ...]]:
+        """Who serves behind each service, if a rule makes clusters say it; the same object if nothing changed."""
+        hosts = self._mutual[1]
+        if not hosts:
+            return _NOBODY
+        made_of = (hosts, facts.pods_by_service, facts.slices_by_service, facts.workloads_by_service, facts.services)
+        if not _alike(self._served[0], made_of):
+            registry = Registry(facts.read)
+            concerned = (s for fqdn, s in facts.services.items() if any(host_matches(host, fqdn) for host in hosts))
+            found = {service.id.fqdn: registry.identities(service) for service in concerned}
+            self._served = made_of, self._served[1] if found == self._served[1] else found
+        return self._served[1]
 
     def _name(self) -> tuple[HostNames, ...]:
         named = self._derivations.each(names_of, SERVICES).ordered()
@@ -200,13 +227,13 @@ class Compiler:
             CHECKS: checks,
             CLUSTERS: self._listed(
                 CLUSTERS,
-                (*of_routes, inbound, passed),
+                (*of_routes, inbound, passed, self._serving(facts)),
                 lambda: _by_key(read, patched_cluster, other_cluster),
                 (leading, cluster_names),
             ),
             ENDPOINTS: self._listed(
                 ENDPOINTS,
-                (*of_routes, facts.pods_by_service, facts.nodes, facts.here),
+                (*of_routes, *_of_endpoints(facts)),
                 lambda: _by_key(read, endpoints),
                 (leading, cluster_names),
             ),
@@ -301,12 +328,13 @@ class Compiler:
                 source = source_of(facts.read, pod)
                 chains = carried.get(sandbox, ())
                 selected = filtered.of(source) if filtered else None
-                made_of = (origins, selected, filtered.ports if filtered else None, chains, ranged)
+                secret = identity_of(pod).secret
+                made_of = (origins, secret, selected, filtered.ports if filtered else None, chains, ranged)
                 entry = known.get(sandbox)
                 if entry is None or entry[0] != made_of:
-                    made = filtered.listener(pod_listener(sandbox, origins), source)
+                    made = filtered.listener(pod_listener(sandbox, origins, secret), source)
                     made = with_ranges(made, sandbox) if ranged else made
-                    forwarded = with_forwards(made, chains, sandbox.netns_path, sandbox.netns_cookie)
+                    forwarded = with_forwards(made, chains, sandbox.netns_path, sandbox.netns_cookie, secret)
                     entry = (made_of, completed(forwarded))
                 self._listeners[sandbox] = entry
         table = {listener.name: listener for _, listener in self._listeners.values()}
@@ -341,6 +369,18 @@ class Compiler:
             for port, members in _ranged(found).items()
         )
         return {item.name: item for item in (*(i for _, of in self._scopes.values() for i in of), *others, *ranged)}
+
+
+def _of_endpoints(facts: Facts) -> tuple[object, ...]:
+    """What decides who is behind services, and which of them are used."""
+    return (
+        facts.pods,
+        facts.pods_by_service,
+        facts.workloads_by_service,
+        facts.slices_by_service,
+        facts.nodes,
+        facts.here,
+    )
 
 
 def _alike(before: tuple[object, ...], now: tuple[object, ...]) -> bool:

@@ -27,7 +27,7 @@ from tidegate.compile.rule_tables import (
 )
 from tidegate.compile.service_tables import JoinedPods, Services, join_services, join_slices
 from tidegate.model.entry import Workload, WorkloadEntry
-from tidegate.model.kube import EndpointSlice, Namespace, Node, Pod, Service, ServicePort
+from tidegate.model.kube import EndpointSlice, Namespace, Node, Pod, Service, ServicePort, SliceEndpoint
 from tidegate.model.mesh import Mesh
 from tidegate.model.mesh_config import MeshConfig
 from tidegate.model.names import WorkloadId
@@ -51,6 +51,7 @@ class Endpoint:
     node: str = ""
     zone: str = ""  # where somebody says it of the endpoint itself; else it is the node's
     workload: Workload | None = None  # what a ServiceEntry or WorkloadEntry says of it
+    hinted: SliceEndpoint | None = None  # as it is written down, with hints for whom it is
 
     @property
     def weight(self) -> int:

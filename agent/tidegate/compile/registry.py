@@ -22,6 +22,7 @@ from tidegate.compile.tables import (
     WORKLOADS_BY_SERVICE,
 )
 from tidegate.model.entry import UNIX, Resolution, Workload
+from tidegate.model.identity import Identity, identity_of
 from tidegate.model.kube import Pod, Service, ServicePort, SliceEndpoint
 from tidegate.model.net import IPAddress
 from tidegate.model.routing import RouteTarget
@@ -116,6 +117,10 @@ class Registry:
         says everything."""
         return self._read(_named, (service.id.fqdn, port.port))
 
+    def identities(self, service: Service) -> tuple[Identity, ...]:
+        """Who serves behind a service, whether ready or not, as far as that is known."""
+        return self._read(_identities, service.id.fqdn)
+
     def near(self, service: Service, found: tuple[Endpoint, ...]) -> tuple[Endpoint, ...]:
         """Those of a service's endpoints that clients on this node are sent to."""
         return near(self._read, service, found)
@@ -125,6 +130,20 @@ class Registry:
     ) -> tuple[Group, ...]:
         """Those endpoints in the order in which a policy uses them. labels: of the client, those that decide."""
         return spread(self._read, settings, members, labels)
+
+
+@derived
+def _identities(read: Read, fqdn: str) -> tuple[Identity, ...]:
+    service = read(SERVICES, fqdn)
+    if service is None:
+        return ()
+    found = {identity_of(pod) for pod in read(PODS_BY_SERVICE, fqdn) or ()}
+    found |= {identity_of(pod) for one in written(read, service) if (pod := _pod(read, one)) is not None}
+    external = service.external
+    servers = [*(external.endpoints if external else ())]
+    servers += [entry.workload for entry in read(WORKLOADS_BY_SERVICE, fqdn) or ()]
+    found |= {Identity(service.id.namespace, one.service_account) for one in servers if one.service_account}
+    return tuple(sorted(found))
 
 
 @derived
@@ -208,9 +227,14 @@ def _written_endpoints(read: Read, service: Service, port: ServicePort, others: 
     """Those that are ready; if nobody is, those that serve while they end, as kube-proxy does."""
     those = [(e, number) for e in written(read, service) if (number := e.port(port.name))]
     ready = [(e, number) for e, number in those if e.ready]
+    told: set[tuple[IPAddress, int]] = set()  # while a cluster moves one it may stand in two slices
     for endpoint, number in ready or ([] if others else [(e, number) for e, number in those if e.draining]):
-        pod = _pod(read, endpoint)
-        yield Endpoint(pod, endpoint.address, number, endpoint.node or (pod.node if pod else ""), endpoint.zone)
+        if (endpoint.address, number) not in told:
+            told.add((endpoint.address, number))
+            pod = _pod(read, endpoint)
+            node = endpoint.node or (pod.node if pod else "")
+            hinted = endpoint if endpoint.for_zones or endpoint.for_nodes else None
+            yield Endpoint(pod, endpoint.address, number, node, endpoint.zone, hinted=hinted)
 
 
 def _pod(read: Read, endpoint: SliceEndpoint) -> Pod | None:
@@ -221,9 +245,9 @@ def _pod(read: Read, endpoint: SliceEndpoint) -> Pod | None:
 
 def written(read: Read, service: Service) -> Iterator[SliceEndpoint]:
     """The endpoints of a service that somebody wrote down, ready or not. What a cluster derives from a selector is not
-    taken from there: we follow the selector ourselves."""
+    taken from files: we follow the selector ourselves there."""
     for one in read(SLICES_BY_SERVICE, service.id.fqdn) or ():
-        if not (one.of_selector and service.selector):
+        if one.speaks_for(service):
             yield from one.endpoints
 
 

@@ -104,7 +104,7 @@ def _one_pair(service: Service) -> Iterator[LabelPair]:
 
 
 def _select(service: Service, by_label: Mapping[LabelPair, tuple[L, ...]]) -> tuple[L, ...]:
-    if not service.selector:
+    if not service.selector or service.by_slices:
         return ()
     smallest = min((by_label.get(pair, ()) for pair in pairs(service.id.namespace, service.selector)), key=len)
     found = tuple(one for one in smallest if selects(service.selector, one.labels))

@@ -117,13 +117,14 @@ def read_piece(piece: Piece, path: str) -> Part:
     for item in items(tree):
         reading = read(item, path)
         if reading.named:
-            documents.append(_document(reading, path, piece))
+            documents.append(document_of(reading, path, piece))
         else:
             problems += _problems(reading, path)
     return Part(piece, tuple(documents), tuple(problems), bool(problems))
 
 
-def _document(reading: Reading, path: str, piece: Piece) -> Document:
+def document_of(reading: Reading, path: str, piece: Piece | None) -> Document:
+    """What was read, as one object of a source."""
     return Document(
         key=reading.key,
         file=path,

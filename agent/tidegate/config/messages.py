@@ -1,7 +1,7 @@
 """Every sentence that validation can say: code, slug, level, text. `docs/messages.md` is generated from this table.
 
 A code keeps its meaning for ever; texts may become better. TG01 shape of a document, TG02 values, TG03 what routes
-mean, TG04 other kinds, TG05 objects beside others, TG06 sources.
+mean, TG04 other kinds, TG05 objects beside others, TG06 sources, TG07 who workloads are, TG072 a cluster as a source.
 """
 
 from __future__ import annotations
@@ -242,11 +242,6 @@ NO_AUTHORITIES = _error(
 NO_DIGEST = _error("TG0493", "no-digest", "{given!r} is no SHA-256")
 VERSIONS_CROSS = _error("TG0494", "versions-cross", "is above maxProtocolVersion")
 NO_CIPHER = _warning("TG0495", "no-cipher", "{given!r} is left out: it is no cipher suite that can be chosen")
-MESH_TLS = _warning(
-    "TG0462",
-    "mesh-tls",
-    "mutual TLS of the mesh is not supported yet: this traffic goes without TLS, as between all pods",
-)
 CREDENTIAL_NAME = _warning(
     "TG0463",
     "credential-name",
@@ -385,6 +380,25 @@ ABSENT = _error("TG0604", "absent", "does not exist")
 ODD_FILE = _error("TG0605", "odd-file", "is {sort} and no file, ignored")
 BROKEN_TEXT = _error("TG0606", "broken-text", "begins as {encoding} and is none (byte {byte}): save it as UTF-8")
 TOO_MANY_NAMES = _error("TG0607", "too-many-names", "has more than {most} names below it, some are not read")
+
+# TG07: who workloads are
+MESH_HAS_ITS_OWN = _error(
+    "TG0701",
+    "mesh-has-its-own",
+    "mode ISTIO_MUTUAL uses the certificate that the mesh gives to each workload: remove it, or write mode MUTUAL",
+)
+NO_TRUST_DOMAIN = _error(
+    "TG0702", "no-trust-domain", "{given!r} is no trust domain: use lower-case letters, digits, '.', '-' and '_'"
+)
+
+# TG072: a cluster as a source
+KUBE_DENIED = _error(
+    "TG0721", "kube-denied", "{resource}: may not be read ({reason}): grant get, list and watch; what is known serves"
+)
+KUBE_UNKNOWN = _error(
+    "TG0722", "kube-not-logged-in", "{resource}: the API server does not know us ({reason}): look at the token"
+)
+KUBE_FAILING = _error("TG0723", "kube-failing", "{resource}: cannot be read ({reason}); what is known serves")
 
 
 def as_markdown() -> str:

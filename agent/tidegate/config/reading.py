@@ -13,7 +13,7 @@ from pydantic_core import ErrorDetails
 from tidegate.config import messages as say
 from tidegate.config.kinds import KINDS, LATER, Kind
 from tidegate.config.kinds.base import Place
-from tidegate.config.schema import Finding, Report, suggestion
+from tidegate.config.schema import ApiModel, Finding, Report, suggestion
 from tidegate.config.shapes.metadata import Metadata
 from tidegate.config.tree import Path, Tree, YamlList, YamlMap
 from tidegate.model.mesh import NO_OBJECT, MeshObject
@@ -63,14 +63,17 @@ def items(tree: Tree) -> Iterator[Tree]:
         yield from items(Tree(line, member))
 
 
-def read(tree: Tree, file: str) -> Reading:
-    """Read a document. file is what its source is called in origins; empty if it comes from no file."""
+def read(tree: Tree, file: str, *, live: bool = False) -> Reading:
+    """Read a document. file is what its source is called in origins; empty if it comes from no file.
+
+    live: a cluster tells it. What fields Kubernetes' own kinds have is the cluster's business then: it may be newer.
+    """
     value = tree.value
     if not isinstance(value, YamlMap):
         return Reading(NO_OBJECT, tree.line, [Finding(tree.line, "", say.NO_OBJECT())], failed=True)
     metadata = value.get("metadata")
     given = metadata if isinstance(metadata, YamlMap) else YamlMap((), value.line)
-    report = Report(value)
+    report = _Forgiving(value) if live and not _is_istios(value) else Report(value)
     kind = _find_kind(value, report)
     key = _key(value, given, kind)
     if not key.name and (kind is not None or report.failed):
@@ -78,9 +81,22 @@ def read(tree: Tree, file: str) -> Reading:
         report.findings.append(Finding(line, "metadata.name", say.MISSING()))
     made: MeshObject | None = None
     if kind is not None:
-        made = _build(value, kind, Place(key, file, value.line, _text(given.get("creationTimestamp"))), report)
+        place = Place(key, file, value.line, _text(given.get("creationTimestamp")), live)
+        made = _build(value, kind, place, report)
     failed = report.failed
     return Reading(key, value.line, report.findings, None if failed else made, failed)
+
+
+class _Forgiving(Report):
+    """Says nothing of fields that are not known."""
+
+    def say(self, at: ApiModel | YamlMap | YamlList, key: str | int | Path | None, said: say.Said) -> None:
+        if said.code != say.UNKNOWN_FIELD.code:
+            super().say(at, key, said)
+
+
+def _is_istios(value: YamlMap) -> bool:
+    return _text(value.get("apiVersion")).rpartition("/")[0] in LATER
 
 
 def _key(value: YamlMap, metadata: YamlMap, kind: Kind | None) -> ObjectKey:
@@ -103,11 +119,11 @@ def _build(value: YamlMap, kind: Kind, place: Place, report: Report) -> MeshObje
         return None
     metadata = getattr(doc, "metadata", None)
     if isinstance(metadata, Metadata):
-        _check_names(metadata, place.key, report)
+        check_names(metadata, place.key, report)
     return kind.read(doc, place, report)
 
 
-def _check_names(metadata: Metadata, key: ObjectKey, report: Report) -> None:
+def check_names(metadata: Metadata, key: ObjectKey, report: Report) -> None:
     """Names become parts of names in Envoy and of lines for people, so they hold what Kubernetes lets them hold."""
     for member, name in (("name", key.name), ("namespace", key.namespace)):
         if name and not (len(name) <= _NAME_LENGTH and _NAME.fullmatch(name)):

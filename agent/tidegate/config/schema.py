@@ -72,7 +72,11 @@ class Report:
 class ApiModel(BaseModel):
     """Base of every message of the Kubernetes and Istio APIs that we read."""
 
-    model_config = ConfigDict(strict=True, extra="ignore", alias_generator=to_camel, validate_by_name=False)
+    # defer_build: of more than a hundred messages a node reads some ten, and making all of them ready would be a tenth
+    # of its start. What is wrong with one shows in tests/unit/config/test_fields.py.
+    model_config = ConfigDict(
+        strict=True, extra="ignore", alias_generator=to_camel, validate_by_name=False, defer_build=True
+    )
 
     ignored: ClassVar[frozenset[str]] = frozenset()
     unsupported: ClassVar[frozenset[str]] = frozenset()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from tidegate.dataplane.appliers.certificates import CertificatesApplier
 from tidegate.dataplane.appliers.destinations import DestinationsApplier, Wanted
 from tidegate.dataplane.appliers.dns import NodeDns
 from tidegate.dataplane.appliers.enrolment import EnrolmentApplier
@@ -13,7 +14,7 @@ from tidegate.dataplane.appliers.inbound import InboundApplier
 from tidegate.dataplane.appliers.relay import RelayServices
 from tidegate.dataplane.capture import Inside, SandboxRecords
 from tidegate.dataplane.cycle import Cycle
-from tidegate.dataplane.devices import DestinationRow, Dns, Envoy, KernelTables, Relay
+from tidegate.dataplane.devices import Certificates, DestinationRow, Dns, Envoy, KernelTables, Relay
 from tidegate.dataplane.order import FROM_ELSEWHERE, PAST_ENVOY, PAST_INBOUND, TO_ENVOY
 from tidegate.dataplane.resolver import THREADS, Lookup, Resolver, lookup
 from tidegate.dataplane.sandboxes import Sandboxes
@@ -36,6 +37,7 @@ def assemble(
     relay: Relay,
     envoy: Envoy,
     dns: Dns | None = None,
+    certificates: Certificates | None = None,
     inside: Inside,
     records: SandboxRecords,
     disk: Worker,
@@ -43,13 +45,14 @@ def assemble(
     jitter: Callable[[], float],
     ask: Lookup = lookup,
 ) -> Cycle:
-    """A cycle with all its appliers. dns: None = pods ask their own resolvers. disk: the thread of records. ask:
+    """A cycle with all its appliers. dns: None = pods ask their own resolvers. certificates: None = nobody
+    issues any. disk: the thread of records. ask:
     resolves a name. jitter: in [0, 1), spreads what is tried again."""
     wake = asyncio.Event()
     shadow = Shadow(tables, Worker("kernel tables"))
     sandboxes = Sandboxes(relay, inside, records, Worker("pods", POD_THREADS), disk, clock, jitter, wake.set)
     services = RelayServices(relay, sandboxes, shadow, clock, jitter)
-    resources = EnvoyResources(envoy, shadow, clock)
+    resources = EnvoyResources(envoy, shadow, clock, certificates)
 
     def past_envoy(row: Destination, held: DestinationRow | None, generation: int) -> str:
         waits = row.tier is Tier.FASTPATH and not services.serves(row.service)
@@ -64,6 +67,7 @@ def assemble(
     naming = names.is_telling if names else lambda _: False
     enrolment = EnrolmentApplier(sandboxes, shadow, resources.listener, clock, jitter, naming)
     appliers = (
+        *((CertificatesApplier(certificates),) if certificates else ()),
         services,
         DestinationsApplier(wanted, shadow, clock, jitter, name=PAST_ENVOY, missing=past_envoy),
         InboundApplier(shadow, clock, jitter, name=PAST_INBOUND, listener=resources.listener),
@@ -84,5 +88,10 @@ def assemble(
         jitter=jitter,
         resolver=Resolver(Worker("names", THREADS), clock, jitter, ask),
         wake=wake,
-        news=(envoy.progress, relay.process, *((dns.process,) if dns else ())),
+        news=(
+            envoy.progress,
+            relay.process,
+            *((dns.process,) if dns else ()),
+            *((certificates.held,) if certificates else ()),
+        ),
     )

@@ -6,6 +6,7 @@ import errno
 import socket
 from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from tidegate.dataplane.devices import InNetns, NetnsHandle
@@ -116,7 +117,8 @@ def ports_to_try(lowest: int, highest: int, declared: Container[int]) -> Iterato
     number is enough for them, and for the sockets of the node's DNS, TCP and UDP.
     """
     above, below = range(TOP_PORT, max(highest, LOWEST_PORT - 1), -1), range(lowest - 1, LOWEST_PORT - 1, -1)
-    for number in (*above, *below, *range(min(highest, TOP_PORT), max(lowest, LOWEST_PORT) - 1, -1)):
+    within = range(min(highest, TOP_PORT), max(lowest, LOWEST_PORT) - 1, -1)
+    for number in chain(above, below, within):  # one after the other: the first is nearly always it
         if number not in declared:
             yield number
 

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Container, Sequence
 
 from tidegate.dataplane.cycle import Cycle
+from tidegate.dataplane.turns import Turns
 from tidegate.enroll.cni_server import CniRequest
 from tidegate.enroll.crash_loops import CrashLoops
 from tidegate.enroll.sandbox_store import SandboxStore
@@ -22,7 +23,8 @@ SWEEP_SECONDS = 300.0  # between two looks for pods whose runtime never said DEL
 
 
 class CniCalls:
-    """Handler of enroll.cni_server.CniServer. Each call waits for its own pod only."""
+    """Handler of enroll.cni_server.CniServer. Each call waits for its own pod only, and one of a pod that comes again
+    and again for those of all others (dataplane/turns.py)."""
 
     def __init__(
         self,
@@ -48,13 +50,42 @@ class CniCalls:
         self._loops = loops
         self._clock = clock
         self._timeout = timeout
+        self._turns = Turns(clock)
+        self._waiting: dict[object, tuple[str, str]] = {}  # ADDs for their turn: container and interface
         self._letting_go: asyncio.Future[None] | None = None  # kept, or it might vanish unfinished
 
     async def add(self, request: CniRequest) -> None:
         """Returns when the pod is enrolled, or is known not to be in the mesh. Raises Transient otherwise."""
-        patience = self._loops.patience(request.pod)
-        if patience and not self._store.knows(request.container_id):
-            await self._clock.sleep(patience)
+        known = self._store.knows(request.container_id)
+        if not (self._store.find(request) if known else self._loops.comes_again(request.pod)):
+            with self._turns.first():
+                await self._add(request)
+            return
+        call = object()
+        self._waiting[call] = (request.container_id, request.ifname)
+        try:
+            await self._add_after_others(request, call, known)
+        finally:
+            self._waiting.pop(call, None)
+
+    async def _add_after_others(self, request: CniRequest, call: object, known: bool) -> None:
+        cookie, there = await self._names.do(self._store.look, request)
+        if not known:
+            patience = self._loops.patience(request.pod)
+            self._loops.came(request.pod, cookie, waits=True)
+            if patience:
+                await self._clock.sleep(patience)
+        async with self._turns.last():
+            still_there = not there or (await self._names.do(self._store.look, request))[1]
+            if not still_there or call not in self._waiting:
+                raise Transient(
+                    f"pod {request.pod}",
+                    f"its namespace {request.netns_path} went before it was its turn: it comes again and again",
+                    "see `tidegate status` on this node",
+                )
+            await self._add(request)
+
+    async def _add(self, request: CniRequest) -> None:
         sandbox = await self._disk.do(self._store.add, request)
         self._loops.came(sandbox.id, sandbox.netns_cookie)
         self._cycle.set_sandboxes(self._store.all())
@@ -66,10 +97,20 @@ class CniCalls:
         if not _settled(status):
             reason = status.reason if status else "its Pod object has not arrived from the configuration source"
             raise Transient(f"pod {sandbox.id}", f"not enrolled within {self._timeout:.0f} s: {reason}", "try again")
+        self._loops.served(sandbox.id, sandbox.netns_cookie)
 
     async def delete(self, request: CniRequest) -> None:
         """Forget an interface, and with the last one the sandbox: then nothing of it is captured when this returns. One
         that was never known is fine."""
+        given_up = (request.container_id, request.ifname)
+        self._waiting = {call: what for call, what in self._waiting.items() if what != given_up}
+        if not self._loops.came_again(request.pod):
+            await self._delete(request)
+            return
+        async with self._turns.last():
+            await self._delete(request)
+
+    async def _delete(self, request: CniRequest) -> None:
         gone = await self._disk.do(self._store.delete, request)
         await self._release((gone,) if gone else ())
 

@@ -59,7 +59,7 @@ class Cycle:
         jitter: Callable[[], float],
         resolver: Resolver,
         wake: asyncio.Event,
-        news: Sequence[Latest[int]] = (),
+        news: Sequence[Latest[Any]] = (),
     ) -> None:
         """appliers: enrolment and all others. wake, news: set by whoever owes something to a pass and has it now."""
         self._node = node

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol, TypeVar
 
 from tidegate.bpf.records import DestinationKey, PodRow
+from tidegate.model.identity import Certified, Identity
 from tidegate.model.plan.envoy import EnvoyResource
 from tidegate.model.plan.kernel import Destination, InboundPort
 from tidegate.model.plan.names import HostNames
@@ -77,6 +78,20 @@ class Envoy(Protocol):
         """Names of published listeners that Envoy neither serves as they are published nor has refused."""
 
     def rejected(self) -> Sequence[Outcome]: ...
+
+
+class Certificates(Protocol):
+    """identity.store.Identities: certificates of the workloads of this node."""
+
+    @property
+    def held(self) -> Latest[Mapping[Identity, Certified]]:
+        """What there is, replaced whole."""
+
+    def want(self, identities: Iterable[Identity], trust_domain: str) -> None:
+        """All that are wanted from now on."""
+
+    def missing(self) -> Mapping[Identity, str]:
+        """Those that are wanted and not there; why, if they were refused."""
 
 
 class Dns(Protocol):

@@ -97,6 +97,15 @@ class SandboxStore:
             )
         return added.sandbox
 
+    def look(self, request: CniRequest) -> tuple[int, bool]:
+        """The cookie of a request's namespace, and whether that is where the runtime says. Blocks, on any thread.
+        Raises Transient if it is no namespace."""
+        try:
+            held, cookie = os.fstat(request.netns_fd), self._names.cookie_of(request.netns_fd)
+        except OSError as error:
+            raise Transient(f"sandbox of pod {request.pod}", f"its namespace cannot be kept: {error}") from error
+        return cookie, _is_at(request.netns_path, (held.st_dev, held.st_ino))
+
     def delete(self, request: CniRequest) -> Sandbox | None:
         """Forget what a CNI DEL takes back; the sandbox, if that was its last interface or its namespace is gone. None
         if something of it stays, or if nothing was known."""
@@ -228,13 +237,7 @@ class SandboxStore:
 
     def _is_there(self, sandbox: Sandbox) -> bool:
         """Whether the runtime's path still means this namespace. It is held by us, so its inode is nobody else's."""
-        try:
-            status = os.stat(sandbox.runtime_path)
-        except FileNotFoundError:
-            return False
-        except OSError:
-            return True
-        return (status.st_dev, status.st_ino) == self._netns[sandbox.netns_cookie].identity
+        return _is_at(sandbox.runtime_path, self._netns[sandbox.netns_cookie].identity)
 
     def _drop(self, sandboxes: tuple[Sandbox, ...]) -> None:
         """Forget records of sandboxes that left the ledger, and part with namespaces that nobody in it means."""
@@ -263,3 +266,14 @@ class SandboxStore:
 
 def _attachment(request: CniRequest) -> Attachment:
     return Attachment(request.ifname, request.network, request.ips)
+
+
+def _is_at(path: str, identity: tuple[int, int]) -> bool:
+    """Whether a path means what has this device and inode; so if nobody can say."""
+    try:
+        status = os.stat(path)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return (status.st_dev, status.st_ino) == identity

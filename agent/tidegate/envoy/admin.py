@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import aiohttp
-
 from tidegate.errors import Transient
+from tidegate.runtime.http import aiohttp
 
 
 class EnvoyAdmin:

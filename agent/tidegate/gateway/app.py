@@ -1,6 +1,6 @@
 """Composition root of a gateway: the only place that constructs and wires one.
 
-file source -> Store ──> GatewayWork (join, compile_gateway) ──> ADS ──> Envoy, at the ports of this pod
+sources ─────> Store ──> GatewayWork (join, compile_gateway) ──> ADS ──> Envoy, at the ports of this pod
 certificate files ─────────┘
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import signal
+import random
 import socket
 from collections.abc import Coroutine
 from pathlib import Path
@@ -20,25 +20,31 @@ from prometheus_client import CollectorRegistry
 from tidegate import __version__
 from tidegate.config.follow import follow
 from tidegate.config.last_good import LastGood
-from tidegate.config.sources.files import FileSource
+from tidegate.config.sources.opening import ConfigSources
 from tidegate.envoy.supervisor import GatewayEnvoy
 from tidegate.errors import Fatal
 from tidegate.gateway.files import CertificateDirectory
 from tidegate.gateway.views import GatewayViews
 from tidegate.gateway.work import GatewayWork
+from tidegate.identity.embedded import EmbeddedAuthority
+from tidegate.identity.store import Identities
 from tidegate.linux.capabilities import GATEWAY, keep_needed_only
 from tidegate.linux.cgroup import cgroup2_mount, cgroup_home, own_cgroup
 from tidegate.linux.memory import share_heap
 from tidegate.model.gateway import GatewayWorkload
+from tidegate.model.identity import Identity
 from tidegate.model.mesh import Mesh
 from tidegate.observe.admin import Admin
 from tidegate.observe.life import Life, living, require_private
 from tidegate.observe.readiness import CONFIGURATION, ENVOY, Readiness
+from tidegate.runtime.clock import SystemClock
 from tidegate.runtime.latest import Latest
+from tidegate.runtime.stopping import asked_to_stop
+from tidegate.runtime.worker import Worker
 from tidegate.settings import GatewaySettings, envoy_binary
 from tidegate.supervise.supervisor import ProgramState
 from tidegate.telemetry.carried import CarriedConnections, gateway_itself
-from tidegate.telemetry.metrics import TcpMetrics, exposition
+from tidegate.telemetry.metrics import ClusterCollector, TcpMetrics, exposition
 from tidegate.xds.server import AdsServer
 
 log = logging.getLogger(__name__)
@@ -63,9 +69,7 @@ async def serve(settings: GatewaySettings) -> None:
 
 
 async def _run(settings: GatewaySettings, life: Life, home: Path) -> None:
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    stop = asked_to_stop()
     ads = AdsServer(settings.xds_socket)
     envoy = GatewayEnvoy(
         envoy_binary(),
@@ -76,9 +80,14 @@ async def _run(settings: GatewaySettings, life: Life, home: Path) -> None:
         settings.envoy_concurrency,
     )
     config: Latest[Mesh | None] = Latest(None)
+    who = f"gateway of {settings.namespace}"
+    sources = ConfigSources(settings.config, settings.run_dir, config, who, frozenset({settings.namespace}))
     files = CertificateDirectory()
     workload = GatewayWorkload(settings.namespace, settings.labels, ipv6_usable())
-    work = GatewayWork(workload, settings.node, config, files, ads)
+    issuer = EmbeddedAuthority(settings.ca_dir)
+    identities = Identities(issuer, Worker("certificates"), SystemClock(), random.random, settings.certificate_seconds)
+    identity = Identity(settings.namespace, settings.service_account)
+    work = GatewayWork(workload, settings.node, config, files, ads, identities, identity)
     tokens = Readiness(
         {
             CONFIGURATION: lambda: work.applied[0] > 0,
@@ -86,8 +95,9 @@ async def _run(settings: GatewaySettings, life: Life, home: Path) -> None:
             SERVING: lambda: not stop.is_set(),
         }
     )
-    views = GatewayViews(settings, life, work, lambda: config.value, ads, envoy)
+    views = GatewayViews(settings, life, work, lambda: config.value, ads, envoy, clusters=sources)
     registry = CollectorRegistry()
+    registry.register(ClusterCollector(sources.status))
     of_itself = gateway_itself(workload)
     carried = CarriedConnections(TcpMetrics(registry), lambda: work.facts, envoy.admin.get, of_itself)
 
@@ -104,11 +114,11 @@ async def _run(settings: GatewaySettings, life: Life, home: Path) -> None:
     await envoy.take_over()
     await ads.start()
     await admin.start(settings.admin_socket, settings.admin_port, 0, settings.ready_port, ready_everywhere=True)
-    sources = [FileSource(Path(source.removeprefix("file:"))) for source in settings.config]
     work_of: dict[str, Coroutine[Any, Any, None]] = {
-        "config": follow(sources, config, LastGood(settings.run_dir / "last-good"), ads.verdicts),
+        "config": follow(sources.all, config, LastGood(settings.run_dir / "last-good"), ads.verdicts),
         "files": files.run(),
         "work": work.run(),
+        "certificates": identities.run(),
         "envoy": envoy.run(),
     }
     tasks = [asyncio.create_task(coroutine, name=name) for name, coroutine in work_of.items()]

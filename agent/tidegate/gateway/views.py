@@ -12,7 +12,7 @@ from tidegate.linux.capabilities import GATEWAY
 from tidegate.model.mesh import Mesh
 from tidegate.observe.dump import resource
 from tidegate.observe.life import Life
-from tidegate.observe.process import OwnProcess, envoy_status, not_in_force, outcome_told, request_asked
+from tidegate.observe.process import Clusters, OwnProcess, envoy_status, not_in_force, outcome_told, request_asked
 from tidegate.runtime.clock import Clock, SystemClock
 from tidegate.settings import GatewaySettings
 from tidegate.xds.server import AdsServer
@@ -30,9 +30,11 @@ class GatewayViews:
         ads: AdsServer,
         envoy: EnvoySupervisor,
         clock: Clock | None = None,
+        clusters: Clusters | None = None,
     ) -> None:
         self._settings = settings
-        self._process = OwnProcess(life, settings.config, clock or SystemClock(), GATEWAY)
+        self._process = OwnProcess(life, settings.config, clock or SystemClock(), GATEWAY, clusters)
+        self._clusters = clusters
         self._work = work
         self._config = config
         self._ads = ads
@@ -52,7 +54,7 @@ class GatewayViews:
         left += [{"item": item, "reason": why, "origins": [origin]} for item, why, origin in patches]
         left += [
             {
-                "item": f"credentialName {one.credential}",
+                "item": f"credentialName {one.credential}" if one.credential else "certificate of the mesh",
                 "reason": one.consequence,
                 "origins": [str(origin) for origin in one.origins],
             }
@@ -62,7 +64,7 @@ class GatewayViews:
 
     def unhealthy(self) -> list[str]:
         """Why this gateway is not well; empty when it is."""
-        reasons = not_in_force(self._config(), self._work.applied[0])
+        reasons = not_in_force(self._config(), self._work.applied[0], self._clusters)
         if self._envoy.status().state != "running":
             reasons.append(f"envoy is {self._envoy.status().state}")
         if failures := self.failures():

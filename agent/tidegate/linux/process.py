@@ -30,7 +30,7 @@ _ENTER_AND_EXEC = 'echo 0 > "$1" && ulimit -n "$(ulimit -Hn)" && shift && exec "
 
 
 @dataclass(frozen=True, slots=True)
-class Identity:
+class ProcessIdentity:
     """Which process: a pid alone may be somebody else's by now."""
 
     pid: int
@@ -54,11 +54,11 @@ def start_ticks(pid: int, *, of_zombie: bool = False) -> int:
     return int(fields[22 - 3])
 
 
-def read_identity(path: Path) -> Identity | None:
+def read_identity(path: Path) -> ProcessIdentity | None:
     """What an earlier agent wrote, or None if it is missing or damaged."""
     try:
         raw = json.loads(path.read_text())
-        return Identity(int(raw["pid"]), int(raw["start_ticks"]), str(raw["digest"]))
+        return ProcessIdentity(int(raw["pid"]), int(raw["start_ticks"]), str(raw["digest"]))
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -66,7 +66,7 @@ def read_identity(path: Path) -> Identity | None:
 class Process:
     """A running process behind a pidfd; wait() works for children and for strangers."""
 
-    def __init__(self, identity: Identity, pidfd: int, child: subprocess.Popen[bytes] | None) -> None:
+    def __init__(self, identity: ProcessIdentity, pidfd: int, child: subprocess.Popen[bytes] | None) -> None:
         self.identity = identity
         self.adopted = child is None
         self._pidfd = pidfd
@@ -90,10 +90,10 @@ class Process:
             raise Transient(f"process {argv[0]}", f"cannot be started: {error}") from None
         pidfd = os.pidfd_open(child.pid)
         # It may have ended already; as our child it then waits as a zombie, and wait() tells how it ended.
-        return cls(Identity(child.pid, start_ticks(child.pid, of_zombie=True), digest), pidfd, child)
+        return cls(ProcessIdentity(child.pid, start_ticks(child.pid, of_zombie=True), digest), pidfd, child)
 
     @classmethod
-    def adopt(cls, identity: Identity) -> Process | None:
+    def adopt(cls, identity: ProcessIdentity) -> Process | None:
         """Take over a process that somebody else started; None if it is gone or its pid belongs to another one."""
         try:
             pidfd = os.pidfd_open(identity.pid)

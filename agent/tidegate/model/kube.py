@@ -126,6 +126,7 @@ class Service:
     near: Near = Near.ANY
     external: External | None = None  # None: Kubernetes'
     export_to: tuple[str, ...] = ()  # none: as MeshConfig says
+    by_slices: bool = False  # its cluster writes down who is behind it: the selector is not followed here
     age: Age = NO_AGE
     origin: Origin = Origin("Service", "", "")
 
@@ -164,6 +165,8 @@ class SliceEndpoint:
     node: str = ""
     zone: str = ""
     hostname: str = ""  # its own name under the service
+    for_zones: tuple[str, ...] = ()  # hints: clients of these zones should use it; none: nobody says
+    for_nodes: tuple[str, ...] = ()
 
     def port(self, name: str) -> int:
         """The number of the port of that name; 0 if there is none."""
@@ -180,6 +183,10 @@ class EndpointSlice:
     endpoints: tuple[SliceEndpoint, ...] = ()
     of_selector: bool = False  # says nothing of a Service with a selector that the selector does not say
     origin: Origin = Origin("EndpointSlice", "", "")
+
+    def speaks_for(self, service: Service) -> bool:
+        """Whether it says who is behind the Service that it names, or repeats what we know by the selector."""
+        return service.by_slices or not (self.of_selector and service.selector)
 
 
 @dataclass(frozen=True, slots=True)

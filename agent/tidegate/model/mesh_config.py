@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
+from tidegate.model.identity import trust_domain_or_default
 from tidegate.model.locality import LocalityPreference
 from tidegate.model.names import ROOT_NAMESPACE
 from tidegate.model.origin import Origin
@@ -67,6 +68,8 @@ class MeshConfig:
 
     registry_only: bool = False  # outboundTrafficPolicy: what nobody in the registry has is refused
     root_namespace: str = ROOT_NAMESPACE
+    trust_domain: str = ""  # of identities; "" = the cluster's domain
+    trust_domain_aliases: tuple[str, ...] = ()  # what else may stand there in those of others
     services_to: tuple[str, ...] = EVERYBODY  # defaultServiceExportTo
     virtual_services_to: tuple[str, ...] = EVERYBODY
     destination_rules_to: tuple[str, ...] = EVERYBODY
@@ -78,6 +81,11 @@ class MeshConfig:
     namespace: str = ROOT_NAMESPACE
     name: str = "istio"
     origin: Origin = Origin("ConfigMap", "", "")
+
+    @property
+    def trust_domains(self) -> tuple[str, ...]:
+        """Of identities of the mesh: the one that is given out first, then what else may stand there."""
+        return (trust_domain_or_default(self.trust_domain), *self.trust_domain_aliases)
 
     @property
     def default_retries(self) -> HttpRetry:

@@ -22,6 +22,10 @@ class Origin:
         """Where the object of that key was written."""
         return cls(key.kind, key.namespace, key.name, file, line)
 
+    def at_line(self, line: int) -> str:
+        """``FILE:LINE `` before something that stands there; empty if it came from no file: then names say where."""
+        return f"{self.file}:{line} " if self.file else ""
+
     def __str__(self) -> str:
         where = f" ({self.file}:{self.line})" if self.file else ""
         return f"{self.kind} {self.namespace}/{self.name}{where}"

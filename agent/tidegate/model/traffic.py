@@ -97,11 +97,12 @@ class Outlier:
 
 
 class TlsMode(Enum):
-    """What a client does by itself; mutual TLS of the mesh is none of them."""
+    """What a client does."""
 
     DISABLE = "DISABLE"
     SIMPLE = "SIMPLE"
     MUTUAL = "MUTUAL"  # with a certificate of the client's
+    ISTIO_MUTUAL = "ISTIO_MUTUAL"  # with the one that the mesh gives to each workload, and the mesh's authorities
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +118,9 @@ class ClientTls:
     names: tuple[str, ...] = ()  # one of which the server's certificate must have; empty: the host that is asked for
     sni: str = ""  # "" = the host that is asked for
     verify: bool = True
+    # Of ISTIO_MUTUAL, the Secret that is the client's certificate; "" = of many clients each shows its own.
+    own: str = ""
+    protocols: tuple[str, ...] = ()  # ALPN of ISTIO_MUTUAL
 
     @property
     def originates(self) -> bool:

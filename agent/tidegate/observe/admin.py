@@ -14,11 +14,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from aiohttp import web
-from aiohttp.typedefs import Handler, Middleware
-
 from tidegate.errors import TidegateError
 from tidegate.observe.dashboard.assets import Asset
+from tidegate.runtime.http import typedefs, web
 
 log = logging.getLogger(__name__)
 
@@ -89,7 +87,7 @@ class Admin:
         for runner in self._runners:
             await runner.cleanup()
 
-    async def _runner(self, routes: list[web.RouteDef], *middlewares: Middleware) -> web.AppRunner:
+    async def _runner(self, routes: list[web.RouteDef], *middlewares: typedefs.Middleware) -> web.AppRunner:
         app = web.Application(middlewares=middlewares)
         app.add_routes(routes)
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
@@ -118,7 +116,7 @@ class Admin:
 
 
 @web.middleware
-async def _harden(request: web.Request, handler: Handler) -> web.StreamResponse:
+async def _harden(request: web.Request, handler: typedefs.Handler) -> web.StreamResponse:
     """Nothing that is served here may run, frame or load anything but the page's own files."""
     try:
         response = await handler(request)
@@ -130,7 +128,7 @@ async def _harden(request: web.Request, handler: Handler) -> web.StreamResponse:
 
 
 @web.middleware
-async def _local_only(request: web.Request, handler: Handler) -> web.StreamResponse:
+async def _local_only(request: web.Request, handler: typedefs.Handler) -> web.StreamResponse:
     """Refuse names that are not this machine's, and other sites. Following a link to the page itself is fine."""
     host = request.headers.get("Host", "")
     if not _OWN_NAMES.fullmatch(host):

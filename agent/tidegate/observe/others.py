@@ -9,6 +9,7 @@ from typing import Any
 
 from tidegate import __version__
 from tidegate.model.mesh import Mesh
+from tidegate.observe.process import Clusters
 from tidegate.runtime.clock import Clock, SystemClock
 from tidegate.xds.status import OthersStatus
 
@@ -36,10 +37,11 @@ class OthersViews:
         config: Callable[[], Mesh | None],
         sources: Sequence[str],
         clock: Clock | None = None,
+        clusters: Clusters | None = None,
     ) -> None:
         self._status = status
         self._config = config
-        self._sources = sources
+        self._sources, self._clusters = sources, clusters
         self._clock = clock or SystemClock()
         self._began = self._clock.monotonic()
 
@@ -50,7 +52,8 @@ class OthersViews:
     async def status(self, _: Mapping[str, str]) -> dict[str, Any]:
         """As an agent's, as far as it has it. What clients refuse does not make it unwell: they are anybody."""
         config, told = self._config(), self._status()
-        unhealthy = [] if told.generation else ["no configuration was delivered yet"]
+        lacks = [] if told.generation else ["no configuration was delivered yet"]
+        unhealthy = lacks + (self._clusters.unhealthy() if self._clusters else [])
         return {
             "node": f"xds {told.listening[0]}",
             "version": __version__,
@@ -58,6 +61,7 @@ class OthersViews:
             "unhealthy": unhealthy,
             "agent": {"pid": os.getpid(), "uptime_seconds": round(self._clock.monotonic() - self._began, 1)},
             "sources": list(self._sources),
+            "clusters": self._clusters.status() if self._clusters else [],
             "applied": {"generation": told.generation, "revision": config.revision if config else 0},
             "config": {"problems": [p.as_json() for p in config.problems] if config else []},
             "others": others_view(told),

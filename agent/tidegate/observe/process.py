@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Protocol
 
 from tidegate import __version__
 from tidegate.linux.capabilities import NEEDED, Capability, held, why
@@ -18,12 +18,28 @@ from tidegate.supervise.supervisor import Supervisor
 from tidegate.xds.server import AdsServer
 
 
+class Clusters(Protocol):
+    """Sources of configuration that are API servers (config/sources/opening.py)."""
+
+    def status(self) -> list[dict[str, Any]]: ...
+
+    def unhealthy(self) -> list[str]: ...
+
+
 class OwnProcess:
     """The process that answers, and where its configuration comes from."""
 
-    def __init__(self, life: Life, sources: Sequence[str], clock: Clock, needed: Sequence[Capability] = NEEDED) -> None:
+    def __init__(
+        self,
+        life: Life,
+        sources: Sequence[str],
+        clock: Clock,
+        needed: Sequence[Capability] = NEEDED,
+        clusters: Clusters | None = None,
+    ) -> None:
         """needed: the capabilities that it should have, and what for."""
         self._life = life
+        self._clusters = clusters
         self._sources = sources
         self._clock = clock
         self._needed = needed
@@ -46,16 +62,18 @@ class OwnProcess:
                 "uptime_seconds": round(self._clock.monotonic() - self._began, 1),
             },
             "sources": list(self._sources),
+            "clusters": self._clusters.status() if self._clusters else [],
             "applied": {"generation": applied[0], "revision": applied[1]},
             "config": {"problems": [p.as_json() for p in config.problems] if config else []},
         }
 
 
-def not_in_force(config: Mesh | None, generation: int) -> list[str]:
-    """Why the configuration is not in force at all; empty if some is."""
+def not_in_force(config: Mesh | None, generation: int, clusters: Clusters | None = None) -> list[str]:
+    """Why the configuration is not in force, or may be another one by now; empty if neither."""
+    reasons = clusters.unhealthy() if clusters else []
     if config is None:
-        return ["no configuration was delivered yet"]
-    return [] if generation else ["the first configuration is not in force yet"]
+        return ["no configuration was delivered yet", *reasons]
+    return reasons if generation else ["the first configuration is not in force yet", *reasons]
 
 
 def outcome_told(outcome: Outcome) -> dict[str, Any]:

@@ -8,7 +8,6 @@ from dataclasses import asdict
 from typing import Any
 
 from tidegate.bpf.datapath import Datapath
-from tidegate.compile.explain.trace import explain
 from tidegate.dataplane.cycle import Cycle
 from tidegate.dataplane.order import DNS
 from tidegate.enroll.crash_loops import CrashLoop
@@ -25,6 +24,7 @@ from tidegate.observe.dump import dump
 from tidegate.observe.life import Life
 from tidegate.observe.others import others_view
 from tidegate.observe.process import (
+    Clusters,
     OwnProcess,
     envoy_status,
     not_in_force,
@@ -55,13 +55,15 @@ class Views:
         envoy: EnvoySupervisor,
         dns: Supervisor | None = None,
         sources: Sequence[str] = (),
+        clusters: Clusters | None = None,
         clock: Clock | None = None,
         cni: Callable[[], Kept] | None = None,
         crash_loops: Callable[[], Sequence[CrashLoop]] = tuple,
         others: Callable[[], OthersStatus] | None = None,
     ) -> None:
         self._node = node
-        self._process = OwnProcess(life, sources, clock or SystemClock())
+        self._process = OwnProcess(life, sources, clock or SystemClock(), clusters=clusters)
+        self._clusters = clusters
         self._datapath = datapath
         self._cycle = cycle
         self._config = config
@@ -77,7 +79,7 @@ class Views:
     def unhealthy(self) -> list[str]:
         """Why this node is not well; empty when it is."""
         status = self._cycle.status.value
-        reasons = not_in_force(self._config(), status.generation)
+        reasons = not_in_force(self._config(), status.generation, self._clusters)
         for program in (self._relay, self._envoy):
             if program.status().state != "running":
                 reasons.append(f"{program.name} is {program.status().state}")
@@ -187,6 +189,8 @@ class Views:
 
     async def explain(self, query: Mapping[str, str]) -> dict[str, Any] | None:
         """None if the pod is not on this node."""
+        from tidegate.compile.explain.trace import explain  # 10 ms of each start, and few agents are ever asked
+
         facts = self._cycle.facts.value
         source = WorkloadId.parse(query.get("pod", ""))
         if facts.sandbox(source) is None:

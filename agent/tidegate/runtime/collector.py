@@ -31,6 +31,14 @@ def paused() -> Iterator[None]:
                 gc.enable()
 
 
+@contextmanager
+def importing() -> Iterator[None]:
+    """Modules and their classes are made and will stay: walking them again and again is a tenth of an agent's start."""
+    with paused():
+        yield
+        settle()
+
+
 def settle() -> None:
     """What is alive now will stay: leave it out of every later walk. It is freed by its count of references as ever."""
     gc.freeze()

@@ -5,12 +5,15 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from pathlib import Path
 
-from watchfiles import awatch
-from watchfiles.main import FileChange
+# Not awatch: it brings anyio, 20 ms of each start, to run this on a thread.
+from watchfiles._rust_notify import RustNotify
+
+from tidegate.runtime.worker import Worker
 
 _DEBOUNCE_MS = 50  # a burst of events is collected for at most this long
 _STEP_MS = 10  # ... or until it was quiet for this long
@@ -25,18 +28,17 @@ async def signs(path: Path) -> AsyncIterator[None]:
         if root is None:
             await asyncio.sleep(_TICK_MS / 1000)
             continue
-        yield None
         ticks = 0
         try:
             async with aclosing(_events(path)) as events:
-                async for changes in events:
-                    # The first tick too: something may have changed before the watch was in place.
-                    if changes or ticks % _LOOK_EVERY == 0:
+                async for changed in events:
+                    if changed or ticks % _LOOK_EVERY == 0:
                         yield None
                     ticks += 1
                     if identity(path) != root:
                         break
-        except OSError:  # vanished between the look and the watch
+        except OSError:  # vanished between the look and the watch, or the machine has no watch left: look all the same
+            yield None
             await asyncio.sleep(_TICK_MS / 1000)
 
 
@@ -48,14 +50,26 @@ def identity(path: Path) -> tuple[str, int] | None:
         return None
 
 
-def _events(path: Path) -> AsyncGenerator[set[FileChange], None]:
-    """Sets of changes, and an empty one each tick without any."""
-    return awatch(
-        path,
-        debounce=_DEBOUNCE_MS,
-        step=_STEP_MS,
-        rust_timeout=_TICK_MS,
-        yield_on_timeout=True,
-        watch_filter=None,
-        ignore_permission_denied=True,
-    )
+async def _events(path: Path) -> AsyncGenerator[bool, None]:
+    """Whether something changed: no as soon as the watch is in place, and no each tick in which nothing did.
+
+    Whoever looks after the first misses nothing, so nobody has to look a second time for what came in between.
+    """
+    recursive, ignore_permission_denied = True, True
+    with RustNotify([str(path)], False, False, 0, recursive, ignore_permission_denied) as watch:
+        thread, stop = Worker("watch"), threading.Event()
+        try:
+            yield False
+            while True:
+                found = await thread.do(watch.watch, _DEBOUNCE_MS, _STEP_MS, _TICK_MS, stop)
+                if found == "stop":
+                    return
+                yield isinstance(found, set)
+        finally:
+            stop.set()
+            await thread.do(_nothing)  # the call before it has ended: the watch may be closed
+            thread.close()
+
+
+def _nothing() -> None:
+    pass

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, disable_created_metrics
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -153,6 +154,38 @@ class OthersCollector(Collector):
             for kind, value in sorted(counts.items()):
                 family.add_metric([kind], value)
             yield family
+
+
+class ClusterCollector(Collector):
+    """Sources of configuration that are API servers: how old what they told is, and how much of it is not as it should
+    be. status: as config.sources.opening.ConfigSources tells it."""
+
+    def __init__(self, status: Callable[[], Sequence[Mapping[str, Any]]]) -> None:
+        self._status = status
+
+    def collect(self) -> Iterable[Metric]:
+        """Called by prometheus_client for each scrape."""
+        ages = GaugeMetricFamily(
+            "tidegate_source_age_seconds", "Since what is known was known to be so", labels=["source"]
+        )
+        known = GaugeMetricFamily("tidegate_source_in_sync", "1 once all kinds were read", labels=["source"])
+        objects = GaugeMetricFamily("tidegate_source_objects", "Objects that are known", labels=["source", "resource"])
+        states = GaugeMetricFamily("tidegate_source_kinds", "Kinds by how it is with them", labels=["source", "state"])
+        for one in self._status():
+            source = one["source"]
+            ages.add_metric([source], one["age_seconds"])
+            known.add_metric([source], float(one["in_sync"]))
+            counted: dict[str, int] = {}
+            by_state = {"not installed": len(one["not_installed"])}
+            for kind in one["kinds"]:
+                resource, state = kind["resource"].partition(" ")[0], str(kind["state"])
+                counted[resource] = counted.get(resource, 0) + kind["objects"]
+                by_state[state] = by_state.get(state, 0) + 1
+            for resource, count in sorted(counted.items()):
+                objects.add_metric([source, resource], count)
+            for state, count in sorted(by_state.items()):
+                states.add_metric([source, state], count)
+        return [ages, known, objects, states]
 
 
 def exposition(registry: CollectorRegistry) -> bytes:

@@ -133,6 +133,13 @@ class DiscoveryServer:
             for connection in list(self._connections):
                 await self._tell(connection)
 
+    async def follow(self, facts: Latest[Facts]) -> None:
+        """Until cancelled: publish whatever becomes true."""
+        version = 0
+        while True:
+            version, now = await facts.newer(version)
+            await self.publish(now)
+
     def clients(self) -> list[Known]:
         """Who is connected and asked for configuration, each once."""
         by_id: dict[str, Known] = {}
@@ -289,14 +296,6 @@ class DiscoveryServer:
             for other in self._connections:
                 if other.separate and other.node.id == connection.node.id:
                     other.wake.set()
-
-
-async def follow_facts(server: DiscoveryServer, facts: Latest[Facts]) -> None:
-    """Until cancelled: publish whatever becomes true."""
-    version = 0
-    while True:
-        version, now = await facts.newer(version)
-        await server.publish(now)
 
 
 def _said(node: Any, service: DiscoveryService, realm: str, *, delta: bool) -> Client:

@@ -130,6 +130,11 @@ class AdsServer:
         newest = self._newest()
         return newest.session.applied if newest else 0
 
+    def asked_for(self, kind: str) -> frozenset[str]:
+        """Names of one kind that the newest client asks for."""
+        newest = self._newest()
+        return frozenset(newest.session.watches[kind].names) if newest else frozenset()
+
     def waiting(self) -> frozenset[str]:
         """Names of published listeners that the newest client neither serves as published nor has refused."""
         newest = self._newest()

@@ -11,7 +11,8 @@ import re
 from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 
-from tidegate.model.plan.envoy import CLUSTERS, ENDPOINTS, LISTENERS, ROUTES, SCOPES, ResourceRef
+from tidegate.model.identity import is_of_the_mesh
+from tidegate.model.plan.envoy import CLUSTERS, ENDPOINTS, LISTENERS, ROUTES, SCOPES, SECRETS, ResourceRef
 from tidegate.xds.again import in_other_words
 from tidegate.xds.encode import EMPTY_VERSION, Encoded, Rejection, empty
 
@@ -244,8 +245,10 @@ class Watch:
             self._surplus = None
 
     def unknown(self) -> list[str]:
-        """Names asked for that do not exist; the client is told so once."""
-        return sorted(n for n in self._due if n not in self.held and self.desired(n) is None)
+        """Names asked for that do not exist; the client is told so once. Certificates of the mesh come as soon as they
+        are issued, and whoever was told that there is none would not wait for one."""
+        comes = is_of_the_mesh if self.kind == SECRETS else lambda _: False
+        return sorted(n for n in self._due if n not in self.held and self.desired(n) is None and not comes(n))
 
     def surplus(self) -> list[str]:
         """Names that the client has and should not have."""

@@ -138,7 +138,7 @@ GROUPS: tuple[Group, ...] = (
             Mutant(
                 "gateway-asks-about-the-last-certificate-only",
                 "an authority that was taken back goes on signing clients",
-                f"{ROOM}/tls.py",
+                "agent/tidegate/compile/envoy/inline.py",
                 'context["crl"] = _inline(crl)',
                 'context |= {"crl": _inline(crl), "only_verify_leaf_cert_crl": True}',
                 (TLS, "tests/stories/gateway/test_ingress.py"),

@@ -18,7 +18,7 @@ _RELAY = Group(
             "a server that has answered already gets the first bytes a turn later, and wakes for each",
             "agent/relay/upstream.c",
             "\t\t\tlook_at_once(upstream);\n",
-            "",
+            "\t\t\tif (0)\n\t\t\t\tlook_at_once(upstream);\n",
             (CONN,),
         ),
         Mutant(

@@ -43,8 +43,8 @@ _TLS = Group(
             "no-client-certificate",
             "MUTUAL shows no certificate",
             SOCKET,
-            'common["tls_certificate_sds_secret_configs"] = [_sds(_pair(tls))]',
-            "pass",
+            "    elif of_the_mesh or _shows_itself(tls):\n",
+            "    elif of_the_mesh:\n",
             (f"{TLS}::test_a_client_shows_its_certificate",),
         ),
         Mutant(

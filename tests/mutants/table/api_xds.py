@@ -256,6 +256,22 @@ _SECRETS = Group(
             "pass",
             (f"{ROOM}/test_secrets.py::test_files_are_those_of_the_clients_own_container",),
         ),
+        Mutant(
+            "serving-before-listening",
+            "a signal that comes when `serving on` is read ends the process where it stands",
+            "agent/tidegate/discovery.py",
+            "    stop = asked_to_stop()\n    config: ",
+            "    config: ",
+            ("tests/unit/runtime/test_stopping.py::test_who_reads_that_it_serves_may_stop_it_at_once",),
+            more=(
+                (
+                    "agent/tidegate/discovery.py",
+                    "    tasks = [\n        asyncio.create_task(follow(",
+                    "    stop = asked_to_stop()\n    tasks = [\n        asyncio.create_task(follow(",
+                ),
+            ),
+            raises=("TimeoutError",),
+        ),
     ),
 )
 

@@ -7,6 +7,9 @@ from tests.mutants.mutant import Group, Mutant
 LEDGER = "agent/tidegate/enroll/ledger.py"
 REGISTRY = "agent/tidegate/enroll/sandbox_store.py"
 CALLS = "agent/tidegate/dataplane/cni_calls.py"
+CALLS_TESTS = "tests/unit/dataplane/test_cni_calls.py"
+TURNS = "agent/tidegate/dataplane/turns.py"
+TURNS_TESTS = "tests/unit/dataplane/test_turns.py"
 LEDGER_TESTS = "tests/unit/enroll/test_ledger.py"
 REGISTRY_TESTS = "tests/unit/enroll/test_sandbox_store.py"
 INTERFACE_TESTS = "tests/unit/enroll/test_interfaces.py"
@@ -205,6 +208,62 @@ _LOOPS = Group(
             "        if known.cookie != cookie:\n",
             "        if True:\n",
             ("tests/unit/enroll/test_crash_loops.py",),
+        ),
+        Mutant(
+            "who-comes-again-comes-at-once",
+            "each sandbox of a crash loop makes the enrolment of others twice as long",
+            CALLS,
+            "        if not (self._store.find(request) if known else self._loops.comes_again(request.pod)):\n",
+            "        if True:\n",
+            (f"{CALLS_TESTS}::test_the_second_sandbox_of_a_pod_comes_after_others_and_so_does_its_end",),
+        ),
+        Mutant(
+            "who-comes-again-goes-at-once",
+            "each end of a crash loop's sandbox makes the enrolment of others longer",
+            CALLS,
+            "        if not self._loops.came_again(request.pod):\n",
+            "        if True:\n",
+            (f"{CALLS_TESTS}::test_the_second_sandbox_of_a_pod_comes_after_others_and_so_does_its_end",),
+        ),
+        Mutant(
+            "who-is-gone-is-enrolled",
+            "a sandbox that went while it waited is recorded, opened and told to Envoy",
+            CALLS,
+            "            if not still_there or call not in self._waiting:\n",
+            "            if call not in self._waiting:\n",
+            (f"{CALLS_TESTS}::test_a_sandbox_that_goes_before_its_turn_costs_the_data_plane_nothing",),
+        ),
+        Mutant(
+            "what-was-taken-back-is-enrolled",
+            "a sandbox of which a runtime said DEL while its ADD waited stays captured until the node is swept",
+            CALLS,
+            "            if not still_there or call not in self._waiting:\n",
+            "            if not still_there:\n",
+            (f"{CALLS_TESTS}::test_an_add_that_its_runtime_took_back_before_its_turn_enrols_nobody",),
+        ),
+        Mutant(
+            "who-comes-again-waits-for-ever",
+            "on a node where pods come all the time a pod that was made anew does not start",
+            TURNS,
+            "        if now - come >= MOST_SECONDS:\n            return True\n",
+            "",
+            (f"{TURNS_TESTS}::test_nobody_waits_for_ever",),
+        ),
+        Mutant(
+            "all-loops-at-once",
+            "when nobody else comes all crash loops of the node are enrolled at once, and meet who comes then",
+            TURNS,
+            "        with self.first():\n            yield\n",
+            "        yield\n",
+            (f"{TURNS_TESTS}::test_of_those_that_come_again_one_is_under_way",),
+        ),
+        Mutant(
+            "never-enrolled-is-forgotten",
+            "a pod that cannot be captured is tried beside others each time that its runtime makes it anew",
+            "agent/tidegate/enroll/crash_loops.py",
+            "        return not known.served or known.times",
+            "        return known.times",
+            ("tests/unit/enroll/test_crash_loops.py::test_who_was_never_enrolled_comes_again_until_he_was",),
         ),
         Mutant(
             "everybody-waits-for-a-pod-that-is-closed",

@@ -177,8 +177,8 @@ _SOURCE = Group(
             "namespace-not-said",
             "a request leaves from the node's address",
             "agent/tidegate/compile/outbound/listeners.py",
-            "        filters.append(pod_sockets(sandbox.netns_path))\n",
-            "        pod_sockets(sandbox.netns_path)\n",
+            "        filters.append(pod_sockets(sandbox.netns_path, secret))\n",
+            "        pod_sockets(sandbox.netns_path, secret)\n",
             (TWO_NODES, "tests/unit/compile/outbound/test_listeners.py"),
         ),
         Mutant(

@@ -22,6 +22,14 @@ _UNSERVED = Group(
             ),
         ),
         Mutant(
+            "slices-that-change-unseen",
+            "Envoy has the addresses of before until something else changes",
+            "agent/tidegate/compile/compiler.py",
+            "        facts.slices_by_service,\n        facts.nodes",
+            "        facts.nodes",
+            ("tests/unit/compile/envoy/test_followed_endpoints.py::test_who_is_written_down_anew_is_told_anew",),
+        ),
+        Mutant(
             "slices-unread",
             "endpoints that are written down are not used",
             "agent/tidegate/compile/registry.py",
@@ -145,8 +153,8 @@ _PORTS = Group(
             "listeners-on-client-ports",
             "our listeners are on ports that the kernel gives to clients",
             "agent/tidegate/dataplane/capture.py",
-            "    for number in (*above, *below, *range(",
-            "    for number in range(highest, lowest - 1, -1) if lowest > LOWEST_PORT else (*above, *below, *range(",
+            "    for number in chain(above, below, within):",
+            "    for number in within if lowest > LOWEST_PORT else chain(above, below, within):",
             ("tests/unit/dataplane/test_capture.py", "tests/stories/capture/test_ports.py"),
         ),
         Mutant(

@@ -508,6 +508,31 @@ static void first_bytes_that_are_here_leave_as_soon_as_there_is_a_server(void)
 	withdraw_routes();
 }
 
+/* Also where no name is asked for: bytes that came with the connection wait for no event of it. */
+static void bytes_that_came_with_the_client_leave_with_the_connection(void)
+{
+	struct fp_stream *stream;
+	char got[8];
+	int fds[2];
+	publish(1);
+	for (int early = 0; early < 2; early++) {
+		script = (enum script[]){ IS_OPEN };
+		dialled = 0;
+		CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds) == 0);
+		client = fds[1];
+		CHECK(!early || send(client, "ping", 4, 0) == 4);
+		CHECK(fp_plain_open(&plains, fds[0], true, &stream) == 0);
+		struct fp_conn *conn = fp_conn_open(&conns, &sandbox, stream, &flow);
+		CHECK(conn && conn->state == FP_RELAYING && conn->upstream.from.bytes_wait == early);
+		CHECK(recv(server, got, sizeof(got), MSG_DONTWAIT) == (early ? 4 : -1));
+		shutdown(client, SHUT_WR);
+		shutdown(server, SHUT_WR);
+		expect_end(FP_CLOSE_OK, 1);
+		close(server);
+	}
+	withdraw();
+}
+
 static void an_endpoint_that_fails_is_left_out(void)
 {
 	publish_routes(false);
@@ -557,6 +582,7 @@ int main(void)
 	a_sandbox_takes_its_connections_along();
 	a_name_is_waited_for_and_left_where_it_is();
 	first_bytes_that_are_here_leave_as_soon_as_there_is_a_server();
+	bytes_that_came_with_the_client_leave_with_the_connection();
 	an_endpoint_that_fails_is_left_out();
 
 	fp_peers_leave(&peers);

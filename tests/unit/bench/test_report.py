@@ -62,6 +62,14 @@ def test_the_table_shows_every_figure_and_its_ratio() -> None:
     assert "| 20.0 µs | 25.0 µs (1.25×) | 80.0 µs (4.00×) | 50.0 µs (2.50×) |" in text
     assert text.count("`l4.samenode.rr64.1core`") == text.count("`l7.rps.free`") == 1
     assert "25/s" in text
+    assert "medians of 3 interleaved runs" in text
+
+
+def test_the_table_says_of_how_many_runs_figures_are_that_were_measured_apart() -> None:
+    names = metrics(BY_NAME)
+    longer = results(names, runs(dict.fromkeys(("direct", "tidegate", "haproxy"), [1.0] * 7), names), ["haproxy"])
+    text = readme.table(document(MACHINE, [*bench(**FULL)["results"], *longer]))
+    assert "medians of 3 to 7 interleaved runs" in text
 
 
 def test_what_is_compared_with_one_other_has_a_table_of_its_own() -> None:

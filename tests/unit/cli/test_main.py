@@ -54,3 +54,25 @@ def test_a_small_command_does_not_wait_for_what_others_import() -> None:
         "tidegate.cli.main",
         "tidegate.errors",
     ]
+
+
+def test_an_agent_starts_without_what_few_agents_need() -> None:
+    """A third of a second is what an agent imports before it does anything; what serves others, answers `explain` or
+    runs gateways comes when it is asked for, and the messages of the API when the first document of a kind is read."""
+    script = (
+        "import sys, tidegate.app\n"
+        "from tidegate.config.schema import ApiModel\n"
+        "def below(c): return {c}.union(*map(below, c.__subclasses__()))\n"
+        "print(*sorted(m.__name__ for m in below(ApiModel) - {ApiModel} if m.__pydantic_complete__))\n"
+        "print(*sorted(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    complete, modules = done.stdout.split("\n", 1)
+    assert complete == ""
+    late = {
+        "tidegate.compile.explain.trace",
+        "tidegate.compile.gateway.compiler",
+        "tidegate.compile.others",
+        "tidegate.xds.discovery",
+    }
+    assert sorted(late & set(modules.split())) == []

@@ -21,6 +21,7 @@ from tests.support.field_effects import (
 )
 from tests.support.shapes import Field, fields
 
+from tidegate.config.kinds import KINDS, Kind
 from tidegate.config.messages import MESSAGES
 from tidegate.model.mesh import Severity
 
@@ -95,3 +96,10 @@ def test_a_field_that_is_warned_about_is_named(field: Field) -> None:
     assert next(row for row in MESSAGES if row.code == code).severity is Severity.WARNING
     mesh = with_value(next(hosts_of(field)), field.name, VALUES.get(field.name, {"some": "thing"}))
     assert [p for p in mesh.problems if p.code == code and p.path.endswith(field.name)]
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=lambda kind: kind.name)
+def test_each_message_can_be_made_ready(kind: Kind) -> None:
+    """Which a node does when it reads the first document of the kind: what is wrong with one would show there only."""
+    kind.shape.model_rebuild()
+    assert kind.shape.__pydantic_complete__

@@ -28,3 +28,9 @@ def test_ports_that_the_pod_declares_are_left_to_it() -> None:
 def test_any_range_leaves_us_something(lowest: int, highest: int) -> None:
     ports = list(ports_to_try(lowest, highest, ()))
     assert len(ports) == len(set(ports)) == TOP_PORT - LOWEST_PORT + 1
+
+
+def test_only_the_ports_that_are_tried_are_made() -> None:
+    """A pod's first is nearly always free: making all 64 thousand took 2 ms of each CNI ADD, and a start's as often."""
+    beyond = 10**15
+    assert next(ports_to_try(beyond, beyond, ())) == beyond - 1

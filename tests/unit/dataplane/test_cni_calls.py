@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import cast
 
@@ -15,9 +15,11 @@ from tests.support.dataplane import Node, sandbox
 from tests.support.eventually import HANG_SECONDS
 
 from tidegate.dataplane.cni_calls import SWEEP_SECONDS, CniCalls
-from tidegate.enroll.crash_loops import APART_SECONDS, FAST_SANDBOXES, CrashLoops
+from tidegate.dataplane.turns import CALM_SECONDS
+from tidegate.enroll.crash_loops import APART_SECONDS, FAST_SANDBOXES, SANDBOXES, CrashLoop, CrashLoops
 from tidegate.enroll.sandbox_store import SandboxStore
 from tidegate.enroll.wire import CniRequest, Command, NotServing
+from tidegate.errors import Transient
 from tidegate.model.names import WorkloadId
 from tidegate.model.workload import Sandbox
 from tidegate.runtime.worker import Worker
@@ -33,6 +35,8 @@ class FakeRegistry:
         self.lost: list[Sandbox] = []
         self.coming: list[Sandbox] = []  # known when they are added
         self.has_unused = False
+        self.there = True  # whether namespaces are where the runtime says
+        self.looked = 0
         self.leaving, self.left = threading.Event(), threading.Event()
 
     def add(self, request: CniRequest) -> Sandbox:
@@ -40,10 +44,22 @@ class FakeRegistry:
         self.coming = [sandbox for sandbox in self.coming if sandbox not in self.known]
         return next(sandbox for sandbox in self.known if sandbox.container_id == request.container_id)
 
-    def delete(self, request: CniRequest) -> Sandbox:
-        gone = self.add(request)
-        self.known.remove(gone)
-        self.has_unused = True
+    def look(self, request: CniRequest) -> tuple[int, bool]:
+        self.looked += 1
+        return next(s.netns_cookie for s in (*self.known, *self.coming) if self.is_of(s, request)), self.there
+
+    def find(self, request: CniRequest) -> Sandbox | None:
+        return next((s for s in self.known if self.is_of(s, request) and request.ifname in ("", "eth0")), None)
+
+    @staticmethod
+    def is_of(sandbox: Sandbox, request: CniRequest) -> bool:
+        return sandbox.container_id == request.container_id
+
+    def delete(self, request: CniRequest) -> Sandbox | None:
+        gone = self.find(request)
+        if gone is not None:
+            self.known.remove(gone)
+            self.has_unused = True
         return gone
 
     def let_go(self) -> None:
@@ -98,7 +114,8 @@ async def test_a_pod_whose_runtime_never_said_del_is_let_go() -> None:
 async def test_nobody_waits_for_the_namespace_of_a_pod_that_goes() -> None:
     goes, comes = sandbox("goes", 1, "10.0.0.1"), sandbox("comes", 2, "10.0.0.2")
     node = Node(config_of(ENROLLED, pod("goes", "app: a"), pod("comes", "app: b")), goes)
-    registry, clock = FakeRegistry(goes, comes), ManualClock()
+    registry, clock = FakeRegistry(goes), ManualClock()
+    registry.coming = [comes]
     calls = calls_of(registry, node, clock)
     async with node.running():
         await node.calm()
@@ -129,12 +146,110 @@ async def test_who_comes_again_and_again_waits_and_nobody_for_him() -> None:
             await calls.add(replace(STATUS, pod=comes.id, container_id=comes.container_id))
         await node.calm()
         assert set(node.tables.rows) == {2}
-        clock.advance(APART_SECONDS)
-        async with asyncio.timeout(HANG_SECONDS):
-            await again
+        clock.advance(APART_SECONDS[0][1])
+        await done(clock, again)
         assert set(node.tables.rows) == {1, 2}
-        async with asyncio.timeout(HANG_SECONDS):  # the same sandbox again, or another interface of it: no new one
-            await calls.add(replace(STATUS, pod=fast.id, container_id=fast.container_id))
+        # The same sandbox again: no new one, and still nobody's hurry. Another interface of it is not late.
+        again = asyncio.create_task(calls.add(replace(STATUS, pod=fast.id, container_id=fast.container_id)))
+        await done(clock, again)
+        async with asyncio.timeout(HANG_SECONDS):
+            await calls.add(replace(STATUS, pod=fast.id, container_id=fast.container_id, ifname="net1"))
+
+
+async def until(reached: Callable[[], bool]) -> None:
+    async with asyncio.timeout(HANG_SECONDS):
+        seen = False
+        while not seen:
+            await asyncio.sleep(0.0005)  # worker threads get their turn
+            seen = reached()
+
+
+async def done(clock: ManualClock, call: asyncio.Task[None]) -> None:
+    """Until it is, with time going on; raises what it does."""
+
+    def ended() -> bool:
+        clock.advance(CALM_SECONDS)
+        return call.done()
+
+    await until(ended)
+    await call
+
+
+async def test_the_second_sandbox_of_a_pod_comes_after_others_and_so_does_its_end() -> None:
+    first, second, comes = (sandbox(name, n, f"10.0.0.{n}") for n, name in ((1, "loop"), (3, "loop"), (2, "comes")))
+    second, late = replace(second, container_id="second"), sandbox("late", 4, "10.0.0.4")
+    node = Node(config_of(ENROLLED, *(pod(name, f"app: {name}") for name in ("loop", "comes", "late"))))
+    registry, clock = FakeRegistry(), ManualClock()
+    registry.coming = [first, second, comes, late]
+    registry.left.set()
+    calls = calls_of(registry, node, clock)
+    async with node.running():
+        async with asyncio.timeout(HANG_SECONDS):
+            await calls.add(replace(STATUS, pod=first.id, container_id=first.container_id))
+            await calls.delete(replace(STATUS, pod=first.id, container_id=first.container_id))
+        again = asyncio.create_task(calls.add(replace(STATUS, pod=second.id, container_id="second")))
+        await until(lambda: again.done() or registry.looked > 0)
+        assert not again.done()
+        async with asyncio.timeout(HANG_SECONDS):
+            await calls.add(replace(STATUS, pod=comes.id, container_id=comes.container_id))
+        await node.calm()
+        assert set(node.tables.rows) == {2}
+        await done(clock, again)
+        assert set(node.tables.rows) == {2, 3}
+        going = asyncio.create_task(calls.delete(replace(STATUS, pod=second.id, container_id="second")))
+        await asyncio.sleep(0)  # it is heard, before the next one
+        async with asyncio.timeout(HANG_SECONDS):
+            await calls.add(replace(STATUS, pod=late.id, container_id=late.container_id))
+        assert set(node.tables.rows) == {2, 3, 4}
+        await done(clock, going)
+        assert set(node.tables.rows) == {2, 4}
+
+
+async def test_a_sandbox_that_goes_before_its_turn_costs_the_data_plane_nothing() -> None:
+    loop = sandbox("loop", 1, "10.0.0.1")
+    node = Node(config_of(ENROLLED, pod("loop", "app: a")))
+    registry, clock = FakeRegistry(), ManualClock()
+    registry.coming = [loop]
+    loops = CrashLoops(clock.monotonic)
+    loops.came(loop.id, 100)
+    calls = calls_of(registry, node, clock, loops)
+    async with node.running():
+        again = asyncio.create_task(calls.add(replace(STATUS, pod=loop.id, container_id=loop.container_id)))
+        await until(lambda: registry.looked > 0)
+        registry.there = False
+        await done(clock, asyncio.create_task(refused(again)))
+        assert registry.known == []
+        assert loops.patience(loop.id) == 0
+        for cookie in range(SANDBOXES - 2):
+            loops.came(loop.id, 200 + cookie)
+        assert loops.all() == (CrashLoop(loop.id, SANDBOXES),), "it counts all the same"
+
+
+@pytest.mark.parametrize(("ifname", "enrolled"), [("eth0", False), ("net1", True)])
+async def test_an_add_that_its_runtime_took_back_before_its_turn_enrols_nobody(ifname: str, enrolled: bool) -> None:
+    """Its namespace may be there for a moment longer, and nobody would ever say DEL again. That of another interface
+    takes nothing back."""
+    loop = sandbox("loop", 1, "10.0.0.1")
+    node = Node(config_of(ENROLLED, pod("loop", "app: a")))
+    registry, clock = FakeRegistry(), ManualClock()
+    registry.coming = [loop]
+    loops = CrashLoops(clock.monotonic)
+    loops.came(loop.id, 100)
+    calls = calls_of(registry, node, clock, loops)
+    request = replace(STATUS, pod=loop.id, container_id=loop.container_id, ifname="eth0")
+    async with node.running():
+        again = asyncio.create_task(calls.add(request))
+        await until(lambda: registry.looked > 0)
+        gone = asyncio.create_task(calls.delete(replace(request, ifname=ifname)))
+        await asyncio.sleep(0)  # it is heard
+        await done(clock, again if enrolled else asyncio.create_task(refused(again)))
+        await done(clock, gone)
+        assert registry.known == [loop] * enrolled
+
+
+async def refused(call: asyncio.Task[None]) -> None:
+    with pytest.raises(Transient, match="went before it was its turn"):
+        await call
 
 
 @pytest.mark.case("E2")

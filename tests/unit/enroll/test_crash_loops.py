@@ -1,13 +1,14 @@
 from __future__ import annotations
 
+import pytest
 from tests.support.clock import ManualClock
 
 from tidegate.enroll import crash_loops
 from tidegate.enroll.crash_loops import (
-    APART_SECONDS,
     FAST_SANDBOXES,
     MOST_PODS,
     SANDBOXES,
+    SOON_SECONDS,
     WINDOW_SECONDS,
     CrashLoop,
     CrashLoops,
@@ -40,18 +41,75 @@ def test_a_repeated_add_and_a_second_interface_are_no_new_sandbox() -> None:
     assert loops.all() == ()
 
 
-def test_who_comes_faster_than_any_runtime_lets_him_waits_and_is_told_so() -> None:
+@pytest.mark.parametrize(("sandboxes", "seconds"), [(SANDBOXES, 1.0), (FAST_SANDBOXES, 10.0)])
+def test_who_comes_faster_than_any_runtime_lets_him_waits_and_is_told_so(sandboxes: int, seconds: float) -> None:
     clock = ManualClock()
     loops = CrashLoops(clock.monotonic)
-    for number in range(FAST_SANDBOXES):
-        assert loops.patience(POD) == 0
+    for number in range(sandboxes):
         loops.came(POD, number + 1)
         clock.advance(0.25)
-    assert loops.patience(POD) == APART_SECONDS - 0.25
+    assert loops.patience(POD) == seconds - 0.25
     assert loops.patience(OTHER) == 0
-    assert "10 s apart" in loops.all()[0].reason
-    clock.advance(APART_SECONDS)
+    assert f"{seconds:.0f} s apart" in loops.all()[0].reason
+    clock.advance(seconds)
     assert loops.patience(POD) == 0
+
+
+def test_who_came_and_was_not_begun_with_makes_nobody_wait_longer() -> None:
+    """Or the loop of an impatient runtime would never be enrolled."""
+    clock = ManualClock()
+    loops = CrashLoops(clock.monotonic)
+    for number in range(SANDBOXES):
+        loops.came(POD, number + 1)
+    clock.advance(0.75)
+    loops.came(POD, 99, waits=True)
+    assert loops.patience(POD) == 0.25
+    loops.came(POD, 99)
+    assert loops.patience(POD) == 1
+    assert loops.all() == (CrashLoop(POD, SANDBOXES + 1),)
+
+
+def test_who_comes_soon_again_comes_again() -> None:
+    clock = ManualClock()
+    loops = CrashLoops(clock.monotonic)
+    assert not loops.comes_again(POD)
+    loops.came(POD, 1)
+    loops.served(POD, 1)
+    assert loops.comes_again(POD)
+    assert not loops.comes_again(OTHER)
+    assert not loops.came_again(POD)
+    clock.advance(SOON_SECONDS + 1)
+    assert not loops.comes_again(POD), "a pod that is made anew is no loop"
+    loops.came(POD, 2)
+    assert not loops.came_again(POD)
+    loops.came(POD, 3)
+    assert loops.came_again(POD)
+
+
+def test_who_was_never_enrolled_comes_again_until_he_was() -> None:
+    clock = ManualClock()
+    loops = CrashLoops(clock.monotonic)
+    loops.came(POD, 1)
+    clock.advance(SOON_SECONDS + 1)
+    loops.served(POD, 77)  # another sandbox's answer, late
+    assert loops.comes_again(POD)
+    loops.came(POD, 2)
+    loops.served(POD, 2)
+    clock.advance(SOON_SECONDS + 1)
+    assert not loops.comes_again(POD)
+    clock.advance(WINDOW_SECONDS)
+    assert not loops.comes_again(POD)
+
+
+def test_a_pod_in_a_loop_comes_again_however_slowly() -> None:
+    clock = ManualClock()
+    loops = CrashLoops(clock.monotonic)
+    for number in range(SANDBOXES):
+        assert not loops.comes_again(POD)
+        loops.came(POD, number + 1)
+        loops.served(POD, number + 1)
+        clock.advance(SOON_SECONDS + 1)
+    assert loops.comes_again(POD)
 
 
 def test_the_worst_comes_first() -> None:

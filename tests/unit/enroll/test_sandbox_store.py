@@ -35,6 +35,17 @@ def test_the_nodes_own_namespace_is_no_pod(tmp_path: Path, namespaces: Namespace
     assert not (tmp_path / "names").exists() or not names(tmp_path)
 
 
+def test_a_namespace_is_looked_at_and_nothing_is_recorded(tmp_path: Path, namespaces: Namespaces) -> None:
+    held, asked = store(tmp_path, namespaces), request(namespaces.make("a"))
+    assert held.look(asked) == (1, True)
+    assert held.all() == ()
+    path = Path(asked.netns_path)
+    path.rename(path.with_name("aside"))
+    assert held.look(asked) == (1, False)
+    namespaces.make("a")
+    assert held.look(asked) == (1, False), "another one of that name"
+
+
 def test_records_are_for_root_only(tmp_path: Path, namespaces: Namespaces) -> None:
     store(tmp_path, namespaces).add(request(namespaces.make("a")))
     (file,) = (tmp_path / "sandboxes").iterdir()

@@ -15,7 +15,7 @@ import pytest
 from tests.support.eventually import eventually
 
 from tidegate.errors import Transient
-from tidegate.linux.process import UNSEEN, Identity, Process, describe_exit, read_identity, start_ticks
+from tidegate.linux.process import UNSEEN, Process, ProcessIdentity, describe_exit, read_identity, start_ticks
 
 
 @pytest.fixture
@@ -85,7 +85,7 @@ async def test_a_log_that_cannot_be_opened_is_told(cgroup: Path, tmp_path: Path)
 
 
 async def test_a_stranger_is_adopted_and_its_end_is_seen(stranger: subprocess.Popen[bytes]) -> None:
-    adopted = Process.adopt(Identity(stranger.pid, start_ticks(stranger.pid), "d"))
+    adopted = Process.adopt(ProcessIdentity(stranger.pid, start_ticks(stranger.pid), "d"))
     assert adopted is not None
     assert adopted.adopted
     stranger.kill()
@@ -93,12 +93,12 @@ async def test_a_stranger_is_adopted_and_its_end_is_seen(stranger: subprocess.Po
 
 
 async def test_a_reused_pid_is_not_adopted(stranger: subprocess.Popen[bytes]) -> None:
-    identity = Identity(stranger.pid, start_ticks(stranger.pid), "d")
+    identity = ProcessIdentity(stranger.pid, start_ticks(stranger.pid), "d")
     assert Process.adopt(replace(identity, start_ticks=identity.start_ticks - 1)) is None
 
 
 async def test_a_process_that_is_gone_is_not_adopted(stranger: subprocess.Popen[bytes]) -> None:
-    identity = Identity(stranger.pid, start_ticks(stranger.pid), "d")
+    identity = ProcessIdentity(stranger.pid, start_ticks(stranger.pid), "d")
     stranger.kill()
     stranger.wait()
     assert Process.adopt(identity) is None
@@ -125,7 +125,7 @@ def test_a_damaged_pid_file_counts_as_none(tmp_path: Path, text: str) -> None:
 
 def test_a_pid_file_is_read_back(tmp_path: Path) -> None:
     (tmp_path / "pid").write_text(json.dumps({"pid": 5, "start_ticks": 7, "digest": "d"}))
-    assert read_identity(tmp_path / "pid") == Identity(5, 7, "d")
+    assert read_identity(tmp_path / "pid") == ProcessIdentity(5, 7, "d")
 
 
 def test_exits_in_words() -> None:

@@ -6,7 +6,7 @@ import gc
 
 import pytest
 
-from tidegate.runtime.collector import paused, settle
+from tidegate.runtime.collector import importing, paused, settle
 
 
 def test_pauses_may_be_nested_and_end_with_an_error() -> None:
@@ -30,5 +30,17 @@ def test_what_settled_is_not_walked_again() -> None:
         before = len(gc.get_objects())
         kept = [[] for _ in range(100)]  # type: ignore[var-annotated]
         assert len(gc.get_objects()) >= before + len(kept), "what comes later is"
+    finally:
+        gc.unfreeze()
+
+
+def test_what_is_imported_is_not_walked_meanwhile_nor_later() -> None:
+    try:
+        before = gc.get_freeze_count()
+        with importing():
+            assert not gc.isenabled()
+            assert gc.get_freeze_count() == before
+        assert gc.isenabled()
+        assert gc.get_freeze_count() > before + 1000
     finally:
         gc.unfreeze()

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from tidegate.compile.envoy import bounds, http_options, pools, private
 from tidegate.compile.envoy.assignment import assignment
+from tidegate.compile.envoy.identities import names_in, protocols, server_name
 from tidegate.compile.envoy.named import Found, found_by_envoy, named_in_subset
 from tidegate.compile.envoy.protojson import Json, ads, duration, named
 from tidegate.compile.envoy.upstream_tls import of_connections, secret_names, transport_socket
@@ -18,12 +19,14 @@ from tidegate.model.kube import Protocol, Service, ServicePort
 from tidegate.model.mesh_config import MeshConfig
 from tidegate.model.plan.envoy import ENDPOINTS, SECRETS, EnvoyResource, ResourceRef
 from tidegate.model.selectors import selects
-from tidegate.model.traffic import Balancing, ConnectionPool, Subset, TrafficPolicy, Warmup
+from tidegate.model.traffic import Balancing, ClientTls, ConnectionPool, Subset, TlsMode, TrafficPolicy, Warmup
 
 _CONNECT_TIMEOUT_MS = 10_000
 _NO_RUNTIME = "("  # Envoy wants the name of a key; nobody sets this one
 _LB_HEADLESS = "+lb"
 _PATCHED = "~"
+# Where a proxy that is not ours has what the mesh gave to its workload, as Istio's had them before it asked for them.
+OWN_CHAIN, OWN_KEY, OWN_ROOTS = "/etc/certs/cert-chain.pem", "/etc/certs/key.pem", "/etc/certs/root-cert.pem"
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -71,12 +74,18 @@ class ClusterKey:
 
 
 def cluster(
-    registry: Registry, rules: Rules, key: ClusterKey, *, credentials: bool = False, of_pods: bool = True
+    registry: Registry,
+    rules: Rules,
+    key: ClusterKey,
+    *,
+    credentials: bool = False,
+    of_pods: bool = True,
+    own: str = "",
 ) -> EnvoyResource | None:
     """The cluster of a key; None if there is no such service port or no rule defines the subset.
 
     credentials: whether Secrets are those of one namespace, by their names, as at a gateway. of_pods: whether pods'
-    Secrets can be asked for.
+    Secrets can be asked for. own: the Secret of the one client's certificate of the mesh; "" = each pod shows its own.
     """
     found = _found(registry, rules, key)
     if found is None:
@@ -88,8 +97,8 @@ def cluster(
 
     def made(policy: DestinationPolicy, plain: Callable[[], EnvoyResource] | None) -> EnvoyResource:
         said = policy.for_port(key.port, key.subset)
-        own = said.tls.credential if credentials and said.tls else credential(said, key.client) if of_pods else ""
-        settings = as_told(said, service, own)
+        named = said.tls.credential if credentials and said.tls else credential(said, key.client) if of_pods else ""
+        settings = of_the_mesh(as_told(said, service, named), registry, rules.mesh, service, key, own, of_pods)
         body = _cluster(name, service, port, settings, policy.subset(key.subset), key.lb_headless, itself, rules.mesh)
         refs = {ResourceRef(SECRETS, secret) for secret in secret_names(settings)}
         if body["type"] == "EDS":
@@ -272,6 +281,36 @@ def as_told(settings: TrafficPolicy, service: Service, credential: str) -> Traff
     names = tls.names or (service.external.subject_alt_names if service.external else ())
     same = (names, credential) == (tls.names, tls.credential)
     return settings if same else replace(settings, tls=replace(tls, names=names, credential=credential))
+
+
+def of_the_mesh(
+    settings: TrafficPolicy,
+    registry: Registry,
+    mesh: MeshConfig,
+    service: Service,
+    key: ClusterKey,
+    own: str = "",
+    of_pods: bool = True,
+) -> TrafficPolicy:
+    """The policy with what mutual TLS of the mesh says by itself where neither the rule nor a ServiceEntry does: the
+    name that is asked for, and that the server has to be who serves there. own, of_pods: see cluster()."""
+    tls = settings.tls
+    if tls is None or tls.mode is not TlsMode.ISTIO_MUTUAL:
+        return settings
+    port = service.port(key.port) or ServicePort(key.port)
+    made = replace(
+        tls,
+        names=tls.names or names_in(mesh.trust_domains, registry.identities(service)),
+        sni=tls.sni or server_name(key.port, key.subset, service.id.fqdn),
+        protocols=protocols(port, settings.connection_pool or ConnectionPool()),
+        own=own,
+    )
+    return replace(settings, tls=made if of_pods else in_one_container(made))
+
+
+def in_one_container(tls: ClientTls) -> ClientTls:
+    """Mutual TLS of the mesh for a proxy that is not ours, by the files that the mesh gave to its workload."""
+    return replace(tls, mode=TlsMode.MUTUAL, certificate=OWN_CHAIN, key=OWN_KEY, ca=OWN_ROOTS)
 
 
 def _resolved(name: str, host: str, port: int, refresh_ms: int) -> Json:

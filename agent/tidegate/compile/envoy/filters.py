@@ -6,7 +6,7 @@ without a listener. Envoy ends the connections of a listener that changes.
 
 from __future__ import annotations
 
-from tidegate.compile.envoy import http_options, private
+from tidegate.compile.envoy import http_options, identities, private
 from tidegate.compile.envoy.http_action import CORS_FILTER, FAULT_FILTER, ON_DEMAND_FILTER
 from tidegate.compile.envoy.protojson import Json, ads, named, typed
 
@@ -45,9 +45,10 @@ def connection_manager(client: str, cookie: int, dialled: str = DIALLED) -> Json
     )
 
 
-def pod_sockets(netns_path: str) -> Json:
+def pod_sockets(netns_path: str, secret: str = "") -> Json:
     """The network filter by which what a pod asks leaves from the pod itself: clusters open their sockets in the
-    network namespace that a connection names, and keep them apart by it. netns_path: as in the listener."""
+    network namespace that a connection names, and keep them apart by it. netns_path: as in the listener. secret: name
+    of the certificate by which the pod shows itself where a rule asks for that; "" = it has none."""
     state = {
         "object_key": "envoy.network.upstream_bind_override.network_namespace",
         "factory_key": "envoy.hashable_string",  # hashable: connections are shared only by those with the same value
@@ -57,7 +58,7 @@ def pod_sockets(netns_path: str) -> Json:
     return named(
         "envoy.filters.network.set_filter_state",
         "envoy.extensions.filters.network.set_filter_state.v3.Config",
-        on_new_connection=[state],
+        on_new_connection=[state, *([identities.shows(secret)] if secret else [])],
     )
 
 

@@ -13,8 +13,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from google.protobuf import descriptor_pool, message_factory
+from google.protobuf.descriptor import Descriptor
 from google.protobuf.message import Message
 
+from tidegate.compile.envoy.newer import add_newer, needed_first
 from tidegate.errors import Rejected
 
 _PACKAGE = re.compile(r"(envoy|google\.protobuf|google\.rpc|udpa|xds)(\.[a-z0-9_]+)*")
@@ -30,10 +32,21 @@ def message_class(full_name: str) -> type[Message]:
         try:
             descriptor = pool.FindMessageTypeByName(full_name)
         except KeyError:
-            raise Rejected(
-                f"type {full_name}", "is not a message that this agent knows", "check the @type for a typing error"
-            ) from None
+            descriptor = _newer(full_name)
     return message_factory.GetMessageClass(descriptor)
+
+
+def _newer(full_name: str) -> Descriptor:
+    """A message that the generated package does not have yet. Raises Rejected."""
+    for needed in needed_first(full_name):
+        message_class(needed)
+    add_newer(full_name)
+    try:
+        return descriptor_pool.Default().FindMessageTypeByName(full_name)
+    except KeyError:
+        raise Rejected(
+            f"type {full_name}", "is not a message that this agent knows", "check the @type for a typing error"
+        ) from None
 
 
 def load_nested_types(body: object) -> None:

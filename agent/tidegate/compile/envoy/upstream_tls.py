@@ -1,7 +1,7 @@
 """What stands between Envoy's HTTP and the socket to an endpoint: TLS that begins here, and the PROXY protocol. Pure.
 
-Certificates and keys are Secrets of their own (envoy/secrets.py), which Envoy reads from files: a cluster stays as it
-is when they change, and no key is ever in the agent's memory.
+Certificates and keys are Secrets of their own (envoy/secrets.py, envoy/identities.py): a cluster stays as it is when
+they change. Those of files Envoy reads itself, and no key of those is ever in the agent's memory.
 """
 
 from __future__ import annotations
@@ -10,8 +10,10 @@ import posixpath
 from collections.abc import Iterator
 from dataclasses import replace
 
+from tidegate.compile.envoy.identities import each_its_own
 from tidegate.compile.envoy.protojson import Json, ads, named
 from tidegate.model.hosts import is_address
+from tidegate.model.identity import ROOTS
 from tidegate.model.secret import AUTHORITIES_OF
 from tidegate.model.tls_files import SYSTEM
 from tidegate.model.traffic import ClientTls, TlsMode, TrafficPolicy
@@ -46,15 +48,20 @@ def of_connections(settings: TrafficPolicy, host: str) -> TrafficPolicy:
     tls = settings.tls
     if tls is None or not tls.originates:
         return settings
+    if tls.mode is TlsMode.ISTIO_MUTUAL:
+        return settings  # of_the_mesh() said both
     name = tls.sni or ("" if host.startswith("*") or is_address(host) else host)
     names = tls.names or ((name,) if name and not (tls.ca or tls.credential) and tls.verify else ())
     return replace(settings, tls=replace(tls, sni=name, names=names))
 
 
 def secret_names(settings: TrafficPolicy) -> Iterator[str]:
-    """Names of the Secrets by which the socket cannot be opened."""
+    """Names of the Secrets without which the socket cannot be opened. What each of many clients shows is none: it is
+    asked for when the client connects."""
     tls = settings.tls
-    if tls is not None and tls.originates:
+    if tls is not None and tls.mode is TlsMode.ISTIO_MUTUAL:
+        yield from (*filter(None, [tls.own]), ROOTS)
+    elif tls is not None and tls.originates:
         if _shows_itself(tls):
             yield _pair(tls)
         if tls.verify:
@@ -79,12 +86,16 @@ def file_secrets(tls: ClientTls) -> Iterator[tuple[str, Json]]:
 
 
 def _tls(tls: ClientTls) -> Json:
-    """Without ALPN: Envoy then names the protocol that it is going to speak, which a client may have chosen."""
+    """Without ALPN: Envoy then names the protocol that it is going to speak, which a client may have chosen. Who is of
+    the mesh is known by names of Istio's there (identities.py)."""
     common: Json = {
         "tls_params": {"tls_minimum_protocol_version": "TLSv1_2", "tls_maximum_protocol_version": "TLSv1_3"}
     }
-    if _shows_itself(tls):
-        common["tls_certificate_sds_secret_configs"] = [_sds(_pair(tls))]
+    of_the_mesh = tls.mode is TlsMode.ISTIO_MUTUAL
+    if of_the_mesh and not tls.own:
+        common["custom_tls_certificate_selector"] = each_its_own()
+    elif of_the_mesh or _shows_itself(tls):
+        common["tls_certificate_sds_secret_configs"] = [_sds(tls.own if of_the_mesh else _pair(tls))]
     if tls.verify:
         wanted: Json = {}
         if tls.names:
@@ -93,9 +104,14 @@ def _tls(tls: ClientTls) -> Json:
             ]
         common["combined_validation_context"] = {
             "default_validation_context": wanted,
-            "validation_context_sds_secret_config": _sds(_roots(tls)),
+            "validation_context_sds_secret_config": _sds(ROOTS if of_the_mesh else _roots(tls)),
         }
     out: Json = {"common_tls_context": common}
+    if tls.protocols:
+        common["alpn_protocols"] = list(tls.protocols)
+    if of_the_mesh:
+        # A session that one client began must not be another's: it would be resumed as the first one's.
+        out["max_session_keys"] = 0
     if tls.sni:
         out["sni"] = tls.sni
     return out

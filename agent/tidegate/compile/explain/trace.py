@@ -12,7 +12,14 @@ from ipaddress import IPv4Address
 from typing import Any, Final
 
 from tidegate.compile.derive import Read, derived
-from tidegate.compile.envoy.clusters import ClusterKey, as_told, credential, goes_where_dialled, subset_endpoints
+from tidegate.compile.envoy.clusters import (
+    ClusterKey,
+    as_told,
+    credential,
+    goes_where_dialled,
+    of_the_mesh,
+    subset_endpoints,
+)
 from tidegate.compile.envoy.named import named_in_subset
 from tidegate.compile.envoy.patches.selection import Selection
 from tidegate.compile.envoy.upstream_tls import of_connections
@@ -290,9 +297,8 @@ class _Trace:
         address = parse_ip(dialled.address) if is_address(dialled.address) else _SOME_ADDRESS
         choice = choose_l4(self._rules, claim, self._source, Connection(address, name))
         for origin, line, kind, index, refusal in choice.told:
-            self._hop(
-                "route", f"{origin.file}:{line} {origin.namespace}/{origin.name} {kind}[{index}]: {refusal or 'fits'}"
-            )
+            which = f"{origin.at_line(line)}{origin.namespace}/{origin.name} {kind}[{index}]"
+            self._hop("route", f"{which}: {refusal or 'fits'}")
         out = replace(out, rule=choice.rule)
         if choice.refused:
             return self._end(out, verdict="unavailable", reason="no route fits: the connection is reset (no_route)")
@@ -384,7 +390,7 @@ class _Trace:
         for tried in outcome.tried:
             candidate = tried.candidate
             line = (candidate.match.line if candidate.match else 0) or candidate.route.line
-            place = f"{(candidate.route.origin or vs.origin).file}:{line} {route_name(vs, candidate)}"
+            place = f"{(candidate.route.origin or vs.origin).at_line(line)}{route_name(vs, candidate)}"
             self._hop("route", f"{place}: {tried.refusal or 'fits'}")
 
     def _forward(self, out: Explanation, claim: Claim, route: HttpRoute | None) -> Explanation:
@@ -463,6 +469,7 @@ class _Trace:
             return destination, [], policy
         settings = policy.for_port(number, target.subset)
         settings = as_told(settings, service, credential(settings, client))
+        settings = of_the_mesh(settings, self._registry, self._rules.mesh, service, key)
         if not claim.port.protocol.is_http:
             settings = of_connections(settings, service.id.fqdn)
         self._tls = tls_mode(settings) if self._tls == "none" else self._tls

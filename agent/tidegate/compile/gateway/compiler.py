@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 
 from tidegate.compile.envoy.clusters import ClusterKey, cluster, endpoints, follows_client, settings_of
 from tidegate.compile.envoy.protojson import Json
-from tidegate.compile.envoy.secrets import secrets, tls_of
+from tidegate.compile.envoy.secrets import hosts_of_identities, secrets, tls_of
 from tidegate.compile.envoy.upstream_tls import CREDENTIAL
 from tidegate.compile.facts import Facts
 from tidegate.compile.gateway.http import in_lower_case
@@ -24,7 +24,8 @@ from tidegate.compile.gateway.tls import Materials, MissingMaterialError, secret
 from tidegate.compile.registry import Registry
 from tidegate.compile.rules import Rules
 from tidegate.model.envoy_filter import Patch
-from tidegate.model.gateway import Gateway, GatewayWorkload
+from tidegate.model.gateway import Gateway, GatewayWorkload, ServerTlsMode
+from tidegate.model.identity import OWN, is_of_the_mesh
 from tidegate.model.origin import Origin
 from tidegate.model.plan.envoy import (
     CHECKS,
@@ -49,7 +50,7 @@ _NAMES_SECRETS = "DestinationRule"  # the kind of rule by which clusters begin T
 class Lacking:
     """A secret by which clusters begin TLS (credentialName) and that is not there: nothing gets to their servers."""
 
-    credential: str  # name of the Secret
+    credential: str  # name of the Secret; empty: the certificate of the mesh
     why: str
     clusters: tuple[str, ...]
     origins: tuple[Origin, ...]  # of the rules that name it
@@ -70,6 +71,7 @@ class GatewayPlan:
     left_out: tuple[LeftOut, ...] = ()
     lacking: Sequence[Lacking] = ()
     failures: Sequence[tuple[Patch, str]] = ()  # patches of EnvoyFilters that could not be applied so far, and why
+    asks_for_identity: bool = False  # whether something needs the certificate of the mesh
     shown: ShownAtGateway = field(default_factory=ShownAtGateway)  # what Envoy is asked about each patch
     envoy: Resources = field(default_factory=dict)
 
@@ -89,17 +91,19 @@ def compile_gateway(
     files: Materials | None = None,
     *,
     known: bool = True,
+    ours: bool = True,
     shown: ShownAtGateway | None = None,
 ) -> GatewayPlan:
     """What must be true at this workload.
 
     files: what stands in files that Gateways name. known: whether who asks is known to be that workload; nobody else
-    gets what is in its namespace's Secrets. shown: what its Envoy was asked about patches with the plan before; None if
+    gets what is in its namespace's Secrets. ours: whether its certificate of the mesh comes from us, and not from files
+    of its container. shown: what its Envoy was asked about patches with the plan before; None if
     nobody is asked.
     """
     ports, left_out = ports_of(facts, workload)
     own = {s.name: s for s in facts.mesh.secrets if known and s.namespace == workload.namespace}
-    materials = replace(files or Materials(), secrets=own)
+    materials = replace(files or Materials(), secrets=own, trust_domains=facts.mesh.config.trust_domains)
     registry, rules, visible = Registry(facts.read), Rules(facts.read), visible_rules(facts, workload)
     compiler = GatewayRoutes(registry, rules, visible, workload)
 
@@ -120,11 +124,18 @@ def compile_gateway(
         gateways=tuple(gateways_of(facts, workload)),
         ports=tuple(ports),
         left_out=(*left_out, *made.left_out),
-        envoy=_resources(facts, made, routes, materials, patches, lacking),
+        envoy=_resources(facts, made, routes, materials, patches, lacking, ours=ours),
         lacking=lacking,
         failures=patches.failures,
+        asks_for_identity=_asks_for_identity(facts, ports),
         shown=ShownAtGateway() if shown is None else shown_at_gateway(patches.every, patches.names, bases, shown),
     )
+
+
+def _asks_for_identity(facts: Facts, ports: Sequence[GatewayPort]) -> bool:
+    servers = (served.server for port in ports for served in port.servers)
+    ended = any(server.tls is not None and server.tls.mode is ServerTlsMode.ISTIO_MUTUAL for server in servers)
+    return ended or bool(hosts_of_identities(facts.mesh.destination_rules))
 
 
 def visible_rules(facts: Facts, workload: GatewayWorkload) -> RulesByGateway:
@@ -142,6 +153,8 @@ def _resources(
     materials: Materials,
     patches: GatewayPatches,
     lacking: list[Lacking],
+    *,
+    ours: bool,
 ) -> Resources:
     registry, rules = Registry(facts.read), Rules(facts.read)
     used = {name for resource in (*made.listeners.values(), *routes.values()) for name in resource.needs(CLUSTERS)}
@@ -157,7 +170,7 @@ def _resources(
         return MadeOnDemand(one, lambda: used)
 
     def own_cluster(registry: Registry, rules: Rules, key: ClusterKey) -> EnvoyResource | None:
-        found = _own_cluster(registry, rules, key)
+        found = _own_cluster(registry, rules, key, ours=ours)
         return None if found is None else patches.cluster(found, key)
 
     clusters = by_key(own_cluster)
@@ -193,7 +206,8 @@ def _secrets(
         try:
             found[name] = files.get(name) or secret_for(name, materials)
         except MissingMaterialError as missing:
-            credential = name.removeprefix(CREDENTIAL).removesuffix(AUTHORITIES_OF)
+            own = is_of_the_mesh(name)
+            credential = "" if own else name.removeprefix(CREDENTIAL).removesuffix(AUTHORITIES_OF)
             why, concerned = missed.setdefault(credential, ({}, []))
             why[str(missing)] = None
             concerned += those
@@ -206,8 +220,8 @@ def _lacking(credential: str, why: str, users: Sequence[EnvoyResource]) -> Lacki
     return Lacking(credential, why, tuple(dict.fromkeys(user.name for user in users)), tuple(rules))
 
 
-def _own_cluster(registry: Registry, rules: Rules, key: ClusterKey) -> EnvoyResource | None:
-    found = cluster(registry, rules, key, credentials=True)
+def _own_cluster(registry: Registry, rules: Rules, key: ClusterKey, *, ours: bool) -> EnvoyResource | None:
+    found = cluster(registry, rules, key, credentials=True, of_pods=ours, own=OWN)
     service = registry.services.get(key.fqdn)
     follows = service is not None and follows_client(rules, service, key)
     return None if found is None else _of_this_workload(found, follows)

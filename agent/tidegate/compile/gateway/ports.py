@@ -96,7 +96,10 @@ def listening(facts: Facts, workload: GatewayWorkload) -> Mapping[int, tuple[int
                     numbers = {port.target or port.port}
                 else:
                     pods = facts.pods_by_service.get(service.id.fqdn, ())
+                    written = (e for s in facts.slices_by_service.get(service.id.fqdn, ()) for e in s.endpoints)
                     numbers = {number for pod in pods if (number := target_port(port, pod))}
+                    if service.by_slices:
+                        numbers = {number for endpoint in written if (number := endpoint.port(port.name))}
                 found.setdefault(port.port, set()).update(numbers)
     return {port: tuple(sorted(numbers)) for port, numbers in found.items() if numbers}
 
@@ -106,7 +109,8 @@ def _why_not(port: GatewayPort, served: Served) -> str:
     if not port.servers:
         return ""
     first = port.servers[0]
-    of = f"{first.gateway.ref} ({first.gateway.origin.file}:{first.server.line})"
+    place = first.gateway.origin.at_line(first.server.line).rstrip()
+    of = f"{first.gateway.ref} ({place})" if place else first.gateway.ref
     if served.secure and first.secure:
         mine = _names(served.server)
         for other in port.servers:

@@ -7,15 +7,16 @@ context.
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from tidegate.compile.envoy.identities import server_context as mesh_server_context
+from tidegate.compile.envoy.inline import certificate_secret, trusted_secret
 from tidegate.compile.envoy.protojson import Json, ads
 from tidegate.compile.envoy.upstream_tls import CREDENTIAL
 from tidegate.model.gateway import CertificateFiles, ServerTls, ServerTlsMode
-from tidegate.model.origin import Origin
+from tidegate.model.identity import OWN, ROOTS
 from tidegate.model.plan.envoy import SECRETS, EnvoyResource, ResourceRef
 from tidegate.model.secret import AUTHORITIES_OF, Secret
 
@@ -30,6 +31,8 @@ class Materials:
     secrets: Mapping[str, Secret] = field(default_factory=dict)
     files: Mapping[str, bytes] = field(default_factory=dict)
     wrong_files: Mapping[str, str] = field(default_factory=dict)
+    of_the_mesh: Mapping[str, EnvoyResource] = field(default_factory=dict)  # OWN and ROOTS, once they are issued
+    trust_domains: tuple[str, ...] = ()  # of clients of the mesh
 
 
 class MissingMaterialError(Exception):
@@ -49,6 +52,8 @@ class TlsContext(NamedTuple):
 
 def server_context(tls: ServerTls, materials: Materials, *, http: bool) -> TlsContext:
     """The TLS of a server that ends it. Raises MissingMaterialError."""
+    if tls.mode is ServerTlsMode.ISTIO_MUTUAL:
+        return _of_the_mesh(tls, materials, http=http)
     certificates = [*_from_secrets(tls, materials), *_from_files(tls, materials)]
     common: Json = {
         "tls_params": _parameters(tls),
@@ -72,10 +77,30 @@ def server_context(tls: ServerTls, materials: Materials, *, http: bool) -> TlsCo
     return TlsContext({"name": "envoy.transport_sockets.tls", "typed_config": context}, tuple(secrets))
 
 
+def _of_the_mesh(tls: ServerTls, materials: Materials, *, http: bool) -> TlsContext:
+    """Mutual TLS by what the mesh gives to each workload."""
+    secrets = tuple(_issued(name, materials) for name in (OWN, ROOTS))
+    context = mesh_server_context(OWN, materials.trust_domains, _ALPN_HTTP if http else ())
+    body = context["typed_config"]
+    common = {**body["common_tls_context"], "tls_params": _parameters(tls)}
+    if wanted := _conditions(tls):
+        combined = common["combined_validation_context"]
+        # Names that the rule says stand in place of those of whole trust domains.
+        both = {**combined["default_validation_context"], **wanted}
+        common["combined_validation_context"] = {**combined, "default_validation_context": both}
+    return TlsContext({**context, "typed_config": {**body, "common_tls_context": common}}, secrets)
+
+
+def _issued(name: str, materials: Materials) -> EnvoyResource:
+    if name in materials.of_the_mesh:
+        return materials.of_the_mesh[name]
+    raise MissingMaterialError("the mesh has issued no certificate to this workload yet")
+
+
 def _from_secrets(tls: ServerTls, materials: Materials) -> Iterator[EnvoyResource]:
     for name in tls.credentials:
         secret = _pair_of(name, materials)
-        yield _certificate(f"kubernetes://{name}", secret.certificate, secret.key, (secret.origin,))
+        yield certificate_secret(f"kubernetes://{name}", secret.certificate, secret.key, (secret.origin,))
 
 
 def _pair_of(name: str, materials: Materials) -> Secret:
@@ -93,7 +118,7 @@ def _absent(name: str) -> str:
 
 def _from_files(tls: ServerTls, materials: Materials) -> Iterator[EnvoyResource]:
     for pair in tls.files:
-        yield _certificate(file_name(pair), _file(materials, pair.certificate), _file(materials, pair.key), ())
+        yield certificate_secret(file_name(pair), _file(materials, pair.certificate), _file(materials, pair.key), ())
 
 
 def file_name(pair: CertificateFiles) -> str:
@@ -112,13 +137,13 @@ def _authorities(tls: ServerTls, materials: Materials) -> EnvoyResource:
     listed = f"~{tls.crl_file}" if tls.crl_file else ""  # other servers may have the same authorities without a list
     crl = _file(materials, tls.crl_file) if tls.crl_file else b""
     if tls.ca_file and not tls.ca_credential:
-        return _trusted(f"file-root:{tls.ca_file}{listed}", _file(materials, tls.ca_file), crl, ())
+        return trusted_secret(f"file-root:{tls.ca_file}{listed}", _file(materials, tls.ca_file), crl, ())
     names = [tls.ca_credential] if tls.ca_credential else [f"{tls.credentials[0]}-cacert", tls.credentials[0]]
     for name in names:
         secret = materials.secrets.get(name)
         if secret is not None and secret.ca:
             label = f"{name.removesuffix('-cacert')}-cacert{listed}"
-            return _trusted(f"kubernetes://{label}", secret.ca, crl or secret.crl, (secret.origin,))
+            return trusted_secret(f"kubernetes://{label}", secret.ca, crl or secret.crl, (secret.origin,))
     raise MissingMaterialError(_no_authorities(names))
 
 
@@ -132,34 +157,24 @@ def secret_if_there(name: str, materials: Materials) -> EnvoyResource | None:
 
 def secret_for(name: str, materials: Materials) -> EnvoyResource:
     """A secret by which a gateway begins TLS to a server (credentialName). Raises MissingMaterialError."""
+    if name in (OWN, ROOTS):
+        return _issued(name, materials)
     wanted = name.removeprefix(CREDENTIAL)
     own = wanted.removesuffix(AUTHORITIES_OF)
     if wanted == own:
         found = _pair_of(own, materials)
-        return _certificate(name, found.certificate, found.key, (found.origin,))
+        return certificate_secret(name, found.certificate, found.key, (found.origin,))
     those = materials.secrets.get(wanted), materials.secrets.get(own)
     if those == (None, None):
         raise MissingMaterialError(_absent(own))
     for secret in those:
         if secret is not None and secret.ca:
-            return _trusted(name, secret.ca, secret.crl, (secret.origin,))
+            return trusted_secret(name, secret.ca, secret.crl, (secret.origin,))
     raise MissingMaterialError(_no_authorities([wanted, own]))
 
 
 def _no_authorities(names: Iterable[str]) -> str:
     return f"no Secret {' or '.join(names)} with ca.crt or cacert is in the namespace of the workload"
-
-
-def _certificate(name: str, chain: bytes, key: bytes, origins: tuple[Origin, ...]) -> EnvoyResource:
-    pair = {"certificate_chain": _inline(chain), "private_key": _inline(key)}
-    return EnvoyResource(name, {"name": name, "tls_certificate": pair}, origins)
-
-
-def _trusted(name: str, authorities: bytes, crl: bytes, origins: tuple[Origin, ...]) -> EnvoyResource:
-    context: Json = {"trusted_ca": _inline(authorities)}
-    if crl:
-        context["crl"] = _inline(crl)  # of every authority on the way, as for pods (compile/envoy/upstream_tls.py)
-    return EnvoyResource(name, {"name": name, "validation_context": context}, origins)
 
 
 def _conditions(tls: ServerTls) -> Json:
@@ -186,7 +201,3 @@ def _parameters(tls: ServerTls) -> Json:
 
 def _named(secret: str) -> Json:
     return {"name": secret, "sds_config": ads()}
-
-
-def _inline(pem: bytes) -> Json:
-    return {"inline_bytes": base64.b64encode(pem).decode()}

@@ -20,9 +20,11 @@ from tidegate.compile.envoy.patches.served import PatchedPort
 from tidegate.compile.envoy.patches.values import MESSAGES, message_of, to_json
 from tidegate.compile.envoy.protojson import Json
 from tidegate.compile.inbound import listeners
+from tidegate.compile.inbound.mutual import ended
 from tidegate.compile.inbound.ports import ServedPort
 from tidegate.compile.visibility import Source
 from tidegate.model.envoy_filter import ApplyTo, ClusterMatch, Context, RouteMatch
+from tidegate.model.identity import identity_of
 from tidegate.model.kube import Pod, Protocol
 from tidegate.model.names import WorkloadId
 from tidegate.model.origin import Origin
@@ -60,9 +62,16 @@ class InboundFilters:
         return self._known[key]
 
     def before(
-        self, sandbox: Sandbox, pod: Pod, ports: Sequence[ServedPort], selected: Selected, origins: tuple[Origin, ...]
+        self,
+        sandbox: Sandbox,
+        pod: Pod,
+        ports: Sequence[ServedPort],
+        selected: Selected,
+        origins: tuple[Origin, ...],
+        domains: Sequence[str] = (),
     ) -> Inbound | None:
-        """What stands in front of a pod with these ports; None if neither a patch nor a Sidecar asks for it."""
+        """What stands in front of a pod with these ports; None if neither a patch nor a Sidecar asks for it, nor a rule
+        for mutual TLS. domains: whose clients that takes."""
         patched = selected.listener or selected.routes or selected.cluster
         if not ports or not (patched or any(port.told for port in ports)):
             return None
@@ -77,18 +86,18 @@ class InboundFilters:
             cluster = self._cluster(port, it, sandbox.netns_cookie, selected, origins)
             if port.told or before[0] != after[0] or was != chain or cluster[1]:
                 made[cluster[0].name] = cluster[0]
-                kept.append((port.number, chain))
+                kept.append((port, chain))
         if not kept:
             return None
         added = clusters.added(selected.cluster)
         used = (*selected.listener, *selected.routes, *selected.cluster)
         resource = EnvoyResource(
             listeners.listener_name(sandbox),
-            {**body, "filter_chains": [chain for _, chain in kept]},
+            ended(body, kept, identity_of(pod).served_by, domains),
             (*origins, *dict.fromkeys(patch.origin for patch in used)),
             frozenset(ResourceRef(CLUSTERS, name) for name in (*made, *added)),
         )
-        return Inbound(resource, made, tuple(number for number, _ in kept))
+        return Inbound(resource, made, tuple(port.number for port, _ in kept))
 
     def concerning(self, pod: Pod, source: Source, port: ServedPort) -> Patches:
         """The patches that may change what comes to a port, for those who ask why."""

@@ -34,11 +34,12 @@ class ServedPort:
     services: tuple[LedBy, ...] = ()
     ingress: Ingress | None = None  # what a Sidecar says of it
     pool: ConnectionPool = NO_POOL
+    mutual: bool = False  # a rule makes its clients begin mutual TLS of the mesh
 
     @property
     def told(self) -> bool:
-        """Whether a Sidecar asks for something that only a proxy does."""
-        return self.pool != NO_POOL or (self.ingress is not None and self.ingress.moves)
+        """Whether a Sidecar, or a rule of its clients, asks for something that only a proxy does."""
+        return self.mutual or self.pool != NO_POOL or (self.ingress is not None and self.ingress.moves)
 
 
 def served_ports(read: Read, pod: Pod) -> tuple[ServedPort, ...]:
@@ -96,7 +97,7 @@ def _written(read: Read, pod: Pod) -> list[tuple[Service, ServicePort, int]]:
     for address in pod.ips:
         for one in read(SLICES_BY_ADDRESS, address) or ():
             service = read(SERVICES, one.service.fqdn)
-            if service is None or (one.of_selector and service.selector):
+            if service is None or not one.speaks_for(service):
                 continue
             for endpoint in one.endpoints:
                 for port in service.tcp_ports if endpoint.address == address else ():

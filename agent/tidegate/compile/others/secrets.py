@@ -10,12 +10,14 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from tidegate.compile.envoy.clusters import in_one_container
 from tidegate.compile.envoy.protojson import Json
 from tidegate.compile.envoy.secrets import secrets
-from tidegate.compile.envoy.upstream_tls import CREDENTIAL
+from tidegate.compile.envoy.upstream_tls import CREDENTIAL, file_secrets
 from tidegate.compile.others.view import ClientView
 from tidegate.model.plan.envoy import SECRETS, EnvoyResource, ResourceRef
 from tidegate.model.tls_files import written_path
+from tidegate.model.traffic import ClientTls, TlsMode
 
 _FILES = ("file-cert:", "file-root:")  # how names of Secrets of files begin; then paths with "~" between them
 _SDS = "sds_config"
@@ -26,7 +28,7 @@ def with_secrets(
     view: ClientView, made: Iterable[EnvoyResource], given: Mapping[str, EnvoyResource]
 ) -> tuple[list[EnvoyResource], dict[str, EnvoyResource]]:
     """Clusters as the client has to ask for the Secrets in them, and those Secrets. given: of Secrets' own content."""
-    files = secrets(view.read)
+    files = {**secrets(view.read), **_of_the_mesh()}
     told: dict[str, EnvoyResource] = {}
     out: list[EnvoyResource] = []
     for plain in made:
@@ -39,6 +41,12 @@ def with_secrets(
         refs = frozenset(ref for ref in plain.refs if ref.kind != SECRETS)
         out.append(replace(plain, body=body, refs=refs | {ResourceRef(SECRETS, name) for name in found}))
     return out, told
+
+
+def _of_the_mesh() -> dict[str, EnvoyResource]:
+    """The files by which the client shows itself where a rule says mutual TLS of the mesh."""
+    own = in_one_container(ClientTls(mode=TlsMode.ISTIO_MUTUAL))
+    return {name: EnvoyResource(name, body) for name, body in file_secrets(own)}
 
 
 def secret_names(made: EnvoyResource) -> list[str]:

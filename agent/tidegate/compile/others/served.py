@@ -115,7 +115,7 @@ def _router(view: ClientView) -> ClientResources:
     if not client.sources.cluster:
         v6 = not client.addresses or any(address.version == 6 for address in client.addresses)
         workload = GatewayWorkload(client.namespace, dict(client.labels), v6)
-        plan = compile_gateway(view.facts, workload, known=client.known)
+        plan = compile_gateway(view.facts, workload, known=client.known, ours=False)
         tables = {kind: dict(plan.envoy[kind]) for kind in tables}
         made = [*_table([*made, *(replace(c, plain=None) for c in plan.envoy[CLUSTERS].values())]).values()]
         endpoints = [*endpoints, *plan.envoy[ENDPOINTS].values()]

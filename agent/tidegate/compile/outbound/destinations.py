@@ -131,11 +131,11 @@ def claimants(read: Read, address: IPAddress) -> list[Service]:
     for pod in read(PODS_BY_ADDRESS, address) or ():
         for pair in pairs(pod.id.namespace, pod.labels):
             for service in read(SERVICES_BY_SELECTOR, pair) or ():
-                if service.headless and selects(service.selector, pod.labels):
+                if service.headless and not service.by_slices and selects(service.selector, pod.labels):
                     found[service.id] = service
     for one in read(SLICES_BY_ADDRESS, address) or ():
         named = read(SERVICES, one.service.fqdn)
-        if named is not None and named.headless and not (one.of_selector and named.selector):
+        if named is not None and named.headless and one.speaks_for(named):
             found[named.id] = named
     return sorted(found.values(), key=lambda s: (s.age, s.id)) if len(found) > 1 else list(found.values())
 

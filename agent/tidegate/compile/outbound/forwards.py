@@ -138,13 +138,15 @@ class _Making:
 
 
 def with_forwards(
-    listener: EnvoyResource, found: Sequence[CarriedPort], netns_path: str, cookie: int = 0
+    listener: EnvoyResource, found: Sequence[CarriedPort], netns_path: str, cookie: int = 0, secret: str = ""
 ) -> EnvoyResource:
     """A pod's listener with chains for these connections, counted under the cookie of its netns. What else it has stays
-    as it is: Envoy then puts the chains in place of others without touching the connections of those that stay."""
+    as it is: Envoy then puts the chains in place of others without touching the connections of those that stay.
+    secret: name of the pod's certificate, see pod_sockets()."""
     if not found:
         return listener
-    chains = [_chain(forward, netns_path, cookie) for forward in found]
+    sockets = [pod_sockets(netns_path, secret)] if netns_path else []
+    chains = [_chain(forward, sockets, cookie) for forward in found]
     taken = [chain["filter_chain_match"] for chain in chains]
     # Of two chains for the same connections Envoy would take none: what a patch is for does not meet these.
     kept = [chain for chain in listener.body["filter_chains"] if chain.get("filter_chain_match") not in taken]
@@ -160,15 +162,14 @@ def with_forwards(
         body=body,
         origins=tuple(dict.fromkeys((*listener.origins, *(o for forward in found for o in forward.origins)))),
         refs=listener.refs | {ResourceRef(CLUSTERS, name) for f in found for name, _ in f.targets},
-        plain=(lambda: listener) if plain is None else lambda: with_forwards(plain(), found, netns_path, cookie),
+        plain=(lambda: listener)
+        if plain is None
+        else lambda: with_forwards(plain(), found, netns_path, cookie, secret),
     )
 
 
-def _chain(forward: CarriedPort, netns_path: str, cookie: int) -> Json:
-    filters = [bounds.connection_limit()]
-    if netns_path:
-        filters.append(pod_sockets(netns_path))
-    filters.append(proxy(forward, cookie))
+def _chain(forward: CarriedPort, sockets: list[Json], cookie: int) -> Json:
+    filters = [bounds.connection_limit(), *sockets, proxy(forward, cookie)]
     return {"name": forward.name, "filter_chain_match": _match(forward), "filters": filters}
 
 

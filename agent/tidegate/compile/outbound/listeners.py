@@ -22,12 +22,12 @@ def listener_name(sandbox: Sandbox) -> str:
     return f"outbound|{sandbox.id}|{sandbox.netns_cookie}"
 
 
-def pod_listener(sandbox: Sandbox, origins: tuple[Origin, ...]) -> EnvoyResource:
-    """The listener of one pod."""
+def pod_listener(sandbox: Sandbox, origins: tuple[Origin, ...], secret: str = "") -> EnvoyResource:
+    """The listener of one pod. secret: name of its certificate, see pod_sockets()."""
     name = listener_name(sandbox)
     filters = [bounds.connection_limit()]
     if sandbox.netns_path:
-        filters.append(pod_sockets(sandbox.netns_path))
+        filters.append(pod_sockets(sandbox.netns_path, secret))
     filters.append(connection_manager(str(sandbox.id), sandbox.netns_cookie))
     body: Json = {
         "name": name,

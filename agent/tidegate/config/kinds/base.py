@@ -22,6 +22,7 @@ class Place:
     file: str
     line: int
     created: str = ""  # creationTimestamp
+    live: bool = False  # a cluster tells it, which writes down by itself who is behind a Service
 
     @property
     def origin(self) -> Origin:

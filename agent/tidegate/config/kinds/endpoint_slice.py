@@ -15,7 +15,7 @@ from pydantic import Field
 from tidegate.config import messages as say
 from tidegate.config.kinds.base import Kind, Place
 from tidegate.config.links import Links, Topic
-from tidegate.config.schema import ApiModel, Finding, Report, words
+from tidegate.config.schema import ApiModel, Finding, Report
 from tidegate.config.shapes.metadata import Metadata
 from tidegate.config.tree import Path
 from tidegate.model.kube import EndpointSlice, Service, SliceEndpoint, SlicePort
@@ -47,14 +47,24 @@ class TargetRef(ApiModel):
     namespace: str = ""
 
 
+class ForDoc(ApiModel):
+    name: str = ""
+
+
+class HintsDoc(ApiModel):
+    for_zones: list[ForDoc] = Field(default_factory=list)
+    for_nodes: list[ForDoc] = Field(default_factory=list)
+
+
 class EndpointDoc(ApiModel):
-    ignored = words("deprecatedTopology hints")
+    ignored = frozenset({"deprecatedTopology"})
     addresses: list[str] = Field(min_length=1, max_length=100)
     conditions: Conditions = Field(default_factory=Conditions)
     target_ref: TargetRef | None = None
     node_name: str = ""
     zone: str = ""
     hostname: str = ""
+    hints: HintsDoc | None = None
 
 
 class EndpointSliceDoc(ApiModel):
@@ -128,7 +138,7 @@ def _endpoints(
             said = say.OTHER_FAMILY(given=endpoint.addresses[0], family=doc.address_type)
             report.say(endpoint, ("addresses", 0), said)
         elif address is not None:
-            conditions = endpoint.conditions
+            conditions, hints = endpoint.conditions, endpoint.hints
             yield SliceEndpoint(
                 address=address,
                 ports=ports,
@@ -138,6 +148,8 @@ def _endpoints(
                 node=endpoint.node_name,
                 zone=endpoint.zone,
                 hostname=endpoint.hostname,
+                for_zones=tuple(zone.name for zone in hints.for_zones) if hints else (),
+                for_nodes=tuple(node.name for node in hints.for_nodes) if hints else (),
             )
 
 
@@ -153,7 +165,7 @@ def check(found: EndpointSlice, links: Links) -> Iterator[Finding]:
             yield Finding(found.origin.line, "metadata", say.NO_SLICE_SERVICE(service=found.service))
     elif (
         found.endpoints
-        and not (found.of_selector and service.selector)
+        and found.speaks_for(service)
         and not any(endpoint.port(port.name) for endpoint in found.endpoints for port in service.tcp_ports)
     ):
         names = ", ".join(repr(p.name) for p in service.tcp_ports) or "none"

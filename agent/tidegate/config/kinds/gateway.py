@@ -172,7 +172,10 @@ def looks_at(gateway: Gateway) -> Iterable[Topic]:
 
 
 def check(gateway: Gateway, links: Links) -> Iterator[Finding]:
-    """Secrets that nobody has. Warnings, because they may arrive later, and may be in the namespace of the workload."""
+    """Secrets that nobody has. Warnings, because they may arrive later, and may be where the workload is. Of a
+    cluster only the gateway itself reads them, and says which it lacks."""
+    if not gateway.origin.file:
+        return
     for index, name, line in _credentials(gateway):
         if next(iter(links.of("secret", name)), None) is None:
             path = f"spec.servers[{index}].tls.credentialName"

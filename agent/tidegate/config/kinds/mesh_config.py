@@ -7,6 +7,7 @@ know.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Any, Final, Literal
 
@@ -30,6 +31,7 @@ from tidegate.model.names import ROOT_NAMESPACE
 from tidegate.model.traffic import ConnectionPool, TrafficPolicy
 
 NAME: Final = "istio"
+TRUST_DOMAIN: Final = re.compile(r"[a-z0-9]([-a-z0-9._]{0,253}[a-z0-9])?")  # SPIFFE-ID 2.1; Envoy compares as written
 MESH_CONFIG: Final[Topic] = ("mesh", "mesh")  # what is said for the whole mesh
 
 
@@ -47,12 +49,14 @@ class MeshConfigDoc(ApiModel):
     )
     unsupported = words(
         "proxyHttpPort ingressClass ingressService ingressControllerMode ingressSelector enableTracing "
-        "accessLogFile accessLogFormat accessLogEncoding defaultConfig enableAutoMtls trustDomain trustDomainAliases "
+        "accessLogFile accessLogFormat accessLogEncoding defaultConfig enableAutoMtls "
         "extensionProviders pathNormalization tlsDefaults serviceSettings "
         "protocolDetectionTimeout"
     )
     outbound_traffic_policy: OutboundPolicyDoc | None = None
     root_namespace: str = ROOT_NAMESPACE
+    trust_domain: str = ""
+    trust_domain_aliases: list[str] = []
     default_service_export_to: list[str] = []
     default_virtual_service_export_to: list[str] = []
     default_destination_rule_export_to: list[str] = []
@@ -68,6 +72,7 @@ class MeshConfigDoc(ApiModel):
     def normalise(cls, data: YamlMap, report: Report) -> None:
         for kind in ("Service", "VirtualService", "DestinationRule"):
             listify(data, f"default{kind}ExportTo")
+        listify(data, "trustDomainAliases")
 
     def traffic(self, report: Report) -> UsualTraffic | None:
         """What it says below all rules."""
@@ -175,6 +180,11 @@ def read(doc: ConfigMapDoc, place: Place, report: Report) -> MeshConfig | None:
         return MeshConfig(compat=compat, origin=place.origin)
     if not LABEL.fullmatch(mesh.root_namespace):
         report.say(mesh, "rootNamespace", say.NO_LABEL(name=mesh.root_namespace, what="namespace"))
+    if mesh.trust_domain and not TRUST_DOMAIN.fullmatch(mesh.trust_domain):
+        report.say(mesh, "trustDomain", say.NO_TRUST_DOMAIN(given=mesh.trust_domain))
+    for index, alias in enumerate(mesh.trust_domain_aliases):
+        if not TRUST_DOMAIN.fullmatch(alias):
+            report.say(mesh, ("trustDomainAliases", index), say.NO_TRUST_DOMAIN(given=alias))
     if mesh.dns_refresh_rate is not None and mesh.dns_refresh_rate < limits.DNS_REFRESH_MS:
         report.say(mesh, "dnsRefreshRate", say.OUT_OF_BOUNDS(detail=f"must be at least {limits.DNS_REFRESH_MS}ms"))
     policy, retries = mesh.outbound_traffic_policy, mesh.default_http_retry_policy
@@ -185,6 +195,8 @@ def read(doc: ConfigMapDoc, place: Place, report: Report) -> MeshConfig | None:
     return MeshConfig(
         registry_only=policy is not None and policy.registry_only,
         root_namespace=mesh.root_namespace,
+        trust_domain=mesh.trust_domain,
+        trust_domain_aliases=tuple(dict.fromkeys(mesh.trust_domain_aliases)),
         services_to=everybody("defaultServiceExportTo", mesh.default_service_export_to, nobody=True),
         virtual_services_to=everybody("defaultVirtualServiceExportTo", mesh.default_virtual_service_export_to),
         destination_rules_to=everybody("defaultDestinationRuleExportTo", mesh.default_destination_rule_export_to),

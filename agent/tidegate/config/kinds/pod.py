@@ -95,11 +95,11 @@ class PodDoc(ApiModel):
     ignored = frozenset({"apiVersion", "kind"})
     metadata: Metadata
     spec: PodSpec
-    status: PodStatusDoc = Field(default_factory=PodStatusDoc)
+    status: PodStatusDoc | None = None
 
 
 def read(doc: PodDoc, place: Place, report: Report) -> Pod:
-    spec, status, metadata = doc.spec, doc.status, doc.metadata
+    spec, status, metadata = doc.spec, doc.status or PodStatusDoc(), doc.metadata
     annotated.tell(metadata, annotated.OF_PODS, report)
     return Pod(
         id=WorkloadId(place.key.namespace, place.key.name),
@@ -107,7 +107,7 @@ def read(doc: PodDoc, place: Place, report: Report) -> Pod:
         annotations=metadata.annotations,
         ips=addresses(status, status.addresses, report),
         ready=status.ready and not metadata.deletion_timestamp,
-        has_status="status" in doc.model_fields_set,
+        has_status=doc.status is not None,
         node=spec.node_name,
         service_account=spec.service_account_name,
         ports=spec.ports(),

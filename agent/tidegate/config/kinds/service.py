@@ -92,7 +92,8 @@ def read(doc: ServiceDoc, place: Place, report: Report) -> Service:
     elif not spec.ports and not headless and (*spec.at.path, "ports") not in report.misspelt:
         report.say(spec, None, say.NO_PORTS())
     _check_ports(spec.ports, report)
-    annotated.tell(doc.metadata, annotated.OF_SERVICES, report)
+    if not place.live:  # a cluster does what they say, by hints of its slices
+        annotated.tell(doc.metadata, annotated.OF_SERVICES, report)
     sticky = spec.session_affinity == "ClientIP"
     if spec.session_affinity_config is not None and not sticky:
         report.say(spec, "sessionAffinityConfig", say.NO_EFFECT(why="sessionAffinity is not ClientIP"))
@@ -116,6 +117,7 @@ def read(doc: ServiceDoc, place: Place, report: Report) -> Service:
         affinity_s=_affinity_s(spec) if sticky and not headless else 0,
         near=Near.ANY if headless else _near(doc, report),
         export_to=_export_to(doc, report),
+        by_slices=place.live,
         age=place.age,
         origin=place.origin,
     )

@@ -34,11 +34,12 @@ class ClientTlsDoc(ApiModel):
 
     def to_model(self, report: Report, namespace: str) -> ClientTls:
         """namespace: of the rule, whose files and Secrets are meant."""
-        if self.mode == "ISTIO_MUTUAL":
-            report.say(self, "mode", say.MESH_TLS())
-            return ClientTls(mode=TlsMode.DISABLE)
         if self.mode == "DISABLE":
             return ClientTls(mode=TlsMode.DISABLE)
+        if self.mode == "ISTIO_MUTUAL":
+            self._check_of_the_mesh(report)
+            names = tuple(dict.fromkeys(self.subject_alt_names))
+            return ClientTls(mode=TlsMode.ISTIO_MUTUAL, names=names, sni=self.sni)
         self._check(report)
         return ClientTls(
             mode=TlsMode(self.mode),
@@ -69,6 +70,15 @@ class ClientTlsDoc(ApiModel):
             line=line_of(self.at, ("credentialName",)),
             path=format_path((*self.at.path, "credentialName")),
         )
+
+    def _check_of_the_mesh(self, report: Report) -> None:
+        """Upstream refuses files here, and reads neither of the other two."""
+        for key in ("clientCertificate", "privateKey", "caCertificates"):
+            if self.at.get(key):
+                report.say(self, key, say.MESH_HAS_ITS_OWN())
+        for key in ("caCrl", "credentialName", "insecureSkipVerify"):
+            if self.at.get(key):
+                report.say(self, key, say.NO_EFFECT(why="mode ISTIO_MUTUAL uses what the mesh gives to each workload"))
 
     def _check(self, report: Report) -> None:
         if self.credential_name:

@@ -42,7 +42,7 @@ class _Modes(NamedTuple):
     later: frozenset[str]  # read, and not yet done
 
 
-MODES = _Modes(frozenset({"AUTO_PASSTHROUGH", "ISTIO_MUTUAL"}))
+MODES = _Modes(frozenset({"AUTO_PASSTHROUGH"}))
 
 
 def _named(names: tuple[str, ...]) -> BeforeValidator:

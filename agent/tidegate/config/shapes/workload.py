@@ -19,12 +19,13 @@ from tidegate.model.sockets import unix_endpoint_allowed
 class WorkloadDoc(ApiModel):
     """istio.networking.v1.WorkloadEntry."""
 
-    unsupported = words("network serviceAccount")
+    unsupported = words("network")
     address: str = ""
     ports: dict[str, PortNumber] = Field(default_factory=dict)
     labels: dict[str, str] = Field(default_factory=dict)
     locality: str = ""
     weight: int = Field(default=0, ge=0, le=2**32 - 1)
+    service_account: str = ""
 
     @property
     def is_socket(self) -> bool:
@@ -41,6 +42,7 @@ class WorkloadDoc(ApiModel):
             labels={**self.labels, **(labels or {})},
             weight=self.weight,
             locality=self.locality,
+            service_account=self.service_account,
             line=self.line,
         )
 

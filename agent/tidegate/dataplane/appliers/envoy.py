@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from tidegate.compile.envoy.identities import identity_secrets
 from tidegate.dataplane.appliers.kept_chains import with_kept
 from tidegate.dataplane.changes import Changes
-from tidegate.dataplane.devices import Envoy
+from tidegate.dataplane.devices import Certificates, Envoy
 from tidegate.dataplane.order import ENVOY
 from tidegate.dataplane.shadow import Shadow
 from tidegate.model.plan import Plan
-from tidegate.model.plan.envoy import CLUSTERS, LISTENERS, EnvoyResource, Resources, overlaid
+from tidegate.model.plan.envoy import CLUSTERS, LISTENERS, SECRETS, EnvoyResource, Resources, ResourcesByName, overlaid
 from tidegate.model.status import Outcome, Outcomes, State
 from tidegate.model.tier import Tier
 from tidegate.runtime.clock import Clock
@@ -28,11 +29,16 @@ class EnvoyResources:
 
     name = ENVOY
 
-    def __init__(self, envoy: Envoy, shadow: Shadow, clock: Clock) -> None:
+    def __init__(self, envoy: Envoy, shadow: Shadow, clock: Clock, certificates: Certificates | None = None) -> None:
+        """certificates: of the pods' identities. They are in no plan: keys are where they are needed only."""
         self.serving = self.seen = 0
         self._envoy = envoy
         self._shadow = shadow
         self._clock = clock
+        self._certificates = certificates
+        self._held: object = None  # the certificates that were told
+        # Certificates and Secrets of rules, and the table of both.
+        self._certified: tuple[object, object, ResourcesByName] = (None, None, {})
         self._plan: Plan | None = None  # the newest that was told
         self._told: Resources = {}
         self._narrow = True  # nothing is told but what the plan wants
@@ -44,7 +50,7 @@ class EnvoyResources:
 
     async def prepare(self, plan: Plan, changed: Changes) -> Outcomes:
         """See order.Applier."""
-        if plan is not self._plan:
+        if plan is not self._plan or (self._certificates and self._certificates.held.value is not self._held):
             await self._publish(plan)
         self._rejected, self._waiting = tuple(self._envoy.rejected()), self._envoy.waiting()
         return self._outcomes(plan.generation)
@@ -72,12 +78,23 @@ class EnvoyResources:
 
     async def _publish(self, plan: Plan) -> None:
         needed = await self._needed(plan)
-        wanted = self._with_kept(plan.envoy)
+        wanted = self._with_certificates(self._with_kept(plan.envoy))
         told = _with(self._told, wanted, needed) if needed else wanted
         await self._envoy.publish(plan.generation, told)
         cookies = {pod.listener: pod.netns_cookie for pod in plan.pods if pod.listener}
         self._cookies = {name: self._cookies[name] for name in needed} | cookies
         self._plan, self._told, self._narrow = plan, told, not needed
+
+    def _with_certificates(self, wanted: Resources) -> Resources:
+        if self._certificates is None:
+            return wanted
+        held = self._held = self._certificates.held.value
+        if not held:
+            return wanted
+        if self._certified[0] is not held or self._certified[1] is not wanted.get(SECRETS):
+            of_rules = wanted.get(SECRETS, {})
+            self._certified = (held, of_rules, {**of_rules, **identity_secrets(held)})
+        return {**wanted, SECRETS: self._certified[2]}
 
     def _with_kept(self, wanted: Resources) -> Resources:
         before, self._kept = self._kept, {}

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from tidegate.model.identity import Identity
 from tidegate.model.plan.envoy import Resources
 from tidegate.model.plan.kernel import Destination
 from tidegate.model.plan.names import HostNames
@@ -24,4 +25,6 @@ class Plan:
     services: Mapping[int, str] = field(default_factory=dict)  # number -> FQDN:port
     names: tuple[HostNames, ...] = ()  # that the node's DNS answers
     views: Mapping[int, str] = field(default_factory=dict)  # netns cookie -> whose names, if not the namespace's
+    identities: frozenset[Identity] = frozenset()  # whose certificates are needed here
+    trust_domain: str = ""  # of those
     envoy: Resources = field(default_factory=dict)  # LISTENERS.. -> name -> resource

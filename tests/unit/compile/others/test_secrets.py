@@ -76,6 +76,18 @@ def test_authorities_of_the_system_are_a_file_as_well() -> None:
     assert found[SECRETS]["file-root:system"].body["validation_context"]["trusted_ca"]["filename"] == tls_files.SYSTEM
 
 
+@pytest.mark.parametrize("who", [sidecar(), BY_HAND], ids=["sidecar", "by hand"])
+def test_mutual_tls_of_the_mesh_is_by_the_files_that_istio_puts_there(who: Client) -> None:
+    """Nobody proves who he is, so nobody gets a certificate from us."""
+    found = made_for(who, rule("mode: ISTIO_MUTUAL"))
+    pair, roots = "file-cert:/etc/certs/cert-chain.pem~/etc/certs/key.pem", "file-root:/etc/certs/root-cert.pem"
+    assert set(asked(found)) == {pair, roots}
+    assert found[SECRETS][pair].body["tls_certificate"]["private_key"] == {"filename": "/etc/certs/key.pem"}
+    context = found[CLUSTERS][DB].body["transport_socket"]["typed_config"]
+    assert context["sni"] == "outbound_.5432_._.db.default.svc.cluster.local"
+    assert context["common_tls_context"]["alpn_protocols"] == ["istio"]
+
+
 # --- Secrets of Kubernetes --------------------------------------------------------------------------------------------
 EDGE = (
     gateway("edge", server(443, "HTTPS", '"*"', tls="mode: SIMPLE, credentialName: pair")),

@@ -86,7 +86,7 @@ def test_routes_are_found_by_what_was_dialled_and_by_who_dialled() -> None:
 @pytest.mark.case("C9")
 def test_what_a_pod_asks_leaves_from_its_own_namespace() -> None:
     made = listener()
-    (state,) = made["filter_chains"][0]["filters"][1]["typed_config"]["on_new_connection"]
+    state, _ = made["filter_chains"][0]["filters"][1]["typed_config"]["on_new_connection"]
     assert state["object_key"] == "envoy.network.upstream_bind_override.network_namespace"
     said = state["format_string"]["text_format_source"]["inline_string"]
     assert said == made["address"]["socket_address"]["network_namespace_filepath"]
