@@ -19,6 +19,7 @@ from tests.support.eventually import eventually
 
 CONTAINERD, KUBELET, PROXY = "containerd", "kubelet", "kube-proxy"
 SOCKET = "/run/containerd/containerd.sock"
+KUBELET_HEALTH = "http://127.0.0.1:10248/healthz"
 CONFLIST = "/etc/cni/net.d/10-kube.conflist"
 _UNSHARE = ["--mount", "--net", "--pid", "--uts", "--ipc", "--cgroup", "--fork", "--kill-child", "--mount-proc"]
 _HERE = Path(__file__).resolve().parent
@@ -88,9 +89,15 @@ class Node:
                 raise ValueError(f"{name}: no program of a node")
 
     def restart(self, name: str) -> None:
-        """Kill a program and start it again; pods live on."""
+        """Kill a program and start it again; pods live on.
+
+        kubelet answers when this returns: it ends where containerd is away while it starts, and nobody starts it again.
+        """
         self.room.stop(name)
         self.start(name)
+        if name == KUBELET:
+            ask = ["curl", "--silent", "--fail", "--show-error", KUBELET_HEALTH]
+            eventually(lambda: self.room.run(*ask).stdout == "ok", f"kubelet of {self.name} answers")
 
     def connect(self, pods: str, others: Sequence[tuple[str, str]]) -> None:
         """Write the CNI configuration for this subnet of pods, and routes to other nodes' (subnet, node's address)."""
