@@ -81,6 +81,7 @@ lock: ## rewrite requirements.lock and envoy.lock from pyproject.toml (maintaine
 -include tests/kernels/build.mk
 -include deploy/install.mk
 -include tests/bare/build.mk
+-include tests/kube/build.mk
 build: $(BUILD_TARGETS) $(BUILD)/.bytecode ## compile BPF objects, C extensions, the CNI plugin, Python's bytecode
 
 # An agent whose sources have no bytecode compiles them at each start: a fifth of a second. Beside the sources, where every

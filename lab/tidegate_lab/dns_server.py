@@ -43,12 +43,16 @@ class DnsServer:
 
     async def start(self, node: LabNode) -> None:
         """Listen on that node. Raises OSError."""
-        loop = asyncio.get_running_loop()
         for address in (addresses.DNS4, addresses.DNS6):
-            udp, tcp = await node.inside.run(lambda address=address: _sockets(address))  # type: ignore[misc]
-            transport, _ = await loop.create_datagram_endpoint(lambda: _Udp(self.reply), sock=udp)
-            self._transports.append(transport)
-            self._servers.append(await asyncio.start_server(self._session, sock=tcp))
+            udp, tcp = await node.inside.run(lambda address=address: sockets(address))  # type: ignore[misc]
+            await self.listen(udp, tcp)
+
+    async def listen(self, udp: socket.socket, tcp: socket.socket) -> None:
+        """Answer on these, too (sockets())."""
+        loop = asyncio.get_running_loop()
+        transport, _ = await loop.create_datagram_endpoint(lambda: _Udp(self.reply), sock=udp)
+        self._transports.append(transport)
+        self._servers.append(await asyncio.start_server(self._session, sock=tcp))
 
     def stop(self) -> None:
         for transport in self._transports:
@@ -120,8 +124,11 @@ class _Udp(asyncio.DatagramProtocol):
         log.debug("DNS client went away: %s", exc)
 
 
-def _sockets(address: IPAddress) -> tuple[socket.socket, socket.socket]:
-    """The UDP and the listening TCP socket of a DNS server; call inside the node's namespace."""
+def sockets(address: IPAddress) -> tuple[socket.socket, socket.socket]:
+    """The UDP and the listening TCP socket of a DNS server; call inside the namespace that has the address.
+
+    Raises OSError.
+    """
     family = socket.AF_INET if address.version == 4 else socket.AF_INET6
     made: list[socket.socket] = []
     try:

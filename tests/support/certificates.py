@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import ipaddress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -50,10 +51,10 @@ class Authority:
         self.own = Pair(self.certificate, private(self._key), signed)
 
     def issue(self, *names: str, key: Key | None = None) -> Pair:
-        """A certificate for these names, the first of which is also its subject."""
+        """A certificate for these names and addresses, the first of which is also its subject."""
         key = key or ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0])])
-        alternatives = x509.SubjectAlternativeName([x509.DNSName(name) for name in names])
+        alternatives = x509.SubjectAlternativeName([_alternative(name) for name in names])
         made = _builder(subject, self._name, key).add_extension(alternatives, critical=False)
         signed = made.sign(self._key, SHA256())
         return Pair(signed.public_bytes(Encoding.PEM), private(key), signed)
@@ -84,6 +85,13 @@ metadata: {{name: {name}, namespace: {namespace}}}
 data:
 {lines}
 """
+
+
+def _alternative(name: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(name))
+    except ValueError:
+        return x509.DNSName(name)
 
 
 def _builder(subject: x509.Name, issuer: x509.Name, key: Key) -> x509.CertificateBuilder:

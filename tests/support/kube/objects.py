@@ -35,7 +35,9 @@ def service(name: str, port: int = 80, *, ns: str = "default", ip: str = "10.96.
             "type": "ClusterIP",
             "selector": {"app": name},
             "ports": [{"name": "http", "protocol": "TCP", "port": port, "targetPort": 8080}],
+            # Of a headless service without selector a server makes two families, unless it is told.
             "ipFamilies": ["IPv4"],
+            "ipFamilyPolicy": "SingleStack",
             "sessionAffinity": "None",
             **spec,
         },
