@@ -41,6 +41,14 @@ def at_scale(size: scale_config.Size, asked: Asked) -> list[dict[str, Any]]:
     return scale.measured(size, asked.effort)
 
 
+def in_a_cluster(effort: scale.Effort) -> list[dict[str, Any]]:
+    """On a real API server, which only this group needs."""
+    from tests.bench import kube_scale
+
+    size = scale_config.SIZES["smoke" if effort is scale.QUICK else "10k"]
+    return kube_scale.measured(size, effort)
+
+
 def main() -> int:
     """Exit 0 when every figure was measured, 1 with the reason otherwise."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -86,6 +94,7 @@ GROUPS: dict[str, Callable[[Asked], list[dict[str, Any]]]] = {
     "nagle": lambda asked: nagle.measured(asked.effort),
     "dns": lambda asked: names.measured(asked.effort),
     **{f"scale.{name}": partial(at_scale, size) for name, size in scale_config.SIZES.items()},
+    "scale.kube": lambda asked: in_a_cluster(asked.effort),
 }
 
 

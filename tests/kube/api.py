@@ -30,13 +30,13 @@ class Api:
         """For clients of all kinds."""
         return f"https://{self.host}:{self.port}"
 
-    def text(self, path: str, method: str = "GET", body: object = None) -> str:
+    def text(self, path: str, method: str = "GET", body: object = None, content_type: str = "application/json") -> str:
         """What is answered. Raises ApiError, for a status of 300 or more too."""
         context = ssl.create_default_context(cafile=str(self.authority))
         made = http.client.HTTPSConnection(self.host, self.port, timeout=GUARD_SECONDS, context=context)
         headers = {"Authorization": f"Bearer {self.token}", "Accept": "application/json"}
         if body is not None:
-            headers["Content-Type"] = "application/json"
+            headers["Content-Type"] = content_type
         try:
             made.request(method, path, None if body is None else json.dumps(body), headers)
             answer = made.getresponse()
