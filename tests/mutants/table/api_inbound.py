@@ -7,6 +7,7 @@ from tests.mutants.mutant import Group, Mutant
 UNIT = "tests/unit/compile/inbound/test_inbound.py"
 KERNEL = "tests/bpf/test_inbound.py"
 PLANE = "tests/unit/dataplane/test_inbound.py"
+STORY = "tests/stories/routing/test_sidecar_ingress.py"
 
 _INBOUND = Group(
     "EnvoyFilters stand in front of the ports that they change",
@@ -42,6 +43,14 @@ _INBOUND = Group(
             "            if port.told or before[0] != after[0] or was != chain or cluster[1]:\n",
             "            if True:\n",
             (f"{UNIT}::test_a_filter_of_http_is_in_front_of_the_http_ports_of_its_pods",),
+        ),
+        Mutant(
+            "ingress-at-the-dialled-port",
+            "an ingress of a Sidecar hands on to the port that was dialled, where nobody listens",
+            "agent/tidegate/compile/inbound/listeners.py",
+            '{"upstream_port_override": it.to_port}',
+            '{"upstream_port_override": it.port}',
+            (f"{STORY}::test_what_comes_to_the_port_is_handed_on_to_the_endpoint",),
         ),
         Mutant(
             "inbound-row-before-envoy",

@@ -24,5 +24,5 @@ def test_what_is_named_is_measured_and_what_is_special_only_then(only: list[str]
 
 
 def test_a_figure_that_nobody_has_is_named() -> None:
-    with pytest.raises(ValueError, match="no figure begins with scale.2k"):
+    with pytest.raises(ValueError, match=r"no figure begins with scale\.2k"):
         chosen(["scale.2k"], GROUPS)
