@@ -7,6 +7,7 @@ and scopes. Routes, clusters and endpoints are made when Envoy, or somebody who 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from itertools import chain
 
 from tidegate.compile.authorization.in_force import FindPolicies
@@ -337,7 +338,9 @@ class Compiler:
                 if entry is None or entry[0] != made_of:
                     made = filtered.listener(pod_listener(sandbox, origins, secret), source)
                     made = with_ranges(made, sandbox) if ranged else made
-                    forwarded = with_forwards(made, chains, sandbox.netns_path, sandbox.netns_cookie, secret)
+                    patch = partial(filtered.chains, source=source)
+                    netns = sandbox.netns_path, sandbox.netns_cookie
+                    forwarded = with_forwards(made, chains, *netns, secret, patch)
                     entry = (made_of, completed(forwarded))
                 self._listeners[sandbox] = entry
         table = {listener.name: listener for _, listener in self._listeners.values()}

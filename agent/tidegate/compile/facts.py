@@ -98,6 +98,7 @@ class Facts:
     destination_rules: Mapping[tuple[str, str], tuple[DestinationRule, ...]]  # by namespace and the same
     sidecars: Mapping[str, tuple[Sidecar, ...]]  # by namespace; the oldest first
     mesh_config: Mapping[str, MeshConfig]  # "" -> the one in force
+    envoy_filters: Mapping[str, tables.FiltersInForce]  # "" -> those in force; empty: there is none
     documents: Mapping[WorkloadId, Pod]  # as written, of pods that a sandbox lent something; for join()
     resolved: Mapping[str, tuple[IPAddress, ...]]  # host name -> what the agent resolved it to
     foreign_rules: Mapping[str, tuple[DestinationRule, ...]]  # by tables.host_key(): of clients' namespaces only
@@ -137,6 +138,7 @@ class Facts:
             tables.CLIENTS: self.clients,
             tables.SIDECARS: self.sidecars,
             tables.MESH_CONFIG: self.mesh_config,
+            tables.ENVOY_FILTERS: self.envoy_filters,
         }
 
     def pod_at(self, address: IPAddress) -> Pod | None:
@@ -196,11 +198,19 @@ def join(
         destination_rules=join_destination_rules(old.destination_rules, old.mesh, mesh),
         sidecars=join_sidecars(old.sidecars, old.mesh, mesh),
         mesh_config=old.mesh_config if old.mesh_config == {"": mesh.config} else {"": mesh.config},
+        envoy_filters=_envoy_filters(old.envoy_filters, mesh),
         documents=pods.documents,
         resolved=old.resolved if resolved == old.resolved else resolved,
         foreign_rules=join_foreign_rules(old.foreign_rules, old.mesh, mesh),
         clients=_clients(old, local, enrolments, pods.by_id),
     )
+
+
+def _envoy_filters(old: Mapping[str, tables.FiltersInForce], mesh: Mesh) -> Mapping[str, tables.FiltersInForce]:
+    if not mesh.envoy_filters:
+        return old if not old else {}
+    now = (mesh.envoy_filters, mesh.refused_patches, mesh.config.root_namespace)
+    return old if old.get("") == now else {"": now}
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from typing import Final
 
 from tidegate.compile.derive import Input
 from tidegate.model.entry import WorkloadEntry
+from tidegate.model.envoy_filter import EnvoyFilter, Patch
 from tidegate.model.kube import EndpointSlice, Namespace, Node, Pod, Service
 from tidegate.model.mesh_config import MeshConfig
 from tidegate.model.names import WorkloadId
@@ -40,6 +41,9 @@ CLIENTS: Final[Input[int, Pod]] = Input("clients")  # netns cookie -> pod of thi
 ANY_HOST: Final = "*"
 SIDECARS: Final[Input[str, tuple[Sidecar, ...]]] = Input("sidecars")  # by namespace; the oldest first
 MESH_CONFIG: Final[Input[str, MeshConfig]] = Input("mesh_config")  # "": the one in force
+# "": EnvoyFilters, those of their patches that Envoy refused, and the namespace whose are for all pods.
+FiltersInForce = tuple[tuple[EnvoyFilter, ...], tuple[Patch, ...], str]
+ENVOY_FILTERS: Final[Input[str, FiltersInForce]] = Input("envoy_filters")
 NUMBERS: Final[Input[str, int]] = Input("numbers")  # name of a service port -> its number (compile/l4/numbers.py)
 
 

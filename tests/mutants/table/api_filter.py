@@ -6,6 +6,7 @@ from tests.mutants.mutant import Group, Mutant
 
 PATCHES = "agent/tidegate/compile/envoy/patches"
 TESTS = "tests/unit/compile/outbound/test_filtered.py"
+CONNECTIONS = "tests/unit/compile/test_patched_connections.py"
 MERGING = "tests/unit/compile/envoy/patches/test_merging.py"
 
 _FILTERS = Group(
@@ -26,6 +27,30 @@ _FILTERS = Group(
             "        if ports is not None and self.port not in ports:\n",
             "        if False:\n",
             (f"{TESTS}::test_a_patch_for_a_port_is_in_the_chain_of_that_port",),
+        ),
+        Mutant(
+            "patched-connections-by-the-relay",
+            "connections without HTTP that a patch is for go past Envoy",
+            "agent/tidegate/compile/l4/patched.py",
+            "        of_connections(patch) or (patch.apply_to is ApplyTo.CLUSTER",
+            "        False and (patch.apply_to is ApplyTo.CLUSTER",
+            (f"{CONNECTIONS}::test_connections_that_a_patch_is_for_are_envoys_for_those_pods_alone",),
+        ),
+        Mutant(
+            "patched-clusters-by-the-relay",
+            "connections that lead to a cluster that a patch changes go past Envoy",
+            "agent/tidegate/compile/l4/patched.py",
+            "(patch.apply_to is ApplyTo.CLUSTER and patch.operation in clusters.CHANGES)",
+            "False",
+            (f"{CONNECTIONS}::test_a_patch_of_a_cluster_is_for_what_leads_there",),
+        ),
+        Mutant(
+            "patched-connections-for-good",
+            "what Envoy gets in place of a refused listener has the patches, too",
+            "agent/tidegate/compile/outbound/forwards.py",
+            "with_forwards(plain(), found, netns_path, cookie, secret)",
+            "with_forwards(plain(), found, netns_path, cookie, secret, patch)",
+            (f"{CONNECTIONS}::test_envoy_gets_the_chains_without_patches_where_it_refuses_those_with",),
         ),
         Mutant(
             "filter-behind-the-router",

@@ -1,6 +1,6 @@
 """Connections without HTTP that Envoy carries in place of the relay: a DestinationRule asks for what the relay cannot
 do. That is TLS that begins behind the application, the PROXY protocol, a tunnel, an order or shares of places, a
-warm-up.
+warm-up. Or a patch of an EnvoyFilter is for them (patched.py).
 
 It is decided for a service port and a client: whose rule it is that counts depends on the client. Pure.
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tidegate.compile.derive import Read, derived
+from tidegate.compile.l4.patched import Target, is_any, may_be_patched, patched
 from tidegate.compile.l4.pools import pool_of
 from tidegate.compile.l4.routes import L4Condition, in_order, l4_candidates, l4_owners, routes_for
 from tidegate.compile.registry import Registry
@@ -39,21 +40,36 @@ def asks(policy: TrafficPolicy) -> bool:
 
 def envoy_carries(read: Read, service: Service, port: ServicePort, source: Source) -> bool:
     """Whether Envoy carries what a client says to a service port that is not HTTP: if anything to which its routes
-    lead has such a policy for it."""
-    return may_be_carried(read, service, port) and any(
-        _asks_for(read, target, (service, port), source) for target in _targets(read, service, port, source)
+    lead has such a policy for it, or a patch is for it."""
+    if not may_be_carried(read, service, port):
+        return False
+    targets = list(_targets(read, service, port, source))
+    return any(_asks_for(read, target, (service, port), source) for target in targets) or patched(
+        read, service, port, [_cluster(read, target, port) for target in targets], source
     )
 
 
 def may_be_carried(read: Read, service: Service, port: ServicePort) -> bool:
     """Quick look whether Envoy carries it for any client."""
     asking = read(_asking, "")
-    if not asking or port.protocol.is_http:
+    if port.protocol.is_http or not (asking or is_any(read)):
         return False
-    hosts = {service.id.fqdn}
+    targets = [RouteTarget(service.id.fqdn, port.port)]
     for vs in l4_owners(Rules(read), service, port):
-        hosts |= {Registry(read).behind(t.target).host for r in routes_for(vs, port) for t in r.targets}
-    return any(host_matches(pattern, host) or pattern == host for pattern in asking for host in hosts)
+        targets += [t.target for r in routes_for(vs, port) for t in r.targets]
+    hosts = {Registry(read).behind(target).host for target in targets}
+    return any(host_matches(pattern, host) or pattern == host for pattern in asking for host in hosts) or (
+        may_be_patched(read, service, port, [_cluster(read, target, port) for target in targets])
+    )
+
+
+def _cluster(read: Read, target: RouteTarget, port: ServicePort) -> Target:
+    """How a patch names the cluster to which a target leads."""
+    registry = Registry(read)
+    target = registry.behind(target)
+    found = registry.services.get(target.host)
+    ports = found.tcp_ports if found else ()
+    return target.host, target.port or (ports[0].port if len(ports) == 1 else port.port), target.subset
 
 
 def everybody(service: Service) -> Source:

@@ -17,12 +17,13 @@ from tidegate.compile.envoy.http_action import CORS_FILTER, FAULT_FILTER, ON_DEM
 from tidegate.compile.envoy.patches import clusters, listeners, routes
 from tidegate.compile.envoy.patches.checks import ShownAlone, checks
 from tidegate.compile.envoy.patches.lists import Failures
-from tidegate.compile.envoy.patches.selection import NOTHING, Patches, Selected, Selection, variant_of
+from tidegate.compile.envoy.patches.selection import NOTHING, Patches, Selected, Selection, of_connections, variant_of
+from tidegate.compile.envoy.patches.served import PatchedPort
 from tidegate.compile.envoy.protojson import Json
 from tidegate.compile.inbound.filtered import shown_on
 from tidegate.compile.outbound.listeners import pod_listener
 from tidegate.compile.visibility import Source
-from tidegate.model.envoy_filter import Context, Patch
+from tidegate.model.envoy_filter import ApplyTo, Context, Patch
 from tidegate.model.names import WorkloadId
 from tidegate.model.origin import Origin
 from tidegate.model.plan.envoy import CLUSTERS, EnvoyResource, ResourceRef
@@ -73,6 +74,20 @@ class Filtered:
             refs=plain.refs | {ResourceRef(CLUSTERS, name) for name in added},
             plain=lambda: plain,
         )
+
+    def chains(self, made: Sequence[Json], served: Sequence[PatchedPort], source: Source) -> Sequence[Json]:
+        """Filter chains of what is carried without being looked into, with the patches for a client. served: what each
+        of them is for."""
+        found = self.of(source).listener
+        if not made or not any(of_connections(patch) for patch in found):
+            return made
+        patches = [p for p in found if of_connections(p) or p.apply_to is ApplyTo.EXTENSION_CONFIG]
+        own = len(made[0]["filters"]) - 1
+        base = listeners.Base(served=served, own_network=own, ports_of=self.ports_of)
+        patched: Sequence[Json] = listeners.patched({"filter_chains": made}, patches, base, self.failures)[
+            "filter_chains"
+        ]
+        return patched
 
     def _base(self, body: Mapping[str, Any]) -> listeners.Base:
         own = len(body["filter_chains"][0]["filters"]) - 1

@@ -8,7 +8,7 @@ client at a time.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import collapse_addresses, ip_network
 
@@ -16,9 +16,11 @@ from tidegate.compile.derive import Read
 from tidegate.compile.envoy import bounds, private
 from tidegate.compile.envoy.clusters import ClusterKey
 from tidegate.compile.envoy.filters import pod_sockets
+from tidegate.compile.envoy.patches.served import PatchedPort
 from tidegate.compile.envoy.protojson import Json, duration, named
 from tidegate.compile.envoy.tunnel import tunnelled
 from tidegate.compile.l4.carried import conditions, falls_through, used
+from tidegate.compile.l4.patched import dialled
 from tidegate.compile.outbound.counted import counted
 from tidegate.compile.outbound.destinations import Claim
 from tidegate.compile.outbound.filtered import Filtered
@@ -26,12 +28,15 @@ from tidegate.compile.outbound.routes import target_number
 from tidegate.compile.registry import Registry, routed_to_headless
 from tidegate.compile.rules import Rules, balancer
 from tidegate.compile.visibility import Source
+from tidegate.model.kube import ServicePort
 from tidegate.model.net import IPAddress
 from tidegate.model.origin import Origin
 from tidegate.model.plan.envoy import CLUSTERS, FORWARD, EnvoyResource, ResourceRef
 from tidegate.model.routing import RouteTarget
 from tidegate.model.traffic import ConnectionPool, TrafficPolicy, Tunnel
 
+# Filter chains, and what each is for -> the same with patches.
+Patching = Callable[[Sequence[Json], Sequence[PatchedPort]], Sequence[Json]]
 _TCP_PROXY = "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy"
 _ATTEMPTS = 3  # endpoints that are tried for a connection, as many as the relay tries
 HELLO_SECONDS = 5  # a client that says nothing for longer asks for no name (decision 18)
@@ -51,6 +56,12 @@ class CarriedPort:
     by_source: bool = False  # the client's address chooses the endpoint
     tunnels: tuple[Tunnel | None, ...] = ()  # of each target; empty: none has any
     origins: tuple[Origin, ...] = ()
+    port_name: str = ""  # of the service port, by which patches may name it
+
+    @property
+    def served(self) -> PatchedPort:
+        """As patches name it."""
+        return dialled(ServicePort(self.port, name=self.port_name), self.addresses)
 
     @property
     def name(self) -> str:
@@ -126,6 +137,7 @@ class _Making:
         return CarriedPort(
             service_port=self._claim.name,
             port=self._claim.port.port,
+            port_name=self._claim.port.name,
             addresses=at,
             targets=tuple(clusters),
             names=names,
@@ -138,15 +150,20 @@ class _Making:
 
 
 def with_forwards(
-    listener: EnvoyResource, found: Sequence[CarriedPort], netns_path: str, cookie: int = 0, secret: str = ""
+    listener: EnvoyResource,
+    found: Sequence[CarriedPort],
+    netns_path: str,
+    cookie: int = 0,
+    secret: str = "",
+    patch: Patching = lambda made, _: made,
 ) -> EnvoyResource:
     """A pod's listener with chains for these connections, counted under the cookie of its netns. What else it has stays
     as it is: Envoy then puts the chains in place of others without touching the connections of those that stay.
-    secret: name of the pod's certificate, see pod_sockets()."""
+    secret: name of the pod's certificate, see pod_sockets(). patch: makes the chains what EnvoyFilters say."""
     if not found:
         return listener
     sockets = [pod_sockets(netns_path, secret)] if netns_path else []
-    chains = [_chain(forward, sockets, cookie) for forward in found]
+    chains = patch([_chain(forward, sockets, cookie) for forward in found], [forward.served for forward in found])
     taken = [chain["filter_chain_match"] for chain in chains]
     # Of two chains for the same connections Envoy would take none: what a patch is for does not meet these.
     kept = [chain for chain in listener.body["filter_chains"] if chain.get("filter_chain_match") not in taken]

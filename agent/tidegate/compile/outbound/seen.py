@@ -101,6 +101,7 @@ class FindScopes:
             facts.destination_rules,
             facts.virtual_services,
             facts.services,
+            facts.envoy_filters,
             facts.mesh_config,  # it may say of localities what rules do not
         )
         before, claims = self._special

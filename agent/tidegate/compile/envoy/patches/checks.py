@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tidegate.compile.envoy.patches import clusters, listeners, routes
+from tidegate.compile.envoy.patches.selection import of_connections
 from tidegate.compile.envoy.patches.values import MESSAGES, message_of, to_json
 from tidegate.compile.envoy.protojson import Json
 from tidegate.errors import Rejected
@@ -44,13 +45,14 @@ def checks(
     inbound: tuple[Mapping[str, Any], listeners.Base],
 ) -> ShownAlone:
     """The resources of all patches. listener: what a patch of listeners is tried on; inbound: the same for patches of
-    what comes to pods."""
+    what comes to pods, and for others that mean connections without HTTP, of which that listener has a chain, too."""
     out = ShownAlone()
     extensions = [p for p in patches if p.apply_to is ApplyTo.EXTENSION_CONFIG]
     plain = nowhere(listener, HOLDER, 0)
     for patch in patches:
         name = check_name(patch)
-        shown, made_like = inbound if patch.context is Context.SIDECAR_INBOUND else (listener, base)
+        both = patch.context is Context.SIDECAR_INBOUND or of_connections(patch)
+        shown, made_like = inbound if both else (listener, base)
         if patch in extensions:
             continue  # it is nothing without the filter that names it, which is tried with it
         try:

@@ -8,14 +8,17 @@ from hashlib import sha256
 
 import re2
 
+from tidegate.compile.envoy.patches import names
 from tidegate.compile.visibility import Source
 from tidegate.model.envoy_filter import (
     LISTENER_SIDE,
     PROXY_VERSION,
     ROUTE_SIDE,
     ApplyTo,
+    ChainProtocol,
     Context,
     EnvoyFilter,
+    ListenerMatch,
     Patch,
 )
 from tidegate.model.names import ROOT_NAMESPACE
@@ -24,6 +27,8 @@ Patches = tuple[Patch, ...]
 VERSION = "ISTIO_VERSION"  # of a proxy's metadata
 _OURS = {VERSION: PROXY_VERSION, "CLUSTER_ID": "Kubernetes"}
 _DIGITS = 8
+_OF_CHAINS = frozenset({ApplyTo.FILTER_CHAIN, ApplyTo.NETWORK_FILTER})
+_ANY_MATCH = ListenerMatch()
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +95,17 @@ class Selection:
     def clusters(self) -> Patches:
         """All of clusters that Envoy did not refuse, in order."""
         return tuple(p for p in self.every() if p.apply_to is ApplyTo.CLUSTER and p not in self._refused)
+
+
+def of_connections(patch: Patch) -> bool:
+    """Whether a patch may change filter chains of what is not HTTP."""
+    match = patch.listener or _ANY_MATCH
+    return (
+        patch.apply_to in _OF_CHAINS
+        and match.protocol is not ChainProtocol.HTTP
+        and not match.sub_filter
+        and names.of_network(match.filter) != names.HTTP_MANAGER
+    )
 
 
 def variant_of(patches: Patches) -> str:
