@@ -61,7 +61,7 @@ _DECIDED = Group(
             "a policy on trial refuses connections",
             C,
             "		if (row->action != action || (row->dry_run != 0) != dry_run)\n",
-            "		if (row->action != action)\n",
+            "		if (row->action != action || (row->dry_run == 0 && dry_run))\n",
             (f"{IN_C}::test_c_decides_as_python_does",),
         ),
         Mutant(
