@@ -94,12 +94,30 @@ int fp_engine_start(const struct fp_config *config, struct fp_engine **ret_engin
 	return 0;
 }
 
+static void close_listeners(struct fp_engine *engine)
+{
+	for (struct fp_sandbox *sandbox = engine->sandboxes; sandbox; sandbox = sandbox->next)
+		fp_tell_all(engine, (struct fp_message){ .kind = FP_MSG_UNWATCH, .sandbox = sandbox });
+	for (struct fp_sandbox *sandbox = engine->sandboxes; sandbox; sandbox = sandbox->next)
+		fp_sandbox_hush(sandbox);
+}
+
+/* No worker may be left. */
+static void free_sandboxes(struct fp_engine *engine)
+{
+	while (engine->sandboxes) {
+		struct fp_sandbox *sandbox = engine->sandboxes;
+		engine->sandboxes = sandbox->next;
+		fp_sandbox_free(sandbox);
+	}
+}
+
 int fp_engine_drain(struct fp_engine *engine, uint32_t ms)
 {
 	uint64_t deadline = ms >= FP_FOREVER ? UINT64_MAX : fp_clock_ns() + (uint64_t)ms * 1000000u;
 	pthread_mutex_lock(&engine->turn);
 	if (!engine->draining)
-		fp_sandboxes_hush(engine);
+		close_listeners(engine);
 	engine->draining = true;
 	/* No worker accepts any more, so all handed-over connections are in the inboxes before this message. */
 	int rc = fp_tell_all(engine, (struct fp_message){ .kind = FP_MSG_RETIRE, .deadline_ns = deadline });
@@ -124,7 +142,7 @@ void fp_engine_stop(struct fp_engine *engine, uint32_t ms)
 	(void)fp_engine_drain(engine, ms); /* retiring cannot fail */
 	while (!fp_engine_is_over(engine))
 		nanosleep(&(struct timespec){ .tv_nsec = FP_LOOK_NS / 10 }, NULL);
-	fp_sandboxes_free(engine);
+	free_sandboxes(engine);
 	fp_bell_ring(&engine->shared.bell);
 }
 

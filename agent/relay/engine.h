@@ -24,7 +24,4 @@ struct fp_engine {
 
 /* Send to every worker and wait until each has dealt with it, or has ended. 0 or the first error of a worker. */
 int fp_tell_all(struct fp_engine *engine, struct fp_message message);
-/* Close all listeners, free all sandboxes (no worker may be left). */
-void fp_sandboxes_hush(struct fp_engine *engine);
-void fp_sandboxes_free(struct fp_engine *engine);
 #endif

@@ -147,20 +147,3 @@ int fp_sandboxes_look(struct fp_engine *engine)
 	pthread_mutex_unlock(&engine->turn);
 	return rc;
 }
-
-void fp_sandboxes_hush(struct fp_engine *engine)
-{
-	for (struct fp_sandbox *sandbox = engine->sandboxes; sandbox; sandbox = sandbox->next)
-		fp_tell_all(engine, (struct fp_message){ .kind = FP_MSG_UNWATCH, .sandbox = sandbox });
-	for (struct fp_sandbox *sandbox = engine->sandboxes; sandbox; sandbox = sandbox->next)
-		fp_sandbox_hush(sandbox);
-}
-
-void fp_sandboxes_free(struct fp_engine *engine)
-{
-	while (engine->sandboxes) {
-		struct fp_sandbox *sandbox = engine->sandboxes;
-		engine->sandboxes = sandbox->next;
-		fp_sandbox_free(sandbox);
-	}
-}

@@ -1,8 +1,12 @@
-"""The include law of agent/relay: its README has the order of modules, and what only one of them may know."""
+"""The include law of agent/relay: its README has the order of modules, and what only one of them may know.
+
+A header may declare what another module defines, as `fastpath.h` does for all of the engine, so objects are asked, too.
+"""
 
 from __future__ import annotations
 
 import re
+import subprocess
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -70,6 +74,33 @@ def test_an_include_against_the_order_is_found() -> None:
     assert list(offences(sources, ["low", "high"])) == [
         "low.h includes high.h, which stands after low in the README's table"
     ]
+
+
+def symbols() -> tuple[dict[str, str], dict[str, set[str]]]:
+    """(name -> module that defines it, module -> names that it lacks), of what was built."""
+    defined: dict[str, str] = {}
+    lacking: dict[str, set[str]] = {name: set() for name in MODULES}
+    for source in (RELAY / name for name in SOURCES if name.endswith(".c")):
+        built = RELAY.parents[1] / "build" / "relay" / f"{source.stem}.o"
+        said = subprocess.run(["nm", "--extern-only", built], capture_output=True, text=True, check=True).stdout
+        for *_, kind, name in (line.split() for line in said.splitlines()):
+            if kind == "U":
+                lacking[source.stem].add(name)
+            else:
+                defined[name] = source.stem
+    return defined, lacking
+
+
+def test_modules_call_only_what_stands_before_them() -> None:
+    defined, lacking = symbols()
+    assert defined["fp_engine_start"] == "engine"
+    wrong = [
+        f"{name} calls {symbol}, which {defined[symbol]} defines"
+        for name, symbols_of_it in lacking.items()
+        for symbol in sorted(symbols_of_it & defined.keys())
+        if ORDER.index(defined[symbol]) > ORDER.index(name)
+    ]
+    assert wrong == []
 
 
 @pytest.mark.parametrize(("owner", "words"), table("only in", "what"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -123,3 +124,32 @@ def test_foreign_libraries_have_one_door(module: str, path: Path) -> None:
 def test_pure_rooms_do_no_io(module: str, path: Path) -> None:
     if any(module == pure or module.startswith(pure + ".") for pure in PURE):
         assert not IMPURE_MODULES & {name.split(".")[0] for name in imports(path)}
+
+
+def rooms_of_the_page() -> dict[str, set[str]]:
+    """Each room of the table in docs/architecture.md and what it may import, in the order of the table."""
+    page = (SOURCE.parents[1] / "docs" / "architecture.md").read_text()
+    table = page.partition("| room | what it is | may import |\n|---|---|---|\n")[2].partition("\n\n")[0]
+    found: dict[str, set[str]] = {}
+    for line in table.splitlines():
+        names, _, allowed = (cell.strip() for cell in line.strip("|").split("|"))
+        words = {"above": set(found), "nothing of ours": set[str]()}
+        may = words[allowed] if allowed in words else set(re.findall(r"`(\w+)`", allowed))
+        assert may <= set(found), f"{names} may import what is not above it: {may - set(found)}"
+        found |= dict.fromkeys(re.findall(r"`(\w+)`", names), may)
+    return found
+
+
+def test_the_page_has_every_room_and_its_imports() -> None:
+    """What docs/architecture.md allows a room is all that its modules import."""
+    page = rooms_of_the_page()
+    beside = {"__main__", "__init__"}
+    assert set(page) == set.union(*ROWS) - beside
+    wrong = {
+        f"{module} imports {name}"
+        for module, path in modules()
+        for name in imports(path)
+        if (room := module.split(".", maxsplit=1)[0]) not in beside and name.startswith("tidegate.")
+        if (other := name.split(".")[1]) != room and other in page and other not in page[room]
+    }
+    assert wrong == set()

@@ -105,6 +105,14 @@ _LAYERS = Group(
             (f"{INCLUDES}::test_modules_include_only_what_stands_before_them",),
         ),
         Mutant(
+            "engine-calls-its-users",
+            "two modules of the relay need each other again, by way of a header that is neither's",
+            "agent/relay/engine.c",
+            "	free_sandboxes(engine);\n",
+            "	(void)fp_sandboxes_look(engine);\n	free_sandboxes(engine);\n",
+            (f"{INCLUDES}::test_modules_call_only_what_stands_before_them",),
+        ),
+        Mutant(
             "pipe-knows-sockets",
             "what holds for sockets only is used where a stream may be something else",
             PIPE,
