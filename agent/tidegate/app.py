@@ -40,6 +40,7 @@ from tidegate.identity.embedded import EmbeddedAuthority
 from tidegate.identity.store import Identities
 from tidegate.linux.capabilities import keep_needed_only, require_needed
 from tidegate.linux.cgroup import cgroup2_mount, cgroup_home, own_cgroup
+from tidegate.linux.descriptors import use_all_descriptors
 from tidegate.linux.memory import share_heap
 from tidegate.linux.netns import NetnsNames, in_netns
 from tidegate.model.mesh import Mesh
@@ -79,6 +80,7 @@ async def serve(settings: Settings) -> None:
     if os.geteuid() != 0:
         raise Fatal("tidegate agent", "needs root: what it reads and writes belongs to root", "run it as root")
     share_heap()
+    use_all_descriptors("tidegate agent")
     require_needed()
     require(probe())
     settings.run_dir.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from typing import Literal
 
@@ -11,6 +12,7 @@ from tidegate.config import messages as say
 from tidegate.config.kinds.base import Kind, Place
 from tidegate.config.kinds.node import ZONES
 from tidegate.config.links import Links, Topic
+from tidegate.config.named_services import dialled_first
 from tidegate.config.protocols import port_protocol
 from tidegate.config.schema import LABEL, ApiModel, Finding, Report, words
 from tidegate.config.shapes import annotated
@@ -19,8 +21,10 @@ from tidegate.config.shapes.metadata import Metadata, addresses
 from tidegate.model.hosts import in_cluster
 from tidegate.model.kube import Near, Service, ServicePort
 from tidegate.model.names import ServiceName
+from tidegate.model.net import host_port
 
 PORT = Field(ge=1, le=65535)
+_PORT_NAME = re.compile(r"([a-z0-9]([-a-z0-9]{0,13}[a-z0-9])?)?")  # RFC 6335, 5.1; nothing: the port itself
 _DISTRIBUTIONS = {
     "PreferClose": Near.ZONE_FIRST,
     "PreferSameZone": Near.ZONE_FIRST,
@@ -41,9 +45,11 @@ class ServicePortDoc(ApiModel):
     @field_validator("target_port")
     @classmethod
     def _target(cls, value: int | str) -> int | str:
-        if isinstance(value, int) and not 0 <= value <= 65535:
+        if isinstance(value, str) and value.isascii() and value.isdigit():
+            value = int(value[:6]) or -1  # a number as a text is a mistake that is understood, but it names a port
+        if (isinstance(value, int) and not 0 <= value <= 65535) or not _PORT_NAME.fullmatch(str(value)):
             raise say.Wrong(say.TARGET_PORT())
-        return int(value) if isinstance(value, str) and value.isdigit() else value
+        return value or 0
 
 
 class ClientIp(ApiModel):
@@ -109,7 +115,7 @@ def read(doc: ServiceDoc, place: Place, report: Report) -> Service:
             )
             for p in spec.ports
         ),
-        addresses=() if headless or spec.type == "ExternalName" else addresses(spec, written, report),
+        addresses=() if headless or spec.type == "ExternalName" else addresses(spec, written, report, dialled=True),
         headless=headless,
         external_name=spec.external_name,
         selector=spec.selector,
@@ -165,19 +171,26 @@ def _check_ports(ports: list[ServicePortDoc], report: Report) -> None:
 
 
 def provides(service: Service) -> Iterable[Topic]:
-    return [("service", service.id.fqdn)]
+    return [("service", service.id.fqdn), *(("address", str(address)) for address in service.addresses)]
 
 
 def looks_at(service: Service) -> Iterable[Topic]:
     alias = _alias(service)
-    return [*([("service", alias)] if alias else []), *([ZONES] if service.near in _BY_ZONE else [])]
+    at = (("address", str(address)) for address in service.addresses)
+    return [*at, *([("service", alias)] if alias else []), *([ZONES] if service.near in _BY_ZONE else [])]
 
 
 def check(service: Service, links: Links) -> Iterator[Finding]:
     """What leads nowhere: a preference that cannot be followed, because nobody says where nodes stand; an alias of a
-    name of the cluster that nothing has. Warnings, because the other object may arrive later."""
+    name of the cluster that nothing has; an address that an older service has. Warnings, because the other object may
+    arrive later, or go."""
     if service.near in _BY_ZONE and not links.any(ZONES[0]):
         yield Finding(service.origin.line, "spec.trafficDistribution", say.NO_ZONES())
+    for address in service.addresses:
+        for port in service.tcp_ports:
+            if (owner := dialled_first(links, address, port, service)) is not None:
+                said = say.ADDRESS_TAKEN(address=host_port(str(address), port.port), owner=owner.origin)
+                yield Finding(service.origin.line, "spec.clusterIP", said)
     alias = _alias(service)
     if in_cluster(alias) and next(iter(links.of("service", alias)), None) is None:
         yield Finding(service.origin.line, "spec.externalName", say.NO_SERVICE(host=alias))
