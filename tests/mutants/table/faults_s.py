@@ -212,4 +212,51 @@ _SERVED = Group(
         ),
     ),
 )
-GROUPS = (_VALUES, _DIALECT, _SERVED)
+_STARTS = Group(
+    "whoever starts an agent decides nothing by what it leaves to it",
+    (
+        Mutant(
+            "blocked-signals-stay",
+            "an agent that something with blocked signals started never hears SIGTERM",
+            "agent/tidegate/linux/inherited.py",
+            "    signal.pthread_sigmask(signal.SIG_SETMASK, ())\n",
+            "    signal.pthread_sigmask(signal.SIG_BLOCK, ())\n",
+            ("tests/unit/linux/test_inherited.py::test_signals_arrive_and_files_are_as_they_are_meant",),
+        ),
+        Mutant(
+            "umask-of-others",
+            "with an odd umask the agent cannot read what it wrote",
+            "agent/tidegate/linux/inherited.py",
+            "    os.umask(_UMASK)\n",
+            "",
+            ("tests/unit/linux/test_inherited.py::test_signals_arrive_and_files_are_as_they_are_meant",),
+        ),
+        Mutant(
+            "full-disk-traceback",
+            "a full disk is a traceback",
+            "agent/tidegate/cli/main.py",
+            "if error.errno not in EXHAUSTED:",
+            "if error.errno:",
+            ("tests/unit/cli/test_main.py::test_a_full_disk_is_one_line",),
+            raises=("OSError",),
+        ),
+        Mutant(
+            "run-directory-of-any-length",
+            "a long --run-dir is a traceback somewhere in the start",
+            "agent/tidegate/settings.py",
+            'len("/relay/4194304.sock")',
+            'len("/")',
+            ("tests/unit/test_settings.py::test_each_socket_in_a_run_directory_has_an_address",),
+        ),
+        Mutant(
+            "run-directory-that-is-a-file",
+            "a --run-dir that is a file is a traceback",
+            "agent/tidegate/observe/life.py",
+            '    except OSError as error:\n        why = f"cannot',
+            '    except NotADirectoryError as error:\n        why = f"cannot',
+            ("tests/unit/observe/test_life.py::test_a_run_directory_that_is_a_file_is_told_with_what_to_do",),
+            raises=("FileExistsError",),
+        ),
+    ),
+)
+GROUPS = (_VALUES, _DIALECT, _SERVED, _STARTS)
