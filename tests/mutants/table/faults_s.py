@@ -163,6 +163,30 @@ _DIALECT = Group(
         ),
     ),
 )
+_REDIRECTS = Group(
+    "where a redirect leads is written as in an address bar",
+    (
+        Mutant(
+            "redirects-of-gateways-as-plain",
+            "behind TLS a gateway sends people to https://x:443/",
+            "agent/tidegate/compile/gateway/routes.py",
+            'scheme = "https" if any(',
+            'scheme = "http" if any(',
+            (
+                "tests/unit/compile/gateway/test_gateway_tls.py"
+                "::test_a_redirect_leaves_out_the_default_port_of_the_scheme_that_was_asked_for",
+            ),
+        ),
+        Mutant(
+            "redirects-without-brackets",
+            "a redirect to an IPv6 address leads nowhere",
+            "agent/tidegate/compile/envoy/http_action.py",
+            'authority = f"[{authority}]"',
+            'authority = f"{authority}"',
+            ("tests/envoy/test_redirects.py::test_a_redirect_has_no_default_port",),
+        ),
+    ),
+)
 _SERVED = Group(
     "who is dialled, and who serves, is as without a mesh",
     (
@@ -259,4 +283,25 @@ _STARTS = Group(
         ),
     ),
 )
-GROUPS = (_VALUES, _DIALECT, _SERVED, _STARTS)
+_DNS = Group(
+    "the node's DNS is shared evenly",
+    (
+        Mutant(
+            "questions-without-room",
+            "three pods that ask without end leave no descriptor for others' questions",
+            "agent/tidegate/dns/room.py",
+            "more <= self.free and mine + more <= _PART * self.free",
+            "more <= self.free",
+            ("tests/unit/dns/test_handing.py::test_each_pod_that_comes_finds_room",),
+        ),
+        Mutant(
+            "room-never-given-back",
+            "after so many questions none is handed on any more",
+            "agent/tidegate/dns/handing.py",
+            "        self._room.give()\n",
+            "",
+            ("tests/unit/dns/test_handing.py::test_each_pod_that_comes_finds_room",),
+        ),
+    ),
+)
+GROUPS = (_VALUES, _DIALECT, _REDIRECTS, _SERVED, _STARTS, _DNS)
