@@ -29,7 +29,7 @@ def dialled_first(links: Links, address: IPAddress, port: ServicePort, mine: Ser
     asked for over HTTP share theirs."""
     found = [s for value in links.of("address", str(address)) for s in _services(value, "*") if s.port(port.port)]
     first = min(found, key=lambda s: s.precedence, default=mine)
-    if first.id == mine.id:
+    if first.id.fqdn == mine.id.fqdn:  # ours, or one that has our name, too, which is told elsewhere
         return None
     theirs = first.port(port.port)
     shared = first.external and mine.external and port.protocol.is_http and theirs and theirs.protocol.is_http

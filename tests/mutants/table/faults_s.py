@@ -100,6 +100,22 @@ _VALUES = Group(
             (f"{WEIGHTS}::test_workloads_of_several_owners_cannot_be_too_heavy_together",),
         ),
         Mutant(
+            "ranges-written-out",
+            "three lines of a ServiceEntry fill the kernel's table, and other services find no room",
+            f"{CONFIG}/kinds/service_entry.py",
+            "if addresses * len(spec.ports) <= MOST_ROWS else 1",
+            "if addresses else 1",
+            (f"{STRANGE}::test_a_few_lines_do_not_fill_the_kernels_table",),
+        ),
+        Mutant(
+            "rows-of-any-number",
+            "one object fills the kernel's table, and other services find no room",
+            f"{CONFIG}/limits.py",
+            "MOST_ROWS = 4096",
+            "MOST_ROWS = 8192",
+            (f"{STRANGE}::test_what_would_fill_the_kernels_table_is_refused",),
+        ),
+        Mutant(
             "light-ones-get-nothing",
             "beside heavy endpoints a light one gets no request at all",
             "agent/tidegate/compile/envoy/weights.py",
@@ -204,8 +220,8 @@ _SERVED = Group(
             "taken-address-silent",
             "nobody says that an address belongs to somebody else",
             f"{CONFIG}/named_services.py",
-            "    if first.id == mine.id:\n",
-            "    if first.id:\n",
+            "if first.id.fqdn == mine.id.fqdn:",
+            "if first:",
             (
                 "tests/unit/compile/outbound/test_taken_addresses.py::test_of_two_services_at_one_address_the_younger_is_told",
             ),

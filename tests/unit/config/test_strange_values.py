@@ -6,8 +6,9 @@ from __future__ import annotations
 from ipaddress import ip_network
 
 import pytest
-from tests.support.configs import config_of, destination_rule, mesh_of, service
+from tests.support.configs import config_of, destination_rule, entry, mesh_of, service
 
+from tidegate.config import limits
 from tidegate.config.documents import parse_text
 from tidegate.config.shapes.envoy_text import is_host
 from tidegate.model.capture import CAPTURE6_PREFIX
@@ -68,7 +69,7 @@ def test_target_ports_that_are_understood(port: str, meant: int | str) -> None:
     "address", ["127.0.0.1", "127.77.0.5", "0.0.0.0", "224.0.0.1", "::1", "::", "ff02::1", str(CAPTURE6_PREFIX[9])]
 )
 def test_no_object_has_an_address_that_is_each_pods_own(address: str) -> None:
-    assert refused(service("web", "http:80", ips=address))[0][1] == "TG0225"
+    assert [code for _, code in refused(service("web", "http:80", ips=address))] == ["TG0225"]
     assert refused(ENTRY % (address, "10.1.1.1")) == [("spec.addresses[0]", "TG0225")]
 
 
@@ -202,3 +203,37 @@ def test_a_number_where_a_text_is_wanted_is_told_as_it_was_written(written: str,
 
 def _mesh(text: str) -> Mesh:
     return config_of(service("web", "http:80", ips="10.96.0.1"), text) if "VirtualService" in text else config_of(text)
+
+
+def wide(networks: int, ports: int) -> str:
+    """A ServiceEntry for so many /24 at so many ports."""
+    listed = ", ".join(f"10.{n // 256}.{n % 256}.0/24" for n in range(networks))
+    numbered = ", ".join(f"{{number: {n + 1}, name: p-{n}, protocol: TCP}}" for n in range(ports))
+    spec = f"addresses: [{listed}], resolution: STATIC, ports: [{numbered}], endpoints: [{{address: 192.0.2.1}}]"
+    return entry("wide", "wide.example.com", spec)
+
+
+@pytest.mark.case("A1", "A3")
+@pytest.mark.parametrize(
+    ("networks", "ports", "addresses", "ranges"), [(1, 1, 256, 0), (16, 1, 4096, 0), (17, 1, 0, 17), (256, 16, 0, 256)]
+)
+def test_a_few_lines_do_not_fill_the_kernels_table(networks: int, ports: int, addresses: int, ranges: int) -> None:
+    """Ranges are written out while that is few rows, and are ranges otherwise."""
+    (found,) = config_of(wide(networks, ports)).service_entries
+    assert (len(found.addresses), len(found.external.wide)) == (addresses, ranges)
+    assert (addresses + ranges) * ports <= limits.MOST_ROWS
+
+
+@pytest.mark.case("A1", "A3")
+def test_what_would_fill_the_kernels_table_is_refused() -> None:
+    assert refused(wide(256, 17)) == [("spec.ports", "TG0106")]
+    ports = ", ".join(f"{{name: p-{n}, port: {n + 1}}}" for n in range(limits.MOST_ROWS // 2 + 1))
+    for ips, wrong in (("10.96.0.1", []), ('10.96.0.1, "fd00::1"', [("spec.ports", "TG0106")])):
+        text = (
+            f"apiVersion: v1\nkind: Service\nmetadata: {{name: web}}\nspec: {{clusterIPs: [{ips}], ports: [{ports}]}}"
+        )
+        assert refused(text) == wrong
+    many = "apiVersion: v1\nkind: Service\nmetadata: {name: web}\nspec: {clusterIPs: [10.96.0.1, 10.96.0.2, 10.96.0.3]}"
+    assert ("spec.clusterIPs", "TG0106") in refused(many)
+    slice_ = "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {name: s}\naddressType: IPv4\nendpoints: "
+    assert refused(slice_ + f"[{', '.join(['{addresses: [192.0.2.1]}'] * 1001)}]") == [("endpoints", "TG0106")]

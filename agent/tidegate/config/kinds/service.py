@@ -11,6 +11,7 @@ from pydantic import Field, field_validator
 from tidegate.config import messages as say
 from tidegate.config.kinds.base import Kind, Place
 from tidegate.config.kinds.node import ZONES
+from tidegate.config.limits import MOST_ROWS, too_many_rows
 from tidegate.config.links import Links, Topic
 from tidegate.config.named_services import dialled_first
 from tidegate.config.protocols import port_protocol
@@ -69,7 +70,7 @@ class ServiceSpec(ApiModel):
     selector: dict[str, str] = Field(default_factory=dict)
     ports: list[ServicePortDoc] = Field(default_factory=list)
     cluster_ip: str = Field(default="", alias="clusterIP")
-    cluster_ips: list[str] = Field(default_factory=list, alias="clusterIPs")
+    cluster_ips: list[str] = Field(default_factory=list, max_length=2, alias="clusterIPs")  # one of each family
     external_name: str = ""
     publish_not_ready_addresses: bool = False
     session_affinity: Literal["None", "ClientIP"] = "None"
@@ -98,6 +99,8 @@ def read(doc: ServiceDoc, place: Place, report: Report) -> Service:
     elif not spec.ports and not headless and (*spec.at.path, "ports") not in report.misspelt:
         report.say(spec, None, say.NO_PORTS())
     _check_ports(spec.ports, report)
+    if (rows := max(len(written), 1) * len(spec.ports)) > MOST_ROWS:
+        report.say(spec, "ports", say.OUT_OF_BOUNDS(detail=too_many_rows(rows)))
     if not place.live:  # a cluster does what they say, by hints of its slices
         annotated.tell(doc.metadata, annotated.OF_SERVICES, report)
     sticky = spec.session_affinity == "ClientIP"

@@ -10,6 +10,7 @@ from pydantic import Field, field_validator
 
 from tidegate.config import messages as say
 from tidegate.config.kinds.base import Kind, Place
+from tidegate.config.limits import MOST_ROWS, too_many_rows
 from tidegate.config.links import Links, Topic
 from tidegate.config.named_services import dialled_first, services_of
 from tidegate.config.protocols import declared_protocol
@@ -106,6 +107,8 @@ def read(doc: ServiceEntryDoc, place: Place, report: Report) -> ServiceEntry | N
     _check_hosts_apart(spec, hosts, ports, resolution, report)
     addresses = tuple(dict.fromkeys(_addresses(spec, resolution, report)))
     endpoints = tuple(_endpoints(spec, resolution, report))
+    if (rows := max(len(addresses), len(spec.addresses)) * len(ports)) > MOST_ROWS:
+        report.say(spec, "ports", say.OUT_OF_BOUNDS(detail=too_many_rows(rows)))
     _tell_what_waits(spec, ports, report)
     if spec.export_to == ["~"]:
         return None
@@ -184,7 +187,7 @@ def _addresses(spec: ServiceEntrySpec, how: Resolution, report: Report) -> Itera
             continue
         if how.by_name:
             report.say(spec, at, say.RANGE_BY_NAME(given=text))
-        elif network.num_addresses <= WRITTEN_OUT:
+        elif network.num_addresses <= _widest(spec):
             yield from network
 
 
@@ -201,7 +204,15 @@ def _wide(spec: ServiceEntrySpec, how: Resolution) -> Iterator[IPNetwork]:
     dialled and has no address."""
     if how is Resolution.NONE and not spec.addresses:
         yield ANY
-    yield from dict.fromkeys(n for n in _ranges(spec) if n.num_addresses > WRITTEN_OUT and not how.by_name)
+    widest = _widest(spec)
+    yield from dict.fromkeys(n for n in _ranges(spec) if n.num_addresses > widest and not how.by_name)
+
+
+def _widest(spec: ServiceEntrySpec) -> int:
+    """Up to how many addresses a range is written out: none, where all of them at all ports would be too many rows."""
+    ranges = [network.num_addresses for network in _ranges(spec)]
+    addresses = len(spec.addresses) - len(ranges) + sum(n for n in ranges if n <= WRITTEN_OUT)
+    return WRITTEN_OUT if addresses * len(spec.ports) <= MOST_ROWS else 1
 
 
 def _endpoints(spec: ServiceEntrySpec, how: Resolution, report: Report) -> Iterator[Workload]:
