@@ -40,13 +40,14 @@ from tidegate.identity.embedded import EmbeddedAuthority
 from tidegate.identity.store import Identities
 from tidegate.linux.capabilities import keep_needed_only, require_needed
 from tidegate.linux.cgroup import cgroup2_mount, cgroup_home, own_cgroup
+from tidegate.linux.inherited import shed_inherited
 from tidegate.linux.memory import share_heap
 from tidegate.linux.netns import NetnsNames, in_netns
 from tidegate.model.mesh import Mesh
 from tidegate.observe.admin import Admin
 from tidegate.observe.dashboard.assets import assets
 from tidegate.observe.dashboard.sampling import Dashboard
-from tidegate.observe.life import Life, living, require_private
+from tidegate.observe.life import Life, living, make_private
 from tidegate.observe.readiness import CARRYING, CONFIGURATION, ENVOY, HOOKS, RELAY, Readiness
 from tidegate.observe.views import Views
 from tidegate.relay.client import RelayClient
@@ -79,10 +80,10 @@ async def serve(settings: Settings) -> None:
     if os.geteuid() != 0:
         raise Fatal("tidegate agent", "needs root: what it reads and writes belongs to root", "run it as root")
     share_heap()
+    shed_inherited("tidegate agent")
     require_needed()
     require(probe())
-    settings.run_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    require_private(settings.run_dir)
+    make_private(settings.run_dir)
     # With the capabilities given up below, not even root may make a group beside those of the hierarchy's root (0555).
     home = cgroup_home(own_cgroup(), cgroup2_mount(), settings.node)
     keep_needed_only()

@@ -16,6 +16,7 @@ from tidegate.compile.facts import Facts, join
 from tidegate.config.follow import follow
 from tidegate.config.last_good import LastGood
 from tidegate.config.sources.opening import ConfigSources
+from tidegate.linux.inherited import shed_inherited
 from tidegate.model.mesh import Mesh
 from tidegate.observe.admin import Admin
 from tidegate.observe.others import OthersViews
@@ -39,6 +40,7 @@ async def serve(
 ) -> None:
     """Until SIGTERM or SIGINT. state: directory of last good text, and of the socket that `tidegate status` asks.
     metrics_port: on localhost; 0 = none. Raises TidegateError if it cannot listen."""
+    shed_inherited("tidegate xds")
     stop = asked_to_stop()
     config: Latest[Mesh | None] = Latest(None)
     opened = ConfigSources(sources, state, config, identity, frozenset(one.namespace for one in sockets))

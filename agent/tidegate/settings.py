@@ -31,6 +31,7 @@ NODE_NAME = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,251}[A-Za-z0-9])?")  # of 
 _LABEL_PAIR = re.compile(r"[A-Za-z0-9][-A-Za-z0-9_./]*=[-A-Za-z0-9_.]*")
 NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 LONGEST_SOCKET = 107  # bytes of a unix socket's path (unix(7), sun_path)
+LONGEST_RUN_DIR = LONGEST_SOCKET - len("/relay/4194304.sock")  # the longest name of those in it, by the greatest pid
 LOG_LEVELS = ("debug", "info", "warning", "error")
 CLUSTER_HOST = "KUBERNETES_SERVICE_HOST"  # by which a pod finds its cluster's API server
 _YES, _NO = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
@@ -76,7 +77,7 @@ class Settings:
     )
     ca_dir: Path = _of(DEFAULT_CA_DIR, _CA_DIR_HELP)
     certificate_seconds: float = _of(86_400.0, "how long a workload's certificate is good", least=10, most=31_536_000)
-    run_dir: Path = _of(DEFAULT_RUN_DIR, "sockets and state of this agent")
+    run_dir: Path = _of(DEFAULT_RUN_DIR, "sockets and state of this agent", sockets=True)
     bpffs: Path = _of(DEFAULT_BPFFS, "directory for pinned kernel objects")
     cgroup: Path | None = _of(None, "cgroup v2 directory that holds the pods; default: the root")
     workers: int = _of(0, "fast path threads; 0 = one per usable CPU", least=0, most=64)  # FP_WORKERS_MAX
@@ -138,7 +139,7 @@ class GatewaySettings:
     )
     ca_dir: Path = _of(DEFAULT_CA_DIR, _CA_DIR_HELP)
     certificate_seconds: float = _of(86_400.0, "how long its certificate is good", least=10, most=31_536_000)
-    run_dir: Path = _of(DEFAULT_GATEWAY_DIR, "sockets and state of this gateway")
+    run_dir: Path = _of(DEFAULT_GATEWAY_DIR, "sockets and state of this gateway", sockets=True)
     envoy_concurrency: int = _of(2, "Envoy's worker threads", least=1, most=1024)
     admin_port: int = _of(ADMIN_PORT, "localhost port of the admin API, 0 = none", least=0, most=65535)
     ready_port: int = _of(READY_PORT, "port of /healthz/ready, on every address, 0 = none", least=0, most=65535)
@@ -240,6 +241,9 @@ def _check_limits(setting: Field[Any], value: Any) -> None:
     like = setting.metadata.get("like")
     if like is not None and value and not like.fullmatch(value):
         raise Rejected(f"{flag} {value!r}", "is no name", "use letters, digits, '-', '_' and '.', at most 253")
+    if setting.metadata.get("sockets") and len(str(value.absolute()).encode()) > LONGEST_RUN_DIR:
+        why = f"has more than {LONGEST_RUN_DIR} bytes, so sockets in it would have no address (unix(7))"
+        raise Rejected(f"{flag} {value}", why, "use a shorter one")
     if setting.metadata.get("address") and value:
         listen_address(value, flag)
     for text in value if setting.metadata.get("socket") else ():

@@ -18,6 +18,9 @@ CASES = {
     "{authority: x, derivePort: FROM_REQUEST_PORT}": "http://x/",
     "{scheme: https, port: 443}": "https://web/",
     "{port: 8443, scheme: https}": "https://web:8443/",
+    "{authority: 'fd00::1', port: 8080}": "http://[fd00::1]:8080/",
+    "{authority: 'fd00::1'}": "http://[fd00::1]/",
+    "{authority: '[fd00::1]:80'}": "http://[fd00::1]/",
 }
 
 

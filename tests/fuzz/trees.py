@@ -33,6 +33,7 @@ VALUES: tuple[Any, ...] = (
     *("10.0.0.1", "10.0.0.0/8", "10.0.0.1/33", "::1", "::/0", "256.1.1.1"),
     *("0.0.0.0", "fe80::1%eth0", "unix:///run/x", "unix://@x"),
     *("(", "[a-", ".*", "(a+)+$", "\\d{1000}", "^$", "(?i)x", "a{0,1000}{0,1000}"),
+    *("70000", "0", "²", "8080", 2**32 - 1, 50.0, "x\x01y", "unix:///" + "x" * 200, "::ffff:10.1.0.0/126"),
     *("TCP", "HTTP", "http", "GRPC", "TLS", "STATIC", "NONE", "DNS", "SIMPLE", "MUTUAL", "LEAST_CONN", "mesh"),
     *(":authority", "host", "x-envoy-internal", "content-length", "connection", "cookie", "true", "null", "1"),
     *([], {}, [[]], [None], [{}], {"": ""}, {"a": None}, [""], {"x" * 300: 1}, [0] * 40),

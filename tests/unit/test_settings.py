@@ -10,8 +10,11 @@ from typing import Any
 
 import pytest
 
+from tidegate import settings
 from tidegate.errors import Rejected
+from tidegate.relay import supervisor as relay
 from tidegate.settings import Settings, from_environment, kind
+from tidegate.supervise.files import UNIX_PATH_MAX
 
 ROOT = Path(__file__).resolve().parents[2]
 NUMBERS = [f for f in fields(Settings) if kind(f) in (int, float)]
@@ -89,3 +92,15 @@ def test_a_number_out_of_range_is_a_usage_error_without_a_traceback(setting: Fie
     assert "is out of range" in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.case("E7")
+def test_each_socket_in_a_run_directory_has_an_address() -> None:
+    """The longest name that fits into struct sockaddr_un is found before anything is started."""
+    longest = "/" + "x" * (settings.LONGEST_RUN_DIR - 1)
+    for names in ("relay/" + relay.LONGEST_SOCKET, "envoy/admin.sock", "dns/control.sock", "agent.sock", "xds.sock"):
+        assert len(f"{longest}/{names}") <= UNIX_PATH_MAX == settings.LONGEST_SOCKET
+    for build, more in ((from_environment, {}), (settings.gateway_from_environment, {"selector": "a=b"})):
+        assert build({"config": ["file:/etc"], "run_dir": Path(longest), **more}, {}).run_dir == Path(longest)
+        with pytest.raises(Rejected, match=r"--run-dir .* bytes"):
+            build({"config": ["file:/etc"], "run_dir": Path(longest + "x"), **more}, {})

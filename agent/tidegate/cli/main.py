@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from errno import EDQUOT, EFBIG, EMFILE, ENFILE, ENOSPC, EROFS
 from importlib import import_module
 from typing import Any
 
@@ -34,6 +35,8 @@ COMMANDS = {
     "doctor": "doctor",
     "xds": "xds",
 }
+# What no program of ours can help: the place for files is full, read-only, or bounded; no descriptor or file is left.
+EXHAUSTED = frozenset({ENOSPC, EDQUOT, EFBIG, EROFS, EMFILE, ENFILE})
 PLUGGED = "tidegate.commands"  # entry points by which other distributions bring commands of their own
 
 
@@ -98,6 +101,12 @@ def main() -> None:
     except PermissionError as error:
         remedy = "" if os.geteuid() == 0 else "; run as root"
         print(f"tidegate: not permitted: {error}{remedy}", file=sys.stderr)
+        sys.exit(4)
+    except OSError as error:
+        if error.errno not in EXHAUSTED:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"tidegate: {where}{error.strerror}; make room, or raise the limit, and start again", file=sys.stderr)
         sys.exit(4)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -109,7 +109,8 @@ class Registry:
 
     def endpoints(self, service: Service, port: ServicePort) -> tuple[Endpoint, ...]:
         """Every address of every ready pod behind the port, ordered by pod name; then what is written down. Names are
-        here with the addresses that the agent resolved them to."""
+        here with the addresses that the agent resolved them to. If that is nobody, pods that serve while they end, as
+        kube-proxy does."""
         return self._read(_endpoints, (service.id.fqdn, port.port))
 
     def named(self, service: Service, port: ServicePort) -> tuple[Named, ...]:
@@ -153,14 +154,17 @@ def _endpoints(read: Read, key: tuple[str, int]) -> tuple[Endpoint, ...]:
     port = service.port(number) if service else None
     if service is None or port is None:
         return ()
-    found = [
-        Endpoint(pod, address, target, pod.node)
-        for pod in read(PODS_BY_SERVICE, fqdn) or ()
-        if (pod.ready or service.publish_not_ready) and (target := target_port(port, pod))
-        for address in pod.ips
-    ]
-    workloads = _workload_endpoints(read, service, port)
-    return (*found, *_written_endpoints(read, service, port, bool(found)), *workloads)
+    pods = [(pod, target) for pod in read(PODS_BY_SERVICE, fqdn) or () if (target := target_port(port, pod))]
+    ready = [pair for pair in pods if pair[0].ready or service.publish_not_ready]
+    found = [*_of_pods(ready), *_written_endpoints(read, service, port, bool(ready))]
+    found += _workload_endpoints(read, service, port)
+    return tuple(found or _of_pods(pair for pair in pods if pair[0].draining))
+
+
+def _of_pods(pods: Iterable[tuple[Pod, int]]) -> Iterator[Endpoint]:
+    for pod, target in pods:
+        for address in pod.ips:
+            yield Endpoint(pod, address, target, pod.node)
 
 
 def _workload_endpoints(read: Read, service: Service, port: ServicePort) -> Iterator[Endpoint]:

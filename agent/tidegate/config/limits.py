@@ -74,6 +74,13 @@ QUERY_NAME_BYTES = 1024  # envoy.config.route.v3.QueryParameterMatcher.name
 REGEX_PROGRAM = 32_768  # size of a compiled expression; Envoy's own default of 100 is set to this in its bootstrap
 HOST_BYTES = 253  # of a name in DNS, without a last dot
 
+MOST_ROWS = 4096  # of the kernel's table that one object may take: there are 131 072 for all (bpf/include/tg_abi.h)
+
+
+def too_many_rows(rows: int) -> str:
+    """What is wrong with an object that would take so many."""
+    return f"with its addresses these are {rows} rows of the kernel's table, at most {MOST_ROWS}"
+
 
 def is_prime(number: int) -> bool:
     """By division; numbers here are at most MAGLEV_TABLE.most."""

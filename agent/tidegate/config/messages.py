@@ -115,6 +115,12 @@ NO_COOKIE = _error("TG0220", "no-cookie-name", "{name!r} is no name of a cookie"
 NO_BASE64 = _error("TG0221", "no-base64", "is no base64: {reason}")
 BIG_REGEX = _error("TG0222", "regex-too-big", "expression {given!r} is too costly: {size} steps, at most {most}")
 NO_NAME = _error("TG0224", "no-name", "{name!r} is no name: letters, digits, '-' and '.', at most {most} of them")
+PODS_OWN = _error(
+    "TG0225",
+    "pods-own-address",
+    "{given!r} is another host in each pod: loopback, unspecified and multicast addresses, and the prefix of capture, "
+    "can be nobody's address",
+)
 PARAMETER_NAME = _error("TG0223", "parameter-name", "the name of a parameter has 1 to {most} bytes")
 
 # TG03: what routes mean
@@ -203,7 +209,9 @@ ENDPOINT_PORT = _error("TG0419", "endpoint-port", "no port of the ServiceEntry i
 NAME_OF_STATIC = _error("TG0420", "name-of-static", "{given!r} is no IP address: write resolution: DNS for names")
 NO_WORKLOAD_ADDRESS = _error("TG0421", "no-workload-address", "address is missing")
 NO_SOCKET = _error(
-    "TG0422", "no-socket", "{given!r} is no unix socket: write unix:///PATH or unix://@NAME, without a slash at the end"
+    "TG0422",
+    "no-socket",
+    "{given!r} is no unix socket: write unix:///PATH or unix://@NAME, at most 107 bytes and no slash at its end",
 )
 SOCKET_PORTS = _error("TG0423", "socket-ports", "a unix socket has no ports")
 SOCKET_NOT_STATIC = _error("TG0424", "socket-not-static", "a unix socket needs resolution: STATIC")
@@ -222,7 +230,11 @@ UNLISTED = _warning(
     "has no list of {authority}: every certificate that it signed is refused (each authority on the way needs a list)",
 )
 NO_PRIVATE_KEY = _error("TG0483", "no-private-key", "{name} cannot be used: {reason}")
-NO_BIND = _error("TG0484", "no-bind", "{given!r} is no address: write an IP address, unix:///PATH or unix://@NAME")
+NO_BIND = _error(
+    "TG0484",
+    "no-bind",
+    "{given!r} is no address: write an IP address, unix:///PATH or unix://@NAME, of at most 107 bytes",
+)
 NO_SERVER_PORT = _error("TG0485", "no-server-port", "needs a number from 1 to 65535 (only a bind to a path has none)")
 NEEDS_TLS = _error("TG0486", "needs-tls", "a server of protocol {protocol} needs tls")
 TLS_OF_PLAIN = _error("TG0487", "tls-of-plain", "a server of protocol {protocol} has no tls; write protocol TLS")
@@ -324,6 +336,7 @@ IDLE_ON_TCP = _warning("TG0509", "idle-on-tcp", "has no effect on TCP port {port
 RULE_FOR_NOBODY = _warning("TG0510", "rule-for-nobody", "service {host} does not exist: the rule has no effect")
 PORT_OF_NOBODY = _warning("TG0511", "port-of-nobody", "service {host} has no TCP port {port}: the field has no effect")
 OLDER_RULE = _warning("TG0512", "older-rule", "has no effect: the older {owner} says this for the same host")
+ADDRESS_TAKEN = _warning("TG0572", "address-taken", "{address} belongs to {owner}: connections there do not come here")
 RANGE_TAKEN = _warning(
     "TG0571",
     "range-taken",

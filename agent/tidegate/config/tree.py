@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from math import isinf
 from typing import Any
 
 import yaml
@@ -27,11 +28,30 @@ _MAX_DEPTH = 100
 _MAX_NUMBER = 400  # characters; longer ones cost quadratic time and do not print
 _CONSTRUCT = yaml.constructor.SafeConstructor()
 _TAG = "tag:yaml.org,2002:"
+# What YAML 1.2 and Kubernetes take for numbers and the library does not, and the other way round: 12:30:45 is a text.
+_EXPONENT, _OCTAL = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+"), re.compile(r"[-+]?0o[0-7]+")
+_NUMERIC = frozenset("+-.0123456789")
+_WHOLE = 2**53  # up to here a float is the whole number that was written
 # First character of a plain scalar -> what it may be besides a text.
 _RESOLVERS = {
     first: [(tag.removeprefix(_TAG), expression) for tag, expression in found]
     for first, found in yaml.resolver.Resolver.yaml_implicit_resolvers.items()
 }
+
+
+class WholeNumber(int):
+    """50.0, 5e1: one of JSON's numbers, which is whole, so it may stand where a whole one is wanted. In messages it is
+    what was written."""
+
+    written: str
+
+    def __new__(cls, number: float, written: str) -> WholeNumber:
+        made = super().__new__(cls, number)
+        made.written = written
+        return made
+
+    def __str__(self) -> str:
+        return self.written
 
 
 def format_path(path: Path) -> str:
@@ -320,12 +340,22 @@ class _Builder:
             if kind == "bool":
                 return _CONSTRUCT.construct_yaml_bool(yaml.ScalarNode(_TAG + kind, text))
             if kind == "int":
-                return _CONSTRUCT.construct_yaml_int(yaml.ScalarNode(_TAG + kind, text))
+                octal = _OCTAL.fullmatch(text)
+                return int(text, 0) if octal else _CONSTRUCT.construct_yaml_int(yaml.ScalarNode(_TAG + kind, text))
             if kind == "float":
-                return _CONSTRUCT.construct_yaml_float(yaml.ScalarNode(_TAG + kind, text))
+                return self._float(text)
         except (ValueError, KeyError, IndexError, OverflowError) as e:
             raise _NotJsonError(self._line(event), say.NO_NUMBER(given=text, kind=kind)) from e
         return text
+
+    def _float(self, text: str) -> int | float | str:
+        if _EXPONENT.fullmatch(text):
+            number = float(text)
+            if isinf(number):
+                return text  # 12e4567, a part of a hash: no number to Kubernetes either
+        else:
+            number = _CONSTRUCT.construct_yaml_float(yaml.ScalarNode(_TAG + "float", text))
+        return WholeNumber(number, text) if number.is_integer() and abs(number) < _WHOLE else number
 
     def _line(self, event: Any) -> int:
         return self._first + int(event.start_mark.line)
@@ -344,5 +374,7 @@ def _kind(event: Any) -> str:
         text = event.value
         for kind, expression in _RESOLVERS.get(text[:1], ()):
             if expression.match(text):
-                return str(kind)
+                return str(kind) if ":" not in text or kind not in ("int", "float") else "str"
+        if text[:1] in _NUMERIC and (_EXPONENT.fullmatch(text) or _OCTAL.fullmatch(text)):
+            return "int" if "o" in text else "float"
     return "str"

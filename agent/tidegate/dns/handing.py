@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from tidegate.dns import wire
 from tidegate.dns.counts import QuestionCounts
+from tidegate.dns.room import Room
 from tidegate.dns.sockets import BYTES_MAX
 from tidegate.model.net import IPAddress
 
@@ -39,12 +40,14 @@ class Handing:
         connected: Callable[[IPAddress], socket.socket],
         loop: asyncio.AbstractEventLoop,
         counts: QuestionCounts,
+        room: Room,
     ) -> None:
-        """connected: makes a socket of the pod's for one resolver."""
+        """connected: makes a socket of the pod's for one resolver. room: of all pods."""
         self._connected = connected
         self._loop = loop
         self._under_way: dict[socket.socket, _UnderWay] = {}  # the oldest first
         self._counts = counts
+        self._room = room
 
     def __len__(self) -> int:
         return len(self._under_way)
@@ -52,6 +55,13 @@ class Handing:
     def ask(self, question: bytes, resolver: IPAddress, back: Back) -> None:
         """Hand a question on; back gets the answer, or a failure if the resolver cannot be reached. Never raises."""
         self._counts.handed_on += 1
+        mine = len(self._under_way)
+        if mine >= UNDER_WAY_MAX or not self._room.fits(mine):
+            if not mine:
+                self._fail(question, back)
+                return
+            self._end(next(iter(self._under_way)))
+            self._counts.lost += 1
         try:
             sock = self._connected(resolver)
         except OSError:
@@ -63,9 +73,7 @@ class Handing:
             sock.close()
             self._fail(question, back)
             return
-        if len(self._under_way) >= UNDER_WAY_MAX:
-            self._end(next(iter(self._under_way)))
-            self._counts.lost += 1
+        self._room.take()
         self._under_way[sock] = _UnderWay(question, back, self._loop.time() + PATIENCE_SECONDS)
         self._loop.add_reader(sock, self._answered, sock)
 
@@ -104,6 +112,7 @@ class Handing:
 
     def _end(self, sock: socket.socket) -> None:
         del self._under_way[sock]
+        self._room.give()
         with contextlib.suppress(ValueError, OSError):
             self._loop.remove_reader(sock)
         sock.close()

@@ -13,11 +13,13 @@ from tidegate.bpf.resolvers import PORT, SLOTS, ResolverTables
 from tidegate.dns.answers import Answers
 from tidegate.dns.counts import QuestionCounts
 from tidegate.dns.handing import Handing
+from tidegate.dns.room import Room
 from tidegate.dns.sockets import PodSockets, Sender, connected, open_here, towards
 from tidegate.dns.streams import SESSIONS_MAX, Conversation, Streams
 from tidegate.model.capture import slot_of
 from tidegate.model.net import IPAddress, parse_ip
 
+_OF_SESSION = 2  # descriptors: to the application, and to the resolver
 BURST = 16  # datagrams of one pod before others have their turn
 
 
@@ -33,8 +35,9 @@ class PodDns:
         tables: ResolverTables,
         enter: Callable[[int], None],
         counts: QuestionCounts,
+        room: Room,
     ) -> None:
-        """Owns netns_fd. enter: makes a netns that of new sockets."""
+        """Owns netns_fd. enter: makes a netns that of new sockets. room: of all pods."""
         self.namespace = namespace
         self._cookie = cookie
         self._netns_fd = netns_fd
@@ -43,7 +46,8 @@ class PodDns:
         self._enter = enter
         self._loop = asyncio.get_running_loop()
         self._counts = counts
-        self._handing = Handing(self._connected, self._loop, counts)
+        self._handing = Handing(self._connected, self._loop, counts, room)
+        self._room = room
         self._sockets = PodSockets()
         self._servers: list[asyncio.Server] = []
         self._sessions: set[asyncio.Task[None]] = set()
@@ -116,15 +120,19 @@ class PodDns:
         at = parse_ip(writer.get_extra_info("sockname")[0])
         resolver = self._resolver(at)
         task = asyncio.current_task()
-        if resolver is None or task is None or len(self._sessions) >= SESSIONS_MAX:
+        mine = len(self._sessions)
+        room = mine < SESSIONS_MAX and self._room.fits(_OF_SESSION * mine, _OF_SESSION)
+        if resolver is None or task is None or not room:
             self._counts.lost += 1
             writer.transport.abort()
             return
         self._sessions.add(task)
+        self._room.take(_OF_SESSION)
         try:
             await Conversation((reader, writer), self._answer, partial(self._dial, resolver)).run()
         finally:
             self._sessions.discard(task)
+            self._room.give(_OF_SESSION)
 
     def _answer(self, message: bytes) -> bytes | None:
         answer = self._answers.of(message, self.namespace, udp=False)

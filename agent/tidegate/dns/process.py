@@ -23,7 +23,10 @@ from tidegate.dns.counts import QuestionCounts
 from tidegate.dns.names import NameTable
 from tidegate.dns.pod import PodDns
 from tidegate.dns.protocol import ControlMessage, Incoming
+from tidegate.dns.room import Room, descriptors_for_questions
+from tidegate.errors import Fatal
 from tidegate.linux.cgroup import cgroup_id, own_cgroup
+from tidegate.linux.descriptors import use_all_descriptors
 from tidegate.model.names import use_cluster_domain
 from tidegate.native import checked, lib
 from tidegate.runtime.collector import settle
@@ -31,6 +34,7 @@ from tidegate.runtime.collector import settle
 log = logging.getLogger(__name__)
 
 SWEEP_SECONDS = 1.0
+_LEAST_DESCRIPTORS = 64  # its own, and of two pods
 
 
 class DnsProcess:
@@ -44,6 +48,7 @@ class DnsProcess:
         self._incoming = Incoming()
         self._answers = Answers(NameTable(), random.random)
         self._counts = QuestionCounts()
+        self._room = Room(descriptors_for_questions())
         self._pods: dict[int, PodDns] = {}
         self._inside = -1  # the netns in which this thread is, by the descriptor that is open here
 
@@ -104,7 +109,9 @@ class DnsProcess:
     async def _add(self, message: ControlMessage, netns_fd: int) -> None:
         cookie = message["cookie"]
         await self._close(cookie)
-        pod = PodDns(cookie, message["namespace"], netns_fd, self._answers, self._tables, self._enter, self._counts)
+        pod = PodDns(
+            cookie, message["namespace"], netns_fd, self._answers, self._tables, self._enter, self._counts, self._room
+        )
         try:
             await pod.open(v6=message["v6"], port=message["port"])
         except OSError:
@@ -138,6 +145,7 @@ class DnsProcess:
 def main(arguments: list[str]) -> None:
     """Serve the agent that listens on a unix socket: PATH-OF-THE-SOCKET DIRECTORY-OF-THE-MAPS CLUSTER-DOMAIN."""
     path, maps, domain = arguments
+    use_all_descriptors("the node's DNS", _LEAST_DESCRIPTORS)
     use_cluster_domain(domain)
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s %(message)s", level="WARNING", stream=sys.stderr)
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as control:
@@ -155,7 +163,7 @@ def exit_code(arguments: list[str]) -> int:
     """main(), and how it went as a program's exit code."""
     try:
         main(arguments)
-    except OSError as error:
+    except (OSError, Fatal) as error:
         print(f"the node's DNS (pid {os.getpid()}): {error}", file=sys.stderr)
         return 1
     return 0

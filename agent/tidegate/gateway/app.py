@@ -30,12 +30,13 @@ from tidegate.identity.embedded import EmbeddedAuthority
 from tidegate.identity.store import Identities
 from tidegate.linux.capabilities import GATEWAY, keep_needed_only
 from tidegate.linux.cgroup import cgroup2_mount, cgroup_home, own_cgroup
+from tidegate.linux.inherited import shed_inherited
 from tidegate.linux.memory import share_heap
 from tidegate.model.gateway import GatewayWorkload
 from tidegate.model.identity import Identity
 from tidegate.model.mesh import Mesh
 from tidegate.observe.admin import Admin
-from tidegate.observe.life import Life, living, require_private
+from tidegate.observe.life import Life, living, make_private
 from tidegate.observe.readiness import CONFIGURATION, ENVOY, Readiness
 from tidegate.runtime.clock import SystemClock
 from tidegate.runtime.latest import Latest
@@ -59,8 +60,8 @@ async def serve(settings: GatewaySettings) -> None:
     if os.geteuid() != 0:
         raise Fatal("tidegate gateway", "needs root of its pod, to bound what Envoy may do", "run it as root")
     share_heap()
-    settings.run_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    require_private(settings.run_dir)
+    shed_inherited("tidegate gateway")
+    make_private(settings.run_dir)
     home = cgroup_home(own_cgroup(), cgroup2_mount(), "gateway")
     keep_needed_only(GATEWAY)
     with living(settings.run_dir) as life:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 
-from tidegate.model.net import IPAddress, to_wire
+from tidegate.model.net import IPAddress, IPNetwork, to_wire, within
 from tidegate.model.tier import Tier
 
 RANGE_CLIENT_PORT = 1  # tg_abi.h, enum tg_range: what Envoy sees as the client's port
@@ -22,6 +22,12 @@ DNS4 = IPv4Address("127.78.1.1")
 DNS6 = IPv6Address("fd74:6964:6567:6174::3")
 DNS_HALF = 5  # enum tg_dns_limit, as is the port
 DNS_PORT = 53
+
+
+def is_pods_own(where: IPAddress | IPNetwork) -> bool:
+    """Whether an address, or all of a prefix, means something else in each pod, so that no object can have it."""
+    own = where.is_loopback or where.is_unspecified or where.is_multicast
+    return own or within(IPv6Network(where), CAPTURE6_PREFIX) if where.version == 6 else own
 
 
 def destination_hash(address: IPAddress, port: int) -> int:

@@ -83,6 +83,7 @@ class Pod:
     annotations: Mapping[str, str] = field(default_factory=dict)
     ips: tuple[IPAddress, ...] = ()  # first = primary
     ready: bool = False
+    draining: bool = False  # it ends, and serves still
     has_status: bool = True  # False: a hand-written document; ready while its container runs on this node
     node: str = ""
     service_account: str = "default"
@@ -138,6 +139,12 @@ class Service:
     def tcp_ports(self) -> tuple[ServicePort, ...]:
         """Every port that the mesh can serve."""
         return tuple(p for p in self.ports if p.protocol is not Protocol.UDP)
+
+    @property
+    def precedence(self) -> tuple[bool, Age, ServiceName]:
+        """Of several with one name or address that with the least has it: Kubernetes', to which its cluster gave it,
+        before one to which somebody only wrote it down, then the oldest."""
+        return self.external is not None, self.age, self.id
 
     @property
     def as_dialled(self) -> bool:

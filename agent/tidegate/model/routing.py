@@ -12,6 +12,7 @@ from tidegate.model.kube import NO_AGE, Age
 from tidegate.model.net import IPNetwork
 from tidegate.model.origin import Origin
 
+LONGEST_BODY = 1 << 20  # of a direct response: upstream refuses more, and who asks over xDS is told this much
 MILLION = 1_000_000
 MESH = "mesh"  # the gateway name that stands for every pod of the mesh
 

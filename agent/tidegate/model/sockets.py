@@ -10,6 +10,8 @@ from pathlib import Path, PurePosixPath
 
 from tidegate.errors import Rejected
 
+_LONGEST = 107  # bytes: sun_path of struct sockaddr_un without the zero at its end (unix(7))
+
 _allowed: PurePosixPath | None = None
 
 
@@ -20,6 +22,11 @@ def allow_unix_endpoints(directory: Path | None) -> None:
     if directory is not None and (not directory.is_absolute() or len(directory.parts) < 2 or ".." in directory.parts):
         raise Rejected(f"--unix-endpoints {directory}", "is no directory of its own", "write for example /run/sockets")
     _allowed = None if directory is None else PurePosixPath(directory)
+
+
+def too_long(path: str) -> bool:
+    """Whether no socket can have the path, in which a @ in front stands for the zero of an abstract one."""
+    return len(path.encode()) > _LONGEST
 
 
 def unix_endpoint_allowed(path: str) -> bool:

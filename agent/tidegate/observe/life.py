@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tidegate.errors import Rejected
+from tidegate.errors import Fatal, Rejected
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +19,16 @@ class Life:
 
     starts: int
     previous: str
+
+
+def make_private(run_dir: Path) -> None:
+    """Make the run directory unless it is there. Raises Fatal if that cannot be, Rejected as require_private()."""
+    try:
+        run_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        why = f"cannot be made: {error.strerror}"
+        raise Fatal(f"run directory {run_dir}", why, "name another one with --run-dir") from error
+    require_private(run_dir)
 
 
 def require_private(run_dir: Path) -> None:

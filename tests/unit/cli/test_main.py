@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import subprocess
 import sys
 from importlib import import_module
@@ -9,6 +11,7 @@ from importlib import import_module
 import pytest
 import typer
 
+from tidegate.cli import main
 from tidegate.cli.main import COMMANDS
 
 
@@ -76,3 +79,28 @@ def test_an_agent_starts_without_what_few_agents_need() -> None:
         "tidegate.xds.discovery",
     }
     assert sorted(late & set(modules.split())) == []
+
+
+@pytest.mark.case("E3", "E7")
+@pytest.mark.parametrize("number", sorted(main.EXHAUSTED))
+def test_a_full_disk_is_one_line(
+    number: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail() -> None:
+        raise OSError(number, os.strerror(number), "/run/tidegate/x")
+
+    monkeypatch.setattr(main, "app", fail)
+    with pytest.raises(SystemExit) as ended:
+        main.main()
+    told = capsys.readouterr().err
+    assert (ended.value.code, told.count("\n")) == (4, 1)
+    assert told.startswith(f"tidegate: /run/tidegate/x: {os.strerror(number)}; ")
+
+
+def test_what_nobody_expected_keeps_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> None:
+        raise OSError(errno.EBADMSG, "odd")
+
+    monkeypatch.setattr(main, "app", fail)
+    with pytest.raises(OSError, match="odd"):
+        main.main()

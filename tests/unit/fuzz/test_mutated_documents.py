@@ -3,7 +3,7 @@ gateway and for those who ask over xDS, encoded. Nothing raises, and what is not
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from itertools import islice
 from pathlib import Path
@@ -14,6 +14,7 @@ from tests.fuzz.mutate import mutants
 from tests.fuzz.trees import Seeds, as_yaml, changed, seeds_of
 from tests.support.configs import mesh_of, pod, sandbox
 
+from tidegate.bpf.records import decode_destination_key, decode_range_key, put_destination_key, put_range_key
 from tidegate.compile.compiler import compile_plan
 from tidegate.compile.explain.trace import explain
 from tidegate.compile.facts import Facts, join
@@ -27,6 +28,10 @@ from tidegate.model.gateway import GatewayWorkload
 from tidegate.model.mesh import NO_OBJECT, Problem
 from tidegate.model.names import WorkloadId
 from tidegate.model.plan.envoy import CHECKS, Resources
+from tidegate.model.plan.kernel import WHOLE as EXACT
+from tidegate.model.plan.kernel import Destination
+from tidegate.native import ffi
+from tidegate.relay.image import ImageWriter
 from tidegate.xds.encode import Encoder
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -119,6 +124,8 @@ def go_the_whole_way(texts: Sequence[str]) -> None:
     plan = compile_plan(facts, 1)
     assert any(pod.enrolled for pod in plan.pods)
     check_encoded(plan.envoy)
+    ImageWriter().lay_out(1, plan.l4)
+    check_rows(plan.destinations)
     for workload in WORKLOADS:
         check_encoded(compile_gateway(facts, workload).envoy)
     for one in OTHERS:
@@ -126,6 +133,15 @@ def go_the_whole_way(texts: Sequence[str]) -> None:
     for service in facts.services.values():
         for port in service.ports[:1]:
             explain(facts, CLIENT, service.id.fqdn, port.port)
+
+
+def check_rows(destinations: Iterable[Destination]) -> None:
+    """The kernel's tables hold each row, and give it back as it was put there."""
+    for row in destinations:
+        whole = row.bits == EXACT
+        raw = ffi.new("struct tg_dest_key *" if whole else "struct tg_range_key *")
+        (put_destination_key if whole else put_range_key)(raw, row.key)
+        assert (decode_destination_key if whole else decode_range_key)(raw) == row.key
 
 
 def check_encoded(found: Resources) -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from tests.support.eventually import eventually
 
-from tidegate.errors import Rejected
-from tidegate.observe.life import Life, begin, end, living, require_private
+from tidegate.errors import Fatal, Rejected
+from tidegate.observe.life import Life, begin, end, living, make_private, require_private
 
 
 def test_first_stopped_and_killed_lives_are_told_apart(tmp_path: Path) -> None:
@@ -49,3 +49,13 @@ def test_a_run_directory_that_others_may_write_is_refused(tmp_path: Path, mode: 
     tmp_path.chmod(mode)
     with pytest.raises(Rejected, match="others may write into it"):
         require_private(tmp_path)
+
+
+@pytest.mark.case("E7")
+@pytest.mark.parametrize("inside", ["", "below"])
+def test_a_run_directory_that_is_a_file_is_told_with_what_to_do(inside: str, tmp_path: Path) -> None:
+    (tmp_path / "run").write_text("")
+    with pytest.raises(Fatal, match=r"cannot be made: .*--run-dir"):
+        make_private(tmp_path / "run" / inside)
+    make_private(tmp_path / "new" / "one")
+    assert (tmp_path / "new" / "one").stat().st_mode & 0o777 == 0o700

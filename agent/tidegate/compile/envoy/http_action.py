@@ -28,10 +28,12 @@ ClusterOf = Callable[[RouteTarget], str]
 HashOf = Callable[[RouteTarget], ConsistentHash | None]
 
 
-def fill_action(out: Json, route: HttpRoute, port: int, cluster_of: ClusterOf, hash_of: HashOf) -> None:
-    """Add redirect, direct_response or route, and the settings of the filters, to a Route. port: as dialled."""
+def fill_action(
+    out: Json, route: HttpRoute, port: int, cluster_of: ClusterOf, hash_of: HashOf, scheme: str = "http"
+) -> None:
+    """Add redirect, direct_response or route, and the settings of the filters, to a Route. port, scheme: as dialled."""
     if route.redirect is not None:
-        out["redirect"] = _redirect(route.redirect, port)
+        out["redirect"] = _redirect(route.redirect, port, scheme)
     elif route.direct_response is not None:
         body = route.direct_response
         out["direct_response"] = {"status": body.status}
@@ -143,10 +145,13 @@ def _deadlines(timeout_ms: int) -> Json:
     return {"timeout": duration(timeout_ms), "max_grpc_timeout": duration(timeout_ms)}
 
 
-def _redirect(redirect: Redirect, port: int) -> Json:
+def _redirect(redirect: Redirect, port: int, scheme: str) -> Json:
     out: Json = {"response_code": _REDIRECT_CODES[redirect.code]}
-    found = _PORT.fullmatch(redirect.authority)
-    host = found["host"] if found else redirect.authority
+    authority = redirect.authority
+    if authority.count(":") > 1 and not authority.startswith("["):
+        authority = f"[{authority}]"  # an address of IPv6, as it stands in a URL (RFC 3986, 3.2.2)
+    found = _PORT.fullmatch(authority)
+    host = found["host"] if found else authority
     if redirect.uri is not None:
         out["path_redirect"] = redirect.uri
     elif redirect.prefix is not None:
@@ -158,8 +163,8 @@ def _redirect(redirect: Redirect, port: int) -> Json:
         out["host_redirect"] = host
     # The default port of a scheme is not written out. Without another host it has to be if the request's own host has a
     # port that Envoy would keep.
-    default = number == _DEFAULT_PORTS[redirect.scheme or "http"]
-    if number and not (default and (host or port in (80, number))):
+    default = number == _DEFAULT_PORTS[redirect.scheme or scheme]
+    if number and not (default and (host or port in (_DEFAULT_PORTS[scheme], number))):
         out["port_redirect"] = number
     return out
 

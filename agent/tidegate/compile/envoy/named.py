@@ -4,6 +4,7 @@ dialled. Pure."""
 from __future__ import annotations
 
 from tidegate.compile.envoy.protojson import Json, duration
+from tidegate.compile.envoy.weights import fitting
 from tidegate.compile.registry import Named, Registry
 from tidegate.model.entry import Resolution
 from tidegate.model.kube import Service, ServicePort
@@ -39,8 +40,11 @@ def found_by_envoy(body: Json, service: Service, port: ServicePort, found: Found
 
 def _finding(name: str, service: Service, found: tuple[Named, ...], refresh_ms: int) -> Json:
     resolution = service.external.resolution if service.external else Resolution.STATIC
-    hosts = [{"endpoint": {"address": _address(n)}, "load_balancing_weight": n.weight} for n in found]
-    groups = [{"lb_endpoints": hosts, "load_balancing_weight": sum(n.weight for n in found)}] if hosts else []
+    weights = fitting([n.weight for n in found])
+    hosts = [
+        {"endpoint": {"address": _address(n)}, "load_balancing_weight": w} for n, w in zip(found, weights, strict=True)
+    ]
+    groups = [{"lb_endpoints": hosts, "load_balancing_weight": sum(weights)}] if hosts else []
     assignment = {"cluster_name": name, "endpoints": groups}
     if not resolution.by_name or not hosts:
         return {"type": "STATIC", "load_assignment": assignment}

@@ -146,13 +146,14 @@ class GatewayRoutes:
         origins: dict[Origin, None] = {}
         shown: dict[int, VirtualService] = {}
         hosts = []
+        scheme = "https" if any(served.server.ends_tls for served in servers) else "http"
         for domain, entry in sorted(hosts_of(self._rules, servers).items()):
             made: list[tuple[bool, Json]] = []
             for vs, gateways in entry.ordered():
                 shown[id(vs)] = vs
                 for candidate in candidates_at(vs, gateways, self._workload, port):
                     last = candidate.match is None or candidate.match.catches_all
-                    made.append((last, self._route(vs, candidate, port, uses)))
+                    made.append((last, self._route(vs, candidate, (port, scheme), uses)))
             origins.update(dict.fromkeys((*entry.origins, *(vs.origin for vs, _ in entry.ordered()))))
             host: Json = {
                 "name": f"{domain}:{port}",
@@ -173,7 +174,9 @@ class GatewayRoutes:
         refs = frozenset(ResourceRef(CLUSTERS, str(key)) for key in uses)
         return EnvoyResource(name, body, tuple(origins), refs)
 
-    def _route(self, vs: VirtualService, candidate: Candidate, port: int, uses: set[ClusterKey]) -> Json:
+    def _route(self, vs: VirtualService, candidate: Candidate, dialled: tuple[int, str], uses: set[ClusterKey]) -> Json:
+        """dialled: the port, and by which scheme it is asked."""
+        port, scheme = dialled
         out: Json = {"name": route_name(vs, candidate), "match": route_match(candidate.match)}
 
         def cluster(target: RouteTarget) -> str:
@@ -182,7 +185,7 @@ class GatewayRoutes:
             return str(key)
 
         route = with_defaults(candidate.route, self._policies.mesh)
-        fill_action(out, route, port, cluster, lambda target: self._hash(target, port))
+        fill_action(out, route, port, cluster, lambda target: self._hash(target, port), scheme)
         path = f"/apis/networking.istio.io/v1/namespaces/{vs.namespace}/virtual-service/{vs.name}"
         out["metadata"] = {"filter_metadata": {"istio": {"config": path}}}
         targets = candidate.route.targets

@@ -16,8 +16,8 @@ from tidegate.compile.outbound.routes import SeenRoutes, foreign_hosts
 from tidegate.model.kube import Service, ServicePort
 from tidegate.model.origin import Origin
 from tidegate.model.plan.envoy import CLUSTERS, EnvoyResource, ResourceRef
+from tidegate.model.routing import LONGEST_BODY
 
-_LONGEST_BODY = 1 << 20  # of a direct response: what validation lets a rule have
 PortServices = list[tuple[Service, ServicePort]]
 
 
@@ -57,7 +57,7 @@ def route_configuration(view: ClientView, number: int, served: PortServices) -> 
         "virtual_hosts": hosts,
         "validate_clusters": False,
         "ignore_port_in_host_matching": True,
-        "max_direct_response_body_size_bytes": _LONGEST_BODY,
+        "max_direct_response_body_size_bytes": LONGEST_BODY,
     }
     return EnvoyResource(str(number), body, tuple(origins), frozenset(refs))
 

@@ -126,7 +126,7 @@ def _dialled(read: Read, service: Service) -> tuple[IPAddress, ...]:
 
 
 def claimants(read: Read, address: IPAddress) -> list[Service]:
-    """Services that are dialled at an address, the oldest first."""
+    """Services that are dialled at an address: whom the cluster gave it before who only wrote it down (precedence)."""
     found = {s.id: s for s in read(SERVICES_BY_ADDRESS, address) or ()}
     for pod in read(PODS_BY_ADDRESS, address) or ():
         for pair in pairs(pod.id.namespace, pod.labels):
@@ -137,7 +137,7 @@ def claimants(read: Read, address: IPAddress) -> list[Service]:
         named = read(SERVICES, one.service.fqdn)
         if named is not None and named.headless and one.speaks_for(named):
             found[named.id] = named
-    return sorted(found.values(), key=lambda s: (s.age, s.id)) if len(found) > 1 else list(found.values())
+    return sorted(found.values(), key=lambda s: s.precedence) if len(found) > 1 else list(found.values())
 
 
 def _winner(read: Read, claimants: list[Service], number: int) -> ServiceName | None:

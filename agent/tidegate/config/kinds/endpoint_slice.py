@@ -71,7 +71,7 @@ class EndpointSliceDoc(ApiModel):
     ignored = frozenset({"apiVersion", "kind"})
     metadata: Metadata
     address_type: Literal["IPv4", "IPv6", "FQDN"]
-    endpoints: list[EndpointDoc] = Field(default_factory=list)
+    endpoints: list[EndpointDoc] = Field(default_factory=list, max_length=1000)  # as the API server
     ports: list[SlicePortDoc] = Field(default_factory=list)
 
 

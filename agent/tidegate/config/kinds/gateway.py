@@ -19,6 +19,7 @@ from tidegate.config.tree import YamlMap
 from tidegate.model.gateway import Gateway, Server, ServerHost, ServerProtocol
 from tidegate.model.hosts import is_address
 from tidegate.model.net import parse_ip
+from tidegate.model.sockets import too_long
 
 _PROTOCOLS = {
     **dict.fromkeys(("HTTP", "HTTP2", "GRPC", "GRPC-WEB"), ServerProtocol.HTTP),
@@ -87,7 +88,8 @@ class ServerDoc(ApiModel):
 
     def _check_bind(self, report: Report) -> None:
         path = self.bind.startswith("unix:")
-        if self.bind and not (_UNIX.fullmatch(self.bind) if path else is_address(self.bind)):
+        socket = _UNIX.fullmatch(self.bind) and not too_long(self.bind.removeprefix("unix://"))
+        if self.bind and not (socket if path else is_address(self.bind)):
             report.say(self, "bind", say.NO_BIND(given=self.bind))
         if not self.port.number and not path:
             report.say(self.port, "number" if "number" in self.port.at else None, say.NO_SERVER_PORT())

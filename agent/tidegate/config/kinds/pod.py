@@ -107,6 +107,7 @@ def read(doc: PodDoc, place: Place, report: Report) -> Pod:
         annotations=metadata.annotations,
         ips=addresses(status, status.addresses, report),
         ready=status.ready and not metadata.deletion_timestamp,
+        draining=status.ready and bool(metadata.deletion_timestamp),
         has_status=doc.status is not None,
         node=spec.node_name,
         service_account=spec.service_account_name,

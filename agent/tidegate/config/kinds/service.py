@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from typing import Literal
 
@@ -10,7 +11,9 @@ from pydantic import Field, field_validator
 from tidegate.config import messages as say
 from tidegate.config.kinds.base import Kind, Place
 from tidegate.config.kinds.node import ZONES
+from tidegate.config.limits import MOST_ROWS, too_many_rows
 from tidegate.config.links import Links, Topic
+from tidegate.config.named_services import dialled_first
 from tidegate.config.protocols import port_protocol
 from tidegate.config.schema import LABEL, ApiModel, Finding, Report, words
 from tidegate.config.shapes import annotated
@@ -19,8 +22,10 @@ from tidegate.config.shapes.metadata import Metadata, addresses
 from tidegate.model.hosts import in_cluster
 from tidegate.model.kube import Near, Service, ServicePort
 from tidegate.model.names import ServiceName
+from tidegate.model.net import host_port
 
 PORT = Field(ge=1, le=65535)
+_PORT_NAME = re.compile(r"([a-z0-9]([-a-z0-9]{0,13}[a-z0-9])?)?")  # RFC 6335, 5.1; nothing: the port itself
 _DISTRIBUTIONS = {
     "PreferClose": Near.ZONE_FIRST,
     "PreferSameZone": Near.ZONE_FIRST,
@@ -41,9 +46,11 @@ class ServicePortDoc(ApiModel):
     @field_validator("target_port")
     @classmethod
     def _target(cls, value: int | str) -> int | str:
-        if isinstance(value, int) and not 0 <= value <= 65535:
+        if isinstance(value, str) and value.isascii() and value.isdigit():
+            value = int(value[:6]) or -1  # a number as a text is a mistake that is understood, but it names a port
+        if (isinstance(value, int) and not 0 <= value <= 65535) or not _PORT_NAME.fullmatch(str(value)):
             raise say.Wrong(say.TARGET_PORT())
-        return int(value) if isinstance(value, str) and value.isdigit() else value
+        return value or 0
 
 
 class ClientIp(ApiModel):
@@ -63,7 +70,7 @@ class ServiceSpec(ApiModel):
     selector: dict[str, str] = Field(default_factory=dict)
     ports: list[ServicePortDoc] = Field(default_factory=list)
     cluster_ip: str = Field(default="", alias="clusterIP")
-    cluster_ips: list[str] = Field(default_factory=list, alias="clusterIPs")
+    cluster_ips: list[str] = Field(default_factory=list, max_length=2, alias="clusterIPs")  # one of each family
     external_name: str = ""
     publish_not_ready_addresses: bool = False
     session_affinity: Literal["None", "ClientIP"] = "None"
@@ -92,6 +99,8 @@ def read(doc: ServiceDoc, place: Place, report: Report) -> Service:
     elif not spec.ports and not headless and (*spec.at.path, "ports") not in report.misspelt:
         report.say(spec, None, say.NO_PORTS())
     _check_ports(spec.ports, report)
+    if (rows := max(len(written), 1) * len(spec.ports)) > MOST_ROWS:
+        report.say(spec, "ports", say.OUT_OF_BOUNDS(detail=too_many_rows(rows)))
     if not place.live:  # a cluster does what they say, by hints of its slices
         annotated.tell(doc.metadata, annotated.OF_SERVICES, report)
     sticky = spec.session_affinity == "ClientIP"
@@ -109,7 +118,7 @@ def read(doc: ServiceDoc, place: Place, report: Report) -> Service:
             )
             for p in spec.ports
         ),
-        addresses=() if headless or spec.type == "ExternalName" else addresses(spec, written, report),
+        addresses=() if headless or spec.type == "ExternalName" else addresses(spec, written, report, dialled=True),
         headless=headless,
         external_name=spec.external_name,
         selector=spec.selector,
@@ -165,19 +174,26 @@ def _check_ports(ports: list[ServicePortDoc], report: Report) -> None:
 
 
 def provides(service: Service) -> Iterable[Topic]:
-    return [("service", service.id.fqdn)]
+    return [("service", service.id.fqdn), *(("address", str(address)) for address in service.addresses)]
 
 
 def looks_at(service: Service) -> Iterable[Topic]:
     alias = _alias(service)
-    return [*([("service", alias)] if alias else []), *([ZONES] if service.near in _BY_ZONE else [])]
+    at = (("address", str(address)) for address in service.addresses)
+    return [*at, *([("service", alias)] if alias else []), *([ZONES] if service.near in _BY_ZONE else [])]
 
 
 def check(service: Service, links: Links) -> Iterator[Finding]:
     """What leads nowhere: a preference that cannot be followed, because nobody says where nodes stand; an alias of a
-    name of the cluster that nothing has. Warnings, because the other object may arrive later."""
+    name of the cluster that nothing has; an address that an older service has. Warnings, because the other object may
+    arrive later, or go."""
     if service.near in _BY_ZONE and not links.any(ZONES[0]):
         yield Finding(service.origin.line, "spec.trafficDistribution", say.NO_ZONES())
+    for address in service.addresses:
+        for port in service.tcp_ports:
+            if (owner := dialled_first(links, address, port, service)) is not None:
+                said = say.ADDRESS_TAKEN(address=host_port(str(address), port.port), owner=owner.origin)
+                yield Finding(service.origin.line, "spec.clusterIP", said)
     alias = _alias(service)
     if in_cluster(alias) and next(iter(links.of("service", alias)), None) is None:
         yield Finding(service.origin.line, "spec.externalName", say.NO_SERVICE(host=alias))

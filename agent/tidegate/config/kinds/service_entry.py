@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from ipaddress import ip_network
 from typing import Literal
 
 from pydantic import Field, field_validator
 
 from tidegate.config import messages as say
 from tidegate.config.kinds.base import Kind, Place
+from tidegate.config.limits import MOST_ROWS, too_many_rows
 from tidegate.config.links import Links, Topic
-from tidegate.config.named_services import services_of
+from tidegate.config.named_services import dialled_first, services_of
 from tidegate.config.protocols import declared_protocol
 from tidegate.config.schema import LABEL, ApiModel, Finding, Report, listify
 from tidegate.config.shapes.destination import PortNumber, export_to
@@ -20,10 +20,11 @@ from tidegate.config.shapes.envoy_text import OneLine, is_host
 from tidegate.config.shapes.metadata import Metadata
 from tidegate.config.shapes.workload import WorkloadDoc
 from tidegate.config.tree import YamlMap
+from tidegate.model.capture import is_pods_own
 from tidegate.model.entry import ANY, External, Resolution, Workload
 from tidegate.model.hosts import is_address
 from tidegate.model.kube import ServicePort
-from tidegate.model.net import IPAddress, IPNetwork, parse_ip
+from tidegate.model.net import IPAddress, IPNetwork, host_port, parse_ip, parse_network
 from tidegate.model.service_entry import ServiceEntry, Speech, mergeable
 
 AUTO_ALLOCATE = "networking.istio.io/enable-autoallocate-ip"  # label; "false": no address is given out
@@ -106,6 +107,8 @@ def read(doc: ServiceEntryDoc, place: Place, report: Report) -> ServiceEntry | N
     _check_hosts_apart(spec, hosts, ports, resolution, report)
     addresses = tuple(dict.fromkeys(_addresses(spec, resolution, report)))
     endpoints = tuple(_endpoints(spec, resolution, report))
+    if (rows := max(len(addresses), len(spec.addresses)) * len(ports)) > MOST_ROWS:
+        report.say(spec, "ports", say.OUT_OF_BOUNDS(detail=too_many_rows(rows)))
     _tell_what_waits(spec, ports, report)
     if spec.export_to == ["~"]:
         return None
@@ -172,17 +175,19 @@ def _check_hosts_apart(
 def _addresses(spec: ServiceEntrySpec, how: Resolution, report: Report) -> Iterator[IPAddress]:
     for i, text in enumerate(spec.addresses):
         at = ("addresses", i)
-        if is_address(text):
-            yield parse_ip(text)
-            continue
         try:
-            network = ip_network(text, strict=False)
+            network = parse_network(text)
         except ValueError:
             report.say(spec, at, say.NO_ADDRESS(given=text))
             continue
+        if is_pods_own(network):
+            report.say(spec, at, say.PODS_OWN(given=text))
+        if is_address(text):
+            yield parse_ip(text)
+            continue
         if how.by_name:
             report.say(spec, at, say.RANGE_BY_NAME(given=text))
-        elif network.num_addresses <= WRITTEN_OUT:
+        elif network.num_addresses <= _widest(spec):
             yield from network
 
 
@@ -191,7 +196,7 @@ def _ranges(spec: ServiceEntrySpec) -> Iterator[IPNetwork]:
     for text in spec.addresses:
         if not is_address(text):
             with suppress(ValueError):
-                yield ip_network(text, strict=False)
+                yield parse_network(text)
 
 
 def _wide(spec: ServiceEntrySpec, how: Resolution) -> Iterator[IPNetwork]:
@@ -199,7 +204,15 @@ def _wide(spec: ServiceEntrySpec, how: Resolution) -> Iterator[IPNetwork]:
     dialled and has no address."""
     if how is Resolution.NONE and not spec.addresses:
         yield ANY
-    yield from dict.fromkeys(n for n in _ranges(spec) if n.num_addresses > WRITTEN_OUT and not how.by_name)
+    widest = _widest(spec)
+    yield from dict.fromkeys(n for n in _ranges(spec) if n.num_addresses > widest and not how.by_name)
+
+
+def _widest(spec: ServiceEntrySpec) -> int:
+    """Up to how many addresses a range is written out: none, where all of them at all ports would be too many rows."""
+    ranges = [network.num_addresses for network in _ranges(spec)]
+    addresses = len(spec.addresses) - len(ranges) + sum(n for n in ranges if n <= WRITTEN_OUT)
+    return WRITTEN_OUT if addresses * len(spec.ports) <= MOST_ROWS else 1
 
 
 def _endpoints(spec: ServiceEntrySpec, how: Resolution, report: Report) -> Iterator[Workload]:
@@ -248,7 +261,11 @@ def _tell_what_waits(spec: ServiceEntrySpec, ports: tuple[ServicePort, ...], rep
 
 def provides(entry: ServiceEntry) -> Iterable[Topic]:
     ranges = ((network, port) for network in entry.external.wide for port in entry.ports)
-    return [*(("service", host) for host in entry.hosts), *(_range(network, port) for network, port in ranges)]
+    return [
+        *(("service", host) for host in entry.hosts),
+        *(_range(network, port) for network, port in ranges),
+        *(("address", str(address)) for address in entry.addresses),
+    ]
 
 
 def _range(network: IPNetwork, port: ServicePort) -> Topic:
@@ -258,11 +275,23 @@ def _range(network: IPNetwork, port: ServicePort) -> Topic:
 def check(entry: ServiceEntry, links: Links) -> Iterator[Finding]:
     """Hosts, and ports of ranges, that belong to somebody else. Warnings: the other may go."""
     yield from _ranges_taken(entry, links)
+    yield from _addresses_taken(entry, links)
     for host in entry.hosts:
         owner, *_ = services_of(links, host)
         mine = next(s for s in entry.services() if s.id.fqdn == host)
         if owner.origin != entry.origin and not mergeable(owner, mine):
             yield Finding(entry.origin.line, "spec.hosts", say.HOST_TAKEN(host=host, owner=owner.origin))
+
+
+def _addresses_taken(entry: ServiceEntry, links: Links) -> Iterator[Finding]:
+    """Where a Service, or another host that nothing tells apart from ours, is dialled already."""
+    mine = entry.services()
+    for address in entry.addresses:
+        for port in entry.ports:
+            owners = (dialled_first(links, address, port, service) for service in mine)
+            if owner := next(filter(None, owners), None):
+                said = say.ADDRESS_TAKEN(address=host_port(str(address), port.port), owner=owner.origin)
+                yield Finding(entry.origin.line, "spec.addresses", said)
 
 
 def _ranges_taken(entry: ServiceEntry, links: Links) -> Iterator[Finding]:

@@ -19,8 +19,9 @@ from tidegate.config.limits import HEADER_BYTES, HOST_BYTES
 from tidegate.config.schema import words
 from tidegate.model.hosts import is_address
 
-_BREAK = re.compile(r"[\0\r\n]")
-_HOST = re.compile(r"(\*|(\*?[a-z0-9_]([-a-z0-9_]*[a-z0-9_])?))(\.[a-z0-9_]([-a-z0-9_]*[a-z0-9_])?)*", re.IGNORECASE)
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")  # RFC 9110, 5.5: of these only a tab may be in a value
+_LABEL = r"[a-z0-9_]([-a-z0-9_]{0,61}[a-z0-9_])?"
+_HOST = re.compile(rf"(\*|(\*-?)?{_LABEL})(\.{_LABEL})*", re.IGNORECASE)
 _COMMAND = re.compile(r"%([A-Z0-9_]+)(?:\((.*?)\))?(?::([0-9]{1,9}))?%")
 _NAME = r":?[!#$&'*+.^_`|~0-9A-Za-z-]+"
 
@@ -103,8 +104,9 @@ def _is_known(name: str, argument: str | None, length: str | None) -> bool:
 
 def one_line(text: str) -> str:
     """The text, if it can be the value of a header. Raises Wrong."""
-    if (found := _BREAK.search(text)) is not None:
-        raise say.Wrong(say.LINE_BREAK(what="a line break" if found[0] != "\0" else "a zero byte"))
+    if (found := _CONTROL.search(text)) is not None:
+        what = {"\r": "a line break", "\n": "a line break", "\0": "a zero byte"}.get(found[0], "a control character")
+        raise say.Wrong(say.LINE_BREAK(what=what))
     if len(text.encode()) > HEADER_BYTES:
         raise say.Wrong(say.OUT_OF_BOUNDS(detail=f"is longer than {HEADER_BYTES} bytes"))
     return text

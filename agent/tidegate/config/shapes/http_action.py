@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from base64 import b64decode
+from collections import Counter
 from typing import Annotated, Literal
 
 import re2
@@ -19,6 +20,7 @@ from tidegate.config.shapes.http_match import TOKEN
 from tidegate.config.shapes.string_match import StringMatchDoc
 from tidegate.config.tree import YamlMap
 from tidegate.model.routing import (
+    LONGEST_BODY,
     MILLION,
     Cors,
     DirectResponse,
@@ -37,6 +39,7 @@ RETRY_ON = words(
 )
 _CODE = limits.RETRIABLE_CODE
 _GROUP = re.compile(r"(?<!\\)((?:\\\\)*)\\([0-9])")  # of a substitution: \1, but not \\1
+_ESCAPE = re.compile(r"\\([^0-9]|$)")  # RE2 does nothing with the whole substitution then
 _DOLLAR = re.compile(r"\$\{?([0-9])\}?")  # what others write for it
 HOST = frozenset({"host", ":authority"})
 Regex = Annotated[str, BeforeValidator(lambda v: check_regex(v) if isinstance(v, str) else v)]
@@ -57,6 +60,9 @@ class HeaderOperationsDoc(ApiModel):
                 elif not TOKEN.fullmatch(name.removeprefix(":")) or len(name) > limits.HEADER_BYTES:
                     report.say(self, key, say.NO_HEADER(name=name))
         for key, values in (("set", self.set), ("add", self.add)):
+            for name, count in Counter(n.lower() for n in values).items():
+                if count > 1:
+                    report.say(self, key, say.TWICE(what=f"header {name!r}"))
             for name, value in values.items():
                 if (unknown := unknown_field(value)) is not None:
                     report.say(self, (key, name), say.UNKNOWN_OPERATOR(given=unknown))
@@ -145,13 +151,23 @@ class Body(ApiModel):
                 raise say.Wrong(say.NO_BASE64(reason=e)) from e
         return value
 
+    def check(self, report: Report) -> None:
+        """That one of the two is there, and not more than Envoy is asked to keep for each rule."""
+        if self.string is not None and self.bytes is not None:
+            report.say(self, "bytes", say.EXCLUSIVE(first="string", second="bytes"))
+        for key, length in (("string", len((self.string or "").encode())), ("bytes", len(self.bytes or "") * 3 // 4)):
+            if length > LONGEST_BODY:
+                report.say(self, key, say.OUT_OF_BOUNDS(detail=f"is longer than {LONGEST_BODY} bytes"))
+
 
 class DirectResponseDoc(ApiModel):
     status: int = limits.DIRECT_STATUS.field()
     body: Body | None = None
 
-    def to_model(self) -> DirectResponse:
+    def to_model(self, report: Report) -> DirectResponse:
         body = self.body
+        if body is not None:
+            body.check(report)
         return DirectResponse(
             status=self.status, body=(body and body.string) or "", body_bytes=(body and body.bytes) or ""
         )
@@ -168,6 +184,8 @@ def _odd_substitution(regex: RegexRewrite) -> str:
     groups: int = re2.compile(regex.match).groups
     if (missing := max(named, default=0)) > groups:
         return f"the expression has {groups} groups and no \\{missing}, so nothing is rewritten"
+    if found := _ESCAPE.search(regex.rewrite.replace("\\\\", "")):
+        return f"{found[0]} is neither a group nor \\\\, so nothing is rewritten"
     if found := _DOLLAR.search(regex.rewrite):
         return f"{found[0]} is sent as it stands; write \\{found[1]} for a group"
     return ""

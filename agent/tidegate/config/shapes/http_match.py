@@ -108,7 +108,7 @@ def _no_path(path: str, *, whole: bool) -> str:
         return "what follows a # stays in the browser"
     if "." in segments or ".." in segments:
         return "it is compared after . and .. were followed"
-    if not path.isascii() or " " in path:
+    if not path.isascii() or not path.isprintable() or " " in path:
         return f"write it as clients send it, {quote(path, safe=_SAFE)!r}"
     return ""
 

@@ -89,7 +89,7 @@ class HttpRouteDoc(ApiModel):
                 for w in self.route
             ),
             redirect=redirect,
-            direct_response=self.direct_response.to_model() if self.direct_response else None,
+            direct_response=self.direct_response.to_model(report) if self.direct_response else None,
             rewrite=self.rewrite.to_model(report) if self.rewrite else None,
             timeout_ms=self.timeout or 0,
             retries=self.retries.to_model(report) if self.retries else None,

@@ -31,6 +31,8 @@ class HttpCookie(ApiModel):
         """The attributes, each once."""
         if not TOKEN.fullmatch(self.name):
             report.say(self, "name", say.NO_COOKIE(name=self.name))
+        if ";" in self.path:
+            report.say(self, "path", say.LINE_BREAK(what="a semicolon (which ends an attribute)"))
         seen: set[str] = set()
         for attribute in self.attributes:
             if not TOKEN.fullmatch(attribute.name):
@@ -38,7 +40,7 @@ class HttpCookie(ApiModel):
             if attribute.name in seen:
                 report.say(attribute, "name", say.TWICE(what=f"attribute {attribute.name!r}"))
             if ";" in attribute.value:
-                report.say(attribute, "value", say.LINE_BREAK(what="a semicolon, which ends an attribute,"))
+                report.say(attribute, "value", say.LINE_BREAK(what="a semicolon (which ends an attribute)"))
             seen.add(attribute.name)
         return tuple((a.name, a.value) for a in self.attributes)
 

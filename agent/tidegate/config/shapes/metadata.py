@@ -8,6 +8,7 @@ from pydantic import Field
 
 from tidegate.config import messages as say
 from tidegate.config.schema import ApiModel, Report, words
+from tidegate.model.capture import is_pods_own
 from tidegate.model.net import IPAddress, parse_ip
 
 
@@ -32,12 +33,19 @@ class AnyDoc(ApiModel):
     metadata: Metadata = Field(default_factory=Metadata)
 
 
-def addresses(at: ApiModel, written: list[str], report: Report) -> tuple[IPAddress, ...]:
+def addresses(at: ApiModel, written: list[str], report: Report, *, dialled: bool = False) -> tuple[IPAddress, ...]:
+    """Those of an object. dialled: by others, so that they must mean one host to all of them."""
     out: list[IPAddress] = []
     for text in written:
         try:
-            out.append(parse_ip(text))
+            address = parse_ip(text)
         except ValueError:
-            key = next((k for k in ("clusterIPs", "clusterIP", "podIPs", "podIP") if k in at.at), None)
-            report.say(at, key, say.NO_ADDRESS(given=text))
+            said = say.NO_ADDRESS(given=text)
+        else:
+            out.append(address)
+            if not dialled or not is_pods_own(address):
+                continue
+            said = say.PODS_OWN(given=text)
+        key = next((k for k in ("clusterIPs", "clusterIP", "podIPs", "podIP") if k in at.at), None)
+        report.say(at, key, said)
     return tuple(out)

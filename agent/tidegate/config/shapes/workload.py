@@ -13,7 +13,7 @@ from tidegate.config.shapes.envoy_text import is_host
 from tidegate.model.entry import UNIX, Workload
 from tidegate.model.hosts import is_address
 from tidegate.model.net import parse_ip
-from tidegate.model.sockets import unix_endpoint_allowed
+from tidegate.model.sockets import too_long, unix_endpoint_allowed
 
 
 class WorkloadDoc(ApiModel):
@@ -66,7 +66,7 @@ class WorkloadDoc(ApiModel):
 
     def _path(self, text: str, report: Report) -> str:
         path = text.removeprefix(UNIX)
-        if not path.startswith(("/", "@")) or path.endswith("/") or len(path) < 2 or "\0" in path:
+        if not path.startswith(("/", "@")) or path.endswith("/") or len(path) < 2 or "\0" in path or too_long(path):
             report.say(self, "address", say.NO_SOCKET(given=text))
         elif self.ports:
             report.say(self, "ports", say.SOCKET_PORTS())

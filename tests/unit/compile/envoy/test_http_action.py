@@ -49,7 +49,7 @@ def test_status_codes_among_retry_conditions() -> None:
         ("{authority: a, port: 80}", 80, {"host_redirect": "a", "response_code": "MOVED_PERMANENTLY"}),
         ("{authority: 'a:80'}", 9080, {"host_redirect": "a", "response_code": "MOVED_PERMANENTLY"}),
         ("{authority: '[::1]:80'}", 9080, {"host_redirect": "[::1]", "response_code": "MOVED_PERMANENTLY"}),
-        ("{authority: '::1'}", 80, {"host_redirect": "::1", "response_code": "MOVED_PERMANENTLY"}),
+        ("{authority: '::1'}", 80, {"host_redirect": "[::1]", "response_code": "MOVED_PERMANENTLY"}),
         (
             "{authority: 'a:1', port: 81}",
             80,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from tests.support.certificates import Authority, secret
 from tests.support.configs import service, virtual_service
 from tests.support.gateways import compiled, gateway, hosts_at, server
@@ -169,3 +170,31 @@ def test_a_host_has_one_server_of_a_port_the_older_one() -> None:
     )
     assert len(chains(plan)) == 1
     assert [left.served.gateway.name for left in plan.left_out] == ["later", "plain"]
+
+
+@pytest.mark.case("C6")
+@pytest.mark.parametrize(
+    ("written", "plain", "secure"),
+    [
+        ("{authority: x, port: 443}", 443, None),
+        ("{authority: 'x:443'}", 443, None),
+        ("{authority: x, port: 80}", None, 80),
+        ("{authority: x, derivePort: FROM_REQUEST_PORT}", None, None),
+        ("{authority: x, scheme: http, port: 80}", None, None),
+        ("{authority: x, scheme: https, port: 443}", None, None),
+        ("{port: 443}", 443, None),
+    ],
+)
+def test_a_redirect_leaves_out_the_default_port_of_the_scheme_that_was_asked_for(
+    written: str, plain: int | None, secure: int | None
+) -> None:
+    servers = (server(80, "HTTP", '"*"'), server(443, "HTTPS", '"*"', tls="mode: SIMPLE, credentialName: shop"))
+    rule = virtual_service(
+        "w", "v.example", f"- redirect: {written}", namespace="istio-system", more="gateways: [edge]"
+    )
+    plan = at_443(*servers, secrets=(SHOP.secret("shop"), rule))
+    ports = {
+        name.partition(".")[0]: hosts_at(plan, name)["v.example"][0]["redirect"].get("port_redirect")
+        for name in plan.envoy[ROUTES]
+    }
+    assert ports == {"http": plain, "https": secure}
