@@ -36,7 +36,8 @@ from tidegate.enroll.node_cni import NodeCni
 from tidegate.enroll.sandbox_store import SandboxStore
 from tidegate.envoy.supervisor import EnvoySupervisor
 from tidegate.errors import Fatal
-from tidegate.identity.embedded import EmbeddedAuthority
+from tidegate.identity.keys import KeysInMemory
+from tidegate.identity.opening import open_issuer
 from tidegate.identity.store import Identities
 from tidegate.linux.capabilities import keep_needed_only, require_needed
 from tidegate.linux.cgroup import cgroup2_mount, cgroup_home, own_cgroup
@@ -44,6 +45,7 @@ from tidegate.linux.memory import share_heap
 from tidegate.linux.netns import NetnsNames, in_netns
 from tidegate.model.mesh import Mesh
 from tidegate.observe.admin import Admin
+from tidegate.observe.certificates import CertificatesView
 from tidegate.observe.dashboard.assets import assets
 from tidegate.observe.dashboard.sampling import Dashboard
 from tidegate.observe.life import Life, living, require_private
@@ -60,6 +62,7 @@ from tidegate.runtime.worker import Worker
 from tidegate.settings import Settings, build_root, envoy_binary, listen_address, namespace_socket, relay_binary
 from tidegate.supervise.supervisor import ProgramState
 from tidegate.telemetry.flows import follow_flows
+from tidegate.telemetry.identities import CertificatesCollector
 from tidegate.telemetry.metrics import ClusterCollector, OthersCollector
 from tidegate.telemetry.pairs import Pairs
 from tidegate.telemetry.scrape import AgentMetrics
@@ -200,10 +203,8 @@ async def _run(settings: Settings, life: Life, home: Path) -> None:
     sources = ConfigSources(settings.config, settings.run_dir, config, settings.node, gateways_in)
     store = SandboxStore(settings.run_dir / "sandboxes", NetnsNames(settings.run_dir / "netns"))
     disk = Worker("sandbox records")
-    issuer = EmbeddedAuthority(settings.ca_dir)
-    certificates = Identities(
-        issuer, Worker("certificates"), SystemClock(), random.random, settings.certificate_seconds
-    )
+    issuer = open_issuer(settings.ca, settings.ca_root, settings.ca_token, settings.ca_name, settings.ca_dir)
+    certificates = Identities(issuer, KeysInMemory(), SystemClock(), random.random, settings.certificate_seconds)
     cycle = data_plane(settings, devices, store, disk, config, certificates)
     tokens, loops = readiness(devices, cycle), CrashLoops(time.monotonic)
     calls = CniCalls(store, disk, Worker("namespaces' names"), cycle, tokens.missing, CARRYING, loops, SystemClock())
@@ -213,6 +214,7 @@ async def _run(settings: Settings, life: Life, home: Path) -> None:
     others = others_server(settings)
 
     # What people and programs may know
+    held = CertificatesView(settings.node, certificates, SystemClock())
     views = Views(
         node=settings.node,
         life=life,
@@ -229,6 +231,7 @@ async def _run(settings: Settings, life: Life, home: Path) -> None:
         cni=keeper.kept if keeper else None,
         crash_loops=loops.all,
         others=others.status if others else None,
+        certificates=held,
     )
     names, pairs = devices.dns, Pairs()
     metrics = AgentMetrics(
@@ -240,6 +243,7 @@ async def _run(settings: Settings, life: Life, home: Path) -> None:
         (
             *((OthersCollector(others.status, lambda: (others.told, others.refused)),) if others else ()),
             *((ClusterCollector(sources.status),) if sources.status() else ()),
+            CertificatesCollector(certificates, SystemClock()),
         ),
     )
     dashboard = Dashboard(
@@ -258,6 +262,7 @@ async def _run(settings: Settings, life: Life, home: Path) -> None:
             "status": views.status,
             "pods": views.pods,
             "services": views.services,
+            "certs": held.rows,
             "explain": views.explain,
             "config_dump": views.config_dump,
             "figures": dashboard.figures,

@@ -30,9 +30,11 @@ COMMANDS = {
     "metrics": "status",
     "pods": "inspect",
     "services": "inspect",
+    "certs": "certs",
     "explain": "explain",
     "doctor": "doctor",
     "xds": "xds",
+    "ca": "ca",
 }
 PLUGGED = "tidegate.commands"  # entry points by which other distributions bring commands of their own
 

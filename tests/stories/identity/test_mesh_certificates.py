@@ -14,9 +14,9 @@ import pytest
 from tests.support.configs import service
 from tests.support.eventually import eventually
 from tests.support.lab import ROOT, Lab
+from tests.support.mesh_origin import certified
 
 from tidegate.identity.authority import ROOT_CERTIFICATE, ROOT_KEY, open_authority
-from tidegate.model.identity import Identity
 
 DOMAIN = "cluster.local"
 NAMESPACE = "apiVersion: v1\nkind: Namespace\nmetadata: {name: default, labels: {istio-injection: enabled}}\n"
@@ -94,7 +94,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def server(folder: Path, name: str, account: str) -> str:
     """A pod of one account whose openssl shows the certificate of perhaps another."""
     authority = open_authority(folder, DOMAIN, time.time())
-    own = authority.issue(Identity("default", account), DOMAIN, time.time(), 86_400)
+    own = certified(authority, account, lifetime=86_400)
     for suffix, content in (("pem", own.chain), ("key", own.key), ("ca", own.roots)):
         (folder / f"{name}.{suffix}").write_bytes(content)
     files = ["-cert", f"{folder}/{name}.pem", "-key", f"{folder}/{name}.key", "-CAfile", f"{folder}/{name}.ca"]
@@ -184,7 +184,7 @@ def test_a_gateway_is_a_workload_to_clients_and_to_servers(lab: Lab, folder: Pat
     address = lab.address("default/edge", "4")
     page = eventually(lambda: seen(lab, "outside", f"http://{address}:10080/"), "it shows itself to the server")
     assert name_in(page) == f"spiffe://{DOMAIN}/ns/default/sa/edge"
-    own = open_authority(folder, DOMAIN, time.time()).issue(Identity("default", "caller"), DOMAIN, time.time(), 86_400)
+    own = certified(open_authority(folder, DOMAIN, time.time()), "caller", lifetime=86_400)
     (folder / "caller.pem").write_bytes(own.chain + own.key)
     command = ["/usr/bin/curl", "-sSk", "--max-time", "20", "--cert", str(folder / "caller.pem")]
 
