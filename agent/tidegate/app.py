@@ -37,7 +37,7 @@ from tidegate.enroll.sandbox_store import SandboxStore
 from tidegate.envoy.supervisor import EnvoySupervisor
 from tidegate.errors import Fatal
 from tidegate.identity.keys import KeysInMemory
-from tidegate.identity.opening import open_issuer
+from tidegate.identity.opening import open_issuer, open_revocations
 from tidegate.identity.store import Identities
 from tidegate.linux.capabilities import keep_needed_only, require_needed
 from tidegate.linux.cgroup import cgroup2_mount, cgroup_home, own_cgroup
@@ -205,6 +205,9 @@ async def _run(settings: Settings, life: Life, home: Path) -> None:
     disk = Worker("sandbox records")
     issuer = open_issuer(settings.ca, settings.ca_root, settings.ca_token, settings.ca_name, settings.ca_dir)
     certificates = Identities(issuer, KeysInMemory(), SystemClock(), random.random, settings.certificate_seconds)
+    revoked = open_revocations(settings.crl)
+    if revoked:
+        await certificates.revoke(revoked.value)
     cycle = data_plane(settings, devices, store, disk, config, certificates)
     tokens, loops = readiness(devices, cycle), CrashLoops(time.monotonic)
     calls = CniCalls(store, disk, Worker("namespaces' names"), cycle, tokens.missing, CARRYING, loops, SystemClock())
@@ -214,7 +217,7 @@ async def _run(settings: Settings, life: Life, home: Path) -> None:
     others = others_server(settings)
 
     # What people and programs may know
-    held = CertificatesView(settings.node, certificates, SystemClock())
+    held = CertificatesView(settings.node, certificates, SystemClock(), revoked)
     views = Views(
         node=settings.node,
         life=life,
@@ -290,6 +293,7 @@ async def _run(settings: Settings, life: Life, home: Path) -> None:
         "config": follow(sources.all, config, LastGood(settings.run_dir / "last-good"), devices.ads.verdicts),
         "cycle": cycle.run(),
         "certificates": certificates.run(),
+        **({"revocations": revoked.run(certificates.revoke)} if revoked else {}),
         "sweep": calls.sweep(),
         "relay": devices.relays.run(),
         "relay client": devices.relay.run(),

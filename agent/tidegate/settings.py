@@ -27,6 +27,7 @@ _CA_DIR_HELP = "root certificate and key of the embedded authority; made when a 
 _CA_HELP = "HOST:PORT of the authority that certifies, by Istio's API; default: the embedded one in --ca-dir"
 _CA_ROOT_HELP = "file with the root (PEM) by which that authority is known"
 _CA_TOKEN_HELP = "file with the token that it is shown, read anew for each certificate; default: none"
+_CRL_HELP = "file with lists of revoked certificates (CRLs in PEM), one of each root; who is in one is refused"
 _CA_NAME_HELP = "name that the authority's own certificate has to have; default: the HOST of --ca"
 ADMIN_PORT = 15000
 METRICS_PORT = 15020
@@ -86,6 +87,7 @@ class Settings:
     ca_root: Path | None = _of(None, _CA_ROOT_HELP)
     ca_token: Path | None = _of(None, _CA_TOKEN_HELP)
     ca_name: str = _of("", _CA_NAME_HELP)
+    crl: Path | None = _of(None, _CRL_HELP)
     certificate_seconds: float = _of(86_400.0, "how long a workload's certificate is good", least=10, most=31_536_000)
     run_dir: Path = _of(DEFAULT_RUN_DIR, "sockets and state of this agent")
     bpffs: Path = _of(DEFAULT_BPFFS, "directory for pinned kernel objects")
@@ -152,6 +154,7 @@ class GatewaySettings:
     ca_root: Path | None = _of(None, _CA_ROOT_HELP)
     ca_token: Path | None = _of(None, _CA_TOKEN_HELP)
     ca_name: str = _of("", _CA_NAME_HELP)
+    crl: Path | None = _of(None, _CRL_HELP)
     certificate_seconds: float = _of(86_400.0, "how long its certificate is good", least=10, most=31_536_000)
     run_dir: Path = _of(DEFAULT_GATEWAY_DIR, "sockets and state of this gateway")
     envoy_concurrency: int = _of(2, "Envoy's worker threads", least=1, most=1024)

@@ -20,6 +20,7 @@ from tests.support.certificate_service import (
     row,
 )
 from tests.support.mesh_origin import certified, mesh_authority
+from tests.support.revoking import revoking
 
 from tidegate.ca.callers import caller_table
 from tidegate.ca.issuing import Refusal
@@ -29,6 +30,7 @@ from tidegate.identity.authority import BEFORE
 from tidegate.identity.chains import check, described
 from tidegate.identity.keys import KeysInMemory
 from tidegate.identity.remote import RemoteAuthority
+from tidegate.identity.revocation import revocations_in
 from tidegate.model.identity import Identity
 
 CART = Identity("default", "cart").spiffe("cluster.local")
@@ -72,7 +74,7 @@ async def test_a_caller_with_a_certificate_gets_what_it_is(running: RunningAutho
 
 async def test_who_is_revoked_gets_nothing(tmp_path: Path) -> None:
     own = certified(mesh_authority(tmp_path), "cart")
-    async with authority_running(tmp_path, revoked=frozenset({own.serial})) as running:
+    async with authority_running(tmp_path, revoked=revocations_in(revoking(tmp_path, own), "list")) as running:
         request = request_bytes(KeysInMemory().new(CART).request)
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await create(running.mtls_port, running.root.read_bytes(), request, pair=(own.chain, own.key))
@@ -245,18 +247,29 @@ async def test_roots_that_an_answer_brings_let_the_server_change_its_own(tmp_pat
     (tmp_path / "token").write_text(WORD)
     async with authority_running(folder) as running:
         authority = RemoteAuthority(running.address, root, tmp_path / "token")
-        before = described(await ask(authority))[0]
-        (folder / "trusted-roots.pem").write_bytes((folder / "root-cert.pem").read_bytes())
-        for name in ("root-key.pem", "root-cert.pem"):
-            os.replace(tmp_path / "next" / name, folder / name)
-        after = described(await ask(authority))[0]
-        assert after.names == before.names
-        chain = await create(
-            running.port,
-            following.roots,
-            request_bytes(KeysInMemory().new(CART).request, 600, impersonating(CART)),
-            token=WORD,
-        )
-        assert described(chain[1].encode())[0].id == described(following.roots)[0].id
-        assert len(described(chain[1].encode())) == 2, "that of before is trusted still"
+        await ask(authority)
+        port = running.port
+    (folder / "trusted-roots.pem").write_bytes((folder / "root-cert.pem").read_bytes())
+    for name in ("root-key.pem", "root-cert.pem"):
+        os.replace(tmp_path / "next" / name, folder / name)
+    with pytest.raises(Transient):
+        await ask(authority)
+    async with authority_running(folder, port=port):
+        await ask(authority)
+        request = request_bytes(KeysInMemory().new(CART).request, 600, impersonating(CART))
+        chain = await create(port, following.roots, request, token=WORD)
+        found = [one.id for one in described(chain[1].encode())]
+        assert found == [described(following.roots)[0].id, described(root.read_bytes())[0].id]
+    await authority.close()
+
+
+async def test_a_root_that_changes_under_the_server_signs_at_once(running: RunningAuthority, tmp_path: Path) -> None:
+    following = mesh_authority(tmp_path / "next")
+    authority = client(running, tmp_path)
+    before = described(await ask(authority))[0]
+    (running.folder / "trusted-roots.pem").write_bytes(running.root.read_bytes())
+    for name in ("root-key.pem", "root-cert.pem"):
+        os.replace(tmp_path / "next" / name, running.folder / name)
+    after = described(await ask(authority))[0]
+    assert (before.issuer != after.issuer, after.issuer) == (True, following.name)
     await authority.close()

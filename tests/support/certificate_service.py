@@ -26,6 +26,7 @@ from tidegate.ca.server_certificate import ServerCertificate
 from tidegate.ca.service import CertificateService
 from tidegate.identity.authority import ROOT_CERTIFICATE
 from tidegate.identity.embedded import AuthorityFolder
+from tidegate.identity.revocation import NOTHING_REVOKED, Revocations
 from tidegate.runtime.clock import Clock, SystemClock
 from tidegate.runtime.worker import Worker
 
@@ -67,7 +68,7 @@ async def authority_running(
     clock: Clock | None = None,
     tokens: Tokens | None = None,
     nodes: Nodes | None = None,
-    revoked: frozenset[str] = frozenset(),
+    revoked: Revocations = NOTHING_REVOKED,
     rates: Rates | None = None,
     port: int = 0,
 ) -> AsyncIterator[RunningAuthority]:
@@ -83,7 +84,7 @@ async def authority_running(
         clock,
         tokens=tokens,
         nodes=nodes,
-        revoked=lambda serial: serial in revoked,
+        revoked=lambda: revoked,
         told=running.told.append,
     )
     shown = ServerCertificate(AuthorityFolder(folder), "cluster.local", ["127.0.0.1", "authority.example"], clock)

@@ -15,7 +15,6 @@ from typing import Any
 
 from tidegate.ca import audit
 from tidegate.ca.callers import NOBODY, caller_table
-from tidegate.ca.files import WatchedFile
 from tidegate.ca.issuing import Bounds, Issuing
 from tidegate.ca.rates import Rates
 from tidegate.ca.server_certificate import ServerCertificate
@@ -23,6 +22,9 @@ from tidegate.ca.service import CertificateService
 from tidegate.ca.signed_tokens import SignedTokens, keys_of_file
 from tidegate.ca.views import AuthorityViews
 from tidegate.identity.embedded import AuthorityFolder
+from tidegate.identity.files import WatchedFile
+from tidegate.identity.opening import open_revocations
+from tidegate.identity.revocation import NOTHING_REVOKED
 from tidegate.observe.admin import Admin
 from tidegate.runtime.clock import SystemClock
 from tidegate.runtime.stopping import asked_to_stop
@@ -48,6 +50,7 @@ class AuthorityOptions:
     burst: int
     callers: Path | None
     token_keys: Path | None
+    crl: Path | None
     audience: str
     issuer: str
     metrics_port: int
@@ -60,6 +63,7 @@ async def serve(options: AuthorityOptions) -> None:
     clock = SystemClock()
     table = WatchedFile(options.callers, caller_table) if options.callers else None
     keys = WatchedFile(options.token_keys, keys_of_file) if options.token_keys else None
+    revoked = open_revocations(options.crl)
     folder, worker = AuthorityFolder(options.folder), Worker("authority")
     issuing = Issuing(
         folder,
@@ -70,6 +74,7 @@ async def serve(options: AuthorityOptions) -> None:
         Rates(options.each_second, options.burst),
         clock,
         tokens=SignedTokens(lambda: keys.value, options.audience, options.issuer, clock) if keys else None,
+        revoked=lambda: revoked.value if revoked else NOTHING_REVOKED,
         told=audit.Audit(clock),
     )
     # Read first, or made: who cannot sign does not start.
@@ -77,7 +82,7 @@ async def serve(options: AuthorityOptions) -> None:
     shown = ServerCertificate(AuthorityFolder(options.folder), options.trust_domains[0], options.names, clock)
     service = CertificateService(issuing, shown.now)
     await service.start(options.listen, options.with_certificates)
-    files = [one for one in (table, keys) if one is not None]
+    files = [one for one in (table, keys, revoked) if one is not None]
     views = AuthorityViews(options.listen[0], service.ports, folder, issuing, files, clock)
     admin = Admin(views={"status": views.status}, metrics=views.metrics, missing=list, assets={})
     await _listen(admin, options)

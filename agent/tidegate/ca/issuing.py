@@ -18,6 +18,7 @@ from tidegate.errors import Rejected, TidegateError, Transient
 from tidegate.identity.authority import Signed
 from tidegate.identity.certificate_requests import asked_in
 from tidegate.identity.embedded import AuthorityFolder
+from tidegate.identity.revocation import NOTHING_REVOKED, Revocations
 from tidegate.model.identity import Identity, identity_in
 from tidegate.runtime.clock import Clock
 from tidegate.runtime.worker import Worker
@@ -67,6 +68,7 @@ class Asking:
     token: str = field(default="", repr=False)
     certificate: tuple[str, ...] = ()  # names in the client's certificate, which TLS has verified
     serial: str = ""  # of that, hexadecimal
+    issuer: str = ""  # of that (RFC 4514)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,11 +125,11 @@ class Issuing:
         *,
         tokens: Tokens | None = None,
         nodes: Nodes | None = None,
-        revoked: Callable[[str], bool] = lambda serial: False,
+        revoked: Callable[[], Revocations] = lambda: NOTHING_REVOKED,
         told: Callable[[Issued], None] = lambda issued: None,
     ) -> None:
         """worker: the thread of the folder. trust_domains: of whom certificates are given, the first to a root that is
-        made. revoked: whether a certificate is, by its serial number. told: hears of each answer."""
+        made. revoked: whose certificates are not believed any more. told: hears of each answer."""
         self._folder = folder
         self._worker = worker
         self._table = table
@@ -199,7 +201,7 @@ class Issuing:
         found = [known for name in asking.certificate if (known := identity_in(name)) is not None]
         if len(found) != 1 or found[0][0] not in self._domains:
             raise Rejected("the client's certificate", "is of no workload of this mesh")
-        if self._revoked(asking.serial):
+        if self._revoked().has(asking.issuer, asking.serial):
             raise Rejected("the client's certificate", f"is revoked (serial number {asking.serial})")
         account = found[0][1]
         row = table.by_account.get(account)

@@ -138,6 +138,7 @@ def _asking(request: Any, context: Any) -> Asking:
         token=token,
         certificate=leaf.names if leaf else (),
         serial=leaf.serial if leaf else "",
+        issuer=leaf.issuer if leaf else "",
     )
 
 

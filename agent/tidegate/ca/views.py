@@ -10,9 +10,9 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 
 from tidegate import __version__
-from tidegate.ca.files import WatchedFile
 from tidegate.ca.issuing import Issuing
 from tidegate.identity.embedded import AuthorityFolder
+from tidegate.identity.files import WatchedFile
 from tidegate.observe.certificates import time_of
 from tidegate.runtime.clock import Clock
 from tidegate.telemetry.identities import IssuanceCollector

@@ -43,6 +43,9 @@ def ca(
     token_keys: Annotated[
         Path | None, typer.Option(help="JWKS that verifies tokens of service accounts (/openid/v1/jwks)")
     ] = None,
+    crl: Annotated[
+        Path | None, typer.Option(help="lists of revoked certificates: who shows such a one is nobody")
+    ] = None,
     audience: Annotated[str, typer.Option(help="that tokens have to be for")] = "istio-ca",
     issuer: Annotated[str, typer.Option(help="that tokens have to be from; default: any whose key is there")] = "",
     trust_domain: Annotated[
@@ -92,6 +95,7 @@ def ca(
             burst=burst,
             callers=callers,
             token_keys=token_keys,
+            crl=crl,
             audience=audience,
             issuer=issuer,
             metrics_port=metrics_port,

@@ -27,7 +27,7 @@ from tidegate.gateway.files import CertificateDirectory
 from tidegate.gateway.views import GatewayViews
 from tidegate.gateway.work import GatewayWork
 from tidegate.identity.keys import KeysInMemory
-from tidegate.identity.opening import open_issuer
+from tidegate.identity.opening import open_issuer, open_revocations
 from tidegate.identity.store import Identities
 from tidegate.linux.capabilities import GATEWAY, keep_needed_only
 from tidegate.linux.cgroup import cgroup2_mount, cgroup_home, own_cgroup
@@ -88,6 +88,9 @@ async def _run(settings: GatewaySettings, life: Life, home: Path) -> None:
     workload = GatewayWorkload(settings.namespace, settings.labels, ipv6_usable())
     issuer = open_issuer(settings.ca, settings.ca_root, settings.ca_token, settings.ca_name, settings.ca_dir)
     identities = Identities(issuer, KeysInMemory(), SystemClock(), random.random, settings.certificate_seconds)
+    revoked = open_revocations(settings.crl)
+    if revoked:
+        await identities.revoke(revoked.value)
     identity = Identity(settings.namespace, settings.service_account)
     work = GatewayWork(workload, settings.node, config, files, ads, identities, identity)
     tokens = Readiness(
@@ -97,7 +100,7 @@ async def _run(settings: GatewaySettings, life: Life, home: Path) -> None:
             SERVING: lambda: not stop.is_set(),
         }
     )
-    held = CertificatesView(settings.node or who, identities, SystemClock())
+    held = CertificatesView(settings.node or who, identities, SystemClock(), revoked)
     views = GatewayViews(settings, life, work, lambda: config.value, ads, envoy, clusters=sources, certificates=held)
     registry = CollectorRegistry()
     registry.register(ClusterCollector(sources.status))
@@ -123,6 +126,7 @@ async def _run(settings: GatewaySettings, life: Life, home: Path) -> None:
         "files": files.run(),
         "work": work.run(),
         "certificates": identities.run(),
+        **({"revocations": revoked.run(identities.revoke)} if revoked else {}),
         "envoy": envoy.run(),
     }
     tasks = [asyncio.create_task(coroutine, name=name) for name, coroutine in work_of.items()]

@@ -70,6 +70,8 @@ class GatewayViews:
         reasons = not_in_force(self._config(), self._work.applied[0], self._clusters)
         if self._envoy.status().state != "running":
             reasons.append(f"envoy is {self._envoy.status().state}")
+        if self._certificates is not None:
+            reasons += self._certificates.of_lists()
         if failures := self.failures():
             reasons.append(f"{len(failures)} items failed, first: {failures[0]['item']}: {failures[0]['reason']}")
         return reasons

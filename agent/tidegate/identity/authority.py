@@ -215,7 +215,14 @@ def _key(path: Path) -> SigningKey:
 
 
 def _root(key: SigningKey, trust_domain: str, now: float) -> x509.Certificate:
-    name = x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, trust_domain[:64])])
+    # Lists of revoked certificates name their authority, so two roots of a mesh must not have one name.
+    of_key = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
+    name = x509.Name(
+        [
+            x509.NameAttribute(NameOID.ORGANIZATION_NAME, trust_domain[:64]),
+            x509.NameAttribute(NameOID.COMMON_NAME, f"root {of_key.digest.hex()[:8]}"),
+        ]
+    )
     begin = datetime.fromtimestamp(now, UTC)
     return (
         x509.CertificateBuilder()
@@ -227,7 +234,7 @@ def _root(key: SigningKey, trust_domain: str, now: float) -> x509.Certificate:
         .not_valid_after(begin + timedelta(days=ROOT_DAYS))
         .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
         .add_extension(_usage(key_cert_sign=True, crl_sign=True), critical=True)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(of_key, critical=False)
         .sign(key, hashes.SHA256())
     )
 

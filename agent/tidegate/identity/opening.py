@@ -5,7 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from tidegate.identity.embedded import EmbeddedAuthority
+from tidegate.identity.files import WatchedFile
+from tidegate.identity.revocation import Revocations, revocations_in
 from tidegate.identity.store import Issuer
+
+
+def open_revocations(file: Path | None) -> WatchedFile[Revocations] | None:
+    """Lists of revoked certificates in a file. Raises Rejected: who was told of such lists does not start without."""
+    return WatchedFile(file, revocations_in) if file is not None else None
 
 
 def open_issuer(address: str, root: Path | None, token: Path | None, server_name: str, folder: Path) -> Issuer:

@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Protocol
 
@@ -18,6 +18,7 @@ from tidegate.errors import Rejected, TidegateError, Transient
 from tidegate.identity.authority import Signed
 from tidegate.identity.chains import check
 from tidegate.identity.keys import KeyMaker
+from tidegate.identity.revocation import NOTHING_REVOKED, Revocations
 from tidegate.model.identity import Certified, Identity
 from tidegate.runtime.clock import Clock
 from tidegate.runtime.latest import Latest
@@ -101,7 +102,14 @@ class Identities:
         self.refusals: Mapping[Identity, str] = {}  # of those that could not be had, or not anew, and why
         self.held: Latest[Mapping[Identity, Certified]] = Latest({})
         self.counts = Counter[str]()  # attempts by what became of them: issued, refused, away
+        self.revocations = NOTHING_REVOKED
         self.away_since: float | None = None  # seconds since the epoch; None: who signs answered when last asked
+
+    async def revoke(self, revocations: Revocations) -> None:
+        """Whose certificates are not believed from now on."""
+        self.revocations = revocations
+        held = {one: replace(made, revoked=revocations.pem) for one, made in self.held.value.items()}
+        await self.held.set(held)
 
     def want(self, identities: Iterable[Identity], trust_domain: str) -> None:
         """All that are wanted from now on."""
@@ -225,6 +233,7 @@ class Identities:
             issued=now,
             expires=leaf.not_after,
             serial=leaf.serial,
+            revoked=self.revocations.pem,
         )
 
     async def _forget(self) -> None:

@@ -78,3 +78,4 @@ class Certified:
     issued: float
     expires: float
     serial: str = ""  # hexadecimal
+    revoked: bytes = b""  # lists of those of others that are not believed any more, in PEM

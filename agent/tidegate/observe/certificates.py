@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from tidegate.identity.chains import Described, described, root_ids
+from tidegate.identity.chains import Described, described, merged, root_ids
+from tidegate.identity.files import WatchedFile
+from tidegate.identity.revocation import Revocations
 from tidegate.identity.store import CertificateState, Identities, IdentityStatus
 from tidegate.runtime.clock import Clock
 
@@ -14,10 +16,14 @@ from tidegate.runtime.clock import Clock
 class CertificatesView:
     """A provider of observe.admin. Times are RFC 3339; nothing of a key is in it."""
 
-    def __init__(self, node: str, identities: Identities, clock: Clock) -> None:
+    def __init__(
+        self, node: str, identities: Identities, clock: Clock, revoked: WatchedFile[Revocations] | None = None
+    ) -> None:
+        """revoked: where lists of revoked certificates come from."""
         self._node = node
         self._identities = identities
         self._clock = clock
+        self._revoked = revoked
 
     async def rows(self, _: Mapping[str, str]) -> list[dict[str, Any]]:
         """Each identity that is wanted here."""
@@ -38,11 +44,19 @@ class CertificatesView:
 
     def troubles(self) -> list[str]:
         """What somebody should look into, before it harms anybody or after; by name."""
-        return [
+        return self.of_lists() + [
             f"{one.spiffe}: {one.state}{_until(one)}" + (f": {one.reason}" if one.reason else "")
             for one in self._identities.states()
             if one.state is not CertificateState.GOOD and (one.held is not None or one.reason)
         ]
+
+    def of_lists(self) -> list[str]:
+        """What is wrong with lists of revoked certificates."""
+        if self._revoked is None:
+            return []
+        roots = merged(one.roots for one in self._identities.held.value.values())
+        found = self._identities.revocations.troubles(roots, self._clock.now())
+        return [*(f"{self._revoked.path}: {one}" for one in found), *filter(None, [self._revoked.problem])]
 
     def _row(self, one: IdentityStatus) -> dict[str, Any]:
         leaf: Described | None = described(one.held.chain)[0] if one.held else None

@@ -90,6 +90,8 @@ class Views:
             reasons.append(f"{self._dns.name} is {self._dns.status().state}: pods ask their own resolvers")
         if self._cni is not None and self._cni().problem:
             reasons.append(f"cni: {self._cni().problem}")
+        if self._certificates is not None:
+            reasons += self._certificates.of_lists()
         for name, applier in status.appliers.items():
             if applier.failures:
                 reasons.append(f"{name}: {len(applier.failures)} items failed, first: {applier.failures[0].item}")

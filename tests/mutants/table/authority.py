@@ -42,7 +42,7 @@ _ASKED = Group(
             "revoked-callers-are-known",
             "who was revoked gets a new certificate for the old one",
             "agent/tidegate/ca/issuing.py",
-            "        if self._revoked(asking.serial):\n",
+            "        if self._revoked().has(asking.issuer, asking.serial):\n",
             "        if not asking.serial:\n",
             ORACLE,
         ),
@@ -161,4 +161,43 @@ _GOT = Group(
     ),
 )
 
-GROUPS = (_ASKED, _GOT)
+_REVOKED = Group(
+    "who is revoked is refused, and nobody else without a word",
+    (
+        Mutant(
+            "revoked-peers-are-believed",
+            "whoever has a stolen key is still believed to be the workload",
+            "agent/tidegate/compile/envoy/identities.py",
+            "trusted_secret(ROOTS, roots, next(iter(held.values())).revoked)",
+            "trusted_secret(ROOTS, roots)",
+            ("tests/unit/compile/test_identity_secrets.py",),
+        ),
+        Mutant(
+            "revoked-peers-of-gateways-are-believed",
+            "a gateway believes whoever has a stolen key",
+            "agent/tidegate/compile/envoy/identities.py",
+            "trusted_secret(ROOTS, own.roots, own.revoked)",
+            "trusted_secret(ROOTS, own.roots)",
+            ("tests/unit/compile/test_identity_secrets.py",),
+        ),
+        Mutant(
+            "new-certificates-without-the-lists",
+            "a list of revoked certificates counts until the next renewal",
+            "agent/tidegate/identity/store.py",
+            "            revoked=self.revocations.pem,\n",
+            "",
+            (f"{STORE}::test_lists_of_revoked_certificates_go_with_those_held_and_those_to_come",),
+        ),
+        Mutant(
+            "roots-without-a-list-unnamed",
+            "when the root changes everybody is refused and nobody is told why",
+            "agent/tidegate/identity/revocation.py",
+            "        if not any(one.issuer == root.subject and _signed_by(one, root) for one in lists)",
+            "        if not lists",
+            ("tests/unit/identity/test_revocation.py",),
+            raises=("ValueError",),  # there is no sentence to unpack
+        ),
+    ),
+)
+
+GROUPS = (_ASKED, _GOT, _REVOKED)

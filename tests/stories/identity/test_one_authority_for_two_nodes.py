@@ -15,8 +15,10 @@ from tests.support.configs import service
 from tests.support.eventually import HANG_SECONDS, eventually
 from tests.support.lab import ROOT, TIDEGATE, Lab
 from tests.support.mesh_origin import mesh_authority
+from tests.support.revoking import revoking
 
-from tidegate.identity.authority import ROOT_CERTIFICATE
+from tidegate.identity.authority import MORE_ROOTS, ROOT_CERTIFICATE, ROOT_KEY
+from tidegate.identity.chains import root_ids
 
 DOMAIN = "cluster.local"
 NODES = ("node1", "node2")
@@ -94,6 +96,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("authority")
     mesh_authority(folder / "ca")
     (folder / "root.pem").write_bytes((folder / "ca" / ROOT_CERTIFICATE).read_bytes())
+    (folder / "crl.pem").write_bytes(revoking(folder / "ca"))
     rows = []
     for node in NODES:
         word = f"the-word-of-{node}-that-nobody-guesses"
@@ -117,6 +120,7 @@ def lab(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]
         "TIDEGATE_CA_ROOT": str(folder / "root.pem"),
         "TIDEGATE_CA_TOKEN": f"{folder}/$(LAB_NODE).token",
         "TIDEGATE_CERTIFICATE_SECONDS": str(SECONDS),
+        "TIDEGATE_CRL": str(folder / "crl.pem"),
     }
     lab.up(manifest, nodes=2)
     yield lab
@@ -181,7 +185,7 @@ def test_certs_say_whose_until_when_and_by_whom(lab: Lab, authority: AuthorityPr
         for account, row in rows.items():
             assert (row["node"], row["identity"], row["state"]) == (node, spiffe(account), "good")
             assert row["not_before"] < row["next_rotation"] < row["not_after"]
-            assert (len(row["roots"]), row["issuer"]) == (1, f"O={DOMAIN}")
+            assert (len(row["roots"]), row["issuer"]) == (1, mesh_authority(authority.folder / "ca").name)
             assert int(row["serial"], 16)
     table = lab.tidegate("certs").stdout
     assert spiffe("north") in table
@@ -212,7 +216,52 @@ def test_what_the_authority_says_of_itself(lab: Lab, authority: AuthorityProcess
     (told,) = json.loads(done.stdout)["nodes"]
     assert told["authority"]["answers"]["issued"] > 0
     assert told["authority"]["roots"] == certs(lab, 0)["north"]["roots"]
-    assert "signs   as O=cluster.local" in lab.tidegate("status", "--run-dir", authority.run_dir).stdout
+    assert (
+        f"signs   as {mesh_authority(authority.folder / 'ca').name}"
+        in lab.tidegate("status", "--run-dir", authority.run_dir).stdout
+    )
     assert (
         'tidegate_ca_answers_total{outcome="issued"}' in lab.tidegate("metrics", "--run-dir", authority.run_dir).stdout
     )
+
+
+def test_another_root_comes_and_no_request_fails(lab: Lab, authority: AuthorityProcess) -> None:
+    """First everybody believes the next root, then it signs, then nobody believes that of before."""
+    ca, following = authority.folder / "ca", authority.folder / "following"
+    old, new = mesh_authority(ca), mesh_authority(following)
+    old_list, new_list = revoking(ca), revoking(following)
+    authority.stop()
+    authority.start("--most-seconds", "10")
+    load = lab.load("late", "http://north/")
+    back = lab.load("early", "http://south/")
+    for one in (load, back):
+        one.starts()
+
+    def everywhere(field: str, value: object) -> bool:
+        rows = [row for number in range(len(NODES)) for row in certs(lab, number).values()]
+        return all(row[field] == value for row in rows)
+
+    put(authority.folder / "crl.pem", old_list + new_list)
+    put(ca / MORE_ROOTS, new.roots)
+    ids = [*root_ids(old.roots), *root_ids(new.roots)]
+    eventually(lambda: everywhere("roots", ids), "both roots are believed everywhere")
+    put(ca / MORE_ROOTS, old.roots)
+    for name in (ROOT_KEY, ROOT_CERTIFICATE):
+        (following / name).replace(ca / name)
+    eventually(lambda: everywhere("issuer", new.name), "the new one signs")
+    (ca / MORE_ROOTS).unlink()
+    eventually(lambda: everywhere("roots", ids[1:]), "nobody believes that of before")
+    put(authority.folder / "crl.pem", new_list)
+    for pod, host in (("early", "south"), ("late", "north")):
+        assert shown(lab, pod, host) == spiffe(pod)
+    for one in (load, back):
+        counted = one.stop()
+        assert (counted["failed"], set(counted["statuses"])) == (0, {"200"}), counted
+    assert lab.status(0)["certificates"]["troubles"] == []
+
+
+def put(file: Path, content: bytes) -> None:
+    """All of it or nothing."""
+    beside = file.with_name(f".{file.name}.new")
+    beside.write_bytes(content)
+    beside.replace(file)

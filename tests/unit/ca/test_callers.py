@@ -6,7 +6,7 @@ import re
 from hashlib import sha256
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tidegate.ca.callers import caller_table
@@ -46,6 +46,7 @@ names = st.sampled_from(["shop", "default", "other", "sleep", "probe", "cart", "
 patterns = st.tuples(st.sampled_from(["*", "shop", "default"]), st.sampled_from(["*", "sleep", "a.b"]))
 
 
+@settings(deadline=None)
 @given(st.lists(patterns, max_size=4), names, names)
 def test_patterns_name_whom_they_say(said: list[tuple[str, str]], namespace: str, account: str) -> None:
     text = f'[[caller]]\nname = "n"\ntoken_sha256 = "{DIGEST}"\nmay = {[f"{n}/{a}" for n, a in said]}\n'
@@ -89,6 +90,7 @@ def test_a_table_that_is_none_is_refused_with_its_place(text: str, why: str) -> 
     assert str(refused.value).startswith("callers.toml")
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=300))
 def test_any_bytes_are_a_table_or_refused(data: bytes) -> None:
     try:

@@ -20,6 +20,7 @@ from tidegate.identity.authority import Signed, open_authority
 from tidegate.identity.chains import described
 from tidegate.identity.embedded import AuthorityFolder
 from tidegate.identity.keys import KeysInMemory
+from tidegate.identity.revocation import Revocations
 from tidegate.model.identity import Identity
 from tidegate.runtime.worker import Worker
 
@@ -73,7 +74,7 @@ class Service:
             self.clock,
             tokens=FakeTokens() if tokens else None,
             nodes=nodes,
-            revoked=lambda serial: serial == "bad",
+            revoked=lambda: Revocations(b"list", {"O=td": frozenset({"bad"})}),
             told=self.told.append,
         )
 
@@ -153,7 +154,7 @@ def test_an_oracle_agrees(
         return None if allowed else Refusal.NOT_PERMITTED
 
     service = Service(folder, rows, nodes)
-    asked = asking(wanted, domain, token=token, certificate=certificate, serial=serial)
+    asked = asking(wanted, domain, token=token, certificate=certificate, serial=serial, issuer="O=td")
     signed, refusal = asyncio.run(service.ask(asked))
     assert refusal == oracle(), service.told
     (line,) = service.told

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID, ObjectIdentifier
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tidegate.errors import Rejected
@@ -133,6 +133,7 @@ def test_what_is_no_request_is_refused(text: bytes, why: str) -> None:
         asked_in(text)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=600))
 def test_any_bytes_end_in_a_refusal(data: bytes) -> None:
     body = base64.encodebytes(data).decode()
@@ -144,6 +145,7 @@ def test_any_bytes_end_in_a_refusal(data: bytes) -> None:
 GOOD = x509.load_pem_x509_csr(request("P-256", "one URI", "nothing")).public_bytes(Encoding.DER)
 
 
+@settings(deadline=None)
 @given(st.integers(0, len(GOOD) - 1), st.integers(1, 255))
 def test_a_request_with_any_byte_changed_is_refused_or_the_same(place: int, change: int) -> None:
     """Nobody makes another name or key of a request that somebody signed."""

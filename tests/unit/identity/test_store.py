@@ -17,6 +17,7 @@ from tidegate.errors import Rejected, Transient
 from tidegate.identity.authority import Signed, open_authority
 from tidegate.identity.certificate_requests import AskedFor, asked_in
 from tidegate.identity.keys import KeysInMemory, NewKey, new_key
+from tidegate.identity.revocation import Revocations
 from tidegate.identity.store import AT_ONCE, TOGETHER, CertificateState, Identities
 from tidegate.model.identity import Identity
 
@@ -66,10 +67,10 @@ class OffTheLoop(KeysInMemory):
 
 
 class Store:
-    def __init__(self, folder: Path, jitter: float = 0.0) -> None:
+    def __init__(self, folder: Path, jitter: float = 0.0, lifetime: float = LIFE) -> None:
         self.clock = ManualClock(START)
         self.issuer = FakeIssuer(folder)
-        self.identities = Identities(self.issuer, OffTheLoop(), self.clock, lambda: jitter, LIFE)
+        self.identities = Identities(self.issuer, OffTheLoop(), self.clock, lambda: jitter, lifetime)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -163,12 +164,14 @@ async def test_an_authority_that_is_away_harms_nobody_before_expiry(store: Store
         assert store.state(A) is CertificateState.GOOD
 
 
-async def test_there_are_ten_attempts_before_it_ends(store: Store) -> None:
+async def test_there_are_ten_attempts_before_it_ends(tmp_path: Path) -> None:
+    life = 100.0
+    store = Store(tmp_path, lifetime=life)
     async with store.running():
         await store.want(A)
         store.issuer.away = {"a"}
-        await store.turn(LIFE * 0.5)
-        while store.clock.now() < START + LIFE:
+        await store.turn(life * 0.5)
+        while store.clock.now() < START + life:
             await store.turn(store.clock.waiting()[0])
         assert store.identities.counts["away"] >= 10
 
@@ -218,6 +221,17 @@ async def test_another_trust_domain_is_another_certificate_and_the_old_one_stays
         store.issuer.away = set()
         await store.turn(150)
         assert store.identities.held.value[A].trust_domain == "other"
+
+
+async def test_lists_of_revoked_certificates_go_with_those_held_and_those_to_come(store: Store) -> None:
+    async with store.running():
+        await store.want(A)
+        version = store.identities.held.version
+        await store.identities.revoke(Revocations(b"list"))
+        assert store.identities.held.version > version, "whoever tells Envoy hears of it"
+        assert store.identities.held.value[A].revoked == b"list"
+        await store.want(A, B)
+        assert {one.revoked for one in store.identities.held.value.values()} == {b"list"}
 
 
 def test_nothing_of_a_key_is_shown(tmp_path: Path) -> None:
@@ -275,6 +289,6 @@ async def test_an_answer_that_was_not_asked_for_is_refused(
     store.issuer.answer = lambda request, signed: answer(answers, request, signed)
     async with store.running():
         await store.want(A)
-        assert store.numbers() == {}
+        assert not store.identities.held.value
         assert why in store.identities.missing()[A]
         assert store.identities.counts["refused"] == 1

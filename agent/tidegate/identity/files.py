@@ -1,11 +1,11 @@
-"""Files of an authority that are replaced while it runs: read when they change; one that is wrong leaves what was read
-before in place, and is told."""
+"""Files that are replaced under a running process: read when they change; one that is wrong leaves what was read before
+in place, and is told."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -29,8 +29,8 @@ class WatchedFile(Generic[T]):
         self._read = read
         self.value = self._content()
 
-    async def run(self) -> None:
-        """Follow it, for ever."""
+    async def run(self, changed: Callable[[T], Awaitable[None]] | None = None) -> None:
+        """Follow it, for ever. changed: hears of each new value."""
         async for _ in signs(self.path):
             try:
                 value = await asyncio.to_thread(self._content)
@@ -43,6 +43,8 @@ class WatchedFile(Generic[T]):
             if value != self.value:
                 self.value = value
                 log.info("%s was read anew", self.path)
+                if changed is not None:
+                    await changed(value)
 
     def _content(self) -> T:
         try:
