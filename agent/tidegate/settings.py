@@ -294,7 +294,7 @@ def namespace_socket(text: str, flag: str) -> tuple[str, Path]:
     return namespace, Path(path)
 
 
-def check_source(source: str, environ: Mapping[str, str] = os.environ) -> None:
+def check_source(source: str, environ: Mapping[str, str] = os.environ, flag: str = "--config") -> None:
     """Raises Rejected for a source that there is not, and for a cluster of which this process is no pod."""
     scheme, _, rest = source.partition(":")
     if scheme in ("file", "kube") and rest:
@@ -302,8 +302,8 @@ def check_source(source: str, environ: Mapping[str, str] = os.environ) -> None:
     if source == "kube":
         if not environ.get(CLUSTER_HOST):
             why = f"{CLUSTER_HOST} is not set, as it is in a pod"
-            raise Rejected("--config kube", why, "use kube:KUBECONFIG outside of a cluster")
+            raise Rejected(f"{flag} kube", why, "use kube:KUBECONFIG outside of a cluster")
         return
     if scheme == "xds":
-        raise Rejected(f"--config {source}", "this source is not built yet", "use file:DIR or kube")
-    raise Rejected(f"--config {source}", "is no known source", "use file:DIR, kube or kube:KUBECONFIG")
+        raise Rejected(f"{flag} {source}", "this source is not built yet", "use file:DIR or kube")
+    raise Rejected(f"{flag} {source}", "is no known source", "use file:DIR, kube or kube:KUBECONFIG")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 from collections.abc import Coroutine
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +16,15 @@ from typing import Any
 
 from tidegate.ca import audit
 from tidegate.ca.callers import NOBODY, caller_table
+from tidegate.ca.cluster import ClusterCallers
 from tidegate.ca.issuing import Bounds, Issuing
 from tidegate.ca.rates import Rates
 from tidegate.ca.server_certificate import ServerCertificate
 from tidegate.ca.service import CertificateService
 from tidegate.ca.signed_tokens import SignedTokens, keys_of_file
 from tidegate.ca.views import AuthorityViews
+from tidegate.config.sources.kube.access import in_cluster, kubeconfig
+from tidegate.config.sources.kube.server import ApiServer
 from tidegate.identity.embedded import AuthorityFolder
 from tidegate.identity.files import WatchedFile
 from tidegate.identity.opening import open_revocations
@@ -50,6 +54,7 @@ class AuthorityOptions:
     burst: int
     callers: Path | None
     token_keys: Path | None
+    cluster: str  # of Kubernetes, as settings.check_source takes it; empty: none
     crl: Path | None
     audience: str
     issuer: str
@@ -64,6 +69,8 @@ async def serve(options: AuthorityOptions) -> None:
     table = WatchedFile(options.callers, caller_table) if options.callers else None
     keys = WatchedFile(options.token_keys, keys_of_file) if options.token_keys else None
     revoked = open_revocations(options.crl)
+    server = _server(options.cluster)
+    cluster = ClusterCallers(server, options.audience) if server else None
     folder, worker = AuthorityFolder(options.folder), Worker("authority")
     issuing = Issuing(
         folder,
@@ -73,7 +80,8 @@ async def serve(options: AuthorityOptions) -> None:
         options.bounds,
         Rates(options.each_second, options.burst),
         clock,
-        tokens=SignedTokens(lambda: keys.value, options.audience, options.issuer, clock) if keys else None,
+        tokens=SignedTokens(lambda: keys.value, options.audience, options.issuer, clock) if keys else cluster,
+        nodes=cluster,
         revoked=lambda: revoked.value if revoked else NOTHING_REVOKED,
         told=audit.Audit(clock),
     )
@@ -100,7 +108,17 @@ async def serve(options: AuthorityOptions) -> None:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await service.stop(GRACE_SECONDS)
+        if server:
+            await server.close()
         await admin.stop()
+
+
+def _server(cluster: str) -> ApiServer | None:
+    """The API server that knows callers and nodes."""
+    if not cluster:
+        return None
+    file = cluster.partition(":")[2]
+    return ApiServer(kubeconfig(Path(file)) if file else in_cluster(), SystemClock(), random.random, "authority")
 
 
 async def _listen(admin: Admin, options: AuthorityOptions) -> None:

@@ -14,7 +14,7 @@ from tidegate.errors import Rejected
 from tidegate.model.identity import TRUST_DOMAIN
 from tidegate.model.names import cluster_domain
 from tidegate.runtime.collector import importing
-from tidegate.settings import CA_PORT, DEFAULT_CA_DIR, DEFAULT_CA_STATE_DIR, listen_address
+from tidegate.settings import CA_PORT, DEFAULT_CA_DIR, DEFAULT_CA_STATE_DIR, check_source, listen_address
 
 _ANYWHERE = ("0.0.0.0", "::")
 
@@ -43,6 +43,12 @@ def ca(
     token_keys: Annotated[
         Path | None, typer.Option(help="JWKS that verifies tokens of service accounts (/openid/v1/jwks)")
     ] = None,
+    cluster: Annotated[
+        str,
+        typer.Option(
+            help="kube or kube:KUBECONFIG: asked whose a token is (unless --token-keys says) and which pods a node has"
+        ),
+    ] = "",
     crl: Annotated[
         Path | None, typer.Option(help="lists of revoked certificates: who shows such a one is nobody")
     ] = None,
@@ -95,6 +101,7 @@ def ca(
             burst=burst,
             callers=callers,
             token_keys=token_keys,
+            cluster=_cluster(cluster),
             crl=crl,
             audience=audience,
             issuer=issuer,
@@ -103,6 +110,14 @@ def ca(
     except Rejected as error:
         raise typer.BadParameter(str(error)) from None
     asyncio.run(serve(options))
+
+
+def _cluster(said: str) -> str:
+    if said and said.partition(":")[0] != "kube":
+        raise Rejected(f"--cluster {said}", "is no cluster", "write kube or kube:KUBECONFIG")
+    if said:
+        check_source(said, flag="--cluster")
+    return said
 
 
 def _domains(said: list[str]) -> tuple[str, ...]:
