@@ -36,7 +36,8 @@ from tidegate.enroll.node_cni import NodeCni
 from tidegate.enroll.sandbox_store import SandboxStore
 from tidegate.envoy.supervisor import EnvoySupervisor
 from tidegate.errors import Fatal
-from tidegate.identity.embedded import EmbeddedAuthority
+from tidegate.identity.keys import KeysInMemory
+from tidegate.identity.opening import open_issuer, open_revocations
 from tidegate.identity.store import Identities
 from tidegate.linux.capabilities import keep_needed_only, require_needed
 from tidegate.linux.cgroup import cgroup2_mount, cgroup_home, own_cgroup
@@ -45,6 +46,7 @@ from tidegate.linux.memory import share_heap
 from tidegate.linux.netns import NetnsNames, in_netns
 from tidegate.model.mesh import Mesh
 from tidegate.observe.admin import Admin
+from tidegate.observe.certificates import CertificatesView
 from tidegate.observe.dashboard.assets import assets
 from tidegate.observe.dashboard.sampling import Dashboard
 from tidegate.observe.life import Life, living, make_private
@@ -61,6 +63,7 @@ from tidegate.runtime.worker import Worker
 from tidegate.settings import Settings, build_root, envoy_binary, listen_address, namespace_socket, relay_binary
 from tidegate.supervise.supervisor import ProgramState
 from tidegate.telemetry.flows import follow_flows
+from tidegate.telemetry.identities import CertificatesCollector
 from tidegate.telemetry.metrics import ClusterCollector, OthersCollector
 from tidegate.telemetry.pairs import Pairs
 from tidegate.telemetry.scrape import AgentMetrics
@@ -201,10 +204,11 @@ async def _run(settings: Settings, life: Life, home: Path) -> None:
     sources = ConfigSources(settings.config, settings.run_dir, config, settings.node, gateways_in)
     store = SandboxStore(settings.run_dir / "sandboxes", NetnsNames(settings.run_dir / "netns"))
     disk = Worker("sandbox records")
-    issuer = EmbeddedAuthority(settings.ca_dir)
-    certificates = Identities(
-        issuer, Worker("certificates"), SystemClock(), random.random, settings.certificate_seconds
-    )
+    issuer = open_issuer(settings.ca, settings.ca_root, settings.ca_token, settings.ca_name, settings.ca_dir)
+    certificates = Identities(issuer, KeysInMemory(), SystemClock(), random.random, settings.certificate_seconds)
+    revoked = open_revocations(settings.crl)
+    if revoked:
+        await certificates.revoke(revoked.value)
     cycle = data_plane(settings, devices, store, disk, config, certificates)
     tokens, loops = readiness(devices, cycle), CrashLoops(time.monotonic)
     calls = CniCalls(store, disk, Worker("namespaces' names"), cycle, tokens.missing, CARRYING, loops, SystemClock())
@@ -214,6 +218,7 @@ async def _run(settings: Settings, life: Life, home: Path) -> None:
     others = others_server(settings)
 
     # What people and programs may know
+    held = CertificatesView(settings.node, certificates, SystemClock(), revoked)
     views = Views(
         node=settings.node,
         life=life,
@@ -230,6 +235,7 @@ async def _run(settings: Settings, life: Life, home: Path) -> None:
         cni=keeper.kept if keeper else None,
         crash_loops=loops.all,
         others=others.status if others else None,
+        certificates=held,
     )
     names, pairs = devices.dns, Pairs()
     metrics = AgentMetrics(
@@ -241,6 +247,7 @@ async def _run(settings: Settings, life: Life, home: Path) -> None:
         (
             *((OthersCollector(others.status, lambda: (others.told, others.refused)),) if others else ()),
             *((ClusterCollector(sources.status),) if sources.status() else ()),
+            CertificatesCollector(certificates, SystemClock()),
         ),
     )
     dashboard = Dashboard(
@@ -259,6 +266,7 @@ async def _run(settings: Settings, life: Life, home: Path) -> None:
             "status": views.status,
             "pods": views.pods,
             "services": views.services,
+            "certs": held.rows,
             "explain": views.explain,
             "config_dump": views.config_dump,
             "figures": dashboard.figures,
@@ -286,6 +294,7 @@ async def _run(settings: Settings, life: Life, home: Path) -> None:
         "config": follow(sources.all, config, LastGood(settings.run_dir / "last-good"), devices.ads.verdicts),
         "cycle": cycle.run(),
         "certificates": certificates.run(),
+        **({"revocations": revoked.run(certificates.revoke)} if revoked else {}),
         "sweep": calls.sweep(),
         "relay": devices.relays.run(),
         "relay client": devices.relay.run(),

@@ -19,16 +19,24 @@ from tidegate.errors import Rejected
 DEFAULT_RUN_DIR = Path("/run/tidegate")
 DEFAULT_GATEWAY_DIR = Path("/run/tidegate-gateway")
 DEFAULT_CA_DIR = Path("/var/lib/tidegate/ca")
+DEFAULT_CA_STATE_DIR = Path("/run/tidegate-ca")
 DEFAULT_BPFFS = Path("/sys/fs/bpf/tidegate")
 DEFAULT_CNI_CONF_DIR = Path("/etc/cni/net.d")
 DEFAULT_CNI_BIN_DIR = Path("/opt/cni/bin")
 _CA_DIR_HELP = "root certificate and key of the embedded authority; made when a certificate is needed"
+_CA_HELP = "HOST:PORT of the authority that certifies, by Istio's API; default: the embedded one in --ca-dir"
+_CA_ROOT_HELP = "file with the root (PEM) by which that authority is known"
+_CA_TOKEN_HELP = "file with the token that it is shown, read anew for each certificate; default: none"
+_CRL_HELP = "file with lists of revoked certificates (CRLs in PEM), one of each root; who is in one is refused"
+_CA_NAME_HELP = "name that the authority's own certificate has to have; default: the HOST of --ca"
 ADMIN_PORT = 15000
 METRICS_PORT = 15020
 READY_PORT = 15021
 XDS_PORT = 15010  # Istio's port for configuration without TLS
+CA_PORT = 15012  # Istio's port for certificates
 NODE_NAME = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,251}[A-Za-z0-9])?")  # of a host; also part of a cgroup's name
 _LABEL_PAIR = re.compile(r"[A-Za-z0-9][-A-Za-z0-9_./]*=[-A-Za-z0-9_.]*")
+_PLACE = re.compile(r"([A-Za-z0-9][-A-Za-z0-9.]{0,252}|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}")
 NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 LONGEST_SOCKET = 107  # bytes of a unix socket's path (unix(7), sun_path)
 LONGEST_RUN_DIR = LONGEST_SOCKET - len("/relay/4194304.sock")  # the longest name of those in it, by the greatest pid
@@ -76,6 +84,11 @@ class Settings:
         None, "what rules of namespace N may name is in folder N of this one; default: /etc/tidegate/tls"
     )
     ca_dir: Path = _of(DEFAULT_CA_DIR, _CA_DIR_HELP)
+    ca: str = _of("", _CA_HELP, place=True)
+    ca_root: Path | None = _of(None, _CA_ROOT_HELP)
+    ca_token: Path | None = _of(None, _CA_TOKEN_HELP)
+    ca_name: str = _of("", _CA_NAME_HELP)
+    crl: Path | None = _of(None, _CRL_HELP)
     certificate_seconds: float = _of(86_400.0, "how long a workload's certificate is good", least=10, most=31_536_000)
     run_dir: Path = _of(DEFAULT_RUN_DIR, "sockets and state of this agent", sockets=True)
     bpffs: Path = _of(DEFAULT_BPFFS, "directory for pinned kernel objects")
@@ -138,6 +151,11 @@ class GatewaySettings:
         "", "service account of this workload: who it is to servers and clients of the mesh; default: SERVICE_ACCOUNT"
     )
     ca_dir: Path = _of(DEFAULT_CA_DIR, _CA_DIR_HELP)
+    ca: str = _of("", _CA_HELP, place=True)
+    ca_root: Path | None = _of(None, _CA_ROOT_HELP)
+    ca_token: Path | None = _of(None, _CA_TOKEN_HELP)
+    ca_name: str = _of("", _CA_NAME_HELP)
+    crl: Path | None = _of(None, _CRL_HELP)
     certificate_seconds: float = _of(86_400.0, "how long its certificate is good", least=10, most=31_536_000)
     run_dir: Path = _of(DEFAULT_GATEWAY_DIR, "sockets and state of this gateway", sockets=True)
     envoy_concurrency: int = _of(2, "Envoy's worker threads", least=1, most=1024)
@@ -215,6 +233,8 @@ def _build(table: type[S], flags: Mapping[str, object], environ: Mapping[str, st
         check_source(str(source), environ)
     for f in fields(table):
         _check_limits(f, getattr(settings, f.name))
+    if settings.ca and settings.ca_root is None:
+        raise Rejected(f"--ca {settings.ca}", "needs --ca-root", "name the file with the root by which it is known")
     return settings
 
 
@@ -246,6 +266,8 @@ def _check_limits(setting: Field[Any], value: Any) -> None:
         raise Rejected(f"{flag} {value}", why, "use a shorter one")
     if setting.metadata.get("address") and value:
         listen_address(value, flag)
+    if setting.metadata.get("place") and value and not _PLACE.fullmatch(value):
+        raise Rejected(f"{flag} {value}", "is not HOST:PORT", f"write for example ca.mesh.svc:{CA_PORT}")
     for text in value if setting.metadata.get("socket") else ():
         namespace_socket(text, flag)
     least, most = setting.metadata.get("least"), setting.metadata.get("most")
@@ -276,7 +298,7 @@ def namespace_socket(text: str, flag: str) -> tuple[str, Path]:
     return namespace, Path(path)
 
 
-def check_source(source: str, environ: Mapping[str, str] = os.environ) -> None:
+def check_source(source: str, environ: Mapping[str, str] = os.environ, flag: str = "--config") -> None:
     """Raises Rejected for a source that there is not, and for a cluster of which this process is no pod."""
     scheme, _, rest = source.partition(":")
     if scheme in ("file", "kube") and rest:
@@ -284,8 +306,8 @@ def check_source(source: str, environ: Mapping[str, str] = os.environ) -> None:
     if source == "kube":
         if not environ.get(CLUSTER_HOST):
             why = f"{CLUSTER_HOST} is not set, as it is in a pod"
-            raise Rejected("--config kube", why, "use kube:KUBECONFIG outside of a cluster")
+            raise Rejected(f"{flag} kube", why, "use kube:KUBECONFIG outside of a cluster")
         return
     if scheme == "xds":
-        raise Rejected(f"--config {source}", "this source is not built yet", "use file:DIR or kube")
-    raise Rejected(f"--config {source}", "is no known source", "use file:DIR, kube or kube:KUBECONFIG")
+        raise Rejected(f"{flag} {source}", "this source is not built yet", "use file:DIR or kube")
+    raise Rejected(f"{flag} {source}", "is no known source", "use file:DIR, kube or kube:KUBECONFIG")

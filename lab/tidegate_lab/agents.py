@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
@@ -21,6 +22,7 @@ import aiohttp
 from tidegate.errors import Transient
 from tidegate.model.names import WorkloadId, cluster_domain
 from tidegate.runtime.backoff import Backoff, no_jitter
+from tidegate_lab.expansion import NODE, expand
 from tidegate_lab.launch import in_cgroup, in_netns
 from tidegate_lab.node import LabNode
 from tidegate_lab.paths import LabPaths
@@ -63,6 +65,11 @@ class NodeAgent:
         agent += ["--bpffs", str(self.paths.node_bpffs(self.node.name)), "--cgroup", str(self.node.cgroup)]
         return in_cgroup(self.node.cgroup / "agent", in_netns(self.node.netns, [*agent, "--workers", "1"]))
 
+    def settings(self, environ: Mapping[str, str]) -> dict[str, str]:
+        """What every process inherits; $(LAB_NODE) in a setting of agents is this node's name."""
+        given = {NODE: self.node.name}
+        return {key: expand(value, given) if key.startswith("TIDEGATE_") else value for key, value in environ.items()}
+
     async def run(self) -> None:
         """Start and restart until stopped. The pause between attempts is 0.2 s at first and grows to 5 s."""
         backoff = Backoff(no_jitter, base=0.2, cap=5.0)
@@ -72,6 +79,7 @@ class NodeAgent:
             with (self.run_dir / "agent.log").open("ab") as out:
                 self._process = await asyncio.create_subprocess_exec(
                     *self.command(),
+                    env=self.settings(os.environ),
                     stdin=asyncio.subprocess.DEVNULL,
                     stdout=out,
                     stderr=out,

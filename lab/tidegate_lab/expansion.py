@@ -12,6 +12,7 @@ from tidegate_lab import spec
 from tidegate_lab.workloads import PodObject
 
 MANIFEST_DIR = "LAB_MANIFEST_DIR"
+NODE = "LAB_NODE"
 CLUSTER, POD_RUN, TIDEGATE, AUTHORITY = "LAB_CLUSTER", "LAB_POD_RUN", "LAB_TIDEGATE", "LAB_CA_DIR"
 
 _REFERENCE = re.compile(r"\$(\$|\(([^()]*)\))")

@@ -16,11 +16,14 @@ from tests.support.kube.cluster import Cluster, cluster, kinds_of_clusters
 from tests.support.kube.following import following
 from tests.support.kube.objects import crd, endpoint, endpoint_slice, secret, service
 
+from tidegate.ca.cluster import ClusterCallers
 from tidegate.config.sources.kube.decode import bookmark
 from tidegate.config.sources.kube.resources import Resource
 from tidegate.config.sources.kube.resources import secret as secret_resource
 from tidegate.config.sources.kube.server import ApiServer
 from tidegate.config.sources.kube.stream import Event, Lines, RefusedError, event, page
+from tidegate.errors import Rejected
+from tidegate.model.identity import Identity
 from tidegate.runtime.clock import SystemClock
 
 LISTED = {
@@ -131,6 +134,15 @@ async def test_a_list_at_once(made: Cluster, server: ApiServer) -> None:
     assert [json.loads(bytes(item))["metadata"]["name"] for item in found.items] == ["a"]
     assert int(found.revision) > 0
     assert found.more == ""
+
+
+async def test_whose_a_token_is_and_for_whom(made: Cluster, server: ApiServer) -> None:
+    token = await made.token_of("agent", "istio-ca")
+    assert (await ClusterCallers(server, "istio-ca").account(token)).identity == Identity(made.namespace, "agent")
+    with pytest.raises(Rejected, match=r"is nobody's|is not for audience"):
+        await ClusterCallers(server, "somebody-else").account(token)
+    with pytest.raises(Rejected, match="is nobody's"):
+        await ClusterCallers(server, "istio-ca").account("no-token-at-all")
 
 
 async def test_a_list_that_would_have_to_be_of_the_future(made: Cluster, server: ApiServer) -> None:

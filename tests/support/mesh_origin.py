@@ -10,6 +10,7 @@ from typing import Any
 
 from tests.support.tls_origin import TlsOrigin
 from tidegate.identity.authority import Authority, open_authority
+from tidegate.identity.keys import new_key, pem_of
 from tidegate.model.identity import Certified, Identity
 
 DOMAIN = "cluster.local"
@@ -23,7 +24,14 @@ def mesh_authority(folder: Path) -> Authority:
 
 def certified(authority: Authority, account: str, *, domain: str = DOMAIN, lifetime: float = HOUR) -> Certified:
     """A certificate of default/ACCOUNT."""
-    return authority.issue(Identity("default", account), domain, time.time(), lifetime)
+    return issued(authority, Identity("default", account), domain, time.time(), lifetime)
+
+
+def issued(authority: Authority, identity: Identity, domain: str, now: float, lifetime: float) -> Certified:
+    """A certificate of an identity, with a key of its own. now, lifetime: seconds."""
+    key, spiffe = new_key(), identity.spiffe(domain)
+    signed = authority.sign(key.public_key(), spiffe, now, lifetime)
+    return Certified(identity, domain, signed.chain, pem_of(key), signed.roots, now, now + lifetime, signed.serial)
 
 
 class MeshOrigin(TlsOrigin):

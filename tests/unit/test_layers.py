@@ -14,7 +14,7 @@ SOURCE = Path(__file__).resolve().parents[2] / "agent" / "tidegate"
 ROWS: list[set[str]] = [
     {"__main__"},
     {"cli"},
-    {"app", "discovery", "end", "gateway"},
+    {"app", "ca", "discovery", "end", "gateway"},
     {"observe"},
     {"telemetry"},
     {"dataplane"},
@@ -29,14 +29,14 @@ ROWS: list[set[str]] = [
 ]
 # The dashboard of what runs reads every part; the lab drives agents through their public API only.
 DOORS = {
-    "prometheus_client": {"telemetry.metrics", "telemetry.scrape", "discovery", "gateway.app"},
+    "prometheus_client": {"telemetry", "discovery", "gateway.app", "ca.views"},
     "aiohttp": {"runtime.http"},
     "msgspec": {"config.typed", "config.sources.kube"},
-    "grpc": {"xds"},
+    "grpc": {"xds", "identity.remote", "ca.service"},
     "yaml": {"config", "cli.output"},
     "typer": {"cli"},
     "rich": {"cli"},
-    "cryptography": {"config.shapes.certificates", "identity.authority"},
+    "cryptography": {"config.shapes.certificates", "identity", "ca.tokens"},
     "dns": {"dns.wire"},
     "tidegate_lab": set(),
     "watchfiles": {"runtime.watch"},
@@ -44,6 +44,11 @@ DOORS = {
     "tidegate._relay": {"relay.abi"},
 }
 PURE = [
+    "ca.callers",
+    "ca.rates",
+    "ca.tokens",
+    "identity.certificate_requests",
+    "identity.chains",
     "model",
     "compile",
     "config.documents",

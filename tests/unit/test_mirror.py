@@ -18,6 +18,7 @@ TREES = {
 # Modules that no test imports, by pattern -> the tests that run them through their neighbours or as users do.
 ELSEWHERE = {
     "tidegate.app": "tests/stories/change/test_restart.py",
+    "tidegate.ca.*": "tests/stories/identity/test_one_authority_for_two_nodes.py",
     "tidegate.bpf.migrations": "tests/bpf/test_upgrade.py",
     "tidegate.cli.*": "tests/stories/operate/test_nouns.py",
     "tidegate.compile.each": "tests/unit/compile/test_derive.py",
@@ -37,10 +38,14 @@ ELSEWHERE = {
     "tidegate.enroll.records": "tests/unit/enroll/test_sandbox_store.py",
     "tidegate.envoy.admin": "tests/e2e/test_dashboard.py",
     "tidegate.gateway.*": "tests/stories/gateway/test_ingress.py",
+    "tidegate.identity.csr_api": "tests/contract/test_authority.py",
+    "tidegate.identity.opening": "tests/stories/identity/test_one_authority_for_two_nodes.py",
     "tidegate.linux.netlink": "tests/stories/capture/test_addresses.py",
     "tidegate.model.*": "tests/unit/compile/test_compiler.py",
+    "tidegate.observe.certificates": "tests/stories/identity/test_one_authority_for_two_nodes.py",
     "tidegate.observe.views": "tests/stories/operate/test_nouns.py",
     "tidegate.relay.image_routes": "tests/relay/test_routes.py",
+    "tidegate.telemetry.identities": "tests/stories/identity/test_one_authority_for_two_nodes.py",
     "tidegate_lab.*": "lab/tests/stories/test_lab_pods.py",
 }
 

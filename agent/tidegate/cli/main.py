@@ -31,9 +31,11 @@ COMMANDS = {
     "metrics": "status",
     "pods": "inspect",
     "services": "inspect",
+    "certs": "certs",
     "explain": "explain",
     "doctor": "doctor",
     "xds": "xds",
+    "ca": "ca",
 }
 # What no program of ours can help: the place for files is full, read-only, or bounded; no descriptor or file is left.
 EXHAUSTED = frozenset({ENOSPC, EDQUOT, EFBIG, EROFS, EMFILE, ENFILE})

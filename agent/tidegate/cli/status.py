@@ -61,6 +61,11 @@ def _print(node: dict[str, Any]) -> None:
         print(f"    {name}: {why}")
     if "gateways" in node:
         print_status(node)
+        if node.get("certificates"):
+            _print_certificates(node["certificates"])
+        return
+    if "authority" in node:
+        _print_authority(node["authority"])
         return
     if "kernel" not in node:
         _print_config(node)
@@ -75,6 +80,8 @@ def _print(node: dict[str, Any]) -> None:
         _print_program(name, node[name])
     if node.get("dns"):
         _print_program("dns", node["dns"])
+    if node.get("certificates"):
+        _print_certificates(node["certificates"])
     cni = node.get("cni")
     if cni:
         print(f"  cni     {cni['problem'] or 'chained in ' + cni['conflist']}, repaired {cni['repairs']} times")
@@ -94,6 +101,26 @@ def _print(node: dict[str, Any]) -> None:
             ("  NAMESPACE", "POD", "STATE", "WHY", "IPS"),
             [("  " + p["namespace"], p["name"], p["state"], p["reason"], ", ".join(p["ips"])) for p in node["pods"]],
         )
+
+
+def _print_authority(authority: dict[str, Any]) -> None:
+    """Of `tidegate ca`."""
+    answers = ", ".join(f"{count} {outcome}" for outcome, count in authority["answers"].items()) or "nothing yet"
+    print(f"  signs   as {authority['name']}, until {authority['expires']}; roots {', '.join(authority['roots'])}")
+    print(f"  answers {answers}")
+
+
+def _print_certificates(certificates: dict[str, Any]) -> None:
+    """Who signs for workloads, and what is not as it should be."""
+    away = certificates["away_seconds"]
+    counts = ", ".join(f"{count} {state}" for state, count in certificates["states"].items() if count) or "none"
+    print(
+        f"  certs   {counts}, by {certificates['authority']}"
+        + (f", which has answered nothing for {away:.0f} s" if away else "")
+        + (f", first to expire {certificates['first_expiry']}" if certificates["first_expiry"] else "")
+    )
+    for trouble in certificates["troubles"]:
+        print(f"    {trouble}")
 
 
 def _print_config(node: dict[str, Any]) -> None:

@@ -26,7 +26,8 @@ from tidegate.errors import Fatal
 from tidegate.gateway.files import CertificateDirectory
 from tidegate.gateway.views import GatewayViews
 from tidegate.gateway.work import GatewayWork
-from tidegate.identity.embedded import EmbeddedAuthority
+from tidegate.identity.keys import KeysInMemory
+from tidegate.identity.opening import open_issuer, open_revocations
 from tidegate.identity.store import Identities
 from tidegate.linux.capabilities import GATEWAY, keep_needed_only
 from tidegate.linux.cgroup import cgroup2_mount, cgroup_home, own_cgroup
@@ -36,15 +37,16 @@ from tidegate.model.gateway import GatewayWorkload
 from tidegate.model.identity import Identity
 from tidegate.model.mesh import Mesh
 from tidegate.observe.admin import Admin
+from tidegate.observe.certificates import CertificatesView
 from tidegate.observe.life import Life, living, make_private
 from tidegate.observe.readiness import CONFIGURATION, ENVOY, Readiness
 from tidegate.runtime.clock import SystemClock
 from tidegate.runtime.latest import Latest
 from tidegate.runtime.stopping import asked_to_stop
-from tidegate.runtime.worker import Worker
 from tidegate.settings import GatewaySettings, envoy_binary
 from tidegate.supervise.supervisor import ProgramState
 from tidegate.telemetry.carried import CarriedConnections, gateway_itself
+from tidegate.telemetry.identities import CertificatesCollector
 from tidegate.telemetry.metrics import ClusterCollector, TcpMetrics, exposition
 from tidegate.xds.server import AdsServer
 
@@ -85,8 +87,11 @@ async def _run(settings: GatewaySettings, life: Life, home: Path) -> None:
     sources = ConfigSources(settings.config, settings.run_dir, config, who, frozenset({settings.namespace}))
     files = CertificateDirectory()
     workload = GatewayWorkload(settings.namespace, settings.labels, ipv6_usable())
-    issuer = EmbeddedAuthority(settings.ca_dir)
-    identities = Identities(issuer, Worker("certificates"), SystemClock(), random.random, settings.certificate_seconds)
+    issuer = open_issuer(settings.ca, settings.ca_root, settings.ca_token, settings.ca_name, settings.ca_dir)
+    identities = Identities(issuer, KeysInMemory(), SystemClock(), random.random, settings.certificate_seconds)
+    revoked = open_revocations(settings.crl)
+    if revoked:
+        await identities.revoke(revoked.value)
     identity = Identity(settings.namespace, settings.service_account)
     work = GatewayWork(workload, settings.node, config, files, ads, identities, identity)
     tokens = Readiness(
@@ -96,9 +101,11 @@ async def _run(settings: GatewaySettings, life: Life, home: Path) -> None:
             SERVING: lambda: not stop.is_set(),
         }
     )
-    views = GatewayViews(settings, life, work, lambda: config.value, ads, envoy, clusters=sources)
+    held = CertificatesView(settings.node or who, identities, SystemClock(), revoked)
+    views = GatewayViews(settings, life, work, lambda: config.value, ads, envoy, clusters=sources, certificates=held)
     registry = CollectorRegistry()
     registry.register(ClusterCollector(sources.status))
+    registry.register(CertificatesCollector(identities, SystemClock()))
     of_itself = gateway_itself(workload)
     carried = CarriedConnections(TcpMetrics(registry), lambda: work.facts, envoy.admin.get, of_itself)
 
@@ -107,7 +114,7 @@ async def _run(settings: GatewaySettings, life: Life, home: Path) -> None:
         return await asyncio.to_thread(exposition, registry)
 
     admin = Admin(
-        views={"status": views.status, "explain": views.explain, "config_dump": views.config_dump},
+        views={"status": views.status, "explain": views.explain, "certs": held.rows, "config_dump": views.config_dump},
         metrics=metrics,
         missing=tokens.missing,
         assets={},
@@ -120,6 +127,7 @@ async def _run(settings: GatewaySettings, life: Life, home: Path) -> None:
         "files": files.run(),
         "work": work.run(),
         "certificates": identities.run(),
+        **({"revocations": revoked.run(identities.revoke)} if revoked else {}),
         "envoy": envoy.run(),
     }
     tasks = [asyncio.create_task(coroutine, name=name) for name, coroutine in work_of.items()]

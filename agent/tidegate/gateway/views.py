@@ -10,6 +10,7 @@ from tidegate.envoy.supervisor import EnvoySupervisor
 from tidegate.gateway.work import GatewayWork
 from tidegate.linux.capabilities import GATEWAY
 from tidegate.model.mesh import Mesh
+from tidegate.observe.certificates import CertificatesView
 from tidegate.observe.dump import resource
 from tidegate.observe.life import Life
 from tidegate.observe.process import Clusters, OwnProcess, envoy_status, not_in_force, outcome_told, request_asked
@@ -31,6 +32,7 @@ class GatewayViews:
         envoy: EnvoySupervisor,
         clock: Clock | None = None,
         clusters: Clusters | None = None,
+        certificates: CertificatesView | None = None,
     ) -> None:
         self._settings = settings
         self._process = OwnProcess(life, settings.config, clock or SystemClock(), GATEWAY, clusters)
@@ -39,6 +41,7 @@ class GatewayViews:
         self._config = config
         self._ads = ads
         self._envoy = envoy
+        self._certificates = certificates
 
     def failures(self) -> list[dict[str, Any]]:
         """What is not in force as it was written."""
@@ -67,6 +70,8 @@ class GatewayViews:
         reasons = not_in_force(self._config(), self._work.applied[0], self._clusters)
         if self._envoy.status().state != "running":
             reasons.append(f"envoy is {self._envoy.status().state}")
+        if self._certificates is not None:
+            reasons += self._certificates.of_lists()
         if failures := self.failures():
             reasons.append(f"{len(failures)} items failed, first: {failures[0]['item']}: {failures[0]['reason']}")
         return reasons
@@ -81,6 +86,7 @@ class GatewayViews:
             "ports": self._ports(),
             "appliers": {"envoy": {"generation": applied[0], "failures": failures, "pending": []}},
             "envoy": envoy_status(self._envoy, self._ads),
+            "certificates": self._certificates.status() if self._certificates else None,
         }
 
     def _ports(self) -> Sequence[dict[str, Any]]:

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
+from typing import Final
 
 from tidegate.model.kube import Pod
 from tidegate.model.names import cluster_domain
+
+TRUST_DOMAIN: Final = re.compile(r"[a-z0-9]([-a-z0-9._]{0,253}[a-z0-9])?")  # SPIFFE-ID 2.1; Envoy compares as written
+_NAMESPACE = r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"  # RFC 1123 label
+_ACCOUNT = r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?"  # RFC 1123 subdomain
+_SPIFFE = re.compile(rf"spiffe://(?P<domain>{TRUST_DOMAIN.pattern})/ns/(?P<ns>{_NAMESPACE})/sa/(?P<sa>{_ACCOUNT})")
 
 # How Envoy asks for what the mesh vouches for: who may sign the other side's certificate; and the own certificate of a
 # program that is one workload and no more. Istio's names.
@@ -47,6 +54,13 @@ def is_of_the_mesh(secret: str) -> bool:
     return secret in (ROOTS, OWN) or secret.startswith((_SCHEME, _SERVED))
 
 
+def identity_in(spiffe: str) -> tuple[str, Identity] | None:
+    """Trust domain and identity of a name, None for one of another form: nothing is read into a name that Kubernetes
+    could not have given to an account."""
+    found = _SPIFFE.fullmatch(spiffe)
+    return (found["domain"], Identity(found["ns"], found["sa"])) if found else None
+
+
 def trust_domain_or_default(said: str) -> str:
     """The trust domain that a MeshConfig says, or without a word the cluster's domain."""
     return said or cluster_domain()
@@ -59,8 +73,9 @@ class Certified:
     identity: Identity
     trust_domain: str
     chain: bytes  # the leaf first; the root is not in it
-    key: bytes = field(repr=False)
+    key: bytes = field(repr=False)  # empty: it stays where it was made
     roots: bytes  # who may sign those of others
     issued: float
     expires: float
     serial: str = ""  # hexadecimal
+    revoked: bytes = b""  # lists of those of others that are not believed any more, in PEM

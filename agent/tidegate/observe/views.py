@@ -20,6 +20,7 @@ from tidegate.model.plan.kernel import ANYWHERE
 from tidegate.model.plan.relay import L4Endpoint
 from tidegate.model.status import ApplierStatus, PodState, State
 from tidegate.model.workload import Sandbox
+from tidegate.observe.certificates import CertificatesView
 from tidegate.observe.dump import dump
 from tidegate.observe.life import Life
 from tidegate.observe.others import others_view
@@ -60,6 +61,7 @@ class Views:
         cni: Callable[[], Kept] | None = None,
         crash_loops: Callable[[], Sequence[CrashLoop]] = tuple,
         others: Callable[[], OthersStatus] | None = None,
+        certificates: CertificatesView | None = None,
     ) -> None:
         self._node = node
         self._process = OwnProcess(life, sources, clock or SystemClock(), clusters=clusters)
@@ -75,6 +77,7 @@ class Views:
         self._cni = cni
         self._crash_loops = crash_loops
         self._others = others
+        self._certificates = certificates
 
     def unhealthy(self) -> list[str]:
         """Why this node is not well; empty when it is."""
@@ -87,6 +90,8 @@ class Views:
             reasons.append(f"{self._dns.name} is {self._dns.status().state}: pods ask their own resolvers")
         if self._cni is not None and self._cni().problem:
             reasons.append(f"cni: {self._cni().problem}")
+        if self._certificates is not None:
+            reasons += self._certificates.of_lists()
         for name, applier in status.appliers.items():
             if applier.failures:
                 reasons.append(f"{name}: {len(applier.failures)} items failed, first: {applier.failures[0].item}")
@@ -110,6 +115,7 @@ class Views:
             "dns": program_status(self._dns) if self._dns else None,
             "others": others_view(self._others()) if self._others else None,
             "cni": asdict(self._cni()) if self._cni else None,
+            "certificates": self._certificates.status() if self._certificates else None,
             "kernel": {
                 "adopted": self._datapath.adopted,
                 "pods": len(await asyncio.to_thread(self._datapath.pods)),

@@ -72,8 +72,8 @@ _KEPT = Group(
             "root-key-for-everybody",
             "every user of the machine can be any workload",
             "agent/tidegate/identity/authority.py",
-            "_pem(ec.generate_private_key(ec.SECP256R1())), 0o600)",
-            "_pem(ec.generate_private_key(ec.SECP256R1())), 0o644)",
+            "pem_of(new_key()), 0o600)",
+            "pem_of(new_key()), 0o644)",
             (f"{AUTHORITY}::test_a_root_is_made_once_and_only_its_owner_reads_the_key",),
             raises=("Rejected",),  # the authority itself looks
         ),

@@ -13,36 +13,13 @@ from typing import Any
 import pytest
 from tests.support.configs import service
 from tests.support.eventually import eventually
-from tests.support.lab import ROOT, Lab
+from tests.support.lab import Lab
+from tests.support.mesh_origin import certified
+from tests.support.mesh_pods import NAMESPACE, POD, PROBE, RULE, WEB, server
 
 from tidegate.identity.authority import ROOT_CERTIFICATE, ROOT_KEY, open_authority
-from tidegate.model.identity import Identity
 
 DOMAIN = "cluster.local"
-NAMESPACE = "apiVersion: v1\nkind: Namespace\nmetadata: {name: default, labels: {istio-injection: enabled}}\n"
-POD = """
-apiVersion: v1
-kind: Pod
-metadata: {{name: {name}, namespace: default, labels: {{app: {name}, sidecar.istio.io/inject: "{inject}"}}}}
-spec:
-  serviceAccountName: {account}
-  containers:
-  - name: c
-    command: {command}
-    ports: [{{containerPort: 8443, name: https}}]
-{more}
-"""
-PROBE = "    readinessProbe: {tcpSocket: {port: 8443}, periodSeconds: 0.2, failureThreshold: 100, timeoutSeconds: 60}"
-RULE = """
-apiVersion: networking.istio.io/v1
-kind: DestinationRule
-metadata: {{name: {host}, namespace: default}}
-spec:
-  host: {host}
-  trafficPolicy:
-    tls: {{mode: ISTIO_MUTUAL{more}}}
-    connectionPool: {{http: {{maxRequestsPerConnection: 1}}}}
-"""
 EDGE = """
 apiVersion: v1
 kind: Service
@@ -81,7 +58,6 @@ kind: VirtualService
 metadata: {name: edge, namespace: default}
 spec: {hosts: ["*"], gateways: [edge], http: [{route: [{destination: {host: secure, port: {number: 80}}}]}]}
 """
-WEB = ["/usr/bin/python3", str(ROOT / "tests/support/web.py"), "8443"]
 SECONDS = 10  # that a certificate is good in this lab: renewed every five
 
 
@@ -89,18 +65,6 @@ SECONDS = 10  # that a certificate is good in this lab: renewed every five
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The lab's authority, there before its nodes."""
     return tmp_path_factory.mktemp("authority")
-
-
-def server(folder: Path, name: str, account: str) -> str:
-    """A pod of one account whose openssl shows the certificate of perhaps another."""
-    authority = open_authority(folder, DOMAIN, time.time())
-    own = authority.issue(Identity("default", account), DOMAIN, time.time(), 86_400)
-    for suffix, content in (("pem", own.chain), ("key", own.key), ("ca", own.roots)):
-        (folder / f"{name}.{suffix}").write_bytes(content)
-    files = ["-cert", f"{folder}/{name}.pem", "-key", f"{folder}/{name}.key", "-CAfile", f"{folder}/{name}.ca"]
-    verifying = ["-Verify", "2", "-verify_return_error"]
-    command = ["/usr/bin/openssl", "s_server", "-accept", "8443", "-www", *files, *verifying]
-    return POD.format(name=name, account=name, command=json.dumps(command), inject="false", more=PROBE)
 
 
 @pytest.fixture(scope="module")
@@ -111,11 +75,11 @@ def lab(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]
         NAMESPACE,
         service("secure", "http:80:8443", "tcp:81:8443"),
         service("stranger", "http:80:8443"),
-        server(folder, "secure", "secure"),
-        server(folder, "stranger", "somebody"),
+        server(folder, "secure", "secure")[0],
+        server(folder, "stranger", "somebody")[0],
         EDGE.format(),
         service("inside", "http:80:8443", "tcp:81:8443"),
-        POD.format(name="inside", account="inside", command=json.dumps(WEB), inject="true", more=PROBE),
+        POD.format(name="inside", account="inside", command=WEB, inject="true", more=PROBE),
         POD.format(name="outside", account="outside", command=sleeps, inject="false", more=""),
         *(POD.format(name=name, account=name, command=sleeps, inject="true", more="") for name in ("first", "second")),
     )
@@ -184,7 +148,7 @@ def test_a_gateway_is_a_workload_to_clients_and_to_servers(lab: Lab, folder: Pat
     address = lab.address("default/edge", "4")
     page = eventually(lambda: seen(lab, "outside", f"http://{address}:10080/"), "it shows itself to the server")
     assert name_in(page) == f"spiffe://{DOMAIN}/ns/default/sa/edge"
-    own = open_authority(folder, DOMAIN, time.time()).issue(Identity("default", "caller"), DOMAIN, time.time(), 86_400)
+    own = certified(open_authority(folder, DOMAIN, time.time()), "caller", lifetime=86_400)
     (folder / "caller.pem").write_bytes(own.chain + own.key)
     command = ["/usr/bin/curl", "-sSk", "--max-time", "20", "--cert", str(folder / "caller.pem")]
 

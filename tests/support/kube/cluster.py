@@ -53,14 +53,19 @@ class Cluster:
 
     async def nobody(self) -> Access:
         """As an account that may do nothing."""
-        account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "nobody"}}
+        return replace(self.access, token=await self.token_of("nobody"), certificate=b"", key=b"")
+
+    async def token_of(self, name: str, *audiences: str) -> str:
+        """A token of a service account, which is made; without audiences it is for the server itself."""
+        account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name}}
         account["metadata"]["namespace"] = self.namespace  # type: ignore[index]
         await self.apply(account)
-        path = f"/api/v1/namespaces/{self.namespace}/serviceaccounts/nobody/token"
-        request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}}
+        path = f"/api/v1/namespaces/{self.namespace}/serviceaccounts/{name}/token"
+        spec = {"audiences": list(audiences)} if audiences else {}
+        request = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": spec}
         status, answer = await self._ask("POST", path, request)
         assert status == 201, answer
-        return replace(self.access, token=answer["status"]["token"], certificate=b"", key=b"")
+        return str(answer["status"]["token"])
 
     def _path(self, document: Object, plural: str) -> str:
         version, kind = document["apiVersion"], document["kind"]

@@ -88,6 +88,7 @@ class FakeApi:
         self.objects: dict[Where, dict[tuple[str, str], Object]] = defaultdict(dict)
         self.history: list[tuple[int, Where, str, Object, Object | None]] = []
         self.tokens: set[str] = set()  # of service accounts, which may nothing
+        self.reviewed: dict[str, Object] = {}  # what a TokenReview says of a token: its status
         self._runner: web.AppRunner | None = None
 
     async def __aenter__(self) -> Self:
@@ -185,6 +186,8 @@ class FakeApi:
         parts = [part for part in request.path.split("/") if part]
         if parts == ["apis"]:
             return web.json_response(self._groups())
+        if parts == ["apis", "authentication.k8s.io", "v1", "tokenreviews"]:
+            return await self._review(request)
         group, version, rest = ("", parts[1], parts[2:]) if parts[0] == "api" else (parts[1], parts[2], parts[3:])
         namespace = ""
         if rest[:1] == ["namespaces"] and len(rest) > 2:
@@ -265,6 +268,7 @@ class FakeApi:
         if rest[1:] == ["token"]:
             token = f"of-{namespace}-{rest[0]}"
             self.tokens.add(token)
+            self._issue(token, namespace, rest[0], (await request.json())["spec"])
             return web.json_response({"status": {"token": token}}, status=201)
         if request.method == "DELETE":
             if (namespace, rest[0]) not in self.objects[where]:
@@ -277,6 +281,27 @@ class FakeApi:
         if request.method == "POST" and _name(sort, document) in self.objects[where]:
             return _refused(Refusal(409, "AlreadyExists", "it is there"))
         return web.json_response(self._put(sort, document), status=201 if request.method == "POST" else 200)
+
+    def _issue(self, token: str, namespace: str, account: str, spec: Object) -> None:
+        """As the API server since Kubernetes 1.30: a token says on which node its pod is."""
+        name = spec.get("boundObjectRef", {}).get("name", "")
+        pod = self.objects["", "pods"].get((namespace, name), {})
+        known = {
+            "pod-name": name,
+            "pod-uid": pod.get("metadata", {}).get("uid"),
+            "node-name": pod.get("spec", {}).get("nodeName"),
+        }
+        extra = {f"authentication.kubernetes.io/{key}": [value] for key, value in known.items() if value}
+        user = {"username": f"system:serviceaccount:{namespace}:{account}", "extra": extra}
+        self.reviewed[token] = {"authenticated": True, "user": user, "audiences": spec.get("audiences", ["api"])}
+
+    async def _review(self, request: web.Request) -> web.Response:
+        document = await request.json()
+        spec = document["spec"]
+        known = self.reviewed.get(spec["token"])
+        both = [one for one in known["audiences"] if one in spec["audiences"]] if known else []
+        status = {**known, "audiences": both} if known and both else {"user": {}, "error": "invalid bearer token"}
+        return web.json_response({**document, "status": status}, status=201)
 
     def _groups(self) -> Object:
         found: dict[str, set[str]] = defaultdict(set)

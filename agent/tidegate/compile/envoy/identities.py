@@ -71,7 +71,7 @@ def identity_secrets(held: Mapping[Identity, Certified]) -> dict[str, EnvoyResou
         for name in (one.secret, one.served_by)
     ]
     if (roots := b"".join(dict.fromkeys(held[one].roots for one in sorted(held)))) != b"":
-        made.append(trusted_secret(ROOTS, roots))
+        made.append(trusted_secret(ROOTS, roots, next(iter(held.values())).revoked))
     return {secret.name: secret for secret in made}
 
 
@@ -80,7 +80,7 @@ def own_secrets(held: Mapping[Identity, Certified]) -> dict[str, EnvoyResource]:
     own = next(iter(held.values()), None)
     if own is None:
         return {}
-    return {OWN: certificate_secret(OWN, own.chain, own.key), ROOTS: trusted_secret(ROOTS, own.roots)}
+    return {OWN: certificate_secret(OWN, own.chain, own.key), ROOTS: trusted_secret(ROOTS, own.roots, own.revoked)}
 
 
 def server_context(secret: str, trust_domains: Iterable[str], alpn: Sequence[str] = ()) -> Json:

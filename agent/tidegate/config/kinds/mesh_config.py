@@ -7,7 +7,6 @@ know.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from typing import Any, Final, Literal
 
@@ -25,13 +24,13 @@ from tidegate.config.shapes.locality import LocalityDoc
 from tidegate.config.shapes.metadata import Metadata
 from tidegate.config.shapes.outbound_policy import OutboundPolicyDoc
 from tidegate.config.tree import Path, YamlList, YamlMap, read_tree
+from tidegate.model.identity import TRUST_DOMAIN
 from tidegate.model.locality import LocalityPreference
 from tidegate.model.mesh_config import EVERYBODY, NO_MESH_CONFIG, Compat, MeshConfig, UsualTraffic
 from tidegate.model.names import ROOT_NAMESPACE
 from tidegate.model.traffic import ConnectionPool, TrafficPolicy
 
 NAME: Final = "istio"
-TRUST_DOMAIN: Final = re.compile(r"[a-z0-9]([-a-z0-9._]{0,253}[a-z0-9])?")  # SPIFFE-ID 2.1; Envoy compares as written
 MESH_CONFIG: Final[Topic] = ("mesh", "mesh")  # what is said for the whole mesh
 
 

@@ -26,6 +26,7 @@ from tidegate.runtime.http import aiohttp
 _CONNECT_S: Final = 10.0
 _ANSWER_S: Final = 60.0  # until an answer begins, and between two parts of one that is no watch
 _FRESH_S: Final = 60.0
+MOST_ANSWER: Final = 1 << 20  # bytes of what is made of a document
 _MOST_ERROR: Final = 64 * 1024  # bytes of an error's body that are read
 _KEEPALIVE = (
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
@@ -98,22 +99,41 @@ class ApiServer:
         async with self.get(path, query, accept) as body:
             return b"".join([block async for block in body.blocks()])
 
+    async def create(self, path: str, document: bytes) -> bytes:
+        """What the server makes of a document (JSON), at most MOST_ANSWER bytes of it. Raises as get()."""
+        async with self.gate.attempt():
+            response = await self._ask(path, {}, JSON, False, document)
+        try:
+            body = await self._all(response, MOST_ANSWER)
+            if response.status not in (200, 201):
+                raise refusal(response.status, body, {k.lower(): v for k, v in response.headers.items()})
+            return body
+        finally:
+            response.close()
+
     async def close(self) -> None:
         if self._session is not None:
             await self._session.close()
             self._session = None
 
-    async def _ask(self, path: str, query: Mapping[str, str], accept: str, watch: bool) -> aiohttp.ClientResponse:
+    async def _ask(
+        self, path: str, query: Mapping[str, str], accept: str, watch: bool, document: bytes | None = None
+    ) -> aiohttp.ClientResponse:
+        """document: that is created; None: nothing is."""
         access, session = await self._renewed()
         headers = {"Accept": accept, "Accept-Encoding": "identity", "User-Agent": self._agent}
+        if document is not None:
+            headers["Content-Type"] = JSON
         if access.token:
             headers["Authorization"] = f"Bearer {access.token}"
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S, sock_read=None if watch else _ANSWER_S)
         url = f"{access.server}{path}" + (f"?{urlencode(query)}" if query else "")
         try:
             async with asyncio.timeout(_CONNECT_S + _ANSWER_S):
-                return await session.get(
+                return await session.request(
+                    "GET" if document is None else "POST",
                     url,
+                    data=document,
                     headers=headers,
                     timeout=timeout,
                     allow_redirects=False,
