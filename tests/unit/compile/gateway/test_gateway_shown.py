@@ -15,7 +15,7 @@ from tests.support.gateways import LABELS, compiled, gateway, judged, judged_tog
 from tidegate.compile.envoy.patches.checks import HOLDER
 from tidegate.compile.facts import join
 from tidegate.compile.gateway.compiler import GatewayPlan, compile_gateway
-from tidegate.compile.gateway.shown import ShownAtGateway
+from tidegate.compile.gateway.shown import RULES, ShownAtGateway
 from tidegate.model.envoy_filter import Patch
 from tidegate.model.gateway import GatewayWorkload
 from tidegate.model.plan.envoy import CHECKS, CLUSTERS, EVERY, LISTENERS, REFUSED, ROUTES, SCOPES, ResourceRef
@@ -164,9 +164,9 @@ def test_each_rule_is_shown_in_a_table_of_its_own_beside_a_listener_with_scopes(
     plan = asked(rule("a"), rule("b", fault), rule("answers", "- directResponse: {status: 204}"))
     told = plan.judged()
     assert sorted(told[CHECKS]) == ["check|default/a", "check|default/answers", "check|default/b"]
-    (name,) = told[LISTENERS].keys() - plan.envoy[LISTENERS].keys()
-    assert told[LISTENERS][name].body["bind_to_port"] is False
-    assert told[LISTENERS][name].refs == {ResourceRef(SCOPES, EVERY)}
+    assert told[LISTENERS].keys() - plan.envoy[LISTENERS].keys() == {RULES}
+    assert told[LISTENERS][RULES].body["bind_to_port"] is False
+    assert told[LISTENERS][RULES].refs == {ResourceRef(SCOPES, EVERY)}
     assert judged(plan, tmp_path) == ""
 
 
