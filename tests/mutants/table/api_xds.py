@@ -103,6 +103,29 @@ _ORDER = Group(
             raises=("TimeoutError",),
         ),
         Mutant(
+            "clusters-go-before-what-leads-there",
+            "a cluster is taken from an Envoy while routes lead there: requests get 503",
+            "agent/tidegate/xds/session.py",
+            "        if not surplus or not settled:\n",
+            "        if not surplus:\n",
+            ("tests/unit/xds/test_dialects_agree.py",),
+            more=(
+                (
+                    "agent/tidegate/xds/session.py",
+                    "unused = [name for name, ref in refs.items() if not any(held.refers_to(ref) for held in old)]",
+                    "unused = list(refs)",
+                ),
+            ),
+        ),
+        Mutant(
+            "gateway-leads-to-nowhere",
+            "a gateway has no cluster of a service that stands in its routes",
+            "agent/tidegate/compile/gateway/compiler.py",
+            "            return make(registry, rules, key) if key else None\n",
+            "            return make(registry, rules, key) if key and key.subset else None\n",
+            ("tests/unit/compile/test_deltas.py",),
+        ),
+        Mutant(
             "old-nonce-ignored",
             "a client that comes back with the nonce of before waits for ever",
             "agent/tidegate/xds/sotw.py",
