@@ -10,7 +10,7 @@ from typing import Any
 
 from tests.support.envoy_static import ENVOY
 from tests.support.eventually import HANG_SECONDS
-from tidegate.compile.outbound.routes import check
+from tidegate.compile.outbound.checks import check
 from tidegate.envoy.bootstrap import RUNTIME
 from tidegate.model.routing import VirtualService
 from tidegate.xds.watch import readable

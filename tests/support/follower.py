@@ -1,4 +1,7 @@
-"""An xDS client that takes everything and asks for whatever that leads to, as Envoy does; it never refuses anything."""
+"""An xDS client that takes everything and asks for whatever that leads to, as Envoy does; it never refuses anything.
+
+Whatever it holds leads to what it holds as well: looked at after each answer, and once more when all is said.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,17 @@ from typing import Any
 from envoy.service.discovery.v3 import discovery_pb2
 
 from tidegate.compile.envoy.prototypes import message_class
-from tidegate.model.plan.envoy import CLUSTERS, ENDPOINTS, LISTENERS, ROUTES, SCOPES, SECRETS, TYPE_URLS
+from tidegate.model.plan.envoy import (
+    CLUSTERS,
+    ENDPOINTS,
+    EVERY,
+    LISTENERS,
+    ROUTES,
+    SCOPES,
+    SECRETS,
+    TYPE_URLS,
+    ResourceRef,
+)
 from tidegate.xds.delta import DeltaStream
 from tidegate.xds.encode import AWAITS, KIND_OF_URL, KINDS, Image
 from tidegate.xds.session import LINGER_SECONDS, Session
@@ -31,9 +44,33 @@ class Follower:
 
     def follow(self, image: Image) -> None:
         """Until there is nothing more to say, also when what lingers is gone."""
+        self.image = image
         self.session.publish(image)
         while self._hear() or self.session.now < image.generation * LINGER_SECONDS * 2:
             self.session.now = image.generation * LINGER_SECONDS * 2
+        assert self.missing() == [], "what is there is held"
+
+    def missing(self) -> list[tuple[str, ResourceRef]]:
+        """Resources that are there, and that something held leads to without that they are held."""
+        return [
+            (name, ref)
+            for name, ref in self._led_to()
+            if ref.name not in self.has[ref.kind] and self.image.has(ref.kind, ref.name)
+        ]
+
+    def nowhere(self) -> set[str]:
+        """Clusters that something held leads to and that are nowhere."""
+        clusters = {ref.name for _, ref in self._led_to() if ref.kind == CLUSTERS}
+        return {name for name in clusters if not self.image.has(CLUSTERS, name)}
+
+    def _led_to(self) -> list[tuple[str, ResourceRef]]:
+        held = [
+            (name, found.encoded)
+            for kind in (LISTENERS, ROUTES, CLUSTERS)
+            for name, found in self.session.watches[kind].held.items()
+            if found.encoded is not None and name in self.has[kind]
+        ]
+        return [(name, ref) for name, encoded in held for ref in encoded.refs if ref.name != EVERY]
 
     def _hear(self) -> bool:
         heard = False
@@ -41,7 +78,9 @@ class Follower:
             heard = True
             for answer in answers:
                 kind = KIND_OF_URL[answer.type_url]
+                had = set(self.has[CLUSTERS])
                 self._take(kind, answer)
+                self._check(kind, answer, had)
                 self._say(kind, answer.nonce)
             for kind, names in self._wanted().items():
                 self._ask(kind, names)
@@ -64,6 +103,21 @@ class Follower:
             return
         told = {_name(kind, one.value): one.value for one in answer.resources}
         self.has[kind] = told if kind in WHOLE else self.has[kind] | told
+
+    def _check(self, kind: str, answer: Any, had: set[str]) -> None:
+        """Make before break: who is led somewhere has been told of it, and what something of before still leads to does
+        not go. had: the clusters of before the answer."""
+        gone = had - self.has[CLUSTERS].keys()
+        for name, ref in self._led_to() if gone else ():
+            newest = (self.image.get(of, name) for of in (LISTENERS, ROUTES, CLUSTERS))
+            if ref.kind == CLUSTERS and ref.name in gone:
+                assert any(n is not None and ref in n.refs for n in newest), f"{ref.name} went before {name} changed"
+        if kind in (LISTENERS, ROUTES):
+            for name, value in self.has[kind].items():
+                encoded = self.image.get(kind, name)
+                needed = encoded.needs(CLUSTERS) if encoded and encoded.data == value else ()
+                lacks = [n for n in needed if n not in self.has[CLUSTERS] and self.image.has(CLUSTERS, n)]
+                assert not lacks, f"{name} leads to {lacks} before they are told of"
 
     def _ask(self, kind: str, names: set[str]) -> None:
         if names == self.asked[kind]:

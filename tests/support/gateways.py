@@ -12,11 +12,10 @@ from tests.support.envoy_static import ENVOY
 from tests.support.eventually import HANG_SECONDS
 from tidegate.compile.facts import join
 from tidegate.compile.gateway.compiler import GatewayPlan, compile_gateway
-from tidegate.compile.gateway.shown import ShownAtGateway
 from tidegate.compile.gateway.tls import Materials
 from tidegate.envoy.bootstrap import RUNTIME
 from tidegate.model.gateway import GatewayWorkload
-from tidegate.model.plan.envoy import CLUSTERS, ENDPOINTS, LISTENERS, ROUTES, SECRETS, Resources
+from tidegate.model.plan.envoy import CHECKS, CLUSTERS, ENDPOINTS, LISTENERS, ROUTES, SECRETS, Resources
 
 LABELS = {"istio": "ingressgateway", "app": "istio-ingressgateway"}
 
@@ -45,11 +44,11 @@ spec:
 
 
 def compiled(
-    *texts: str, files: Materials | None = None, ipv6: bool = True, shown: ShownAtGateway | None = None
+    *texts: str, files: Materials | None = None, ipv6: bool = True, asked: GatewayPlan | None = None
 ) -> GatewayPlan:
-    """The plan of the workload. Fails on errors in the documents. shown: as of compile_gateway."""
+    """The plan of the workload. Fails on errors in the documents. asked: as of compile_gateway."""
     workload = GatewayWorkload("istio-system", LABELS, ipv6)
-    return compile_gateway(join(config_of(*texts), ()), workload, files, shown=shown)
+    return compile_gateway(join(config_of(*texts), ()), workload, files, asked=asked)
 
 
 def hosts_at(plan: GatewayPlan, routes: str) -> dict[str, list[dict[str, Any]]]:
@@ -63,6 +62,11 @@ def judged(plan: GatewayPlan, directory: Path) -> str:
     return judged_together(plan.judged(), directory)
 
 
+def _alone(table: dict[str, Any]) -> dict[str, Any]:
+    """A scope with its route configuration inside."""
+    return {"name": table["name"], "route_configuration": table, "key": {"fragments": [{"string_key": table["name"]}]}}
+
+
 def judged_together(found: Resources, directory: Path) -> str:
     """What the real Envoy says of all of this, with all inside that it would ask for by name; empty = content."""
 
@@ -71,6 +75,12 @@ def judged_together(found: Resources, directory: Path) -> str:
             return [inline(v) for v in value]
         if not isinstance(value, dict):
             return value
+        if "scoped_routes" in value:
+            configurations = [dict(resource.body) for resource in found[CHECKS].values()]
+            made = {"scoped_route_configurations": [_alone(one) for one in configurations]}
+            of_scopes = value["scoped_routes"]
+            kept = {k: v for k, v in of_scopes.items() if k not in ("rds_config_source", "scoped_rds")}
+            return {**value, "scoped_routes": {**kept, "scoped_route_configurations_list": made}}
         if "rds" in value:
             routes = dict(found[ROUTES][value["rds"]["route_config_name"]].body)
             return {**{k: inline(v) for k, v in value.items() if k != "rds"}, "route_config": routes}

@@ -27,7 +27,7 @@ from tidegate.model.names import ServiceName, WorkloadId
 from tidegate.model.origin import Origin
 from tidegate.model.routing import VirtualService
 from tidegate.model.service_entry import ServiceEntry
-from tidegate.model.traffic import Balancing, DestinationRule, LoadBalancer, TrafficPolicy
+from tidegate.model.traffic import Balancing, ConsistentHash, DestinationRule, LoadBalancer, TrafficPolicy
 from tidegate.model.workload import Sandbox
 
 
@@ -82,7 +82,9 @@ class World:
             self.virtual_services[name] = VirtualService(name.namespace, name.name, hosts)
         elif what == 8:
             host = choose(("s.a.svc.cluster.local", "t.b.svc.cluster.local", "*.a.svc.cluster.local"))
-            policy = TrafficPolicy(LoadBalancer(choose(tuple(Balancing))))
+            how = choose(tuple(Balancing))
+            by = ConsistentHash(header="x-who") if how is Balancing.CONSISTENT_HASH else None
+            policy = TrafficPolicy(LoadBalancer(how, hash=by))
             self.destination_rules[name] = DestinationRule(name.namespace, name.name, host, policy)
             if self.random.random() < 0.3:
                 del self.destination_rules[name]

@@ -22,12 +22,13 @@ from tidegate.compile.inbound.filtered import Inbound
 from tidegate.compile.inbound.found import FindInbound, FoundInbound, rows
 from tidegate.compile.inbound.marks import marked
 from tidegate.compile.names import names_of
+from tidegate.compile.outbound.checks import checks
 from tidegate.compile.outbound.credentials import pod_secrets
 from tidegate.compile.outbound.destinations import Claim, Destinations, FindDestinations
 from tidegate.compile.outbound.filtered import Filtered
 from tidegate.compile.outbound.forwards import CarriedPort, forwards, with_forwards
 from tidegate.compile.outbound.listeners import completed, listener_name, pod_listener, with_ranges
-from tidegate.compile.outbound.routes import RouteCompiler, check, check_name, past
+from tidegate.compile.outbound.routes import RouteCompiler, past
 from tidegate.compile.outbound.scopes import UNKNOWN, range_scope, scope
 from tidegate.compile.outbound.seen import EVERYTHING, FindScopes, Scoping, elsewhere_name, refusal, refused_elsewhere
 from tidegate.compile.ranges import Member
@@ -46,7 +47,6 @@ from tidegate.model.plan.envoy import (
     CLUSTERS,
     ENDPOINTS,
     LISTENERS,
-    REFUSED,
     ROUTES,
     SCOPES,
     SECRETS,
@@ -87,7 +87,7 @@ class Compiler:
         self._listeners: dict[Sandbox, tuple[tuple[object, ...], EnvoyResource]] = {}
         self._filtered: tuple[tuple[object, ...], Filtered] = ((), Filtered())  # what it was made of, and it
         self._scopes: dict[str, tuple[Claim, list[EnvoyResource]]] = {}
-        self._checks: dict[str, tuple[VirtualService, EnvoyResource]] = {}
+        self._checks: ResourcesByName = {}
         self._tables: dict[
             str, tuple[tuple[object, ...], ResourcesByName]
         ] = {}  # kind -> (what it was made of, the table)
@@ -222,13 +222,13 @@ class Compiler:
 
         refused = facts.mesh.refused
         written = facts.mesh.virtual_services
-        checks = self._table(CHECKS, (written, refused, filtered), lambda: self._check(written, refused, filtered))
+        rules_alone = self._table(CHECKS, (written, refused, filtered), lambda: self._check(written, refused, filtered))
         leading = (routes, listeners)
         return {
             LISTENERS: listeners,
             SCOPES: scopes,
             ROUTES: routes,
-            CHECKS: checks,
+            CHECKS: rules_alone,
             CLUSTERS: self._listed(
                 CLUSTERS,
                 (*of_routes, inbound, passed, self._serving(facts)),
@@ -349,16 +349,10 @@ class Compiler:
     def _check(
         self, written: tuple[VirtualService, ...], refused: tuple[VirtualService, ...], filtered: Filtered
     ) -> ResourcesByName:
-        """Each as it is written: who delegates and whom it delegates to are judged apart."""
-        known, self._checks = self._checks, {}
-        for suffix, group in (("", written), (REFUSED, refused)):
-            for vs in group:
-                if MESH not in vs.gateways:
-                    continue
-                name = check_name(vs) + suffix
-                entry = known.get(name)
-                self._checks[name] = entry if entry and entry[0] is vs else (vs, check(vs, suffix))
-        return {name: resource for name, (_, resource) in self._checks.items()} | filtered.checks.routes
+        """Of the rules for pods, and of the patches of routes."""
+        here, left_out = ([vs for vs in group if MESH in vs.gateways] for group in (written, refused))
+        self._checks = checks(here, left_out, self._checks)
+        return {**self._checks, **filtered.checks.routes}
 
     def _scope(self, found: Destinations, elsewhere: tuple[int, ...]) -> ResourcesByName:
         known, self._scopes = self._scopes, {}

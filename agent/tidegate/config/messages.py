@@ -150,6 +150,7 @@ NO_PERCENTAGE = _warning(
 )
 GRPC_STATUS = _error("TG0321", "grpc-status", "{name!r} is no gRPC status name such as UNAVAILABLE")
 NO_ABORT = _warning("TG0322", "no-abort", "neither httpStatus nor grpcStatus: nothing is aborted")
+NO_DELAY = _warning("TG0337", "no-delay", "no fixedDelay: nothing is delayed")
 EXPORT_NOWHERE = _error("TG0323", "export-nowhere", '"~" is not possible here')
 EXPORT_STAR = _error("TG0324", "export-star", '"*" must stand alone')
 HEAVY = _error("TG0325", "weights-too-large", "all weights together are {total}, at most {most}")

@@ -85,4 +85,4 @@ class GatewayWork:
 
     def _compile(self, mesh: Mesh, materials: Materials) -> tuple[Facts, GatewayPlan]:
         facts = join(mesh, (), self.facts, self._node)
-        return facts, compile_gateway(facts, self.workload, materials, shown=self.plan.shown)
+        return facts, compile_gateway(facts, self.workload, materials, asked=self.plan)

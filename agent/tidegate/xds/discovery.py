@@ -226,7 +226,7 @@ class DiscoveryServer:
         await self._ready(first, context)
         said = _said(first.node, service, realm, delta=dialect is DeltaStream)
         if said.flavour is Flavour.ROUTER and not realm:
-            log.info("%s is a gateway: servers that need a certificate are left out", first.node.id)
+            log.info("%s is a gateway: servers whose certificates stand in Secrets are left out", first.node.id)
         separate = service.name != ADS
         # By address, too: nobody may hold up another client by using its name.
         group = (f"{realm}/{first.node.id}", str(context.peer()).rpartition(":")[0])

@@ -11,9 +11,23 @@ from envoy.service.discovery.v3 import discovery_pb2
 from envoy.service.status.v3 import csds_pb2
 
 from tidegate import __version__
-from tidegate.xds.client_status import CONFIG_DUMP, SYNCZ, Known, chosen, client_status, config_dump, matches, syncz
+from tidegate.xds.client_status import (
+    CONFIG_DUMP,
+    DEBUG,
+    SYNCZ,
+    Known,
+    chosen,
+    client_status,
+    config_dump,
+    matches,
+    syncz,
+)
 from tidegate.xds.services import CSDS
 
+NOT_HERE = (
+    "tidegate has no pages under /debug: ask `istioctl proxy-status` who has what, `istioctl proxy-status POD` what one"
+    " should have, and `tidegate status` how this server does"
+)
 Method = Callable[[Any, Any], Awaitable[Any]]
 
 
@@ -24,13 +38,17 @@ class Reports:
         self._clients = clients
 
     def answer(self, message: Any, generation: int) -> Any:
-        """Answer to istio.io/debug/...; one without content for what is not known."""
+        """Answer to istio.io/debug/...; one without content for what is not known, and a sentence for who is a person
+        (`istioctl experimental internal-debug`)."""
         names = set(getattr(message, "resource_names", ()) or getattr(message, "resource_names_subscribe", ()))
         delta = isinstance(message, discovery_pb2.DeltaDiscoveryRequest)
         answer: Any = discovery_pb2.DeltaDiscoveryResponse() if delta else discovery_pb2.DiscoveryResponse()
         answer.type_url, answer.nonce = message.type_url, f"debug-{generation}"
         for name, told in self._told(message.type_url, names):
             (answer.resources.add(name=name).resource if delta else answer.resources.add()).Pack(told)
+        if message.type_url == DEBUG:
+            one = answer.resources.add(name="text").resource if delta else answer.resources.add()
+            one.type_url, one.value = DEBUG, NOT_HERE.encode()
         return answer
 
     def _told(self, type_url: str, names: Collection[str]) -> Iterator[tuple[str, Any]]:

@@ -197,7 +197,7 @@ class Session:
         if self.image is None:
             return []
         if (
-            self.watches[SCOPES].held
+            self._asks_for_scopes()
             and self._upstreams_ready()
             and self._checks.advance(self.image, self.watches[ROUTES])
         ):
@@ -216,6 +216,11 @@ class Session:
                 out.append(push)
                 self._repeat_awaited(push)
         return out
+
+    def _asks_for_scopes(self) -> bool:
+        """Whether the client looks at scopes, and has those of addresses first; a gateway has none of those."""
+        scopes = self.watches[SCOPES]
+        return bool(scopes.held) or (scopes.subscribed and not scopes.target and not scopes.busy)
 
     @property
     def applied(self) -> int:

@@ -11,6 +11,7 @@ SECRETS = "tests/unit/config/test_secrets.py"
 FILES = "tests/unit/gateway/test_files.py"
 POLICIES = "tests/unit/compile/gateway/test_gateway_policies.py"
 SHOWN = "tests/unit/compile/gateway/test_gateway_shown.py"
+REFUSED = "tests/stories/gateway/test_refused_at_gateway.py"
 ROOM = "agent/tidegate/compile/gateway"
 
 GROUPS: tuple[Group, ...] = (
@@ -160,8 +161,8 @@ GROUPS: tuple[Group, ...] = (
                 "gateway-patches-shown-to-nobody",
                 "a patch that Envoy refuses takes all others of its listener with it",
                 f"{ROOM}/compiler.py",
-                "LISTENERS: {**self.envoy[LISTENERS], **self.shown.listeners}",
-                "LISTENERS: {**self.envoy[LISTENERS]}",
+                "listeners = {**self.envoy[LISTENERS], **self.shown.listeners, **self.rules.listeners}",
+                "listeners = {**self.envoy[LISTENERS], **self.rules.listeners}",
                 (SHOWN, "tests/stories/gateway/test_gateway_filters.py"),
             ),
             Mutant(
@@ -187,6 +188,59 @@ GROUPS: tuple[Group, ...] = (
                 "            if patch.apply_to not in _WHOLE:\n",
                 "            if True:\n",
                 (SHOWN,),
+            ),
+        ),
+    ),
+    Group(
+        "A rule is judged alone before it gets among those of others, as for pods",
+        (
+            Mutant(
+                "gateway-rules-shown-to-nobody",
+                "one rule that Envoy refuses holds up every other of the gateway, and after a restart none serves",
+                f"{ROOM}/compiler.py",
+                "CHECKS: self.rules.tables}",
+                "CHECKS: {}}",
+                (SHOWN, REFUSED),
+            ),
+            Mutant(
+                "gateway-rules-shown-nowhere",
+                "the gateway waits for a verdict on its rules that never comes",
+                f"{ROOM}/compiler.py",
+                ", **self.rules.listeners}",
+                "}",
+                (SHOWN, REFUSED),
+            ),
+            Mutant(
+                "gateway-verdicts-are-not-told",
+                "a rule that Envoy refuses stays among those of others, and its last good version serves no more",
+                "agent/tidegate/gateway/app.py",
+                ', LastGood(settings.run_dir / "last-good"), ads.verdicts)',
+                ', LastGood(settings.run_dir / "last-good"))',
+                (REFUSED,),
+            ),
+            Mutant(
+                "gateway-delegates-unjudged",
+                "a rule without hosts gets among those of others unseen",
+                f"{ROOM}/shown.py",
+                "    named = {delegate for group in roots for vs in group for delegate in delegates_of(vs)}\n",
+                "    named: set[object] = set()\n",
+                (SHOWN,),
+            ),
+            Mutant(
+                "gateway-rules-shown-again",
+                "every change of anything shows Envoy all rules of the gateway once more",
+                "agent/tidegate/compile/outbound/checks.py",
+                "known if known is not None and known.judged is vs else check(vs, suffix)",
+                "check(vs, suffix)",
+                (SHOWN,),
+            ),
+            Mutant(
+                "rules-wait-for-scopes-of-addresses",
+                "a client that has no scopes but those of rules is never shown one",
+                "agent/tidegate/xds/session.py",
+                "return bool(scopes.held) or (scopes.subscribed and not scopes.target and not scopes.busy)",
+                "return bool(scopes.held)",
+                ("tests/unit/xds/test_on_demand.py", REFUSED),
             ),
         ),
     ),

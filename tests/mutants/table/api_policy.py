@@ -10,6 +10,7 @@ SECRETS = "tests/envoy/test_secrets.py"
 RULES = "tests/unit/compile/test_rules.py"
 PLACES = "tests/unit/compile/test_localities.py"
 SOCKET = "agent/tidegate/compile/envoy/upstream_tls.py"
+FILES = "agent/tidegate/compile/envoy/in_files.py"
 OPTIONS = "agent/tidegate/compile/envoy/http_options.py"
 
 _TLS = Group(
@@ -34,9 +35,9 @@ _TLS = Group(
         Mutant(
             "revocations-ignored",
             "caCrl is not looked at",
-            SOCKET,
-            "            if tls.crl:\n",
-            "            if False:\n",
+            FILES,
+            "    if crl:\n",
+            "    if False:\n",
             (f"{TLS}::test_which_servers_are_believed",),
         ),
         Mutant(
@@ -82,7 +83,7 @@ _TLS = Group(
         Mutant(
             "certificates-are-read-once",
             "a replaced certificate is never shown",
-            SOCKET,
+            FILES,
             '    return {"path": posixpath.dirname(path)}',
             '    return {"path": "/"}',
             (f"{SECRETS}::test_a_certificate_is_replaced_while_requests_go_on",),

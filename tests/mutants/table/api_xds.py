@@ -9,6 +9,7 @@ SERVER = "tests/unit/xds/test_discovery.py"
 REPORTS = "tests/unit/xds/test_reports.py"
 OTHERS = "tests/unit/compile/test_others.py"
 ROOM = "tests/unit/compile/others"
+FOREIGN_GATEWAYS = "tests/envoy/test_foreign_gateways.py"
 
 _GRPC = Group(
     "a gRPC client without a proxy is routed as the rules say",
@@ -100,6 +101,29 @@ _ORDER = Group(
                 ),
             ),
             raises=("TimeoutError",),
+        ),
+        Mutant(
+            "clusters-go-before-what-leads-there",
+            "a cluster is taken from an Envoy while routes lead there: requests get 503",
+            "agent/tidegate/xds/session.py",
+            "        if not surplus or not settled:\n",
+            "        if not surplus:\n",
+            ("tests/unit/xds/test_dialects_agree.py",),
+            more=(
+                (
+                    "agent/tidegate/xds/session.py",
+                    "unused = [name for name, ref in refs.items() if not any(held.refers_to(ref) for held in old)]",
+                    "unused = list(refs)",
+                ),
+            ),
+        ),
+        Mutant(
+            "gateway-leads-to-nowhere",
+            "a gateway has no cluster of a service that stands in its routes",
+            "agent/tidegate/compile/gateway/compiler.py",
+            "            return make(registry, rules, key) if key else None\n",
+            "            return make(registry, rules, key) if key and key.subset else None\n",
+            ("tests/unit/compile/test_deltas.py",),
         ),
         Mutant(
             "old-nonce-ignored",
@@ -247,6 +271,32 @@ _SECRETS = Group(
             "old = os.umask(0o177)",
             "old = os.umask(0)",
             ("tests/unit/xds/test_namespace_sockets.py::test_a_socket_is_for_its_owner_only",),
+        ),
+        Mutant(
+            "foreign-gateway-without-its-files",
+            "an Envoy of somebody else that is a gateway gets no server whose certificate is a file of its own",
+            "agent/tidegate/compile/others/served.py",
+            "Materials(by_path=True), known",
+            "Materials(), known",
+            (f"{ROOM}/test_secrets.py", FOREIGN_GATEWAYS),
+            raises=("KeyError",),
+        ),
+        Mutant(
+            "foreign-gateway-asked-to-use-one-stream",
+            "a gateway that asks type by type waits for ever for routes and certificates",
+            "agent/tidegate/compile/others/client.py",
+            "    if not sources.cluster:\n        return item\n",
+            "    if True:\n        return item\n",
+            (f"{ROOM}/test_secrets.py", FOREIGN_GATEWAYS),
+        ),
+        Mutant(
+            "foreign-gateway-trusts-the-revoked",
+            "a client whose certificate stands in caCrl is served",
+            "agent/tidegate/compile/gateway/tls.py",
+            "return _with_list(made, tls.crl_file) if by_path and tls.crl_file else made",
+            "return made",
+            (f"{ROOM}/test_secrets.py",),
+            raises=("KeyError",),
         ),
         Mutant(
             "node-paths-told",

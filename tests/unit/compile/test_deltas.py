@@ -1,6 +1,6 @@
 """Whoever follows changes has what one has who begins anew: the configuration, the facts, what a node and a gateway are
 told, what Envoys hold after deltas, what the appliers of the kernel's tables, the names and the pods were told. Over
-states of documents of all kinds, drawn by hypothesis."""
+states of documents of all kinds, drawn by hypothesis. And what Envoys hold leads to what they hold, all the way."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from tests.support.follower import Follower
 from tests.support.states import State, parsed, states
 
 from tidegate.compile.compiler import Compiler
+from tidegate.compile.envoy.clusters import ClusterKey
 from tidegate.compile.facts import Facts, join
 from tidegate.compile.gateway.compiler import compile_gateway
 from tidegate.compile.gateway.tls import Materials
@@ -112,7 +113,7 @@ class Node:
         self.facts = join(mesh, SANDBOXES, self.facts, NODE)
         plan = self.compiler.compile(self.facts, generation)
         edge = compile_gateway(self.facts, WORKLOAD, FILES)
-        return {
+        told = {
             "mesh": _content(mesh),
             "plan": replace(plan, generation=0, envoy={}),
             "applied": self.mirror.take(plan),
@@ -121,6 +122,16 @@ class Node:
             "left out": [(left.served.server, left.why) for left in edge.left_out],
             "sidecar": _copy(self.sidecar.publish(generation, resources(self.facts, known(self.facts, SIDECAR)))),
         }
+        for served in (self.envoy, self.gateway, self.sidecar):
+            assert [name for name in served.follower.nowhere() if _is_somewhere(name, self.facts)] == []
+        return told
+
+
+def _is_somewhere(cluster: str, facts: Facts) -> bool:
+    """Whether a cluster ought to be there: of a port that its service has. Subsets need a rule that defines them."""
+    key = ClusterKey.parse(cluster)
+    service = facts.services.get(key.fqdn) if key else None
+    return bool(key and service and not key.subset and service.port(key.port))
 
 
 def _content(mesh: Mesh) -> Mesh:

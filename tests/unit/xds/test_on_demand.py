@@ -235,7 +235,7 @@ def test_what_is_made_on_demand_stays_so_when_more_is_laid_over_it() -> None:
 
 def checked(node: Node, *rules: str, used: str = "a") -> Image:
     """An image of service `used` and of rules that nobody uses."""
-    image = node.image(used)
+    image = node.image(used) if used else node.image()
     tables = {**image._resources, CHECKS: {f"check|{r}": route(f"check|{r}", {"x": 1}) for r in rules}}
     return node.encoder.publish(node.generation, tables)
 
@@ -262,6 +262,24 @@ def test_a_rule_that_nobody_uses_is_shown_once_and_taken_away() -> None:
     assert client.session.applied == node.generation
     assert "to-a" not in node.made, "its clusters are nobody's either"
     assert client.session.withheld() == []
+
+
+def test_a_client_without_scopes_of_addresses_is_shown_rules_once_it_has_asked_for_scopes() -> None:
+    """As a gateway's."""
+    node = Node()
+    client = Delta()
+    client.session.publish(checked(node, "odd", used=""))
+    client.boot()
+    client.settle()
+    assert client.session.applied == 0
+    client.say(SCOPES)
+    assert client.hear() == [(SCOPES, [], [])], "what it waits for first"
+    client.ack(SCOPES)
+    assert client.hear() == [(SCOPES, ["check|odd"], [])]
+    client.ack(SCOPES)
+    fetch(client, "check|odd")
+    client.settle()
+    assert client.session.applied == node.generation
 
 
 def test_a_refused_rule_that_nobody_uses_is_named_until_it_changes() -> None:

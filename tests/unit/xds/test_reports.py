@@ -15,7 +15,7 @@ from tests.support.xds_client import Client, synced
 from tests.support.xds_world import World, serving
 
 from tidegate.model.plan.envoy import CLUSTERS, ENDPOINTS, TYPE_URLS
-from tidegate.xds.client_status import CONFIG_DUMP, SYNCZ
+from tidegate.xds.client_status import CONFIG_DUMP, DEBUG, SYNCZ
 
 WEB = (service("web", "http:80", ips="10.96.0.1"), pod("web-1", "app: web, v: one", "10.0.0.1"))
 NAME = "outbound|80||web.default.svc.cluster.local"
@@ -69,6 +69,9 @@ async def test_who_only_asks_about_others_is_none_of_them(world: World) -> None:
     assert (answer.type_url, list(answer.resources)) == (SYNCZ, [])
     await asking.say("istio.io/debug/connections")
     assert (await asking.hear()).type_url == "istio.io/debug/connections"
+    await asking.say(DEBUG, "syncz")
+    (told,) = (await asking.hear()).resources
+    assert b"istioctl proxy-status" in told.value
     await asking.close()
 
 

@@ -6,11 +6,11 @@ they change. Those of files Envoy reads itself, and no key of those is ever in t
 
 from __future__ import annotations
 
-import posixpath
 from collections.abc import Iterator
 from dataclasses import replace
 
 from tidegate.compile.envoy.identities import each_its_own
+from tidegate.compile.envoy.in_files import authorities_in_files, pair_in_files
 from tidegate.compile.envoy.protojson import Json, ads, named
 from tidegate.model.hosts import is_address
 from tidegate.model.identity import ROOTS
@@ -72,17 +72,9 @@ def file_secrets(tls: ClientTls) -> Iterator[tuple[str, Json]]:
     """Name and body of each Secret of a policy's files (envoy.extensions.transport_sockets.tls.v3.Secret)."""
     for name in secret_names(TrafficPolicy(tls=tls)):
         if name.startswith(_CERTIFICATE):
-            certificate = {"certificate_chain": _file(tls.certificate), "private_key": _file(tls.key)}
-            yield (
-                name,
-                {"name": name, "tls_certificate": {**certificate, "watched_directory": _watched(tls.certificate)}},
-            )
+            yield name, pair_in_files(name, tls.certificate, tls.key)
         else:
-            roots = tls.ca or SYSTEM
-            context: Json = {"trusted_ca": _file(roots), "watched_directory": _watched(roots)}
-            if tls.crl:
-                context["crl"] = _file(tls.crl)  # of every authority on the way to the server's certificate
-            yield name, {"name": name, "validation_context": context}
+            yield name, authorities_in_files(name, tls.ca or SYSTEM, tls.crl)
 
 
 def _tls(tls: ClientTls) -> Json:
@@ -143,12 +135,3 @@ def _roots(tls: ClientTls) -> str:
 def _sds(name: str) -> Json:
     """A cluster that waits for ever would keep Envoy from confirming any other."""
     return {"name": name, "sds_config": {**ads(), "initial_fetch_timeout": "1s"}}
-
-
-def _file(path: str) -> Json:
-    return {"filename": path}
-
-
-def _watched(path: str) -> Json:
-    """Envoy looks again when something is moved into the folder, as who replaces certificates does."""
-    return {"path": posixpath.dirname(path)}

@@ -19,7 +19,7 @@ from tidegate.compile.gateway.listeners import Around, Made, make_listeners
 from tidegate.compile.gateway.patched import GatewayPatches, patches_at
 from tidegate.compile.gateway.ports import GatewayPort, LeftOut, gateways_of, ports_of
 from tidegate.compile.gateway.routes import GatewayRoutes, RulesByGateway, by_gateway
-from tidegate.compile.gateway.shown import ShownAtGateway, shown_at_gateway
+from tidegate.compile.gateway.shown import RulesAtGateway, ShownAtGateway, rules_at_gateway, shown_at_gateway
 from tidegate.compile.gateway.tls import Materials, MissingMaterialError, secret_for
 from tidegate.compile.registry import Registry
 from tidegate.compile.rules import Rules
@@ -73,12 +73,14 @@ class GatewayPlan:
     failures: Sequence[tuple[Patch, str]] = ()  # patches of EnvoyFilters that could not be applied so far, and why
     asks_for_identity: bool = False  # whether something needs the certificate of the mesh
     shown: ShownAtGateway = field(default_factory=ShownAtGateway)  # what Envoy is asked about each patch
+    rules: RulesAtGateway = field(default_factory=RulesAtGateway)  # and about each rule
     envoy: Resources = field(default_factory=dict)
 
     def judged(self) -> Resources:
-        """What Envoy is told: what it serves, and each patch by itself, for it to judge."""
+        """What Envoy is told: what it serves, and each patch and rule by itself, for it to judge."""
         clusters = overlaid(self.envoy[CLUSTERS], self.shown.clusters)
-        return {**self.envoy, LISTENERS: {**self.envoy[LISTENERS], **self.shown.listeners}, CLUSTERS: clusters}
+        listeners = {**self.envoy[LISTENERS], **self.shown.listeners, **self.rules.listeners}
+        return {**self.envoy, LISTENERS: listeners, CLUSTERS: clusters, CHECKS: self.rules.tables}
 
     def failures_told(self) -> list[tuple[str, str, str]]:
         """What could not be applied, why, and from where."""
@@ -92,14 +94,13 @@ def compile_gateway(
     *,
     known: bool = True,
     ours: bool = True,
-    shown: ShownAtGateway | None = None,
+    asked: GatewayPlan | None = None,
 ) -> GatewayPlan:
     """What must be true at this workload.
 
     files: what stands in files that Gateways name. known: whether who asks is known to be that workload; nobody else
     gets what is in its namespace's Secrets. ours: whether its certificate of the mesh comes from us, and not from files
-    of its container. shown: what its Envoy was asked about patches with the plan before; None if
-    nobody is asked.
+    of its container. asked: the plan before, by which its Envoy was asked about patches and rules; None if nobody is.
     """
     ports, left_out = ports_of(facts, workload)
     own = {s.name: s for s in facts.mesh.secrets if known and s.namespace == workload.namespace}
@@ -120,15 +121,18 @@ def compile_gateway(
         for name, (port, servers) in made.routes.items()
     }
     lacking: list[Lacking] = []
+    gateways = tuple(gateways_of(facts, workload))
+    nothing = GatewayPlan()
     return GatewayPlan(
-        gateways=tuple(gateways_of(facts, workload)),
+        gateways=gateways,
         ports=tuple(ports),
         left_out=(*left_out, *made.left_out),
         envoy=_resources(facts, made, routes, materials, patches, lacking, ours=ours),
         lacking=lacking,
         failures=patches.failures,
         asks_for_identity=_asks_for_identity(facts, ports),
-        shown=ShownAtGateway() if shown is None else shown_at_gateway(patches.every, patches.names, bases, shown),
+        shown=shown_at_gateway(patches.every, patches.names, bases, asked.shown) if asked else nothing.shown,
+        rules=rules_at_gateway(facts.mesh, workload, gateways, asked.rules) if asked else nothing.rules,
     )
 
 

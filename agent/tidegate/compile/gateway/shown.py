@@ -1,39 +1,97 @@
-"""Each patch for a gateway on a resource that serves nobody, so that Envoy can say what is wrong with it alone. Pure.
+"""Each patch and rule for a gateway where it serves nobody, so that Envoy can say what is wrong with it alone. Pure.
 
-As for pods (compile/envoy/patches/checks.py), but for two things. A gateway has listeners of several kinds, so a patch
-of listeners is tried on the first of them that it changes. And no scope leads to routes here, so a patch of routes is
-tried on a table that stands inside of a listener.
+Patches as for pods (compile/envoy/patches/checks.py), but for two things. A gateway has listeners of several kinds, so
+a patch of listeners is tried on the first of them that it changes. And no scope leads to routes here, so a patch of
+routes is tried on a table that stands inside of a listener.
+
+VirtualServices exactly as for pods (compile/outbound/checks.py, xds/checks.py), under scopes. No listener of a gateway
+has scopes, since one port is one table; so there is one more, bound to nothing, for these.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from tidegate.compile.delegates import delegates_of
+from tidegate.compile.envoy import private
 from tidegate.compile.envoy.patches import listeners, names
 from tidegate.compile.envoy.patches.checks import HOLDER, check_name, cluster_alone, nowhere, routes_alone
 from tidegate.compile.envoy.patches.lists import Failures
 from tidegate.compile.envoy.patches.selection import Patches
-from tidegate.compile.envoy.protojson import Json
+from tidegate.compile.envoy.protojson import Json, ads
 from tidegate.compile.gateway.http import connection_manager
+from tidegate.compile.outbound.checks import checks
 from tidegate.errors import Rejected
 from tidegate.model.envoy_filter import LISTENER_SIDE, ApplyTo, Patch
-from tidegate.model.plan.envoy import CLUSTERS, EnvoyResource, ResourceRef
+from tidegate.model.gateway import Gateway, GatewayWorkload, gateway_ref
+from tidegate.model.mesh import Mesh
+from tidegate.model.plan.envoy import CLUSTERS, EVERY, SCOPES, EnvoyResource, ResourceRef
+from tidegate.model.routing import VirtualService
 
 # What says which chain is meant for whom: Envoy compares all chains of a listener, so all are shown.
 _WHOLE = frozenset({ApplyTo.LISTENER, ApplyTo.FILTER_CHAIN})
+
+RULES = "check|rules"  # the listener in which the routes of each rule are shown
+_LAST_NUMBER = 0xFFFF  # of listeners that are bound to nothing; patches have the others
 
 Bases = Sequence[tuple[EnvoyResource, listeners.Base]]  # listeners without patches
 
 
 @dataclass(frozen=True, slots=True)
 class ShownAtGateway:
-    """What the Envoy of a gateway is shown. made_of: what it depends on."""
+    """What the Envoy of a gateway is shown of patches. made_of: what it depends on."""
 
     listeners: Mapping[str, EnvoyResource] = field(default_factory=dict)
     clusters: Mapping[str, EnvoyResource] = field(default_factory=dict)
     made_of: object = None
+
+
+@dataclass(frozen=True, slots=True)
+class RulesAtGateway:
+    """What the Envoy of a gateway is shown of VirtualServices: a route configuration each, and where they stand."""
+
+    tables: Mapping[str, EnvoyResource] = field(default_factory=dict)
+    listeners: Mapping[str, EnvoyResource] = field(default_factory=dict)
+
+
+def rules_at_gateway(
+    mesh: Mesh, workload: GatewayWorkload, gateways: Iterable[Gateway], before: RulesAtGateway
+) -> RulesAtGateway:
+    """Each rule with which the workload has to do, and those whom it delegates to; also those that were refused."""
+    refs = frozenset(gateway.ref for gateway in gateways)
+    default = mesh.config.virtual_services_to
+
+    def mine(vs: VirtualService) -> bool:
+        bound = not refs.isdisjoint(gateway_ref(name, vs.namespace) for name in vs.gateways)
+        return bound and bool(vs.http) and vs.visible_from(workload.namespace, default)
+
+    groups = (mesh.virtual_services, mesh.refused)
+    roots = [[vs for vs in group if mine(vs)] for group in groups]
+    named = {delegate for group in roots for vs in group for delegate in delegates_of(vs)}
+    written, refused = (
+        [*those, *(vs for vs in group if named and not vs.hosts and vs.id in named)]
+        for those, group in zip(roots, groups, strict=True)
+    )
+    tables = checks(written, refused, before.tables)
+    if tables.keys() == before.tables.keys() and all(tables[name] is before.tables[name] for name in tables):
+        return before
+    return RulesAtGateway(tables, before.listeners or {RULES: _scoped()} if tables else {})
+
+
+def _scoped() -> EnvoyResource:
+    """A listener whose routes are those of scopes. Nobody comes to it, so nothing is asked of a request."""
+    manager = connection_manager("check", "")
+    config = {key: value for key, value in manager["typed_config"].items() if key != "rds"}
+    config["scoped_routes"] = {
+        "name": RULES,
+        "scope_key_builder": {"fragments": [{"header_value_extractor": {"name": private.DIALLED, "index": 0}}]},
+        "rds_config_source": ads(),
+        "scoped_rds": {"scoped_rds_config_source": ads()},
+    }
+    body = nowhere({"filter_chains": [{"filters": [{**manager, "typed_config": config}]}]}, RULES, _LAST_NUMBER)
+    return EnvoyResource(RULES, body, (), frozenset({ResourceRef(SCOPES, EVERY)}))
 
 
 def shown_at_gateway(

@@ -8,10 +8,11 @@ context.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from tidegate.compile.envoy.identities import server_context as mesh_server_context
+from tidegate.compile.envoy.in_files import authorities_in_files, pair_in_files
 from tidegate.compile.envoy.inline import certificate_secret, trusted_secret
 from tidegate.compile.envoy.protojson import Json, ads
 from tidegate.compile.envoy.upstream_tls import CREDENTIAL
@@ -26,13 +27,17 @@ _SAN_TYPES = ("DNS", "URI", "EMAIL", "IP_ADDRESS")
 
 @dataclass(frozen=True, slots=True)
 class Materials:
-    """What a workload can get at: Secrets of its namespace by name, and files, or what is wrong with them, by path."""
+    """What a workload can get at: Secrets of its namespace by name, and files, or what is wrong with them, by path.
+
+    by_path: its proxy reads those files itself, so it is told where they are, and nobody looks into them here.
+    """
 
     secrets: Mapping[str, Secret] = field(default_factory=dict)
     files: Mapping[str, bytes] = field(default_factory=dict)
     wrong_files: Mapping[str, str] = field(default_factory=dict)
     of_the_mesh: Mapping[str, EnvoyResource] = field(default_factory=dict)  # OWN and ROOTS, once they are issued
     trust_domains: tuple[str, ...] = ()  # of clients of the mesh
+    by_path: bool = False
 
 
 class MissingMaterialError(Exception):
@@ -118,7 +123,11 @@ def _absent(name: str) -> str:
 
 def _from_files(tls: ServerTls, materials: Materials) -> Iterator[EnvoyResource]:
     for pair in tls.files:
-        yield certificate_secret(file_name(pair), _file(materials, pair.certificate), _file(materials, pair.key), ())
+        name = file_name(pair)
+        if materials.by_path:
+            yield EnvoyResource(name, pair_in_files(name, pair.certificate, pair.key))
+        else:
+            yield certificate_secret(name, _file(materials, pair.certificate), _file(materials, pair.key), ())
 
 
 def file_name(pair: CertificateFiles) -> str:
@@ -135,16 +144,27 @@ def _file(materials: Materials, path: str) -> bytes:
 def _authorities(tls: ServerTls, materials: Materials) -> EnvoyResource:
     """Who may sign clients: as Istio looks for them, the Secret NAME-cacert comes before Secret NAME."""
     listed = f"~{tls.crl_file}" if tls.crl_file else ""  # other servers may have the same authorities without a list
-    crl = _file(materials, tls.crl_file) if tls.crl_file else b""
+    by_path = materials.by_path
+    crl = _file(materials, tls.crl_file) if tls.crl_file and not by_path else b""
     if tls.ca_file and not tls.ca_credential:
-        return trusted_secret(f"file-root:{tls.ca_file}{listed}", _file(materials, tls.ca_file), crl, ())
+        name = f"file-root:{tls.ca_file}{listed}"
+        if by_path:
+            return EnvoyResource(name, authorities_in_files(name, tls.ca_file, tls.crl_file))
+        return trusted_secret(name, _file(materials, tls.ca_file), crl, ())
     names = [tls.ca_credential] if tls.ca_credential else [f"{tls.credentials[0]}-cacert", tls.credentials[0]]
     for name in names:
         secret = materials.secrets.get(name)
         if secret is not None and secret.ca:
             label = f"{name.removesuffix('-cacert')}-cacert{listed}"
-            return trusted_secret(f"kubernetes://{label}", secret.ca, crl or secret.crl, (secret.origin,))
+            made = trusted_secret(f"kubernetes://{label}", secret.ca, crl or secret.crl, (secret.origin,))
+            return _with_list(made, tls.crl_file) if by_path and tls.crl_file else made
     raise MissingMaterialError(_no_authorities(names))
+
+
+def _with_list(made: EnvoyResource, path: str) -> EnvoyResource:
+    """What a Secret trusts, less what is revoked by a file that the proxy reads itself."""
+    context = {**made.body["validation_context"], "crl": {"filename": path}}
+    return replace(made, body={**made.body, "validation_context": context})
 
 
 def secret_if_there(name: str, materials: Materials) -> EnvoyResource | None:

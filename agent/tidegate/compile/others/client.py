@@ -7,13 +7,14 @@ somebody started by hand has any id. A gRPC client says GENERATOR: grpc.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
 
 from tidegate.compile.envoy.protojson import Json, ads
 from tidegate.model.names import WorkloadId
 from tidegate.model.net import IPAddress, parse_ip
+from tidegate.model.plan.envoy import EnvoyResource
 
 DEFAULT_NAMESPACE = "default"
 XDS_CLUSTER = "xds_cluster"  # of the bootstrap in Envoy's first tutorials, and of the API document that we follow
@@ -49,6 +50,26 @@ class Sources:
             "resource_api_version": "V3",
             "initial_fetch_timeout": "0s",
         }
+
+
+def asking(sources: Sources, item: EnvoyResource) -> EnvoyResource:
+    """A resource that was made for who asks over one stream, for a client that asks so."""
+    if not sources.cluster:
+        return item
+    plain = item.plain
+    body = _asking(sources, item.body)
+    return replace(item, body=body, plain=None if plain is None else lambda: asking(sources, plain()))
+
+
+def _asking(sources: Sources, value: Any) -> Any:
+    if isinstance(value, list):
+        return [_asking(sources, item) for item in value]
+    if not isinstance(value, Mapping):
+        return value
+    if "ads" in value and "resource_api_version" in value:
+        waits = {key: value[key] for key in ("initial_fetch_timeout",) if key in value}
+        return {**sources.as_json(), **waits}
+    return {key: _asking(sources, item) for key, item in value.items()}
 
 
 @dataclass(frozen=True, slots=True)

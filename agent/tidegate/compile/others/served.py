@@ -11,7 +11,7 @@ from tidegate.compile.facts import Facts
 from tidegate.compile.gateway.compiler import compile_gateway
 from tidegate.compile.gateway.tls import Materials, secret_if_there
 from tidegate.compile.others import clusters, grpc
-from tidegate.compile.others.client import Client, Flavour
+from tidegate.compile.others.client import Client, Flavour, asking
 from tidegate.compile.others.inbound import inbound_clusters, inbound_listener, inbound_ports
 from tidegate.compile.others.listeners import listeners
 from tidegate.compile.others.patched import ClientPatches, patches_for, selection_of
@@ -102,29 +102,32 @@ def _sidecar(view: ClientView) -> ClientResources:
 
 
 def _router(view: ClientView) -> ClientResources:
-    """A gateway: what Gateways say of the labels that it says. It gets servers that end TLS if it may have their
-    Secrets, and any of them only over one stream, as their resources say."""
+    """A gateway: what Gateways say of the labels that it says. Certificates that they name by path are read by its own
+    proxy, as upstream; it gets servers whose certificates stand in Secrets if it may have those."""
     patches = patches_for(view, selection_of(view), Context.GATEWAY)
     client = view.client
     own = {s.name: s for s in view.facts.mesh.secrets if client.known and s.namespace == client.namespace}
+    v6 = not client.addresses or any(address.version == 6 for address in client.addresses)
+    workload = GatewayWorkload(client.namespace, dict(client.labels), v6)
+    plan = compile_gateway(view.facts, workload, Materials(by_path=True), known=client.known, ours=False)
+    asked = {
+        kind: [asking(client.sources, item) for item in plan.envoy[kind].values()] for kind in (LISTENERS, CLUSTERS)
+    }
     made = _clusters(view, ())
-    endpoints = _endpoints(view, made)
+    endpoints = [*_endpoints(view, made), *plan.envoy[ENDPOINTS].values()]
     made = patches.all_clusters([*made, clusters.black_hole()])
-    tables: dict[str, dict[str, EnvoyResource]] = {kind: {} for kind in (LISTENERS, ROUTES, SECRETS)}
-    failures = patches.failures
-    if not client.sources.cluster:
-        v6 = not client.addresses or any(address.version == 6 for address in client.addresses)
-        workload = GatewayWorkload(client.namespace, dict(client.labels), v6)
-        plan = compile_gateway(view.facts, workload, known=client.known, ours=False)
-        tables = {kind: dict(plan.envoy[kind]) for kind in tables}
-        made = [*_table([*made, *(replace(c, plain=None) for c in plan.envoy[CLUSTERS].values())]).values()]
-        endpoints = [*endpoints, *plan.envoy[ENDPOINTS].values()]
-        failures = [*failures, *plan.failures]
+    made = [*_table([*made, *(replace(c, plain=None) for c in asked[CLUSTERS])]).values()]
     names = {name for item in made for name in secret_names(item)}
     given = {name: secret for name in names if (secret := secret_if_there(name, Materials(secrets=own)))}
     made, secrets = with_secrets(view, made, given)
-    tables |= {CLUSTERS: _table(made), ENDPOINTS: _table(endpoints), SECRETS: tables[SECRETS] | secrets}
-    return ClientResources(tables, failures)
+    tables = {
+        LISTENERS: _table(asked[LISTENERS]),
+        ROUTES: dict(plan.envoy[ROUTES]),
+        CLUSTERS: _table(made),
+        ENDPOINTS: _table(endpoints),
+        SECRETS: {**plan.envoy[SECRETS], **secrets},
+    }
+    return ClientResources(tables, [*patches.failures, *plan.failures])
 
 
 def _clusters(view: ClientView, led_to: Iterable[str]) -> list[EnvoyResource]:

@@ -74,27 +74,6 @@ class _Answer:
 SeenFrom = Callable[[Source], tuple[Sequence[Member], Sequence[Json]]]
 
 
-def check_name(vs: VirtualService) -> str:
-    """Name of the resource that shows a VirtualService to Envoy; no service port is called so."""
-    return f"check|{vs.namespace}/{vs.name}"
-
-
-def check(vs: VirtualService, suffix: str = "") -> EnvoyResource:
-    """All routes of a VirtualService, whoever they are for, for Envoy to judge. They lead nowhere."""
-    routes = []
-    for index, route in enumerate(vs.http):
-        if route.delegate is not None:
-            continue
-        for place, match in enumerate(route.matches or (None,)):
-            made: Json = {"name": route_name(vs, Candidate(index, route, place, match)), "match": route_match(match)}
-            fill_action(made, route, 80, lambda _: private.NOWHERE, lambda _: None)
-            routes.append(made)
-    name = check_name(vs) + suffix
-    host = {"name": name, "domains": ["*"], "routes": routes}
-    body = {"name": name, "virtual_hosts": [host], "validate_clusters": False, **body_limit([vs])}
-    return EnvoyResource(name, body, (vs.origin,), judged=vs)
-
-
 def body_limit(rules: Iterable[VirtualService]) -> Json:
     """The limit of direct responses, where the default one is too low for these rules."""
     answers = (r.direct_response for vs in rules for r in vs.http if r.direct_response is not None)

@@ -56,7 +56,7 @@ def old_percent(data: YamlMap, old: str, new: str, report: Report) -> None:
 
 
 class DelayDoc(ApiModel):
-    fixed_delay: PositiveDuration
+    fixed_delay: PositiveDuration | None = None
     percentage: Percentage | None = None
 
     @classmethod
@@ -90,6 +90,8 @@ class FaultDoc(ApiModel):
         for part in (self.delay, self.abort):
             if part is not None and part.percentage is None:
                 report.say(part, None, say.NO_PERCENTAGE())
+        if self.delay and self.delay.fixed_delay is None:
+            report.say(self.delay, None, say.NO_DELAY())
         status, grpc = 0, None
         if self.abort:
             status = self.abort.http_status or 0
@@ -104,7 +106,7 @@ class FaultDoc(ApiModel):
             elif not status:
                 report.say(self.abort, None, say.NO_ABORT())
         return Fault(
-            delay_ms=self.delay.fixed_delay if self.delay else 0,
+            delay_ms=(self.delay.fixed_delay or 0) if self.delay else 0,
             delay_share=self.delay.percentage.share(report) if self.delay and self.delay.percentage else None,
             abort_status=status,
             abort_grpc=grpc,

@@ -1,4 +1,4 @@
-"""Patches at a gateway, each on a resource of its own: what Envoy is asked about it, and what it is never asked."""
+"""Patches and rules at a gateway, each on a resource of its own: what Envoy is asked, and what it is never asked."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from typing import Any
 import pytest
 from tests.support.certificates import Authority
 from tests.support.configs import config_of, service, virtual_service
-from tests.support.gateways import LABELS, compiled, gateway, judged, server
+from tests.support.gateways import LABELS, compiled, gateway, judged, judged_together, server
 
 from tidegate.compile.envoy.patches.checks import HOLDER
 from tidegate.compile.facts import join
 from tidegate.compile.gateway.compiler import GatewayPlan, compile_gateway
-from tidegate.compile.gateway.shown import ShownAtGateway
+from tidegate.compile.gateway.shown import RULES, ShownAtGateway
 from tidegate.model.envoy_filter import Patch
 from tidegate.model.gateway import GatewayWorkload
-from tidegate.model.plan.envoy import CLUSTERS, LISTENERS
+from tidegate.model.plan.envoy import CHECKS, CLUSTERS, EVERY, LISTENERS, REFUSED, ROUTES, SCOPES, ResourceRef
 
 PAIR = Authority().issue("shop.example")
 WEB = service("web", "http:80", "tcp:81", ips="10.96.0.1")
@@ -60,7 +60,9 @@ spec:
 
 def shown(*patches: str, before: ShownAtGateway | None = None, labels: str = "istio: ingressgateway") -> GatewayPlan:
     text = envoy_filter(*patches, labels=labels)
-    return compiled(WEB, RULE, EDGE, PAIR.secret("shop"), text, shown=before or ShownAtGateway())
+    return compiled(
+        WEB, RULE, EDGE, PAIR.secret("shop"), text, asked=replace(GatewayPlan(), shown=before or ShownAtGateway())
+    )
 
 
 def bodies(plan: GatewayPlan) -> list[dict[str, Any]]:
@@ -139,6 +141,86 @@ def test_a_refused_patch_is_still_shown_and_no_longer_applied() -> None:
     mesh = config_of(WEB, RULE, EDGE, PAIR.secret("shop"), text)
     (one,) = mesh.envoy_filters
     facts = join(replace(mesh, refused_patches=one.patches), ())
-    plan = compile_gateway(facts, GatewayWorkload("istio-system", LABELS, ipv6=True), shown=ShownAtGateway())
+    plan = compile_gateway(facts, GatewayWorkload("istio-system", LABELS, ipv6=True), asked=GatewayPlan())
     assert "http.buffer" not in str(plan.envoy[LISTENERS])
     assert "http.buffer" in str(bodies(plan))
+
+
+# --- rules --------------------------------------------------------------------------------------------------------
+MORE = "gateways: [istio-system/edge]"
+TO_WEB = "- route: [{destination: {host: web, port: {number: 80}}}]"
+
+
+def rule(name: str, http: str = TO_WEB, *, more: str = MORE, hosts: str = "shop.example") -> str:
+    return virtual_service(name, hosts, http, more=more)
+
+
+def asked(*rules: str, before: GatewayPlan | None = None) -> GatewayPlan:
+    return compiled(WEB, EDGE, PAIR.secret("shop"), *rules, asked=before or GatewayPlan())
+
+
+def test_each_rule_is_shown_in_a_table_of_its_own_beside_a_listener_with_scopes(tmp_path: Path) -> None:
+    fault = "- fault: {delay: {fixedDelay: 1s, percentage: {value: 100}}}\n  route: [{destination: {host: web}}]"
+    plan = asked(rule("a"), rule("b", fault), rule("answers", "- directResponse: {status: 204}"))
+    told = plan.judged()
+    assert sorted(told[CHECKS]) == ["check|default/a", "check|default/answers", "check|default/b"]
+    assert told[LISTENERS].keys() - plan.envoy[LISTENERS].keys() == {RULES}
+    assert told[LISTENERS][RULES].body["bind_to_port"] is False
+    assert told[LISTENERS][RULES].refs == {ResourceRef(SCOPES, EVERY)}
+    assert judged(plan, tmp_path) == ""
+
+
+def test_what_envoy_would_refuse_is_refused_in_the_table_of_the_rule_alone(tmp_path: Path) -> None:
+    mesh = config_of(WEB, EDGE, rule("a"), rule("odd", f"{TO_WEB}\n  match: [{{uri: {{regex: x}}}}]"))
+    odd, route = mesh.virtual_services[1], mesh.virtual_services[1].http[0]
+    (match,) = route.matches
+    assert match.uri is not None
+    unfit = replace(match, uri=replace(match.uri, value="[ab]{1000}" * 50))
+    written = (mesh.virtual_services[0], replace(odd, http=(replace(route, matches=(unfit,)),)))
+    facts = join(replace(mesh, virtual_services=written), ())
+    plan = compile_gateway(facts, GatewayWorkload("istio-system", LABELS, ipv6=True), asked=GatewayPlan())
+    alone = {**plan.judged(), LISTENERS: plan.rules.listeners, CLUSTERS: {}}
+    assert "program size" in judged_together(alone, tmp_path)
+    others = {name: table for name, table in plan.rules.tables.items() if "odd" not in name}
+    assert judged_together({**alone, CHECKS: others}, tmp_path) == ""
+
+
+def test_rules_of_pods_of_other_gateways_and_of_connections_are_not_shown() -> None:
+    tcp = "gateways: [istio-system/edge]\n  tcp: [{route: [{destination: {host: web, port: {number: 81}}}]}]"
+    plan = asked(
+        rule("pods", more=""),
+        rule("other", more="gateways: [istio-system/other]"),
+        rule("hidden", more=f"{MORE}\n  exportTo: ['.']"),
+        virtual_service("tcp", "db.example", "", more=tcp).replace("  http:\n", ""),
+    )
+    assert plan.judged()[CHECKS] == {}
+    assert plan.judged()[LISTENERS].keys() == plan.envoy[LISTENERS].keys()
+    assert not compiled(WEB, EDGE, rule("a")).judged()[CHECKS], "nobody is asked"
+
+
+def test_whom_a_rule_delegates_to_is_shown_as_well() -> None:
+    leaf = virtual_service("leaf", "", TO_WEB).replace("  hosts: []\n", "")
+    plan = asked(rule("root", "- match: [{uri: {prefix: /x}}]\n  delegate: {name: leaf}"), leaf)
+    assert sorted(plan.rules.tables) == ["check|default/leaf", "check|default/root"]
+
+
+def test_a_rule_that_did_not_change_is_not_shown_again() -> None:
+    first = config_of(WEB, EDGE, rule("a"), rule("b"))
+    other = config_of(WEB, EDGE, rule("b", "- directResponse: {status: 204}"))
+    b = next(vs for vs in other.virtual_services if vs.name == "b")
+    second = replace(first, virtual_services=(first.virtual_services[0], b))
+    workload = GatewayWorkload("istio-system", LABELS, ipv6=True)
+    plan = compile_gateway(join(first, ()), workload, asked=GatewayPlan())
+    assert compile_gateway(join(first, ()), workload, asked=plan).rules is plan.rules
+    now = compile_gateway(join(second, ()), workload, asked=plan).rules
+    same = {name: now.tables[name] is plan.rules.tables[name] for name in now.tables}
+    assert same == {"check|default/a": True, "check|default/b": False}
+    assert now.listeners is plan.rules.listeners, "Envoy keeps it"
+
+
+def test_a_refused_rule_is_still_shown_and_serves_nowhere() -> None:
+    mesh = config_of(WEB, EDGE, rule("a"))
+    facts = join(replace(mesh, virtual_services=(), refused=mesh.virtual_services), ())
+    plan = compile_gateway(facts, GatewayWorkload("istio-system", LABELS, ipv6=True), asked=GatewayPlan())
+    assert list(plan.judged()[CHECKS]) == [f"check|default/a{REFUSED}"]
+    assert plan.envoy[ROUTES]["http.80"].body["virtual_hosts"] == []

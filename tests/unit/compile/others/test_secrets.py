@@ -11,9 +11,9 @@ from tests.support.configs import destination_rule, virtual_service
 from tests.support.gateways import gateway, server
 from tests.support.others import BY_HAND, SIDECAR_ID, made_for, sidecar
 
-from tidegate.compile.others.client import Client, client
+from tidegate.compile.others.client import XDS_CLUSTER, Client, Sources, client
 from tidegate.model import tls_files
-from tidegate.model.plan.envoy import CLUSTERS, LISTENERS, SECRETS, Resources
+from tidegate.model.plan.envoy import CLUSTERS, LISTENERS, SECRETS, ResourceRef, Resources
 
 DB = "outbound|5432||db.default.svc.cluster.local"
 PAIR, ROOTS = "file-cert:/etc/certs/cert.pem~/etc/certs/key.pem", "file-root:/etc/certs/root.pem"
@@ -132,3 +132,49 @@ def test_a_gateway_that_is_known_begins_tls_by_secrets_of_its_namespace() -> Non
     assert {"kubernetes://to-db", "kubernetes://to-db-cacert"} <= set(known[SECRETS])
     stranger = made_for(client(ROUTER, LABELS), text, pair)
     assert not [name for name in stranger[SECRETS] if name.startswith("kubernetes:")]
+
+
+# --- certificates in files of a gateway -------------------------------------------------------------------------------
+PATHS = "serverCertificate: /c/tls.crt, privateKey: /c/tls.key"
+TO_WEB = virtual_service(
+    "shop", "shop.example", "- route: [{destination: {host: web}}]", more="gateways: [istio-system/edge]"
+)
+BY_TYPE = Sources(XDS_CLUSTER)
+
+
+def edge(tls: str) -> tuple[str, str]:
+    return gateway("edge", server(443, "HTTPS", '"*"', tls=tls)), TO_WEB
+
+
+@pytest.mark.parametrize("sources", [Sources(), BY_TYPE, Sources(XDS_CLUSTER, delta=True)])
+def test_a_gateway_is_told_where_its_certificates_are_and_how_to_ask(sources: Sources) -> None:
+    found = made_for(client(ROUTER, LABELS, sources), *edge(f"mode: MUTUAL, {PATHS}, caCertificates: /c/ca.crt"))
+    pair, roots = "file-cert:/c/tls.crt~/c/tls.key", "file-root:/c/ca.crt"
+    assert found[SECRETS][pair].body == {
+        "name": pair,
+        "tls_certificate": {
+            "certificate_chain": {"filename": "/c/tls.crt"},
+            "private_key": {"filename": "/c/tls.key"},
+            "watched_directory": {"path": "/c"},
+        },
+    }
+    assert found[SECRETS][roots].body["validation_context"]["trusted_ca"] == {"filename": "/c/ca.crt"}
+    listener = found[LISTENERS]["0.0.0.0_443"]
+    assert {ResourceRef(SECRETS, pair), ResourceRef(SECRETS, roots)} <= listener.refs
+    told = json.dumps([listener.body, *(resource.body for resource in found[CLUSTERS].values())])
+    assert told.count('"ads"') == (0 if sources.cluster else told.count("resource_api_version"))
+    assert told.count("DELTA_GRPC") == (told.count("resource_api_version") if sources.delta else 0)
+
+
+def test_a_list_of_the_revoked_in_a_file_stands_beside_authorities_wherever_they_are() -> None:
+    in_files = f"mode: MUTUAL, {PATHS}, caCertificates: /c/ca.crt, caCrl: /c/ca.crl"
+    found = made_for(client(ROUTER, LABELS), *edge(in_files))
+    assert found[SECRETS]["file-root:/c/ca.crt~/c/ca.crl"].body["validation_context"]["crl"] == {
+        "filename": "/c/ca.crl"
+    }
+    in_secret = "mode: MUTUAL, credentialName: pair, caCrl: /c/ca.crl"
+    pair = Authority().issue("shop.example").secret("pair", ca=Authority().certificate)
+    known = made_for(client(ROUTER, LABELS, realm="istio-system"), *edge(in_secret), pair)
+    context = known[SECRETS]["kubernetes://pair-cacert~/c/ca.crl"].body["validation_context"]
+    assert context["crl"] == {"filename": "/c/ca.crl"}
+    assert "inline_bytes" in context["trusted_ca"]
