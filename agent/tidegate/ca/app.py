@@ -29,6 +29,7 @@ from tidegate.identity.embedded import AuthorityFolder
 from tidegate.identity.files import WatchedFile
 from tidegate.identity.opening import open_revocations
 from tidegate.identity.revocation import NOTHING_REVOKED
+from tidegate.linux.inherited import shed_inherited
 from tidegate.observe.admin import Admin
 from tidegate.runtime.clock import SystemClock
 from tidegate.runtime.stopping import asked_to_stop
@@ -64,6 +65,7 @@ class AuthorityOptions:
 async def serve(options: AuthorityOptions) -> None:
     """Until SIGTERM or SIGINT. Raises TidegateError if it cannot do its job here."""
     _log_lines()
+    shed_inherited("tidegate ca")
     stop = asked_to_stop()
     clock = SystemClock()
     table = WatchedFile(options.callers, caller_table) if options.callers else None
