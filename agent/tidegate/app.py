@@ -59,7 +59,8 @@ from tidegate.runtime.stopping import asked_to_stop
 from tidegate.runtime.worker import Worker
 from tidegate.settings import Settings, build_root, envoy_binary, listen_address, namespace_socket, relay_binary
 from tidegate.supervise.supervisor import ProgramState
-from tidegate.telemetry.flows import follow_flows
+from tidegate.telemetry.flows import Judged, follow_flows
+from tidegate.telemetry.judged import Refusals
 from tidegate.telemetry.metrics import ClusterCollector, OthersCollector
 from tidegate.telemetry.pairs import Pairs
 from tidegate.telemetry.scrape import AgentMetrics
@@ -114,6 +115,7 @@ def open_devices(settings: Settings, home: Path) -> Devices:
         agent_cgroup=relay_cgroup,  # of those who connect to endpoints only the relay is inside pods
         envoy_cgroup=envoy_cgroup,
         objects=build_root() / "bpf",
+        node_cgroup=cgroup2_mount(),
     )
     config = RelayConfig(workers=settings.workers, each_event=settings.access_log)
     relays = RelaySupervisor(relay_binary(), settings.run_dir, relay_cgroup, config)
@@ -125,7 +127,8 @@ def open_devices(settings: Settings, home: Path) -> Devices:
     if settings.dns_capture:
         dns = NodeDnsProcess(settings.run_dir, Pins(settings.bpffs).maps, home / "dns")
         dns.listen()
-    return Devices(datapath, relays, RelayClient(relays, datapath.flows_fd, datapath.wishes_fd), ads, envoy, dns)
+    relay = RelayClient(relays, datapath.flows_fd, datapath.wishes_fd, datapath.called_fd)
+    return Devices(datapath, relays, relay, ads, envoy, dns)
 
 
 def data_plane(
@@ -258,6 +261,7 @@ async def _run(settings: Settings, life: Life, home: Path) -> None:
             "status": views.status,
             "pods": views.pods,
             "services": views.services,
+            "policies": views.policies,
             "explain": views.explain,
             "config_dump": views.config_dump,
             "figures": dashboard.figures,
@@ -272,6 +276,7 @@ async def _run(settings: Settings, life: Life, home: Path) -> None:
         lambda: cycle.facts.value,
         lambda number: cycle.plan.value.services.get(number, ""),
         pairs,
+        Judged(metrics.policies, Refusals(SystemClock()), devices.relay.policy_name),
     )
 
     await devices.envoy.take_over()

@@ -30,6 +30,7 @@ COMMANDS = {
     "metrics": "status",
     "pods": "inspect",
     "services": "inspect",
+    "policies": "inspect",
     "explain": "explain",
     "doctor": "doctor",
     "xds": "xds",
