@@ -54,11 +54,20 @@ static __always_inline void tg_own(struct bpf_sock_addr *ctx, const struct tg_ad
 		tg_name_own_of(out, kernel, &pod->ip4);
 }
 
-/* getpeername of the application: what it dialled, or the resolver that it asks. */
+/* The connection that this accepted socket is the other end of, if it is to a pod that policies are for. */
+static __always_inline const struct tg_caller *tg_called_by(struct bpf_sock_addr *ctx)
+{
+	return ctx->sk ? bpf_sk_storage_get(&tg_called, ctx->sk, 0, 0) : 0;
+}
+
+/* getpeername of the application: what it dialled, or the resolver that it asks; of who called it for whom that was. */
 static __always_inline void tg_peer(struct bpf_sock_addr *ctx, const struct tg_addr *kernel, struct tg_name_out *out)
 {
 	const struct tg_resolver *resolver;
 
+	tg_name_caller(out, tg_called_by(ctx));
+	if (out->reason != TG_REASON_COUNT)
+		return;
 	if (!tg_addr_is_dns(kernel))
 		return tg_name_peer(out, kernel, tg_dialled(ctx));
 	resolver = tg_resolver_at(bpf_get_netns_cookie(ctx), kernel);
@@ -153,6 +162,14 @@ int tg_getsockname6(struct bpf_sock_addr *ctx)
 	return tg_show6(ctx, &out);
 }
 
+/* Of what Envoy accepted: on the way out of a pod, or behind the relay on the way in. */
+static __always_inline void tg_client(struct bpf_sock_addr *ctx, const struct tg_addr *kernel, struct tg_name_out *out)
+{
+	tg_name_caller(out, tg_called_by(ctx));
+	if (out->reason == TG_REASON_COUNT)
+		tg_name_client(out, tg_accepted(ctx), kernel, (uint16_t)ctx->user_port);
+}
+
 /* Envoy's cgroup only. The kernel asks the same hook for what accept() returns. */
 SEC("cgroup/getpeername4")
 int tg_client4(struct bpf_sock_addr *ctx)
@@ -161,7 +178,7 @@ int tg_client4(struct bpf_sock_addr *ctx)
 	struct tg_addr kernel;
 
 	tg_addr_set_v4(&kernel, ctx->user_ip4);
-	tg_name_client(&out, tg_accepted(ctx), &kernel, (uint16_t)ctx->user_port);
+	tg_client(ctx, &kernel, &out);
 	return tg_show4(ctx, &out);
 }
 
@@ -172,7 +189,7 @@ int tg_client6(struct bpf_sock_addr *ctx)
 	struct tg_addr kernel;
 
 	TG_CTX_ADDR6(&kernel, ctx->user_ip6);
-	tg_name_client(&out, tg_accepted(ctx), &kernel, (uint16_t)ctx->user_port);
+	tg_client(ctx, &kernel, &out);
 	return tg_show6(ctx, &out);
 }
 

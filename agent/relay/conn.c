@@ -45,6 +45,10 @@ static void tell(struct fp_conn *conn, uint64_t now_ns, bool ended, enum fp_reas
 		.opened = !told->opened,
 		.connections = ended,
 		.reason = reason,
+		.inbound = flow->inbound,
+		.caller = flow->caller,
+		.policies = conn->policies,
+		.decision = conn->decision,
 	};
 	fp_report(conn->conns->reporter, &event, now_ns);
 	*told = (struct fp_told){ .opened = true, .bytes = { bytes[FP_CLIENT], bytes[FP_SERVER] } };
@@ -101,6 +105,7 @@ void fp_conn_close(struct fp_conn *conn, enum fp_reason reason)
 	fp_timer_stop(&conn->look);
 	fp_list_remove(&conn->all);
 	fp_list_remove(&conn->of_pod);
+	fp_list_remove(&conn->of_verdict);
 	/* Who called this may be on its way back through the connection's own callbacks. */
 	fp_list_append(&conns->dead, &conn->all);
 	fp_loop_defer(conns->loop, &conns->bury);
@@ -140,7 +145,8 @@ static void report_later(struct fp_conn *conn, uint64_t now_ns)
 static enum fp_peer ask_client(struct fp_conn *conn)
 {
 	const struct fp_stream *client = conn->end[FP_CLIENT];
-	if (!conn->conns->peers || !client->ops->socket)
+	/* Who calls a pod may be anywhere. */
+	if (!conn->conns->peers || !client->ops->socket || conn->flow.inbound)
 		return FP_PEER_UNKNOWN;
 	return fp_peer_ask(conn->conns->peers, conn->sandbox->netns_fd, client->ops->socket(client));
 }
@@ -166,7 +172,7 @@ static void look_due(struct fp_timer *timer, uint64_t now_ns)
 static void carry_wishes(struct fp_conn *conn)
 {
 	const struct fp_stream *server = conn->end[FP_SERVER];
-	if (!server->ops->socket || !fp_flow_wishes(&conn->conns->records, &conn->flow))
+	if (!server->ops->socket || conn->flow.inbound || !fp_flow_wishes(&conn->conns->records, &conn->flow))
 		return;
 	struct tg_wishes wishes = conn->flow.wishes;
 	const struct fp_keepalive *rule = &conn->upstream.from.keepalive;
@@ -335,11 +341,17 @@ static struct fp_conn *new_conn(struct fp_conns *conns, struct fp_sandbox *sandb
 	conn->started_at_ns = wall_clock_ns();
 	conn->upstream = (struct fp_upstream){
 		.from = { .netns_fd = sandbox->netns_fd, .source = flow->source, .wishes = flow->wishes },
+		.straight = flow->inbound,
 		.asked = { .dst = flow->dst, .client = sandbox->cookie },
 		.dst_port_be = flow->dst_port_be,
 		.row = flow->service,
 		.choice.service = flow->service,
 	};
+	if (flow->inbound) {
+		conn->upstream.from.called_for = flow->client;
+		conn->upstream.from.called_for_port_be = flow->client_port_be;
+		conn->upstream.from.called_fd = conns->records.called_fd;
+	}
 	fp_timer_init(&conn->upstream.timeout, NULL);
 	fp_timer_init(&conn->upstream.delay, NULL);
 	fp_timer_init(&conn->report, report_due);
@@ -349,6 +361,7 @@ static struct fp_conn *new_conn(struct fp_conns *conns, struct fp_sandbox *sandb
 	fp_list_init(&conn->all);
 	fp_list_append(&conns->live, &conn->all);
 	fp_list_init(&conn->of_pod);
+	fp_list_init(&conn->of_verdict);
 	fp_list_append(&sandbox->presence[conns->worker].conns, &conn->of_pod);
 	fp_stream_use(client, client_changed, conn);
 	fp_active_add(conns->stats, 1);
@@ -377,6 +390,11 @@ struct fp_conn *fp_conn_open(struct fp_conns *conns, struct fp_sandbox *sandbox,
 	struct fp_conn *conn = new_conn(conns, sandbox, client, flow);
 	if (!conn)
 		return NULL;
+	if (flow->inbound) {
+		fp_list_append(&conns->judged, &conn->of_verdict);
+		if (!fp_conn_judge(conn))
+			return conn;
+	}
 	if (!fp_upstream_wants_name(&conn->upstream, conns->upstreams)) {
 		conn->upstream.from.bytes_wait = client->ops->arrived && client->ops->arrived(client);
 		fp_upstream_open(&conn->upstream, conns->upstreams, connected);
@@ -423,6 +441,7 @@ void fp_conns_init(struct fp_conns *conns, struct fp_loop *loop)
 	fp_list_init(&conns->live);
 	fp_list_init(&conns->dead);
 	fp_task_init(&conns->bury, bury);
+	fp_judging_init(conns);
 	fp_loop_add_timers(loop, &conns->reports);
 	fp_loop_add_timers(loop, &conns->first_wishes);
 	for (int i = 0; i < 2; i++)

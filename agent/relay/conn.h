@@ -11,6 +11,7 @@
 #include "kmem.h"
 #include "life.h"
 #include "peer.h"
+#include "policy.h"
 #include "pipe.h"
 #include "report.h"
 #include "slab.h"
@@ -45,6 +46,10 @@ struct fp_conns {
 	struct fp_timers looks[2];     /* at half-closed ones' clients: the first few, and all later ones */
 	struct fp_lives lives;
 	struct fp_greets greets;
+	const struct fp_policies
+		*policies; /* what connections to pods are let pass by; NULL = nobody said anything yet: none is */
+	struct fp_node judged, unjudged; /* those to pods: by these, and by what was in force before */
+	struct fp_task judging;
 	/* Or NULL: one has moved next to nothing since it was reported last. It may leave in here. */
 	void (*calm)(struct fp_conn *conn);
 };
@@ -61,9 +66,10 @@ struct fp_conn {
 	struct fp_slab *home;     /* whose memory it is */
 	struct fp_stream *end[2]; /* NULL: not there yet, or closed */
 	enum fp_conn_state state;
-	struct fp_node all;     /* in fp_conns.live, then in .dead */
-	struct fp_node of_pod;  /* in fp_presence.conns */
-	struct fp_timer report; /* while RELAYING */
+	struct fp_node all;        /* in fp_conns.live, then in .dead */
+	struct fp_node of_pod;     /* in fp_presence.conns */
+	struct fp_node of_verdict; /* to a pod: in fp_conns.judged or .unjudged */
+	struct fp_timer report;    /* while RELAYING */
 	/* once a second until it is RELAYING, from then on once, and when it half-closes; later with every report */
 	struct fp_timer wishes;
 	struct fp_timer look; /* while the client has ended its direction and the server has not */
@@ -80,6 +86,9 @@ struct fp_conn {
 	uint64_t started_ns;    /* CLOCK_MONOTONIC */
 	uint64_t started_at_ns; /* CLOCK_REALTIME */
 	struct fp_told told;
+	/* to a pod: what was decided last, by policies of which generation; zero = there were none */
+	struct fp_policy_decision decision;
+	uint64_t policies;
 };
 
 /* What one moves at most in the time between two reports if it is called calm. */
@@ -98,6 +107,14 @@ struct fp_conn *fp_conn_open(struct fp_conns *conns, struct fp_sandbox *sandbox,
 /* Reset a client that cannot be served, and report it. */
 void fp_conn_refuse(struct fp_conns *conns, struct fp_sandbox *sandbox, struct fp_stream *client,
 		    const struct fp_flow *flow, enum fp_reason reason);
+/* Whether what holds now lets a connection to a pod pass. If not, it is over. */
+bool fp_conn_judge(struct fp_conn *conn);
+/* Other policies are in force from now on, which are somebody else's and have to stay until there are others again: what was let
+ * pass before is judged anew, some in each turn of the loop. */
+void fp_conns_judge_by(struct fp_conns *conns, const struct fp_policies *policies);
+/* What a connection that comes from another thread was judged by may be of before. */
+void fp_conn_judge_later(struct fp_conn *conn);
+void fp_judging_init(struct fp_conns *conns);
 /* Both its ends are there, and a pipe between them. */
 bool fp_conn_is_relaying(const struct fp_conn *conn);
 /* It is over, for this reason, which is reported. The memory lives until the next turn of the loop. */

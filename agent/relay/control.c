@@ -5,6 +5,10 @@
 #include <unistd.h>
 
 #include "image_file.h"
+#include "policy_file.h"
+
+enum { FP_MAPS = 3 }; /* with FP_CONFIGURE, as many as a message has at most */
+_Static_assert((int)FP_MAPS <= (int)FP_MESSAGE_FDS, "descriptors");
 
 /* A request by its kind. */
 union ask {
@@ -45,20 +49,22 @@ static int configure(struct fp_control *control, const union ask *ask, struct fp
 	struct fp_config config = ask->configure.config;
 	config.flows_fd = control->config.flows_fd;
 	config.wishes_fd = control->config.wishes_fd;
-	if (request->fd_count != 1 && request->fd_count != 2)
+	config.called_fd = control->config.called_fd;
+	if (!request->fd_count || request->fd_count > FP_MAPS)
 		return -EBADMSG;
 	if (control->engine) {
 		if (memcmp(&config, &control->config, sizeof(config)) != 0)
 			return -EBUSY;
-		return fp_engine_flows(control->engine, request->fds[0], request->fds[1]);
+		return fp_engine_flows(control->engine, request->fds[0], request->fds[1], request->fds[2]);
 	}
 	config.flows_fd = request->fds[0];
 	config.wishes_fd = request->fds[1];
+	config.called_fd = request->fds[2];
 	int rc = fp_engine_start(&config, &control->engine);
 	if (rc)
 		return rc;
 	control->config = config;
-	request->fds[0] = request->fds[1] = -1; /* the engine's, for good */
+	request->fds[0] = request->fds[1] = request->fds[2] = -1; /* the engine's, for good */
 	return 0;
 }
 
@@ -108,6 +114,13 @@ static int publish(struct fp_control *control, const struct fp_packet *request)
 	return rc ? rc : fp_publish(control->engine, image);
 }
 
+static int policies(struct fp_control *control, const struct fp_packet *request)
+{
+	struct fp_policies *policies;
+	int rc = request->fd_count == 1 ? fp_policies_map(request->fds[0], &policies) : -EBADMSG;
+	return rc ? rc : fp_policies_publish(control->engine, policies);
+}
+
 static int stats(struct fp_control *control, struct fp_packet *answer)
 {
 	struct fp_told_stats *told = answer_struct(answer, sizeof(*told));
@@ -155,6 +168,7 @@ static const struct shape shapes[] = {
 	[FP_FOLLOW] = { sizeof(struct fp_head), false, true },
 	[FP_EVENTS_TAKEN] = { sizeof(struct fp_head), false, true },
 	[FP_LOOK] = { sizeof(struct fp_head), false, true },
+	[FP_POLICIES] = { sizeof(struct fp_head), false, true },
 };
 
 static int check(const struct fp_control *control, const struct fp_peer *peer, const struct fp_packet *request,
@@ -195,6 +209,8 @@ static int deal_with(struct fp_control *control, struct fp_peer *peer, const uni
 		return fp_sandbox_remove(control->engine, ask->sandbox.netns_cookie);
 	case FP_PUBLISH:
 		return publish(control, request);
+	case FP_POLICIES:
+		return policies(control, request);
 	case FP_STATS:
 		return stats(control, answer);
 	case FP_FOLLOW:
@@ -295,5 +311,7 @@ void fp_control_end(struct fp_control *control)
 	close(control->config.flows_fd);
 	if (control->config.wishes_fd > 0)
 		close(control->config.wishes_fd);
+	if (control->config.called_fd > 0)
+		close(control->config.called_fd);
 	*control = (struct fp_control){ .stopping = true };
 }

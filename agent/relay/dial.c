@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "addr.h"
+#include "flow.h"
 #include "list.h"
 #include "tcp.h"
 #include "wishes.h"
@@ -65,6 +66,8 @@ static int start_connect(struct fp_netns_visit *visit, const struct fp_origin *f
 	/* An application's choice of an IPv4 source says nothing about IPv6 endpoints, and the other way round. */
 	if (!rc && !fp_addr_is_unset(&from->source) && fp_addr_is_v4(&from->source) == fp_addr_is_v4(addr))
 		rc = bind_source(fd, &from->source);
+	if (!rc && !fp_addr_is_unset(&from->called_for))
+		rc = fp_flow_call_for(from->called_fd, fd, &from->called_for, from->called_for_port_be);
 	if (!rc && connect(fd, &name.sa, length) && errno != EINPROGRESS)
 		rc = -errno;
 	if (rc) {

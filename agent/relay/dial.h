@@ -11,7 +11,11 @@ struct fp_origin {
 	struct tg_addr source;         /* the application's own choice; unset = the pod's routes choose */
 	struct tg_wishes wishes;       /* what its socket was told for the way to the server */
 	struct fp_keepalive keepalive; /* what the service asks for; zero = the system's */
-	bool bytes_wait;               /* the client's first ones are here, and leave as soon as the stream is open */
+	/* Who is to be shown to the endpoint, which is of this node, in place of the pod; unset = the pod itself */
+	struct tg_addr called_for;
+	uint16_t called_for_port_be;
+	int called_fd;   /* map tg_called, for that */
+	bool bytes_wait; /* the client's first ones are here, and leave as soon as the stream is open */
 };
 
 struct fp_dialer {

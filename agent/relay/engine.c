@@ -12,6 +12,7 @@
 
 #include "defaults.h"
 #include "image.h"
+#include "policy_file.h"
 #include "worker.h"
 
 enum { FP_LOOK_NS = 10 * 1000 * 1000 };
@@ -146,11 +147,13 @@ void fp_engine_stop(struct fp_engine *engine, uint32_t ms)
 	fp_bell_ring(&engine->shared.bell);
 }
 
-int fp_engine_flows(struct fp_engine *engine, int flows_fd, int wishes_fd)
+int fp_engine_flows(struct fp_engine *engine, int flows_fd, int wishes_fd, int called_fd)
 {
 	const struct fp_config *config = &engine->shared.config;
 	/* Under the numbers that the workers use: one system call each, no moment without a map. */
 	if (wishes_fd >= 0 && config->wishes_fd > 0 && dup3(wishes_fd, config->wishes_fd, O_CLOEXEC) < 0)
+		return -errno;
+	if (called_fd >= 0 && config->called_fd > 0 && dup3(called_fd, config->called_fd, O_CLOEXEC) < 0)
 		return -errno;
 	return dup3(flows_fd, config->flows_fd, O_CLOEXEC) < 0 ? -errno : 0;
 }
@@ -188,6 +191,7 @@ void fp_engine_free(struct fp_engine *engine)
 			fp_worker_free(shared->workers[i]);
 	}
 	fp_registry_clear(&engine->targets);
+	fp_policies_free(engine->policies);
 	if (shared->bell.fd >= 0)
 		fp_bell_close(&shared->bell);
 	free(shared->workers);
@@ -237,6 +241,17 @@ int fp_publish(struct fp_engine *engine, struct fp_image *image)
 {
 	pthread_mutex_lock(&engine->turn);
 	int rc = publish(engine, image);
+	pthread_mutex_unlock(&engine->turn);
+	return rc;
+}
+
+int fp_policies_publish(struct fp_engine *engine, struct fp_policies *policies)
+{
+	pthread_mutex_lock(&engine->turn);
+	/* Also while it drains: what lives is judged as long as it does. */
+	int rc = fp_tell_all(engine, (struct fp_message){ .kind = FP_MSG_POLICIES, .policies = policies });
+	fp_policies_free(engine->policies);
+	engine->policies = policies;
 	pthread_mutex_unlock(&engine->turn);
 	return rc;
 }

@@ -16,7 +16,8 @@ struct fp_engine {
 	_Atomic uint64_t generation;
 	struct fp_sandbox *sandboxes;
 	struct fp_registry targets;
-	struct fp_image *retired; /* replaced, but perhaps in use by a worker */
+	struct fp_policies *policies; /* that workers judge by; NULL = none were given */
+	struct fp_image *retired;     /* replaced, but perhaps in use by a worker */
 	bool draining;
 	bool *ended;         /* by worker: its thread is gone and reads no message any more */
 	_Atomic bool joined; /* all are: no event can come any more */

@@ -101,7 +101,9 @@ static bool alike(const struct fp_event *a, const struct fp_event *b)
 {
 	return fp_addr_equal(&a->client, &b->client) && fp_addr_equal(&a->endpoint, &b->endpoint) &&
 	       fp_addr_equal(&a->dst, &b->dst) && a->netns_cookie == b->netns_cookie && a->service == b->service &&
-	       a->reason == b->reason && a->dst_port_be == b->dst_port_be && a->endpoint_port_be == b->endpoint_port_be;
+	       a->reason == b->reason && a->dst_port_be == b->dst_port_be &&
+	       a->endpoint_port_be == b->endpoint_port_be && a->inbound == b->inbound && a->caller == b->caller &&
+	       a->policies == b->policies && !memcmp(&a->decision, &b->decision, sizeof(a->decision));
 }
 
 static uint32_t slot_of(const struct fp_event *event)

@@ -12,6 +12,7 @@
 
 struct fp_engine;
 struct fp_image;
+struct fp_policies;
 
 enum { FP_LISTENER4, FP_LISTENER6, FP_LISTENERS };
 
@@ -34,8 +35,9 @@ bool fp_engine_is_over(struct fp_engine *engine);
 void fp_engine_stop(struct fp_engine *engine, uint32_t ms);
 /* After fp_engine_stop. */
 void fp_engine_free(struct fp_engine *engine);
-/* Look connections up in another map tg_flows from now on, and their clients' options in another tg_wishes (-1: as before). */
-int fp_engine_flows(struct fp_engine *engine, int flows_fd, int wishes_fd);
+/* Look connections up in another map tg_flows from now on, their clients' options in another tg_wishes, and who
+ * calls pods in another tg_called (-1: as before). */
+int fp_engine_flows(struct fp_engine *engine, int flows_fd, int wishes_fd, int called_fd);
 
 /* Open listeners inside the pod's netns. -EEXIST if the cookie is known. */
 int fp_sandbox_add(struct fp_engine *engine, const struct fp_sandbox_config *config, struct fp_ports *ret_ports);
@@ -67,6 +69,8 @@ int fp_image_other(struct fp_image *image, const struct tg_addr *addr);
 void fp_image_free(struct fp_image *image);
 /* Takes ownership of the image, also on failure. -EEXIST if two services claim one address. */
 int fp_publish(struct fp_engine *engine, struct fp_image *image);
+/* Judge connections to pods by these from now on, those that live too. Takes ownership. */
+int fp_policies_publish(struct fp_engine *engine, struct fp_policies *policies);
 uint64_t fp_generation(const struct fp_engine *engine);
 
 void fp_stats_read(const struct fp_engine *engine, struct fp_stats *ret_stats);

@@ -9,15 +9,26 @@
 #include "addr.h"
 #include "sandbox.h"
 
-static int look_up(int map_fd, const struct tg_flow_key *key, void *ret_value)
+/* A bare system call instead of libbpf: these are the calls that the relay makes of it. */
+static int call(enum bpf_cmd command, int map_fd, const void *key, void *value)
 {
 	union bpf_attr attr;
 	memset(&attr, 0, sizeof(attr));
 	attr.map_fd = (uint32_t)map_fd;
 	attr.key = (uint64_t)(uintptr_t)key;
-	attr.value = (uint64_t)(uintptr_t)ret_value;
-	/* A bare system call instead of libbpf: this is the one call that the relay makes of it. */
-	return syscall(SYS_bpf, BPF_MAP_LOOKUP_ELEM, &attr, sizeof(attr)) ? -errno : 0;
+	attr.value = (uint64_t)(uintptr_t)value;
+	return syscall(SYS_bpf, command, &attr, sizeof(attr)) ? -errno : 0;
+}
+
+static int look_up(int map_fd, const void *key, void *ret_value)
+{
+	return call(BPF_MAP_LOOKUP_ELEM, map_fd, key, ret_value);
+}
+
+int fp_flow_call_for(int called_fd, int fd, const struct tg_addr *client, uint16_t client_port_be)
+{
+	struct tg_caller told = { .client = *client, .client_port_be = client_port_be };
+	return called_fd > 0 ? call(BPF_MAP_UPDATE_ELEM, called_fd, &fd, &told) : -EBADF;
 }
 
 bool fp_flow_wishes(const struct fp_records *records, struct fp_flow *flow)
@@ -43,6 +54,15 @@ int fp_flow_identify(const struct fp_records *records, const struct fp_sandbox *
 	if (getsockname(fd, &name.sa, &length))
 		return -errno;
 	uint16_t local_port_be = fp_sockaddr_read(&name, &local);
+	if (!tg_addr_is_capture(&local)) {
+		struct tg_caller caller;
+		ret_flow->inbound = true;
+		ret_flow->dst = local;
+		ret_flow->dst_port_be = local_port_be;
+		if (records->called_fd > 0 && !look_up(records->called_fd, &fd, &caller))
+			ret_flow->caller = caller.netns_cookie;
+		return 0;
+	}
 	if (!tg_flow_key_of(&key, sandbox->cookie, peer, peer_port_be, &local, local_port_be))
 		return -ENOENT;
 	ret_flow->key = key;

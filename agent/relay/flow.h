@@ -14,6 +14,10 @@ struct fp_flow {
 	uint32_t service;      /* number that the kernel's table had for dst; 0 = none */
 	uint16_t client_port_be;
 	uint16_t dst_port_be;
+	/* It came to the pod from elsewhere: the client is whoever called, and dst the pod's own address. No record says so. */
+	bool inbound;
+	/* inbound: the netns of the socket that called, as the kernel wrote it down; 0 = it did not. Never follows from an address */
+	uint64_t caller;
 	struct tg_flow_key key;  /* of the record */
 	struct tg_wishes wishes; /* what the client's socket was told as far as it is known; zero = nothing */
 };
@@ -22,8 +26,11 @@ struct fp_flow {
 struct fp_records {
 	int flows_fd;  /* tg_flows */
 	int wishes_fd; /* tg_wishes; <= 0: there is none */
+	int called_fd; /* tg_called; likewise */
 };
 
+/* Say with a socket that is not connected yet for whom it calls: whoever accepts it sees that client. Negative errno. */
+fp_must_check int fp_flow_call_for(int called_fd, int fd, const struct tg_addr *client, uint16_t client_port_be);
 /* -ENOENT if nobody recorded this connection; then only the peer is known. fd: as accepted. */
 fp_must_check int fp_flow_identify(const struct fp_records *records, const struct fp_sandbox *sandbox, int fd,
 				   const struct tg_addr *peer, uint16_t peer_port_be, struct fp_flow *ret_flow);

@@ -1,12 +1,10 @@
 #include "image_file.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
 
 #include "image.h"
+#include "sealed.h"
 
 /* A table of a checked file, and how far it is used up. Rows are read by memcpy: nothing is assumed about the alignment of the bytes. */
 struct table {
@@ -200,23 +198,12 @@ int fp_image_read(const void *bytes, size_t size, struct fp_image **ret_image)
 	return 0;
 }
 
+static int read_file(const void *bytes, size_t size, void *arg)
+{
+	return fp_image_read(bytes, size, arg);
+}
+
 int fp_image_map(int fd, struct fp_image **ret_image)
 {
-	const int wanted = F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK;
-	struct stat stat;
-	int seals = fcntl(fd, F_GET_SEALS);
-	if (seals < 0 || (seals & wanted) != wanted)
-		return -EPERM;
-	if (fstat(fd, &stat))
-		return -errno;
-	if (stat.st_size <= 0 || stat.st_size > FP_IMAGE_MAX)
-		return -EBADMSG;
-	size_t size = (size_t)stat.st_size;
-	/* Private: kernels before 6.7 refuse a shared mapping of what is sealed against writing. */
-	void *bytes = mmap(NULL, size, PROT_READ, MAP_PRIVATE, fd, 0);
-	if (bytes == MAP_FAILED)
-		return -errno;
-	int rc = fp_image_read(bytes, size, ret_image);
-	munmap(bytes, size);
-	return rc;
+	return fp_sealed_read(fd, FP_IMAGE_MAX, read_file, ret_image);
 }

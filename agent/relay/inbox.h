@@ -16,21 +16,24 @@ enum fp_message_kind {
 	FP_MSG_EVICT,   /* reset the connections of this sandbox and forget it */
 	FP_MSG_ADOPT,   /* a connection accepted by another worker */
 	FP_MSG_JOIN,    /* a connection that goes on here */
-	FP_MSG_RETIRE   /* end when idle, at the deadline at the latest; a later one replaces it */
+	FP_MSG_POLICIES, /* judge connections to pods by these from now on; those of before are not looked at any more once done */
+	FP_MSG_RETIRE /* end when idle, at the deadline at the latest; a later one replaces it */
 };
 
 struct fp_conn;
+struct fp_policies;
 struct fp_sandbox;
 
 struct fp_message {
 	enum fp_message_kind kind;
-	int fd;                     /* ADOPT */
-	struct fp_sandbox *sandbox; /* all but RETIRE and JOIN */
-	struct fp_conn *conn;       /* JOIN */
-	sem_t *done;                /* posted when the worker has dealt with it; NULL for ADOPT and JOIN */
-	int *ret_result;            /* WATCH: 0 or a negative errno, valid once done */
-	uint64_t deadline_ns;       /* RETIRE, CLOCK_MONOTONIC; UINT64_MAX = never */
-	struct tg_addr peer;        /* ADOPT */
+	int fd;                             /* ADOPT */
+	struct fp_sandbox *sandbox;         /* all but RETIRE, POLICIES and JOIN */
+	struct fp_conn *conn;               /* JOIN */
+	const struct fp_policies *policies; /* POLICIES */
+	sem_t *done;                        /* posted when the worker has dealt with it; NULL for ADOPT and JOIN */
+	int *ret_result;                    /* WATCH: 0 or a negative errno, valid once done */
+	uint64_t deadline_ns;               /* RETIRE, CLOCK_MONOTONIC; UINT64_MAX = never */
+	struct tg_addr peer;                /* ADOPT */
 	uint16_t peer_port_be;
 };
 

@@ -33,6 +33,7 @@ void fp_conn_leave(struct fp_conn *conn)
 	fp_life_stop(&conn->life);
 	fp_list_remove(&conn->all);
 	fp_list_remove(&conn->of_pod);
+	fp_list_remove(&conn->of_verdict);
 	fp_moved_add(conn->conns->stats, -1);
 }
 
@@ -44,6 +45,8 @@ void fp_conn_join(struct fp_conn *conn, struct fp_conns *conns)
 	fp_list_append(&conns->live, &conn->all);
 	fp_list_append(&presence->conns, &conn->of_pod);
 	fp_moved_add(conns->stats, 1);
+	if (conn->flow.inbound)
+		fp_conn_judge_later(conn);
 	resume_timer(&conns->reports, &conn->report);
 	resume_timer(&conns->first_wishes, &conn->wishes);
 	resume_timer(&conns->looks[conn->looks == FP_FIRST_LOOKS], &conn->look);

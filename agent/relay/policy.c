@@ -173,32 +173,42 @@ static void verdict_of(const struct fp_policies *p, struct run members, bool dry
 	*ret_verdict = *ret_policy ? FP_ALLOW_BY_POLICY : any ? FP_DENY_NOT_ALLOWED : FP_ALLOW_NO_POLICY;
 }
 
-static bool find_workload(const struct fp_policies *p, uint64_t netns_cookie, struct run *ret_members)
+static const struct fp_policy_workload *find_workload(const struct fp_policies *p, uint64_t netns_cookie)
 {
 	uint32_t low = 0, high = p->head.workloads;
 	while (low < high) {
 		uint32_t middle = low + (high - low) / 2;
 		const struct fp_policy_workload *found = &p->workloads[middle];
-		if (found->netns_cookie == netns_cookie) {
-			*ret_members = (struct run){ middle ? found[-1].members : 0, found->members };
-			return true;
-		}
+		if (found->netns_cookie == netns_cookie)
+			return found;
 		if (found->netns_cookie < netns_cookie)
 			low = middle + 1;
 		else
 			high = middle;
 	}
-	return false;
+	return NULL;
+}
+
+void fp_policies_name(const struct fp_policies *policies, uint64_t netns_cookie, struct fp_peer_name *ret_name)
+{
+	const struct fp_policy_workload *found = policies ? find_workload(policies, netns_cookie) : NULL;
+	*ret_name = (struct fp_peer_name){ 0 };
+	if (!found)
+		return;
+	uint32_t first = found > policies->workloads ? found[-1].name : 0;
+	if (!fp_peer_name_read(policies->names + first, found->name - first, ret_name))
+		*ret_name = (struct fp_peer_name){ 0 };
 }
 
 void fp_policies_decide(const struct fp_policies *policies, uint64_t netns_cookie, const struct fp_subject *subject,
 			struct fp_policy_decision *ret_decision)
 {
-	struct run members;
+	const struct fp_policy_workload *found = policies ? find_workload(policies, netns_cookie) : NULL;
 	bool any;
 	*ret_decision = (struct fp_policy_decision){ .verdict = FP_DENY_UNKNOWN_WORKLOAD };
-	if (!policies || !find_workload(policies, netns_cookie, &members))
+	if (!found)
 		return;
+	const struct run members = { found > policies->workloads ? found[-1].members : 0, found->members };
 	verdict_of(policies, members, false, subject, &ret_decision->verdict, &ret_decision->policy);
 	verdict_of(policies, members, true, subject, &ret_decision->would, &ret_decision->would_policy);
 	ret_decision->audited = first_of(policies, members, FP_ACTION_AUDIT, false, subject, &any);

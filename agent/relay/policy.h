@@ -17,6 +17,7 @@ struct fp_policies {
 	struct fp_policy_term *terms;
 	struct fp_policy_member *members;
 	char *text;
+	char *names;
 	char bytes[];
 };
 
@@ -45,6 +46,9 @@ struct fp_subject {
 	uint16_t port;
 	struct fp_peer_name name;
 };
+
+/* Who a pod of this node is that has that netns: as the agent knows it by its service account. Nobody, if it is in no table. */
+void fp_policies_name(const struct fp_policies *policies, uint64_t netns_cookie, struct fp_peer_name *ret_name);
 
 /* What holds for a connection to the pod with that netns. policies: NULL = nobody said anything yet, so it is refused. */
 void fp_policies_decide(const struct fp_policies *policies, uint64_t netns_cookie, const struct fp_subject *subject,

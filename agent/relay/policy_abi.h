@@ -9,7 +9,7 @@
 
 enum fp_policy_file {
 	FP_POLICY_MAGIC = 1330661972, /* "TFPO" */
-	FP_POLICY_VERSION = 1,        /* of all that follows */
+	FP_POLICY_VERSION = 2,        /* of all that follows */
 	FP_POLICY_FILE_MAX = 67108864 /* bytes */
 };
 
@@ -59,13 +59,15 @@ struct fp_policy_head {
 	uint32_t matches;
 	uint32_t terms;
 	uint32_t members;
-	uint32_t text; /* bytes */
+	uint32_t text; /* bytes, as are the next */
+	uint32_t names;
+	uint32_t pad;
 };
 
 struct fp_policy_workload {
 	uint64_t netns_cookie; /* ascending */
 	uint32_t members;      /* its rows */
-	uint32_t pad;
+	uint32_t name;         /* bytes of its own name: spiffe://TRUST-DOMAIN/ns/NAMESPACE/sa/ACCOUNT */
 };
 
 struct fp_policy_row {

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "addr.h"
+#include "sealed.h"
 
 /* Rows stand where their alignment wants them: the tables with the widest members come first, and no row's size is odd. */
 _Static_assert(sizeof(struct fp_policy_head) % 8 == 0 && sizeof(struct fp_policy_workload) % 8 == 0, "8 bytes wide");
@@ -29,7 +30,7 @@ static bool find_tables(struct fp_policies *p, size_t size)
 {
 	size_t at = sizeof(p->head);
 	return TABLE(workloads) && TABLE(policies) && TABLE(rules) && TABLE(clauses) && TABLE(matches) &&
-	       TABLE(terms) && TABLE(members) && TABLE(text) && at == size;
+	       TABLE(terms) && TABLE(members) && TABLE(text) && TABLE(names) && at == size;
 }
 
 /* A number of rows or bytes that are owned -> where they end. False if there are not so many. */
@@ -78,15 +79,16 @@ static bool check_members(const struct fp_policies *p, uint32_t first, uint32_t 
 
 static bool take_workloads(struct fp_policies *p)
 {
-	uint32_t end = 0;
+	uint32_t end = 0, name = 0;
 	for (uint32_t i = 0; i < p->head.workloads; i++) {
 		struct fp_policy_workload *row = &p->workloads[i];
 		uint32_t first = end;
-		if (row->pad || (i && row->netns_cookie <= row[-1].netns_cookie) ||
-		    !make_end(&row->members, &end, p->head.members) || !check_members(p, first, end))
+		if ((i && row->netns_cookie <= row[-1].netns_cookie) ||
+		    !make_end(&row->members, &end, p->head.members) || !make_end(&row->name, &name, p->head.names) ||
+		    !check_members(p, first, end))
 			return false;
 	}
-	return end == p->head.members;
+	return end == p->head.members && name == p->head.names;
 }
 
 /* text: bytes of the policy's own */
@@ -132,7 +134,7 @@ static bool take_terms(struct fp_policies *p)
 static bool take(struct fp_policies *p, size_t size)
 {
 	const struct fp_policy_head *head = &p->head;
-	if (head->magic != FP_POLICY_MAGIC || head->version != FP_POLICY_VERSION || !find_tables(p, size))
+	if (head->magic != FP_POLICY_MAGIC || head->version != FP_POLICY_VERSION || head->pad || !find_tables(p, size))
 		return false;
 	return take_policies(p) && make_ends(p->rules, head->rules, head->clauses) &&
 	       make_ends(p->clauses, head->clauses, head->matches) &&
@@ -155,6 +157,16 @@ int fp_policies_read(const void *bytes, size_t size, struct fp_policies **ret_po
 	}
 	*ret_policies = made;
 	return 0;
+}
+
+static int read_file(const void *bytes, size_t size, void *arg)
+{
+	return fp_policies_read(bytes, size, arg);
+}
+
+int fp_policies_map(int fd, struct fp_policies **ret_policies)
+{
+	return fp_sealed_read(fd, FP_POLICY_FILE_MAX, read_file, ret_policies);
 }
 
 void fp_policies_free(struct fp_policies *policies)

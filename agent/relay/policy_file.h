@@ -6,5 +6,7 @@
 
 /* 0, -EBADMSG, -ENOMEM. The bytes are not needed afterwards. */
 fp_must_check int fp_policies_read(const void *bytes, size_t size, struct fp_policies **ret_policies);
+/* The same of a sealed memfd (sealed.h). */
+fp_must_check int fp_policies_map(int fd, struct fp_policies **ret_policies);
 void fp_policies_free(struct fp_policies *policies);
 #endif

@@ -15,10 +15,10 @@
 enum fp_relay_abi {
 	/* Of all that follows. An agent of another version uses the core only: FP_HELLO, FP_SANDBOXES, FP_HAND_OVER, FP_DRAIN,
 	 * FP_STOP, whose layouts and numbers never change. */
-	FP_ABI_VERSION = 4,
+	FP_ABI_VERSION = 5,
 	FP_MESSAGE_MAX = 65536,    /* bytes of one message */
 	FP_MESSAGE_FDS = 3,        /* descriptors with one message */
-	FP_EVENTS_BATCH = 400,     /* events in one message */
+	FP_EVENTS_BATCH = 300,     /* events in one message */
 	FP_SANDBOXES_BATCH = 2048, /* rows in one answer to FP_SANDBOXES */
 	FP_IMAGE_MAX = 268435456,  /* bytes of an image file */
 	FP_NAME_MAX = 255,         /* bytes of a host name, without the 0 behind it */
@@ -39,6 +39,9 @@ struct fp_config {
 	int32_t flows_fd;
 	/* map tg_wishes likewise; messages may leave it out. <= 0: options stay the clients' */
 	int32_t wishes_fd;
+	/* map tg_called likewise, which is written too: whose sockets call pods, and for whom the relay does. <= 0: nobody who calls
+	 * has an identity, and what is let pass is not handed on */
+	int32_t called_fd;
 	/* per relay; 0 = 65536. No more than descriptors allow; a pod gets twice what is free */
 	uint32_t max_connections;
 	/* of one read, and per direction and connection while data waits; 0 = 262144 */
@@ -90,7 +93,11 @@ struct fp_event {
 	uint16_t client_port_be; /* of the first */
 	uint16_t dst_port_be;
 	uint16_t endpoint_port_be;
-	uint16_t pad;
+	uint16_t inbound; /* 1: it came to the pod, and `client` is whoever called; 0: the pod is the client */
+	uint64_t
+		caller; /* inbound: netns of the socket that called; 0 = nobody of this node's pods, as far as the kernel knows */
+	uint64_t policies;                  /* inbound: generation of those that decided; 0 = there were none */
+	struct fp_policy_decision decision; /* inbound: the last one; numbers are those of that generation */
 };
 
 /* --- the file of an image --------------------------------------------------------------------------------------------
@@ -213,7 +220,7 @@ enum fp_kind {
 	/* fp_ask_drain: close the listeners, end when the connections did or ms are over. May be repeated */
 	FP_DRAIN = 4,
 	FP_STOP = 5, /* fp_head: reset what lives and exit */
-	/* fp_ask_configure, tg_flows, perhaps tg_wishes. Once; later with an equal configuration: only maps are exchanged */
+	/* fp_ask_configure, tg_flows, perhaps tg_wishes, perhaps tg_called. Once; later with an equal configuration: only maps are exchanged */
 	FP_CONFIGURE = 6,
 	FP_SANDBOX_ADD =
 		7, /* fp_ask_sandbox_add, netns[, IPv4 listener, IPv6 listener if v6] -> fp_told_sandbox. Without
@@ -227,7 +234,9 @@ enum fp_kind {
 	/* fp_told_events, unasked; serial counts them. Kept until FP_EVENTS_TAKEN, then the next comes */
 	FP_EVENTS = 12,
 	FP_EVENTS_TAKEN = 13, /* fp_head with the serial of FP_EVENTS. Not answered */
-	FP_LOOK = 14 /* fp_head: accept what waits in listeners' queues; for those that another relay accepted from */
+	FP_LOOK = 14, /* fp_head: accept what waits in listeners' queues; for those that another relay accepted from */
+	/* fp_head, file of policies, sealed as an image's; EBADMSG, EPERM as FP_PUBLISH. Live connections to pods are judged anew */
+	FP_POLICIES = 15
 };
 
 struct fp_head {

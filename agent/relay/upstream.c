@@ -188,9 +188,29 @@ static void look_at_once(struct fp_upstream *upstream)
 		changed(first, true);
 }
 
+/* To what was dialled and nothing else. */
+static void try_straight(struct fp_upstream *upstream)
+{
+	const struct fp_endpoint endpoint = { .addr = upstream->asked.dst };
+	const struct fp_settings settings = { 0 };
+	upstream->choice.endpoint = upstream->asked.dst;
+	upstream->choice.endpoint_port_be = upstream->dst_port_be;
+	int rc = attempt(upstream, &endpoint, &settings);
+	if (!rc) {
+		look_at_once(upstream);
+		return;
+	}
+	give_up(upstream);
+	upstream->opened(upstream, NULL, reason_of(-rc));
+}
+
 /* Begin with the next endpoint, or tell that there is none and why. `failure`: of the attempt before. */
 static void try_next(struct fp_upstream *upstream, enum fp_reason failure)
 {
+	if (upstream->straight) {
+		upstream->opened(upstream, NULL, failure);
+		return;
+	}
 	struct fp_upstreams *upstreams = upstream->upstreams;
 	struct fp_service *service = find_service(upstream, &failure);
 	struct fp_image *image = fp_hold_image(upstreams->hold);
@@ -276,7 +296,7 @@ static void timed_out(struct fp_timer *timer, uint64_t now_ns)
 
 bool fp_upstream_wants_name(struct fp_upstream *upstream, struct fp_upstreams *upstreams)
 {
-	const struct fp_service *dialled = find_dialled(upstream, upstreams);
+	const struct fp_service *dialled = upstream->straight ? NULL : find_dialled(upstream, upstreams);
 	const struct fp_view *view = dialled && dialled->views ? fp_image_view_of(fp_hold_image(upstreams->hold),
 										  dialled, upstream->asked.client) :
 								 NULL;
@@ -291,5 +311,8 @@ void fp_upstream_open(struct fp_upstream *upstream, struct fp_upstreams *upstrea
 	fp_timer_init(&upstream->timeout, timed_out);
 	fp_timer_init(&upstream->delay, delay_over);
 	upstream->asked.draw = (uint32_t)(fp_random_next(&upstreams->random) >> 32);
-	try_next(upstream, FP_CLOSE_CONNECT_FAILED);
+	if (upstream->straight)
+		try_straight(upstream);
+	else
+		try_next(upstream, FP_CLOSE_CONNECT_FAILED);
 }

@@ -36,7 +36,8 @@ struct fp_upstream {
 	struct fp_origin from;
 	struct fp_asked asked; /* the draw is ours */
 	uint16_t dst_port_be;
-	uint32_t row; /* number that the kernel's row has */
+	uint32_t row;  /* number that the kernel's row has */
+	bool straight; /* to asked.dst itself, whatever the image says of it; one attempt */
 	/* where it counts as one of its service's connections; NULL = they are not bounded */
 	struct fp_target *counted;
 	/* what is known of the endpoint of the last attempt, which is counted up; NULL = nobody wants to know */

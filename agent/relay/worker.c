@@ -79,6 +79,9 @@ static void obey(struct fp_worker *w, const struct fp_message *message)
 	case FP_MSG_JOIN:
 		fp_conn_join(message->conn, &w->conns);
 		break;
+	case FP_MSG_POLICIES:
+		fp_conns_judge_by(&w->conns, message->policies);
+		break;
 	case FP_MSG_RETIRE:
 		retire(w, message->deadline_ns);
 		break;
@@ -165,7 +168,9 @@ static void compose(struct fp_worker *w)
 	fp_peers_init(&w->peers, &w->visit);
 	w->conns.peers = &w->peers;
 	w->conns.kmem = &w->shared->kmem;
-	w->conns.records = (struct fp_records){ .flows_fd = config->flows_fd, .wishes_fd = config->wishes_fd };
+	w->conns.records = (struct fp_records){ .flows_fd = config->flows_fd,
+						.wishes_fd = config->wishes_fd,
+						.called_fd = config->called_fd };
 	w->conns.pipes = &w->pipes;
 	w->conns.upstreams = &w->upstreams;
 	w->conns.reporter = &w->reporter;

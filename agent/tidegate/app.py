@@ -62,8 +62,9 @@ from tidegate.runtime.stopping import asked_to_stop
 from tidegate.runtime.worker import Worker
 from tidegate.settings import Settings, build_root, envoy_binary, listen_address, namespace_socket, relay_binary
 from tidegate.supervise.supervisor import ProgramState
-from tidegate.telemetry.flows import follow_flows
+from tidegate.telemetry.flows import Judged, follow_flows
 from tidegate.telemetry.identities import CertificatesCollector
+from tidegate.telemetry.judged import Refusals
 from tidegate.telemetry.metrics import ClusterCollector, OthersCollector
 from tidegate.telemetry.pairs import Pairs
 from tidegate.telemetry.scrape import AgentMetrics
@@ -118,6 +119,7 @@ def open_devices(settings: Settings, home: Path) -> Devices:
         agent_cgroup=relay_cgroup,  # of those who connect to endpoints only the relay is inside pods
         envoy_cgroup=envoy_cgroup,
         objects=build_root() / "bpf",
+        node_cgroup=cgroup2_mount(),
     )
     config = RelayConfig(workers=settings.workers, each_event=settings.access_log)
     relays = RelaySupervisor(relay_binary(), settings.run_dir, relay_cgroup, config)
@@ -129,7 +131,8 @@ def open_devices(settings: Settings, home: Path) -> Devices:
     if settings.dns_capture:
         dns = NodeDnsProcess(settings.run_dir, Pins(settings.bpffs).maps, home / "dns")
         dns.listen()
-    return Devices(datapath, relays, RelayClient(relays, datapath.flows_fd, datapath.wishes_fd), ads, envoy, dns)
+    relay = RelayClient(relays, datapath.flows_fd, datapath.wishes_fd, datapath.called_fd)
+    return Devices(datapath, relays, relay, ads, envoy, dns)
 
 
 def data_plane(
@@ -267,6 +270,7 @@ async def _run(settings: Settings, life: Life, home: Path) -> None:
             "pods": views.pods,
             "services": views.services,
             "certs": held.rows,
+            "policies": views.policies,
             "explain": views.explain,
             "config_dump": views.config_dump,
             "figures": dashboard.figures,
@@ -281,6 +285,7 @@ async def _run(settings: Settings, life: Life, home: Path) -> None:
         lambda: cycle.facts.value,
         lambda number: cycle.plan.value.services.get(number, ""),
         pairs,
+        Judged(metrics.policies, Refusals(SystemClock()), devices.relay.policy_name),
     )
 
     await devices.envoy.take_over()

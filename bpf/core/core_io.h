@@ -44,6 +44,18 @@ struct tg_conn {
 	uint32_t pad;
 };
 
+/* A SYN that arrives at a pod, as far as sk_lookup looks at it. */
+struct tg_arrival {
+	struct tg_conn conn;
+	uint64_t own;     /* cookie of the pod's netns */
+	uint64_t node;    /* and of the node's; 0 = nobody is there */
+	uint64_t caller;  /* of the socket that connects; 0 = nobody wrote it down */
+	uint32_t guarded; /* policies are for the pod */
+	uint32_t probed;  /* the node may probe this port */
+	uint32_t inbound; /* Envoy stands in front of this port */
+	uint32_t pad;
+};
+
 /* An address that a name hook shows instead of the kernel's. */
 struct tg_name_out {
 	uint32_t reason;  /* enum tg_reason; TG_REASON_COUNT = show what the kernel has */

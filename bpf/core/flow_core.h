@@ -39,6 +39,34 @@ tg_inline int tg_flow_outlives_client(uint32_t old_state)
 	return old_state == 5 /* BPF_TCP_FIN_WAIT2 */;
 }
 
+/* Key of what is known of a caller: its own end, and what it calls. */
+tg_inline void tg_caller_key_of(struct tg_caller_key *key, const struct tg_addr *src, uint16_t src_port_be,
+				const struct tg_addr *dst, uint16_t dst_port_be)
+{
+	tg_addr_copy(&key->src, src);
+	tg_addr_copy(&key->dst, dst);
+	key->src_port_be = src_port_be;
+	key->dst_port_be = dst_port_be;
+	key->pad = 0;
+}
+
+/* sk_lookup: where a connection to one of the pod's own addresses goes first: LOOKUP_GUARDED to the relay, LOOKUP_INBOUND to Envoy,
+ * LOOKUP_PROBE and TG_REASON_COUNT to the application. Nobody is asked about what the pod sends to itself, as upstream; so the
+ * relay hands on what it let pass, and Envoy behind it (bound to 127.0.0.6 or ::1). No link brings a loopback source. */
+tg_inline uint32_t tg_arrival_decide(const struct tg_arrival *in)
+{
+	int probe;
+
+	if (tg_addr_is_loopback(&in->conn.remote) || tg_addr_is_loopback(&in->conn.local))
+		return TG_REASON_COUNT;
+	probe = in->probed && in->node && in->caller == in->node;
+	if (in->guarded && in->caller != in->own && !probe)
+		return TG_LOOKUP_GUARDED;
+	if (in->inbound)
+		return TG_LOOKUP_INBOUND;
+	return in->guarded && probe ? TG_LOOKUP_PROBE : TG_REASON_COUNT;
+}
+
 /* sk_lookup: the row that may say that a new connection is Envoy's before it is the application's. Returns 0 if none may:
  * what comes from loopback was sent by the pod itself to itself, or by Envoy, which hands on what it took (bound to
  * 127.0.0.6 or ::1). No link brings such a source address: the kernel drops it. */

@@ -46,6 +46,14 @@ tg_inline void tg_name_own(struct tg_name_out *out, const struct tg_addr *kernel
 	tg_name_own_of(out, kernel, &dialled->client);
 }
 
+/* Whoever accepts what the relay let pass: for whom it called. NULL, nobody, or the relay's own end = what the kernel has. */
+tg_inline void tg_name_caller(struct tg_name_out *out, const struct tg_caller *called)
+{
+	if (!called || !called->netns_cookie || tg_addr_is_zero(&called->client))
+		return tg_name_keep(out);
+	tg_name_show(out, TG_NAME_CALLER_SHOWN, &called->client, called->client_port_be);
+}
+
 /* Envoy, accept and getpeername on what it accepted: the client pod's address and the client's real port, but for the one
  * that says that a range led here: Envoy has no other way to tell these connections from all others. kernel, port_be: what
  * the kernel would say. */

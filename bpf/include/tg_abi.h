@@ -12,7 +12,7 @@
 
 enum tg_abi {
 	/* raised with the meaning or the layout of any row, with a step in tidegate/bpf/migrations.py */
-	TG_ABI_VERSION = 5,
+	TG_ABI_VERSION = 6,
 	TG_MAX_PODS = 4096,       /* enrolled pods of one node */
 	TG_MAX_DESTS = 131072,    /* (address, port) rows */
 	TG_MAX_RANGES = 16384,    /* (network, port) rows */
@@ -20,6 +20,8 @@ enum tg_abi {
 	TG_MAX_WISHES = 32768,    /* captured connections whose client set TCP options */
 	TG_MAX_LISTENERS = 16384, /* our listeners in pods: two tiers, two families */
 	TG_MAX_INBOUND = 65536,   /* ports of pods at which Envoy stands in front of the application */
+	TG_MAX_GUARDS = 65536,    /* pods of a node that policies are for, and ports of their probes */
+	TG_MAX_CALLERS = 65536,   /* connections to such pods whose handshake is not over */
 	TG_MAX_RESOLVERS = 65536, /* resolvers that pods ask, all pods together */
 	TG_MAX_REASONS = 64       /* slots of tg_counters: room for reasons that later versions append */
 };
@@ -127,6 +129,53 @@ struct tg_inbound {
 	uint32_t tier; /* TG_TIER_ENVOY */
 };
 
+/* Map tg_guards (hash): a pod that policies are for (port 0) -> whatever comes to it from elsewhere goes to the relay's listener
+ * in it; beside that, a port at which the node's probes are let pass. Written by the agent, read by sk_lookup. */
+struct tg_guard_key {
+	uint64_t netns_cookie;
+	uint16_t port_be;
+	uint16_t pad;
+	uint32_t pad2;
+};
+
+enum tg_guard_kind {
+	TG_GUARD_JUDGED = 1, /* of port 0 */
+	TG_GUARD_PROBED = 2  /* of a port */
+};
+
+struct tg_guard {
+	uint32_t kind; /* enum tg_guard_kind */
+};
+
+/* Map tg_guarded (hash): an address of such a pod -> that its callers are written down. Written by the agent, read by sockops. */
+struct tg_guarded_key {
+	struct tg_addr addr;
+};
+
+struct tg_guarded {
+	uint64_t netns_cookie; /* of the pod that has it */
+};
+
+/* Map tg_callers (LRU hash): a connection to such an address -> whose socket it comes from. Written by sockops before the SYN
+ * leaves, and kept with the socket that accepts it (map tg_called, socket storage) as soon as there is one. */
+struct tg_caller_key {
+	struct tg_addr src;
+	struct tg_addr dst;
+	uint16_t src_port_be;
+	uint16_t dst_port_be;
+	uint32_t pad;
+};
+
+struct tg_caller {
+	/* of the socket that connects, as the kernel has it; 0 = none, in what the relay writes */
+	uint64_t netns_cookie;
+	struct tg_addr
+		client; /* shown to whoever accepts in place of the caller: the relay says for whom it calls; all zero = nobody */
+	uint16_t client_port_be;
+	uint16_t pad;
+	uint32_t id; /* of the connection, as in tg_flow */
+};
+
 enum tg_flow_flag {
 	TG_FLOW_WISHES = 1,    /* the client had set TCP options before it connected: it has a row in tg_wishes */
 	TG_FLOW_ELSEWHERE = 2, /* nobody in the registry has dst: Envoy is told no address */
@@ -227,5 +276,6 @@ struct tg_settings {
 	uint64_t envoy_cgroup;
 	uint32_t abi_version; /* at this offset in every version */
 	uint32_t pad;
+	uint64_t node_netns; /* cookie: where the node's own processes are, kubelet among them; 0 = nobody is */
 };
 #endif

@@ -99,6 +99,37 @@ struct {
 } tg_inbound_listeners SEC(".maps");
 
 struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, TG_MAX_GUARDS);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct tg_guard_key);
+	__type(value, struct tg_guard);
+} tg_guards SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, TG_MAX_GUARDS);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct tg_guarded_key);
+	__type(value, struct tg_guarded);
+} tg_guarded SEC(".maps");
+
+/* LRU: of a handshake that nobody ends nothing else tells. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, TG_MAX_CALLERS);
+	__type(key, struct tg_caller_key);
+	__type(value, struct tg_caller);
+} tg_callers SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct tg_caller);
+} tg_called SEC(".maps");
+
+struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
 	__type(key, uint32_t);

@@ -42,6 +42,12 @@ struct tg_name_case {
 	struct tg_name_out client;
 };
 
+struct tg_arrival_case {
+	struct tg_arrival in;
+	uint32_t reason; /* enum tg_reason */
+	uint32_t pad;
+};
+
 struct tg_flow_case {
 	struct tg_conn conn; /* local: the client's end, remote: the listener's */
 	uint64_t netns_cookie;

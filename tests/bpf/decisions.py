@@ -124,6 +124,15 @@ class Decisions:
         self._run("test_names", c)
         return {name: _name(getattr(c, name)) for name in ("peer", "own", "client")}
 
+    def arrival(self, case: dict[str, Any]) -> str | None:
+        """The verdict about a case of tests/vectors/arrivals."""
+        c = ffi.new("struct tg_arrival_case *")
+        given = getattr(c, "in")
+        _put(given.conn, remote=case["remote"], local=case["local"])
+        _put(given, **{name: int(case[name]) for name in ("own", "node", "caller", "guarded", "probed", "inbound")})
+        self._run("test_arrival", c)
+        return reason(c.reason)
+
     def flow(self, case: dict[str, Any]) -> dict[str, Any]:
         c = ffi.new("struct tg_flow_case *", {"netns_cookie": 99})
         (local, local_port), (remote, remote_port) = case["local"], case["remote"]

@@ -54,6 +54,14 @@ int test_names(struct xdp_md *ctx)
 }
 
 SEC("xdp")
+int test_arrival(struct xdp_md *ctx)
+{
+	CASE(tg_arrival_case, c);
+	c.reason = tg_arrival_decide(&c.in);
+	ANSWER(c);
+}
+
+SEC("xdp")
 int test_flow(struct xdp_md *ctx)
 {
 	CASE(tg_flow_case, c);

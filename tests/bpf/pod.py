@@ -210,6 +210,18 @@ class Pod:
         return sock, client[:2]
 
 
+SERVER, CLIENT = {4: "10.78.0.1", 6: "fd00:78::1"}, {4: "10.78.0.2", 6: "fd00:78::2"}
+
+
+def join(server: Pod, client: Pod) -> None:
+    """A link between two pods, at whose ends they have the addresses SERVER and CLIENT."""
+    ip("link", "add", "x0", "netns", server.name, "type", "veth", "peer", "name", "x0", "netns", client.name)
+    for one, addresses in ((server, SERVER), (client, CLIENT)):
+        ip("-n", one.name, "address", "add", f"{addresses[4]}/24", "dev", "x0")
+        ip("-n", one.name, "address", "add", f"{addresses[6]}/64", "dev", "x0", "nodad")
+        ip("-n", one.name, "link", "set", "x0", "up")
+
+
 def ip(*args: str) -> None:
     subprocess.run(["ip", *args], check=True, capture_output=True)
 

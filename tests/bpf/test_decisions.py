@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from tests.bpf.decisions import Decisions
-from tests.support import connect_oracle
+from tests.support import arrival_oracle, connect_oracle
 
 VECTORS = Path(__file__).resolve().parents[1] / "vectors"
 ADDRESSES = [
@@ -45,6 +45,27 @@ def test_questions(kernel: Decisions, case: dict[str, Any]) -> None:
 @pytest.mark.parametrize("case", load("names"), ids=lambda case: str(case["name"]))
 def test_names(kernel: Decisions, case: dict[str, Any]) -> None:
     assert kernel.names(case) == case["expect"]
+
+
+@pytest.mark.parametrize("case", load("arrivals"), ids=lambda case: str(case["name"]))
+def test_arrivals(kernel: Decisions, case: dict[str, Any]) -> None:
+    assert kernel.arrival(case) == case["expect"]
+    assert arrival_oracle.decide(case) == case["expect"]
+
+
+def test_kernel_and_oracle_agree_on_random_arrivals(kernel: Decisions) -> None:
+    luck = random.Random(20261127)
+    seen: set[str | None] = set()
+    for _ in range(2000):
+        case: dict[str, Any] = {end: luck.choice(ADDRESSES) for end in ("remote", "local")}
+        case |= {name: luck.choice([0, 1, 5, 6]) for name in ("own", "node", "caller")}
+        case |= {name: luck.choice([True, False]) for name in ("guarded", "probed", "inbound")}
+        if "0.0.0.0" in case.values() or "::" in case.values():
+            continue  # no packet has such an end
+        expect = arrival_oracle.decide(case)
+        assert kernel.arrival(case) == expect, case
+        seen.add(expect)
+    assert len(seen) == 4
 
 
 @pytest.mark.parametrize("case", load("flows"), ids=lambda case: str(case["name"]))

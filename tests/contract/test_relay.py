@@ -17,6 +17,7 @@ from tests.support.flows import Flows
 from tidegate.dataplane.devices import Relay
 from tidegate.errors import Rejected
 from tidegate.linux.cgroup import cgroup2_mount
+from tidegate.model.plan.policy import NO_POLICIES, PolicyTable
 from tidegate.relay.client import RelayClient
 from tidegate.relay.connection import RelayConfig
 from tidegate.relay.supervisor import RelaySupervisor
@@ -92,3 +93,9 @@ async def test_an_image_with_two_claims_is_refused_and_a_good_one_taken_afterwar
         await relay.publish(2, [good, service(("10.0.0.2", 80), number=2)])
     await relay.publish(3, [good, service(("10.0.0.2", 80), number=2, vip="10.96.0.11")])
     await relay.publish(4, [])
+
+
+async def test_policies_are_taken_whole_and_again(relay: Relay) -> None:
+    table = PolicyTable((), {1: (), 2: ()}, {1: "spiffe://cluster.local/ns/a/sa/b"})
+    await relay.publish_policies(1, table)
+    await relay.publish_policies(2, NO_POLICIES)

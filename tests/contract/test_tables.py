@@ -14,7 +14,7 @@ from tests.support.dataplane import FakeTables
 from tidegate.bpf.datapath import Datapath
 from tidegate.bpf.records import PodRow
 from tidegate.dataplane.devices import KernelTables
-from tidegate.model.plan.kernel import Destination, InboundPort
+from tidegate.model.plan.kernel import Destination, GuardRow, InboundPort
 from tidegate.model.tier import Tier
 from tidegate.native import lib
 
@@ -40,6 +40,7 @@ def case(request: pytest.FixtureRequest) -> Case:
 def test_they_are_empty_at_first(case: Case) -> None:
     assert (case.tables.pods(), case.tables.destinations(), case.tables.lookups()) == ({}, {}, set())
     assert case.tables.inbound() == set()
+    assert case.tables.guard_rows() == set()
 
 
 def test_inbound_ports_are_set_and_deleted_and_twice_is_once(case: Case) -> None:
@@ -51,6 +52,19 @@ def test_inbound_ports_are_set_and_deleted_and_twice_is_once(case: Case) -> None
     for port in (one, one):
         case.tables.delete_inbound(port)
     assert case.tables.inbound() == {other}
+
+
+def test_guards_are_set_and_deleted_and_an_address_is_its_last_owners(case: Case) -> None:
+    address = ip_address("10.0.0.1")
+    one, probe, callers = GuardRow(42), GuardRow(42, 80), GuardRow(42, address=address)
+    for row in (one, probe, callers, one):
+        case.tables.set_guard(row)
+    assert case.tables.guard_rows() == {one, probe, callers}
+    case.tables.set_guard(other := GuardRow(43, address=address))
+    assert case.tables.guard_rows() == {one, probe, other}
+    for row in (callers, probe, probe):
+        case.tables.delete_guard(row)
+    assert case.tables.guard_rows() == {one, other}
 
 
 def test_a_pods_row_is_set_replaced_and_deleted(case: Case) -> None:

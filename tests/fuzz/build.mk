@@ -17,11 +17,11 @@ FUZZ_SOURCES_cni_wire := tests/fuzz/cni_world.c cni/wire.c
 FUZZ_LIBS_cni_wire := $(FUZZ_CNI_WORLD) -ljansson
 FUZZ_SOURCES_control := $(FP_ENGINE)
 FUZZ_SOURCES_hello := agent/relay/hello.c
-FUZZ_SOURCES_image_file := $(addprefix agent/relay/,health.c image.c image_file.c lb.c loop.c routes.c seats.c target.c turns.c)
-FUZZ_SOURCES_policies := agent/relay/policy.c agent/relay/policy_file.c
+FUZZ_SOURCES_image_file := $(addprefix agent/relay/,health.c image.c image_file.c sealed.c lb.c loop.c routes.c seats.c target.c turns.c)
+FUZZ_SOURCES_policies := agent/relay/policy.c agent/relay/policy_file.c agent/relay/sealed.c
 FUZZ_SOURCES_image := $(addprefix agent/relay/,health.c image.c lb.c loop.c routes.c seats.c target.c turns.c)
-FUZZ_SOURCES_relay := $(addprefix agent/relay/,buf.c conn.c events.c greet.c health.c hello.c image.c kmem.c lb.c life.c loop.c moving.c netns.c peer.c \
-	pipe.c report.c routes.c seats.c slab.c stream_plain.c target.c tcp.c turns.c upstream.c wishes.c flow.c)
+FUZZ_SOURCES_relay := $(addprefix agent/relay/,buf.c conn.c events.c greet.c health.c hello.c image.c judging.c kmem.c lb.c life.c loop.c moving.c netns.c peer.c \
+	pipe.c policy.c report.c routes.c seats.c slab.c stream_plain.c target.c tcp.c turns.c upstream.c wishes.c flow.c)
 FUZZ_LIBS_relay := -Wl,--wrap=recv
 
 define fuzzer

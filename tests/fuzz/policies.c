@@ -9,6 +9,10 @@ static const char *const names[] = { "", "spiffe://d/ns/a/sa/b", "spiffe://clust
 
 static void ask(const struct fp_policies *policies, uint64_t cookie)
 {
+	struct fp_peer_name own;
+
+	fp_policies_name(policies, cookie, &own);
+	MUST(!own.principal.length == !own.account.length && !own.principal.length == !own.namespace.length);
 	for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
 		struct fp_subject subject = { .port = (uint16_t)(80 * i) };
 		struct fp_policy_decision found;

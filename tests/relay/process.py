@@ -15,10 +15,12 @@ from typing import Any
 from tests.support.eventually import HANG_SECONDS
 
 from tidegate.errors import Transient
+from tidegate.model.plan.policy import PolicyTable
 from tidegate.model.plan.relay import L4Service
 from tidegate.relay.connection import RelayConfig, RelayConnection
 from tidegate.relay.events import FlowEvent, RelayStats
 from tidegate.relay.image import ImageWriter, seal
+from tidegate.relay.policy_file import PolicyWriter
 
 BINARY = Path(__file__).resolve().parents[2] / "build" / "relay" / "tidegate-relay"
 
@@ -35,14 +37,25 @@ class RelayProcess:
         self.connection: RelayConnection  # set by connect()
 
     @classmethod
-    async def start(cls, flows_fd: int = -1, wishes_fd: int = -1, files: int = 0, **config: Any) -> RelayProcess:
+    async def start(
+        cls,
+        flows_fd: int = -1,
+        wishes_fd: int = -1,
+        files: int = 0,
+        *,
+        called_fd: int = -1,
+        cgroup: Path | None = None,
+        **config: Any,
+    ) -> RelayProcess:
         """Config as RelayConfig; without flows_fd it is not configured. files: its RLIMIT_NOFILE, 0 = ours."""
         directory = Path(tempfile.mkdtemp(prefix="tg-relay-"))
         bounded = ["prlimit", f"--nofile={files}:{files}"] if files else []  # which execs
         self = cls(directory, await asyncio.create_subprocess_exec(*bounded, BINARY, directory))
         await self.connect()
+        if cgroup is not None:  # it has opened no socket inside of a pod yet
+            (cgroup / "cgroup.procs").write_text(str(self.pid))
         if flows_fd >= 0:
-            await self.connection.configure(RelayConfig(**config), flows_fd, wishes_fd)
+            await self.connection.configure(RelayConfig(**config), flows_fd, wishes_fd, called_fd)
             await self.connection.follow()
         return self
 
@@ -84,6 +97,13 @@ class RelayProcess:
         fd = seal(self._writer.lay_out(generation, services))
         try:
             await self.connection.publish(generation, fd)
+        finally:
+            os.close(fd)
+
+    async def publish_policies(self, generation: int, table: PolicyTable) -> None:
+        fd = seal(PolicyWriter().lay_out(generation, table))
+        try:
+            await self.connection.publish_policies(fd)
         finally:
             os.close(fd)
 

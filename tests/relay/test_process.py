@@ -282,11 +282,13 @@ async def test_messages_that_are_no_good_are_refused(mesh: Mesh) -> None:
     for kind, name in sizes.items():
         for size in (ffi.sizeof(name) - 1, ffi.sizeof(name) + 1, 65536):
             assert await raw(relay, kind, size) == errno.EBADMSG, (kind, size)
-    for kind in (0, 15, 4_000_000_000):
+    for kind in (0, 16, 4_000_000_000):
         assert await raw(relay, kind, 16) == errno.ENOSYS
     for kind in (lib.FP_SANDBOX_ADD, lib.FP_CONFIGURE):
         assert await raw(relay, kind, ffi.sizeof(sizes[kind])) == errno.EBADMSG, "without a descriptor"
-        assert await raw(relay, kind, ffi.sizeof(sizes[kind]), (0, 0, 0)) == errno.EBADMSG, "with too many"
+    assert await raw(relay, lib.FP_SANDBOX_ADD, ffi.sizeof(sizes[lib.FP_SANDBOX_ADD]), (0, 0, 0)) == errno.EBADMSG
+    assert await raw(relay, lib.FP_POLICIES, 16) == errno.EBADMSG
+    assert await raw(relay, lib.FP_POLICIES, 16, (0,)) == errno.EPERM, "no sealed file"
     assert await raw(relay, lib.FP_HAND_OVER, ffi.sizeof("struct fp_ask_sandbox")) == errno.ENOENT
     assert await raw(relay, lib.FP_STOP, 16, greet=False) == errno.EPROTO, "nobody is served who does not greet"
     assert await raw(relay, lib.FP_STATS, 16, (0, 0, 0, 0)) == -1, "more descriptors than any message has"

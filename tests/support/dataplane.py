@@ -24,8 +24,9 @@ from tidegate.model.mesh import Mesh
 from tidegate.model.names import WorkloadId
 from tidegate.model.net import IPAddress
 from tidegate.model.plan.envoy import LISTENERS, EnvoyResource
-from tidegate.model.plan.kernel import Destination, DestinationKey, InboundPort
+from tidegate.model.plan.kernel import Destination, DestinationKey, GuardRow, InboundPort
 from tidegate.model.plan.names import HostNames
+from tidegate.model.plan.policy import PolicyTable
 from tidegate.model.plan.relay import L4Service
 from tidegate.model.status import Outcome, PodStatus, State, Status
 from tidegate.model.workload import Capture, Sandbox
@@ -52,6 +53,7 @@ class FakeTables:
         self.rows: dict[int, PodRow] = {}
         self.dests: dict[DestinationKey, DestinationRow] = {}
         self.ports: set[InboundPort] = set()
+        self.judged: set[GuardRow] = set()
         self.guards: set[int] = set()
         self.refused: set[int] = set()  # cookies whose guard or row the kernel refuses
         self.calls: list[tuple[str, object]] = []
@@ -103,6 +105,22 @@ class FakeTables:
         self._called("delete_inbound", port)
         self.ports.discard(port)
 
+    def guard_rows(self) -> set[GuardRow]:
+        self._called("guard_rows")
+        return set(self.judged)
+
+    def set_guard(self, row: GuardRow) -> None:
+        self._called("set_guard", row)
+        if row.netns_cookie in self.refused:
+            raise OSError(7, "tg_guards: Argument list too long")
+        if row.address is not None:
+            self.judged -= {one for one in self.judged if one.address == row.address}
+        self.judged.add(row)
+
+    def delete_guard(self, row: GuardRow) -> None:
+        self._called("delete_guard", row)
+        self.judged.discard(row)
+
     def attach_lookup(self, cookie: int, netns_fd: int) -> None:
         self._called("attach_lookup", cookie)
         if cookie in self.refused:
@@ -132,6 +150,8 @@ class FakeRelay:
 
     def __init__(self) -> None:
         self.refusal: Exception | None = None  # of the next images
+        self.policies: list[PolicyTable] = []  # that it was told, the last one counts
+        self.policies_refusal: Exception | None = None  # of the next ones
         self.full = False  # no room for listeners
         self._processes = 1
         self.process: Latest[int] = Latest(1)
@@ -171,6 +191,11 @@ class FakeRelay:
         self.services = tuple(services)
         self.images.append(self.services)
         self.published()
+
+    async def publish_policies(self, generation: int, table: PolicyTable) -> None:
+        if self.policies_refusal:
+            raise self.policies_refusal
+        self.policies.append(table)
 
     async def restart(self, keeps: bool = False) -> None:
         """keeps: the new process took the listeners over."""

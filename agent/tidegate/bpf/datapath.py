@@ -22,6 +22,7 @@ from tidegate.bpf.targets import CgroupTarget, LinkInfo, attachments
 from tidegate.bpf.upgrade import Upgrade
 from tidegate.errors import Fatal
 from tidegate.linux.cgroup import cgroup_id
+from tidegate.linux.netns import current_cookie
 from tidegate.native import lib
 
 
@@ -36,12 +37,22 @@ class Datapath(Tables):
         self.hooks: dict[str, Attached] = {}  # pin name -> how it came to be in place
 
     @classmethod
-    def open(cls, *, bpffs: Path, cgroup: Path, agent_cgroup: Path, envoy_cgroup: Path, objects: Path) -> Self:
+    def open(
+        cls,
+        *,
+        bpffs: Path,
+        cgroup: Path,
+        agent_cgroup: Path,
+        envoy_cgroup: Path,
+        objects: Path,
+        node_cgroup: Path | None = None,
+    ) -> Self:
         """Put every hook in place.
 
         bpffs: directory for pins, created if missing (with the bpf file system under it). cgroup: cgroup v2 directory
         whose processes are captured once their netns is enrolled. agent_cgroup, envoy_cgroup: directories whose own
-        processes are exempt; envoy_cgroup is created if missing. objects: directory of the *.bpf.o files.
+        processes are exempt; envoy_cgroup is created if missing. node_cgroup: the tree of the node's own processes,
+        whose probes of pods are known by their sockets. objects: directory of the *.bpf.o files.
 
         Raises Fatal with the kernel's words if a program cannot be loaded or attached, or with the reason why rows of
         another version cannot become ours. What captured before then still does, as before.
@@ -66,14 +77,14 @@ class Datapath(Tables):
             datapath = cls(upgrade.maps, pins, Lookups(pins, objects, shared))
             undo.callback(datapath.close)
             undo.callback(datapath.put_settings, datapath.settings())
-            datapath.write_settings(cgroup_id(agent_cgroup), cgroup_id(envoy_cgroup))
+            datapath.write_settings(cgroup_id(agent_cgroup), cgroup_id(envoy_cgroup), current_cookie())
             exchange = Exchange(shared)
             done.callback(exchange.close)
             undo.callback(exchange.undo)
             datapath._lookups.adopt(exchange, upgrade.maps)
             for hook in HOOKS:
                 program = loaded[hook.file].program(hook.program)
-                for name, directory in places(hook, cgroup, agent_cgroup, envoy_cgroup).items():
+                for name, directory in places(hook, cgroup, agent_cgroup, envoy_cgroup, node_cgroup).items():
                     datapath.hooks[name] = exchange.attach(pins.links / name, program, CgroupTarget(directory))
             undo.pop_all()
         upgrade.commit()

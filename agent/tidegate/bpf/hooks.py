@@ -16,6 +16,7 @@ class Scope(Enum):
     PODS = "pods"  # the cgroup tree of the pods
     ENVOY = "envoy"  # Envoy's own cgroup
     LISTENERS = "listeners"  # the agent's and Envoy's, and nobody else's
+    NODE = "node"  # everybody's, where the pods' tree is not all there is
     BOTH_ENDS = "both ends"  # pods, and the agent and Envoy as listeners, wherever their cgroups are
 
 
@@ -32,6 +33,7 @@ class Hook:
 HOOKS: tuple[Hook, ...] = (
     Hook("listen", "tg_listen", Scope.LISTENERS, lib.BPF_CGROUP_SOCK_OPS),
     Hook("sockops", "tg_sockops", Scope.BOTH_ENDS, lib.BPF_CGROUP_SOCK_OPS),
+    Hook("sockops", "tg_node_calls", Scope.NODE, lib.BPF_CGROUP_SOCK_OPS),
     Hook("nagle", "tg_served", Scope.PODS, lib.BPF_CGROUP_SOCK_OPS),
     Hook("nagle", "tg_upstream", Scope.ENVOY, lib.BPF_CGROUP_SOCK_OPS),
     Hook("sockopt", "tg_getsockopt", Scope.ENVOY, lib.BPF_CGROUP_GETSOCKOPT),
@@ -51,8 +53,12 @@ HOOKS: tuple[Hook, ...] = (
 )
 
 
-def places(hook: Hook, pods: Path, agent: Path, envoy: Path) -> dict[str, Path]:
-    """Pin name -> cgroup directory for a hook. Programs also run for descendants, so nested directories count once."""
+def places(hook: Hook, pods: Path, agent: Path, envoy: Path, node: Path | None = None) -> dict[str, Path]:
+    """Pin name -> cgroup directory for a hook. Programs also run for descendants, so nested directories count once.
+
+    node: the tree that the node's own processes are in; None = none of their sockets is known."""
+    if hook.scope is Scope.NODE:
+        return {} if node is None or node.is_relative_to(pods) else {hook.program: node}
     if hook.scope is Scope.PODS:
         return {hook.program: pods}
     if hook.scope is Scope.ENVOY:

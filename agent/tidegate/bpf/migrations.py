@@ -32,4 +32,5 @@ STEPS: dict[int, Mapping[str, Step]] = {
     3: {},  # TG_TIER_REFUSE: a row of a tier that programs before do not know
     4: {},  # tg_pods: flag REGISTRY_ONLY, scope where a pad was; tg_dests: scope where a protocol had its upper byte
     5: {},  # tg_ranges, tg_inbound; tg_flows: flag RANGE
+    6: {},  # tg_guards, tg_guarded, tg_callers, tg_called; tg_settings: node_netns
 }

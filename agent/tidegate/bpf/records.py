@@ -7,7 +7,7 @@ from socket import htons, ntohs
 from typing import Any
 
 from tidegate.model.net import IPAddress
-from tidegate.model.plan.kernel import ANYWHERE, DestinationKey, InboundPort, L4Protocol
+from tidegate.model.plan.kernel import ANYWHERE, DestinationKey, GuardRow, InboundPort, L4Protocol
 from tidegate.model.tier import Tier
 from tidegate.native import address_of, ffi, lib, put_address
 
@@ -114,6 +114,17 @@ def put_inbound_key(raw: Any, key: InboundPort) -> None:
 
 def decode_inbound_key(raw: Any) -> InboundPort:
     return InboundPort(raw.netns_cookie, ntohs(raw.port_be), 6 if raw.v6 else 4)
+
+
+def put_guard_key(raw: Any, row: GuardRow) -> None:
+    """Of a row of tg_guards."""
+    raw.netns_cookie = row.netns_cookie
+    raw.port_be = htons(row.port)
+
+
+def put_guarded_key(raw: Any, row: GuardRow) -> None:
+    """Of a row of tg_guarded."""
+    put_address(raw.addr, row.address)
 
 
 def put_range_key(raw: Any, key: DestinationKey) -> None:

@@ -7,13 +7,14 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from socket import ntohs
 from typing import Any, TypeVar
 
 from tidegate.bpf import records, walk
 from tidegate.bpf.records import DestinationKey, FlowGroup, FlowKey, FlowRow, PodRow
-from tidegate.model.plan.kernel import WHOLE, Destination, InboundPort
+from tidegate.model.plan.kernel import WHOLE, Destination, GuardRow, InboundPort
 from tidegate.model.tier import Tier
-from tidegate.native import REASONS, checked, ffi, lib
+from tidegate.native import REASONS, address_of, checked, ffi, lib
 
 T = TypeVar("T")
 
@@ -33,6 +34,9 @@ class Tables:
                 "tg_dests",
                 "tg_ranges",
                 "tg_inbound",
+                "tg_guards",
+                "tg_guarded",
+                "tg_called",
                 "tg_flows",
                 "tg_wishes",
                 "tg_counters",
@@ -52,17 +56,28 @@ class Tables:
         """Descriptor of tg_wishes, likewise."""
         return self._fds["tg_wishes"]
 
+    @property
+    def called_fd(self) -> int:
+        """Descriptor of tg_called, likewise; the fast path says there for whom it calls."""
+        return self._fds["tg_called"]
+
     def close(self) -> None:
         """Close the descriptors; the maps live on in their pins."""
         while self._fds:
             os.close(self._fds.popitem()[1])
 
     # --- settings -----------------------------------------------------------------------------------------------
-    def write_settings(self, agent_cgroup: int, envoy_cgroup: int) -> None:
-        """Tell the programs whose connections to leave alone (cgroup ids)."""
+    def write_settings(self, agent_cgroup: int, envoy_cgroup: int, node_netns: int = 0) -> None:
+        """Tell the programs whose connections to leave alone (cgroup ids), and where the node's own processes are
+        (netns cookie)."""
         settings = ffi.new(
             "struct tg_settings *",
-            {"agent_cgroup": agent_cgroup, "envoy_cgroup": envoy_cgroup, "abi_version": lib.TG_ABI_VERSION},
+            {
+                "agent_cgroup": agent_cgroup,
+                "envoy_cgroup": envoy_cgroup,
+                "abi_version": lib.TG_ABI_VERSION,
+                "node_netns": node_netns,
+            },
         )
         self.put_settings(settings)
 
@@ -137,6 +152,41 @@ class Tables:
         key = ffi.new("struct tg_inbound_key *")
         records.put_inbound_key(key, port)
         self._delete("tg_inbound", key)
+
+    # --- pods that policies are for ------------------------------------------------------------------------------
+    def guard_rows(self) -> set[GuardRow]:
+        """Every row of tg_guards and tg_guarded."""
+        limit = lib.TG_MAX_GUARDS
+        keys, _, count = self._rows("tg_guards", "struct tg_guard_key", "struct tg_guard", limit)
+        found = {GuardRow(keys[i].netns_cookie, ntohs(keys[i].port_be)) for i in range(count)}
+        keys, values, count = self._rows("tg_guarded", "struct tg_guarded_key", "struct tg_guarded", limit)
+        return found | {GuardRow(values[i].netns_cookie, 0, address_of(keys[i].addr)) for i in range(count)}
+
+    def set_guard(self, row: GuardRow) -> None:
+        if row.address is not None:
+            key = ffi.new("struct tg_guarded_key *")
+            records.put_guarded_key(key, row)
+            self._set("tg_guarded", key, ffi.new("struct tg_guarded *", {"netns_cookie": row.netns_cookie}))
+            return
+        key = ffi.new("struct tg_guard_key *")
+        records.put_guard_key(key, row)
+        kind = lib.TG_GUARD_PROBED if row.port else lib.TG_GUARD_JUDGED
+        self._set("tg_guards", key, ffi.new("struct tg_guard *", {"kind": kind}))
+
+    def delete_guard(self, row: GuardRow) -> None:
+        """No error if there is no such row; an address that is another pod's by now stays that pod's."""
+        if row.address is None:
+            key = ffi.new("struct tg_guard_key *")
+            records.put_guard_key(key, row)
+            self._delete("tg_guards", key)
+            return
+        key, found = ffi.new("struct tg_guarded_key *"), ffi.new("struct tg_guarded *")
+        records.put_guarded_key(key, row)
+        result = lib.tgb_map_get(self._fds["tg_guarded"], key, found)
+        if result != -errno.ENOENT:
+            checked(result, "tg_guarded")
+            if found.netns_cookie == row.netns_cookie:
+                self._delete("tg_guarded", key)
 
     # --- flows and counters -------------------------------------------------------------------------------------
     def flow(self, key: FlowKey) -> FlowRow | None:

@@ -1,4 +1,4 @@
-"""`tidegate pods|services`: what the data plane really has, read from the kernel tables of each node."""
+"""`tidegate pods|services|policies`: what the data plane really has, read from the kernel tables of each node."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from tidegate.cli.status import RunDirOption
 def register(app: typer.Typer) -> None:
     app.command("pods")(pods)
     app.command("services")(services)
+    app.command("policies")(policies)
 
 
 def pods(output: OutputOption = Format.TABLE, run_dir: RunDirOption = None) -> None:
@@ -49,6 +50,31 @@ def services(output: OutputOption = Format.TABLE, run_dir: RunDirOption = None) 
                 for r in rows
             ],
         )
+
+
+def policies(output: OutputOption = Format.TABLE, run_dir: RunDirOption = None) -> None:
+    """Who may connect to the pods of each node: policies in the order of their names, and whether they are in force."""
+    rows = _rows("policies", run_dir)
+    if not structured(rows, output):
+        table(
+            ("NODE", "POLICY", "ACTION", "IN FORCE", "PODS", "WRITTEN IN"),
+            [
+                (
+                    r["node"],
+                    r["policy"],
+                    r["action"] + (" (on trial)" if r["dry_run"] else ""),
+                    "yes" if r["in_force"] else f"NO: {r['reason']}",
+                    ", ".join(r["pods"]),
+                    _written(r["origin"]),
+                )
+                for r in rows
+            ],
+        )
+
+
+def _written(origin: dict[str, Any]) -> str:
+    place = f"{origin['file']}:{origin['line']}" if origin["file"] else ""
+    return place or f"{origin['kind']} {origin['namespace']}/{origin['name']}"
 
 
 def _rows(view: str, run_dir: Any) -> list[dict[str, Any]]:

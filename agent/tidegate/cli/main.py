@@ -32,6 +32,7 @@ COMMANDS = {
     "pods": "inspect",
     "services": "inspect",
     "certs": "certs",
+    "policies": "inspect",
     "explain": "explain",
     "doctor": "doctor",
     "xds": "xds",

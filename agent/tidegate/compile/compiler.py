@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from itertools import chain
 
+from tidegate.compile.authorization.guards import guards
 from tidegate.compile.authorization.in_force import FindPolicies
 from tidegate.compile.derive import Derivations, Read
 from tidegate.compile.envoy.clusters import ClusterKey, cluster, endpoints, passthrough
@@ -57,6 +58,7 @@ from tidegate.model.plan.envoy import (
 )
 from tidegate.model.plan.names import HostNames
 from tidegate.model.plan.pods import PodPlan
+from tidegate.model.plan.policy import PolicyTable
 from tidegate.model.routing import MESH, VirtualService
 from tidegate.model.tier import Tier
 from tidegate.model.workload import Sandbox
@@ -106,7 +108,8 @@ class Compiler:
         any_http = any(c.tier is Tier.ENVOY for c in found.claims) or bool(_ranged(found))
         scoping = self._find_scopes(facts, found)
         inbound = self._find_inbound(facts)
-        plans = tuple(_plan(facts, s, any_http, scoping, inbound.get(s)) for s in facts.sandboxes)
+        policies = self._find_policies(facts.mesh, facts.clients)
+        plans = tuple(_plan(facts, s, any_http, scoping, inbound.get(s), policies) for s in facts.sandboxes)
         with_envoy = tuple(s for s, p in zip(facts.sandboxes, plans, strict=True) if p.needs_envoy)
         return Plan(
             generation=generation,
@@ -118,7 +121,7 @@ class Compiler:
             views=_views(facts),
             identities=self._identify(facts),
             trust_domain=facts.mesh.config.trust_domains[0],
-            policies=self._find_policies(facts.mesh, facts.clients),
+            policies=policies,
             envoy=self._envoy(facts, found, scoping, with_envoy, inbound) if with_envoy or inbound else _NONE,
         )
 
@@ -394,7 +397,14 @@ def _same(before: object, now: object) -> bool:
     return all(a is b or a == b for a, b in zip(before, now, strict=True))
 
 
-def _plan(facts: Facts, sandbox: Sandbox, any_http: bool, scoping: Scoping, inbound: Inbound | None) -> PodPlan:
+def _plan(
+    facts: Facts,
+    sandbox: Sandbox,
+    any_http: bool,
+    scoping: Scoping,
+    inbound: Inbound | None,
+    policies: PolicyTable,
+) -> PodPlan:
     enrolled, reason = facts.enrolment(sandbox.id)
     wanted = enrolled and (any_http or sandbox.id in scoping.carried)
     name = listener_name(sandbox) if wanted else ""
@@ -410,6 +420,7 @@ def _plan(facts: Facts, sandbox: Sandbox, any_http: bool, scoping: Scoping, inbo
         of.scope,
         inbound=inbound.listener.name if inbound else "",
         inbound_ports=rows(sandbox, inbound) if inbound else frozenset(),
+        guards=guards(sandbox, facts.pods[sandbox.id], policies) if enrolled else frozenset(),
     )
 
 

@@ -416,7 +416,10 @@ KUBE_FAILING = _error("TG0723", "kube-failing", "{resource}: cannot be read ({re
 
 # TG08: who may connect to workloads
 NOT_ENFORCED = _warning(
-    "TG0801", "not-enforced", "is read, compiled and explained, and no connection is refused by it yet"
+    "TG0801",
+    "not-enforced",
+    "is not in force for what it asks of requests: nobody looks at them yet, so every connection, HTTP too, is decided "
+    "as one that is not HTTP",
 )
 NEEDS_SELECTOR = _error(
     "TG0802", "needs-selector", "needs a selector with labels: ports are those of the workloads that it chooses"
@@ -474,6 +477,11 @@ PATH_TEMPLATE = _error(
     "{given!r}: in a template each segment is text, {{*}}, or, as the last of its kind, {{**}}",
 )
 NO_TRIAL = _warning("TG0822", "no-trial", "{given!r} is neither true nor false, so the policy is in force")
+NEAR_IDENTITIES = _warning(
+    "TG0823",
+    "near-identities",
+    "asks who a client is, which is known of clients on the workload's own node only: all others are taken for nobody",
+)
 
 
 def as_markdown() -> str:

@@ -11,6 +11,7 @@ from tidegate.dataplane.appliers.dns import NodeDns
 from tidegate.dataplane.appliers.enrolment import EnrolmentApplier
 from tidegate.dataplane.appliers.envoy import EnvoyResources
 from tidegate.dataplane.appliers.inbound import InboundApplier
+from tidegate.dataplane.appliers.policies import GuardsApplier, PoliciesApplier
 from tidegate.dataplane.appliers.relay import RelayServices
 from tidegate.dataplane.capture import Inside, SandboxRecords
 from tidegate.dataplane.cycle import Cycle
@@ -68,12 +69,14 @@ def assemble(
     enrolment = EnrolmentApplier(sandboxes, shadow, resources.listener, clock, jitter, naming)
     appliers = (
         *((CertificatesApplier(certificates),) if certificates else ()),
+        PoliciesApplier(relay, clock, jitter),
         services,
         DestinationsApplier(wanted, shadow, clock, jitter, name=PAST_ENVOY, missing=past_envoy),
         InboundApplier(shadow, clock, jitter, name=PAST_INBOUND, listener=resources.listener),
         resources,
         DestinationsApplier(wanted, shadow, clock, jitter, name=TO_ENVOY, missing=to_envoy),
         InboundApplier(shadow, clock, jitter, name=FROM_ELSEWHERE, listener=resources.listener),
+        GuardsApplier(shadow, clock, jitter),
         *((names,) if names else ()),
         enrolment,
     )

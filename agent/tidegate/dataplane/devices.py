@@ -8,8 +8,9 @@ from typing import Protocol, TypeVar
 from tidegate.bpf.records import DestinationKey, PodRow
 from tidegate.model.identity import Certified, Identity
 from tidegate.model.plan.envoy import EnvoyResource
-from tidegate.model.plan.kernel import Destination, InboundPort
+from tidegate.model.plan.kernel import Destination, GuardRow, InboundPort
 from tidegate.model.plan.names import HostNames
+from tidegate.model.plan.policy import PolicyTable
 from tidegate.model.plan.relay import L4Service
 from tidegate.model.status import Outcome
 from tidegate.model.tier import Tier
@@ -36,6 +37,11 @@ class KernelTables(Protocol):
     def inbound(self) -> set[InboundPort]: ...
     def set_inbound(self, port: InboundPort) -> None: ...
     def delete_inbound(self, port: InboundPort) -> None: ...
+    def guard_rows(self) -> set[GuardRow]: ...
+    def set_guard(self, row: GuardRow) -> None: ...
+    def delete_guard(self, row: GuardRow) -> None:
+        """One of an address that is another pod's by now stays that pod's."""
+
     def attach_lookup(self, cookie: int, netns_fd: int) -> None: ...
     def detach_lookup(self, cookie: int) -> None: ...
     def lookups(self) -> set[int]: ...
@@ -60,6 +66,9 @@ class Relay(Protocol):
 
     async def publish(self, generation: int, services: Sequence[L4Service]) -> None:
         """Replace all services; after an error those in force stay."""
+
+    async def publish_policies(self, generation: int, table: PolicyTable) -> None:
+        """Judge by these who may connect to pods, those who are connected too; after an error those in force stay."""
 
 
 class Envoy(Protocol):

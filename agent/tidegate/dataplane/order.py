@@ -26,10 +26,23 @@ PAST_INBOUND = "inbound ports past envoy"
 ENVOY = "envoy"
 TO_ENVOY = "destinations to envoy"
 FROM_ELSEWHERE = "inbound ports to envoy"
+GUARDS = "guards of pods"
 DNS = "dns"
 ENROLMENT = "enrolment"
 
-ORDER = (CERTIFICATES, POLICIES, PAST_INBOUND, RELAY, PAST_ENVOY, ENVOY, TO_ENVOY, FROM_ELSEWHERE, DNS, ENROLMENT)
+ORDER = (
+    CERTIFICATES,
+    POLICIES,
+    PAST_INBOUND,
+    RELAY,
+    PAST_ENVOY,
+    ENVOY,
+    TO_ENVOY,
+    FROM_ELSEWHERE,
+    GUARDS,
+    DNS,
+    ENROLMENT,
+)
 
 
 class Applier(Protocol):

@@ -14,11 +14,12 @@ from typing import TypeVar
 from tidegate.bpf.records import DestinationKey, PodRow
 from tidegate.dataplane.devices import DestinationRow, KernelTables
 from tidegate.errors import TidegateError
-from tidegate.model.plan.kernel import Destination, InboundPort
+from tidegate.model.plan.kernel import Destination, GuardRow, InboundPort
 from tidegate.model.tier import Tier
 from tidegate.runtime.worker import P, R, Worker
 
 K = TypeVar("K")
+Row = TypeVar("Row", InboundPort, GuardRow)  # of one table or the other
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +38,7 @@ class Shadow:
         self.pods: dict[int, PodRow] = {}
         self.guards: set[int] = set()
         self.inbound: set[InboundPort] = set()
+        self.judged: set[GuardRow] = set()  # of pods that policies are for
         self._drift: set[DestinationKey] = set()
         self._rows: dict[DestinationRow, DestinationRow] = {}
 
@@ -88,11 +90,19 @@ class Shadow:
 
     async def lead_in(self, ports: Iterable[InboundPort]) -> dict[InboundPort, str]:
         """Have what comes to these ports go to Envoy; those that the kernel refused, with its words."""
-        return await self._worker.do(self._each_port, tuple(ports), self._lead_in)
+        return await self._worker.do(self._each, tuple(ports), self._lead_in)
 
     async def leave_alone(self, ports: Iterable[InboundPort]) -> dict[InboundPort, str]:
         """Have what comes to these ports go to the application; those that the kernel refused, with its words."""
-        return await self._worker.do(self._each_port, tuple(ports), self._leave_alone)
+        return await self._worker.do(self._each, tuple(ports), self._leave_alone)
+
+    async def judge(self, rows: Iterable[GuardRow]) -> dict[GuardRow, str]:
+        """Have what comes to pods go to the relay, by these rows; those that the kernel refused, with its words."""
+        return await self._worker.do(self._each, sorted(rows, key=_rank), self._judge)
+
+    async def pardon(self, rows: Iterable[GuardRow]) -> dict[GuardRow, str]:
+        """Take such rows away; those that the kernel refused to, with its words."""
+        return await self._worker.do(self._each, sorted(rows, key=_rank, reverse=True), self._pardon)
 
     async def release(self, cookie: int) -> None:
         """Stop capturing: row first, so that no new connection is sent anywhere, then the guard. Nothing to release is
@@ -102,10 +112,11 @@ class Shadow:
     # --- on the worker's thread ---------------------------------------------------------------------------------
     def _resync(self) -> None:
         destinations, pods, guards = self._tables.destinations(), self._tables.pods(), self._tables.lookups()
-        inbound = self._tables.inbound()
+        inbound, judged = self._tables.inbound(), self._tables.guard_rows()
         drift = differing(self.destinations, destinations)
         strangers = differing(self.pods, pods) | (self.guards ^ guards)
         strangers |= {port.netns_cookie for port in self.inbound ^ inbound}
+        strangers |= {row.netns_cookie for row in self.judged ^ judged}
         if self._loaded and not self._doubtful and (drift or strangers):
             log.warning(
                 "somebody else changed the kernel's tables: %d destinations, %d pods", len(drift), len(strangers)
@@ -115,7 +126,7 @@ class Shadow:
                 self.destinations[key] = self._shared(*destinations[key])
             else:
                 del self.destinations[key]
-        self.pods, self.guards, self.inbound = pods, guards, inbound
+        self.pods, self.guards, self.inbound, self.judged = pods, guards, inbound, judged
         self._loaded, self._doubtful = True, False
         self._drift |= drift
 
@@ -157,13 +168,13 @@ class Shadow:
                 self.destinations.pop(key, None)
         return refused
 
-    def _each_port(self, ports: Sequence[InboundPort], do: Callable[[InboundPort], None]) -> dict[InboundPort, str]:
-        refused: dict[InboundPort, str] = {}
-        for port in ports:
+    def _each(self, rows: Sequence[Row], do: Callable[[Row], None]) -> dict[Row, str]:
+        refused: dict[Row, str] = {}
+        for row in rows:
             try:
-                do(port)
+                do(row)
             except (OSError, TidegateError) as error:
-                refused[port] = str(error)
+                refused[row] = str(error)
                 self._doubtful = True
         return refused
 
@@ -174,6 +185,14 @@ class Shadow:
     def _leave_alone(self, port: InboundPort) -> None:
         self._tables.delete_inbound(port)
         self.inbound.discard(port)
+
+    def _judge(self, row: GuardRow) -> None:
+        self._tables.set_guard(row)
+        self.judged.add(row)
+
+    def _pardon(self, row: GuardRow) -> None:
+        self._tables.delete_guard(row)
+        self.judged.discard(row)
 
     def _enrol(self, cookie: int, row: PodRow, netns_fd: int) -> None:
         try:
@@ -195,12 +214,18 @@ class Shadow:
             for port in [port for port in self.inbound if port.netns_cookie == cookie]:
                 self._tables.delete_inbound(port)
                 self.inbound.discard(port)
+            for row in sorted((row for row in self.judged if row.netns_cookie == cookie), key=_rank, reverse=True):
+                self._pardon(row)
             if cookie in self.guards:
                 self._tables.detach_lookup(cookie)
                 self.guards.discard(cookie)
         except (OSError, TidegateError):
             self._doubtful = True
             raise
+
+
+def _rank(row: GuardRow) -> int:
+    return row.rank
 
 
 def differing(before: Mapping[K, object], after: Mapping[K, object]) -> set[K]:

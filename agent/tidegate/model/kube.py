@@ -88,6 +88,7 @@ class Pod:
     node: str = ""
     service_account: str = "default"
     ports: tuple[ContainerPort, ...] = ()
+    probe_ports: tuple[int, ...] = ()  # where the node's kubelet looks whether it is well
     host_network: bool = False
     hostname: str = ""  # with subdomain: its own name under a headless service, as pods of a StatefulSet have one
     subdomain: str = ""

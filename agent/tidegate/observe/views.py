@@ -9,14 +9,14 @@ from typing import Any
 
 from tidegate.bpf.datapath import Datapath
 from tidegate.dataplane.cycle import Cycle
-from tidegate.dataplane.order import DNS
+from tidegate.dataplane.order import DNS, POLICIES
 from tidegate.enroll.crash_loops import CrashLoop
 from tidegate.enroll.keeper import Kept
 from tidegate.envoy.supervisor import EnvoySupervisor
 from tidegate.model.mesh import Mesh
 from tidegate.model.names import WorkloadId, cluster_domain
 from tidegate.model.net import host_port, split_destination
-from tidegate.model.plan.kernel import ANYWHERE
+from tidegate.model.plan.kernel import ANYWHERE, GuardRow
 from tidegate.model.plan.relay import L4Endpoint
 from tidegate.model.status import ApplierStatus, PodState, State
 from tidegate.model.workload import Sandbox
@@ -192,6 +192,37 @@ class Views:
             }
             for key, (tier, service) in rows
         ]
+
+    async def policies(self, _: Mapping[str, str]) -> list[dict[str, Any]]:
+        """Policies that are for pods of this node. In force: the kernel leads what comes to each of those pods to the
+        relay, and the relay has what is planned."""
+        plan, status = self._cycle.plan.value, self._cycle.status.value
+        judged = await asyncio.to_thread(self._datapath.guard_rows)
+        names = {pod.netns_cookie: pod.id for pod in plan.pods}
+        told = status.appliers.get(POLICIES)
+        missing = "" if told is not None and told.generation >= plan.generation else "the relay was not told of it yet"
+        found: dict[int, list[int]] = {}
+        for cookie, numbers in plan.policies.workloads.items():
+            for number in numbers:
+                found.setdefault(number, []).append(cookie)
+        rows = []
+        for number, policy in enumerate(plan.policies.policies, 1):
+            open_ = [str(names[c]) for c in found.get(number, ()) if c in names and GuardRow(c) not in judged]
+            reason = missing or (f"what comes to {', '.join(open_)} is not led to the relay yet" if open_ else "")
+            rows.append(
+                {
+                    "node": self._node,
+                    "policy": policy.key,
+                    "action": policy.action.name,
+                    "dry_run": policy.dry_run,
+                    "in_force": not reason,
+                    "reason": reason,
+                    "decided_by": "relay",
+                    "pods": sorted(str(names[c]) for c in found.get(number, ()) if c in names),
+                    "origin": asdict(policy.origin),
+                }
+            )
+        return rows
 
     async def explain(self, query: Mapping[str, str]) -> dict[str, Any] | None:
         """None if the pod is not on this node."""

@@ -11,14 +11,17 @@ import asyncio
 import contextlib
 import logging
 import os
+import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 
 from tidegate.errors import Transient
+from tidegate.model.plan.policy import PolicyTable
 from tidegate.model.plan.relay import L4Service
 from tidegate.relay.connection import FOREVER, RelayConnection, RelayState, close_all
 from tidegate.relay.events import FlowEvent, RelayStats
 from tidegate.relay.image import ImageWriter, seal
+from tidegate.relay.policy_file import PolicyWriter
 from tidegate.relay.supervisor import RelaySupervisor
 from tidegate.runtime.latest import Latest
 
@@ -28,17 +31,21 @@ RETRY_SECONDS = 0.02  # between two attempts to reach a process that has just be
 REFUSED_SECONDS = 1.0  # the same after it answered with a refusal
 MOST_RETIRED = 4  # relays that drain beside the one that serves; what the oldest one still has is reset then
 
+TABLES_KNOWN = 64  # tables of policies whose numbers events may still name
+UNKNOWN_POLICY = "unknown"
+
 _Batch = tuple[RelayConnection, int, list[FlowEvent]]
 
 
 class RelayClient:
     """Feed it by run(); close() when that has ended. For one event loop."""
 
-    def __init__(self, supervisor: RelaySupervisor, flows_fd: int, wishes_fd: int = -1) -> None:
-        """Maps tg_flows and tg_wishes; borrowed, open as long as this lives."""
+    def __init__(self, supervisor: RelaySupervisor, flows_fd: int, wishes_fd: int = -1, called_fd: int = -1) -> None:
+        """Maps tg_flows, tg_wishes and tg_called; borrowed, open as long as this lives."""
         self._supervisor = supervisor
         self._flows_fd = flows_fd
         self._wishes_fd = wishes_fd
+        self._called_fd = called_fd
         self.process: Latest[int] = Latest(0)  # 0 = none reachable, else rises with each relay process
         self._number = 0
         self._current: RelayConnection | None = None
@@ -46,6 +53,8 @@ class RelayClient:
         self._retired: dict[int, RelayConnection] = {}  # by pid, oldest first
         self._changing = asyncio.Lock()  # of listeners and images
         self._writer = ImageWriter()
+        self._policy_writer = PolicyWriter()
+        self._policy_names: dict[int, tuple[str, ...]] = {}  # by what a table was published as, the oldest first
         self._wanted: dict[int, tuple[int, int]] = {}  # ports by cookie, to be asked for again after a relay's death
         self._batches: asyncio.Queue[_Batch] = asyncio.Queue()
         self._stats: dict[RelayConnection, RelayStats] = {}  # as told last
@@ -131,6 +140,38 @@ class RelayClient:
                 os.close(fd)
             await self._take_listeners(relay)
 
+    async def publish_policies(self, generation: int, table: PolicyTable) -> None:
+        """Judge by these who may connect to pods. Those who are connected are judged anew, also at relays that drain.
+
+        :raises Rejected: they are too many. Those in force stay, here and below
+        :raises OSError: no memory
+        :raises Transient: no relay can be reached
+        """
+        async with self._changing:
+            relay = self._serving()
+            # Not the plan's generation: what an earlier agent published has numbers of its own.
+            published_as = time.time_ns()
+            laid_out = await asyncio.to_thread(self._policy_writer.lay_out, published_as, table)
+            self._policy_names[published_as] = tuple(policy.key for policy in table.policies)
+            for old_table in list(self._policy_names)[:-TABLES_KNOWN]:
+                del self._policy_names[old_table]
+            fd = await asyncio.to_thread(seal, laid_out)
+            try:
+                await relay.publish_policies(fd)
+                for old in list(self._retired.values()):
+                    if old.speaks_ours:
+                        with contextlib.suppress(OSError, Transient):  # it may just be ending
+                            await old.publish_policies(fd)
+            finally:
+                os.close(fd)
+
+    def policy_name(self, published_as: int, number: int) -> str:
+        """NAMESPACE/NAME of a policy by what an event says; "" for none, "unknown" if an earlier agent published it."""
+        names = self._policy_names.get(published_as)
+        if not number:
+            return ""
+        return names[number - 1] if names is not None and number <= len(names) else UNKNOWN_POLICY
+
     async def stats(self) -> RelayStats:
         """Sums over all relays that this agent has seen, those that are gone included. Never raises."""
         for connection in [c for c in (self._current, *self._retired.values()) if c is not None]:
@@ -182,7 +223,7 @@ class RelayClient:
                 await self._left(pid, connection)
 
     async def _serve(self, pid: int, connection: RelayConnection) -> None:
-        await connection.configure(self._supervisor.config, self._flows_fd, self._wishes_fd)
+        await connection.configure(self._supervisor.config, self._flows_fd, self._wishes_fd, self._called_fd)
         async with self._changing:
             self._current = connection
             if pid != self._current_pid:

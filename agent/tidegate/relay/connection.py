@@ -96,19 +96,20 @@ class RelayConnection:
     def close(self) -> None:
         self._channel.close()
 
-    async def configure(self, config: RelayConfig, flows_fd: int, wishes_fd: int = -1) -> None:
-        """Start its workers; of one that runs only the maps are exchanged (tg_flows, and tg_wishes if there is one).
+    async def configure(self, config: RelayConfig, flows_fd: int, wishes_fd: int = -1, called_fd: int = -1) -> None:
+        """Start its workers; of one that runs only the maps are exchanged (tg_flows, and tg_wishes and tg_called where
+        they are given, the latter beside the former only).
 
         :raises OSError: EBUSY: its config is another
         """
         message = ffi.new("struct fp_ask_configure *")
         raw = message.config
         raw.workers, raw.flows_fd, raw.max_connections = config.workers, -1, config.max_connections
-        raw.wishes_fd = -1
+        raw.wishes_fd = raw.called_fd = -1
         raw.buffer_bytes, raw.pool_mib, raw.each_event = config.buffer_bytes, config.pool_mib, config.each_event
         raw.sockets_mib = config.sockets_mib
         raw.connect_timeout_ms, raw.report_ms = round(config.connect_timeout * 1000), round(config.report * 1000)
-        await self._ask(lib.FP_CONFIGURE, message, (flows_fd,) if wishes_fd < 0 else (flows_fd, wishes_fd))
+        await self._ask(lib.FP_CONFIGURE, message, tuple(fd for fd in (flows_fd, wishes_fd, called_fd) if fd >= 0))
 
     async def sandboxes(self) -> dict[int, SandboxListeners]:
         """By netns cookie."""
@@ -178,6 +179,11 @@ class RelayConnection:
                 "give each its own",
             ) from None
         self.generation = generation
+
+    async def publish_policies(self, file_fd: int) -> None:
+        """Judge connections to pods by those of a sealed file, live ones too. OSError: the file is no good, or there is
+        no memory; after either those in force stay."""
+        await self._ask(lib.FP_POLICIES, ffi.new("struct fp_head *"), (file_fd,))
 
     async def stats(self) -> RelayStats:
         return read_stats((await self._ask(lib.FP_STATS, ffi.new("struct fp_head *"))).message)

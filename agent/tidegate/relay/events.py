@@ -8,6 +8,7 @@ from enum import StrEnum
 from socket import ntohs
 from typing import Any, Final
 
+from tidegate.model.authorization import PolicyVerdict
 from tidegate.model.net import IPAddress, from_wire
 from tidegate.relay.abi import ffi, lib, rows
 
@@ -32,10 +33,32 @@ class CloseReason(StrEnum):
     IDLE_TIMEOUT = "idle_timeout"
     MAX_DURATION = "max_duration"
     NO_HEALTHY = "no_healthy_endpoint"  # all are left out, because connecting to them failed
+    DENY_POLICY = "deny_by_policy"  # a DENY policy of the pod that was called matches
+    DENY_NOT_ALLOWED = "deny_not_allowed"  # it has ALLOW policies, and none of them matches
+    DENY_UNKNOWN = "deny_unknown_workload"  # nobody said what holds for it
+    DENY_LATE = "deny_late"  # it was let pass, and what holds now would not
+
+    @property
+    def refuses(self) -> bool:
+        """Whether policies, or the lack of any, ended it."""
+        return self.name.startswith("DENY_")
 
 
 # By the number that comes in an event. A reason that is not listed above fails here.
 _REASONS: Final = tuple(CloseReason(ffi.string(lib.fp_reason_name(n)).decode()) for n in range(lib.FP_REASON_COUNT))
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What was decided of a connection to a pod, and by which policies: by their numbers in the table of a generation,
+    0 = none of them. A generation of 0: nobody said anything yet."""
+
+    generation: int
+    verdict: PolicyVerdict
+    policy: int = 0
+    would: PolicyVerdict = PolicyVerdict.ALLOW_NO_POLICY  # by those on trial, if there were no others
+    would_policy: int = 0
+    audited: int = 0  # the first AUDIT policy that matches
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +88,9 @@ class FlowEvent:
     earlier_to_client: int = 0
     opened: int = 1  # how many are reported for the first time
     connections: int = 1  # how many ended
+    # It came to the pod, and client is whoever called; None: the pod is the client, as in all that is said above.
+    judged: Judgement | None = None
+    caller: int = 0  # judged: netns cookie of the socket that called; 0 = it is of no pod of this node that we know
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,4 +168,18 @@ def _event(raw: Any) -> FlowEvent:
         earlier_to_client=raw.earlier_to_client,
         opened=raw.opened,
         connections=raw.connections,
+        judged=_judgement(raw) if raw.inbound else None,
+        caller=raw.caller,
+    )
+
+
+def _judgement(raw: Any) -> Judgement:
+    said = raw.decision
+    return Judgement(
+        generation=raw.policies,
+        verdict=PolicyVerdict(said.verdict),
+        policy=said.policy,
+        would=PolicyVerdict(said.would),
+        would_policy=said.would_policy,
+        audited=said.audited,
     )

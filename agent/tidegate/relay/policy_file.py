@@ -28,15 +28,16 @@ class PolicyWriter:
         rows = [self._known.get(id(policy)) or _rows(policy) for policy in table.policies]
         self._known = {id(row.policy): row for row in rows}
         workloads, members = _workloads(table)
+        names = "".join(table.names.get(cookie, "") for cookie in sorted(table.workloads)).encode()
         head = ffi.new("struct fp_policy_head *")
         head.magic, head.version, head.generation = lib.FP_POLICY_MAGIC, lib.FP_POLICY_VERSION, generation
         head.workloads, head.members = len(workloads), len(members)
         for name in _TABLES:
             setattr(head, name, sum(row.counts[name] for row in rows))
-        head.text = sum(len(row.text) for row in rows)
+        head.text, head.names = sum(len(row.text) for row in rows), len(names)
         tables = (row.laid_out[name] for name in _TABLES for row in rows)
         parts = (bytes(ffi.buffer(head)), bytes(ffi.buffer(workloads)), *tables, bytes(ffi.buffer(members)))
-        made = b"".join((*parts, *(row.text for row in rows)))
+        made = b"".join((*parts, *(row.text for row in rows), names))
         if len(made) > lib.FP_POLICY_FILE_MAX:
             raise Rejected(f"policies of generation {generation}", f"are {len(made)} bytes", "at most 64 MiB")
         return made
@@ -65,6 +66,7 @@ def _workloads(table: PolicyTable) -> tuple[Any, Any]:
     workloads = ffi.new("struct fp_policy_workload[]", len(table.workloads))
     for row, (cookie, of) in zip(workloads, sorted(table.workloads.items()), strict=True):
         row.netns_cookie, row.members = cookie, len(of)
+        row.name = len(table.names.get(cookie, "").encode())
     return workloads, ffi.new("struct fp_policy_member[]", [(number,) for number in numbers])
 
 

@@ -9,7 +9,8 @@ from tidegate.compile.facts import Facts
 from tidegate.model.kube import Pod
 from tidegate.model.net import IPAddress
 from tidegate.relay.events import FlowEvent
-from tidegate.telemetry.metrics import TcpMetrics
+from tidegate.telemetry.judged import Refusals
+from tidegate.telemetry.metrics import PolicyMetrics, TcpMetrics
 from tidegate.telemetry.pairs import Pairs
 
 log = logging.getLogger("tidegate.access")
@@ -57,17 +58,64 @@ def workload_at(facts: Facts, address: IPAddress | None) -> tuple[str, str]:
     return (pod.id.namespace, workload_name(pod)) if pod is not None else ("", "")
 
 
+class Judged:
+    """What is made of connections to pods that policies are for."""
+
+    def __init__(self, metrics: PolicyMetrics, refusals: Refusals, name: Callable[[int, int], str]) -> None:
+        """name: of a policy, by the generation of its table and its number there."""
+        self._metrics = metrics
+        self._refusals = refusals
+        self._name = name
+
+    def observe(self, event: FlowEvent, source: tuple[str, str], destination: tuple[str, str]) -> str:
+        """Returns the name of the policy that decided; "" where none did."""
+        judged = event.judged
+        assert judged is not None
+        self._metrics.observe(event, lambda number: self._name(judged.generation, number))
+        policy = self._name(judged.generation, judged.policy)
+        self._refusals.observe(event, source, destination, policy)
+        return policy
+
+
+def _log_inbound(event: FlowEvent, source: tuple[str, str], destination: tuple[str, str], policy: str) -> None:
+    assert event.judged is not None
+    log.info(
+        "inbound src=%s:%d (%s/%s) dst=%s:%d (%s/%s) verdict=%s policy=%s reason=%s sent=%d received=%d "
+        "duration=%.1fms",
+        event.client,
+        event.client_port,
+        *source,
+        event.dst or "-",
+        event.dst_port,
+        *destination,
+        event.judged.verdict.name.lower(),
+        policy or "-",
+        event.reason,
+        event.earlier_to_client + event.bytes_to_client,
+        event.earlier_to_server + event.bytes_to_server,
+        event.duration_ns / 1e6,
+    )
+
+
 async def follow_flows(
     events: AsyncIterator[FlowEvent],
     metrics: TcpMetrics,
     facts: Callable[[], Facts],
     service_name: Callable[[int], str],
     pairs: Pairs,
+    policies: Judged,
 ) -> None:
     """Until cancelled: count what the fast path tells about, and log each connection that ended."""
     clients = Clients()
     async for event in events:
         known = facts()
+        if event.judged is not None:
+            source, destination = (clients.workload(known, at) for at in (event.caller, event.netns_cookie))
+            metrics.observe(event, source, destination, "")
+            policy = policies.observe(event, source, destination)
+            if event.connections and log.isEnabledFor(logging.INFO):
+                _log_inbound(event, source, destination, policy)
+            continue
         source, destination = clients.workload(known, event.netns_cookie), workload_at(known, event.endpoint)
         service = service_name(event.service)
         metrics.observe(event, source, destination, service)

@@ -11,7 +11,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.exposition import generate_latest
 from prometheus_client.registry import Collector
 
-from tidegate.relay.events import FlowEvent
+from tidegate.relay.events import CloseReason, FlowEvent
 from tidegate.xds.status import OthersStatus
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # the *_created series double what a scrape carries and nobody here reads them
@@ -62,26 +62,70 @@ class TcpMetrics:
     def observe(self, flow: FlowEvent, source: tuple[str, str], destination: tuple[str, str], service: str) -> None:
         """Count what an event says is new."""
         new = NewOfConnections(flow.opened, flow.connections, flow.bytes_to_client, flow.bytes_to_server)
-        self.count(new, source, destination, service)
+        self.count(new, source, destination, service, "destination" if flow.judged else "source")
 
-    def count(self, new: NewOfConnections, source: tuple[str, str], destination: tuple[str, str], service: str) -> None:
-        """Count what is new of connections.
+    def count(
+        self,
+        new: NewOfConnections,
+        source: tuple[str, str],
+        destination: tuple[str, str],
+        service: str,
+        reporter: str = "source",
+    ) -> None:
+        """Count what is new of connections. reporter: in front of which end they were seen.
 
         source and destination are (namespace, workload), service is FQDN:port as in model.plan.relay.L4Service; all
         empty when unknown.
         """
-        key = (source, destination, service)
+        key = (source, destination, service, reporter)
         children = self._children.get(key)
         if children is None:
             host = service.rpartition(":")[0]
             host = "" if host == "*" else host  # of a range, by no name that somebody has
             name, namespace = [*host.split("."), "", ""][:2]
             ends = (source[1], source[0], destination[1], destination[0], host, name, namespace)
-            labels = ("source", *(end or UNKNOWN for end in ends), "tcp", "none")
+            labels = (reporter, *(end or UNKNOWN for end in ends), "tcp", "none")
             children = self._children[key] = tuple(family.labels(*labels) for family in self._families)
         amounts = (new.opened, new.closed, new.to_client, new.to_server)
         for child, amount in zip(children, amounts, strict=True):
             child.inc(amount)
+
+
+class PolicyMetrics:
+    """What was decided of connections to pods of this node that policies are for."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._decisions = Counter(
+            "tidegate_policy_decisions",
+            "Connections to pods that policies are for, by what was decided (enum fp_policy_verdict, deny_late)",
+            ("verdict",),
+            registry=registry,
+        )
+        self._would = Counter(
+            "tidegate_policy_would",
+            "What policies on trial would have decided if there were no others",
+            ("verdict", "policy"),
+            registry=registry,
+        )
+        self._audited = Counter(
+            "tidegate_policy_audited", "Connections that an AUDIT policy matches", ("policy",), registry=registry
+        )
+
+    def observe(self, flow: FlowEvent, name: Callable[[int], str]) -> None:
+        """Count what an event says is new. name: of a policy by its number."""
+        judged = flow.judged
+        if judged is None:
+            return
+        if flow.reason is CloseReason.DENY_LATE:
+            self._decisions.labels(flow.reason.value).inc(flow.connections)
+        if not flow.opened:
+            return
+        if flow.reason is not CloseReason.DENY_LATE:
+            self._decisions.labels(judged.verdict.name.lower()).inc(flow.opened)
+        if judged.would_policy or not judged.would.allows:
+            self._would.labels(judged.would.name.lower(), name(judged.would_policy)).inc(flow.opened)
+        if judged.audited:
+            self._audited.labels(name(judged.audited)).inc(flow.opened)
 
 
 class AgentCollector(Collector):

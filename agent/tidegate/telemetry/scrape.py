@@ -13,7 +13,7 @@ from tidegate.compile.facts import Facts
 from tidegate.relay.events import RelayStats
 from tidegate.telemetry.carried import CarriedConnections
 from tidegate.telemetry.flows import Clients
-from tidegate.telemetry.metrics import AgentCollector, TcpMetrics, exposition
+from tidegate.telemetry.metrics import AgentCollector, PolicyMetrics, TcpMetrics, exposition
 
 
 class KernelCounters(Protocol):
@@ -66,6 +66,7 @@ class AgentMetrics:
         for collector in more:
             self._registry.register(collector)
         self.tcp = TcpMetrics(self._registry)
+        self.policies = PolicyMetrics(self._registry)
         self._carried = CarriedConnections(self.tcp, facts, envoy, Clients().workload)
 
     async def exposition(self) -> bytes:

@@ -24,8 +24,8 @@ _INBOUND = Group(
             "inbound-open-without-envoy",
             "while Envoy is away the application is reached past the filter",
             "bpf/lookup.bpf.c",
-            "		return reason == TG_LOOKUP_DENY_INBOUND ? SK_DROP : SK_PASS;\n",
-            "		return SK_PASS;\n",
+            "		return reason == TG_LOOKUP_DENY_INBOUND || reason == TG_LOOKUP_DENY_GUARDED ? SK_DROP : SK_PASS;\n",
+            "		return reason == TG_LOOKUP_DENY_GUARDED ? SK_DROP : SK_PASS;\n",
             (f"{KERNEL}::test_without_envoy_nobody_gets_past_it",),
         ),
         Mutant(
@@ -64,8 +64,8 @@ _INBOUND = Group(
             "inbound-row-outlives-listener",
             "Envoy forgets the listener while connections are led to it",
             "agent/tidegate/dataplane/order.py",
-            "POLICIES, PAST_INBOUND, RELAY, PAST_ENVOY, ENVOY, TO_ENVOY",
-            "POLICIES, RELAY, PAST_ENVOY, ENVOY, PAST_INBOUND, TO_ENVOY",
+            "    PAST_INBOUND,\n    RELAY,\n    PAST_ENVOY,\n    ENVOY,\n",
+            "    RELAY,\n    PAST_ENVOY,\n    ENVOY,\n    PAST_INBOUND,\n",
             (f"{PLANE}::test_a_row_comes_when_envoy_listens_and_goes_before_envoy_is_told",),
         ),
         Mutant(

@@ -86,8 +86,8 @@ _CHANGE = Group(
             "envoy-forgets-before-the-kernel",
             "a port that is no longer HTTP is still led to Envoy when Envoy has forgotten it",
             ORDER,
-            "RELAY, PAST_ENVOY, ENVOY, TO_ENVOY",
-            "RELAY, ENVOY, PAST_ENVOY, TO_ENVOY",
+            "    PAST_ENVOY,\n    ENVOY,\n",
+            "    ENVOY,\n    PAST_ENVOY,\n",
             (f"{TIER_CHANGE}[http-tcp-2]",),
         ),
         Mutant(

@@ -221,8 +221,7 @@ _SERVER_SEES = Group(
             "envoy-not-told-the-client4",
             "X-Forwarded-For says 127.0.0.1 for IPv4 clients",
             "bpf/names.bpf.c",
-            "\ttg_name_client(&out, tg_accepted(ctx), &kernel, (uint16_t)ctx->user_port);\n"
-            "\treturn tg_show4(ctx, &out);",
+            "\ttg_client(ctx, &kernel, &out);\n\treturn tg_show4(ctx, &out);",
             "\ttg_name_keep(&out);\n\treturn tg_show4(ctx, &out);",
             (HTTP,),
         ),
@@ -230,8 +229,7 @@ _SERVER_SEES = Group(
             "envoy-not-told-the-client6",
             "X-Forwarded-For says a capture address for IPv6 clients",
             "bpf/names.bpf.c",
-            "\ttg_name_client(&out, tg_accepted(ctx), &kernel, (uint16_t)ctx->user_port);\n"
-            "\treturn tg_show6(ctx, &out);",
+            "\ttg_client(ctx, &kernel, &out);\n\treturn tg_show6(ctx, &out);",
             "\ttg_name_keep(&out);\n\treturn tg_show6(ctx, &out);",
             (HTTP,),
         ),

@@ -145,7 +145,7 @@ _REFUSES = Group(
         Mutant(
             "image-that-can-change",
             "an image is used that its writer can change afterwards",
-            FILE,
+            "agent/relay/sealed.c",
             "\tif (seals < 0 || (seals & wanted) != wanted)\n",
             "\tif (seals < 0 && wanted == 0)\n",
             (f"{PROCESS}::test_an_image_that_somebody_could_change_is_refused",),

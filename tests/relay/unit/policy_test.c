@@ -54,9 +54,10 @@ struct file {
 	struct fp_policy_part rules[2], clauses[2], matches[2];
 	struct fp_policy_term terms[2];
 	struct fp_policy_member members[2];
+	char names[24];
 };
 
-/* DENY at port 80, ALLOW from 10.0.0.0/8; pod 5 has both, pod 9 none. */
+/* DENY at port 80, ALLOW from 10.0.0.0/8; pod 5 has both, pod 9 none and a name. */
 static struct file whole(void)
 {
 	return (struct file){
@@ -69,8 +70,9 @@ static struct file whole(void)
 			  .clauses = 2,
 			  .matches = 2,
 			  .terms = 2,
-			  .members = 2 },
-		.workloads = { { .netns_cookie = 5, .members = 2 }, { .netns_cookie = 9, .members = 0 } },
+			  .members = 2,
+			  .names = 24 },
+		.workloads = { { .netns_cookie = 5, .members = 2 }, { .netns_cookie = 9, .members = 0, .name = 24 } },
 		.policies = { { .rules = 1, .action = FP_ACTION_DENY }, { .rules = 1, .action = FP_ACTION_ALLOW } },
 		.rules = { { 1 }, { 1 } },
 		.clauses = { { 1 }, { 1 } },
@@ -80,6 +82,7 @@ static struct file whole(void)
 			     .addr = { { [10] = 0xff, [11] = 0xff, [12] = 10 } },
 			     .number = 104 } },
 		.members = { { 1 }, { 2 } },
+		.names = { "spiffe://dom/ns/ab/sa/cd" },
 	};
 }
 
@@ -109,6 +112,15 @@ static void decisions(void)
 	CHECK(found.verdict == FP_DENY_UNKNOWN_WORKLOAD && !fp_policy_allows(found.verdict));
 	found = decide(NULL, 5, 10, 81);
 	CHECK(found.verdict == FP_DENY_UNKNOWN_WORKLOAD);
+	struct fp_peer_name name;
+	fp_policies_name(policies, 9, &name);
+	CHECK(is(name.principal, "dom/ns/ab/sa/cd") && is(name.namespace, "ab") && is(name.account, "cd"));
+	fp_policies_name(policies, 5, &name);
+	CHECK(!name.principal.length);
+	fp_policies_name(policies, 6, &name);
+	CHECK(!name.principal.length);
+	fp_policies_name(NULL, 9, &name);
+	CHECK(!name.principal.length);
 	fp_policies_free(policies);
 }
 
@@ -122,14 +134,16 @@ static void numbers_that_lead_nowhere(void)
 		&file.head.rules,           &file.head.clauses,
 		&file.head.matches,         &file.head.terms,
 		&file.head.members,         &file.head.text,
-		&file.workloads[0].pad,     &file.workloads[1].members,
-		&file.workloads[0].members, &file.policies[0].rules,
-		&file.policies[1].rules,    &file.rules[0].rows,
-		&file.rules[1].rows,        &file.clauses[1].rows,
-		&file.matches[0].rows,      &file.matches[1].rows,
-		&file.members[0].policy,    &file.members[1].policy,
-		&file.terms[0].text,        &file.terms[0].length,
-		&file.terms[0].pad,         &file.terms[1].number,
+		&file.head.names,           &file.head.pad,
+		&file.workloads[0].name,    &file.workloads[1].name,
+		&file.workloads[1].members, &file.workloads[0].members,
+		&file.policies[0].rules,    &file.policies[1].rules,
+		&file.rules[0].rows,        &file.rules[1].rows,
+		&file.clauses[1].rows,      &file.matches[0].rows,
+		&file.matches[1].rows,      &file.members[0].policy,
+		&file.members[1].policy,    &file.terms[0].text,
+		&file.terms[0].length,      &file.terms[0].pad,
+		&file.terms[1].number,
 	};
 	for (size_t i = 0; i < sizeof(wrong) / sizeof(*wrong); i++) {
 		struct fp_policies *policies = NULL;

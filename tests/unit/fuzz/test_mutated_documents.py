@@ -38,7 +38,7 @@ ROOT = Path(__file__).resolve().parents[3]
 COUNT, TOGETHER, PARTS = 10_000, 250, 8
 CODES = {row.code: row.severity for row in MESSAGES}
 # What is wrong with a document as a whole, and not with a field.
-WHOLE = {"TG0108", "TG0109", "TG0110", "TG0501", "TG0801"}
+WHOLE = {"TG0108", "TG0109", "TG0110", "TG0501", "TG0801", "TG0823"}
 WORDS = [
     *(b": ", b"- ", b"\n", b"  ", b"*", b"&a ", b"*a", b"{", b"[", b"'", b'"', b"null", b"65536", b"-1", b"1s"),
     *(b"http", b"host", b"\x1b", b"\xe2\x80\xa8", b"\xff"),

@@ -4,15 +4,19 @@ import logging
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from ipaddress import ip_address
+from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
+from tests.support.clock import ManualClock
 from tests.support.configs import config_of, pod, sandbox
 
 from tidegate.compile.facts import Facts, join
-from tidegate.relay.events import CloseReason, FlowEvent
-from tidegate.telemetry.flows import Clients, follow_flows
-from tidegate.telemetry.metrics import TcpMetrics
+from tidegate.model.authorization import PolicyVerdict
+from tidegate.relay.events import CloseReason, FlowEvent, Judgement
+from tidegate.telemetry.flows import Clients, Judged, follow_flows
+from tidegate.telemetry.judged import LINES_AT_ONCE, Refusals
+from tidegate.telemetry.metrics import PolicyMetrics, TcpMetrics
 from tidegate.telemetry.pairs import Pairs, PairTotals
 
 CONFIG = config_of(
@@ -54,7 +58,8 @@ async def told(*flows: FlowEvent, pairs: Pairs | None = None, facts: Facts = FAC
 
     registry = CollectorRegistry()
     names = {7: "web.default.svc.cluster.local:80"}
-    await follow_flows(events(), TcpMetrics(registry), lambda: facts, names.__getitem__, pairs or Pairs())
+    policies = Judged(PolicyMetrics(registry), Refusals(ManualClock()), lambda table, number: f"table{table}/{number}")
+    await follow_flows(events(), TcpMetrics(registry), lambda: facts, names.__getitem__, pairs or Pairs(), policies)
     return registry
 
 
@@ -162,3 +167,61 @@ def test_connections_of_a_pod_that_is_gone_have_its_name_for_a_while() -> None:
         ("default", "y"),
         ("default", "z"),
     ]
+
+
+def judged(verdict: PolicyVerdict, reason: CloseReason, **more: Any) -> FlowEvent:
+    """A connection of the client's pod to the server's, as the relay in front of the latter tells of it."""
+    said = Judgement(generation=7, verdict=verdict, policy=3, **more)
+    return replace(flow("10.0.0.2"), reason=reason, service=0, netns_cookie=2, caller=1, judged=said)
+
+
+def inbound_facts() -> Facts:
+    return join(CONFIG, [CLIENT, sandbox("web-6f9c-x2v8q", "10.0.0.2", cookie=2)])
+
+
+async def test_what_comes_to_a_pod_is_reported_from_its_end() -> None:
+    registry = await told(judged(PolicyVerdict.ALLOW_BY_POLICY, CloseReason.OK), facts=inbound_facts())
+    labels = {"reporter": "destination", "source_workload": "client", "destination_workload": "web"}
+    found = [
+        sample.value
+        for metric in registry.collect()
+        for sample in metric.samples
+        if sample.name == "istio_tcp_connections_closed_total" and labels.items() <= sample.labels.items()
+    ]
+    assert found == [1]
+    assert registry.get_sample_value("tidegate_policy_decisions_total", {"verdict": "allow_by_policy"}) == 1
+
+
+async def test_what_is_refused_is_counted_and_logged_with_the_policy(caplog: pytest.LogCaptureFixture) -> None:
+    refused = judged(PolicyVerdict.DENY_BY_POLICY, CloseReason.DENY_POLICY)
+    late = judged(PolicyVerdict.DENY_BY_POLICY, CloseReason.DENY_LATE)
+    registry = await told(refused, replace(late, opened=0), facts=inbound_facts())
+    for verdict in ("deny_by_policy", "deny_late"):
+        assert registry.get_sample_value("tidegate_policy_decisions_total", {"verdict": verdict}) == 1
+    first, second = [record.getMessage() for record in caplog.records if record.name == "tidegate.policy"]
+    assert first.startswith("deny_by_policy: policy=table7/3 src=10.0.0.1:")
+    assert "(default/client) dst=" in first
+    assert "(default/web)" in first
+    assert second.startswith("deny_late: ")
+
+
+async def test_what_is_on_trial_or_audited_is_counted_by_policy() -> None:
+    more: dict[str, Any] = {"would": PolicyVerdict.DENY_BY_POLICY, "would_policy": 4, "audited": 5}
+    registry = await told(judged(PolicyVerdict.ALLOW_NO_POLICY, CloseReason.OK, **more), facts=inbound_facts())
+    would = {"verdict": "deny_by_policy", "policy": "table7/4"}
+    assert registry.get_sample_value("tidegate_policy_would_total", would) == 1
+    assert registry.get_sample_value("tidegate_policy_audited_total", {"policy": "table7/5"}) == 1
+
+
+def test_who_knocks_without_end_does_not_fill_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    clock = ManualClock()
+    refusals = Refusals(clock)
+    knock = judged(PolicyVerdict.DENY_BY_POLICY, CloseReason.DENY_POLICY)
+    for _ in range(int(LINES_AT_ONCE) + 5):
+        refusals.observe(knock, ("", ""), ("default", "web"), "default/p")
+    assert len(caplog.records) == LINES_AT_ONCE
+    assert "(no identity)" in caplog.records[0].getMessage()
+    clock.advance(1.0)
+    refusals.observe(knock, ("", ""), ("default", "web"), "")
+    assert caplog.records[-1].getMessage().endswith("connections=1, 5 more lines left out")
+    assert "policy=- " in caplog.records[-1].getMessage()

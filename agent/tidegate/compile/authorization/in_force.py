@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from tidegate.compile.authorization.conversion import converted
 from tidegate.compile.authorization.mutual import Authentications, MutualAsked
 from tidegate.model.authorization import Authorization, PolicyScope
+from tidegate.model.identity import identity_of
 from tidegate.model.kube import Pod
 from tidegate.model.mesh import Mesh
 from tidegate.model.plan.policy import NO_POLICIES, PolicyTable
@@ -75,7 +76,11 @@ class Policies:
         used = {(one.namespace, one.name): one for found in of.values() for one in found}
         policies = tuple(used[key] for key in sorted(used))
         number = {one.key: number for number, one in enumerate(policies, 1)}
-        return PolicyTable(policies, {cookie: tuple(number[one.key] for one in found) for cookie, found in of.items()})
+        return PolicyTable(
+            policies,
+            {cookie: tuple(number[one.key] for one in found) for cookie, found in of.items()},
+            {cookie: identity_of(pods[cookie]).spiffe(self._domains[0]) for cookie in of},
+        )
 
 
 class FindPolicies:

@@ -18,7 +18,7 @@ from tidegate.model.names import WorkloadId
 from tidegate.model.net import parse_ip
 from tidegate.model.policy import AuthorizationPolicy, MutualTls, PolicyAction
 
-ENFORCED = False  # nothing asks for it yet: docs/decisions/0039
+DECIDED_BY = "the relay in front of the pod"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,8 @@ class Authorized:
             "mutual_tls": self.mode.value,
             "verdict": self.decision.verdict.name.lower(),
             "allowed": self.decision.verdict.allows,
-            "enforced": ENFORCED,
+            "enforced": True,
+            "decided_by": DECIDED_BY,
             "policy": _policy(deciding) if deciding else None,
             "would": self.decision.would.name.lower(),
             "would_policy": self.decision.would_policy,
@@ -64,7 +65,7 @@ class Authorized:
         verdict = self.decision.verdict
         by = f" by {self.decision.policy}" if self.decision.policy else ""
         what = f"{'allowed' if verdict.allows else 'refused'}{by} ({verdict.name})"
-        yield Hop("authorization", f"{where}: {what}{'' if ENFORCED else ', which is not enforced yet'}")
+        yield Hop("authorization", f"{where}: {what}, in force: {DECIDED_BY} decides")
         for one in self.asked:
             trial = ", on trial" if one.policy.dry_run else ""
             fits = "matches" if one.matches else "does not match"

@@ -14,7 +14,7 @@ from tidegate.config.shapes.metadata import Metadata
 from tidegate.config.shapes.policy_rule import PolicyRuleDoc
 from tidegate.config.shapes.workload_selector import PolicySelectorDoc
 from tidegate.config.tree import YamlList, YamlMap
-from tidegate.model.authorization import NOTHING_SAID
+from tidegate.model.authorization import NOTHING_SAID, PolicyMatch
 from tidegate.model.policy import Alternative, AuthorizationPolicy, PolicyAction, PolicyRule
 
 DRY_RUN: Final = "istio.io/dry-run"
@@ -69,7 +69,6 @@ class AuthorizationPolicyDoc(ApiModel):
 
 def read(doc: AuthorizationPolicyDoc, place: Place, report: Report) -> AuthorizationPolicy:
     spec, namespace = doc.spec, place.key.namespace
-    report.say(doc, "spec" if spec else None, say.NOT_ENFORCED())
     trial = _on_trial(doc.metadata, report)
     if spec is None:  # it allows nobody
         return AuthorizationPolicy(namespace, place.key.name, dry_run=trial, age=place.age, origin=place.origin)
@@ -78,17 +77,29 @@ def read(doc: AuthorizationPolicyDoc, place: Place, report: Report) -> Authoriza
     rules = tuple(rule.to_model(namespace, report) for rule in spec.rules or ())
     for index, rule in enumerate(rules):
         _tell_http(spec, index, rule, action, report)
+    targeted = _targets(spec, report)
+    if not targeted and action is not PolicyAction.CUSTOM:
+        if any(rule.http for rule in rules):
+            report.say(doc, "spec", say.NOT_ENFORCED())
+        if any(_asks_who(one.match) for rule in rules for part in _parts(rule) for one in part):
+            report.say(doc, "spec", say.NEAR_IDENTITIES())
     return AuthorizationPolicy(
         namespace=namespace,
         name=place.key.name,
         action=action,
         rules=rules,
         selector=spec.selector.to_model(report) if spec.selector else None,
-        targeted=_targets(spec, report),
+        targeted=targeted,
         dry_run=trial,
         age=place.age,
         origin=place.origin,
     )
+
+
+def _asks_who(match: PolicyMatch) -> bool:
+    """Whether it depends on the client's identity."""
+    positive = (match.principals, match.namespaces, match.service_accounts)
+    return any((*positive, match.not_principals, match.not_namespaces, match.not_service_accounts))
 
 
 def _on_trial(metadata: Metadata, report: Report) -> bool:

@@ -56,6 +56,7 @@ def read(doc: DeploymentDoc, place: Place, report: Report) -> PodTemplate:
         node=template.spec.node_name,
         service_account=template.spec.service_account_name,
         ports=template.spec.ports(),
+        probe_ports=template.spec.probe_ports(),
         host_network=template.spec.host_network,
         origin=Origin.at(POD.key(key.namespace, key.name), place.file, place.line),
     )

@@ -52,7 +52,7 @@ def read(doc: PeerAuthenticationDoc, place: Place, report: Report) -> PeerAuthen
     mode = MutualTls(spec.mtls.mode) if spec.mtls else MutualTls.UNSET
     ports = dict(_ports(spec, bool(selector), report))
     if MutualTls.STRICT in (mode, *ports.values()):
-        report.say(doc, "spec", say.NOT_ENFORCED())
+        report.say(doc, "spec", say.NEAR_IDENTITIES())
     return PeerAuthentication(
         namespace=namespace,
         name=place.key.name,

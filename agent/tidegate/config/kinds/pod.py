@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Literal
 
 from pydantic import Field
@@ -13,7 +14,8 @@ from tidegate.config.shapes.metadata import Metadata, addresses
 from tidegate.model.kube import ContainerPort, Pod
 from tidegate.model.names import WorkloadId
 
-PORT = Field(ge=1, le=65535)
+LAST_PORT = 65535
+PORT = Field(ge=1, le=LAST_PORT)
 
 
 class ContainerPortDoc(ApiModel):
@@ -23,15 +25,49 @@ class ContainerPortDoc(ApiModel):
     protocol: Literal["TCP", "UDP", "SCTP"] = "TCP"
 
 
+class ProbedDoc(ApiModel):
+    """Of a probe: which port it asks, by number or by the container's name for it."""
+
+    ignored = words("path scheme httpHeaders service")
+    port: int | str = 0
+    host: str = ""  # somebody else's: then the pod is not asked
+
+
+class ProbeDoc(ApiModel):
+    ignored = words(
+        "exec initialDelaySeconds timeoutSeconds periodSeconds successThreshold failureThreshold "
+        "terminationGracePeriodSeconds"
+    )
+    http_get: ProbedDoc | None = None
+    tcp_socket: ProbedDoc | None = None
+    grpc: ProbedDoc | None = None
+
+
 class ContainerDoc(ApiModel):
     ignored = words(
-        "image imagePullPolicy command args env envFrom workingDir resources resizePolicy livenessProbe "
-        "readinessProbe startupProbe lifecycle securityContext volumeMounts volumeDevices stdin stdinOnce tty "
+        "image imagePullPolicy command args env envFrom workingDir resources resizePolicy "
+        "lifecycle securityContext volumeMounts volumeDevices stdin stdinOnce tty "
         "terminationMessagePath terminationMessagePolicy restartPolicyRules"
     )
     name: str = ""
     ports: list[ContainerPortDoc] = Field(default_factory=list)
     restart_policy: str = ""
+    liveness_probe: ProbeDoc | None = None
+    readiness_probe: ProbeDoc | None = None
+    startup_probe: ProbeDoc | None = None
+
+    @property
+    def probed(self) -> Iterator[int]:
+        """Ports that the kubelet asks."""
+        named = {port.name: port.container_port for port in self.ports}
+        for probe in (self.liveness_probe, self.readiness_probe, self.startup_probe):
+            for asked in (probe.http_get, probe.tcp_socket, probe.grpc) if probe else ():
+                if asked is None or asked.host:
+                    continue
+                if isinstance(asked.port, int):
+                    yield asked.port
+                elif asked.port in named or asked.port.isdecimal():
+                    yield named.get(asked.port) or int(asked.port)
 
     @property
     def is_sidecar(self) -> bool:
@@ -56,11 +92,20 @@ class PodSpec(ApiModel):
     hostname: str = ""
     subdomain: str = ""
 
+    @property
+    def running(self) -> tuple[ContainerDoc, ...]:
+        """Containers before sidecars; init containers that end are neither."""
+        return (*self.containers, *(c for c in self.init_containers if c.is_sidecar))
+
     def ports(self) -> tuple[ContainerPort, ...]:
-        """TCP ports, in the order in which a name is looked up: containers before sidecars. Init containers that end
-        have none."""
-        running = (*self.containers, *(c for c in self.init_containers if c.is_sidecar))
-        return tuple(ContainerPort(p.container_port, p.name) for c in running for p in c.ports if p.protocol == "TCP")
+        """TCP ports, in the order in which a name is looked up."""
+        found = ((c, p) for c in self.running for p in c.ports)
+        return tuple(ContainerPort(p.container_port, p.name) for _, p in found if p.protocol == "TCP")
+
+    def probe_ports(self) -> tuple[int, ...]:
+        """What the kubelet asks of it by TCP, each once."""
+        asked = {port for container in self.running for port in container.probed}
+        return tuple(sorted(port for port in asked if 0 < port <= LAST_PORT))
 
 
 class Condition(ApiModel):
@@ -112,6 +157,7 @@ def read(doc: PodDoc, place: Place, report: Report) -> Pod:
         node=spec.node_name,
         service_account=spec.service_account_name,
         ports=spec.ports(),
+        probe_ports=spec.probe_ports(),
         host_network=spec.host_network,
         hostname=spec.hostname or place.key.name,
         subdomain=spec.subdomain,

@@ -154,6 +154,8 @@ class EnrolmentApplier:
             return PodState.PENDING, "the node's DNS is being told of it"
         if (waits := self._waits_inbound(cookie, plan)) is not None:
             return waits
+        if cookie not in self._shadow.pods and not plan.guards <= self._shadow.judged:
+            return PodState.FAILED, "kernel: a row of its policies was refused, see status"
         reason = "; ".join((decision.reason, *self._sandboxes.remarks.get(cookie, ())))
         return await self._enrol(cookie, pod_row(opened, plan), reason)
 

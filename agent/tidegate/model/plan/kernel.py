@@ -58,6 +58,27 @@ class InboundPort(NamedTuple):
         return f"IPv{self.version} port {self.port} of netns {self.netns_cookie}"
 
 
+class GuardRow(NamedTuple):
+    """Of a pod that policies are for. Without an address a row of kernel map tg_guards: whatever comes to it goes to
+    the relay first (port 0), the node's probes of a port go to the application. With one a row of tg_guarded: who
+    calls there is written down."""
+
+    netns_cookie: int
+    port: int = 0
+    address: IPAddress | None = None
+
+    @property
+    def rank(self) -> int:
+        """In which order they are written, and taken away the other way round: nobody is judged before it can be known
+        who he is, and kubelet's probes never are."""
+        return 0 if self.address is not None else 1 if self.port else 2
+
+    def __str__(self) -> str:
+        if self.address is not None:
+            return f"callers of {self.address} of netns {self.netns_cookie}"
+        return f"{f'probes of port {self.port}' if self.port else 'policies'} of netns {self.netns_cookie}"
+
+
 @dataclass(frozen=True, slots=True)
 class Destination:
     """A row of kernel map tg_dests or tg_ranges, see DestinationKey."""

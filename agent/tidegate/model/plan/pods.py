@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tidegate.model.names import WorkloadId
-from tidegate.model.plan.kernel import InboundPort
+from tidegate.model.plan.kernel import GuardRow, InboundPort
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,3 +22,4 @@ class PodPlan:
     scope: int = 0  # which rows of destinations are its own (DestinationKey); 0 = it sees everything
     inbound: str = ""  # name of the listener in front of its own ports
     inbound_ports: frozenset[InboundPort] = frozenset()  # what leads there
+    guards: frozenset[GuardRow] = frozenset()  # what leads to the relay, where policies are for it

@@ -16,6 +16,7 @@ class PolicyTable:
 
     policies: tuple[Authorization, ...] = ()
     workloads: Mapping[int, tuple[int, ...]] = field(default_factory=dict)  # netns cookie -> numbers, ascending
+    names: Mapping[int, str] = field(default_factory=dict)  # netns cookie -> spiffe://...: who calls from there
 
 
 NO_POLICIES: Final = PolicyTable()

@@ -89,7 +89,7 @@ def test_explain_says_nothing_where_there_are_no_policies() -> None:
 def test_explain_names_the_policy_that_decides_and_why_others_do_not() -> None:
     deny = policy("action: DENY, rules: [{to: [{operation: {ports: ['9090']}}]}]", "no-9090", "default")
     said = told(deny, policy(ALLOW, "allow", "default"), *POLICIES[2:3])
-    assert (said["verdict"], said["allowed"], said["enforced"]) == ("deny_by_policy", False, False)
+    assert (said["verdict"], said["allowed"], said["enforced"]) == ("deny_by_policy", False, True)
     assert (said["pods"], said["port"], said["client"]) == (
         ["default/db"],
         9090,
@@ -100,7 +100,9 @@ def test_explain_names_the_policy_that_decides_and_why_others_do_not() -> None:
         ("no-9090", True, True, "rule 0 fits"),
         ("not-chosen", False, False, "default/db is not tier=x"),
     ]
-    assert "refused by default/no-9090 (DENY_BY_POLICY), which is not enforced yet" in said["text"]
+    assert (
+        "refused by default/no-9090 (DENY_BY_POLICY), in force: the relay in front of the pod decides" in said["text"]
+    )
 
 
 def test_explain_says_why_nobody_allows() -> None:

@@ -135,7 +135,7 @@ def test_one_for_the_same_workloads_and_one_for_none_are_named() -> None:
     none = authentication("none", f"selector: {{matchLabels: {{app: db}}}}, {mode('STRICT')}", "istio-system")
     others = [chosen(mode("STRICT"), "web", "app: web"), MESH]
     mesh = load_once([Texts().say({f"{n}.yaml": text for n, text in enumerate([first, second, none, *others])})])
-    found = {(p.code, p.about.name): p.message for p in mesh.problems if p.code != "TG0801"}
+    found = {(p.code, p.about.name): p.message for p in mesh.problems if p.code != "TG0823"}
     assert set(found) == {("TG0820", "second"), ("TG0803", "none")}
     assert "default/first" in found["TG0820", "second"]
 
