@@ -23,6 +23,7 @@ DEFAULT_BPFFS = Path("/sys/fs/bpf/tidegate")
 DEFAULT_CNI_CONF_DIR = Path("/etc/cni/net.d")
 DEFAULT_CNI_BIN_DIR = Path("/opt/cni/bin")
 _CA_DIR_HELP = "root certificate and key of the embedded authority; made when a certificate is needed"
+DEFAULT_NETNS_DIR = Path("/run/netns")  # of containerd, CRI-O and iproute2
 ADMIN_PORT = 15000
 METRICS_PORT = 15020
 READY_PORT = 15021
@@ -100,6 +101,7 @@ class Settings:
     )
     cni_bin_dir: Path = _of(DEFAULT_CNI_BIN_DIR, "where the plugin goes then")
     cni_conflist: str = _of("", "file to chain it in; default: the first by name, which is what runtimes use")
+    netns_dir: Path = _of(DEFAULT_NETNS_DIR, "where the runtime names network namespaces: pods that ran before")
     dns_capture: bool = _of(True, "answer pods' questions for names of the mesh; no: their own resolvers do")
     access_log: bool = _of(False, "log one line per connection of the fast path")
     log_level: str = _of("info", f"one of {', '.join(LOG_LEVELS)}", choices=LOG_LEVELS)

@@ -88,6 +88,7 @@ class Pod:
     service_account: str = "default"
     ports: tuple[ContainerPort, ...] = ()
     host_network: bool = False
+    ending: bool = False  # it has ended, or somebody has deleted it, so that its namespace goes any time
     hostname: str = ""  # with subdomain: its own name under a headless service, as pods of a StatefulSet have one
     subdomain: str = ""
     origin: Origin = Origin("Pod", "", "")
