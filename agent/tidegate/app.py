@@ -28,11 +28,13 @@ from tidegate.dataplane.assembly import assemble
 from tidegate.dataplane.capture import SandboxRecords, inside
 from tidegate.dataplane.cni_calls import CniCalls
 from tidegate.dataplane.cycle import Cycle
+from tidegate.dataplane.running import RunningPods
 from tidegate.dns.client import NodeDnsProcess
 from tidegate.enroll.cni_server import CniServer
 from tidegate.enroll.crash_loops import CrashLoops
 from tidegate.enroll.keeper import Keeper
 from tidegate.enroll.node_cni import NodeCni
+from tidegate.enroll.running import having
 from tidegate.enroll.sandbox_store import SandboxStore
 from tidegate.envoy.supervisor import EnvoySupervisor
 from tidegate.errors import Fatal
@@ -172,6 +174,20 @@ def node_cni(settings: Settings) -> Keeper | None:
     )
 
 
+def running_pods(settings: Settings, cycle: Cycle, store: SandboxStore, calls: CniCalls) -> RunningPods:
+    """Who looks for pods that no CNI call told of."""
+    return RunningPods(
+        settings.node,
+        cycle.facts,
+        lambda ips: having(settings.netns_dir, ips, store.has_told),
+        calls.take_up,
+        calls.sweep_once,
+        Worker("running pods"),
+        SystemClock(),
+        random.random,
+    )
+
+
 def readiness(devices: Devices, cycle: Cycle) -> Readiness:
     """The tokens of this node. Hooks are attached before there is an agent to ask."""
     return Readiness(
@@ -217,6 +233,7 @@ async def _run(settings: Settings, life: Life, home: Path) -> None:
     calls = CniCalls(store, disk, Worker("namespaces' names"), cycle, tokens.missing, CARRYING, loops, SystemClock())
     cni = CniServer(settings.cni_socket, calls)
     keeper = node_cni(settings)
+    running = running_pods(settings, cycle, store, calls)
 
     others = others_server(settings)
 
@@ -237,6 +254,7 @@ async def _run(settings: Settings, life: Life, home: Path) -> None:
         clusters=sources,
         cni=keeper.kept if keeper else None,
         crash_loops=loops.all,
+        uncaptured=running.uncaptured,
         others=others.status if others else None,
         certificates=held,
     )
@@ -301,6 +319,7 @@ async def _run(settings: Settings, life: Life, home: Path) -> None:
         "certificates": certificates.run(),
         **({"revocations": revoked.run(certificates.revoke)} if revoked else {}),
         "sweep": calls.sweep(),
+        "running pods": running.run(),
         "relay": devices.relays.run(),
         "relay client": devices.relay.run(),
         "envoy": devices.envoy.run(),

@@ -29,6 +29,7 @@ _CA_ROOT_HELP = "file with the root (PEM) by which that authority is known"
 _CA_TOKEN_HELP = "file with the token that it is shown, read anew for each certificate; default: none"
 _CRL_HELP = "file with lists of revoked certificates (CRLs in PEM), one of each root; who is in one is refused"
 _CA_NAME_HELP = "name that the authority's own certificate has to have; default: the HOST of --ca"
+DEFAULT_NETNS_DIR = Path("/run/netns")  # of containerd, CRI-O and iproute2
 ADMIN_PORT = 15000
 METRICS_PORT = 15020
 READY_PORT = 15021
@@ -114,6 +115,7 @@ class Settings:
     )
     cni_bin_dir: Path = _of(DEFAULT_CNI_BIN_DIR, "where the plugin goes then")
     cni_conflist: str = _of("", "file to chain it in; default: the first by name, which is what runtimes use")
+    netns_dir: Path = _of(DEFAULT_NETNS_DIR, "where the runtime names network namespaces: pods that ran before")
     dns_capture: bool = _of(True, "answer pods' questions for names of the mesh; no: their own resolvers do")
     access_log: bool = _of(False, "log one line per connection of the fast path")
     log_level: str = _of("info", f"one of {', '.join(LOG_LEVELS)}", choices=LOG_LEVELS)

@@ -95,6 +95,7 @@ spec:
 
 
 def local_pod(number: int) -> str:
+    """As a cluster has it before its sandbox is attached; running_pod() is the same afterwards."""
     return f"""apiVersion: v1
 kind: Pod
 metadata: {{name: local-{number}, namespace: {NAMESPACE}, labels: {{app: local}}}}
@@ -102,11 +103,14 @@ spec:
   nodeName: scale
   containers: [{{name: c}}]
 status:
-  phase: Running
-  podIP: {pod_ip(number)}
-  podIPs: [{{ip: {pod_ip(number)}}}]
-  conditions: [{{type: Ready, status: "True"}}]
+  phase: Pending
 """
+
+
+def running_pod(number: int, ip: str = "") -> str:
+    """With the address that it has, or another one."""
+    own = ip or pod_ip(number)
+    return local_pod(number).replace("phase: Pending", f"phase: Running\n  podIP: {own}\n  podIPs: [{{ip: {own}}}]")
 
 
 def pod_ip(number: int) -> str:

@@ -94,6 +94,8 @@ def _print(node: dict[str, Any]) -> None:
                 origins = f" (from {', '.join(outcome['origins'])})" if outcome["origins"] else ""
                 waits = "waits: " if word == "pending" else ""
                 print(f"  {name}: {outcome['item']}: {waits}{outcome['reason']}{origins}")
+    for missed in node.get("uncaptured", ()):
+        print(f"  uncaptured: pod {missed['namespace']}/{missed['name']}: {missed['reason']}")
     for loop in node.get("crash_loops", ()):
         print(f"  crash loop: pod {loop['namespace']}/{loop['name']}: {loop['reason']}")
     if node["pods"]:

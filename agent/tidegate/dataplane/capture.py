@@ -91,6 +91,8 @@ def _watch() -> tuple[Seen, socket.socket]:
 def remarks(sandbox: Sandbox, seen: Seen) -> tuple[str, ...]:
     """What is not as it should be in a pod that is captured: phrases for its status."""
     said = []
+    if sandbox.found:
+        said.append("it ran before it was found: connections that it had by then are not captured")
     if not seen.v6_capture and any(address.version == 6 for address in seen.addresses):
         said.append(
             "connections to IPv6 services are not captured: IPv6 is switched off on its lo"

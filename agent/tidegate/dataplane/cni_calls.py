@@ -99,6 +99,12 @@ class CniCalls:
             raise Transient(f"pod {sandbox.id}", f"not enrolled within {self._timeout:.0f} s: {reason}", "try again")
         self._loops.served(sandbox.id, sandbox.netns_cookie)
 
+    async def take_up(self, request: CniRequest) -> None:
+        """A pod that was found running, as if it had been added; returns when the data plane was told of it. Raises
+        Transient if it cannot be recorded, Rejected if it is none."""
+        if await self._disk.do(self._store.take_up, request) is not None:
+            self._cycle.set_sandboxes(self._store.all())
+
     async def delete(self, request: CniRequest) -> None:
         """Forget an interface, and with the last one the sandbox: then nothing of it is captured when this returns. One
         that was never known is fine."""
@@ -147,9 +153,13 @@ class CniCalls:
         would keep it, and all that is in it, as long as the agent runs."""
         while True:
             await self._clock.sleep(SWEEP_SECONDS)
-            gone = await self._disk.do(self._store.sweep)
-            if gone:
-                await self._release(gone)
+            await self.sweep_once()
+
+    async def sweep_once(self) -> None:
+        """One such look."""
+        gone = await self._disk.do(self._store.sweep)
+        if gone:
+            await self._release(gone)
 
     async def _release(self, gone: Sequence[Sandbox]) -> None:
         for sandbox in gone:

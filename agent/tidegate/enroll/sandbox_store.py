@@ -19,6 +19,8 @@ from tidegate.model.workload import Attachment, Sandbox
 
 log = logging.getLogger(__name__)
 
+TAKEN_BACK = 1024  # namespaces that are remembered after their DEL; cookies are not used again
+
 
 class SandboxStore:
     """Owns the namespaces of its sandboxes until let_go() or close().
@@ -36,6 +38,7 @@ class SandboxStore:
         self._netns: dict[int, Netns] = {}  # by cookie, of every sandbox in the ledger
         self._unused: dict[int, Netns] = {}  # that no sandbox means any more
         self._leaving: set[int] = set()  # whose names are being removed
+        self._taken_back: dict[int, None] = {}  # cookies of those that a DEL took back last, the oldest first
         self._found: set[int] = set()  # cookies of those that were seen where the runtime says that they are
 
     def load(self) -> tuple[Sandbox, ...]:
@@ -97,6 +100,14 @@ class SandboxStore:
             )
         return added.sandbox
 
+    def take_up(self, request: CniRequest) -> Sandbox | None:
+        """add() of a sandbox that was found running; None if an ADD has told of that pod or namespace meanwhile, or a
+        DEL has: the runtime takes it down while the cluster says that its pod runs."""
+        cookie = self._names.cookie_if_any(request.netns_fd)
+        if self.has_told(cookie) or any(sandbox.id == request.pod for sandbox in self._ledger):
+            return None
+        return self.add(request)
+
     def look(self, request: CniRequest) -> tuple[int, bool]:
         """The cookie of a request's namespace, and whether that is where the runtime says. Blocks, on any thread.
         Raises Transient if it is no namespace."""
@@ -109,22 +120,23 @@ class SandboxStore:
     def delete(self, request: CniRequest) -> Sandbox | None:
         """Forget what a CNI DEL takes back; the sandbox, if that was its last interface or its namespace is gone. None
         if something of it stays, or if nothing was known."""
-        known = self._ledger.find(request.container_id)
+        cookie = self._names.cookie_if_any(request.netns_fd)
+        known = self._ledger.find(request.container_id) or self._found_running(cookie)
         if known is None:
             self._records.remove(request.container_id)
             return None
-        cookie = self._names.cookie_if_any(request.netns_fd)
         if cookie not in (0, known.netns_cookie):
             log.info("pod %s: DEL of an earlier namespace of %.12s", known.id, request.container_id)
             return None
         if attachment_of(known, request.ifname, request.ips) is None:
             log.info("pod %s: DEL of %s, which is not attached", known.id, request.ifname)
             return None
+        self._take_back(known.netns_cookie)
         # Whose namespace is gone has no interface any more, whether or not the runtime tells of each.
         return self._write(
-            self._ledger.detach(request.container_id, _attachment(request))
+            self._ledger.detach(known.container_id, _attachment(request))
             if cookie
-            else self._ledger.remove(request.container_id)
+            else self._ledger.remove(known.container_id)
         )
 
     def collect(self, request: CniRequest) -> tuple[Sandbox, ...]:
@@ -151,6 +163,15 @@ class SandboxStore:
         """The sandbox that a call is about, if it is attached by the call's interface."""
         known = self._ledger.find(request.container_id)
         return known if known and attachment_of(known, request.ifname, request.ips) else None
+
+    def has_told(self, cookie: int) -> bool:
+        """Whether a runtime has said that this namespace has come, or that it goes."""
+        return cookie in self._ledger.by_cookie() or cookie in self._taken_back
+
+    def _found_running(self, cookie: int) -> Sandbox | None:
+        """The sandbox of this namespace, if nobody told its container id."""
+        known = self._ledger.by_cookie().get(cookie)
+        return known if known is not None and known.found else None
 
     def knows(self, container_id: str) -> bool:
         """Whether a sandbox is here, whatever its interfaces."""
@@ -197,6 +218,12 @@ class SandboxStore:
             for held in (self._netns, self._unused):
                 while held:
                     held.popitem()[1].detach()
+
+    def _take_back(self, cookie: int) -> None:
+        """Remember, for as long as a runtime needs to take down what it says is going."""
+        self._taken_back[cookie] = None
+        while len(self._taken_back) > TAKEN_BACK:
+            del self._taken_back[next(iter(self._taken_back))]
 
     def _held(self, fd: int, cookie: int) -> Netns:
         """The namespace of a borrowed descriptor, owned. A name of it that is being removed is waited for. OSError."""

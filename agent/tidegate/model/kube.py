@@ -90,6 +90,7 @@ class Pod:
     ports: tuple[ContainerPort, ...] = ()
     probe_ports: tuple[int, ...] = ()  # where the node's kubelet looks whether it is well
     host_network: bool = False
+    ending: bool = False  # it has ended, or somebody has deleted it, so that its namespace goes any time
     hostname: str = ""  # with subdomain: its own name under a headless service, as pods of a StatefulSet have one
     subdomain: str = ""
     origin: Origin = Origin("Pod", "", "")

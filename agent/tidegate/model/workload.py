@@ -23,6 +23,9 @@ class Capture:
         return self.fastpath4 or self.fastpath6 or self.envoy4 or self.envoy6
 
 
+FOUND = "found-"  # begins the container id of a sandbox that no runtime told of: no runtime's own begins so
+
+
 @dataclass(frozen=True, slots=True)
 class Attachment:
     """One interface of a sandbox: what one CNI ADD made and one DEL takes back (CNI specification 1.1.0, section 3)."""
@@ -34,7 +37,7 @@ class Attachment:
 
 @dataclass(frozen=True, slots=True)
 class Sandbox:
-    """One pod sandbox, attached to this node by CNI ADD (or found at start) through one interface or several."""
+    """One pod sandbox, attached to this node by CNI ADD through one interface or several, or found while it ran."""
 
     id: WorkloadId
     container_id: str
@@ -46,3 +49,8 @@ class Sandbox:
     kubernetes: bool = True  # False: a container of a runtime without Kubernetes; nobody will bring its Pod later
     runtime_path: str = ""  # as the runtime named it: only to see whether it is still there
     attachments: tuple[Attachment, ...] = ()  # the oldest first
+
+    @property
+    def found(self) -> bool:
+        """Whether it ran before we knew of it: no runtime has told its container id."""
+        return self.container_id.startswith(FOUND)

@@ -10,6 +10,7 @@ from typing import Any
 from tidegate.bpf.datapath import Datapath
 from tidegate.dataplane.cycle import Cycle
 from tidegate.dataplane.order import DNS, POLICIES
+from tidegate.dataplane.running import Uncaptured
 from tidegate.enroll.crash_loops import CrashLoop
 from tidegate.enroll.keeper import Kept
 from tidegate.envoy.supervisor import EnvoySupervisor
@@ -60,6 +61,7 @@ class Views:
         clock: Clock | None = None,
         cni: Callable[[], Kept] | None = None,
         crash_loops: Callable[[], Sequence[CrashLoop]] = tuple,
+        uncaptured: Callable[[], Sequence[Uncaptured]] = tuple,
         others: Callable[[], OthersStatus] | None = None,
         certificates: CertificatesView | None = None,
     ) -> None:
@@ -76,6 +78,7 @@ class Views:
         self._dns = dns
         self._cni = cni
         self._crash_loops = crash_loops
+        self._uncaptured = uncaptured
         self._others = others
         self._certificates = certificates
 
@@ -92,6 +95,9 @@ class Views:
             reasons.append(f"cni: {self._cni().problem}")
         if self._certificates is not None:
             reasons += self._certificates.of_lists()
+        if missed := self._uncaptured():
+            count = f"{len(missed)} pods run uncaptured" if len(missed) > 1 else "a pod runs uncaptured"
+            reasons.append(f"{count}, first: {missed[0].pod}")
         for name, applier in status.appliers.items():
             if applier.failures:
                 reasons.append(f"{name}: {len(applier.failures)} items failed, first: {applier.failures[0].item}")
@@ -124,6 +130,10 @@ class Views:
                 "attached": [asdict(a) for a in await asyncio.to_thread(self._datapath.attachments)],
             },
             "pods": [self._pod(p.id, p.state, p.reason, p.netns_cookie) for p in status.pods],
+            "uncaptured": [
+                {"namespace": one.pod.namespace, "name": one.pod.name, "reason": one.reason}
+                for one in self._uncaptured()
+            ],
             "crash_loops": [
                 {"namespace": loop.pod.namespace, "name": loop.pod.name, "reason": loop.reason}
                 for loop in self._crash_loops()

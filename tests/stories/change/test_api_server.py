@@ -104,6 +104,47 @@ def test_a_pod_waits_for_what_the_api_server_says_of_it(api: tuple[Rig, ApiInsid
     rig.renew(SPARE)
 
 
+def uncaptured(status: dict[str, Any]) -> dict[str, str]:
+    """Why, by the pod's name."""
+    return {pod["name"]: pod["reason"] for pod in status["uncaptured"]}
+
+
+def test_a_pod_that_no_cni_call_told_of_is_captured_while_it_runs(api: tuple[Rig, ApiInside]) -> None:
+    """It was attached while our plugin was not in the chain, as after a boot at which the primary CNI wrote its
+    configuration anew; the cluster says that it runs."""
+    rig, inside = api
+    name = f"local-{SPARE}"
+    inside.apply(yaml.safe_load(config.running_pod(SPARE)))
+
+    def captured(status: dict[str, Any]) -> bool:
+        found = [pod for pod in status["pods"] if pod["name"] == name and pod["enrolled"]]
+        return bool(found and "it ran before it was found" in found[0]["reason"] and not uncaptured(status))
+
+    rig.wait("it is found and captured", captured)
+    answers(rig, SPARE)
+    before = rig.status()["agent"]["pid"]
+    rig.stop_agent(signal.SIGKILL)
+    rig.start_agent()
+    well(rig, but=before)
+    rig.wait("the next agent knows it", captured)
+    rig.cni("DEL", SPARE)
+    rig.wait("its runtime has taken it back", lambda status: name not in {pod["name"] for pod in status["pods"]})
+    inside.delete(yaml.safe_load(config.local_pod(SPARE)))
+    rig.renew(SPARE)
+
+
+def test_a_pod_that_cannot_be_found_is_named_and_the_node_is_not_well(api: tuple[Rig, ApiInside]) -> None:
+    rig, inside = api
+    nowhere = "10.97.200.1"
+    inside.apply(yaml.safe_load(config.running_pod(SPARE, nowhere)))
+    why = f"no CNI call told of it, and no network namespace of this node has {nowhere}; delete the pod"
+    rig.wait("it is named", lambda status: uncaptured(status) == {f"local-{SPARE}": why})
+    assert rig.status()["unhealthy"] == [f"a pod runs uncaptured, first: {config.NAMESPACE}/local-{SPARE}"]
+    inside.delete(yaml.safe_load(config.local_pod(SPARE)))
+    well(rig)
+    assert not rig.status()["uncaptured"]
+
+
 def test_without_the_api_server_everything_goes_on(api: tuple[Rig, ApiInside]) -> None:
     rig, inside = api
     in_force(rig, inside, 10, 1)

@@ -126,9 +126,13 @@ class PodStatusDoc(ApiModel):
         return [a["ip"] for a in self.pod_ips if "ip" in a] or ([self.pod_ip] if self.pod_ip else [])
 
     @property
+    def ended(self) -> bool:
+        return self.phase in ("Succeeded", "Failed")
+
+    @property
     def ready(self) -> bool:
         """By the Ready condition; a hand-written status without conditions is ready once it has an address."""
-        if self.phase in ("Succeeded", "Failed"):
+        if self.ended:
             return False
         for condition in self.conditions:
             if condition.type == "Ready":
@@ -154,6 +158,7 @@ def read(doc: PodDoc, place: Place, report: Report) -> Pod:
         ready=status.ready and not metadata.deletion_timestamp,
         draining=status.ready and bool(metadata.deletion_timestamp),
         has_status=doc.status is not None,
+        ending=status.ended or bool(metadata.deletion_timestamp),
         node=spec.node_name,
         service_account=spec.service_account_name,
         ports=spec.ports(),
