@@ -42,6 +42,7 @@ _GROUP = re.compile(r"(?<!\\)((?:\\\\)*)\\([0-9])")  # of a substitution: \1, bu
 _ESCAPE = re.compile(r"\\([^0-9]|$)")  # RE2 does nothing with the whole substitution then
 _DOLLAR = re.compile(r"\$\{?([0-9])\}?")  # what others write for it
 HOST = frozenset({"host", ":authority"})
+_FRAMING = frozenset({"content-length", "transfer-encoding"})  # where a message ends: whoever writes it says so
 Regex = Annotated[str, BeforeValidator(lambda v: check_regex(v) if isinstance(v, str) else v)]
 
 
@@ -55,7 +56,7 @@ class HeaderOperationsDoc(ApiModel):
         for key, names in (("set", [*self.set]), ("add", [*self.add]), ("remove", self.remove)):
             for name in names:
                 pseudo = name.startswith(":") and name.lower() != ":authority"
-                if pseudo or name.lower() in (HOST if key == "remove" else protected):
+                if pseudo or name.lower() in (HOST if key == "remove" else protected | _FRAMING):
                     report.say(self, key, say.PROTECTED_HEADER(name=name))
                 elif not TOKEN.fullmatch(name.removeprefix(":")) or len(name) > limits.HEADER_BYTES:
                     report.say(self, key, say.NO_HEADER(name=name))
@@ -64,6 +65,8 @@ class HeaderOperationsDoc(ApiModel):
                 if count > 1:
                     report.say(self, key, say.TWICE(what=f"header {name!r}"))
             for name, value in values.items():
+                if name.lower() in HOST and not value:
+                    report.say(self, (key, name), say.NO_HOST(given=value))
                 if (unknown := unknown_field(value)) is not None:
                     report.say(self, (key, name), say.UNKNOWN_OPERATOR(given=unknown))
         return HeaderOperations(
@@ -168,6 +171,8 @@ class DirectResponseDoc(ApiModel):
         body = self.body
         if body is not None:
             body.check(report)
+            if self.status in limits.BODILESS and (body.string or body.bytes):
+                report.say(self, "body", say.NO_CONTENT(status=self.status, what="the body"))
         return DirectResponse(
             status=self.status, body=(body and body.string) or "", body_bytes=(body and body.bytes) or ""
         )
