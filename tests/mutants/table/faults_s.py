@@ -194,6 +194,22 @@ _DIALECT = Group(
             (f"{STRANGE}::test_a_substitution_that_the_library_does_not_take_is_told",),
         ),
         Mutant(
+            "targets-that-no-server-takes",
+            "a rewrite to a path with a space makes every request a bad one, and nobody says so",
+            f"{CONFIG}/shapes/envoy_text.py",
+            'if text.isascii() and text.isprintable() and " " not in text and',
+            "if text.isascii() and",
+            (f"{STRANGE}::test_what_no_server_takes_is_told",),
+        ),
+        Mutant(
+            "authorities-that-nobody-has",
+            "a rewrite to a host that nobody can be is accepted, and nobody says so",
+            f"{CONFIG}/shapes/envoy_text.py",
+            'return "" if is_host(host) and not host.startswith("*") else "no host has this name"',
+            'return "" if host else "no host has this name"',
+            (f"{STRANGE}::test_what_no_server_takes_is_told",),
+        ),
+        Mutant(
             "paths-with-controls-silent",
             "a condition on a path with a zero byte in it is never fulfilled, and nobody says so",
             f"{CONFIG}/shapes/http_match.py",

@@ -265,3 +265,30 @@ def test_a_request_has_a_host() -> None:
     for key in ("set", "add"):
         found = refused(rule(f'[{{headers: {{request: {{{key}: {{Host: ""}}}}}}, {ROUTE}}}]'))
         assert found == [(f"spec.http[0].headers.request.{key}.Host", "TG0212")]
+
+
+@pytest.mark.case("D1", "C6")
+@pytest.mark.parametrize(
+    ("path", "http"),
+    [
+        ("rewrite.uri", 'match: [{uri: {prefix: /}}], rewrite: {uri: "/a b"}, ROUTE'),
+        ("rewrite.uri", 'match: [{uri: {prefix: /}}], rewrite: {uri: "/ü"}, ROUTE'),
+        ("rewrite.uri", 'match: [{uri: {prefix: /}}], rewrite: {uri: "/a#b"}, ROUTE'),
+        ("rewrite.uriRegexRewrite.rewrite", 'rewrite: {uriRegexRewrite: {match: /x, rewrite: "/x HTTP/1.1"}}, ROUTE'),
+        ("rewrite.authority", 'rewrite: {authority: "a b"}, ROUTE'),
+        ("rewrite.authority", "rewrite: {authority: a/b}, ROUTE"),
+        ("rewrite.authority", "rewrite: {authority: '*.example.com'}, ROUTE"),
+        ("redirect.uri", 'redirect: {uri: "/ü b"}'),
+        ("redirect.authority", "redirect: {authority: 'https://x'}"),
+    ],
+)
+def test_what_no_server_takes_is_told(path: str, http: str) -> None:
+    found = told(rule(f"[{{{http.replace('ROUTE', ROUTE)}}}]"))
+    assert [(p.path, p.code) for p in found if p.code == "TG0330"] == [(f"spec.http[0].{path}", "TG0330")]
+
+
+@pytest.mark.case("D1", "C6")
+@pytest.mark.parametrize("name", ["web", "web:8080", "10.0.0.1:80", "[fd00::1]:80", "fd00::1", "a_b.example."[:-1]])
+def test_names_that_somebody_may_have(name: str) -> None:
+    for http in (f"rewrite: {{authority: '{name}'}}, {ROUTE}", f"redirect: {{authority: '{name}', uri: '/a?b#c%20d'}}"):
+        assert "TG0330" not in [p.code for p in told(rule(f"[{{{http}}}]"))]

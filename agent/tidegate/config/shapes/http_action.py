@@ -14,7 +14,7 @@ from tidegate.config import limits
 from tidegate.config import messages as say
 from tidegate.config.schema import ApiModel, Duration, PositiveDuration, Report, check_regex, listify, words
 from tidegate.config.shapes.destination import DestinationDoc
-from tidegate.config.shapes.envoy_text import OneLine, unknown_field
+from tidegate.config.shapes.envoy_text import OneLine, odd_authority, odd_target, unknown_field
 from tidegate.config.shapes.http_fault import Percentage
 from tidegate.config.shapes.http_match import TOKEN
 from tidegate.config.shapes.string_match import StringMatchDoc
@@ -129,6 +129,11 @@ class RedirectDoc(ApiModel):
             report.say(self, None, say.NEEDS_ONE_OF(names="uri, prefixRewrite, authority, scheme, port"))
         if self.redirect_code not in (301, 302, 303, 307, 308):
             report.say(self, "redirectCode", say.REDIRECT_CODE(given=self.redirect_code))
+        for key, given in (("uri", self.uri), ("prefixRewrite", self.prefix_rewrite)):
+            if given and (why := odd_target(given, fragment=True)):
+                report.say(self, key, say.ODD_REWRITE(given=given, why=why))
+        if self.authority and (why := odd_authority(self.authority)):
+            report.say(self, "authority", say.ODD_REWRITE(given=self.authority, why=why))
         return Redirect(
             uri=self.uri,
             prefix=self.prefix_rewrite,
@@ -209,10 +214,14 @@ class RewriteDoc(ApiModel):
         regex = self.uri_regex_rewrite
         if regex is not None and not regex.match:
             report.say(regex, "match", say.EMPTY_MATCH())
-        elif regex is not None and (why := _odd_substitution(regex)):
+        elif regex is not None and (why := _odd_substitution(regex) or odd_target(regex.rewrite)):
             report.say(regex, "rewrite", say.ODD_REWRITE(given=regex.rewrite, why=why))
         if self.uri and not self.uri.startswith("/"):
             report.say(self, "uri", say.ODD_REWRITE(given=self.uri, why='servers refuse a path without "/" in front'))
+        elif self.uri and (why := odd_target(self.uri)):
+            report.say(self, "uri", say.ODD_REWRITE(given=self.uri, why=why))
+        if self.authority and (why := odd_authority(self.authority)):
+            report.say(self, "authority", say.ODD_REWRITE(given=self.authority, why=why))
         return Rewrite(uri=self.uri, authority=self.authority, regex=(regex.match, regex.rewrite) if regex else None)
 
 
