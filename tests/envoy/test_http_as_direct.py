@@ -114,6 +114,19 @@ ANSWERS: dict[str, Answer | bytes] = {
     "/broken-length": break_off(respond(b"HTTP/1.1 200 OK", b"Content-Length: 10", body=b"abc")),
     "/broken-chunks": break_off(respond(b"HTTP/1.1 200 OK", b"Transfer-Encoding: chunked", body=b"3\r\nabc\r\n")),
     "/silent": say_nothing,
+    "/no-content": b"HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n",
+    "/reset-content": b"HTTP/1.1 205 Reset Content\r\nContent-Length: 0\r\n\r\n",
+    "/not-modified": b"HTTP/1.1 304 Not Modified\r\nContent-Length: 500\r\nETag: x\r\n\r\n",
+    "/extensions": respond(b"HTTP/1.1 200 OK", b"Transfer-Encoding: Chunked", body=b"0002;a=b\r\nok\r\n0;x\r\n\r\n"),
+    "/two-cookies": respond(b"HTTP/1.1 200 OK", _LENGTH, b"Set-Cookie: a=1", b"Set-Cookie: b=2", b"X: 1", b"X: 2"),
+    "/continue": b"HTTP/1.1 100 Continue\r\n\r\n" + OK,
+    "/no": b"HTTP/1.1 417 Expectation Failed\r\nContent-Length: 0\r\n\r\n",
+    "/zeros": respond(b"HTTP/1.1 200 OK", b"Content-Length:  0002 "),
+    "/of-a-server": respond(b"HTTP/1.1 200 OK", _LENGTH, b"Server: mine", b"Via: x", b'Alt-Svc: h3=":443"'),
+    "/trailers-twice": respond(
+        b"HTTP/1.1 200 OK", b"Transfer-Encoding: chunked", body=b"2\r\nok\r\n0\r\nA: 1\r\nA: 2\r\n\r\n"
+    ),
+    "/upgrade-required": b"HTTP/1.1 426 Upgrade Required\r\nUpgrade: h2c\r\nContent-Length: 0\r\n\r\n",
 }
 CHUNKS = b"3\r\nabc\r\n0\r\nX-End: 1\r\n\r\n"
 UPGRADE = "Connection: Upgrade"
@@ -163,6 +176,41 @@ REQUESTS = {
     "early refusal": request("POST /early HTTP/1.1", "Content-Length: 9000000", body=b"a" * 100_000),
     "connection: close": request("GET / HTTP/1.1", "Connection: close"),
     "cookies apart": request("GET / HTTP/1.1", "Cookie: a=1", "Cookie: b=2"),
+    "204": request("GET /no-content HTTP/1.1"),
+    "205": request("GET /reset-content HTTP/1.1"),
+    "304 with a length": request("GET /not-modified HTTP/1.1"),
+    "HEAD of a 304": request("HEAD /not-modified HTTP/1.1"),
+    "extensions of chunks in the answer": request("GET /extensions HTTP/1.1"),
+    "extensions of chunks": request(
+        "POST / HTTP/1.1", "Transfer-Encoding: chunked", body=b'3;ext="q"\r\nabc\r\n0\r\n\r\n'
+    ),
+    "cookies and headers twice in the answer": request("GET /two-cookies HTTP/1.1"),
+    "100 that nobody wanted": request("GET /continue HTTP/1.1"),
+    "expect, and be refused": request("POST /no HTTP/1.1", "Expect: 100-continue", "Content-Length: 3", body=b"abc"),
+    "zeros before a length": request("POST / HTTP/1.1", "Content-Length: 003", body=b"abc"),
+    "zeros before a length in the answer": request("GET /zeros HTTP/1.1"),
+    "what a server says of itself": request("GET /of-a-server HTTP/1.1"),
+    "trailers twice": request("GET /trailers-twice HTTP/1.1", "TE: trailers"),
+    "426": request("GET /upgrade-required HTTP/1.1"),
+    "a host in brackets": request("GET / HTTP/1.1", host="Host: [fd00::1]:80"),
+    "a user in front of the host": request("GET / HTTP/1.1", host="Host: a@b"),
+    "escapes that are none": request("GET /%zz%2 HTTP/1.1"),
+    "an escaped backslash": request("GET /a%5cb HTTP/1.1"),
+    "a question mark alone": request("GET /? HTTP/1.1"),
+    "quotes in a query": request("GET /?q='<>\" HTTP/1.1"),
+    "a long query": request(f"GET /?{'q' * 100_000} HTTP/1.1"),
+    "parameters of a path": request("GET /a;b=c/d HTTP/1.1"),
+    "ranges": request("GET / HTTP/1.1", "Range: bytes=0-0", "If-Range: x"),
+    "names of proxies before": request(
+        "GET / HTTP/1.1", "Forwarded: for=192.0.2.1", "X-Real-IP: 192.0.2.9", "Via: 1.1 x"
+    ),
+    "traces": request("GET / HTTP/1.1", "traceparent: 00-x", "b3: 1"),
+    "every character of a method": request("A!#$%&'*+-.^_`|~ / HTTP/1.1"),
+    "PROPFIND": request("PROPFIND / HTTP/1.1"),
+    "DELETE with a body": request("DELETE / HTTP/1.1", "Content-Length: 3", body=b"abc"),
+    "GET with an empty body in chunks": request("GET / HTTP/1.1", "Transfer-Encoding: chunked", body=b"0\r\n\r\n"),
+    "POST without a length": request("POST / HTTP/1.1"),
+    "3 000 headers": request("GET / HTTP/1.1", *(f"H{n}: v" for n in range(3000))),
     "slashes and escapes": request("GET //a//b%2Fc/?x=/../y HTTP/1.1"),
 }
 
@@ -234,6 +282,32 @@ def test_a_connection_becomes_another_protocol(raw: bytes, port: int) -> None:
 
 
 @pytest.mark.case("C1")
+def test_requests_behind_each_other_are_answered_in_their_order(port: int) -> None:
+    asked = [request(f"POST /{n} HTTP/1.1", f"X-Number: {n}", "Content-Length: 3", body=b"abc") for n in range(20)]
+    with dial(port) as talk:
+        talk.say(b"".join(asked) + request("GET /reason HTTP/1.1"))
+        assert [talk.message().first for _ in asked] == [b"HTTP/1.1 200 OK"] * len(asked)
+        assert talk.message().first == b"HTTP/1.1 200 Fine by me"
+
+
+@pytest.mark.case("C1", "C8")
+@pytest.mark.parametrize(
+    ("sent", "seen"),
+    [
+        ("/a%2eb", "/a.b"),
+        ("/a\\b", "/a/b"),
+        ('/a|b{}^`"', "/a%7Cb%7B%7D%5E%60%22"),
+        ("/a/./b/..", "/a/"),
+        ("/?a=../|b", "/?a=../|b"),
+    ],
+)
+def test_a_path_is_written_as_rules_compare_it(sent: str, seen: str, origin: Origin, port: int) -> None:
+    origin.seen.clear()
+    ask(port, request(f"GET {sent} HTTP/1.1"))
+    assert [m.first for m in origin.seen] == [f"GET {seen} HTTP/1.1".encode()]
+
+
+@pytest.mark.case("C1")
 @pytest.mark.parametrize("first", ["GET /absolute HTTP/1.1", "GET http://web/absolute HTTP/1.1"])
 def test_an_absolute_url_is_its_path(first: str, origin: Origin, port: int) -> None:
     origin.seen.clear()
@@ -288,9 +362,13 @@ def test_an_answer_that_the_server_broke_off_ends_at_once(path: str, port: int) 
         (request("POST / HTTP/1.1", _LENGTH.decode(), "Transfer-Encoding: chunked", body=CHUNKS), 400),
         (request("GET / HTTP/1.1", host="X: no host"), 400),
         (request("GET / HTTP/1.1", "X: a\0b"), 400),
+        (request("GET / HTTP/1.1", host="Host: a/b"), 400),
+        (request("GET / HTTP/1.1", host="Host: b\xfccher"), 400),
+        (request("GET /a\tb HTTP/1.1"), 400),
+        (request("GET * HTTP/1.1"), 400),
         (request("GET / HTTP/1.1", "X" * 1_100_000 + ": a"), 431),
     ],
-    ids=["two lengths", "no host", "NUL", "too large"],
+    ids=["two lengths", "no host", "NUL", "odd host", "host above 127", "tab", "star", "too large"],
 )
 def test_what_stays_refused(raw: bytes, status: int, origin: Origin, port: int) -> None:
     origin.seen.clear()

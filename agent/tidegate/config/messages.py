@@ -162,6 +162,11 @@ NO_SNI_HOSTS = _error("TG0332", "no-sni-hosts", "needs a name")
 SNI_OF_OTHERS = _error("TG0333", "sni-of-others", "{name!r} is under none of the hosts of this rule ({hosts})")
 SNI_ADDRESS = _warning("TG0334", "sni-address", "{given!r}: clients ask for names, never for addresses (RFC 6066)")
 NO_TLS_MATCH = _error("TG0335", "no-tls-match", "is missing: a tls route says for which sniHosts it is")
+NO_CONTENT = _error(
+    "TG0337",
+    "no-content",
+    "an answer of {status} ends with its headers (RFC 9110, 6.4.1): clients would take {what} for the next answer",
+)
 MORE_SPECIAL = _warning(
     "TG0336",
     "more-special",

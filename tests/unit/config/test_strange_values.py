@@ -237,3 +237,58 @@ def test_what_would_fill_the_kernels_table_is_refused() -> None:
     assert ("spec.clusterIPs", "TG0106") in refused(many)
     slice_ = "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {name: s}\naddressType: IPv4\nendpoints: "
     assert refused(slice_ + f"[{', '.join(['{addresses: [192.0.2.1]}'] * 1001)}]") == [("endpoints", "TG0106")]
+
+
+@pytest.mark.case("A3", "C1")
+@pytest.mark.parametrize("status", [204, 304])
+def test_an_answer_that_ends_with_its_headers_has_nothing_behind_them(status: int) -> None:
+    body = f"[{{directResponse: {{status: {status}, body: {{string: x}}}}}}]"
+    assert refused(rule(body)) == [("spec.http[0].directResponse.body", "TG0337")]
+    assert refused(rule(f"[{{directResponse: {{status: {status}}}}}]")) == []
+    fault = f"fault: {{abort: {{httpStatus: {status}, percentage: {{value: 1}}}}}}"
+    assert refused(rule(f"[{{{fault}, {ROUTE}}}]")) == [("spec.http[0].fault.abort.httpStatus", "TG0337")]
+
+
+@pytest.mark.case("A3", "C1")
+@pytest.mark.parametrize("side", ["request", "response"])
+@pytest.mark.parametrize("name", ["Content-Length", "transfer-encoding"])
+def test_no_rule_says_where_a_message_ends(side: str, name: str) -> None:
+    """Everything behind a wrong length belongs to the next message on the connection."""
+    for key in ("set", "add"):
+        changed = f'headers: {{{side}: {{{key}: {{{name}: "5"}}}}}}'
+        assert refused(rule(f"[{{{changed}, {ROUTE}}}]")) == [(f"spec.http[0].headers.{side}.{key}", "TG0312")]
+    assert refused(rule(f"[{{headers: {{{side}: {{remove: [{name}]}}}}, {ROUTE}}}]")) == []
+
+
+@pytest.mark.case("D1")
+def test_a_request_has_a_host() -> None:
+    for key in ("set", "add"):
+        found = refused(rule(f'[{{headers: {{request: {{{key}: {{Host: ""}}}}}}, {ROUTE}}}]'))
+        assert found == [(f"spec.http[0].headers.request.{key}.Host", "TG0212")]
+
+
+@pytest.mark.case("D1", "C6")
+@pytest.mark.parametrize(
+    ("path", "http"),
+    [
+        ("rewrite.uri", 'match: [{uri: {prefix: /}}], rewrite: {uri: "/a b"}, ROUTE'),
+        ("rewrite.uri", 'match: [{uri: {prefix: /}}], rewrite: {uri: "/ü"}, ROUTE'),
+        ("rewrite.uri", 'match: [{uri: {prefix: /}}], rewrite: {uri: "/a#b"}, ROUTE'),
+        ("rewrite.uriRegexRewrite.rewrite", 'rewrite: {uriRegexRewrite: {match: /x, rewrite: "/x HTTP/1.1"}}, ROUTE'),
+        ("rewrite.authority", 'rewrite: {authority: "a b"}, ROUTE'),
+        ("rewrite.authority", "rewrite: {authority: a/b}, ROUTE"),
+        ("rewrite.authority", "rewrite: {authority: '*.example.com'}, ROUTE"),
+        ("redirect.uri", 'redirect: {uri: "/ü b"}'),
+        ("redirect.authority", "redirect: {authority: 'https://x'}"),
+    ],
+)
+def test_what_no_server_takes_is_told(path: str, http: str) -> None:
+    found = told(rule(f"[{{{http.replace('ROUTE', ROUTE)}}}]"))
+    assert [(p.path, p.code) for p in found if p.code == "TG0330"] == [(f"spec.http[0].{path}", "TG0330")]
+
+
+@pytest.mark.case("D1", "C6")
+@pytest.mark.parametrize("name", ["web", "web:8080", "10.0.0.1:80", "[fd00::1]:80", "fd00::1", "a_b.example."[:-1]])
+def test_names_that_somebody_may_have(name: str) -> None:
+    for http in (f"rewrite: {{authority: '{name}'}}, {ROUTE}", f"redirect: {{authority: '{name}', uri: '/a?b#c%20d'}}"):
+        assert "TG0330" not in [p.code for p in told(rule(f"[{{{http}}}]"))]

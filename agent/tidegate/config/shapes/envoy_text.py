@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from typing import Annotated
+from urllib.parse import quote
 
 from pydantic import AfterValidator
 
@@ -22,6 +23,8 @@ from tidegate.model.hosts import is_address
 _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")  # RFC 9110, 5.5: of these only a tab may be in a value
 _LABEL = r"[a-z0-9_]([-a-z0-9_]{0,61}[a-z0-9_])?"
 _HOST = re.compile(rf"(\*|(\*-?)?{_LABEL})(\.{_LABEL})*", re.IGNORECASE)
+_AUTHORITY = re.compile(r"(\[(?P<six>[0-9a-fA-F:.]+)\]|(?P<host>[^:]+))(:[0-9]{1,5})?")
+_SAFE = "/%:@!$&'()*+,;=~?\\"  # RFC 3986, 3.3, what is escaped already, a query, and groups of a substitution
 _COMMAND = re.compile(r"%([A-Z0-9_]+)(?:\((.*?)\))?(?::([0-9]{1,9}))?%")
 _NAME = r":?[!#$&'*+.^_`|~0-9A-Za-z-]+"
 
@@ -115,6 +118,21 @@ def one_line(text: str) -> str:
 def is_host(text: str) -> bool:
     """Whether it can be a host of the API: a name in DNS, perhaps with a * in front, or an address."""
     return is_address(text) or (len(text) <= HOST_BYTES and _HOST.fullmatch(text) is not None)
+
+
+def odd_target(text: str, *, fragment: bool = False) -> str:
+    """Why servers refuse a request whose target has this in it (RFC 9112, 3.2); empty if they need not. fragment: what
+    stands behind a # may be there, as in an address that a browser is sent to."""
+    if text.isascii() and text.isprintable() and " " not in text and (fragment or "#" not in text):
+        return ""
+    return f"servers refuse it; write {quote(text, safe=_SAFE + '#' if fragment else _SAFE)!r}"
+
+
+def odd_authority(text: str) -> str:
+    """Why nobody can be asked for by this name, perhaps with a port; empty if somebody can."""
+    found = _AUTHORITY.fullmatch(text)
+    host = found["six"] or found["host"] if found else text
+    return "" if is_host(host) and not host.startswith("*") else "no host has this name"
 
 
 OneLine = Annotated[str, AfterValidator(one_line)]

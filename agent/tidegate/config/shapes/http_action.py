@@ -14,7 +14,7 @@ from tidegate.config import limits
 from tidegate.config import messages as say
 from tidegate.config.schema import ApiModel, Duration, PositiveDuration, Report, check_regex, listify, words
 from tidegate.config.shapes.destination import DestinationDoc
-from tidegate.config.shapes.envoy_text import OneLine, unknown_field
+from tidegate.config.shapes.envoy_text import OneLine, odd_authority, odd_target, unknown_field
 from tidegate.config.shapes.http_fault import Percentage
 from tidegate.config.shapes.http_match import TOKEN
 from tidegate.config.shapes.string_match import StringMatchDoc
@@ -42,6 +42,7 @@ _GROUP = re.compile(r"(?<!\\)((?:\\\\)*)\\([0-9])")  # of a substitution: \1, bu
 _ESCAPE = re.compile(r"\\([^0-9]|$)")  # RE2 does nothing with the whole substitution then
 _DOLLAR = re.compile(r"\$\{?([0-9])\}?")  # what others write for it
 HOST = frozenset({"host", ":authority"})
+_FRAMING = frozenset({"content-length", "transfer-encoding"})  # where a message ends: whoever writes it says so
 Regex = Annotated[str, BeforeValidator(lambda v: check_regex(v) if isinstance(v, str) else v)]
 
 
@@ -55,7 +56,7 @@ class HeaderOperationsDoc(ApiModel):
         for key, names in (("set", [*self.set]), ("add", [*self.add]), ("remove", self.remove)):
             for name in names:
                 pseudo = name.startswith(":") and name.lower() != ":authority"
-                if pseudo or name.lower() in (HOST if key == "remove" else protected):
+                if pseudo or name.lower() in (HOST if key == "remove" else protected | _FRAMING):
                     report.say(self, key, say.PROTECTED_HEADER(name=name))
                 elif not TOKEN.fullmatch(name.removeprefix(":")) or len(name) > limits.HEADER_BYTES:
                     report.say(self, key, say.NO_HEADER(name=name))
@@ -64,6 +65,8 @@ class HeaderOperationsDoc(ApiModel):
                 if count > 1:
                     report.say(self, key, say.TWICE(what=f"header {name!r}"))
             for name, value in values.items():
+                if name.lower() in HOST and not value:
+                    report.say(self, (key, name), say.NO_HOST(given=value))
                 if (unknown := unknown_field(value)) is not None:
                     report.say(self, (key, name), say.UNKNOWN_OPERATOR(given=unknown))
         return HeaderOperations(
@@ -126,6 +129,11 @@ class RedirectDoc(ApiModel):
             report.say(self, None, say.NEEDS_ONE_OF(names="uri, prefixRewrite, authority, scheme, port"))
         if self.redirect_code not in (301, 302, 303, 307, 308):
             report.say(self, "redirectCode", say.REDIRECT_CODE(given=self.redirect_code))
+        for key, given in (("uri", self.uri), ("prefixRewrite", self.prefix_rewrite)):
+            if given and (why := odd_target(given, fragment=True)):
+                report.say(self, key, say.ODD_REWRITE(given=given, why=why))
+        if self.authority and (why := odd_authority(self.authority)):
+            report.say(self, "authority", say.ODD_REWRITE(given=self.authority, why=why))
         return Redirect(
             uri=self.uri,
             prefix=self.prefix_rewrite,
@@ -168,6 +176,8 @@ class DirectResponseDoc(ApiModel):
         body = self.body
         if body is not None:
             body.check(report)
+            if self.status in limits.BODILESS and (body.string or body.bytes):
+                report.say(self, "body", say.NO_CONTENT(status=self.status, what="the body"))
         return DirectResponse(
             status=self.status, body=(body and body.string) or "", body_bytes=(body and body.bytes) or ""
         )
@@ -204,10 +214,14 @@ class RewriteDoc(ApiModel):
         regex = self.uri_regex_rewrite
         if regex is not None and not regex.match:
             report.say(regex, "match", say.EMPTY_MATCH())
-        elif regex is not None and (why := _odd_substitution(regex)):
+        elif regex is not None and (why := _odd_substitution(regex) or odd_target(regex.rewrite)):
             report.say(regex, "rewrite", say.ODD_REWRITE(given=regex.rewrite, why=why))
         if self.uri and not self.uri.startswith("/"):
             report.say(self, "uri", say.ODD_REWRITE(given=self.uri, why='servers refuse a path without "/" in front'))
+        elif self.uri and (why := odd_target(self.uri)):
+            report.say(self, "uri", say.ODD_REWRITE(given=self.uri, why=why))
+        if self.authority and (why := odd_authority(self.authority)):
+            report.say(self, "authority", say.ODD_REWRITE(given=self.authority, why=why))
         return Rewrite(uri=self.uri, authority=self.authority, regex=(regex.match, regex.rewrite) if regex else None)
 
 

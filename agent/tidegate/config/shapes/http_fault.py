@@ -95,6 +95,9 @@ class FaultDoc(ApiModel):
         status, grpc = 0, None
         if self.abort:
             status = self.abort.http_status or 0
+            if status in limits.BODILESS:
+                said = say.NO_CONTENT(status=status, what="the text that comes with a fault")
+                report.say(self.abort, "httpStatus", said)
             if self.abort.grpc_status is not None:
                 name = self.abort.grpc_status
                 if status:
