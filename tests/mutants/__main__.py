@@ -45,11 +45,11 @@ def in_order(only: Sequence[str]) -> list[Chosen]:
 
 
 def together(chosen: Sequence[Chosen]) -> Iterator[list[Chosen]]:
-    """Portions whose tests run unbroken in one go: the units', which are quick, and some of the rest at a time."""
-    for only_units, portion in itertools.groupby(chosen, key=lambda each: each[1].only_units()):
+    """Portions whose tests run unbroken in one go, those of units by themselves: a run that is ended early has then
+    results of all that it waited for."""
+    for _, portion in itertools.groupby(chosen, key=lambda each: each[1].only_units()):
         mutants = list(portion)
-        size = len(mutants) if only_units else TOGETHER
-        yield from (mutants[start : start + size] for start in range(0, len(mutants), size))
+        yield from (mutants[start : start + TOGETHER] for start in range(0, len(mutants), TOGETHER))
 
 
 class Run:

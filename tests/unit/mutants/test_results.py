@@ -92,7 +92,8 @@ def test_those_of_unit_tests_come_first_and_all_come() -> None:
     assert True in units
     portions = list(together(chosen))
     assert [each for portion in portions for each in portion] == chosen
-    assert max(len(portion) for portion in portions[1:]) == 20
+    assert max(len(portion) for portion in portions) == 20
+    assert not [portion for portion in portions if len({mutant.only_units() for _, mutant in portion}) > 1]
     assert [mutant.name for _, mutant in in_order(["peername*"])] == [
         mutant.name for _, mutant in chosen if mutant.name.startswith("peername")
     ]
