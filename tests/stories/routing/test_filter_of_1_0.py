@@ -68,7 +68,8 @@ def order(lab: Lab, url: str = "http://web/") -> str:
 
 @pytest.mark.api(
     *("EnvoyFilter.Filter.insertPosition", "EnvoyFilter.InsertPosition.index", "EnvoyFilter.InsertPosition.relativeTo"),
-    *(f"EnvoyFilter.InsertPosition.Index.{index}" for index in ("FIRST", "LAST", "BEFORE", "AFTER")),
+    *("EnvoyFilter.InsertPosition.Index.FIRST", "EnvoyFilter.InsertPosition.Index.LAST"),
+    *("EnvoyFilter.InsertPosition.Index.BEFORE", "EnvoyFilter.InsertPosition.Index.AFTER"),
 )
 @pytest.mark.parametrize(
     ("positions", "seen"),

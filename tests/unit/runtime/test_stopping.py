@@ -81,6 +81,7 @@ def test_every_program_listens_before_it_does_anything_else() -> None:
         listening.append(str(path.relative_to(ROOT)))
     assert sorted(listening) == [
         "agent/tidegate/app.py",
+        "agent/tidegate/ca/app.py",
         "agent/tidegate/discovery.py",
         "agent/tidegate/gateway/app.py",
         "lab/tidegate_lab/daemon.py",

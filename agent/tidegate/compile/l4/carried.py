@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tidegate.compile.derive import Read, derived
-from tidegate.compile.l4.patched import Target, is_any, may_be_patched, patched
+from tidegate.compile.l4.patched import LedTo, is_any, may_be_patched, patched
 from tidegate.compile.l4.pools import pool_of
 from tidegate.compile.l4.routes import L4Condition, in_order, l4_candidates, l4_owners, routes_for
 from tidegate.compile.registry import Registry
@@ -63,7 +63,7 @@ def may_be_carried(read: Read, service: Service, port: ServicePort) -> bool:
     )
 
 
-def _cluster(read: Read, target: RouteTarget, port: ServicePort) -> Target:
+def _cluster(read: Read, target: RouteTarget, port: ServicePort) -> LedTo:
     """How a patch names the cluster to which a target leads."""
     registry = Registry(read)
     target = registry.behind(target)

@@ -21,7 +21,7 @@ from tidegate.model.kube import Service, ServicePort
 from tidegate.model.net import IPAddress
 
 _ANY_MATCH = ListenerMatch()
-Target = tuple[str, int, str]  # FQDN, port, subset
+LedTo = tuple[str, int, str]  # FQDN, port, subset
 
 Labels = tuple[tuple[str, str], ...]
 
@@ -38,17 +38,17 @@ def patches_for(read: Read, source: Source) -> Patches:
     return read(_patches_for, (source.namespace, tuple(sorted(source.labels.items()))))
 
 
-def may_be_patched(read: Read, service: Service, port: ServicePort, targets: Sequence[Target]) -> bool:
+def may_be_patched(read: Read, service: Service, port: ServicePort, targets: Sequence[LedTo]) -> bool:
     """Quick look whether a patch is for what anybody says to a service port, or for a cluster to which that leads."""
     return _any_for(read(_every, ""), service, port, targets)
 
 
-def patched(read: Read, service: Service, port: ServicePort, targets: Sequence[Target], source: Source) -> bool:
+def patched(read: Read, service: Service, port: ServicePort, targets: Sequence[LedTo], source: Source) -> bool:
     """Whether a patch is for what a client says to a service port, or for a cluster to which that leads."""
     return is_any(read) and _any_for(patches_for(read, source), service, port, targets)
 
 
-def _any_for(patches: Patches, service: Service, port: ServicePort, targets: Sequence[Target]) -> bool:
+def _any_for(patches: Patches, service: Service, port: ServicePort, targets: Sequence[LedTo]) -> bool:
     if not patches:
         return False
     there = dialled(port, service.addresses)

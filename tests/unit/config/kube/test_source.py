@@ -54,7 +54,7 @@ def access(api: FakeApi) -> AccessSource:
 
 async def caught_up(one: Following, api: FakeApi, name: str) -> None:
     """What was written before a Service of this name was is known."""
-    api.apply(service(name))
+    api.apply(service(name, ip="10.96.0.7"))
     await one.until(lambda: one.has("Service", name), f"service {name} is told", turn=1.0)
 
 
