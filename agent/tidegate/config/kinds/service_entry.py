@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from itertools import islice
 from typing import Literal
 
 from pydantic import Field, field_validator
@@ -285,13 +286,12 @@ def check(entry: ServiceEntry, links: Links) -> Iterator[Finding]:
 
 def _addresses_taken(entry: ServiceEntry, links: Links) -> Iterator[Finding]:
     """Where a Service, or another host that nothing tells apart from ours, is dialled already."""
-    mine = entry.services()
-    for address in entry.addresses:
-        for port in entry.ports:
-            owners = (dialled_first(links, address, port, service) for service in mine)
-            if owner := next(filter(None, owners), None):
-                said = say.ADDRESS_TAKEN(address=host_port(str(address), port.port), owner=owner.origin)
-                yield Finding(entry.origin.line, "spec.addresses", said)
+    mine = entry.services()[:1]  # the others stand in the same document
+    for port in entry.ports:
+        asked = ((a, dialled_first(links, a, port, service)) for a in entry.addresses for service in mine)
+        for address, owner in islice(((a, owner) for a, owner in asked if owner is not None), 1):  # of a range one
+            said = say.ADDRESS_TAKEN(address=host_port(str(address), port.port), owner=owner.origin)
+            yield Finding(entry.origin.line, "spec.addresses", said)
 
 
 def _ranges_taken(entry: ServiceEntry, links: Links) -> Iterator[Finding]:
