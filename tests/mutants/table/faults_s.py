@@ -100,6 +100,14 @@ _VALUES = Group(
             (f"{WEIGHTS}::test_workloads_of_several_owners_cannot_be_too_heavy_together",),
         ),
         Mutant(
+            "names-open-within-a-label",
+            "one rule's sniHosts costs everybody the servers of a gateway's port",
+            f"{CONFIG}/shapes/l4_route.py",
+            "elif is_partial(written):",
+            "elif not written:",
+            (f"{STRANGE}::test_no_name_of_tls_is_open_within_a_label",),
+        ),
+        Mutant(
             "headers-of-any-number",
             "a rule that changes more headers than Envoy takes is accepted, and has no effect",
             f"{CONFIG}/limits.py",

@@ -310,3 +310,15 @@ def test_so_many_headers_are_changed_as_envoy_takes(tmp_path: Path) -> None:
     assert refused(both) == []
     assert judge_rules(mesh_of({"one.yaml": both}).virtual_services, tmp_path) == ""
     assert refused(rule(f"[{{{changed(most + 1)}, {ROUTE}}}]")) == [("spec.http[0].headers.request", "TG0106")]
+
+
+@pytest.mark.case("A1", "A3")
+@pytest.mark.parametrize("name", ["*a.example.com", "*-a.example.com"])
+def test_no_name_of_tls_is_open_within_a_label(name: str) -> None:
+    """Envoy refuses the whole listener for it, and everybody's servers at the port with it."""
+    spec = f"{{hosts: ['{name}'], tls: [{{match: [{{sniHosts: ['{name}']}}], {ROUTE}}}]}}"
+    text = f"apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: v}}\nspec: {spec}"
+    assert refused(text) == [("spec.tls[0].match[0].sniHosts[0]", "TG0338")]
+    for protocol, wrong in (("TLS", [("spec.hosts[0]", "TG0338")]), ("HTTP", [])):
+        ports = f"resolution: NONE, ports: [{{number: 443, name: x, protocol: {protocol}}}]"
+        assert refused(entry("e", f"'{name}'", ports)) == wrong

@@ -17,7 +17,7 @@ from tidegate.config.named_services import dialled_first, services_of
 from tidegate.config.protocols import declared_protocol
 from tidegate.config.schema import LABEL, ApiModel, Finding, Report, listify
 from tidegate.config.shapes.destination import PortNumber, export_to
-from tidegate.config.shapes.envoy_text import OneLine, is_host
+from tidegate.config.shapes.envoy_text import OneLine, is_host, is_partial
 from tidegate.config.shapes.metadata import Metadata
 from tidegate.config.shapes.workload import WorkloadDoc
 from tidegate.config.tree import YamlMap
@@ -105,6 +105,10 @@ def read(doc: ServiceEntryDoc, place: Place, report: Report) -> ServiceEntry | N
     resolution = Resolution(spec.resolution)
     hosts = tuple(dict.fromkeys(_hosts(spec, resolution, report)))
     ports = _ports(spec, report)
+    if any(Speech.of(port) is Speech.TLS for port in ports):
+        for i, host in enumerate(spec.hosts):
+            if is_partial(host):
+                report.say(spec, ("hosts", i), say.PARTIAL_SNI(given=host))
     _check_hosts_apart(spec, hosts, ports, resolution, report)
     addresses = tuple(dict.fromkeys(_addresses(spec, resolution, report)))
     endpoints = tuple(_endpoints(spec, resolution, report))
