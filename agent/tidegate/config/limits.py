@@ -70,6 +70,7 @@ LIMITS = {name: row for name, row in list(globals().items()) if isinstance(row, 
 SUM_OF_WEIGHTS = UINT32  # of envoy.config.route.v3.WeightedCluster: checked in code, no rule of a field says it
 DNS_REFRESH_MS = 2  # envoy.config.cluster.v3.Cluster.dns_refresh_rate: more than a millisecond
 BODILESS = frozenset({204, 304})  # statuses of answers that end with their headers (RFC 9110, 6.4.1)
+HEADERS_CHANGED = 500  # of a route or of a destination: Envoy takes 1 000 of both together
 HEADER_BYTES = 16_384  # envoy.config.core.v3.HeaderValue.key and .value
 QUERY_NAME_BYTES = 1024  # envoy.config.route.v3.QueryParameterMatcher.name
 REGEX_PROGRAM = 32_768  # size of a compiled expression; Envoy's own default of 100 is set to this in its bootstrap

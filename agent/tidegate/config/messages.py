@@ -167,6 +167,9 @@ NO_CONTENT = _error(
     "no-content",
     "an answer of {status} ends with its headers (RFC 9110, 6.4.1): clients would take {what} for the next answer",
 )
+PARTIAL_SNI = _error(
+    "TG0338", "partial-sni", "{given!r}: of a name in TLS whole labels can be left open only, as in *.example.com"
+)
 MORE_SPECIAL = _warning(
     "TG0336",
     "more-special",

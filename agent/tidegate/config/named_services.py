@@ -9,7 +9,7 @@ from tidegate.model.hosts import host_matches
 from tidegate.model.kube import Service, ServicePort
 from tidegate.model.mesh import MeshObject
 from tidegate.model.net import IPAddress
-from tidegate.model.service_entry import ServiceEntry
+from tidegate.model.service_entry import ServiceEntry, Speech
 
 
 def services_of(links: Links, host: str) -> Iterator[Service]:
@@ -25,14 +25,15 @@ def services_under(links: Links, pattern: str) -> Iterator[Service]:
 
 
 def dialled_first(links: Links, address: IPAddress, port: ServicePort, mine: Service) -> Service | None:
-    """Who has an address and port of a service instead of it; None if nobody has. Hosts of ServiceEntries that are
-    asked for over HTTP share theirs."""
+    """Who has an address and port of a service instead of it; None if nobody has. Hosts of ServiceEntries share theirs
+    where something in a connection tells them apart."""
     found = [s for value in links.of("address", str(address)) for s in _services(value, "*") if s.port(port.port)]
     first = min(found, key=lambda s: s.precedence, default=mine)
-    if first.id.fqdn == mine.id.fqdn:  # ours, or one that has our name, too, which is told elsewhere
-        return None
+    if first.id.fqdn == mine.id.fqdn or first.origin == mine.origin:
+        return None  # ours, or one that has our name, too, which is told elsewhere
     theirs = first.port(port.port)
-    shared = first.external and mine.external and port.protocol.is_http and theirs and theirs.protocol.is_http
+    speech = Speech.of(port)
+    shared = first.external and mine.external and theirs and Speech.of(theirs) is speech is not Speech.TCP
     return None if shared else first
 
 

@@ -100,6 +100,22 @@ _VALUES = Group(
             (f"{WEIGHTS}::test_workloads_of_several_owners_cannot_be_too_heavy_together",),
         ),
         Mutant(
+            "names-open-within-a-label",
+            "one rule's sniHosts costs everybody the servers of a gateway's port",
+            f"{CONFIG}/shapes/l4_route.py",
+            "elif is_partial(written):",
+            "elif not written:",
+            (f"{STRANGE}::test_no_name_of_tls_is_open_within_a_label",),
+        ),
+        Mutant(
+            "headers-of-any-number",
+            "a rule that changes more headers than Envoy takes is accepted, and has no effect",
+            f"{CONFIG}/limits.py",
+            "HEADERS_CHANGED = 500",
+            "HEADERS_CHANGED = 600",
+            (f"{STRANGE}::test_so_many_headers_are_changed_as_envoy_takes",),
+        ),
+        Mutant(
             "body-behind-no-content",
             "a rule answers 204 with a body, which clients take for the next answer",
             f"{CONFIG}/limits.py",
@@ -260,7 +276,7 @@ _SERVED = Group(
             "taken-address-silent",
             "nobody says that an address belongs to somebody else",
             f"{CONFIG}/named_services.py",
-            "if first.id.fqdn == mine.id.fqdn:",
+            "if first.id.fqdn == mine.id.fqdn or first.origin == mine.origin:",
             "if first:",
             (
                 "tests/unit/compile/outbound/test_taken_addresses.py::test_of_two_services_at_one_address_the_younger_is_told",

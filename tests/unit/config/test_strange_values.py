@@ -4,9 +4,11 @@ and upstream read it."""
 from __future__ import annotations
 
 from ipaddress import ip_network
+from pathlib import Path
 
 import pytest
 from tests.support.configs import config_of, destination_rule, entry, mesh_of, service
+from tests.support.envoy_judge import judge_rules
 
 from tidegate.config import limits
 from tidegate.config.documents import parse_text
@@ -292,3 +294,31 @@ def test_what_no_server_takes_is_told(path: str, http: str) -> None:
 def test_names_that_somebody_may_have(name: str) -> None:
     for http in (f"rewrite: {{authority: '{name}'}}, {ROUTE}", f"redirect: {{authority: '{name}', uri: '/a?b#c%20d'}}"):
         assert "TG0330" not in [p.code for p in told(rule(f"[{{{http}}}]"))]
+
+
+@pytest.mark.case("A3")
+def test_so_many_headers_are_changed_as_envoy_takes(tmp_path: Path) -> None:
+    """A route and its destination, each with all that it may have, are one list to Envoy."""
+
+    def changed(count: int) -> str:
+        pairs = [f"x-{n}: y" for n in range(count)]
+        return f"headers: {{request: {{set: {{{', '.join(pairs[:-9])}}}, add: {{{', '.join(pairs[-9:])}}}}}}}"
+
+    most = limits.HEADERS_CHANGED
+    route = "route: [{destination: {host: web}, %s}]"
+    both = rule(f"[{{{changed(most)}, {route % changed(most)}}}]")
+    assert refused(both) == []
+    assert judge_rules(mesh_of({"one.yaml": both}).virtual_services, tmp_path) == ""
+    assert refused(rule(f"[{{{changed(most + 1)}, {ROUTE}}}]")) == [("spec.http[0].headers.request", "TG0106")]
+
+
+@pytest.mark.case("A1", "A3")
+@pytest.mark.parametrize("name", ["*a.example.com", "*-a.example.com"])
+def test_no_name_of_tls_is_open_within_a_label(name: str) -> None:
+    """Envoy refuses the whole listener for it, and everybody's servers at the port with it."""
+    spec = f"{{hosts: ['{name}'], tls: [{{match: [{{sniHosts: ['{name}']}}], {ROUTE}}}]}}"
+    text = f"apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {{name: v}}\nspec: {spec}"
+    assert refused(text) == [("spec.tls[0].match[0].sniHosts[0]", "TG0338")]
+    for protocol, wrong in (("TLS", [("spec.hosts[0]", "TG0338")]), ("HTTP", [])):
+        ports = f"resolution: NONE, ports: [{{number: 443, name: x, protocol: {protocol}}}]"
+        assert refused(entry("e", f"'{name}'", ports)) == wrong

@@ -12,7 +12,7 @@ from tidegate.config import messages as say
 from tidegate.config.kinds.base import Kind, Place
 from tidegate.config.links import Links, Topic
 from tidegate.config.schema import LABEL, ApiModel, Finding, Report, listify
-from tidegate.config.shapes.envoy_text import is_host
+from tidegate.config.shapes.envoy_text import is_host, is_partial
 from tidegate.config.shapes.metadata import Metadata
 from tidegate.config.shapes.server_tls import MODES, ServerTlsDoc
 from tidegate.config.tree import YamlMap
@@ -118,8 +118,7 @@ def _host(at: ServerDoc, index: int, text: str, namespace: str, report: Report) 
         first, host = "*", text
     if slash and first not in ("*", ".") and not LABEL.fullmatch(first):
         report.say(at, ("hosts", index), say.NO_LABEL(name=first, what="namespace"))
-    partial = host.startswith("*") and host != "*" and not host.startswith("*.")
-    if not is_host(host) or partial:
+    if not is_host(host) or is_partial(host):
         report.say(at, ("hosts", index), say.NO_HOST(given=host))
     elif "." not in host and host != "*" and not is_address(host):
         report.say(at, ("hosts", index), say.SHORT_HOST(given=host))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from itertools import islice
 from typing import Literal
 
 from pydantic import Field, field_validator
@@ -16,7 +17,7 @@ from tidegate.config.named_services import dialled_first, services_of
 from tidegate.config.protocols import declared_protocol
 from tidegate.config.schema import LABEL, ApiModel, Finding, Report, listify
 from tidegate.config.shapes.destination import PortNumber, export_to
-from tidegate.config.shapes.envoy_text import OneLine, is_host
+from tidegate.config.shapes.envoy_text import OneLine, is_host, is_partial
 from tidegate.config.shapes.metadata import Metadata
 from tidegate.config.shapes.workload import WorkloadDoc
 from tidegate.config.tree import YamlMap
@@ -104,6 +105,10 @@ def read(doc: ServiceEntryDoc, place: Place, report: Report) -> ServiceEntry | N
     resolution = Resolution(spec.resolution)
     hosts = tuple(dict.fromkeys(_hosts(spec, resolution, report)))
     ports = _ports(spec, report)
+    if any(Speech.of(port) is Speech.TLS for port in ports):
+        for i, host in enumerate(spec.hosts):
+            if is_partial(host):
+                report.say(spec, ("hosts", i), say.PARTIAL_SNI(given=host))
     _check_hosts_apart(spec, hosts, ports, resolution, report)
     addresses = tuple(dict.fromkeys(_addresses(spec, resolution, report)))
     endpoints = tuple(_endpoints(spec, resolution, report))
@@ -285,13 +290,12 @@ def check(entry: ServiceEntry, links: Links) -> Iterator[Finding]:
 
 def _addresses_taken(entry: ServiceEntry, links: Links) -> Iterator[Finding]:
     """Where a Service, or another host that nothing tells apart from ours, is dialled already."""
-    mine = entry.services()
-    for address in entry.addresses:
-        for port in entry.ports:
-            owners = (dialled_first(links, address, port, service) for service in mine)
-            if owner := next(filter(None, owners), None):
-                said = say.ADDRESS_TAKEN(address=host_port(str(address), port.port), owner=owner.origin)
-                yield Finding(entry.origin.line, "spec.addresses", said)
+    mine = entry.services()[:1]  # the others stand in the same document
+    for port in entry.ports:
+        asked = ((a, dialled_first(links, a, port, service)) for a in entry.addresses for service in mine)
+        for address, owner in islice(((a, owner) for a, owner in asked if owner is not None), 1):  # of a range one
+            said = say.ADDRESS_TAKEN(address=host_port(str(address), port.port), owner=owner.origin)
+            yield Finding(entry.origin.line, "spec.addresses", said)
 
 
 def _ranges_taken(entry: ServiceEntry, links: Links) -> Iterator[Finding]:

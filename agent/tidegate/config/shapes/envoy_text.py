@@ -120,6 +120,11 @@ def is_host(text: str) -> bool:
     return is_address(text) or (len(text) <= HOST_BYTES and _HOST.fullmatch(text) is not None)
 
 
+def is_partial(host: str) -> bool:
+    """Whether a part of a label is left open, which the names of TLS connections do not know (Envoy's server_names)."""
+    return host.startswith("*") and host != "*" and not host.startswith("*.")
+
+
 def odd_target(text: str, *, fragment: bool = False) -> str:
     """Why servers refuse a request whose target has this in it (RFC 9112, 3.2); empty if they need not. fragment: what
     stands behind a # may be there, as in an address that a browser is sent to."""

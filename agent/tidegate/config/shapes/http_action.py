@@ -60,6 +60,9 @@ class HeaderOperationsDoc(ApiModel):
                     report.say(self, key, say.PROTECTED_HEADER(name=name))
                 elif not TOKEN.fullmatch(name.removeprefix(":")) or len(name) > limits.HEADER_BYTES:
                     report.say(self, key, say.NO_HEADER(name=name))
+        if (many := len(self.set) + len(self.add)) > limits.HEADERS_CHANGED:
+            said = say.OUT_OF_BOUNDS(detail=f"{many} headers are changed, at most {limits.HEADERS_CHANGED}")
+            report.say(self, None, said)
         for key, values in (("set", self.set), ("add", self.add)):
             for name, count in Counter(n.lower() for n in values).items():
                 if count > 1:

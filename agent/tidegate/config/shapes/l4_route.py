@@ -6,7 +6,7 @@ from tidegate.config import limits
 from tidegate.config import messages as say
 from tidegate.config.schema import ApiModel, Report, listify
 from tidegate.config.shapes.destination import DestinationDoc, PortNumber, check_weights, old_gateway
-from tidegate.config.shapes.envoy_text import is_host
+from tidegate.config.shapes.envoy_text import is_host, is_partial
 from tidegate.config.tree import YamlMap
 from tidegate.model.hosts import is_address
 from tidegate.model.net import IPNetwork, parse_network
@@ -67,6 +67,8 @@ class TlsMatchDoc(L4MatchDoc):
             at = ("sniHosts", index)
             if not is_host(written) or len(name) > limits.HOST_BYTES:
                 report.say(self, at, say.NO_HOST(given=written))
+            elif is_partial(written):
+                report.say(self, at, say.PARTIAL_SNI(given=written))
             elif is_address(written):
                 report.say(self, at, say.SNI_ADDRESS(given=written))
             elif not any(_covers(host, name) for host in hosts):

@@ -47,6 +47,15 @@ def test_hosts_of_entries_share_an_address_over_http() -> None:
     spec = (
         "addresses: [10.96.0.1], resolution: STATIC, endpoints: [{address: 10.1.1.1}], ports: [{number: 80, name: %s}]"
     )
-    for name, codes in (("http", []), ("tcp", ["TG0572"])):
+    for name, codes in (("http", []), ("tls", []), ("tcp", ["TG0572"])):
         entries = [entry(host, f"{host}.example.com", spec % f"{name}, protocol: {name.upper()}") for host in "ab"]
         assert told_and_dialled(*entries)[0] == codes
+
+
+@pytest.mark.case("D3")
+def test_hosts_of_one_entry_take_nothing_from_each_other_and_a_range_is_told_once() -> None:
+    spec = "addresses: [10.96.0.0/24], resolution: NONE, ports: [{number: 443, name: tls, protocol: TLS}]"
+    assert told_and_dialled(entry("both", "a.example.com, b.example.com", spec))[0] == []
+    plain = spec.replace("tls", "tcp").replace("TLS", "TCP")
+    one, other = (entry(host, f"{host}.example.com", plain) for host in "ab")
+    assert told_and_dialled(one, other)[0] == ["TG0572"]
