@@ -17,8 +17,9 @@ from tests.support.lab import ROOT, TIDEGATE, Lab
 from tests.support.mesh_origin import mesh_authority
 from tests.support.revoking import revoking
 
-from tidegate.identity.authority import MORE_ROOTS, ROOT_CERTIFICATE, ROOT_KEY
+from tidegate.identity.authority import ROOT_CERTIFICATE
 from tidegate.identity.chains import root_ids
+from tidegate.identity.root_change import NEXT_CERTIFICATE, NEXT_KEY
 
 DOMAIN, NEXT_DOMAIN = "cluster.local", "corp.example"
 NODES = ("node1", "node2")
@@ -270,9 +271,8 @@ def test_another_trust_domain_comes_and_no_request_fails(lab: Lab, authority: Au
 
 def test_another_root_comes_and_no_request_fails(lab: Lab, authority: AuthorityProcess) -> None:
     """First everybody believes the next root, then it signs, then nobody believes that of before."""
-    ca, following = authority.folder / "ca", authority.folder / "following"
-    old, new = mesh_authority(ca), mesh_authority(following)
-    old_list, new_list = revoking(ca), revoking(following)
+    ca = authority.folder / "ca"
+    old, old_list = mesh_authority(ca), revoking(ca)
     authority.stop()
     authority.start("--most-seconds", "10")
     load = lab.load("late", "http://north/")
@@ -284,17 +284,20 @@ def test_another_root_comes_and_no_request_fails(lab: Lab, authority: AuthorityP
         rows = [row for number in range(len(NODES)) for row in certs(lab, number).values()]
         return all(row[field] == value for row in rows)
 
+    def step(name: str) -> str:
+        return lab.tidegate("ca", "--change-root", name, "--ca-dir", ca).stdout
+
+    assert "when every row of `tidegate certs` has it among ROOTS: --change-root switch" in step("prepare")
+    new, new_list = mesh_authority(ca).roots, revoking(ca, by=(NEXT_CERTIFICATE, NEXT_KEY))
     put(authority.folder / "crl.pem", old_list + new_list)
-    put(ca / MORE_ROOTS, new.roots)
-    ids = [*root_ids(old.roots), *root_ids(new.roots)]
-    eventually(lambda: everywhere("roots", ids), "both roots are believed everywhere")
-    put(ca / MORE_ROOTS, old.roots)
-    for name in (ROOT_KEY, ROOT_CERTIFICATE):
-        (following / name).replace(ca / name)
-    eventually(lambda: everywhere("issuer", new.name), "the new one signs")
-    (ca / MORE_ROOTS).unlink()
-    eventually(lambda: everywhere("roots", ids[1:]), "nobody believes that of before")
+    ids = root_ids(new)
+    eventually(lambda: everywhere("roots", list(ids)), "both roots are believed everywhere")
+    step("switch")
+    eventually(lambda: everywhere("issuer", mesh_authority(ca).name), "the new one signs")
+    step("finish")
+    eventually(lambda: everywhere("roots", [ids[1]]), "nobody believes that of before")
     put(authority.folder / "crl.pem", new_list)
+    assert ids[0] in root_ids(old.roots)
     for pod, host in (("early", "south"), ("late", "north")):
         assert shown(lab, pod, host) == spiffe(pod)
     for one in (load, back):
