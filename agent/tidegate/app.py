@@ -154,6 +154,7 @@ def data_plane(
         envoy=devices.ads,
         dns=devices.dns,
         certificates=certificates,
+        certificates_ahead=bool(settings.ca),
         inside=inside(in_netns),
         records=SandboxRecords(store.netns, store.remember),
         disk=disk,

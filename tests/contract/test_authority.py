@@ -11,6 +11,7 @@ from pathlib import Path
 
 import grpc
 import pytest
+from tests.support.authorities import below, signer
 from tests.support.certificate_service import (
     WORD,
     RunningAuthority,
@@ -273,3 +274,18 @@ async def test_a_root_that_changes_under_the_server_signs_at_once(running: Runni
     after = described(await ask(authority))[0]
     assert (before.issuer != after.issuer, after.issuer) == (True, following.name)
     await authority.close()
+
+
+async def test_below_a_root_each_that_is_between_is_an_element_of_the_answer(tmp_path: Path) -> None:
+    root = signer("root")
+    between = signer("between", root)
+    folder = below(tmp_path / "ca", signer("own", between), [between, root], [root])
+    async with authority_running(folder) as running:
+        new = KeysInMemory().new(CART)
+        request = request_bytes(new.request, 600, impersonating(CART))
+        chain = await create(running.port, root.pem, request, token=WORD)
+        subjects = [[one.subject for one in described(text.encode())] for text in chain]
+        assert subjects == [[""], ["CN=own"], ["CN=between"], ["CN=root"]]
+        authority = client(running, tmp_path)
+        assert len(described(await ask(authority))) == 3
+        await authority.close()

@@ -453,10 +453,11 @@ class FakeCertificates:
 class Node:
     """A cycle over devices in memory. Use with running()."""
 
-    def __init__(self, config: Mesh | None = None, *sandboxes: Sandbox) -> None:
+    def __init__(self, config: Mesh | None = None, *sandboxes: Sandbox, certificates_ahead: bool = False) -> None:
         self.tables, self.relay, self.envoy, self.inside = FakeTables(), FakeRelay(), FakeEnvoy(), FakeInside()
         self.dns = FakeDns()
         self.certificates = FakeCertificates()
+        self.certificates_ahead = certificates_ahead
         self.clock = ManualClock()
         self.names = FakeNames()
         self.config: Latest[Mesh | None] = Latest(config)
@@ -472,6 +473,7 @@ class Node:
             envoy=self.envoy,
             dns=self.dns,
             certificates=self.certificates,
+            certificates_ahead=self.certificates_ahead,
             inside=self.inside(),
             records=self.inside.records(),
             disk=Worker("records"),

@@ -13,12 +13,21 @@ from cryptography.hazmat.primitives.serialization import Encoding, load_pem_priv
 from tidegate.identity.authority import ROOT_CERTIFICATE, ROOT_KEY
 from tidegate.model.identity import Certified
 
+OF_THE_ROOT = (ROOT_CERTIFICATE, ROOT_KEY)
 
-def revoking(folder: Path, *those: Certified | str, good_for: timedelta = timedelta(days=1), name: str = "") -> bytes:
+
+def revoking(
+    folder: Path,
+    *those: Certified | str,
+    good_for: timedelta = timedelta(days=1),
+    name: str = "",
+    by: tuple[str, str] = OF_THE_ROOT,
+) -> bytes:
     """A list in PEM, of certificates or their serial numbers (hexadecimal); good_for: from now, may be
-    past. name: whose list it says to be, if not its signer's."""
-    root = x509.load_pem_x509_certificate((folder / ROOT_CERTIFICATE).read_bytes())
-    key = load_pem_private_key((folder / ROOT_KEY).read_bytes(), None)
+    past. name: whose list it says to be, if not its signer's.
+    by: files of its signer's certificate and key."""
+    root = x509.load_pem_x509_certificate((folder / by[0]).read_bytes())
+    key = load_pem_private_key((folder / by[1]).read_bytes(), None)
     assert isinstance(key, ec.EllipticCurvePrivateKey)
     now = datetime.now(UTC)
     begin = now - timedelta(days=2)

@@ -48,6 +48,9 @@ def test_flag_beats_environment_beats_default() -> None:
         ({}, {"TIDEGATE_XDS_LISTEN": "[::1]:99999"}, "is not ADDRESS:PORT"),
         ({"node": "a/../b"}, {}, "--node 'a/../b': is no name"),
         ({"node": "n" * 254}, {}, "is no name"),
+        ({"ca": "ca.mesh:15012"}, {}, "--ca ca.mesh:15012: needs --ca-root"),
+        ({}, {"TIDEGATE_CA": "ca.mesh", "TIDEGATE_CA_ROOT": "/r"}, "--ca ca.mesh: is not HOST:PORT"),
+        ({"ca": "https://ca.mesh:15012", "ca_root": Path("/r")}, {}, "is not HOST:PORT"),
     ],
 )
 def test_unusable_values_are_named(flags: dict[str, object], environ: dict[str, str], words: str) -> None:

@@ -27,7 +27,6 @@ from tidegate.errors import Rejected
 from tidegate.model.identity import Identity, identity_in
 
 NODE: Final = "node"
-LEAST_WORD: Final = 20  # characters of a word that nobody guesses
 MOST_ROWS: Final = 100_000
 _PATTERN = re.compile(r"(\*|[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)/(\*|[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?)")
 _DIGEST = re.compile(r"[0-9a-f]{64}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +12,8 @@ import typer
 
 from tidegate.cli.domain import ClusterDomainOption
 from tidegate.errors import Rejected
+from tidegate.identity.root_change import RootStep
+from tidegate.identity.root_change import change_root as change_to
 from tidegate.model.identity import TRUST_DOMAIN
 from tidegate.model.names import cluster_domain
 from tidegate.runtime.collector import importing
@@ -73,6 +76,9 @@ def ca(
     rate: Annotated[float, typer.Option(help="certificates each second that a caller gets", min=0.01, max=1e6)] = 20.0,
     burst: Annotated[int, typer.Option(help="certificates at once that a caller gets", min=1, max=1_000_000)] = 1000,
     metrics_port: Annotated[int, typer.Option(help="localhost port of /metrics, 0 = none", min=0, max=65535)] = 0,
+    change_root: Annotated[
+        RootStep | None, typer.Option(help="do this step of a change of the root in --ca-dir, and exit")
+    ] = None,
     state_dir: Annotated[Path, typer.Option(help="for the socket that `tidegate status` asks")] = DEFAULT_CA_STATE_DIR,
     cluster_domain_: ClusterDomainOption = "",
 ) -> None:
@@ -81,6 +87,10 @@ def ca(
     A caller is known by a word of the table, by the token of its service account or by its certificate. It gets what
     its account is, and whom the table says. Each answer is a line of JSON on stderr.
     """
+    if change_root is not None:
+        domain = (trust_domain or [cluster_domain()])[0]
+        print(change_to(change_root, ca_dir, domain, time.time()))
+        return
     with importing():
         from tidegate.ca.app import AuthorityOptions, serve
         from tidegate.ca.issuing import Bounds

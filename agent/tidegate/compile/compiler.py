@@ -110,6 +110,7 @@ class Compiler:
         inbound = self._find_inbound(facts)
         policies = self._find_policies(facts.mesh, facts.clients)
         plans = tuple(_plan(facts, s, any_http, scoping, inbound.get(s), policies) for s in facts.sandboxes)
+        accounts = frozenset(identity_of(pod) for pod in facts.clients.values())
         with_envoy = tuple(s for s, p in zip(facts.sandboxes, plans, strict=True) if p.needs_envoy)
         return Plan(
             generation=generation,
@@ -119,18 +120,19 @@ class Compiler:
             services=found.numbers,
             names=names,
             views=_views(facts),
-            identities=self._identify(facts),
+            identities=accounts if self._any_mutual(facts) else frozenset(),
+            accounts=accounts,
             trust_domain=facts.mesh.config.trust_domains[0],
             policies=policies,
             envoy=self._envoy(facts, found, scoping, with_envoy, inbound) if with_envoy or inbound else _NONE,
         )
 
-    def _identify(self, facts: Facts) -> frozenset[Identity]:
-        """Of whom certificates are needed: of all pods in the mesh, if a rule asks anybody for one."""
+    def _any_mutual(self, facts: Facts) -> bool:
+        """Whether certificates are needed, of all pods in the mesh then: a rule asks somebody for one."""
         rules = facts.mesh.destination_rules
         if self._mutual[0] is not rules:
             self._mutual = rules, hosts_of_identities(rules)
-        return frozenset(identity_of(pod) for pod in facts.clients.values()) if self._mutual[1] else frozenset()
+        return bool(self._mutual[1])
 
     def _serving(self, facts: Facts) -> Mapping[str, tuple[Identity, ...]]:
         """Who serves behind each service, if a rule makes clusters say it; the same object if nothing changed."""

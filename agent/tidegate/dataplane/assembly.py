@@ -39,6 +39,7 @@ def assemble(
     envoy: Envoy,
     dns: Dns | None = None,
     certificates: Certificates | None = None,
+    certificates_ahead: bool = False,
     inside: Inside,
     records: SandboxRecords,
     disk: Worker,
@@ -47,7 +48,7 @@ def assemble(
     ask: Lookup = lookup,
 ) -> Cycle:
     """A cycle with all its appliers. dns: None = pods ask their own resolvers. certificates: None = nobody
-    issues any. disk: the thread of records. ask:
+    issues any; certificates_ahead: see CertificatesApplier. disk: the thread of records. ask:
     resolves a name. jitter: in [0, 1), spreads what is tried again."""
     wake = asyncio.Event()
     shadow = Shadow(tables, Worker("kernel tables"))
@@ -68,7 +69,7 @@ def assemble(
     naming = names.is_telling if names else lambda _: False
     enrolment = EnrolmentApplier(sandboxes, shadow, resources.listener, clock, jitter, naming)
     appliers = (
-        *((CertificatesApplier(certificates),) if certificates else ()),
+        *((CertificatesApplier(certificates, certificates_ahead),) if certificates else ()),
         PoliciesApplier(relay, clock, jitter),
         services,
         DestinationsApplier(wanted, shadow, clock, jitter, name=PAST_ENVOY, missing=past_envoy),

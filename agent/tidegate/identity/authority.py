@@ -130,21 +130,16 @@ def open_authority(folder: Path, trust_domain: str, now: float, *, make: bool = 
     Raises OSError, and Rejected for one of no use."""
     if make:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with _alone(folder):
+    with alone(folder):
         if (folder / BELOW_CERTIFICATE).exists():
             return _below(folder)
         path = folder / ROOT_CERTIFICATE
         if path.exists() and not (folder / ROOT_KEY).exists():
             raise Rejected(str(path), f"is there without its key {ROOT_KEY}", "restore the key, or move both away")
-        if not (folder / ROOT_KEY).exists():
-            if not make:
-                raise Rejected(str(path), "is not there any more", "restore it with its key")
-            _write(folder / ROOT_KEY, pem_of(new_key()), 0o600)
-        key = _key(folder / ROOT_KEY)
-        if not path.exists():
-            _write(path, _root(key, trust_domain, now).public_bytes(Encoding.PEM), 0o644)
-        certificate = _certificate_of(path, key, ROOT_KEY)
-        return Authority(certificate, key, b"", _bundle(folder, [certificate]))
+        if not (folder / ROOT_KEY).exists() and not make:
+            raise Rejected(str(path), "is not there any more", "restore it with its key")
+        certificate = new_root(folder / ROOT_KEY, path, trust_domain, now)
+        return Authority(certificate, _key(folder / ROOT_KEY), b"", _bundle(folder, [certificate]))
 
 
 def _below(folder: Path) -> Authority:
@@ -214,6 +209,16 @@ def _key(path: Path) -> SigningKey:
     raise Rejected(str(path), "is no key that servers take", "use one of P-256 or P-384, or RSA of 2048 bits or more")
 
 
+def new_root(key_file: Path, file: Path, trust_domain: str, now: float) -> x509.Certificate:
+    """A root in these two files; what is there of it stays. now: seconds since the epoch. Raises as above."""
+    if not key_file.exists():
+        write_whole(key_file, pem_of(new_key()), 0o600)
+    key = _key(key_file)
+    if not file.exists():
+        write_whole(file, _root(key, trust_domain, now).public_bytes(Encoding.PEM), 0o644)
+    return _certificate_of(file, key, key_file.name)
+
+
 def _root(key: SigningKey, trust_domain: str, now: float) -> x509.Certificate:
     # Lists of revoked certificates name their authority, so two roots of a mesh must not have one name.
     of_key = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
@@ -254,7 +259,7 @@ def _usage(**said: bool) -> x509.KeyUsage:
     return x509.KeyUsage(**{name: said.get(name, False) for name in names})
 
 
-def _write(path: Path, content: bytes, mode: int) -> None:
+def write_whole(path: Path, content: bytes, mode: int) -> None:
     """All of it or nothing, and never with more rights than these."""
     beside = path.with_name(f".{path.name}.new")
     beside.unlink(missing_ok=True)
@@ -267,7 +272,7 @@ def _write(path: Path, content: bytes, mode: int) -> None:
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
+def alone(folder: Path) -> Iterator[None]:
     """No other process makes a root here meanwhile."""
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:

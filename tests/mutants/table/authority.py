@@ -185,6 +185,44 @@ _GOT = Group(
     ),
 )
 
+_NEXT = Group(
+    "the root changes without a peer that is refused",
+    (
+        Mutant(
+            "root-of-before-forgotten-at-once",
+            "when another root signs, whoever has not renewed is refused by whoever has",
+            "agent/tidegate/identity/root_change.py",
+            "        _trust(folder, current)\n",
+            "",
+            ("tests/unit/identity/test_root_change.py::test_neighbours_in_each_step_believe_each_other",),
+        ),
+        Mutant(
+            "next-root-not-believed-before",
+            "when another root signs, whoever renewed is refused by whoever has not",
+            "agent/tidegate/identity/root_change.py",
+            "        _trust(folder, certificate)\n",
+            "",
+            ("tests/unit/identity/test_root_change.py::test_neighbours_in_each_step_believe_each_other",),
+        ),
+        Mutant(
+            "a-third-root",
+            "an authority whose files are moved while it runs makes a root that nobody knows",
+            "agent/tidegate/identity/embedded.py",
+            'trust_domain, now, make=False), ""',
+            'trust_domain, now), ""',
+            ("tests/unit/identity/test_authority_folder.py",),
+        ),
+        Mutant(
+            "certificates-ahead-of-nothing",
+            "with an authority far away the first request after a rule waits for certificates of all pods",
+            "agent/tidegate/dataplane/appliers/certificates.py",
+            "        wanted = plan.identities | plan.accounts if self._ahead else plan.identities\n",
+            "        wanted = plan.identities\n",
+            ("tests/unit/dataplane/test_certificates.py",),
+        ),
+    ),
+)
+
 _REVOKED = Group(
     "who is revoked is refused, and nobody else without a word",
     (
@@ -224,4 +262,4 @@ _REVOKED = Group(
     ),
 )
 
-GROUPS = (_ASKED, _GOT, _REVOKED)
+GROUPS = (_ASKED, _GOT, _NEXT, _REVOKED)

@@ -17,10 +17,11 @@ from tests.support.lab import ROOT, TIDEGATE, Lab
 from tests.support.mesh_origin import mesh_authority
 from tests.support.revoking import revoking
 
-from tidegate.identity.authority import MORE_ROOTS, ROOT_CERTIFICATE, ROOT_KEY
+from tidegate.identity.authority import ROOT_CERTIFICATE
 from tidegate.identity.chains import root_ids
+from tidegate.identity.root_change import NEXT_CERTIFICATE, NEXT_KEY
 
-DOMAIN = "cluster.local"
+DOMAIN, NEXT_DOMAIN = "cluster.local", "corp.example"
 NODES = ("node1", "node2")
 PORT = 15012
 ADDRESS = f"172.30.0.1:{PORT}"  # node1's, in the network between nodes
@@ -38,6 +39,15 @@ spec:
     command: ["/usr/bin/python3", "{web}", "8443"]
     ports: [{{containerPort: 8443, name: https}}]
     readinessProbe: {{tcpSocket: {{port: 8443}}, periodSeconds: 0.2, failureThreshold: 100, timeoutSeconds: 60}}
+"""
+TRUST = """
+apiVersion: v1
+kind: ConfigMap
+metadata: {{name: istio, namespace: istio-system}}
+data:
+  mesh: |
+    trustDomain: {domain}
+    trustDomainAliases: [{alias}]
 """
 RULE = """
 apiVersion: networking.istio.io/v1
@@ -68,6 +78,7 @@ class AuthorityProcess:
 
     def start(self, *options: str) -> None:
         own: list[str | Path] = ["--listen", f"0.0.0.0:{PORT}", "--name", "172.30.0.1", "--ca-dir", self.folder / "ca"]
+        own += ["--trust-domain", DOMAIN, "--trust-domain", NEXT_DOMAIN]
         own += ["--callers", self.folder / "callers.toml", "--state-dir", self.run_dir, *options]
         with self.log.open("ab") as log:
             command = [*self.lab.program, "lab", "node-exec", "node1", "--", TIDEGATE, "ca", *own]
@@ -131,8 +142,6 @@ def lab(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]
 def authority(lab: Lab, folder: Path) -> Iterator[AuthorityProcess]:
     authority = AuthorityProcess(lab, folder)
     authority.start()
-    for host in SERVED:
-        lab.apply(RULE.format(host=host))
     yield authority
     authority.stop()
 
@@ -152,17 +161,35 @@ def certs(lab: Lab, node: int) -> dict[str, dict[str, Any]]:
     return {row["identity"].rpartition("/")[2]: row for row in json.loads(done.stdout)}
 
 
+def identities(lab: Lab) -> set[str]:
+    """Of all certificates of both nodes."""
+    return {row["identity"] for number in range(len(NODES)) for row in certs(lab, number).values()}
+
+
+def states(lab: Lab, node: int) -> dict[str, str]:
+    """How it is with each certificate of a node."""
+    return {account: row["state"] for account, row in certs(lab, node).items()}
+
+
 def told_of(lab: Lab, account: str) -> str:
     """What the status of the first node says of an account."""
     troubles = lab.status(0)["certificates"]["troubles"]
     return next((one for one in troubles if one.startswith(spiffe(account))), "")
 
 
-def spiffe(account: str) -> str:
-    return f"spiffe://{DOMAIN}/ns/default/sa/{account}"
+def spiffe(account: str, domain: str = DOMAIN) -> str:
+    return f"spiffe://{domain}/ns/default/sa/{account}"
+
+
+def test_each_pod_has_a_certificate_before_a_rule_asks_for_it(lab: Lab, authority: AuthorityProcess) -> None:
+    for number, node in enumerate(NODES):
+        wanted = {pod: "good" for pod, there in PODS.items() if there == node}
+        eventually(lambda number=number, wanted=wanted: states(lab, number) == wanted, f"all of {node} have one")  # type: ignore[misc]
 
 
 def test_pods_of_both_nodes_know_each_other(lab: Lab, authority: AuthorityProcess) -> None:
+    for host in SERVED:
+        lab.apply(RULE.format(host=host))
     for pod, host in (("early", "south"), ("late", "north"), ("north", "south"), ("south", "north")):
         who = eventually(lambda pod=pod, host=host: shown(lab, pod, host), f"{pod} gets through to {host}")  # type: ignore[misc]
         assert who == spiffe(pod)
@@ -225,11 +252,27 @@ def test_what_the_authority_says_of_itself(lab: Lab, authority: AuthorityProcess
     )
 
 
+def test_another_trust_domain_comes_and_no_request_fails(lab: Lab, authority: AuthorityProcess) -> None:
+    """First everybody believes names of it, then it is given out."""
+    loads = [lab.load("late", "http://north/"), lab.load("early", "http://south/")]
+    for one in loads:
+        one.starts()
+    for now, alias in ((DOMAIN, NEXT_DOMAIN), (NEXT_DOMAIN, DOMAIN)):
+        lab.apply(TRUST.format(domain=now, alias=alias))
+    eventually(lambda: identities(lab) == {spiffe(pod, NEXT_DOMAIN) for pod in PODS}, "it is given out everywhere")
+    for pod, host in (("early", "south"), ("late", "north")):
+        eventually(lambda pod=pod, host=host: shown(lab, pod, host) == spiffe(pod, NEXT_DOMAIN), "it is shown")  # type: ignore[misc]
+    lab.apply(TRUST.format(domain=DOMAIN, alias=NEXT_DOMAIN))
+    eventually(lambda: identities(lab) == {spiffe(pod) for pod in PODS}, "that of before is given out again")
+    for one in loads:
+        counted = one.stop()
+        assert (counted["failed"], set(counted["statuses"])) == (0, {"200"}), counted
+
+
 def test_another_root_comes_and_no_request_fails(lab: Lab, authority: AuthorityProcess) -> None:
     """First everybody believes the next root, then it signs, then nobody believes that of before."""
-    ca, following = authority.folder / "ca", authority.folder / "following"
-    old, new = mesh_authority(ca), mesh_authority(following)
-    old_list, new_list = revoking(ca), revoking(following)
+    ca = authority.folder / "ca"
+    old, old_list = mesh_authority(ca), revoking(ca)
     authority.stop()
     authority.start("--most-seconds", "10")
     load = lab.load("late", "http://north/")
@@ -241,17 +284,20 @@ def test_another_root_comes_and_no_request_fails(lab: Lab, authority: AuthorityP
         rows = [row for number in range(len(NODES)) for row in certs(lab, number).values()]
         return all(row[field] == value for row in rows)
 
+    def step(name: str) -> str:
+        return lab.tidegate("ca", "--change-root", name, "--ca-dir", ca).stdout
+
+    assert "when every row of `tidegate certs` has it among ROOTS: --change-root switch" in step("prepare")
+    new, new_list = mesh_authority(ca).roots, revoking(ca, by=(NEXT_CERTIFICATE, NEXT_KEY))
     put(authority.folder / "crl.pem", old_list + new_list)
-    put(ca / MORE_ROOTS, new.roots)
-    ids = [*root_ids(old.roots), *root_ids(new.roots)]
-    eventually(lambda: everywhere("roots", ids), "both roots are believed everywhere")
-    put(ca / MORE_ROOTS, old.roots)
-    for name in (ROOT_KEY, ROOT_CERTIFICATE):
-        (following / name).replace(ca / name)
-    eventually(lambda: everywhere("issuer", new.name), "the new one signs")
-    (ca / MORE_ROOTS).unlink()
-    eventually(lambda: everywhere("roots", ids[1:]), "nobody believes that of before")
+    ids = root_ids(new)
+    eventually(lambda: everywhere("roots", list(ids)), "both roots are believed everywhere")
+    step("switch")
+    eventually(lambda: everywhere("issuer", mesh_authority(ca).name), "the new one signs")
+    step("finish")
+    eventually(lambda: everywhere("roots", [ids[1]]), "nobody believes that of before")
     put(authority.folder / "crl.pem", new_list)
+    assert ids[0] in root_ids(old.roots)
     for pod, host in (("early", "south"), ("late", "north")):
         assert shown(lab, pod, host) == spiffe(pod)
     for one in (load, back):

@@ -208,3 +208,24 @@ async def test_help_says_what_a_caller_gets(tmp_path: Path) -> None:
     assert code == 0
     for word in ("--callers", "--token-keys", "--cluster", "--crl", "--listen-mtls", "--trust-domain"):
         assert word in printed
+
+
+async def test_the_root_is_changed_step_by_step_under_the_process(tmp_path: Path) -> None:
+    (tmp_path / "callers.toml").write_text(row("node1", WORD, "default/*"))
+    async with serving(tmp_path, "--callers", str(tmp_path / "callers.toml")) as running:
+        before = mesh_authority(running.folder)
+        change = ("ca", "--ca-dir", str(running.folder), "--change-root")
+        assert (await run(*change, "switch"))[0] == 1, "it is not its turn"
+        for step in ("prepare", "switch"):
+            code, printed = await run(*change, step)
+            assert (code, "--change-root" in printed) == (0, True), printed
+        after = mesh_authority(running.folder)
+        assert after.name != before.name
+        spiffe = Identity("default", "near").spiffe("cluster.local")
+        request = request_bytes(KeysInMemory().new(spiffe).request, 600, {"ImpersonatedIdentity": spiffe})
+        chain = await create(running.port, after.roots, request, token=WORD)
+        assert described(chain[0].encode())[0].issuer == after.name
+        assert [one.subject for one in described(chain[1].encode())] == [after.name, before.name]
+        assert (await run(*change, "finish"))[0] == 0
+        chain = await create(running.port, after.roots, request, token=WORD)
+        assert [one.subject for one in described(chain[1].encode())] == [after.name]

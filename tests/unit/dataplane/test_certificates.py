@@ -65,3 +65,15 @@ async def test_without_a_rule_nobody_wants_any() -> None:
     node = Node(mesh(mutual=False), sandbox("client", 42, "10.0.0.3"))
     async with node.running():
         assert (node.certificates.wanted, secrets(node)) == (frozenset(), set())
+
+
+async def test_where_the_authority_is_far_away_certificates_are_there_before_a_rule_asks() -> None:
+    node = Node(mesh(mutual=False), sandbox("client", 42, "10.0.0.3"), certificates_ahead=True)
+    node.certificates.refused[WHO] = "the authority is away"
+    async with node.running():
+        assert node.certificates.wanted == {WHO}
+        assert told(node) == (), "nothing needs it yet, so nothing fails"
+        assert node.cycle.status.value.generation == node.cycle.plan.value.generation
+        await node.configure(mesh())
+        await node.calm()
+        assert told(node) == (Outcome(NAME, State.FAILED, "the authority is away"),)

@@ -16,14 +16,17 @@ class CertificatesApplier:
 
     name = CERTIFICATES
 
-    def __init__(self, certificates: Certificates) -> None:
+    def __init__(self, certificates: Certificates, ahead: bool = False) -> None:
+        """ahead: certificates of all pods are wanted before anything needs them, since who signs is far away."""
         self.serving = self.seen = 0
         self._certificates = certificates
+        self._ahead = ahead
 
     async def prepare(self, plan: Plan, changed: Changes) -> Outcomes:
         """See order.Applier."""
-        self._certificates.want(plan.identities, plan.trust_domain)
-        missing = self._certificates.missing()
+        wanted = plan.identities | plan.accounts if self._ahead else plan.identities
+        self._certificates.want(wanted, plan.trust_domain)
+        missing = {one: why for one, why in self._certificates.missing().items() if one in plan.identities}
         if all(missing.values()):
             self.seen = plan.generation
         if not missing:

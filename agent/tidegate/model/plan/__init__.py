@@ -27,6 +27,7 @@ class Plan:
     names: tuple[HostNames, ...] = ()  # that the node's DNS answers
     views: Mapping[int, str] = field(default_factory=dict)  # netns cookie -> whose names, if not the namespace's
     identities: frozenset[Identity] = frozenset()  # whose certificates are needed here
-    trust_domain: str = ""  # of those
+    accounts: frozenset[Identity] = frozenset()  # of all pods in the mesh here: whose certificates may be needed next
+    trust_domain: str = ""  # of both
     policies: PolicyTable = NO_POLICIES
     envoy: Resources = field(default_factory=dict)  # LISTENERS.. -> name -> resource
