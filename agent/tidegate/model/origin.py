@@ -22,6 +22,11 @@ class Origin:
         """Where the object of that key was written."""
         return cls(key.kind, key.namespace, key.name, file, line)
 
+    @property
+    def object(self) -> tuple[str, str, str]:
+        """Kind, namespace and name of what was written: the same for each line of it."""
+        return self.kind, self.namespace, self.name
+
     def at_line(self, line: int) -> str:
         """``FILE:LINE `` before something that stands there; empty if it came from no file: then names say where."""
         return f"{self.file}:{line} " if self.file else ""

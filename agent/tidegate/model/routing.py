@@ -254,6 +254,15 @@ class VirtualService:
         """As a route that delegates to it calls it."""
         return Delegate(self.namespace, self.name)
 
+    @property
+    def origins(self) -> tuple[Origin, ...]:
+        """Where it was written, and with the routes of those that it delegates to where the first of each was."""
+        delegates: dict[tuple[str, str, str], Origin] = {}
+        for route in self.http:
+            if route.origin is not None:
+                delegates.setdefault(route.origin.object, route.origin)
+        return (self.origin, *delegates.values())
+
     def targets(self) -> Iterator[RouteTarget]:
         """Where its routes lead."""
         for route in self.http:

@@ -12,13 +12,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from tidegate.model.origin import Origin
 from tidegate.model.plan.envoy import REFUSED, ROUTES, EnvoyResource, ResourceRef
 from tidegate.model.verdict import Verdict
 from tidegate.xds.encode import Encoded, Image, Rejection, encode_scope
 from tidegate.xds.watch import Watch
 
 AT_A_TIME = 50
+RuleKey = tuple[str, str, str]  # Origin.object
 CHECK = "check|"  # how their names begin, and those of no address
 
 
@@ -42,16 +42,16 @@ class Checks:
         """What the client said against rules that are still published."""
         return list(self._refused.values())
 
-    def refused(self) -> set[Origin]:
+    def refused(self) -> set[RuleKey]:
         """The rules in force that the client refused."""
         return self._origins(self._refused)
 
-    def unjudged(self) -> set[Origin]:
+    def unjudged(self) -> set[RuleKey]:
         """The rules in force of which it is not known whether the client takes them."""
         return self._origins((*self._due, *self._shown))
 
-    def _origins(self, names: Iterable[str]) -> set[Origin]:
-        return {origin for name in names if not name.endswith(REFUSED) for origin in self._wanted[name].origins}
+    def _origins(self, names: Iterable[str]) -> set[RuleKey]:
+        return {o.object for name in names if not name.endswith(REFUSED) for o in self._wanted[name].origins}
 
     def take_verdicts(self) -> list[Verdict]:
         """What was judged since this was called last."""

@@ -164,13 +164,14 @@ class Session:
             watch.hold_back(frozenset())
             return
         tables = {name: encoded for name, encoded in target.items() if not name.startswith(CHECK)}
-        users = Counter(origin for encoded in tables.values() for origin in unjudged.intersection(encoded.origins))
+        rules = {name: {origin.object for origin in encoded.origins} for name, encoded in tables.items()}
+        users = Counter(rule for those in rules.values() for rule in unjudged & those)
         watch.hold_back(
             frozenset(
                 name
-                for name, encoded in tables.items()
-                if not refused.isdisjoint(encoded.origins)
-                or any(o in users and (users[o] > 1 or name not in watch.held) for o in encoded.origins)
+                for name, those in rules.items()
+                if not refused.isdisjoint(those)
+                or any(rule in users and (users[rule] > 1 or name not in watch.held) for rule in those)
             )
         )
 
@@ -311,9 +312,10 @@ class Session:
         all_of_them = (rejection for watch in self.watches.values() for rejection in watch.withheld())
         found = list(all_of_them)
         used = [rejection for rejection in found if not rejection.name.startswith(CHECK)]
-        known = {origin for rejection in used for origin in rejection.origins}
+        known = {origin.object for rejection in used for origin in rejection.origins}
         used += [r for r in found if r.name.startswith(CHECK) and r.kind != ROUTES]
-        return used + [rejection for rejection in self._checks.withheld() if known.isdisjoint(rejection.origins)]
+        alone = self._checks.withheld()
+        return used + [one for one in alone if known.isdisjoint(origin.object for origin in one.origins)]
 
     @staticmethod
     def _complete(owners: Watch, awaited: Watch) -> bool:

@@ -140,6 +140,31 @@ _REFUSED = Group(
     "what Envoy refuses is missing alone, and what it did not confirm is not taken for granted",
     (
         Mutant(
+            "delegates-in-tables-unjudged",
+            "a delegate that Envoy refuses keeps everybody's rules out of force after a restart",
+            "agent/tidegate/model/routing.py",
+            "        return (self.origin, *delegates.values())\n",
+            "        return (self.origin,)\n",
+            ("tests/unit/compile/test_delegates.py::test_a_table_says_of_each_rule_in_it_that_it_is_in_it",),
+        ),
+        Mutant(
+            "lines-are-other-rules",
+            "a delegate's route gets into a table before Envoy has said what it thinks of it",
+            "agent/tidegate/model/origin.py",
+            "        return self.kind, self.namespace, self.name\n",
+            '        return self.kind, self.namespace, f"{self.name}{self.line}"\n',
+            ("tests/unit/xds/test_on_demand.py",),
+        ),
+        Mutant(
+            "roots-judged-in-part",
+            "what a rule says where it delegates is seen by Envoy among the rules of others first",
+            "agent/tidegate/compile/outbound/checks.py",
+            "        shown = _alone(route)\n",
+            "        if route.delegate is not None:\n            continue\n        shown = route\n",
+            ("tests/unit/compile/test_delegates.py::test_root_and_delegate_are_judged_apart",),
+            raises=("ValueError",),
+        ),
+        Mutant(
             "refused-rules-in-tables",
             "one rule that Envoy refuses keeps everybody's out of force",
             "agent/tidegate/xds/checks.py",

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import pytest
 from tests.support.configs import ENROLLED, config_of, mesh_config, mesh_of, pod, sandbox, service, virtual_service
+from tests.support.gateways import compiled, gateway, server
 
 from tidegate.compile.compiler import compile_plan
 from tidegate.compile.explain.trace import explain
 from tidegate.compile.facts import Facts, join
 from tidegate.model.http import HttpRequest
 from tidegate.model.names import WorkloadId
-from tidegate.model.plan.envoy import CHECKS
+from tidegate.model.plan.envoy import CHECKS, ROUTES
 from tidegate.model.routing import HttpRoute
 
 WORLD = (
@@ -129,7 +130,24 @@ def test_root_and_delegate_are_judged_apart() -> None:
     checks = compile_plan(facts_of(ROOT, leaf("- directResponse: {status: 201}"))).envoy[CHECKS]
     assert sorted(checks) == ["check|default/root", "check|shop/leaf"]
     (host,) = checks["check|default/root"].body["virtual_hosts"]
-    assert [route["direct_response"]["status"] for route in host["routes"]] == [200]
+    first, second = host["routes"]
+    assert first["match"] == {"prefix": "/shop"}
+    assert first["route"]["timeout"] == "3s", "what it says itself is judged, wherever that leads"
+    assert second["direct_response"]["status"] == 200
+
+
+def test_a_table_says_of_each_rule_in_it_that_it_is_in_it() -> None:
+    """Of root and delegate: it waits for the verdict on both."""
+    facts = facts_of(ROOT, leaf("- directResponse: {status: 201}\n- directResponse: {status: 202}"))
+    table = compile_plan(facts).envoy[ROUTES]["web.default.svc.cluster.local:80"]
+    rules = [origin.object for origin in table.origins if origin.kind == "VirtualService"]
+    assert rules == [("VirtualService", "default", "root"), ("VirtualService", "shop", "leaf")]
+    edge = gateway("edge", server(80, "HTTP", '"*"'))
+    at_edge = compiled(
+        edge, ROOT.replace("spec:", "spec:\n  gateways: [istio-system/edge]"), leaf("- directResponse: {status: 201}")
+    )
+    objects = {origin.object for origin in at_edge.envoy[ROUTES]["http.80"].origins}
+    assert ("VirtualService", "shop", "leaf") in objects
 
 
 def test_what_is_wrong_beside_others_is_said() -> None:

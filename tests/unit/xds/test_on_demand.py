@@ -315,6 +315,7 @@ def test_rules_are_shown_few_at_a_time() -> None:
 
 
 RULE = Origin("VirtualService", "default", "odd")
+IN_IT = replace(RULE, line=7)  # a route of it, which another rule delegates to
 
 
 class Judged:
@@ -331,7 +332,7 @@ class Judged:
         """The table with one version of the rule, and perhaps another one that was refused."""
         plain = self.node.image("a", "b")
         made = {
-            name: replace(route(name, {f"to-{name}": weights}), origins=(RULE,) if weights and rule else ())
+            name: replace(route(name, {f"to-{name}": weights}), origins=(IN_IT,) if weights and rule else ())
             for name, rule in (("a", True), ("b", self.both))
         }
         shown = {"check|odd": self.check("check|odd", weights)} if weights else {}

@@ -154,7 +154,7 @@ class GatewayRoutes:
                 for candidate in candidates_at(vs, gateways, self._workload, port):
                     last = candidate.match is None or candidate.match.catches_all
                     made.append((last, self._route(vs, candidate, (port, scheme), uses)))
-            origins.update(dict.fromkeys((*entry.origins, *(vs.origin for vs, _ in entry.ordered()))))
+            origins.update(dict.fromkeys((*entry.origins, *(o for vs, _ in entry.ordered() for o in vs.origins))))
             host: Json = {
                 "name": f"{domain}:{port}",
                 "domains": [f"[{domain}]" if ":" in domain else domain],

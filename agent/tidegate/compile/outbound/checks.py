@@ -6,6 +6,7 @@ For pods as for gateways (compile/gateway/shown.py): what Envoy thinks of a rule
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from tidegate.compile.envoy import private
 from tidegate.compile.envoy.http_action import fill_action
@@ -14,7 +15,7 @@ from tidegate.compile.envoy.protojson import Json
 from tidegate.compile.outbound.routes import body_limit, route_name
 from tidegate.compile.rules import Candidate
 from tidegate.model.plan.envoy import REFUSED, EnvoyResource
-from tidegate.model.routing import VirtualService
+from tidegate.model.routing import HttpRoute, RouteTarget, VirtualService, WeightedTarget
 
 
 def check_name(vs: VirtualService) -> str:
@@ -26,16 +27,22 @@ def check(vs: VirtualService, suffix: str = "") -> EnvoyResource:
     """All routes of a VirtualService, whoever they are for, for Envoy to judge. They lead nowhere."""
     routes = []
     for index, route in enumerate(vs.http):
-        if route.delegate is not None:
-            continue
+        shown = _alone(route)
         for place, match in enumerate(route.matches or (None,)):
             made: Json = {"name": route_name(vs, Candidate(index, route, place, match)), "match": route_match(match)}
-            fill_action(made, route, 80, lambda _: private.NOWHERE, lambda _: None)
+            fill_action(made, shown, 80, lambda _: private.NOWHERE, lambda _: None)
             routes.append(made)
     name = check_name(vs) + suffix
     host = {"name": name, "domains": ["*"], "routes": routes}
     body = {"name": name, "virtual_hosts": [host], "validate_clusters": False, **body_limit([vs])}
     return EnvoyResource(name, body, (vs.origin,), judged=vs)
+
+
+def _alone(route: HttpRoute) -> HttpRoute:
+    """A route as it can stand without anybody else: what one that delegates says holds beside the delegate's."""
+    if route.delegate is None:
+        return route
+    return replace(route, targets=(WeightedTarget(RouteTarget(private.NOWHERE)),))
 
 
 def checks(

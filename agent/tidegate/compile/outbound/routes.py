@@ -152,7 +152,7 @@ class RouteCompiler:
             "validate_clusters": False,
             "ignore_port_in_host_matching": True,
         }
-        shown = list(dict.fromkeys(vs.origin for answer, _ in answers for vs in answer.shown))
+        shown = list(dict.fromkeys(o for answer, _ in answers for vs in answer.shown for o in vs.origins))
         filters = dict.fromkeys(origin for answer, _ in answers for origin in answer.filters)
         body.update(body_limit(vs for answer, _ in answers for vs in answer.shown))
         refs = frozenset(ResourceRef(CLUSTERS, str(key)) for answer, _ in answers for key in answer.uses)
