@@ -29,6 +29,8 @@ ContextName = Literal["ANY", "SIDECAR_INBOUND", "SIDECAR_OUTBOUND", "GATEWAY", "
 ABSENT = {
     Context.WAYPOINT: "there are no waypoints: each node's Envoy does what one would do",
 }
+# Why a patch of what pods send in bytes does nothing. A proxy that asks us has such chains (decision 24).
+RELAYED = "what is no HTTP leaves a pod through the relay, which has no filters; only proxies of others have them"
 _INSERTED = frozenset({PatchOperation.INSERT_BEFORE, PatchOperation.INSERT_AFTER, PatchOperation.INSERT_FIRST})
 _IN_LISTS = frozenset(
     {
@@ -39,6 +41,9 @@ _IN_LISTS = frozenset(
         ApplyTo.HTTP_ROUTE,
         ApplyTo.VIRTUAL_HOST,
     }
+)
+_OF_BYTES = frozenset(
+    f"envoy.filters.network.{name}" for name in ("tcp_proxy", "mongo_proxy", "redis_proxy", "mysql_proxy")
 )
 _FILTERS = frozenset({ApplyTo.LISTENER_FILTER, ApplyTo.NETWORK_FILTER, ApplyTo.HTTP_FILTER})
 
@@ -189,6 +194,10 @@ class ConfigPatchDoc(ApiModel):
         self._check(apply_to, operation, report)
         if self.match.proxy.proxy_version:
             _regex(self.match.proxy, report)
+        if context is Context.SIDECAR_OUTBOUND and apply_to is ApplyTo.NETWORK_FILTER and self.match.listener:
+            beside = self.match.listener.filter_chain.filter
+            if ends_bytes(beside.name):
+                report.say(beside, "name", say.NO_EFFECT(why=RELAYED))
         listener, routes, cluster = self.match.listener, self.match.route_configuration, self.match.cluster
         return Patch(
             apply_to=apply_to,
@@ -229,6 +238,11 @@ class ConfigPatchDoc(ApiModel):
             report.say(patch, "value", say.FILTER_WITHOUT_NAME())
         if apply_to is ApplyTo.EXTENSION_CONFIG and operation is not PatchOperation.ADD:
             report.say(patch, "operation", say.NOT_IN_A_LIST(operation=operation.value, what=apply_to.value))
+
+
+def ends_bytes(name: str) -> bool:
+    """Whether a filter of connections, by its name of today or of before, is one of chains without HTTP only."""
+    return name in _OF_BYTES or f"envoy.filters.network.{name.removeprefix('envoy.')}" in _OF_BYTES
 
 
 def read_value(at: ApiModel, key: str, apply_to: ApplyTo, value: dict[str, Any], report: Report) -> dict[str, Any]:
