@@ -11,7 +11,7 @@ paths = $(or $(PATHS_$(1)),tests/$(1))
 # `make test` runs three lanes at once: two cores, and suites that wait now and then; each takes about a third of the time.
 # All but the first have namespaces of their own (tests/support/cell.sh), because labs have the same names. The stories
 # are two suites there, by what they are about: traffic, and the node.
-PATHS_traffic := $(addprefix tests/stories/,documents gateway routing)
+PATHS_traffic := $(addprefix tests/stories/,documents filters gateway routing)
 PATHS_node := $(filter-out $(PATHS_traffic) %/__pycache__,$(patsubst %/,%,$(wildcard tests/stories/*/)))
 comma := ,
 lane = $(foreach s,$(1),$(s)=$(subst $() ,$(comma),$(call paths,$(s))))

@@ -7,6 +7,7 @@ from tests.mutants.mutant import Group, Mutant
 PATCHES = "agent/tidegate/compile/envoy/patches"
 TESTS = "tests/unit/compile/outbound/test_filtered.py"
 CONNECTIONS = "tests/unit/compile/test_patched_connections.py"
+VECTORS = "tests/unit/config/test_document_vectors.py::test_findings"
 MERGING = "tests/unit/compile/envoy/patches/test_merging.py"
 
 _FILTERS = Group(
@@ -59,6 +60,25 @@ _FILTERS = Group(
             "        members.insert(end, value)\n    elif operation is PatchOperation.INSERT_FIRST:",
             "        members.append(value)\n    elif operation is PatchOperation.INSERT_FIRST:",
             (f"{TESTS}::test_where_a_filter_is_put",),
+        ),
+        Mutant(
+            "gateway-without-addresses",
+            "a filter that names addresses reaches no server of a gateway",
+            "agent/tidegate/compile/gateway/patched.py",
+            "port=port.number, network=network, spared",
+            "port=port.number, spared",
+            (
+                "tests/unit/compile/gateway/test_gateway_filters.py"
+                "::test_a_filter_of_istio_1_0_is_for_the_addresses_that_servers_are_bound_to",
+            ),
+        ),
+        Mutant(
+            "first-beside-somebody",
+            "a filter of Istio 1.0 is put FIRST only where the filter of its relativeTo is, and nothing is said",
+            "agent/tidegate/config/shapes/envoy_filter_legacy.py",
+            'relative_to = position.relative_to if operation in _BESIDE else ""',
+            "relative_to = position.relative_to",
+            (f"{VECTORS}[envoy_filter]",),
         ),
         Mutant(
             "own-filters-for-all",

@@ -43,6 +43,14 @@ GROUPS: tuple[Group, ...] = (
                 (HTTP,),
             ),
             Mutant(
+                "gateway-authorities-for-nobody",
+                "authorities of clients that are asked for no certificate are taken, and nothing is said",
+                "agent/tidegate/config/shapes/server_tls.py",
+                '    *("caCertificates", "caCertCredentialName", "caCrl"),\n',
+                '    "caCrl",\n',
+                ("tests/unit/config/test_document_vectors.py::test_findings[gateways]",),
+            ),
+            Mutant(
                 "gateway-no-redirect",
                 "plain requests are answered where the Gateway says https",
                 f"{ROOM}/routes.py",

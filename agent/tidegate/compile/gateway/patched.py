@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from ipaddress import ip_network
 
 from tidegate.compile.envoy.clusters import ClusterKey
 from tidegate.compile.envoy.http_action import CORS_FILTER, FAULT_FILTER
@@ -24,6 +25,7 @@ from tidegate.model.origin import Origin
 from tidegate.model.plan.envoy import CLUSTERS, EnvoyResource, ResourceRef
 
 _SPARED = frozenset({FAULT_FILTER, CORS_FILTER})
+ANY_ADDRESS = "0.0.0.0"  # what a listener that is bound to no address in particular is matched by
 
 
 @dataclass(slots=True, eq=False)
@@ -37,7 +39,8 @@ class GatewayPatches:
 
     def base(self, port: GatewayPort) -> listeners.Base:
         """What the listener of a port is like before it is patched."""
-        return listeners.Base(port=port.number, spared=_SPARED, ports_of=self._ports_of)
+        network = None if port.bind.startswith("unix:") else ip_network(port.bind or ANY_ADDRESS)
+        return listeners.Base(port=port.number, network=network, spared=_SPARED, ports_of=self._ports_of)
 
     def listener(self, plain: EnvoyResource, port: GatewayPort) -> EnvoyResource:
         """A listener with the patches for it, and the clusters that patches add."""

@@ -22,6 +22,7 @@ _OPERATIONS = {
     "BEFORE": PatchOperation.INSERT_BEFORE,
     "AFTER": PatchOperation.INSERT_AFTER,
 }
+_BESIDE = frozenset({PatchOperation.INSERT_BEFORE, PatchOperation.INSERT_AFTER})
 _KINDS = {"HTTP": ApplyTo.HTTP_FILTER, "NETWORK": ApplyTo.NETWORK_FILTER}
 
 
@@ -63,8 +64,12 @@ class LegacyFilterDoc(ApiModel):
             return None
         match, position = self.listener_match, self.insert_position
         operation = _OPERATIONS[position.index]
-        if operation in (PatchOperation.INSERT_BEFORE, PatchOperation.INSERT_AFTER) and not position.relative_to:
+        if operation in _BESIDE and not position.relative_to:
             report.say(position, "relativeTo", say.MISSING())
+        relative_to = position.relative_to if operation in _BESIDE else ""
+        if position.relative_to and not relative_to:
+            why = f"{position.index} is a place in the whole list; write BEFORE or AFTER"
+            report.say(position, "relativeTo", say.NO_EFFECT(why=why))
         networks = match.networks(report)
         value = read_value(
             self, "filterConfig", apply_to, {"name": self.filter_name, "config": dict(self.filter_config)}, report
@@ -74,6 +79,11 @@ class LegacyFilterDoc(ApiModel):
             report.say(match, "listenerType", say.NO_EFFECT(why=absent))
             return None
         http = apply_to is ApplyTo.HTTP_FILTER
+        if http and match.listener_protocol == "TCP":
+            report.say(
+                match, "listenerProtocol", say.NO_EFFECT(why="where no HTTP is spoken there is no list of HTTP filters")
+            )
+            return None
         return Patch(
             apply_to=apply_to,
             operation=operation,
@@ -84,8 +94,8 @@ class LegacyFilterDoc(ApiModel):
                 port_name=match.port_name_prefix,
                 addresses=networks,
                 protocol=ChainProtocol(match.listener_protocol),
-                filter=_MANAGER if http else position.relative_to,
-                sub_filter=position.relative_to if http else "",
+                filter=_MANAGER if http else relative_to,
+                sub_filter=relative_to if http else "",
             ),
             origin=Origin.at(key, file, self.line),
             index=index,

@@ -35,6 +35,10 @@ CIPHERS = (
 )
 _SPKI = re.compile(r"[A-Za-z0-9+/]{43}=")
 _HASH = re.compile(r"[0-9a-fA-F]{64}|([0-9a-fA-F]{2}:){31}[0-9a-fA-F]{2}")
+_OF_CLIENTS = (
+    *("caCertificates", "caCertCredentialName", "caCrl"),
+    *("subjectAltNames", "verifyCertificateSpki", "verifyCertificateHash"),
+)
 CREDENTIALS_MOST = 2  # of one server: RSA and ECDSA
 
 
@@ -151,7 +155,7 @@ class ServerTlsDoc(ApiModel):
         if mode.asks_client and not (of_files or credentials or self.ca_cert_credential_name):
             report.say(self, None, say.NO_AUTHORITIES(mode=self.mode))
         if not mode.asks_client:
-            for key in ("subjectAltNames", "verifyCertificateSpki", "verifyCertificateHash", "caCrl"):
+            for key in _OF_CLIENTS:
                 if key in self.at:
                     report.say(self, key, say.NO_EFFECT(why=f"with mode {self.mode} no client shows a certificate"))
 

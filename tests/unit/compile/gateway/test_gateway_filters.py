@@ -62,6 +62,31 @@ def test_a_filter_comes_into_the_ports_that_it_is_for(tmp_path: Path) -> None:
     assert "buffer" in filters(patched(http("context: ANY")), 80)
 
 
+def test_a_filter_of_istio_1_0_is_for_the_addresses_that_servers_are_bound_to() -> None:
+    bound = gateway("bound", server(82, "HTTP", '"*"', more="bind: 192.0.2.1"), server(83, "HTTP", '"*"'))
+
+    def found(addresses: str) -> dict[str, bool]:
+        text = f"""
+apiVersion: networking.istio.io/v1alpha3
+kind: EnvoyFilter
+metadata: {{name: f, namespace: istio-system}}
+spec:
+  filters:
+  - listenerMatch: {{listenerType: GATEWAY, address: [{addresses}]}}
+    filterName: envoy.buffer
+    filterType: HTTP
+    filterConfig: {{maxRequestBytes: 7}}
+"""
+        made = compiled(WEB, bound, text).envoy[LISTENERS]
+        return {name: "max_request_bytes" in str(it.body) for name, it in made.items()}
+
+    one, every = "192.0.2.1_82", "0.0.0.0_83"
+    assert found("192.0.2.0/24") == {one: True, every: False}
+    assert found("0.0.0.0") == {one: False, every: True}
+    assert found("0.0.0.0/0") == {one: True, every: True}
+    assert found("192.0.2.2") == {one: False, every: False}
+
+
 def test_patches_for_pods_or_for_other_workloads_are_not_for_it() -> None:
     assert "buffer" not in filters(patched(http("context: SIDECAR_OUTBOUND")), 80)
     assert "buffer" not in filters(patched(http(), labels="istio: other"), 80)
