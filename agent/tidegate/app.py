@@ -12,7 +12,7 @@ import logging
 import os
 import random
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -61,7 +61,7 @@ from tidegate.settings import Settings, build_root, envoy_binary, listen_address
 from tidegate.supervise.supervisor import ProgramState
 from tidegate.telemetry.flows import Judged, follow_flows
 from tidegate.telemetry.judged import Refusals
-from tidegate.telemetry.metrics import ClusterCollector, OthersCollector
+from tidegate.telemetry.metrics import ClusterCollector, EarlierCollector, OthersCollector
 from tidegate.telemetry.pairs import Pairs
 from tidegate.telemetry.scrape import AgentMetrics
 from tidegate.xds.server import AdsServer
@@ -138,6 +138,7 @@ def data_plane(
     disk: Worker,
     config: Latest[Mesh | None],
     certificates: Identities,
+    ended: Callable[[], None],
 ) -> Cycle:
     """The cycle over these devices, with the sandboxes that an earlier agent knew. disk: the sandbox store's thread."""
     cycle = assemble(
@@ -153,6 +154,8 @@ def data_plane(
         disk=disk,
         clock=SystemClock(),
         jitter=random.random,
+        relay_cgroup=devices.datapath.settings().agent_cgroup,
+        ended=ended,
     )
     cycle.set_sandboxes(store.load())
     return cycle
@@ -207,7 +210,8 @@ async def _run(settings: Settings, life: Life, home: Path) -> None:
     certificates = Identities(
         issuer, Worker("certificates"), SystemClock(), random.random, settings.certificate_seconds
     )
-    cycle = data_plane(settings, devices, store, disk, config, certificates)
+    earlier = EarlierCollector()
+    cycle = data_plane(settings, devices, store, disk, config, certificates, earlier.ended)
     tokens, loops = readiness(devices, cycle), CrashLoops(time.monotonic)
     calls = CniCalls(store, disk, Worker("namespaces' names"), cycle, tokens.missing, CARRYING, loops, SystemClock())
     cni = CniServer(settings.cni_socket, calls)
@@ -241,6 +245,7 @@ async def _run(settings: Settings, life: Life, home: Path) -> None:
         lambda: cycle.facts.value,
         devices.envoy.admin.get,
         (
+            earlier,
             *((OthersCollector(others.status, lambda: (others.told, others.refused)),) if others else ()),
             *((ClusterCollector(sources.status),) if sources.status() else ()),
         ),
