@@ -12,7 +12,7 @@ import logging
 import os
 import random
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -67,7 +67,7 @@ from tidegate.supervise.supervisor import ProgramState
 from tidegate.telemetry.flows import Judged, follow_flows
 from tidegate.telemetry.identities import CertificatesCollector
 from tidegate.telemetry.judged import Refusals
-from tidegate.telemetry.metrics import ClusterCollector, OthersCollector
+from tidegate.telemetry.metrics import ClusterCollector, EarlierCollector, OthersCollector
 from tidegate.telemetry.pairs import Pairs
 from tidegate.telemetry.scrape import AgentMetrics
 from tidegate.xds.server import AdsServer
@@ -144,6 +144,7 @@ def data_plane(
     disk: Worker,
     config: Latest[Mesh | None],
     certificates: Identities,
+    ended: Callable[[], None],
 ) -> Cycle:
     """The cycle over these devices, with the sandboxes that an earlier agent knew. disk: the sandbox store's thread."""
     cycle = assemble(
@@ -160,6 +161,8 @@ def data_plane(
         disk=disk,
         clock=SystemClock(),
         jitter=random.random,
+        relay_cgroup=devices.datapath.settings().agent_cgroup,
+        ended=ended,
     )
     cycle.set_sandboxes(store.load())
     return cycle
@@ -229,7 +232,8 @@ async def _run(settings: Settings, life: Life, home: Path) -> None:
     revoked = open_revocations(settings.crl)
     if revoked:
         await certificates.revoke(revoked.value)
-    cycle = data_plane(settings, devices, store, disk, config, certificates)
+    earlier = EarlierCollector()
+    cycle = data_plane(settings, devices, store, disk, config, certificates, earlier.ended)
     tokens, loops = readiness(devices, cycle), CrashLoops(time.monotonic)
     calls = CniCalls(store, disk, Worker("namespaces' names"), cycle, tokens.missing, CARRYING, loops, SystemClock())
     cni = CniServer(settings.cni_socket, calls)
@@ -267,6 +271,7 @@ async def _run(settings: Settings, life: Life, home: Path) -> None:
         lambda: cycle.facts.value,
         devices.envoy.admin.get,
         (
+            earlier,
             *((OthersCollector(others.status, lambda: (others.told, others.refused)),) if others else ()),
             *((ClusterCollector(sources.status),) if sources.status() else ()),
             CertificatesCollector(certificates, SystemClock()),

@@ -16,6 +16,8 @@ from tests.relay.conftest import expect_reset, reset, until
 from tests.relay.process import RelayProcess
 
 from tidegate.bpf.datapath import Datapath
+from tidegate.linux.netns import in_netns
+from tidegate.linux.sock_diag import destroy, tcp_sockets
 from tidegate.model.authorization import (
     Authorization,
     AuthorizationAction,
@@ -304,3 +306,20 @@ async def test_files_that_are_no_good_change_nothing(guarded: Guarded) -> None:
         await guarded.relay.connection.publish_policies(file.fileno())
     client = guarded.dial(listener)
     echo(client.sock, guarded.server.accept(listener)[0])
+
+
+@BOTH
+async def test_a_connection_of_before_can_be_ended_by_its_socket(guarded: Guarded, version: int) -> None:
+    """It went straight to the application: the agent looks for it in the pod, and the kernel ends it."""
+    guarded.datapath.delete_guard(GuardRow(guarded.server.cookie))
+    listener = guarded.serve(version)
+    client = guarded.dial(listener)
+    server, _ = guarded.server.accept(listener)
+    there = in_netns(guarded.server.netns_fd, tcp_sockets)
+    [found] = [one for one in there.connected if one.local[1] == listener.getsockname()[1]]
+    assert listener.getsockname()[1] in there.listening
+    assert found.remote == (ip_address(client.own[0]), client.own[1])
+    assert in_netns(guarded.server.netns_fd, lambda: destroy(found))
+    await expect_reset(client.sock)
+    await expect_reset(server)
+    assert not in_netns(guarded.server.netns_fd, lambda: destroy(found)), "it is gone"

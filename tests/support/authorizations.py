@@ -139,7 +139,7 @@ class Asker:
 
     def __init__(self, directory: Path) -> None:
         program = directory / "policy_asker"
-        sources = [HERE / "policy_asker.c", RELAY / "policy.c", RELAY / "policy_file.c"]
+        sources = [HERE / "policy_asker.c", *(RELAY / name for name in ("policy.c", "policy_file.c", "sealed.c"))]
         subprocess.run([*shlex.split(os.environ.get("CC", "cc")), *_FLAGS.split(), "-o", program, *sources], check=True)
         self._process = subprocess.Popen([program], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 

@@ -19,6 +19,7 @@ from tidegate.dataplane.capture import Inside, SandboxRecords, Seen
 from tidegate.dataplane.cycle import Cycle
 from tidegate.dataplane.devices import DestinationRow, NetnsHandle
 from tidegate.errors import Rejected, Transient
+from tidegate.linux.sock_diag import TcpSocket, TcpSockets
 from tidegate.model.identity import Certified, Identity
 from tidegate.model.mesh import Mesh
 from tidegate.model.names import WorkloadId
@@ -336,6 +337,8 @@ class FakeInside:
         self.prepared: list[int] = []
         self.broken: set[int] = set()  # in which nothing can be done, for now
         self.seen: dict[int, Seen] = {}  # what is not as usual in there
+        self.sockets: dict[int, TcpSockets] = {}
+        self.cut: list[tuple[int, TcpSocket]] = []
         self.watched: dict[int, socket.socket] = {}  # the other ends of what tells of changes
 
     def __call__(self) -> Inside:
@@ -344,6 +347,8 @@ class FakeInside:
             free_port=lambda fd, v6, declared: 20_000 + fd,
             watch=self._watch,
             restore=self._restore,
+            sockets=lambda fd: self.sockets.get(fd, TcpSockets(frozenset(), ())),
+            cut=self._cut,
         )
 
     def records(self) -> SandboxRecords:
@@ -389,6 +394,13 @@ class FakeInside:
         self._hang(fd)
         if fd in self.broken:
             raise OSError(1, "Operation not permitted")
+
+    def _cut(self, fd: int, one: TcpSocket) -> bool:
+        off_the_loop()
+        if fd in self.broken:
+            raise OSError(95, "Operation not supported")
+        self.cut.append((fd, one))
+        return True
 
     def _hang(self, fd: int) -> None:
         if fd in self.stuck:
@@ -462,12 +474,14 @@ class Node:
         self.names = FakeNames()
         self.config: Latest[Mesh | None] = Latest(config)
         self.sandboxes = list(sandboxes)
+        self.relay_cgroup = 77  # whose sockets the relay judges itself
         self.cycle = self._cycle()
 
     def _cycle(self) -> Cycle:
         cycle = assemble(
             node="n",
             config=self.config,
+            relay_cgroup=self.relay_cgroup,
             tables=self.tables,
             relay=self.relay,
             envoy=self.envoy,

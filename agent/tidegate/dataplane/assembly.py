@@ -16,6 +16,7 @@ from tidegate.dataplane.appliers.relay import RelayServices
 from tidegate.dataplane.capture import Inside, SandboxRecords
 from tidegate.dataplane.cycle import Cycle
 from tidegate.dataplane.devices import Certificates, DestinationRow, Dns, Envoy, KernelTables, Relay
+from tidegate.dataplane.earlier import EarlierConnections
 from tidegate.dataplane.order import FROM_ELSEWHERE, PAST_ENVOY, PAST_INBOUND, TO_ENVOY
 from tidegate.dataplane.resolver import THREADS, Lookup, Resolver, lookup
 from tidegate.dataplane.sandboxes import Sandboxes
@@ -46,14 +47,18 @@ def assemble(
     clock: Clock,
     jitter: Callable[[], float],
     ask: Lookup = lookup,
+    relay_cgroup: int = 0,
+    ended: Callable[[], None] = lambda: None,
 ) -> Cycle:
     """A cycle with all its appliers. dns: None = pods ask their own resolvers. certificates: None = nobody
     issues any; certificates_ahead: see CertificatesApplier. disk: the thread of records. ask:
-    resolves a name. jitter: in [0, 1), spreads what is tried again."""
+    resolves a name. jitter: in [0, 1), spreads what is tried again. relay_cgroup: id of the relay's group.
+    ended: called on a thread for each connection of before a pod's policies that they end."""
     wake = asyncio.Event()
     shadow = Shadow(tables, Worker("kernel tables"))
     sandboxes = Sandboxes(relay, inside, records, Worker("pods", POD_THREADS), disk, clock, jitter, wake.set)
     services = RelayServices(relay, sandboxes, shadow, clock, jitter)
+    earlier = EarlierConnections(sandboxes, inside, Worker("sockets of pods"), relay_cgroup, ended)
     resources = EnvoyResources(envoy, shadow, clock, certificates)
 
     def past_envoy(row: Destination, held: DestinationRow | None, generation: int) -> str:
@@ -77,7 +82,7 @@ def assemble(
         resources,
         DestinationsApplier(wanted, shadow, clock, jitter, name=TO_ENVOY, missing=to_envoy),
         InboundApplier(shadow, clock, jitter, name=FROM_ELSEWHERE, listener=resources.listener),
-        GuardsApplier(shadow, clock, jitter),
+        GuardsApplier(shadow, earlier, clock, jitter),
         *((names,) if names else ()),
         enrolment,
     )

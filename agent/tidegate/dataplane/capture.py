@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tidegate.dataplane.devices import InNetns, NetnsHandle
 from tidegate.linux import netlink
+from tidegate.linux.sock_diag import TcpSocket, TcpSockets, destroy, tcp_sockets
 from tidegate.model.capture import (
     CAPTURE4_ENVOY,
     CAPTURE4_FASTPATH,
@@ -47,6 +48,8 @@ class Inside:
     # For all sockets of ours: with IPv6 or without, and the ports on which the pod says that it listens.
     free_port: Callable[[int, bool, Container[int]], int]
     restore: Callable[[int], None]  # undo prepare, but for lo, which stays up
+    sockets: Callable[[int], TcpSockets]  # that are connected or listen in there
+    cut: Callable[[int, TcpSocket], bool]  # end one of them; False if it is gone
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +67,8 @@ def inside(in_netns: InNetns) -> Inside:
         watch=lambda fd: in_netns(fd, _watch),
         free_port=lambda fd, v6, declared: in_netns(fd, lambda: _free_port(v6, declared)),
         restore=lambda fd: in_netns(fd, lambda: netlink.remove_from_loopback(CAPTURE6_PREFIX)),
+        sockets=lambda fd: in_netns(fd, tcp_sockets),
+        cut=lambda fd, one: in_netns(fd, lambda: destroy(one)),
     )
 
 

@@ -1,7 +1,7 @@
-"""Messages of rtnetlink (linux/netlink.h, linux/rtnetlink.h): packed, sent, and what the kernel says to them.
+"""Messages of rtnetlink and others like it (linux/netlink.h, linux/rtnetlink.h): packed, sent, what the kernel says.
 
-Only what linux.netlink asks for. The peer is the kernel, by the address that it sends from; everything is bounded by
-the length that it tells and by that of the datagram.
+Only what linux.netlink and linux.sock_diag ask for. The peer is the kernel, by the address that it sends from;
+everything is bounded by the length that it tells and by that of the datagram.
 """
 
 from __future__ import annotations
@@ -67,29 +67,29 @@ def messages(datagram: bytes) -> Iterator[KernelMessage]:
         start += size + -size % 4
 
 
-def change(kind: int, flags: int, body: bytes) -> None:
+def change(kind: int, flags: int, body: bytes, protocol: int = socket.NETLINK_ROUTE) -> None:
     """Have something done in the netns of this thread. Raises OSError with what the kernel says."""
-    with _asked(kind, REQUEST | ACK | flags, body) as asking:
+    with _asked(kind, REQUEST | ACK | flags, body, protocol) as asking:
         for message in _answers(asking):
             if message.kind == ERROR:
                 _raise(message)
                 return
 
 
-def dump(kind: int, body: bytes) -> list[bytes]:
+def dump(kind: int, body: bytes, protocol: int = socket.NETLINK_ROUTE) -> list[bytes]:
     """Bodies of all that the kernel lists for a request. Raises OSError."""
     for _ in range(_ATTEMPTS):
-        found, whole = _dump(kind, body)
+        found, whole = _dump(kind, body, protocol)
         if whole:
             return found
     raise OSError(errno.EAGAIN, "what is listed keeps changing")
 
 
-def _dump(kind: int, body: bytes) -> tuple[list[bytes], bool]:
+def _dump(kind: int, body: bytes, protocol: int) -> tuple[list[bytes], bool]:
     """What is listed, and whether nothing of it changed meanwhile."""
     found: list[bytes] = []
     whole = True
-    with _asked(kind, REQUEST | DUMP, body) as asking:
+    with _asked(kind, REQUEST | DUMP, body, protocol) as asking:
         for message in _answers(asking):
             whole = whole and not message.flags & DUMP_INTERRUPTED
             if message.kind in (ERROR, DONE):
@@ -99,10 +99,10 @@ def _dump(kind: int, body: bytes) -> tuple[list[bytes], bool]:
     return found, whole
 
 
-def _asked(kind: int, flags: int, body: bytes) -> socket.socket:
+def _asked(kind: int, flags: int, body: bytes, protocol: int) -> socket.socket:
     """A socket of this thread's netns on which the request is under way. The kernel answers before send() returns, or
     while it is read."""
-    asking = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
+    asking = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
     try:
         asking.bind((0, 0))
         asking.send(_HEADER.pack(_HEADER.size + len(body), kind, flags, 1, 0) + body)

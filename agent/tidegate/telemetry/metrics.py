@@ -167,6 +167,25 @@ class AgentCollector(Collector):
             yield GaugeMetricFamily(f"tidegate_{name}", name.replace("_", " "), value=number)
 
 
+class EarlierCollector(Collector):
+    """Connections of before the policies of their pods, which the agent ended: they passed no relay."""
+
+    def __init__(self) -> None:
+        self._ended = 0
+
+    def ended(self) -> None:
+        """One more. On one thread."""
+        self._ended += 1
+
+    def collect(self) -> Iterable[Metric]:
+        """Called by prometheus_client for each scrape."""
+        yield CounterMetricFamily(
+            "tidegate_policy_earlier_ended",
+            "Connections that were there before the policies that deny them",
+            value=self._ended,
+        )
+
+
 Counts = Mapping[str, int]
 
 

@@ -138,6 +138,30 @@ _LIVE = Group(
             "!client->ops->socket)\n",
             (f"{RELAY}::test_a_client_elsewhere_that_ends_its_direction_is_waited_for",),
         ),
+        Mutant(
+            "earlier-by-address",
+            "who has a client's address keeps a connection of before that its policy denies",
+            "agent/tidegate/dataplane/earlier.py",
+            "any((s.local, s.remote) == (one.remote, one.local) for s in ",
+            "any(s.local[0] == one.remote[0] for s in ",
+            ("tests/unit/dataplane/test_earlier.py::test_those_that_the_first_policy_denies_are_ended",),
+        ),
+        Mutant(
+            "earlier-ones-that-the-pod-made",
+            "a pod's own connections to others are ended by the policies that are for it",
+            "agent/tidegate/dataplane/earlier.py",
+            "            if one.local[1] in found.listening and not own and",
+            "            if one.local[1] and not own and",
+            ("tests/unit/dataplane/test_earlier.py::test_those_that_the_first_policy_denies_are_ended",),
+        ),
+        Mutant(
+            "earlier-ones-judged-once",
+            "a second policy cuts nobody who was there before the first",
+            "agent/tidegate/dataplane/appliers/policies.py",
+            "        due = led if table is not plan.policies else led - before\n",
+            "        due = led - before\n",
+            ("tests/unit/dataplane/test_earlier.py::test_they_are_judged_again_when_policies_change_and_only_then",),
+        ),
     ),
 )
 

@@ -108,7 +108,8 @@ def _of(facts: Facts, client: WorkloadId, pod: Pod, peer: Peer, near: _Near) -> 
     written, policies = near
     config = facts.mesh.config
     source, address = facts.pods.get(client), parse_ip(peer.address)
-    known = source is not None and facts.enrolment(client).enrolled
+    # The kernel of the server's node says who calls; of sockets of another one it knows nothing.
+    known = source is not None and facts.enrolment(client).enrolled and source.node == pod.node
     identity = identity_of(source) if source is not None and known else None
     own = next((ip for ip in source.ips if ip.version == address.version), address) if source else address
     domain = config.trust_domains[0] if identity else ""

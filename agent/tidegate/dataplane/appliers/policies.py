@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Iterable, Set
 
 from tidegate.dataplane.changes import Changes
 from tidegate.dataplane.devices import Relay
+from tidegate.dataplane.earlier import EarlierConnections
 from tidegate.dataplane.order import GUARDS, POLICIES
 from tidegate.dataplane.shadow import Shadow
 from tidegate.errors import TidegateError
@@ -81,9 +82,12 @@ class GuardsApplier:
 
     name = GUARDS
 
-    def __init__(self, shadow: Shadow, clock: Clock, jitter: Callable[[], float]) -> None:
+    def __init__(self, shadow: Shadow, earlier: EarlierConnections, clock: Clock, jitter: Callable[[], float]) -> None:
         self.serving = self.seen = 0
         self._shadow = shadow
+        self._earlier = earlier
+        self._judged: tuple[PolicyTable, frozenset[int]] | None = None  # by what, and whose earlier connections
+        self._unjudged: dict[int, str] = {}
         self._clock = clock
         self._retries: Retries[GuardRow] = Retries(FIRST_SECONDS, LONGEST_SECONDS, jitter)
         self._plan: Plan | None = None
@@ -97,9 +101,27 @@ class GuardsApplier:
             self._wanted = frozenset().union(*(pod.guards for pod in plan.pods))
             self._retries.keep(())  # what a row was refused for may have changed
         self._refused = await self._change(self._wanted - self._shadow.judged, self._shadow.judge)
+        await self._judge_earlier(plan)
         self.seen = plan.generation
         self.serving = self.serving if self._refused else plan.generation
-        return _failed(self._refused)
+        return (
+            *_failed(self._refused),
+            *(Outcome(f"netns {cookie}", State.FAILED, why) for cookie, why in self._unjudged.items()),
+        )
+
+    async def _judge_earlier(self, plan: Plan) -> None:
+        """Once by each table, and of a pod whose rows have just come. New ones go by the relay from now on."""
+        led = frozenset(
+            row.netns_cookie for row in self._wanted if row in self._shadow.judged and row == GuardRow(row[0])
+        )
+        table, before = self._judged if self._judged is not None else (None, frozenset[int]())
+        due = led if table is not plan.policies else led - before
+        self._judged = plan.policies, led
+        if due:
+            failed = await self._earlier.judge(plan, sorted(due))
+            self._unjudged = {c: why for c, why in self._unjudged.items() if c in led - due} | failed
+        else:
+            self._unjudged = {c: why for c, why in self._unjudged.items() if c in led}
 
     async def retire(self, plan: Plan) -> Outcomes:
         """See order.Applier."""
