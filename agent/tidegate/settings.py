@@ -31,6 +31,7 @@ XDS_PORT = 15010  # Istio's port for configuration without TLS
 NODE_NAME = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,251}[A-Za-z0-9])?")  # of a host; also part of a cgroup's name
 _LABEL_PAIR = re.compile(r"[A-Za-z0-9][-A-Za-z0-9_./]*=[-A-Za-z0-9_.]*")
 NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+_NAMED = re.compile(rf"{NAMESPACE.pattern}/[a-z0-9]([-a-z0-9.]{{0,251}}[a-z0-9])?")
 LONGEST_SOCKET = 107  # bytes of a unix socket's path (unix(7), sun_path)
 LOG_LEVELS = ("debug", "info", "warning", "error")
 CLUSTER_HOST = "KUBERNETES_SERVICE_HOST"  # by which a pod finds its cluster's API server
@@ -102,6 +103,16 @@ class Settings:
     cni_bin_dir: Path = _of(DEFAULT_CNI_BIN_DIR, "where the plugin goes then")
     cni_conflist: str = _of("", "file to chain it in; default: the first by name, which is what runtimes use")
     netns_dir: Path = _of(DEFAULT_NETNS_DIR, "where the runtime names network namespaces: pods that ran before")
+    netns_names: str = _of(
+        "mounts",
+        "how Envoy finds pods' namespaces: by mounts of ours, or by links to the runtime's names (in a container)",
+        choices=("mounts", "links"),
+    )
+    daemonset: str = _of(
+        "",
+        "NAMESPACE/NAME of the DaemonSet that this agent is of: one that ends after that was deleted leaves nothing",
+        named=True,
+    )
     dns_capture: bool = _of(True, "answer pods' questions for names of the mesh; no: their own resolvers do")
     access_log: bool = _of(False, "log one line per connection of the fast path")
     log_level: str = _of("info", f"one of {', '.join(LOG_LEVELS)}", choices=LOG_LEVELS)
@@ -242,6 +253,8 @@ def _check_limits(setting: Field[Any], value: Any) -> None:
     like = setting.metadata.get("like")
     if like is not None and value and not like.fullmatch(value):
         raise Rejected(f"{flag} {value!r}", "is no name", "use letters, digits, '-', '_' and '.', at most 253")
+    if setting.metadata.get("named") and value and not _NAMED.fullmatch(value):
+        raise Rejected(f"{flag} {value}", "is not NAMESPACE/NAME", "write for example tidegate-system/tidegate")
     if setting.metadata.get("address") and value:
         listen_address(value, flag)
     for text in value if setting.metadata.get("socket") else ():
