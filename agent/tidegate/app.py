@@ -45,7 +45,7 @@ from tidegate.linux.capabilities import keep_needed_only, require_needed
 from tidegate.linux.cgroup import cgroup2_mount, cgroup_home, own_cgroup
 from tidegate.linux.inherited import shed_inherited
 from tidegate.linux.memory import share_heap
-from tidegate.linux.netns import NetnsNames, in_netns
+from tidegate.linux.netns import NetnsLinks, NetnsNames, in_netns
 from tidegate.model.mesh import Mesh
 from tidegate.observe.admin import Admin
 from tidegate.observe.certificates import CertificatesView
@@ -168,6 +168,12 @@ def data_plane(
     return cycle
 
 
+def netns_names(settings: Settings) -> NetnsNames:
+    """By which Envoy finds the pods' namespaces."""
+    kind = NetnsLinks if settings.netns_names == "links" else NetnsNames
+    return kind(settings.run_dir / "netns")
+
+
 def node_cni(settings: Settings) -> Keeper | None:
     """Who keeps our plugin in the node's CNI chain; None if it is not to be there."""
     if settings.cni_conf_dir is None:
@@ -225,7 +231,7 @@ async def _run(settings: Settings, life: Life, home: Path) -> None:
     config: Latest[Mesh | None] = Latest(None)
     gateways_in = frozenset(namespace_socket(text, "--xds-secrets")[0] for text in settings.xds_secrets)
     sources = ConfigSources(settings.config, settings.run_dir, config, settings.node, gateways_in)
-    store = SandboxStore(settings.run_dir / "sandboxes", NetnsNames(settings.run_dir / "netns"))
+    store = SandboxStore(settings.run_dir / "sandboxes", netns_names(settings))
     disk = Worker("sandbox records")
     issuer = open_issuer(settings.ca, settings.ca_root, settings.ca_token, settings.ca_name, settings.ca_dir)
     certificates = Identities(issuer, KeysInMemory(), SystemClock(), random.random, settings.certificate_seconds)

@@ -39,6 +39,7 @@ NODE_NAME = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,251}[A-Za-z0-9])?")  # of 
 _LABEL_PAIR = re.compile(r"[A-Za-z0-9][-A-Za-z0-9_./]*=[-A-Za-z0-9_.]*")
 _PLACE = re.compile(r"([A-Za-z0-9][-A-Za-z0-9.]{0,252}|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}")
 NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+_NAMED = re.compile(rf"{NAMESPACE.pattern}/[a-z0-9]([-a-z0-9.]{{0,251}}[a-z0-9])?")
 LONGEST_SOCKET = 107  # bytes of a unix socket's path (unix(7), sun_path)
 LONGEST_RUN_DIR = LONGEST_SOCKET - len("/relay/4194304.sock")  # the longest name of those in it, by the greatest pid
 LOG_LEVELS = ("debug", "info", "warning", "error")
@@ -116,6 +117,16 @@ class Settings:
     cni_bin_dir: Path = _of(DEFAULT_CNI_BIN_DIR, "where the plugin goes then")
     cni_conflist: str = _of("", "file to chain it in; default: the first by name, which is what runtimes use")
     netns_dir: Path = _of(DEFAULT_NETNS_DIR, "where the runtime names network namespaces: pods that ran before")
+    netns_names: str = _of(
+        "mounts",
+        "how Envoy finds pods' namespaces: by mounts of ours, or by links to the runtime's names (in a container)",
+        choices=("mounts", "links"),
+    )
+    daemonset: str = _of(
+        "",
+        "NAMESPACE/NAME of the DaemonSet that this agent is of: one that ends after that was deleted leaves nothing",
+        named=True,
+    )
     dns_capture: bool = _of(True, "answer pods' questions for names of the mesh; no: their own resolvers do")
     access_log: bool = _of(False, "log one line per connection of the fast path")
     log_level: str = _of("info", f"one of {', '.join(LOG_LEVELS)}", choices=LOG_LEVELS)
@@ -266,6 +277,8 @@ def _check_limits(setting: Field[Any], value: Any) -> None:
     if setting.metadata.get("sockets") and len(str(value.absolute()).encode()) > LONGEST_RUN_DIR:
         why = f"has more than {LONGEST_RUN_DIR} bytes, so sockets in it would have no address (unix(7))"
         raise Rejected(f"{flag} {value}", why, "use a shorter one")
+    if setting.metadata.get("named") and value and not _NAMED.fullmatch(value):
+        raise Rejected(f"{flag} {value}", "is not NAMESPACE/NAME", "write for example tidegate-system/tidegate")
     if setting.metadata.get("address") and value:
         listen_address(value, flag)
     if setting.metadata.get("place") and value and not _PLACE.fullmatch(value):

@@ -43,6 +43,10 @@ def run(**flags: Any) -> None:
             from tidegate.app import serve
 
         asyncio.run(serve(settings))
+        if settings.daemonset:
+            from tidegate.end import end_if_removed
+
+            asyncio.run(end_if_removed(settings))
 
 
 def option(setting: Field[Any], of: type[table.Settings] | type[table.GatewaySettings] = table.Settings) -> Parameter:

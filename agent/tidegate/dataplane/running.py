@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterator
 from dataclasses import dataclass
 
 from tidegate.compile.facts import Facts
-from tidegate.enroll.running import NamedNetns
+from tidegate.enroll.running import RunningNetns
 from tidegate.enroll.wire import CniRequest
 from tidegate.errors import TidegateError
 from tidegate.model.kube import Pod
@@ -57,7 +57,7 @@ class RunningPods:
         self,
         node: str,
         facts: Latest[Facts],
-        having: Callable[[Collection[IPAddress]], list[NamedNetns]],
+        having: Callable[[Collection[IPAddress]], list[RunningNetns]],
         take_up: Callable[[CniRequest], Awaitable[None]],
         sweep: Callable[[], Awaitable[None]],
         threads: Worker,
@@ -112,7 +112,7 @@ class RunningPods:
         due = [pod for pod in pods.values() if not self._retries.waits(pod.id, now)]
         if not due:
             return
-        found: list[NamedNetns] = []
+        found: list[RunningNetns] = []
         why = ""
         try:
             found = await self._threads.do(self._having, frozenset(ip for pod in due for ip in pod.ips))
@@ -125,7 +125,7 @@ class RunningPods:
             for one in found:
                 one.close()
 
-    async def _judge(self, pod: Pod, fitting: list[NamedNetns], why: str) -> None:
+    async def _judge(self, pod: Pod, fitting: list[RunningNetns], why: str) -> None:
         reason = why or await self._reason(pod, fitting)
         if not reason:
             log.info("pod %s runs already: found at %s", pod.id, fitting[0].path)
@@ -139,7 +139,7 @@ class RunningPods:
                 log.warning("pod %s runs uncaptured: %s", pod.id, reason)
             self._reasons[pod.id] = reason
 
-    async def _reason(self, pod: Pod, fitting: list[NamedNetns]) -> str:
+    async def _reason(self, pod: Pod, fitting: list[RunningNetns]) -> str:
         """Why the pod could not be taken up; empty if it was."""
         addresses = ", ".join(map(str, pod.ips))
         if not fitting:

@@ -24,7 +24,7 @@ Look = Callable[[int], tuple[int, frozenset[IPAddress]]]  # descriptor -> cookie
 
 
 @dataclass(frozen=True, slots=True)
-class NamedNetns:
+class RunningNetns:
     """A network namespace that somebody gave a name, open until close(). addresses: of interfaces other than lo."""
 
     path: Path
@@ -49,10 +49,10 @@ def look_inside(fd: int) -> tuple[int, frozenset[IPAddress]]:
 
 def having(
     directory: Path, wanted: Container[IPAddress], but: Callable[[int], bool], look: Look = look_inside
-) -> list[NamedNetns]:
+) -> list[RunningNetns]:
     """Namespaces with a name in the directory that have one of these addresses, each once, but for those of which
     `but` says so by their cookies; the caller closes them. Blocks. Raises OSError if the directory cannot be read."""
-    found: dict[int, NamedNetns] = {}
+    found: dict[int, RunningNetns] = {}
     for path in sorted(directory.iterdir()):
         with contextlib.ExitStack() as undo:
             try:
@@ -63,5 +63,5 @@ def having(
                 continue
             if not but(cookie) and cookie not in found and any(address in wanted for address in addresses):
                 undo.pop_all()
-                found[cookie] = NamedNetns(path, fd, cookie, addresses)
+                found[cookie] = RunningNetns(path, fd, cookie, addresses)
     return list(found.values())

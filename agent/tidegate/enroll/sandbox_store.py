@@ -70,7 +70,7 @@ class SandboxStore:
             if cookie == self._names.own_cookie():
                 remedy = "a pod of the host network is not attached"
                 raise Rejected(f"sandbox of pod {request.pod}", "CNI_NETNS is the node's own network namespace", remedy)
-            netns = self._held(request.netns_fd, cookie)
+            netns = self._held(request.netns_fd, cookie, request.netns_path)
         except OSError as error:
             raise Transient(f"sandbox of pod {request.pod}", f"its namespace cannot be kept: {error}") from error
         sandbox = Sandbox(
@@ -225,12 +225,12 @@ class SandboxStore:
         while len(self._taken_back) > TAKEN_BACK:
             del self._taken_back[next(iter(self._taken_back))]
 
-    def _held(self, fd: int, cookie: int) -> Netns:
+    def _held(self, fd: int, cookie: int, told: str) -> Netns:
         """The namespace of a borrowed descriptor, owned. A name of it that is being removed is waited for. OSError."""
         with self._guard:
             self._guard.wait_for(lambda: cookie not in self._leaving)
             known = self._netns.get(cookie) or self._unused.pop(cookie, None)
-        netns = known or self._names.keep(fd, cookie)
+        netns = known or self._names.keep(fd, cookie, told)
         self._own(netns)
         return netns
 

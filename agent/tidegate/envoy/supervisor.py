@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -70,9 +71,23 @@ class EnvoySupervisor(Supervisor):
                 max_heap=self._heap(),
             ),
         )
-        binary = self._binary.resolve().stat()
-        image = (binary.st_dev, binary.st_ino, binary.st_size, binary.st_mtime_ns)
+        image = self._image()
         return hashlib.sha256(repr((text, self.confined, self._argv(), image)).encode()).hexdigest()
+
+    def _image(self) -> str:
+        """Digest of what is in the binary: another container has the same one by another inode. It is 100 MB, so it is
+        read once for each file."""
+        status = self._binary.resolve().stat()
+        file = [str(self._binary), status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns]
+        known = self._dir / "image.json"
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            found = json.loads(known.read_text())
+            if found["file"] == file:
+                return str(found["sha256"])
+        with self._binary.open("rb") as binary:
+            digest = hashlib.file_digest(binary, "sha256").hexdigest()
+        write_private(known, {"file": file, "sha256": digest})
+        return digest
 
     def _heap(self) -> int:
         return heap_limit(memory_for(self._cgroup.path.parent))  # its own group's bound follows from it

@@ -138,9 +138,9 @@ class NetnsNames:
         self._directory = directory
         self._mounting = mounting or Mounting()
 
-    def keep(self, fd: int, cookie: int) -> Netns:
+    def keep(self, fd: int, cookie: int, told: str = "") -> Netns:
         """Own the namespace of a borrowed descriptor, which has this cookie, and a name for it. An earlier agent's name
-        is taken over.
+        is taken over. told: the path by which its runtime calls it.
 
         Raises OSError if nothing may be mounted here.
         """
@@ -148,9 +148,7 @@ class NetnsNames:
         try:
             if not self._names(netns):
                 self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-                self._mounting.unbind(netns.path)
-                netns.path.touch(mode=0o600)
-                self._mounting.bind(netns.fd, netns.path)
+                self._name(netns, told)
         except BaseException:
             netns.close()
             raise
@@ -162,7 +160,7 @@ class NetnsNames:
         try:
             if self._mounting.cookie_of(fd) != cookie:
                 raise OSError(errno.ESTALE, "is another network namespace by now", path)
-            return self.keep(fd, cookie)
+            return self.keep(fd, cookie, path)
         finally:
             os.close(fd)
 
@@ -195,6 +193,11 @@ class NetnsNames:
         if self._directory.is_dir():
             self._directory.rmdir()
 
+    def _name(self, netns: Netns, told: str) -> None:
+        self._mounting.unbind(netns.path)
+        netns.path.touch(mode=0o600)
+        self._mounting.bind(netns.fd, netns.path)
+
     def _names(self, netns: Netns) -> bool:
         try:
             status = os.stat(netns.path)
@@ -206,4 +209,24 @@ class NetnsNames:
         self._mounting.unbind(path)
         # Also what other mount namespaces have there: a container that was started meanwhile began with copies of all
         # mounts, and its copy would keep the network namespace alive.
+        path.unlink(missing_ok=True)
+
+
+class NetnsLinks(NetnsNames):
+    """The same by symbolic links to the runtime's own names, for an agent in a container: what it mounts, an Envoy that
+    the agent before has started in another container does not see.
+
+    Only where a runtime gives no name twice (containerd and CRI-O, whose names are random). A link to what is gone is
+    an error for who opens it.
+    """
+
+    def _name(self, netns: Netns, told: str) -> None:
+        new = netns.path.with_name(f".{netns.path.name}.new")
+        new.unlink(missing_ok=True)
+        new.symlink_to(told)
+        new.replace(netns.path)
+        if not self._names(netns):
+            raise OSError(errno.ESTALE, "is another network namespace by now", told)
+
+    def _remove(self, path: Path) -> None:
         path.unlink(missing_ok=True)

@@ -17,7 +17,7 @@ from tests.support.eventually import HANG_SECONDS
 
 from tidegate.compile.facts import Facts, join
 from tidegate.dataplane.running import FIRST_SECONDS, RunningPods, missed
-from tidegate.enroll.running import NamedNetns
+from tidegate.enroll.running import RunningNetns
 from tidegate.enroll.wire import CniRequest
 from tidegate.errors import Transient
 from tidegate.model.net import IPAddress
@@ -70,13 +70,13 @@ class Host:
         self.taken: list[CniRequest] = []
         self.swept = 0
 
-    def having(self, wanted: Collection[IPAddress]) -> list[NamedNetns]:
+    def having(self, wanted: Collection[IPAddress]) -> list[RunningNetns]:
         self.looks.append(wanted)
         if self.error:
             raise self.error
         fitting = {name: ips for name, ips in self.named.items() if set(ips) & set(wanted)}
         return [
-            NamedNetns(Path("/run/netns") / name, _nothing(), cookie, frozenset(ips))
+            RunningNetns(Path("/run/netns") / name, _nothing(), cookie, frozenset(ips))
             for cookie, (name, ips) in enumerate(fitting.items(), 7)
         ]
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from tests.support.sandbox_store import Namespaces, collection, records, request, store
 
-from tidegate.enroll.running import NamedNetns, having
+from tidegate.enroll.running import RunningNetns, having
 from tidegate.model.names import WorkloadId
 from tidegate.model.net import IPAddress
 from tidegate.model.workload import Sandbox
@@ -42,7 +42,7 @@ def insides(namespaces: Namespaces) -> Insides:
 
 
 @contextlib.contextmanager
-def found(namespaces: Namespaces, insides: Insides, *but: int) -> Iterator[list[NamedNetns]]:
+def found(namespaces: Namespaces, insides: Insides, *but: int) -> Iterator[list[RunningNetns]]:
     all_found = having(namespaces.directory, {ADDRESS}, but.__contains__, insides)
     try:
         yield all_found

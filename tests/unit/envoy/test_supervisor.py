@@ -139,6 +139,26 @@ async def test_a_cancelled_supervisor_leaves_the_program_alone(bench: Bench) -> 
 
 
 @pytest.mark.parametrize("bench", [HANGS], indirect=True)
+@pytest.mark.parametrize(("more", "adopts"), [("", True), ("# another version", False)])
+async def test_the_same_program_in_another_file_is_the_same_and_goes_on(bench: Bench, more: str, adopts: bool) -> None:
+    """As in the next container, or after a package was installed anew: another inode and another time."""
+    await bench.until(lambda: bench.runs() == 1)
+    pid = bench.supervisor.status().pid
+    assert bench.task is not None
+    bench.task.cancel()
+    await asyncio.gather(bench.task, return_exceptions=True)
+    (bench.cgroup / "cgroup.procs").write_text(f"{pid}\n")
+    new = bench.tmp / "new"
+    new.write_text(bench.binary.read_text() + more)
+    new.chmod(0o755)
+    new.replace(bench.binary)
+    os.utime(bench.binary, (1, 1))
+    other = EnvoySupervisor(bench.binary, bench.tmp, "node1", bench.tmp / "xds.sock", bench.cgroup, 1, bench.clock)
+    await asyncio.wait_for(other.take_over(), HANG_SECONDS)
+    assert (other.status().pid, other.status().adopted) == ((pid, True) if adopts else (0, False))
+
+
+@pytest.mark.parametrize("bench", [HANGS], indirect=True)
 async def test_the_next_agent_ends_a_program_with_other_settings_before_it_lets_anyone_in(bench: Bench) -> None:
     """The ADS server listens once take_over() returned: an old Envoy must not answer there for the new one."""
     await bench.until(lambda: bench.runs() == 1)
