@@ -84,13 +84,15 @@ class Edges(Lab):
         self.up(MANIFESTS / "edges.yaml", manifest)
         self._open_the_world()
 
-    def down(self) -> None:
+    def down(self, *, content: bool = False) -> None:
         for process in self._outside:
             process.terminate()
             process.wait(HANG_SECONDS)
-        super().down()
-        self.etc.end()
-        shutil.rmtree(SOCKETS, ignore_errors=True)
+        try:
+            super().down(content=content)
+        finally:
+            self.etc.end()
+            shutil.rmtree(SOCKETS, ignore_errors=True)
 
     def certificates(self, path: str, key: str, *names: str) -> None:
         """Put a certificate for these names and its key into the lab's /etc."""

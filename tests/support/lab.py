@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -18,6 +19,7 @@ TIDEGATE = Path(sys.executable).parent / "tidegate"
 MANIFESTS = ROOT / "tests" / "support" / "manifests"
 PROBE = ROOT / "tests" / "support" / "probe.py"
 ASK = ROOT / "tests" / "support" / "ask.py"
+REFUSAL = re.compile(r" WARNING tidegate\.xds\.\w+ \S+ refused ")
 PATIENTLY = ("--timeout", str(HANG_SECONDS))
 
 
@@ -50,8 +52,17 @@ class Lab:
         how = ["--nodes", str(nodes), "--mesh", "on" if mesh else "off", "--cluster-domain", domain]
         self.tidegate("lab", "up", *files, *how, *PATIENTLY)
 
-    def down(self) -> None:
+    def down(self, *, content: bool = False) -> None:
+        """content: fails if an Envoy of the lab ever refused anything, also what it took later."""
+        refused = self.refusals() if content else []
         self.tidegate("lab", "down")
+        assert refused == [], "Envoys take all that they are told"
+
+    def refusals(self) -> list[str]:
+        """What Envoys of nodes and gateways refused since the lab is up, as their logs have it."""
+        logs = [*self.run_dir.glob("**/agent.log"), *self.run_dir.glob("pods/*/*.log")]
+        assert logs, "somebody keeps a log"
+        return [line for log in logs for line in log.read_text(errors="replace").splitlines() if REFUSAL.search(line)]
 
     def apply(self, manifest: Path | str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Apply a file, or YAML text. Fails if something of it is not in force then, unless check is off."""

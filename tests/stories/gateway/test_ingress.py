@@ -66,7 +66,7 @@ def lab() -> Iterator[Lab]:
     lab = Lab("ingress")
     lab.up(MANIFESTS / "web.yaml", MANIFESTS / "streams.yaml", INGRESS)
     yield lab
-    lab.down()
+    lab.down(content=True)
 
 
 @pytest.fixture(scope="module")

@@ -28,7 +28,7 @@ def lab() -> Iterator[Lab]:
     lab = Lab("domain")
     lab.up(MANIFESTS / "web.yaml", domain=DOMAIN)
     yield lab
-    lab.down()
+    lab.down(content=True)
 
 
 @pytest.mark.parametrize("name", ["web", "web.default", "web.default.svc", FULL])

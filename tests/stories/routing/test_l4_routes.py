@@ -80,7 +80,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     lab = Lab("l4routes")
     lab.up(manifest)
     yield lab
-    lab.down()
+    lab.down(content=True)
 
 
 def apply(lab: Lab, spec: str, host: str = "mongo", hosts: str = "") -> None:

@@ -58,7 +58,7 @@ def lab() -> Iterator[Lab]:
     lab = Lab("scope")
     lab.up(MANIFESTS / "scope.yaml")
     yield lab
-    lab.down()
+    lab.down(content=True)
 
 
 @contextmanager

@@ -51,7 +51,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     lab = Lab("tunnels")
     lab.up(manifest)
     yield lab
-    lab.down()
+    lab.down(content=True)
 
 
 def knock(lab: Lab) -> str:
