@@ -352,6 +352,7 @@ async def _run(settings: Settings, life: Life, home: Path) -> None:
         await asyncio.gather(*tasks, return_exceptions=True)
         await admin.stop()
         await devices.ads.stop()
+        await issuer.close()
         if others:
             await others.stop()
         disk.close()

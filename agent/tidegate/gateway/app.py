@@ -145,6 +145,7 @@ async def _run(settings: GatewaySettings, life: Life, home: Path) -> None:
         await asyncio.gather(*tasks, stopping, return_exceptions=True)
         await admin.stop()
         await ads.stop()
+        await issuer.close()
 
 
 async def _until(stop: asyncio.Event) -> None:

@@ -82,5 +82,9 @@ class EmbeddedAuthority:
         """See store.Issuer."""
         return await self._worker.do(self._sign, spiffe, trust_domain, request, now, lifetime)
 
+    async def close(self) -> None:
+        """See store.Issuer."""
+        self._worker.close()
+
     def _sign(self, spiffe: str, trust_domain: str, request: bytes, now: float, lifetime: float) -> Signed:
         return self._folder.now(trust_domain, now).sign(asked_in(request).public, spiffe, now, lifetime)

@@ -78,6 +78,7 @@ class RemoteAuthority:
         return signed
 
     async def close(self) -> None:
+        """See store.Issuer."""
         if self._channel is not None:
             await self._channel.close()
             self._channel = None

@@ -47,6 +47,9 @@ class Issuer(Protocol):
         """A certificate of this name for the key of a request. trust_domain: of the name; now: seconds since the epoch;
         lifetime: seconds, which may become fewer. Raises OSError or TidegateError."""
 
+    async def close(self) -> None:
+        """Nobody asks any more."""
+
 
 @dataclass(frozen=True, slots=True)
 class WantedIdentities:

@@ -59,6 +59,9 @@ class FakeIssuer:
         self.numbers[signed.serial] = str(len(self.numbers) + 1)
         return self.answer(asked, signed)
 
+    async def close(self) -> None:
+        raise NotImplementedError
+
 
 class OffTheLoop(KeysInMemory):
     def new(self, spiffe: str) -> NewKey:
