@@ -19,7 +19,7 @@ from tidegate.dataplane.capture import Inside, SandboxRecords, Seen
 from tidegate.dataplane.cycle import Cycle
 from tidegate.dataplane.devices import DestinationRow, NetnsHandle
 from tidegate.errors import Rejected, Transient
-from tidegate.linux.sock_diag import TcpSocket, TcpSockets
+from tidegate.linux.sock_diag import ListedSocket, TcpSockets
 from tidegate.model.identity import Certified, Identity
 from tidegate.model.mesh import Mesh
 from tidegate.model.names import WorkloadId
@@ -338,7 +338,7 @@ class FakeInside:
         self.broken: set[int] = set()  # in which nothing can be done, for now
         self.seen: dict[int, Seen] = {}  # what is not as usual in there
         self.sockets: dict[int, TcpSockets] = {}
-        self.cut: list[tuple[int, TcpSocket]] = []
+        self.cut: list[tuple[int, ListedSocket]] = []
         self.watched: dict[int, socket.socket] = {}  # the other ends of what tells of changes
 
     def __call__(self) -> Inside:
@@ -395,7 +395,7 @@ class FakeInside:
         if fd in self.broken:
             raise OSError(1, "Operation not permitted")
 
-    def _cut(self, fd: int, one: TcpSocket) -> bool:
+    def _cut(self, fd: int, one: ListedSocket) -> bool:
         off_the_loop()
         if fd in self.broken:
             raise OSError(95, "Operation not supported")

@@ -36,8 +36,8 @@ def test_a_mutant_can_be_made_and_its_tests_exist(mutant: Mutant) -> None:
         if file.endswith(".py"):
             ast.parse(text, file)
         else:
-            assert file.endswith((".c", ".h")), file
-            assert any(file.startswith(prefix) for prefix in TARGETS), file
+            assert file.endswith((".c", ".h", ".yaml")), file
+            assert file.endswith(".yaml") or any(file.startswith(prefix) for prefix in TARGETS), file
     assert mutant.tests
     for test in mutant.tests:
         path, _, name = test.partition("::")

@@ -150,7 +150,6 @@ NO_PERCENTAGE = _warning(
 )
 GRPC_STATUS = _error("TG0321", "grpc-status", "{name!r} is no gRPC status name such as UNAVAILABLE")
 NO_ABORT = _warning("TG0322", "no-abort", "neither httpStatus nor grpcStatus: nothing is aborted")
-NO_DELAY = _warning("TG0337", "no-delay", "no fixedDelay: nothing is delayed")
 EXPORT_NOWHERE = _error("TG0323", "export-nowhere", '"~" is not possible here')
 EXPORT_STAR = _error("TG0324", "export-star", '"*" must stand alone')
 HEAVY = _error("TG0325", "weights-too-large", "all weights together are {total}, at most {most}")
@@ -170,6 +169,7 @@ NO_CONTENT = _error(
 PARTIAL_SNI = _error(
     "TG0338", "partial-sni", "{given!r}: of a name in TLS whole labels can be left open only, as in *.example.com"
 )
+NO_DELAY = _warning("TG0339", "no-delay", "no fixedDelay: nothing is delayed")
 MORE_SPECIAL = _warning(
     "TG0336",
     "more-special",

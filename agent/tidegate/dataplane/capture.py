@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tidegate.dataplane.devices import InNetns, NetnsHandle
 from tidegate.linux import netlink
-from tidegate.linux.sock_diag import TcpSocket, TcpSockets, destroy, tcp_sockets
+from tidegate.linux.sock_diag import ListedSocket, TcpSockets, destroy, tcp_sockets
 from tidegate.model.capture import (
     CAPTURE4_ENVOY,
     CAPTURE4_FASTPATH,
@@ -49,7 +49,7 @@ class Inside:
     free_port: Callable[[int, bool, Container[int]], int]
     restore: Callable[[int], None]  # undo prepare, but for lo, which stays up
     sockets: Callable[[int], TcpSockets]  # that are connected or listen in there
-    cut: Callable[[int, TcpSocket], bool]  # end one of them; False if it is gone
+    cut: Callable[[int, ListedSocket], bool]  # end one of them; False if it is gone
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from tidegate.dataplane.capture import Inside
 from tidegate.dataplane.sandboxes import Sandboxes
-from tidegate.linux.sock_diag import TcpSocket, TcpSockets
+from tidegate.linux.sock_diag import ListedSocket, TcpSockets
 from tidegate.model.authorization import PolicyDecision, PolicySubject
 from tidegate.model.identity import Identity
 from tidegate.model.plan import Plan
@@ -23,7 +23,7 @@ log = logging.getLogger("tidegate.policy")
 
 
 @dataclass(frozen=True, slots=True)
-class Node:
+class PodsJudged:
     """What is needed to judge the sockets of pods: a value, so that it may go to a thread. By netns cookie."""
 
     plan: Plan
@@ -49,7 +49,7 @@ class EarlierConnections:
     async def judge(self, plan: Plan, cookies: Iterable[int]) -> dict[int, str]:
         """Judge what these pods have. Returns why that could not be done, by cookie."""
         known = {cookie: box for cookie, box in self._sandboxes.known.items() if cookie in self._sandboxes.open}
-        node = Node(
+        node = PodsJudged(
             plan,
             {cookie: self._sandboxes.netns_fd(cookie) for cookie in known},
             {cookie: str(box.id) for cookie, box in known.items()},
@@ -59,7 +59,7 @@ class EarlierConnections:
         return await self._worker.do(self._judge, node, due) if due else {}
 
     # --- on the worker's thread -----------------------------------------------------------------------------------
-    def _judge(self, node: Node, cookies: list[int]) -> dict[int, str]:
+    def _judge(self, node: PodsJudged, cookies: list[int]) -> dict[int, str]:
         failed: dict[int, str] = {}
         looked: dict[int, TcpSockets] = {}
 
@@ -76,14 +76,14 @@ class EarlierConnections:
                 failed[cookie] = f"connections of before its policies: {error.strerror or error}"
         return failed
 
-    def _arrived(self, found: TcpSockets) -> Iterator[TcpSocket]:
+    def _arrived(self, found: TcpSockets) -> Iterator[ListedSocket]:
         """What came to the pod from elsewhere, and not by the relay."""
         for one in found.connected:
             own = one.remote[0] == one.local[0] or one.remote[0].is_loopback or one.local[0].is_loopback
             if one.local[1] in found.listening and not own and (not one.cgroup or one.cgroup != self._relay_cgroup):
                 yield one
 
-    def _ask(self, node: Node, cookie: int, one: TcpSocket, sockets: Callable[[int], TcpSockets]) -> None:
+    def _ask(self, node: PodsJudged, cookie: int, one: ListedSocket, sockets: Callable[[int], TcpSockets]) -> None:
         caller = node.at.get(one.remote[0], 0)
         if caller and not any((s.local, s.remote) == (one.remote, one.local) for s in sockets(caller).connected):
             caller = 0
@@ -101,7 +101,7 @@ class EarlierConnections:
         )
 
 
-def _decide(plan: Plan, cookie: int, caller: int, one: TcpSocket) -> PolicyDecision:
+def _decide(plan: Plan, cookie: int, caller: int, one: ListedSocket) -> PolicyDecision:
     from tidegate.compile.explain.authorization import decide  # of a start that cuts nobody 10 ms
 
     table = plan.policies

@@ -29,7 +29,7 @@ End = tuple[IPv4Address | IPv6Address, int]
 
 
 @dataclass(frozen=True, slots=True)
-class TcpSocket:
+class ListedSocket:
     """One end of a connection. v4-mapped addresses are IPv4's; ports are host order."""
 
     local: End
@@ -44,7 +44,7 @@ class TcpSockets:
     """What a netns has. listening: ports at which somebody does, at whichever address."""
 
     listening: frozenset[int]
-    connected: tuple[TcpSocket, ...]
+    connected: tuple[ListedSocket, ...]
 
 
 def tcp_sockets() -> TcpSockets:
@@ -63,11 +63,11 @@ def tcp_sockets() -> TcpSockets:
             told = rtnetlink.attributes(body[_MESSAGE.size + _ID.size + _BEHIND :])
             cgroup = int.from_bytes(told.get(_CGROUP, b""), sys.byteorder)
             ends = (_address(source, family), number), (_address(destination, family), int.from_bytes(port, "big"))
-            connected.append(TcpSocket(*ends, cgroup, family, raw))
+            connected.append(ListedSocket(*ends, cgroup, family, raw))
     return TcpSockets(frozenset(listening), tuple(connected))
 
 
-def destroy(one: TcpSocket) -> bool:
+def destroy(one: ListedSocket) -> bool:
     """End a socket of this netns: both its ends see a reset. False if it is gone. Raises OSError; EOPNOTSUPP: the
     kernel cannot (CONFIG_INET_DIAG_DESTROY)."""
     request = _REQUEST.pack(one.family, socket.IPPROTO_TCP, 0, _STATES) + one.id

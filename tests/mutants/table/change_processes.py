@@ -134,8 +134,8 @@ _AGENT = Group(
             "copies-of-names-stay",
             "a container keeps the network namespaces of all pods that were there before it",
             "agent/tidegate/linux/netns.py",
-            "        path.unlink(missing_ok=True)\n",
-            "        pass\n",
+            "keep the network namespace alive.\n        path.unlink(missing_ok=True)\n",
+            "keep the network namespace alive.\n        pass\n",
             ("tests/bpf/test_netns_names.py::test_a_container_that_was_started_meanwhile_does_not_keep_the_namespace",),
         ),
         Mutant(

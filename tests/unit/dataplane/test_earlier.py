@@ -9,18 +9,18 @@ from tests.support.configs import ENROLLED, config_of, pod
 from tests.support.dataplane import Node, sandbox
 from tests.unit.compile.authorization.test_conversion import policy
 
-from tidegate.linux.sock_diag import TcpSocket, TcpSockets
+from tidegate.linux.sock_diag import ListedSocket, TcpSockets
 from tidegate.model.mesh import Mesh
 from tidegate.model.status import Outcome
 
 WEB, CLIENT, ELSEWHERE = (ip_address(f"10.0.0.{n}") for n in (3, 4, 9))
 BY_CLIENT = "rules: [{from: [{source: {principals: [cluster.local/ns/default/sa/default]}}]}]"
-KNOWN = TcpSocket((WEB, 80), (CLIENT, 5000))  # by the client's socket, which is in its namespace
-STRANGER = TcpSocket((WEB, 80), (ELSEWHERE, 5000))
-BORROWED = TcpSocket((WEB, 80), (CLIENT, 6000))  # the client's address, and no socket of it
-OUTGOING = TcpSocket((WEB, 41000), (ELSEWHERE, 80))
-OWN = TcpSocket((WEB, 80), (WEB, 41001))
-OF_THE_RELAY = TcpSocket((WEB, 80), (ELSEWHERE, 7000), cgroup=77)  # Node.relay_cgroup
+KNOWN = ListedSocket((WEB, 80), (CLIENT, 5000))  # by the client's socket, which is in its namespace
+STRANGER = ListedSocket((WEB, 80), (ELSEWHERE, 5000))
+BORROWED = ListedSocket((WEB, 80), (CLIENT, 6000))  # the client's address, and no socket of it
+OUTGOING = ListedSocket((WEB, 41000), (ELSEWHERE, 80))
+OWN = ListedSocket((WEB, 80), (WEB, 41001))
+OF_THE_RELAY = ListedSocket((WEB, 80), (ELSEWHERE, 7000), cgroup=77)  # Node.relay_cgroup
 
 
 def mesh(rule: str = "") -> Mesh:
@@ -34,7 +34,7 @@ def node() -> Node:
     node = Node(mesh(), sandbox("web", 42, str(WEB)), sandbox("client", 43, str(CLIENT)))
     connected = (KNOWN, STRANGER, BORROWED, OUTGOING, OWN, OF_THE_RELAY)
     node.inside.sockets[42] = TcpSockets(frozenset({80}), connected)
-    node.inside.sockets[43] = TcpSockets(frozenset(), (TcpSocket(KNOWN.remote, KNOWN.local),))
+    node.inside.sockets[43] = TcpSockets(frozenset(), (ListedSocket(KNOWN.remote, KNOWN.local),))
     return node
 
 

@@ -8,7 +8,7 @@ from ipaddress import ip_address
 
 import pytest
 
-from tidegate.linux.sock_diag import TcpSocket, tcp_sockets
+from tidegate.linux.sock_diag import ListedSocket, tcp_sockets
 
 V6 = (("::", "::1"), ("::", "127.0.0.1"))
 
@@ -35,6 +35,6 @@ def end(sock: socket.socket) -> tuple[object, int]:
 
 def test_both_ends_are_listed_as_they_are(pair: tuple[socket.socket, socket.socket]) -> None:
     client, server = (end(one) for one in pair)
-    found: list[TcpSocket] = [one for one in tcp_sockets().connected if {one.local, one.remote} == {client, server}]
+    found: list[ListedSocket] = [one for one in tcp_sockets().connected if {one.local, one.remote} == {client, server}]
     assert {(one.local, one.remote) for one in found} == {(client, server), (server, client)}
     assert all(one.cgroup for one in found), "and of which group they are"

@@ -22,7 +22,7 @@ spec:
   - name: one
     ports: [{containerPort: 8080, name: web}]
     livenessProbe: {httpGet: {port: web, path: /}}
-    readinessProbe: {tcpSocket: {port: 9000}}
+    readinessProbe: {tcpSocket: {port: 9000}, timeoutSeconds: 60}
     startupProbe: {exec: {command: [x]}}
   - name: two
     livenessProbe: {grpc: {port: 9001}}
