@@ -162,6 +162,7 @@ def test_no_connection_leaves_uncaptured_while_layouts_change(
         *("tg_flows", "tg_socks", "tg_ends", "tg_listeners", "tg_wishes", "tg_wanted", "tg_counters"),
         *("tg_dns", "tg_resolvers", "tg_dns_sockets"),
         *("tg_inbound", "tg_inbound_listeners"),  # the agent's, and laid out as before
+        *("tg_guards", "tg_guarded", "tg_callers", "tg_called"),
     }
     assert len(after["maps"] & before["maps"]) == len(kept), "what connections write stays"
     assert names(tree.pins) == ["links", "lookup", "maps"]
