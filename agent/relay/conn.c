@@ -384,6 +384,39 @@ static void died_silent(void *user)
 	fp_conn_close(user, FP_CLOSE_CLIENT_RESET);
 }
 
+static enum fp_reason reason_of(const struct fp_policy_decision *decision, bool late)
+{
+	if (late)
+		return FP_CLOSE_DENY_LATE;
+	switch ((enum fp_policy_verdict)decision->verdict) {
+	case FP_DENY_BY_POLICY:
+		return FP_CLOSE_DENY_POLICY;
+	case FP_DENY_NOT_ALLOWED:
+		return FP_CLOSE_DENY_NOT_ALLOWED;
+	case FP_ALLOW_NO_POLICY:
+	case FP_ALLOW_BY_POLICY:
+	case FP_DENY_UNKNOWN_WORKLOAD:
+		break;
+	}
+	return FP_CLOSE_DENY_UNKNOWN;
+}
+
+bool fp_conn_judge(struct fp_conn *conn, bool late)
+{
+	const struct fp_policies *policies = conn->conns->policies;
+	const struct fp_flow *flow = &conn->flow;
+	struct fp_subject subject = { .source = flow->client,
+				      .destination = flow->dst,
+				      .port = ntohs(flow->dst_port_be) };
+	fp_policies_name(policies, flow->caller, &subject.name);
+	fp_policies_decide(policies, conn->sandbox->cookie, &subject, &conn->decision);
+	conn->policies = policies ? policies->head.generation : 0;
+	if (fp_policy_allows(conn->decision.verdict))
+		return true;
+	fp_conn_close(conn, reason_of(&conn->decision, late));
+	return false;
+}
+
 struct fp_conn *fp_conn_open(struct fp_conns *conns, struct fp_sandbox *sandbox, struct fp_stream *client,
 			     const struct fp_flow *flow)
 {
@@ -392,7 +425,7 @@ struct fp_conn *fp_conn_open(struct fp_conns *conns, struct fp_sandbox *sandbox,
 		return NULL;
 	if (flow->inbound) {
 		fp_list_append(&conns->judged, &conn->of_verdict);
-		if (!fp_conn_judge(conn))
+		if (!fp_conn_judge(conn, false))
 			return conn;
 	}
 	if (!fp_upstream_wants_name(&conn->upstream, conns->upstreams)) {
@@ -441,7 +474,8 @@ void fp_conns_init(struct fp_conns *conns, struct fp_loop *loop)
 	fp_list_init(&conns->live);
 	fp_list_init(&conns->dead);
 	fp_task_init(&conns->bury, bury);
-	fp_judging_init(conns);
+	fp_list_init(&conns->judged);
+	fp_list_init(&conns->unjudged);
 	fp_loop_add_timers(loop, &conns->reports);
 	fp_loop_add_timers(loop, &conns->first_wishes);
 	for (int i = 0; i < 2; i++)

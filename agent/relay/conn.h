@@ -107,13 +107,14 @@ struct fp_conn *fp_conn_open(struct fp_conns *conns, struct fp_sandbox *sandbox,
 /* Reset a client that cannot be served, and report it. */
 void fp_conn_refuse(struct fp_conns *conns, struct fp_sandbox *sandbox, struct fp_stream *client,
 		    const struct fp_flow *flow, enum fp_reason reason);
-/* Whether what holds now lets a connection to a pod pass. If not, it is over. */
-bool fp_conn_judge(struct fp_conn *conn);
+/* Whether what holds now lets a connection to a pod pass. If not, it is over. late: it was let pass before. */
+bool fp_conn_judge(struct fp_conn *conn, bool late);
 /* Other policies are in force from now on, which are somebody else's and have to stay until there are others again: what was let
  * pass before is judged anew, some in each turn of the loop. */
 void fp_conns_judge_by(struct fp_conns *conns, const struct fp_policies *policies);
 /* What a connection that comes from another thread was judged by may be of before. */
 void fp_conn_judge_later(struct fp_conn *conn);
+/* After fp_conns_init(), where policies may change while connections live. */
 void fp_judging_init(struct fp_conns *conns);
 /* Both its ends are there, and a pipe between them. */
 bool fp_conn_is_relaying(const struct fp_conn *conn);

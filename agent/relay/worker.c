@@ -165,6 +165,7 @@ static void compose(struct fp_worker *w)
 	w->reporter.each = config->each_event;
 	w->reporter.period_ns = config->report_ms * (uint64_t)1000000;
 	fp_conns_init(&w->conns, &w->loop);
+	fp_judging_init(&w->conns);
 	fp_peers_init(&w->peers, &w->visit);
 	w->conns.peers = &w->peers;
 	w->conns.kmem = &w->shared->kmem;

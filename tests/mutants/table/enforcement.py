@@ -95,7 +95,7 @@ _CALLERS = Group(
         Mutant(
             "everybody-is-the-server",
             "whoever calls a pod is taken for the pod itself",
-            "agent/relay/judging.c",
+            "agent/relay/conn.c",
             "	fp_policies_name(policies, flow->caller, &subject.name);\n",
             "	fp_policies_name(policies, flow->caller ? flow->caller : conn->sandbox->cookie, &subject.name);\n",
             ("tests/stories/policy/test_policies.py::test_strict_refuses_who_is_in_no_mesh",),
