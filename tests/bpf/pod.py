@@ -265,7 +265,13 @@ def connect(
         sock.connect((address, port))
     except OSError as error:
         return Dialled(error.errno or errno.ETIMEDOUT, ("", 0), ("", 0), sock)
-    return Dialled(0, sock.getpeername()[:2], sock.getsockname()[:2], sock)
+    try:
+        peer = sock.getpeername()[:2]
+    except OSError as error:
+        if error.errno != errno.ENOTCONN:
+            raise
+        peer = ("", 0)  # it was reset meanwhile
+    return Dialled(0, peer, sock.getsockname()[:2], sock)
 
 
 def run_in(cgroup: Path, netns_fd: int, fn: Callable[[], T]) -> T:
